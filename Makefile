@@ -1,0 +1,72 @@
+# One line per target: `make help`. Everything is idempotent; a second run does only what changed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install run test faults lint types check bench migrate migration docs clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra arguments for pytest or the benchmark: make test ARGS="-k typing"
+ARGS ?=
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.dev ## Create the virtual environment with everything that development needs
+
+run: $(VENV)/.runtime ## Install what is needed, migrate, and serve on http://127.0.0.1:8003
+	@$(BIN)/python scripts/fetch_client.py
+	@exec $(BIN)/python scripts/run.py
+
+test: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
+	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the long fault runs; their table comes at the end
+	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types, strictly
+	$(BIN)/mypy
+
+check: lint types ## Lint, types, and the direction of imports
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.dev services tests/js/node_modules/.stamp ## Measure: throughput, latency, memory, side by side with others
+	$(BIN)/python -m bench $(ARGS)
+
+migrate: $(VENV)/.runtime ## Bring the database of DATABASE_URL to the newest schema
+	$(BIN)/python -m server migrate
+
+migration: $(VENV)/.dev ## Write a new migration from the tables: make migration m="what changes"
+	@test -n "$(m)" || { echo 'Say what changes: make migration m="add a column"' >&2; exit 2; }
+	$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+docs: $(VENV)/.dev ## Write the generated documents again
+	$(BIN)/python scripts/docs.py
+
+clean: ## Remove caches and build output (keeps data/ and the virtual environment)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
+
+.PHONY: services
+services:
+	@scripts/ensure_services
+
+$(BIN)/python:
+	@scripts/ensure_venv $(VENV)
+
+# The stamps are older than setup.cfg whenever the dependencies may have changed.
+$(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.runtime: setup.cfg | $(BIN)/python
+	$(PIP) -e '.[s3,openai]'
+	@touch $@
+
+tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json
+	cd tests/js && npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
