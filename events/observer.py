@@ -1,0 +1,36 @@
+"""What the domain tells of itself; metrics implement it. Every method is cheap and must not raise."""
+
+
+class Observer:
+    """Does nothing. `server.metrics` overrides. Times are in seconds."""
+
+    def command(self, name: str, outcome: str, seconds: float) -> None:
+        """A command was answered; `outcome` is "ok" or an error code."""
+
+    def connected(self, transport: str) -> None: ...
+
+    def disconnected(self, transport: str, reason: str) -> None: ...
+
+    def committed(self, batch: int, seconds: float) -> None:
+        """A group commit of so many writes."""
+
+    def delivered(self, name: str, members: int, seconds: float) -> None:
+        """An event went to so many members, so long after it came into being (0: not known)."""
+
+    def recovered(self, outcome: str) -> None:
+        """"recovered", or why not: "expired", "incomplete", "refused", "away"."""
+
+    def cut(self, reason: str) -> None:
+        """A slow reader was cut off."""
+
+    def dropped(self, kind: str) -> None:
+        """A volatile event was not delivered to a slow reader."""
+
+    def stream(self, outcome: str) -> None:
+        """"started", or how one ended."""
+
+    def bus(self, state: str, lag: float = 0.0) -> None:
+        """"live", "away", "deaf"; lag of the canary."""
+
+    def healed(self, what: str, count: int = 1) -> None:
+        """Events that were delivered from SQL, gaps that were filled."""

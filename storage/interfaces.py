@@ -1,0 +1,231 @@
+"""What the domain asks of the cluster's side: one interface per subject, six methods or fewer each.
+
+Every implementation (memory, Redis) does all of them. Knows nothing of sessions' meaning, transports
+or SQL. A method may raise `storage.errors.Unavailable` where the implementation has to travel; the
+rules of `RoomLog`, `StreamLog` and `Records` are those of the model in `tests/model/`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+import msgspec
+
+
+class Kind(IntEnum):
+    """How an event is delivered (contract, "Commands and events", class)."""
+
+    DURABLE = 0  # has a revision; healed from the database whatever happens
+    LOGGED = 1  # replayed within the recovery window
+    VOLATILE = 2  # never replayed, dropped first
+    DIRECT = 3  # to one connection; never replayed
+
+
+class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """One event on its way to a room's members. `data` is the finished JSON object.
+
+    `epoch`, `pos`, `prev` are stamped by the log's append; `pos` is 0 where an event did not come
+    from the log.
+    """
+
+    room: str
+    name: str
+    data: bytes
+    kind: int
+    rev: int = 0  # durable: the session's revision at this change
+    frm: int = 0  # durable: first revision it covers (below `rev`: the others were overtaken)
+    stream: str = ""  # message_id of a stream_start, stream_chunk or stream_end
+    index: int = 0  # chunk: index of its first piece
+    sizes: tuple[int, ...] = ()  # chunk: characters of each piece merged into it
+    closed: bool = False  # stream_end
+    final: int = -1  # stream_end: chunks of the whole text; -1: not known
+    own: bool = False  # stream_end by its producer: no reader can have more
+    skip: str = ""  # id of the connection that does not get it
+    only: str = ""  # key of the one user who gets it; "" for all
+    id: str = ""  # logged events: repeats of an id are dropped
+    epoch: str = ""
+    pos: int = 0
+    prev: int = 0  # position of the room's entry before this one
+
+    @property
+    def position(self) -> str:
+        """Contract, "Missed nothing": opaque to clients, ordered within an epoch."""
+        return f"{self.epoch}-{self.pos:012x}"
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """`answer`: "ok"; "gap" (revisions are missing before the first one); "nobody" (no log, nothing to keep)."""
+
+    answer: str
+    last: int | None
+
+
+class ChunkAnswer(msgspec.Struct, frozen=True):
+    """`answer`: "next", "gap", "closed" or "nobody"; `next_index` is what the log expects."""
+
+    answer: str
+    next_index: int
+
+
+class StreamText(msgspec.Struct, frozen=True):
+    """Exactly what a stream's logged chunks add up to."""
+
+    text: str
+    next_index: int
+    start: int  # revision of its stream_start; 0: not known
+    closed: bool
+
+
+class RoomState(msgspec.Struct, frozen=True):
+    """A room as of a cut position."""
+
+    last: int
+    complete: bool  # `entries` holds all above the asked position
+    entries: Sequence[Event]
+    streams: Mapping[str, StreamText]
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Many rooms as of one position; None for a room without a log."""
+
+    epoch: str
+    pos: int
+    rooms: Mapping[str, RoomState | None]
+
+
+class RoomLog(Protocol):
+    """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
+
+    async def append(self, room: str, events: Sequence[Event]) -> Appended:
+        """Durable events in order of revision (idempotent), or logged ones (idempotent by id)."""
+
+    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
+        """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position."""
+
+    async def last(self, rooms: Sequence[str]) -> Mapping[str, int | None]:
+        """Last revision in each room's log; None for a room without one. Keeps those logs alive."""
+
+    async def open(self, room: str, base: int) -> None:
+        """A log for a room that has none: complete from here on, next revision `base` + 1."""
+
+    async def reset(self, room: str, last: int) -> None:
+        """Too much is missing to fill: forget what the log holds, go on at `last`."""
+
+    def forget(self, room: str) -> None:
+        """The room is erased."""
+
+
+class StreamLog(Protocol):
+    """Texts of open streams and their producers' leases."""
+
+    def append(self, event: Event, start: int, pieces: Sequence[str]) -> ChunkAnswer | Awaitable[ChunkAnswer]:
+        """Log and publish chunks if `event.index` is next; renews the lease. An answer, or a future of
+        one where it has to travel."""
+
+    async def close(self, room: str, stream: str) -> StreamText:
+        """No more chunks; the text that was logged."""
+
+    async def read(self, room: str, stream: str) -> StreamText | None:
+        """The text so far; None where nothing of it is known."""
+
+    async def renew(self, leases: Mapping[str, float]) -> None:
+        """Keep streams' leases: message id -> seconds from now."""
+
+    async def lapsed(self, streams: Sequence[str]) -> Sequence[str]:
+        """Those of the given open streams whose lease is not held by anyone."""
+
+
+class Records(Protocol):
+    """Connections' recovery records, by secret `pid`."""
+
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
+        """"ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
+
+    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
+        """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover)."""
+
+    async def expire(self, pids: Sequence[str], seconds: float) -> None:
+        """The connections are gone: their records stay for `seconds`. 0 drops them now."""
+
+
+class Receiver(Protocol):
+    """What a bus calls on the node, on the event loop, in the order of arrival."""
+
+    def on_event(self, event: Event) -> None: ...
+
+    def on_signal(self, channel: str, name: str, body: bytes) -> None:
+        """A node-to-node message: `takeover`, `cancel`, ... on the channel it was sent to."""
+
+    def on_lost(self) -> None:
+        """The subscriber connection broke: what was published since is unknown."""
+
+
+class Bus(Protocol):
+    """Events and signals between nodes; a node hears only the channels it has subscribed to.
+
+    Channels: `session:{id}`, `user:{id}`, `node:{id}`, `all`.
+    """
+
+    async def connect(self, receiver: Receiver) -> None:
+        """A fresh subscription connection with no channels but the node's own and `all`."""
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        """Returns when all are confirmed."""
+
+    def unsubscribe(self, channel: str) -> None: ...
+
+    def publish(self, channel: str, event: Event) -> None:
+        """A volatile event; fire and forget."""
+
+    def signal(self, channel: str, name: str, body: bytes) -> None:
+        """A node-to-node message; fire and forget."""
+
+    async def echo(self) -> str:
+        """A canary through the bus and back to this node; the epoch. Raises Unavailable if it is lost."""
+
+
+class PresenceStore(Protocol):
+    """Who is online in which room, over all nodes, held by node leases."""
+
+    async def enter(self, room: str, user: str, status: str) -> bool:
+        """This node has the user in the room now, with this status. True if no node had before."""
+
+    async def leave(self, room: str, user: str) -> bool:
+        """This node has the user in the room no more. True if no node has."""
+
+    async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
+        """user -> (status, connections) over all live nodes."""
+
+    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Sequence[tuple[str, str]]:
+        """Renew this node's lease; (room, user) pairs that a dead node left behind and this node took
+        upon itself to announce."""
+
+    async def typing(self, room: str, user: str, until: float | None) -> bool:
+        """Set (`until`, seconds from now) or clear; True if that changes what others see."""
+
+    def stop(self) -> Awaitable[None]: ...
+
+
+class Buckets(Protocol):
+    """Token buckets by key."""
+
+    def take(self, key: str, capacity: float, per_second: float) -> float | Awaitable[float]:
+        """0.0 if a token was there, else seconds until there is one."""
+
+
+class BlobStore(Protocol):
+    """File contents by key."""
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> int:
+        """Store a stream, whole or not at all; its size in bytes."""
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `stop`. Raises KeyError."""
+
+    async def delete(self, keys: Sequence[str]) -> None: ...
+
+    async def keys(self, before: float) -> Sequence[str]:
+        """Keys last written before this epoch time: what may be orphans."""
+
+
+Clock = Callable[[], float]
