@@ -1,0 +1,297 @@
+"""A node's rooms and connections, for all transports: who is in a room, and the one way to its members.
+
+Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from events.access import Caller, SessionRole
+from events.event import Codec, Event, Kind, clip
+from events.outbox import Flusher, Sink
+
+if TYPE_CHECKING:
+    from events.sessions import LiveSession
+
+#: A stream floor: nothing of this stream any more.
+NEVER = 1 << 62
+
+
+class Hole(Exception):
+    """What came is not next: something before it is missing."""
+
+
+class Connection:
+    """One socket or event stream. `held` collects, while a join or a recovery runs, what comes for any of
+    its rooms, in order: a later position must not overtake an earlier one."""
+
+    __slots__ = ("caller", "codec", "connected_at", "held", "held_size", "id", "rooms", "sink", "transport")
+
+    def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
+        self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
+        self.transport = transport
+        self.connected_at = now
+        self.rooms: tuple[Member, ...] = ()
+        self.held: list[tuple[Member, Event]] | None = None
+        self.held_size = 0
+
+    def member(self, room: str) -> "Member | None":
+        return next((m for m in self.rooms if m.room.name == room), None)
+
+    def send(self, event: Event) -> None:
+        """A direct event, or one that only this connection gets in this form."""
+        self.sink.give(event, self.codec, self.codec.encode(event))
+
+
+class Member:
+    """A connection in a room. `pos`, `rev`, `idx` are floors: it has everything up to there."""
+
+    __slots__ = ("conn", "idx", "joining", "pos", "rev", "role", "room")
+
+    def __init__(self, conn: Connection, room: "Room") -> None:
+        self.conn, self.room = conn, room
+        self.role: SessionRole = "viewer"
+        self.pos = self.rev = 0
+        self.idx: dict[str, int] | None = None  # stream -> next chunk index
+        self.joining = False
+
+    def behind(self) -> bool:
+        """Whether an event may come that it already has: the slow way checks."""
+        room = self.room
+        if self.conn.held is not None or self.pos > room.pos or self.rev > room.delivered:
+            return True
+        if self.idx:
+            # A stream is level once the room as a whole has delivered what this member has.
+            self.idx = {s: n for s, n in self.idx.items() if s in room.have and room.have[s] != n} or None
+        return self.idx is not None
+
+    def take(self, event: Event, limit: int) -> None:
+        """The slow way: hold, skip or clip."""
+        conn = self.conn
+        if event.skip == conn.id and conn.transport != "websocket":
+            return
+        if conn.held is not None:
+            if event.kind >= Kind.VOLATILE:
+                return
+            conn.held_size += len(event.data)
+            if conn.held_size > limit:
+                conn.held = []
+                conn.sink.cut()
+                return
+            conn.held.append((self, event))
+            return
+        if event.pos and event.pos <= self.pos:
+            return
+        if event.kind == Kind.DURABLE:
+            if event.rev <= self.rev:
+                return
+            if event.stream:
+                if self.idx is None:
+                    self.idx = {}
+                self.idx[event.stream] = NEVER if event.closed else self.idx.get(event.stream, 0)
+        elif event.sizes:
+            have = (self.idx or {}).get(event.stream, 0)
+            if have == NEVER:
+                return
+            try:
+                part = clip(event, have)
+            except ValueError as error:
+                raise Hole from error
+            if part is None:
+                return
+            if self.idx is None:
+                self.idx = {}
+            self.idx[event.stream] = part.index + len(part.sizes)
+            event = part
+        conn.send(event)
+
+
+class Room:
+    """A session's members on this node, and up to where they have been served."""
+
+    __slots__ = ("began", "delivered", "early", "groups", "guarded", "have", "live", "members", "name", "pos",
+                 "ready", "users")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[Connection, Member] = {}
+        self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
+        self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
+        self.users: dict[str, object] = {}  # presence's: user key -> its state here
+        self.live: LiveSession | None = None
+        self.ready = False  # `pos` and `delivered` are known
+        self.began = 0  # the cut it was begun with
+        self.early: list[Event] = []  # what the bus brought before it was ready
+        self.pos = 0
+        self.delivered = 0  # last revision delivered
+        self.have: dict[str, int] = {}  # open stream -> chunks delivered
+
+    def level(self, member: Member) -> None:
+        """Put a member where it belongs: with those who are served fast, or with the guarded."""
+        conn = member.conn
+        if member.behind():
+            self._ungroup(conn)
+            self.guarded[conn] = member
+        else:
+            self.guarded.pop(conn, None)
+            self.groups.setdefault(conn.codec, {})[conn] = conn.sink
+
+    def _ungroup(self, conn: Connection) -> None:
+        group = self.groups.get(conn.codec)
+        if group is not None and group.pop(conn, None) is not None and not group:
+            del self.groups[conn.codec]
+
+    def drop(self, conn: Connection) -> None:
+        self.members.pop(conn, None)
+        self.guarded.pop(conn, None)
+        self._ungroup(conn)
+
+
+class Hub:
+    """The rooms and connections of one node. `hold_limit` in bytes bounds what waits during a join."""
+
+    def __init__(self, flusher: Flusher | None = None, hold_limit: int = 1 << 20) -> None:
+        self.flusher = flusher or Flusher()
+        self.hold_limit = hold_limit
+        self.rooms: dict[str, Room] = {}
+        self.connections: dict[str, Connection] = {}
+        self.users: dict[str, tuple[Connection, ...]] = {}
+
+    # --- connections
+
+    def add(self, conn: Connection) -> bool:
+        """True if it is the user's first on this node."""
+        self.connections[conn.id] = conn
+        mine = self.users.get(conn.caller.key, ())
+        self.users[conn.caller.key] = (*mine, conn)
+        return not mine
+
+    def remove(self, conn: Connection) -> bool:
+        """Leaves its rooms too. True if it was the user's last on this node."""
+        for member in conn.rooms:
+            self.leave(conn, member.room.name)
+        if self.connections.get(conn.id) is conn:
+            del self.connections[conn.id]
+        mine = tuple(c for c in self.users.get(conn.caller.key, ()) if c is not conn)
+        if mine:
+            self.users[conn.caller.key] = mine
+            return False
+        return self.users.pop(conn.caller.key, None) is not None
+
+    # --- rooms
+
+    def enter(self, conn: Connection, name: str) -> Member:
+        """A member from now on (idempotent); the room is made if it is the first here."""
+        member = conn.member(name)
+        if member is None:
+            room = self.rooms.get(name)
+            if room is None:
+                room = self.rooms[name] = Room(name)
+            member = Member(conn, room)
+            room.members[conn] = member
+            conn.rooms = (*conn.rooms, member)
+            room.level(member)
+        return member
+
+    def leave(self, conn: Connection, name: str) -> Room | None:
+        """The room it left; None if it was not in it. An empty room is forgotten."""
+        member = conn.member(name)
+        if member is None:
+            return None
+        conn.rooms = tuple(m for m in conn.rooms if m is not member)
+        if conn.held:
+            conn.held = [(m, e) for m, e in conn.held if m is not member]
+        room = member.room
+        room.drop(conn)
+        if not room.members and self.rooms.get(name) is room:
+            del self.rooms[name]
+        return room
+
+    # --- holding
+
+    def hold(self, conn: Connection) -> None:
+        """From here on what comes for any of its rooms waits."""
+        if conn.held is None:
+            conn.held, conn.held_size = [], 0
+            for member in conn.rooms:
+                member.room.level(member)
+
+    def release(self, conn: Connection) -> None:
+        """What waited goes out, less what the floors cover; then it is served as it comes."""
+        held, conn.held = conn.held or [], None
+        conn.held_size = 0
+        # One offset stands for all rooms of a connection: in order of position.
+        held.sort(key=_position)
+        for member, event in held:
+            if member.conn is conn and member in conn.rooms:
+                member.take(event, self.hold_limit)
+        for member in conn.rooms:
+            member.room.level(member)
+
+    # --- delivery
+
+    def broadcast(self, room: Room, event: Event) -> int:
+        """Give an event to the room's members; how many."""
+        if event.only:
+            return self._to_user(room, event)
+        for codec, sinks in room.groups.items():
+            data = codec.encode(event)
+            if event.skip:
+                self._fan_out_but(sinks, event, codec, data)
+            else:
+                self._fan_out(sinks.values(), event, codec, data)
+        if room.guarded:
+            for member in list(room.guarded.values()):
+                member.take(event, self.hold_limit)
+                room.level(member)
+        return len(room.members)
+
+    def _fan_out(self, sinks: Iterable[Sink], event: Event, codec: Codec, data: bytes) -> None:
+        # The members of a room mostly share what is in `out`: the joined bytes are made once.
+        before = both = None
+        add = self.flusher.add
+        for sink in sinks:
+            if sink.backlog is not None:
+                sink.backlog.give(event, codec, data)
+                continue
+            out = sink.out
+            if out is None:
+                sink.out = data
+                add(sink)
+            elif out is before:
+                sink.out = both
+            else:
+                before = out
+                sink.out = both = out + data
+
+    def _fan_out_but(self, sinks: dict[Connection, Sink], event: Event, codec: Codec, data: bytes) -> None:
+        skipped = self.connections.get(event.skip)
+        if skipped is None or skipped not in sinks or (event.sizes and skipped.transport == "websocket"):
+            self._fan_out(sinks.values(), event, codec, data)
+        else:
+            mine = sinks[skipped]
+            self._fan_out([s for s in sinks.values() if s is not mine], event, codec, data)
+
+    def _to_user(self, room: Room, event: Event) -> int:
+        members = [m for m in list(room.members.values()) if m.conn.caller.key == event.only]
+        for member in members:
+            if member.conn in room.guarded:
+                member.take(event, self.hold_limit)
+                room.level(member)
+            else:
+                member.conn.send(event)
+        return len(members)
+
+    def to_user(self, key: str, event: Event, outside: str = "") -> int:
+        """To a user's connections, those in the room `outside` left out; how many got it."""
+        conns = [c for c in self.users.get(key, ()) if not outside or c.member(outside) is None]
+        for conn in conns:
+            conn.send(event)
+        return len(conns)
+
+
+def _position(held: tuple[Member, Event]) -> int:
+    return held[1].pos
+
+
+
