@@ -1,0 +1,254 @@
+"""WebSocket frames (RFC 6455 section 5) without I/O, for the server's end: what clients send is masked,
+what we send is not. Knows nothing of transports, sessions or JSON.
+
+permessage-deflate is not offered: with it a connection costs twice its memory, and a broadcast could no
+longer be one frame that every member shares. So no RSV bit is ever valid here.
+"""
+
+import codecs
+from collections.abc import Callable
+from typing import Final, Protocol
+
+ApplyMask = Callable[[bytes, bytes], bytes]
+
+
+def _apply_mask(data: bytes, mask: bytes) -> bytes:
+    """`data` XOR the repeated four bytes of `mask` (RFC 6455 section 5.3)."""
+    n = len(data)
+    key = (bytes(mask) * (n // 4 + 1))[:n]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(n, "little")
+
+
+apply_mask: ApplyMask
+try:  # the C version of the websockets package, when its wheel has one
+    from websockets.speedups import apply_mask
+except ImportError:  # pragma: no cover
+    apply_mask = _apply_mask
+
+CONTINUATION: Final = 0
+TEXT: Final = 1
+BINARY: Final = 2
+CLOSE: Final = 8
+PING: Final = 9
+PONG: Final = 10
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+NO_STATUS: Final = 1005  # never on the wire: the peer's Close frame was empty
+ABNORMAL: Final = 1006  # never on the wire: the connection ended without a Close frame
+INVALID_DATA: Final = 1007
+TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
+
+_FIN_TEXT: Final = 0x80 | TEXT
+_DATA_OPCODES: Final = frozenset((CONTINUATION, TEXT, BINARY))
+_CONTROL_OPCODES: Final = frozenset((CLOSE, PING, PONG))
+_NOTHING: Final = bytearray()  # what every parser without a partial frame shares; never written to
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class ProtocolError(Exception):
+    """The peer broke RFC 6455: the connection is to be failed with Close `code` (section 7.1.7)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Receiver(Protocol):
+    """Takes complete messages. Text is bytes that are valid UTF-8."""
+
+    def text(self, data: bytes, /) -> None: ...
+
+    def binary(self, data: bytes, /) -> None: ...
+
+
+class Control(Protocol):
+    """Takes control frames, in their order among the messages."""
+
+    def ping_received(self, data: bytes, /) -> None: ...
+
+    def pong_received(self, data: bytes, /) -> None: ...
+
+    def close_received(self, code: int, reason: str, /) -> None:
+        """`code` is NO_STATUS for an empty Close frame. Nothing after it is read."""
+
+
+def frame(opcode: int, data: bytes) -> bytes:
+    """One unfragmented, unmasked frame."""
+    n = len(data)
+    if n < 126:
+        return bytes((0x80 | opcode, n)) + data
+    if n < 65536:
+        return bytes((0x80 | opcode, 126)) + n.to_bytes(2, "big") + data
+    return bytes((0x80 | opcode, 127)) + n.to_bytes(8, "big") + data
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """A Close frame; NO_STATUS makes an empty one. The reason is cut to the 123 bytes there are for it."""
+    if code == NO_STATUS:
+        return frame(CLOSE, b"")
+    text = reason.encode("utf-8", "replace")[:123]
+    return frame(CLOSE, code.to_bytes(2, "big") + text.decode("utf-8", "ignore").encode())
+
+
+def valid_close_code(code: int) -> bool:
+    """Whether a peer may send it (RFC 6455 section 7.4 and the IANA registry of close codes)."""
+    return 3000 <= code <= 4999 or (1000 <= code <= 1014 and code not in (1004, 1005, 1006))
+
+
+class FrameParser:
+    """Cuts a client's byte stream into messages and control frames.
+
+    `feed` calls `receiver` and `control` for whatever a piece of the stream completes; both may be
+    replaced at any time, from within those calls too. It raises ProtocolError at the first fault, after
+    everything before it has been handed on; a parser that raised, or has seen a Close frame, is not fed
+    again. Memory is bounded: one partial frame and one partial message, of `max_size` bytes together
+    with what one `feed` brings.
+    """
+
+    __slots__ = ("_buffer", "_message", "_need", "_opcode", "_utf8", "control", "max_size", "receiver")
+
+    def __init__(self, receiver: Receiver, control: Control, max_size: int) -> None:
+        self.receiver = receiver
+        self.control = control
+        self.max_size = max_size
+        self._buffer = _NOTHING  # the beginning of a frame
+        self._need = 0  # its whole length, as far as its head tells
+        self._message: bytearray | None = None  # the fragments so far of a message
+        self._opcode = 0
+        self._utf8: codecs.IncrementalDecoder | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._need:
+                return
+            data = bytes(self._buffer)
+            self._buffer = _NOTHING
+        pos, size = 0, len(data)
+        while size - pos >= 6:  # a masked frame has no fewer
+            first = data[pos]
+            length = data[pos + 1] - 128
+            if length < 0 or first != _FIN_TEXT or self._message is not None:
+                self._check_head(first, length)
+            start = pos + 6
+            if length > 125:
+                if length == 126:
+                    start += 2
+                    length = int.from_bytes(data[pos + 2 : pos + 4], "big")
+                    minimum = 126
+                else:
+                    start += 8
+                    if size < start:
+                        self._need = start - pos
+                        break
+                    length = int.from_bytes(data[pos + 2 : pos + 10], "big")
+                    minimum = 65536
+                if length < minimum:
+                    raise ProtocolError(PROTOCOL_ERROR, "length not in its shortest form")
+            if length > self.max_size:
+                raise ProtocolError(TOO_BIG, "message too big")
+            stop = start + length
+            if stop > size:
+                self._need = stop - pos
+                break
+            body = apply_mask(data[start:stop], data[start - 4 : start]) if length else b""
+            pos = stop
+            if first == _FIN_TEXT:
+                if not body.isascii():
+                    _check_utf8(body)
+                self.receiver.text(body)
+            elif self._other(first, body):
+                return
+        else:
+            self._need = 6
+        if pos < size:
+            if size - pos > 1:  # a fault is told as soon as it can be seen
+                self._check_head(data[pos], data[pos + 1] - 128)
+            else:
+                self._need = 2
+            self._buffer = bytearray(data[pos:] if pos else data)
+
+    def _check_head(self, first: int, length: int) -> None:
+        """What two bytes tell; `length` is the seven-bit one, negative when the mask bit is not set."""
+        opcode = first & 15
+        if first & 0x70:
+            raise ProtocolError(PROTOCOL_ERROR, "reserved bits set")
+        if length < 0:
+            raise ProtocolError(PROTOCOL_ERROR, "frame not masked")
+        if opcode in _DATA_OPCODES:
+            if opcode == CONTINUATION and self._message is None:
+                raise ProtocolError(PROTOCOL_ERROR, "nothing to continue")
+            if opcode != CONTINUATION and self._message is not None:
+                raise ProtocolError(PROTOCOL_ERROR, "message inside a fragmented message")
+        elif opcode in _CONTROL_OPCODES:
+            if not first & 0x80:
+                raise ProtocolError(PROTOCOL_ERROR, "fragmented control frame")
+            if length > 125:
+                raise ProtocolError(PROTOCOL_ERROR, "control frame too long")
+        else:
+            raise ProtocolError(PROTOCOL_ERROR, "reserved opcode")
+
+    def _other(self, first: int, body: bytes) -> bool:
+        """Everything but a whole text message; true after a Close frame."""
+        opcode = first & 15
+        if opcode == PING:
+            self.control.ping_received(body)
+        elif opcode == PONG:
+            self.control.pong_received(body)
+        elif opcode == CLOSE:
+            self.control.close_received(*_close_data(body))
+            return True
+        elif first == 0x80 | BINARY:
+            self.receiver.binary(body)
+        else:
+            self._fragment(opcode, body, bool(first & 0x80))
+        return False
+
+    def _fragment(self, opcode: int, body: bytes, final: bool) -> None:
+        # joined as they come: a list of a million empty fragments would be a way around max_size
+        message = self._message
+        if message is None:
+            message = self._message = bytearray()
+            self._opcode = opcode
+            self._utf8 = _utf8_decoder() if opcode == TEXT else None
+        if len(message) + len(body) > self.max_size:
+            raise ProtocolError(TOO_BIG, "message too big")
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(body, final)
+            except UnicodeDecodeError:
+                raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
+        message += body
+        if final:
+            self._message = self._utf8 = None
+            if self._opcode == TEXT:
+                self.receiver.text(bytes(message))
+            else:
+                self.receiver.binary(bytes(message))
+
+
+def _check_utf8(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
+
+
+def _close_data(body: bytes) -> tuple[int, str]:
+    """Code and reason of a Close frame (RFC 6455 section 5.5.1)."""
+    if not body:
+        return NO_STATUS, ""
+    if len(body) == 1:
+        raise ProtocolError(PROTOCOL_ERROR, "close frame of one byte")
+    code = int.from_bytes(body[:2], "big")
+    if not valid_close_code(code):
+        raise ProtocolError(PROTOCOL_ERROR, "invalid close code")
+    try:
+        return code, body[2:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(INVALID_DATA, "close reason is not UTF-8") from None
