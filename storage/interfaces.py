@@ -34,6 +34,7 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     kind: int
     rev: int = 0  # durable: the session's revision at this change
     frm: int = 0  # durable: first revision it covers (below `rev`: the others were overtaken)
+    seq: int = 0  # durable: the message's number where this event tells of its creation
     stream: str = ""  # message_id of a stream_start, stream_chunk or stream_end
     index: int = 0  # chunk: index of its first piece
     sizes: tuple[int, ...] = ()  # chunk: characters of each piece merged into it
@@ -53,11 +54,18 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
         return f"{self.epoch}-{self.pos:012x}"
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """How far a room's durable events reach: its last revision, and the last `seq` they told of."""
+
+    rev: int
+    seq: int
+
+
 class Appended(msgspec.Struct, frozen=True):
     """`answer`: "ok"; "gap" (revisions are missing before the first one); "nobody" (no log, nothing to keep)."""
 
     answer: str
-    last: int | None
+    last: Mark | None = None
 
 
 class ChunkAnswer(msgspec.Struct, frozen=True):
@@ -79,7 +87,7 @@ class StreamText(msgspec.Struct, frozen=True):
 class RoomState(msgspec.Struct, frozen=True):
     """A room as of a cut position."""
 
-    last: int
+    last: Mark
     complete: bool  # `entries` holds all above the asked position
     entries: Sequence[Event]
     streams: Mapping[str, StreamText]
@@ -96,19 +104,20 @@ class Cut(msgspec.Struct, frozen=True):
 class RoomLog(Protocol):
     """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
 
-    async def append(self, room: str, events: Sequence[Event]) -> Appended:
-        """Durable events in order of revision (idempotent), or logged ones (idempotent by id)."""
+    def append(self, room: str, events: Sequence[Event]) -> Appended | Awaitable[Appended]:
+        """Durable events in order of revision (idempotent), or logged ones (idempotent by id). An answer,
+        or a future of one where it has to travel."""
 
     async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
         """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position."""
 
-    async def last(self, rooms: Sequence[str]) -> Mapping[str, int | None]:
-        """Last revision in each room's log; None for a room without one. Keeps those logs alive."""
+    async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
+        """How far each room's log reaches; None for a room without one. Keeps those logs alive."""
 
-    async def open(self, room: str, base: int) -> None:
-        """A log for a room that has none: complete from here on, next revision `base` + 1."""
+    async def open(self, room: str, base: Mark) -> None:
+        """A log for a room that has none: complete from here on, next revision `base.rev` + 1."""
 
-    async def reset(self, room: str, last: int) -> None:
+    async def reset(self, room: str, last: Mark) -> None:
         """Too much is missing to fill: forget what the log holds, go on at `last`."""
 
     def forget(self, room: str) -> None:

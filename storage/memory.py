@@ -1,0 +1,399 @@
+"""The one-node side of every interface: rooms, logs, records and presence in this process.
+
+A product feature (`REDIS_URL` not set), not a test double. The rules of the log and of records are
+those of the model in `tests/model/`; what travels there happens at once here.
+"""
+
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from storage.interfaces import (
+    Appended,
+    ChunkAnswer,
+    Clock,
+    Cut,
+    Event,
+    Kind,
+    Mark,
+    Receiver,
+    RoomState,
+    StreamText,
+)
+
+_OK_CHUNK = "next"
+
+
+def new_epoch(now: float) -> str:
+    """Positions of a later epoch sort after those of an earlier one."""
+    return f"{int(now):08x}{secrets.token_hex(2)}"
+
+
+class Memory:
+    """Bus, room log, stream log and records of one process. `window` in seconds, `log_bytes` per room."""
+
+    def __init__(self, clock: Clock, *, window: float, log_size: int, log_bytes: int) -> None:
+        self._clock = clock
+        self._window, self._log_size, self._log_bytes = window, log_size, log_bytes
+        self.epoch = new_epoch(clock())
+        self._pos = 0
+        self._logs: dict[str, _Log] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._streams_of: dict[str, set[str]] = {}
+        self._records: dict[str, _Record] = {}
+        self._gone: OrderedDict[str, float] = OrderedDict()  # pid -> when its record goes
+        self._channels: set[str] = set()
+        self._receiver: Receiver | None = None
+
+    # --- Bus
+
+    async def connect(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        self._channels.update(channels)
+
+    def unsubscribe(self, channel: str) -> None:
+        self._channels.discard(channel)
+
+    def publish(self, channel: str, event: Event) -> None:
+        if self._receiver is not None and channel in self._channels:
+            self._receiver.on_event(event)
+
+    def signal(self, channel: str, name: str, body: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver.on_signal(channel, name, body)
+
+    async def echo(self) -> str:
+        return self.epoch
+
+    async def close(self) -> None:
+        self._receiver = None
+
+    # --- RoomLog
+
+    def append(self, room: str, events: Sequence[Event]) -> Appended:
+        log = self._logs.get(room)
+        for event in events:
+            if event.stream and event.kind == Kind.DURABLE:
+                stream = self._stream(room, event.stream)
+                if event.closed:
+                    stream.closed = True
+                else:
+                    stream.start = event.rev
+        if log is None:
+            return Appended("nobody")
+        for event in events:
+            if event.kind == Kind.DURABLE:
+                if event.rev <= log.rev:
+                    continue
+                if (event.frm or event.rev) > log.rev + 1:
+                    return Appended("gap", Mark(log.rev, log.seq))
+                if event.stream and not event.closed:
+                    self._stream(room, event.stream).restart()
+                log.rev = event.rev
+                log.seq = max(log.seq, event.seq)
+            elif event.id:
+                if event.id in log.ids:
+                    continue
+                log.ids.add(event.id)
+            self._log(log, event)
+        return Appended("ok", Mark(log.rev, log.seq))
+
+    def _log(self, log: "_Log", event: Event) -> None:
+        self._pos += 1
+        event.epoch, event.pos, event.prev = self.epoch, self._pos, log.pos
+        now = self._clock()
+        log.pos = self._pos
+        log.touched = now
+        log.entries.append((now, event))
+        log.bytes += len(event.data)
+        self._trim(log, now)
+        if self._receiver is not None:
+            self._receiver.on_event(event)
+
+    def _trim(self, log: "_Log", now: float) -> None:
+        entries = log.entries
+        while entries and (
+            len(entries) > self._log_size or log.bytes > self._log_bytes or entries[0][0] < now - self._window
+        ):
+            _, event = entries.popleft()
+            log.bytes -= len(event.data)
+            log.trim = event.pos
+            log.ids.discard(event.id)
+
+    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
+        if own_cut:
+            self._pos += 1
+        now = self._clock()
+        return Cut(self.epoch, self._pos, {room: self._state(room, after, now) for room, after in asks.items()})
+
+    def _state(self, room: str, after: int, now: float) -> RoomState | None:
+        log = self._logs.get(room)
+        if log is None:
+            return None
+        self._trim(log, now)
+        log.touched = now
+        entries: list[Event] = []
+        for _, event in reversed(log.entries):
+            if event.pos <= after:
+                break
+            entries.append(event)
+        entries.reverse()
+        streams = {
+            name: self._streams[name].as_text()
+            for name in self._streams_of.get(room, ())
+            if self._streams[name].start <= log.rev
+        }
+        return RoomState(Mark(log.rev, log.seq), after >= log.trim, entries, streams)
+
+    async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
+        now = self._clock()
+        found: dict[str, Mark | None] = {}
+        for room in rooms:
+            log = self._logs.get(room)
+            if log is not None:
+                log.touched = now
+            found[room] = Mark(log.rev, log.seq) if log else None
+        self._sweep(now)
+        return found
+
+    def _sweep(self, now: float) -> None:
+        """Forget what nobody has asked for within the window."""
+        for room in [r for r, log in self._logs.items() if log.touched < now - self._window]:
+            del self._logs[room]
+        for name in [n for n, s in self._streams.items() if s.closed and s.touched < now - self._window]:
+            self._drop_stream(name)
+        while self._gone and next(iter(self._gone.values())) < now:
+            pid, _ = self._gone.popitem(last=False)
+            self._records.pop(pid, None)
+
+    async def open(self, room: str, base: Mark) -> None:
+        if room not in self._logs:
+            self._base(room, base)
+
+    async def reset(self, room: str, last: Mark) -> None:
+        log = self._logs.get(room)
+        if log is not None and log.rev < last.rev:
+            self._base(room, last)
+
+    def _base(self, room: str, base: Mark) -> None:
+        """A log begins at a position of its own, and says so: no offset from before reaches past it."""
+        self._pos += 1
+        log = self._logs[room] = _Log(base, self._pos, self._clock())
+        if self._receiver is not None:
+            self._receiver.on_event(
+                Event(room, "", b"", Kind.DURABLE, rev=log.rev, seq=log.seq, epoch=self.epoch, pos=self._pos)
+            )
+
+    def forget(self, room: str) -> None:
+        self._logs.pop(room, None)
+        for name in list(self._streams_of.get(room, ())):
+            self._drop_stream(name)
+
+    # --- StreamLog (its methods have names of their own: see `MemoryStreams`)
+
+    def _stream(self, room: str, name: str) -> "_Stream":
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = _Stream(room)
+            self._streams_of.setdefault(room, set()).add(name)
+        stream.touched = self._clock()
+        return stream
+
+    def _drop_stream(self, name: str) -> None:
+        stream = self._streams.pop(name)
+        names = self._streams_of.get(stream.room, set())
+        names.discard(name)
+        if not names:
+            self._streams_of.pop(stream.room, None)
+
+    def chunk(self, event: Event, start: int, pieces: Sequence[str]) -> ChunkAnswer:
+        log = self._logs.get(event.room)
+        if log is None:
+            return ChunkAnswer("nobody", 0)
+        if log.rev < start:
+            return ChunkAnswer("gap", log.rev)
+        stream = self._stream(event.room, event.stream)
+        stream.start = start
+        if stream.closed:
+            return ChunkAnswer("closed", stream.next_index)
+        if event.index == stream.next_index:
+            stream.parts.extend(pieces)
+            stream.next_index += len(pieces)
+            self._log(log, event)
+        return ChunkAnswer(_OK_CHUNK, stream.next_index)
+
+    # --- Records
+
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
+        old = self._records.get(pid)
+        if old is not None:
+            if old.generation > generation:
+                return "taken"
+            if old.generation == generation and old.version > version:
+                return "late"
+        if epoch != self.epoch:
+            return "late"
+        self._records[pid] = _Record(generation, version, record)
+        self._gone.pop(pid, None)
+        return "ok"
+
+    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
+        self._sweep(self._clock())
+        record = self._records.get(pid)
+        if record is None:
+            return None
+        record.generation += 1
+        self._gone.pop(pid, None)
+        self.signal("all", "takeover", msgspec.json.encode([pid, record.generation]))
+        return self.epoch, record.generation, record.data
+
+    async def expire(self, pids: Sequence[str], seconds: float) -> None:
+        for pid in pids:
+            if seconds <= 0:
+                self._records.pop(pid, None)
+            elif pid in self._records:
+                self._gone[pid] = self._clock() + seconds
+                self._gone.move_to_end(pid)
+
+
+class MemoryStreams:
+    """`StreamLog` over `Memory`'s clock and logs."""
+
+    def __init__(self, memory: Memory, clock: Clock) -> None:
+        self._memory, self._clock = memory, clock
+        self._leases: dict[str, float] = {}
+
+    def append(self, event: Event, start: int, pieces: Sequence[str]) -> ChunkAnswer:
+        return self._memory.chunk(event, start, pieces)
+
+    async def close(self, room: str, stream: str) -> StreamText:
+        found = self._memory._stream(room, stream)
+        found.closed = True
+        self._leases.pop(stream, None)
+        return found.as_text()
+
+    async def read(self, room: str, stream: str) -> StreamText | None:
+        found = self._memory._streams.get(stream)
+        return found.as_text() if found else None
+
+    async def renew(self, leases: Mapping[str, float]) -> None:
+        now = self._clock()
+        for stream, seconds in leases.items():
+            self._leases[stream] = now + seconds
+
+    async def lapsed(self, streams: Sequence[str]) -> Sequence[str]:
+        now = self._clock()
+        return [s for s in streams if self._leases.get(s, 0.0) < now]
+
+
+class MemoryPresence:
+    """Presence of one node: what it says of itself is all there is."""
+
+    def __init__(self) -> None:
+        self._online: dict[str, dict[str, str]] = {}
+        self._typing: set[tuple[str, str]] = set()
+
+    async def enter(self, room: str, user: str, status: str) -> bool:
+        users = self._online.setdefault(room, {})
+        new = user not in users
+        users[user] = status
+        return new
+
+    async def leave(self, room: str, user: str) -> bool:
+        users = self._online.get(room, {})
+        gone = users.pop(user, None) is not None
+        if not users:
+            self._online.pop(room, None)
+        return gone
+
+    async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
+        return {user: (status, 1) for user, status in self._online.get(room, {}).items()}
+
+    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Sequence[tuple[str, str]]:
+        return ()
+
+    async def typing(self, room: str, user: str, until: float | None) -> bool:
+        key = (room, user)
+        changed = (key in self._typing) != (until is not None)
+        if until is None:
+            self._typing.discard(key)
+        else:
+            self._typing.add(key)
+        return changed
+
+    async def stop(self) -> None:
+        self._online.clear()
+
+
+class MemoryBuckets:
+    """Token buckets. A full bucket is forgotten: it is as good as a new one."""
+
+    #: Buckets kept before full ones are looked for and dropped.
+    SWEEP = 10_000
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._buckets: dict[str, list[float]] = {}  # key -> [tokens, as of, capacity, per second]
+
+    def take(self, key: str, capacity: float, per_second: float) -> float:
+        now = self._clock()
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self.SWEEP:
+                self._sweep(now)
+            self._buckets[key] = [capacity - 1.0, now, capacity, per_second]
+            return 0.0
+        tokens = min(capacity, bucket[0] + (now - bucket[1]) * per_second)
+        bucket[1] = now
+        if tokens >= 1.0:
+            bucket[0] = tokens - 1.0
+            return 0.0
+        bucket[0] = tokens
+        return (1.0 - tokens) / per_second
+
+    def _sweep(self, now: float) -> None:
+        self._buckets = {k: b for k, b in self._buckets.items() if b[0] + (now - b[1]) * b[3] < b[2]}
+
+
+class _Log:
+    __slots__ = ("bytes", "entries", "ids", "pos", "rev", "seq", "touched", "trim")
+
+    def __init__(self, base: Mark, pos: int, now: float) -> None:
+        self.rev, self.seq = base.rev, base.seq
+        self.trim = self.pos = pos  # everything of the room above `trim` is in the log
+        self.entries: deque[tuple[float, Event]] = deque()
+        self.ids: set[str] = set()
+        self.bytes = 0
+        self.touched = now
+
+
+class _Stream:
+    __slots__ = ("closed", "next_index", "parts", "room", "start", "touched")
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self.start = 0
+        self.parts: list[str] = []
+        self.next_index = 0
+        self.closed = False
+        self.touched = 0.0
+
+    def restart(self) -> None:
+        """Its start is logged (anew): its chunks, if any, were in a log that is gone."""
+        self.parts, self.next_index = [], 0
+
+    def as_text(self) -> StreamText:
+        if len(self.parts) > 1:
+            self.parts = ["".join(self.parts)]
+        return StreamText("".join(self.parts), self.next_index, self.start, self.closed)
+
+
+class _Record:
+    __slots__ = ("data", "generation", "version")
+
+    def __init__(self, generation: int, version: int, data: bytes) -> None:
+        self.generation, self.version, self.data = generation, version, data
