@@ -1,0 +1,52 @@
+"""What storage raises. Nothing of asyncpg, sqlite3 or Redis leaves `storage/` in any other form."""
+
+
+class StorageError(Exception):
+    """Something below failed in a way that repeating will not mend."""
+
+
+class Unavailable(StorageError):
+    """The database or Redis cannot answer now, or its answer was lost. The same call may be repeated."""
+
+
+class AlreadyExists(StorageError):
+    """A unique id is taken by something else."""
+
+
+class SessionMissing(StorageError):
+    """No such session, or one that waits for its purge."""
+
+
+class SessionEnded(StorageError):
+    """The session takes no writes.
+
+    `status` says why: "expired" or "archived".
+    """
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class MessageMissing(StorageError):
+    """No such message in this session, or a deleted one."""
+
+
+class FileMissing(StorageError):
+    """No such file in this session, or one that already belongs to a message."""
+
+
+class NotAllowed(StorageError):
+    """The message is another sender's."""
+
+
+class StreamStillOpen(StorageError):
+    """The message is still being written."""
+
+
+class StreamNotOpen(StorageError):
+    """The message is not, or no longer, being written. `status` is what it is now."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status

@@ -1,0 +1,76 @@
+"""What the writer is asked to do, and what it answers."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from storage.records import MessageRecord
+
+
+class NewMessage(Struct, frozen=True):
+    """A message, or with `status="streaming"` the row of one that is about to be written.
+
+    A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
+    `message_id`) is answered with the first one. Raises SessionMissing, SessionEnded, AlreadyExists
+    (`message_id`), MessageMissing (`reply_to`), FileMissing.
+    """
+
+    session_id: str
+    message_id: str
+    client_message_id: str | None
+    sender_type: str
+    sender_id: str
+    message_type: str
+    content: str
+    status: str = "complete"
+    metadata: dict[str, Any] | None = None
+    reply_to: str | None = None
+    file_id: str | None = None
+
+
+class EditMessage(Struct, frozen=True):
+    """Raises SessionMissing, SessionEnded, MessageMissing, NotAllowed, StreamStillOpen."""
+
+    session_id: str
+    message_id: str
+    content: str
+    sender_type: str
+    sender_id: str
+
+
+class DeleteMessage(Struct, frozen=True):
+    """Leaves a tombstone; an open stream is cancelled by it. Who may, has been decided above.
+
+    Raises SessionMissing, SessionEnded, MessageMissing.
+    """
+
+    session_id: str
+    message_id: str
+
+
+class EndStream(Struct, frozen=True):
+    """`content=None` keeps what the last checkpoint saved. Also in a session that has ended.
+
+    Raises SessionMissing, MessageMissing, StreamNotOpen.
+    """
+
+    session_id: str
+    message_id: str
+    status: str
+    content: str | None = None
+    error: dict[str, Any] | None = None
+    tokens_used: int | None = None
+    latency_ms: int | None = None
+
+
+Op = NewMessage | EditMessage | DeleteMessage | EndStream
+
+
+class Committed(Struct, frozen=True):
+    """`record` is the message as this operation left it (for a duplicate: as it is)."""
+
+    op: Op
+    record: MessageRecord
+    duplicate: bool
+    session_last_seq: int
+    session_last_revision: int

@@ -1,0 +1,112 @@
+"""The rows that go up: frozen, times aware and in UTC, JSON columns decoded.
+
+A record's fields are the columns of its table (`storage.tables`), in the same order, so that a row
+becomes a record by position.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class SessionRecord(Struct, frozen=True, kw_only=False):
+    """`status` is as stored: "active", "archived", "deleted". Expired is `expires_at <= now`."""
+
+    session_id: str
+    trace_id: str
+    user_id: str
+    agent_id: int | None
+    title: str | None
+    status: str
+    metadata: dict[str, Any]
+    ttl_hours: float
+    created_at: datetime
+    updated_at: datetime
+    last_activity: datetime
+    expires_at: datetime
+    last_seq: int = 0
+    last_revision: int = 0
+    message_count: int = 0
+    request_count: int = 0
+    ended_at: datetime | None = None
+    created_via: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+
+
+class MessageRecord(Struct, frozen=True):
+    """`content` is empty in a tombstone (`deleted_at` set). `latency_ms` is in milliseconds."""
+
+    session_id: str
+    message_id: str
+    seq: int
+    revision: int
+    client_message_id: str | None
+    sender_type: str
+    sender_id: str
+    message_type: str
+    status: str
+    content: str
+    metadata: dict[str, Any]
+    reply_to: str | None
+    created_at: datetime
+    error: dict[str, Any] | None = None
+    tokens_used: int | None = None
+    latency_ms: int | None = None
+    is_edited: bool = False
+    edited_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+
+class ParticipantRecord(Struct, frozen=True):
+    """`user_id` is "agent:<id>" for an agent, so that user 1 is not agent 1."""
+
+    session_id: str
+    user_id: str
+    role: str
+    read_seq: int
+    joined_at: datetime
+    removed_at: datetime | None = None
+
+
+class FileRecord(Struct, frozen=True):
+    """`file_size` in bytes; `message_id` is None until the file is posted."""
+
+    file_id: str
+    session_id: str
+    message_id: str | None
+    file_name: str
+    file_type: str
+    file_size: int
+    file_url: str
+    thumbnail_url: str | None
+    uploaded_by: str
+    uploaded_at: datetime
+
+
+class AgentRecord(Struct, frozen=True):
+    id: int
+    name: str
+    avatar_url: str | None
+    kind: str
+    config: dict[str, Any] = field(default_factory=dict)
+    is_active: bool = True
+
+
+class SessionSummary(Struct, frozen=True):
+    """A line of a caller's session list. `last_message` is the newest undeleted message's content."""
+
+    session: SessionRecord
+    agent_name: str | None
+    last_message: str | None
+    last_message_at: datetime | None
+    unread_count: int
+
+
+class SessionState(Struct, frozen=True):
+    """What a node compares its live rooms with."""
+
+    last_revision: int
+    status: str
+    expires_at: datetime

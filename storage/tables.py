@@ -1,0 +1,172 @@
+"""The schema, as SQLAlchemy Core metadata. Knows no queries."""
+
+import sqlalchemy as sa
+
+from storage.types import Big, Document, Time
+
+#: Ids are opaque; ours are shorter, imported ones keep theirs.
+ID_LENGTH = 100
+#: A token's `sub`.
+USER_LENGTH = 255
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+
+def _one_of(column: str, *values: str) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("avatar_url", sa.String(2000)),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("config", Document, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _one_of("kind", "echo", "openai", "remote"),
+)
+
+sessions = sa.Table(
+    "chat_sessions",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column("session_id", sa.String(ID_LENGTH), nullable=False, unique=True),
+    sa.Column("trace_id", sa.String(ID_LENGTH), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(USER_LENGTH), nullable=False, index=True),
+    sa.Column("agent_id", sa.Integer, sa.ForeignKey("agents.id", ondelete="SET NULL"), index=True),
+    sa.Column("title", sa.String(200)),
+    sa.Column("status", sa.String(20), nullable=False, index=True),
+    sa.Column("metadata", Document, nullable=False),
+    sa.Column("ttl_hours", sa.Double, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.Column("last_activity", Time, nullable=False),
+    sa.Column("expires_at", Time, nullable=False, index=True),
+    sa.Column("last_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("last_revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("message_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("request_count", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("ended_at", Time),
+    sa.Column("created_via", sa.String(50)),
+    sa.Column("ip_address", sa.String(100)),
+    sa.Column("user_agent", sa.String(500)),
+    _one_of("status", "active", "archived", "deleted"),
+    sa.CheckConstraint("ttl_hours > 0", name="ttl_hours"),
+    sa.CheckConstraint("last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0", name="counters"),
+)
+
+messages = sa.Table(
+    "chat_messages",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("message_id", sa.String(ID_LENGTH), nullable=False, unique=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("client_message_id", sa.String(USER_LENGTH)),
+    sa.Column("sender_type", sa.String(20), nullable=False),
+    sa.Column("sender_id", sa.String(USER_LENGTH), nullable=False, index=True),
+    sa.Column("message_type", sa.String(20), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("metadata", Document, nullable=False),
+    # No foreign key: the writer looks under the lock of the session, and rows leave only with their session.
+    sa.Column("reply_to", sa.String(ID_LENGTH)),
+    sa.Column("created_at", Time, nullable=False, index=True),
+    sa.Column("error", Document),
+    sa.Column("tokens_used", sa.BigInteger),
+    sa.Column("latency_ms", sa.BigInteger),
+    sa.Column("is_edited", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("edited_at", Time),
+    sa.Column("deleted_at", Time),
+    sa.UniqueConstraint("session_id", "seq"),
+    sa.UniqueConstraint("session_id", "revision"),
+    sa.UniqueConstraint(
+        "session_id",
+        "sender_type",
+        "sender_id",
+        "client_message_id",
+        name="chat_messages_client_message_id_key",
+    ),
+    _one_of("sender_type", "user", "agent", "system"),
+    _one_of("message_type", "text", "stream", "file", "system"),
+    _one_of("status", "complete", "streaming", "cancelled", "interrupted", "failed"),
+    sa.CheckConstraint("seq > 0 AND revision >= seq", name="counters"),
+    # The janitor looks for open streams; there are few among many messages.
+    sa.Index(
+        "chat_messages_streaming_idx",
+        "session_id",
+        postgresql_where=sa.text("status = 'streaming'"),
+        sqlite_where=sa.text("status = 'streaming'"),
+    ),
+)
+
+participants = sa.Table(
+    "chat_participants",
+    metadata,
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True, index=True),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("read_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("joined_at", Time, nullable=False),
+    sa.Column("removed_at", Time, index=True),
+    _one_of("role", "owner", "member", "viewer"),
+    sa.CheckConstraint("read_seq >= 0", name="read_seq"),
+)
+
+files = sa.Table(
+    "chat_files",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column("file_id", sa.String(ID_LENGTH), nullable=False, unique=True),
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column(
+        "message_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_messages.message_id", ondelete="CASCADE"),
+        index=True,
+    ),
+    sa.Column("file_name", sa.String(255), nullable=False),
+    sa.Column("file_type", sa.String(255), nullable=False),
+    sa.Column("file_size", sa.BigInteger, nullable=False),
+    sa.Column("file_url", sa.String(2000), nullable=False),
+    sa.Column("thumbnail_url", sa.String(2000)),
+    sa.Column("uploaded_by", sa.String(USER_LENGTH), nullable=False, index=True),
+    sa.Column("uploaded_at", Time, nullable=False),
+    sa.CheckConstraint("file_size >= 0", name="file_size"),
+)
+
+#: Tokens of this user that were issued before `not_before` are refused.
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True),
+    sa.Column("not_before", Time, nullable=False),
+)
