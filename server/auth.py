@@ -1,0 +1,170 @@
+"""Token to `Caller`: the one door through which an identity comes in, whatever the transport.
+
+Signatures and claims are `tokens.py`'s, an issuer's rotating keys `jwks.py`'s, where a token stands in a
+request `peer.py`'s; their functions are re-exported here.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from events.access import Caller
+from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
+from server.config import Settings
+from server.jwks import Fetch, Jwks, fetch_url
+from server.peer import (
+    Origins,
+    bearer_token,
+    client_address,
+    dev_token_allowed,
+    header,
+    request_token,
+)
+from server.tokens import Verifier, mint
+
+__all__ = [
+    "Authenticator",
+    "FailedTokens",
+    "Origins",
+    "bearer_token",
+    "client_address",
+    "dev_token_allowed",
+    "header",
+    "mint",
+    "request_token",
+]
+
+CACHE = 20_000
+"""Verified tokens remembered: a page that reconnects brings the same one. About 1 KiB each."""
+
+
+class FailedTokens:
+    """Failed tokens per address: 30 a minute, then `RateLimited` in place of the reason.
+
+    Only failures are counted and only failures are refused: a wrong token behind a shared address never
+    locks out the right ones beside it. Memory is bounded; what is forgotten first is the longest silent.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], limit: int = 30, per: float = 60.0, addresses: int = 10_000
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._per = per
+        self._addresses = addresses
+        # Per address: tokens left in the bucket, and when that was.
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def failed(self, address: str) -> None:
+        """Counts one failure. Raises `RateLimited` when the address has had its share."""
+        now = self._clock()
+        left, since = self._left.pop(address, (float(self._limit), now))
+        left = min(self._limit, left + (now - since) * self._limit / self._per)
+        self._left[address] = (max(0.0, left - 1), now)
+        if len(self._left) > self._addresses:
+            self._left.popitem(last=False)
+        if left < 1:
+            wait = (1 - left) * self._per / self._limit
+            raise RateLimited("too many failed tokens", retry_after=int(wait * 1000) + 1)
+
+
+class Authenticator:
+    """Verifies tokens for one app.
+
+    `clock` gives seconds since the epoch. `revoked_before(user_id)` gives the time before which a user's
+    tokens are refused, or None. `fetch` reads a JWKS address (blocking).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        *,
+        revoked_before: Callable[[str], float | None] | None = None,
+        fetch: Fetch = fetch_url,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._verifier = Verifier(settings, clock)
+        self._revoked_before = revoked_before
+        self._limiter = FailedTokens(monotonic) if settings.rate_limit_enabled else None
+        self._cache: OrderedDict[str, Caller] = OrderedDict()
+        self._key = load_pem_public_key(settings.jwt_public_key.encode()) if settings.jwt_public_key else None
+        self._jwks = (
+            Jwks(settings.jwt_jwks_url, settings.jwt_algorithm, monotonic, fetch)
+            if settings.jwt_jwks_url
+            else None
+        )
+
+    async def authenticate(
+        self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
+    ) -> Caller:
+        """The caller whom `token` names.
+
+        `origin` is the request's Origin header, `from_query` says that the token stood in `?token=`, and
+        failures are counted for `address`. Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service
+        token from a browser or an address bar), `RateLimited`, or `Unavailable` (the issuer's keys).
+        """
+        caller = self.authenticate_now(token, origin=origin, from_query=from_query, address=address)
+        if caller is not None:
+            return caller
+        assert self._jwks is not None
+        try:
+            key = await self._jwks.key(self._verifier.header(token).get("kid"))
+            caller = self._verifier.caller(token, key)
+        except (Unauthorized, TokenExpired):
+            self._count(address)
+            raise
+        return self._admitted(token, caller, origin, from_query)
+
+    def authenticate_now(
+        self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
+    ) -> Caller | None:
+        """As `authenticate`, without waiting; None if a key must be fetched first."""
+        try:
+            caller = self._cached(token)
+            if caller is None:
+                key = self._key
+                if self._jwks is not None:
+                    key = self._jwks.cached(self._verifier.header(token).get("kid"))
+                    if key is None:
+                        return None
+                caller = self._verifier.caller(token, key)
+            return self._admitted(token, caller, origin, from_query)
+        except (Unauthorized, TokenExpired):
+            self._count(address)
+            raise
+
+    def _cached(self, token: str) -> Caller | None:
+        caller = self._cache.get(token)
+        if caller is None:
+            return None
+        if caller.expires_at <= self._clock():
+            del self._cache[token]
+            raise TokenExpired()
+        self._cache.move_to_end(token)
+        return caller
+
+    def _admitted(self, token: str, caller: Caller, origin: str | None, from_query: bool) -> Caller:
+        if caller.role == "service":
+            if origin is not None:
+                raise Forbidden("a service token does not belong in a browser")
+            if from_query:
+                raise Forbidden("a service token does not belong in an address")
+        if self._revoked_before is not None and caller.role == "user":
+            before = self._revoked_before(caller.sub)
+            # A token that does not say when it was issued may be of any age.
+            if before is not None and (caller.issued_at is None or caller.issued_at <= before):
+                raise Unauthorized("the token has been revoked")
+        # A key set may lose a key: what it signed is looked up again there each time.
+        if self._jwks is None and token not in self._cache:
+            self._cache[token] = caller
+            if len(self._cache) > CACHE:
+                self._cache.popitem(last=False)
+        return caller
+
+    def _count(self, address: str | None) -> None:
+        if self._limiter is not None and address is not None:
+            self._limiter.failed(address)

@@ -1,0 +1,189 @@
+"""What must hold between settings, and how a fault is told. Knows no default and reads no environment."""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server import keys
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from server.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One setting's fault. `accepted` says what would be right; no text ever holds a given value."""
+
+    name: str
+    problem: str
+    accepted: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}; accepted: {self.accepted}"
+
+
+class SettingsError(ValueError):
+    """The settings do not hold; `faults` has all of them, one line each in the message."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(["settings that do not hold:", *(f"  {fault}" for fault in faults)]))
+
+
+# What a setting accepts, where the kind of its fault does not say it.
+ACCEPTED = {
+    "PUBLIC_URL": "an http:// or https:// address, such as https://chat.example.com",
+    "LOG_LEVEL": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+    "LOG_FORMAT": "json or console",
+    "CORS_ORIGINS": 'origins as JSON or separated by commas, such as ["https://app.example.com"]',
+    "TRUSTED_PROXIES": "addresses or networks as JSON or separated by commas, such as 10.0.0.0/8",
+    "ADMIN_PASSWORD": "16 characters or more",
+    "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name",
+    "REDIS_URL": "redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/name",
+    "REDIS_PREFIX": "1 to 64 letters, digits, '_', '.', ':' or '-'",
+    "NODE_URL": "an http:// address at which the other nodes reach this one",
+    "JWT_ALGORITHM": "HS256, RS256 or ES256",
+    "JWT_PUBLIC_KEY": "a public key in PEM (line ends may be written \\n), or the path of such a file",
+    "JWT_JWKS_URL": "an http:// or https:// address",
+    "FILE_STORAGE_TYPE": "local or s3",
+    "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
+    "OPENAI_BASE_URL": "an http:// or https:// address",
+    "S3_ENDPOINT_URL": "an http:// or https:// address",
+}
+_MAKE_KEY = (
+    "32 random bytes or more, such as the output of "
+    "`python -c 'import secrets; print(secrets.token_urlsafe(48))'`"
+)
+
+
+_KINDS = {
+    "bool_parsing": ("is neither true nor false", "true or false"),
+    "int_parsing": ("is no whole number", "a whole number"),
+    "float_parsing": ("is no number", "a number"),
+    "finite_number": ("is no finite number", "a number"),
+    "literal_error": ("is none of the choices", "one of the choices"),
+    "string_too_short": ("is too short", "a longer text"),
+    "string_too_long": ("is too long", "a shorter text"),
+    "string_pattern_mismatch": ("has characters that do not belong there", "other characters"),
+}
+
+
+def field_fault(name: str, error: "ErrorDetails") -> Fault:
+    """The fault of one value, from pydantic's account of it (of which the input is left out)."""
+    problem, accepted = _KINDS.get(error["type"], (error["msg"].removeprefix("Value error, "), ""))
+    if error["type"].startswith(("greater_than", "less_than")):
+        problem, accepted = "is out of range", "a number " + error["msg"].removeprefix("Input should be ")
+    return Fault(name, problem, ACCEPTED.get(name, accepted))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check(settings: "Settings") -> Iterator[Fault]:
+    """Every fault that shows only in two settings together."""
+    if settings.debug and not is_loopback(settings.host):
+        yield Fault(
+            "DEBUG",
+            "is on while HOST is open to the network",
+            "DEBUG=false, or HOST=127.0.0.1 for development",
+        )
+    yield from _check_keys(settings)
+    yield from _check_tls(settings)
+    if settings.redis_pool_size > settings.redis_max_connections:
+        yield Fault("REDIS_POOL_SIZE", "is above REDIS_MAX_CONNECTIONS", "at most REDIS_MAX_CONNECTIONS")
+    if settings.stream_checkpoint >= settings.stream_lease:
+        yield Fault("STREAM_CHECKPOINT", "is not below STREAM_LEASE", "seconds, fewer than STREAM_LEASE")
+    if settings.ws_message_size_limit > settings.outbox_limit:
+        yield Fault("WS_MESSAGE_SIZE_LIMIT", "is above OUTBOX_LIMIT", "bytes, at most OUTBOX_LIMIT")
+    if settings.openai_base_url and not settings.openai_model:
+        yield Fault("OPENAI_MODEL", "is not set, but OPENAI_BASE_URL is", "the model's name at that address")
+    if settings.openai_model and not settings.openai_base_url:
+        yield Fault("OPENAI_BASE_URL", "is not set, but OPENAI_MODEL is", ACCEPTED["OPENAI_BASE_URL"])
+    if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
+        yield Fault("S3_BUCKET_NAME", "is not set, but FILE_STORAGE_TYPE is s3", "the bucket's name")
+    if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
+        missing = "AWS_SECRET_ACCESS_KEY" if settings.aws_access_key_id else "AWS_ACCESS_KEY_ID"
+        yield Fault(missing, "is not set, but its other half is", "both of the pair, or neither")
+
+
+def _check_keys(settings: "Settings") -> Iterator[Fault]:
+    if settings.jwt_algorithm == "HS256":
+        if settings.jwt_secret_key is None:
+            if not settings.debug:
+                yield Fault("JWT_SECRET_KEY", "is not set", _MAKE_KEY)
+        elif weak := keys.weakness(settings.jwt_secret_key, example_allowed=settings.debug):
+            yield Fault("JWT_SECRET_KEY", weak, _MAKE_KEY)
+        for name in ("jwt_public_key", "jwt_jwks_url"):
+            if getattr(settings, name) is not None:
+                yield Fault(
+                    name.upper(), "is set, but JWT_ALGORITHM is HS256", "JWT_ALGORITHM=RS256 or ES256"
+                )
+    elif (settings.jwt_public_key is None) == (settings.jwt_jwks_url is None):
+        problem = (
+            "is not set, nor is JWT_JWKS_URL"
+            if settings.jwt_public_key is None
+            else "stands beside JWT_JWKS_URL"
+        )
+        yield Fault("JWT_PUBLIC_KEY", problem, f"one of the two for {settings.jwt_algorithm}")
+    elif settings.jwt_public_key is not None and not _fits(settings.jwt_public_key, settings.jwt_algorithm):
+        yield Fault(
+            "JWT_PUBLIC_KEY",
+            f"is no public key for {settings.jwt_algorithm}",
+            "RSA of 2048 bits or more for RS256, P-256 for ES256, in PEM",
+        )
+    if settings.secret_key is not None:
+        if weak := keys.weakness(settings.secret_key, example_allowed=settings.debug):
+            yield Fault("SECRET_KEY", weak, _MAKE_KEY)
+    elif settings.jwt_algorithm != "HS256" and not settings.debug:
+        if settings.jwt_secret_key is None:
+            yield Fault("SECRET_KEY", "is not set, nor is a JWT_SECRET_KEY to derive it from", _MAKE_KEY)
+        elif weak := keys.weakness(settings.jwt_secret_key):
+            yield Fault("JWT_SECRET_KEY", weak, _MAKE_KEY)
+
+
+def _fits(text: str, algorithm: str) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    if algorithm == "RS256":
+        return isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def _check_tls(settings: "Settings") -> Iterator[Fault]:
+    for name in ("ssl_certfile", "ssl_keyfile"):
+        path: Path | None = getattr(settings, name)
+        if path is None:
+            if settings.ws_use_ssl:
+                yield Fault(name.upper(), "is not set, but WS_USE_SSL is on", "the path of a PEM file")
+        elif settings.ws_use_ssl and not path.is_file():
+            yield Fault(name.upper(), "names no file", "the path of a PEM file that this user can read")
+
+
+def derived_keys(settings: "Settings", data_dir: Path) -> dict[str, str]:
+    """The keys that were not given: the development key, and SECRET_KEY from JWT_SECRET_KEY."""
+    made: dict[str, str] = {}
+    key = settings.jwt_secret_key
+    if key is None and (settings.jwt_algorithm == "HS256" or settings.secret_key is None):
+        key = keys.development_key(data_dir)
+        if settings.jwt_algorithm == "HS256":
+            made["jwt_secret_key"] = key
+    if settings.secret_key is None and key is not None:
+        made["secret_key"] = keys.derive(key, "parley secret key")
+    return made

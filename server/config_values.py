@@ -1,0 +1,155 @@
+"""What one setting's text turns into: lists, origins, addresses. Knows no setting's name.
+
+Each function raises ValueError with a text that never repeats the value, and leaves a default as it is.
+"""
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+
+def upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def listed(value: Any) -> Any:
+    """A JSON array of strings, or words separated by commas, as a tuple."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    try:
+        words = json.loads(value)
+    except ValueError:
+        raise ValueError("begins like a JSON array, but is none") from None
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("has an entry that is no string")
+    return tuple(words)
+
+
+def origin(value: str) -> str:
+    """`scheme://host[:port]` in the form browsers send it; ws:// is http:// (contract, section 1)."""
+    try:
+        parts = urlsplit(value.strip())
+        scheme = {"ws": "http", "wss": "https"}.get(parts.scheme.lower(), parts.scheme.lower())
+        port = parts.port
+    except ValueError:
+        raise ValueError("has an entry that is no origin") from None
+    if scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("has an entry without http:// or https:// and a host")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{host}" if port in (None, default) else f"{scheme}://{host}:{port}"
+
+
+def origins(value: Any) -> Any:
+    """Exact origins only: `*` would admit every page its visitor's cookies and network reach."""
+    entries = listed(value)
+    if "*" in entries:
+        raise ValueError("has '*', which would admit any page; name the origins")
+    for entry in entries:
+        parts = urlsplit(entry)
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("has an entry that is more than an origin")
+    return tuple(origin(entry) for entry in entries)
+
+
+def networks(value: Any) -> Any:
+    """Addresses and networks; one with host bits set means its network."""
+    try:
+        return tuple(ipaddress.ip_network(entry, strict=False) for entry in listed(value))
+    except ValueError:
+        raise ValueError("has an entry that is neither an address nor a network") from None
+
+
+def http_url(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
+        raise ValueError("is no http:// or https:// address")
+    return value.rstrip("/")
+
+
+def public_url(value: Any) -> Any:
+    if isinstance(value, str) and (urlsplit(value).query or urlsplit(value).username):
+        raise ValueError("has a query or a user")
+    return http_url(value)
+
+
+def database_url(value: Any) -> Any:
+    """One spelling for each database: `postgresql://…` or `sqlite:///…`."""
+    if not isinstance(value, str):
+        return value
+    scheme, found, rest = value.partition("://")
+    kind, _, driver = scheme.lower().partition("+")
+    if not found or (kind, driver) not in {
+        ("postgresql", ""),
+        ("postgres", ""),
+        ("postgresql", "asyncpg"),
+        ("postgresql", "psycopg"),
+        ("sqlite", ""),
+        ("sqlite", "aiosqlite"),
+    }:
+        raise ValueError("names no database that is supported")
+    if kind == "sqlite":
+        if not rest.startswith("/") or not rest.strip("/") or rest.strip("/").startswith(":memory:"):
+            raise ValueError("names no file")
+        return f"sqlite://{rest}"
+    try:
+        parts = urlsplit(f"postgresql://{rest}")
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is no number") from None
+    if not parts.path.strip("/"):
+        raise ValueError("names no database on the server")
+    return urlunsplit(parts)
+
+
+def redis_url(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme == "unix" and parts.path:
+        return value
+    schemes = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+    if parts.scheme not in schemes or not parts.netloc:
+        raise ValueError("is no address of a Redis")
+    if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
+        raise ValueError("names no Sentinel service after the hosts")
+    return value
+
+
+def pem(value: Any) -> Any:
+    """A public key's PEM text; `\\n` in it stands for a line end, and a path is read."""
+    if not isinstance(value, str):
+        return value
+    if "-----BEGIN" not in value:
+        try:
+            value = Path(value).read_text()
+        except (OSError, UnicodeDecodeError, ValueError):
+            raise ValueError("is neither PEM nor a file that can be read") from None
+    value = value.replace("\\n", "\n")
+    if "PRIVATE KEY" in value:
+        raise ValueError("is a private key; nothing here needs one")
+    return value
+
+
+def media_types(value: Any) -> Any:
+    entries = listed(value)
+    for entry in entries:
+        if not re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", entry):
+            raise ValueError("has an entry that is no media type")
+    return entries
+
+
+def masked(value: Any, *, secret: bool) -> Any:
+    """`value` for a screen: of a secret only that it is set, of an address all but the password."""
+    if not secret or value is None:
+        return value
+    if "://" not in str(value):
+        return "(set)"
+    return re.sub(r"://[^/@]*@", "://***@", str(value)).partition("?")[0]

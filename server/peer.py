@@ -1,0 +1,164 @@
+"""Who is at the other end of a request: address, origin, the token it presents. Verifies no token."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+from server import config_values
+from server.config import Settings
+from server.config_rules import is_loopback
+
+Headers = Iterable[tuple[bytes, bytes]]
+Source = Literal["header", "subprotocol", "query"]
+
+FORWARDING_HEADERS = frozenset(
+    (b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip")
+)
+
+
+class Origins:
+    """Which pages may call: PUBLIC_URL's origin and CORS_ORIGINS (contract, section 1).
+
+    With DEBUG also localhost and 127.0.0.1 on our port, by http and https.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._debug = settings.debug
+        self._port = settings.service_port
+        named = set(settings.cors_origins)
+        if settings.public_url is not None:
+            named.add(config_values.origin(settings.public_url))
+        self.named = frozenset(named)
+
+    def allowed(self, origin: str | None, own_port: int | None = None) -> bool:
+        """Whether a request with this Origin header may come in. None, from no browser, may.
+
+        `own_port` is the port that the request came to, where it is not the configured one.
+        """
+        if origin is None or origin in self.named:
+            return True
+        try:
+            same = config_values.origin(origin)
+        except ValueError:  # "null" of sandboxed pages, and anything that is no origin
+            return False
+        if same in self.named:
+            return True
+        if not self._debug:
+            return False
+        port = self._port if own_port is None else own_port
+        return any(
+            same == config_values.origin(f"{scheme}://{host}:{port}")
+            for scheme in ("http", "https")
+            for host in ("localhost", "127.0.0.1")
+        )
+
+
+def bearer_token(
+    headers: Headers, query: bytes = b"", subprotocols: Sequence[str] = ()
+) -> tuple[str, Source] | None:
+    """The token of a request and where it stood: header before subprotocol before `?token=`.
+
+    Give `query` and `subprotocols` only where the contract takes a token there (`request_token` knows).
+    """
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").strip().partition(" ")
+            if scheme.lower() == "bearer" and token.strip():
+                return token.strip(), "header"
+    if len(subprotocols) >= 2 and subprotocols[0].lower() == "bearer":
+        return subprotocols[1], "subprotocol"
+    if b"token=" in query:
+        for name, value in parse_qsl(query.decode("latin-1"), max_num_fields=100):
+            if name == "token":
+                return value, "query"
+    return None
+
+
+def request_token(scope: Mapping[str, Any]) -> tuple[str, Source] | None:
+    """The token of an ASGI request; `?token=` counts only on /ws/, /socket.io/ and the two SSE addresses."""
+    path: str = scope["path"]
+    in_query = path.startswith(("/ws/", "/socket.io/")) or (
+        scope.get("method") == "GET"
+        and (
+            path.startswith("/api/chat/streams/")
+            or (path.startswith("/api/chat/") and path.endswith("/events"))
+        )
+    )
+    subprotocols = scope.get("subprotocols", ()) if path.startswith("/ws/") else ()
+    try:
+        return bearer_token(scope["headers"], scope["query_string"] if in_query else b"", subprotocols)
+    except ValueError:  # more than 100 query fields
+        return None
+
+
+def header(headers: Headers, name: bytes) -> str | None:
+    """The first value of the header `name` (lower case), or None."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
+    """The client's address: the peer's, or, if that is one of TRUSTED_PROXIES, what it forwarded for.
+
+    X-Forwarded-For is read from its right end, where our own proxies wrote, past the trusted ones only: what
+    stands further left is the client's own word. Empty for a peer without an address (a Unix socket).
+    """
+    client = scope.get("client")
+    peer: str = client[0] if client else ""
+    if not settings.trusted_proxies or not _trusted(peer, settings):
+        return peer
+    listed = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    address = peer
+    for entry in reversed(listed.decode("latin-1").split(",")):
+        plain = _address(entry.strip())
+        if plain is None:
+            break
+        address = plain
+        if not _trusted(address, settings):
+            break
+    return address
+
+
+def _address(entry: str) -> str | None:
+    """`entry` of X-Forwarded-For without its port, or None if it is no address."""
+    if entry.startswith("["):
+        entry = entry[1:].partition("]")[0]
+    elif entry.count(":") == 1:
+        entry = entry.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(entry))
+    except ValueError:
+        return None
+
+
+def _trusted(address: str, settings: Settings) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in settings.trusted_proxies)
+
+
+def dev_token_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
+    """Whether a request may be given a development token (contract, section 10).
+
+    Only with DEBUG, from a loopback peer, without any header that a proxy adds, and for Host localhost or
+    127.0.0.1: a page elsewhere that rebinds its name to 127.0.0.1 still sends its own name as Host.
+    """
+    client = scope.get("client")
+    if not settings.debug or not client or client[0] == "localhost" or not is_loopback(client[0]):
+        return False
+    hosts = []
+    for name, value in scope["headers"]:
+        if name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS:
+            return False
+        if name == b"host":
+            hosts.append(value.decode("latin-1").lower())
+    if len(hosts) != 1:
+        return False
+    host, _, port = hosts[0].partition(":")
+    return host in ("localhost", "127.0.0.1") and (not port or port.isdecimal())

@@ -1,0 +1,184 @@
+"""What a token says: signature and claims to a `Caller`, and the making of tokens. Fetches nothing."""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import jwt
+import orjson
+
+from events.access import Caller, Role
+from events.errors import TokenExpired, Unauthorized
+from server.config import Settings
+
+LEEWAY = 5.0
+"""Seconds by which an issuer's clock may run ahead of ours (`nbf`, `iat`). Expiry gets none."""
+LAST_TIME = 253_402_300_799.0
+"""The end of the year 9999: a later expiry would not fit a timestamp."""
+MAX_TOKEN = 16_384
+"""Bytes. Request heads are bounded anyhow; this bounds what a CONNECT packet or `auth_refresh` may bring."""
+_MAX_HEADERS = 64
+"""Header segments remembered. An issuer has one or two; more are somebody's play."""
+
+
+class Verifier:
+    """Checks signatures by the configured algorithm alone, then the claims (contract, section 1)."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._algorithm = settings.jwt_algorithm
+        self._audience = settings.jwt_audience
+        self._issuer = settings.jwt_issuer
+        self._jws = jwt.PyJWS(algorithms=[self._algorithm])
+        self._secret = (settings.jwt_secret_key or "").encode()
+        self._good_headers: set[bytes] = set()
+
+    def header(self, token: str) -> dict[str, Any]:
+        """The header, not verified: for choosing a key by `kid`. Raises `Unauthorized`."""
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, ValueError):
+            raise Unauthorized("the token is malformed") from None
+        if header.get("alg") != self._algorithm:
+            raise Unauthorized(f"the token is not signed with {self._algorithm}")
+        return header
+
+    def caller(self, token: str, key: Any = None) -> Caller:
+        """The caller whom `token` names; `key` is the public key, None for the shared secret.
+
+        Raises `Unauthorized` or `TokenExpired`.
+        """
+        if len(token) > MAX_TOKEN:
+            raise Unauthorized("the token is too long")
+        try:
+            raw = token.encode("ascii")
+        except UnicodeEncodeError:
+            raise Unauthorized("the token is malformed") from None
+        payload = self._by_secret(raw) if key is None else self._by_library(raw, key)
+        try:
+            claims = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            raise Unauthorized("the token's claims are not JSON") from None
+        if not isinstance(claims, dict):
+            raise Unauthorized("the token's claims are no JSON object")
+        return self._claims(claims)
+
+    def _by_secret(self, raw: bytes) -> bytes:
+        """The verified payload of an HS256 token.
+
+        PyJWT takes 18 µs a token, most of it for the header, which is the same in all tokens of an issuer.
+        So a header that PyJWT has once accepted is known by its bytes; what is left is the signature.
+        """
+        signed, _, signature = raw.rpartition(b".")
+        head, _, body = signed.partition(b".")
+        if head in self._good_headers:
+            digest = hmac.digest(self._secret, signed, hashlib.sha256)
+            if not hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), signature):
+                raise Unauthorized("the token's signature is wrong")
+            try:
+                return base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))
+            except ValueError:
+                raise Unauthorized("the token is malformed") from None
+        payload = self._by_library(raw, self._secret)
+        if len(self._good_headers) < _MAX_HEADERS:
+            self._good_headers.add(head)
+        return payload
+
+    def _by_library(self, raw: bytes, key: Any) -> bytes:
+        try:
+            payload: bytes = self._jws.decode(raw, key, algorithms=[self._algorithm])
+        except jwt.InvalidAlgorithmError:
+            raise Unauthorized(f"the token is not signed with {self._algorithm}") from None
+        except jwt.InvalidSignatureError:
+            raise Unauthorized("the token's signature is wrong") from None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            raise Unauthorized("the token is malformed") from None
+        return payload
+
+    def _claims(self, claims: dict[str, Any]) -> Caller:
+        now = self._clock()
+        expires_at = _time(claims, "exp")
+        if expires_at is None:
+            raise Unauthorized("the token has no exp")
+        if expires_at <= now:
+            raise TokenExpired()
+        issued_at = _time(claims, "iat")
+        if max(_time(claims, "nbf") or now, issued_at or now) > now + LEEWAY:
+            raise Unauthorized("the token is not valid yet")
+        if self._issuer is not None and claims.get("iss") != self._issuer:
+            raise Unauthorized("the token is from another issuer")
+        if self._audience is not None:
+            audience = claims.get("aud")
+            if self._audience not in (audience if isinstance(audience, list) else [audience]):
+                raise Unauthorized("the token is for another audience")
+        sub = claims.get("sub")
+        if not isinstance(sub, str) or not sub or len(sub) > 255 or "\0" in sub:
+            raise Unauthorized("the token's sub is no text of 1 to 255 characters")
+        sessions = claims.get("sessions")
+        if "sessions" in claims and not (
+            isinstance(sessions, list) and all(isinstance(each, str) for each in sessions)
+        ):
+            # A restriction that cannot be read must not become no restriction.
+            raise Unauthorized("the token's sessions are no list of texts")
+        name = claims.get("name")
+        role = claims.get("role")
+        return Caller(
+            role=role if role in ("agent", "service") else "user",
+            sub=sub,
+            name=name[:255] if isinstance(name, str) and "\0" not in name else None,
+            sessions=None if sessions is None else frozenset(sessions),
+            session_role="member" if claims.get("session_role") == "member" else "viewer",
+            expires_at=min(expires_at, LAST_TIME),
+            issued_at=issued_at,
+        )
+
+
+def _time(claims: dict[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519, section 2), or None if the claim is not there."""
+    value = claims.get(name)
+    if name not in claims:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unauthorized(f"the token's {name} is no number of seconds")
+    return float(value)
+
+
+def mint(
+    settings: Settings,
+    sub: str,
+    role: Role = "user",
+    name: str | None = None,
+    sessions: Iterable[str] | None = None,
+    ttl: float = 3600.0,
+    *,
+    session_role: Literal["member", "viewer"] | None = None,
+    now: float | None = None,
+) -> tuple[str, float]:
+    """A token signed with our own secret, and when it expires (seconds since the epoch); `ttl` in seconds.
+
+    Raises ValueError where the tokens are another issuer's (RS256, ES256), and for a `sub` no token may have.
+    """
+    if settings.jwt_algorithm != "HS256" or settings.jwt_secret_key is None:
+        raise ValueError("only whoever holds the private key can issue tokens here")
+    if not sub or len(sub) > 255 or "\0" in sub:
+        raise ValueError("sub must have 1 to 255 characters")
+    issued_at = time.time() if now is None else now
+    # `iat` to the millisecond: a token issued right after its user's revocation is newer than that.
+    claims: dict[str, Any] = {
+        "sub": sub,
+        "role": role,
+        "iat": round(issued_at, 3),
+        "exp": round(issued_at + ttl, 3),
+    }
+    optional = {
+        "name": name,
+        "sessions": None if sessions is None else sorted(sessions),
+        "session_role": session_role,
+        "aud": settings.jwt_audience,
+        "iss": settings.jwt_issuer,
+    }
+    claims.update({key: value for key, value in optional.items() if value is not None})
+    return jwt.encode(claims, settings.jwt_secret_key, algorithm="HS256"), claims["exp"]
