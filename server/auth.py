@@ -97,6 +97,7 @@ class Authenticator:
             if settings.jwt_jwks_url
             else None
         )
+        self._generation = 0
 
     async def authenticate(
         self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
@@ -113,11 +114,10 @@ class Authenticator:
         assert self._jwks is not None
         try:
             key = await self._jwks.key(self._verifier.header(token).get("kid"))
-            caller = self._verifier.caller(token, key)
+            return self._admitted(token, self._verifier.caller(token, key), origin, from_query)
         except (Unauthorized, TokenExpired):
             self._count(address)
             raise
-        return self._admitted(token, caller, origin, from_query)
 
     def authenticate_now(
         self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
@@ -138,6 +138,10 @@ class Authenticator:
             raise
 
     def _cached(self, token: str) -> Caller | None:
+        if self._jwks is not None and self._jwks.generation != self._generation:
+            # The issuer's keys were read anew or are due to be: one that is gone must not live on here.
+            self._cache.clear()
+            self._generation = self._jwks.generation
         caller = self._cache.get(token)
         if caller is None:
             return None
@@ -158,8 +162,7 @@ class Authenticator:
             # A token that does not say when it was issued may be of any age.
             if before is not None and (caller.issued_at is None or caller.issued_at <= before):
                 raise Unauthorized("the token has been revoked")
-        # A key set may lose a key: what it signed is looked up again there each time.
-        if self._jwks is None and token not in self._cache:
+        if token not in self._cache:
             self._cache[token] = caller
             if len(self._cache) > CACHE:
                 self._cache.popitem(last=False)

@@ -62,7 +62,13 @@ class Jwks:
         self._tried: float | None = None
         self._reached = False
         self._fetched = float("-inf")
+        self._reads = 0
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def generation(self) -> int:
+        """Changes when the keys are read anew, and when they grow stale (then it is below 0)."""
+        return -self._reads if self._clock() - self._fetched > REFRESH else self._reads
 
     def cached(self, kid: str | None) -> Any | None:
         """The key if it is known and fresh enough, without waiting; else None."""
@@ -107,6 +113,7 @@ class Jwks:
         finally:
             pool.shutdown(wait=False)
         self._keys, self._reached, self._fetched = keys, True, self._clock()
+        self._reads += 1
 
 
 def usable_keys(document: Any, algorithm: str) -> dict[str | None, Any]:

@@ -69,9 +69,9 @@ def bearer_token(
     if len(subprotocols) >= 2 and subprotocols[0].lower() == "bearer":
         return subprotocols[1], "subprotocol"
     if b"token=" in query:
-        for name, value in parse_qsl(query.decode("latin-1"), max_num_fields=100):
-            if name == "token":
-                return value, "query"
+        for field, given in parse_qsl(query.decode("latin-1"), max_num_fields=100):
+            if field == "token":
+                return given, "query"
     return None
 
 
