@@ -1,0 +1,121 @@
+"""Child processes of the tests: free ports, readiness, and an end that is certain."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def free_port() -> int:
+    """A port nobody listens on, below the range from which the kernel takes ports for
+    outgoing connections (32768 and up): one of those could otherwise sit on it when a
+    server comes back to the very same port.
+    """
+    for _ in range(200):
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+def spawn(
+    command: list[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: str | None = None,
+    death_signal: signal.Signals = signal.SIGKILL,
+) -> subprocess.Popen[bytes]:
+    """Start `command` with its output appended to `log`.
+
+    The kernel sends it `death_signal` should the tests die without cleaning up. That is
+    tied to the calling thread: call from the main thread only.
+    """
+
+    def die_with_parent() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            user=user,
+            group=user,
+            extra_groups=[] if user is not None else None,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout: float = 20
+) -> None:
+    """Return once `ready()` says so; show the log if the process ends or the time is up."""
+    deadline = time.monotonic() + timeout
+    while not ready():
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}:\n{tail(log)}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{process.args!r} was not ready in {timeout} s:\n{tail(log)}")
+        time.sleep(0.01)
+
+
+def end(process: subprocess.Popen[bytes] | None, how: signal.Signals = signal.SIGTERM, wait: float = 15) -> int:
+    """Send a signal, wait, and fall back to SIGKILL. Returns the exit code."""
+    if process is None:
+        return 0
+    if process.poll() is None:
+        os.kill(process.pid, how)
+        # A stopped process takes no signal but SIGKILL before it goes on.
+        os.kill(process.pid, signal.SIGCONT)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            kill_tree(process)
+    return process.returncode
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for the process and everything it started; returns when all are gone."""
+    try:
+        family = [psutil.Process(process.pid)]
+        family += family[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+    psutil.wait_procs(family[1:], timeout=10)
+
+
+def tail(log: Path, size: int = 6000) -> str:
+    return log.read_text(errors="replace")[-size:] if log.exists() else "(no log)"
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

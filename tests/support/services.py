@@ -1,0 +1,224 @@
+"""PostgreSQL, Redis, nginx and HAProxy of the tests' own: private ports, temporary folders.
+
+A program that is not installed is a failure with a clear message, never a skip.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+from tests.support.processes import end, free_port, kill_tree, listening, spawn, wait_until
+
+
+def program(name: str, *folders: str) -> str:
+    """The path of an installed program, looked for in PATH and then in `folders` (globs)."""
+    places = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
+    for pattern in folders:
+        newest_first = sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
+        places += [str(place) for place in newest_first]
+    if found := shutil.which(name, path=os.pathsep.join(places)):
+        return found
+    raise RuntimeError(f"the tests need {name}, which is not installed: run scripts/ensure_services")
+
+
+class Service:
+    """One program with a folder and a port, which it keeps when it comes back."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"parley-{name}-"))
+        self.log = self.folder / "log"
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it in an orderly way; `start` brings it back on the same port."""
+        end(self.process)
+
+    def kill9(self) -> None:
+        """End it, and its children, as a power cut would."""
+        if self.process is not None and self.process.poll() is None:
+            kill_tree(self.process)
+
+    def pause(self) -> None:
+        """Connections stay open and are accepted by the kernel; nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def close(self) -> None:
+        try:
+            end(self.process, wait=5)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Postgres(Service):
+    """A cluster with fsync and synchronous_commit on: what is tested is what survives a crash."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__("postgres")
+        self._settings = settings or {}
+        self._names = count(1)
+        self._postgres = program("postgres", "/usr/lib/postgresql/*/bin")
+        self._bin = Path(self._postgres).resolve().parent
+        # PostgreSQL refuses to run as root: its files and processes then belong to `postgres`.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._data = self.folder / "data"
+        self._data.mkdir()
+        self.folder.chmod(0o711)
+        if self._user is not None:
+            owner = pwd.getpwnam(self._user)
+            os.chown(self._data, owner.pw_uid, owner.pw_gid)
+        subprocess.run(
+            [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+            + ["--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
+        )
+
+    def start(self) -> Self:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self._data),
+            "max_connections": "400",
+            "shared_buffers": "64MB",
+            "logging_collector": "off",
+            **self._settings,
+        }
+        command = [self._postgres, "-D", str(self._data), "-p", str(self.port)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        # SIGQUIT is PostgreSQL's immediate shutdown: its children go with it.
+        self.process = spawn(
+            command, log=self.log, cwd=Path("/"), user=self._user, death_signal=signal.SIGQUIT
+        )
+        wait_until(self._ready, self.process, self.log)
+        return self
+
+    def _ready(self) -> bool:
+        try:
+            status = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        assert self.process is not None
+        return len(status) >= 8 and status[0] == str(self.process.pid) and status[7].strip() == "ready"
+
+    def stop(self) -> None:
+        """A fast shutdown: clients are cut off, what they had not committed is rolled back."""
+        end(self.process, signal.SIGINT)
+
+    def close(self) -> None:
+        try:
+            end(self.process, signal.SIGQUIT, wait=5)
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run one statement with psql; returns what it prints, unadorned."""
+        done = subprocess.run(
+            [self._bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+            + ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database, "-c", statement],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def create_database(self, template: str | None = None) -> str:
+        """A new database, empty or a copy of `template`; returns its name."""
+        name = f"test_{next(self._names)}"
+        self.sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+class Redis(Service):
+    """Nothing is kept on disk: a stopped Redis comes back empty, on the same port."""
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+        self._redis = program("redis-server")
+
+    def start(self) -> Self:
+        command = [self._redis, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no"]
+        self.process = spawn(command, log=self.log)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def cli(self, *words: str) -> str:
+        """Run one Redis command; returns what redis-cli prints."""
+        command = [program("redis-cli"), "-p", str(self.port), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class _FrontEnd(Service):
+    """A load balancer: `config` is its configuration, with `{port}` and `{folder}` to fill in."""
+
+    def __init__(self, name: str, config: str) -> None:
+        super().__init__(name)
+        self.config = self.folder / f"{name}.conf"
+        text = config.replace("{port}", str(self.port)).replace("{folder}", str(self.folder))
+        self.config.write_text(text)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Nginx(_FrontEnd):
+    def __init__(self, config: str) -> None:
+        super().__init__("nginx", config)
+
+    def start(self) -> Self:
+        command = [program("nginx"), "-p", str(self.folder), "-c", str(self.config), "-e", str(self.log)]
+        command += ["-g", f"daemon off; pid {self.folder}/pid;"]
+        self.process = spawn(command, log=self.log, death_signal=signal.SIGTERM)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
+
+
+class Haproxy(_FrontEnd):
+    def __init__(self, config: str) -> None:
+        super().__init__("haproxy", config)
+
+    def start(self) -> Self:
+        self.process = spawn([program("haproxy"), "-db", "-f", str(self.config)], log=self.log)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
