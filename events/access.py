@@ -1,7 +1,10 @@
 """Who is calling, and what a caller may do in a session. Knows no token format and no SQL."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
+
+from events.errors import Forbidden, SessionNotFound
+from storage.records import ParticipantRecord, SessionRecord
 
 Role = Literal["user", "agent", "service"]
 SessionRole = Literal["owner", "member", "viewer", "agent", "service"]
@@ -34,5 +37,41 @@ class Caller:
 
     @property
     def key(self) -> str:
-        """One string for presence, read marks and buckets: user 1 is not agent 1."""
-        return self.sub if self.role == "user" else f"{self.role}:{self.sub}"
+        """One string per identity, for ownership, presence, read marks and buckets: user 1 is not agent 1."""
+        if self.role != "user":
+            return f"{self.role}:{self.sub}"
+        return f"user:{self.sub}" if self.sub.startswith(_ROLE_PREFIXES) else self.sub
+
+
+_ROLE_PREFIXES = ("user:", "agent:", "service:")
+
+#: What each role may do in a session (contract, "Who may connect").
+MAY_WRITE = frozenset({"owner", "member", "agent", "service"})
+MAY_MANAGE = frozenset({"owner", "service"})
+
+
+def role_in(caller: Caller, session: SessionRecord, participant: ParticipantRecord | None) -> SessionRole:
+    """The caller's role in a session. Raises SessionNotFound: to everyone else it does not exist."""
+    if caller.role == "service":
+        return "service"
+    if caller.sessions is not None and session.session_id not in caller.sessions:
+        raise SessionNotFound
+    if caller.role == "agent":
+        if session.agent_id is not None and str(session.agent_id) == caller.sub:
+            return "agent"
+        raise SessionNotFound
+    if participant is not None and participant.removed_at is not None:
+        raise SessionNotFound  # remembered: outranks a token's claim
+    if caller.sessions is not None:
+        return caller.session_role
+    if session.user_id == caller.key:
+        return "owner"
+    if participant is not None:
+        return "member" if participant.role == "owner" else cast(SessionRole, participant.role)
+    raise SessionNotFound
+
+
+def require(role: SessionRole, roles: frozenset[str]) -> None:
+    """Raises Forbidden."""
+    if role not in roles:
+        raise Forbidden
