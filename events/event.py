@@ -1,14 +1,13 @@
 """Events as the domain makes them: payload bytes, merging and clipping of chunks."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
 from storage.interfaces import Event, Kind
 
-__all__ = ["POISON", "Codec", "Event", "Kind", "clip", "merge", "stamp", "to_json"]
+__all__ = ["POISON", "Codec", "Event", "Kind", "clip", "merge", "to_json"]
 
 #: The position that can never be recovered from.
 POISON = "-"
@@ -21,11 +20,6 @@ class Codec(Protocol):
     """An event as the bytes that one transport's wire carries."""
 
     def encode(self, event: Event) -> bytes: ...
-
-
-def stamp(seconds: float) -> str:
-    """Epoch seconds as RFC 3339 UTC with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Chunk(msgspec.Struct):

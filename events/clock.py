@@ -1,0 +1,22 @@
+"""Time as an argument: `Clock` gives epoch seconds."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+
+
+def when(seconds: float) -> datetime:
+    """Epoch seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def rfc3339(time: datetime) -> str:
+    """With microseconds cut to milliseconds and a `Z`."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def new_id(prefix: str) -> str:
+    """An opaque id: `prefix`_ and 128 random bits."""
+    return f"{prefix}_{secrets.token_hex(16)}"

@@ -1,0 +1,243 @@
+"""The wire contract: commands in, events out. The source of OpenAPI, AsyncAPI and the TypeScript event map.
+
+Structs are strict (no coercion) and ignore unknown fields: a client's own `timestamp` of any type passes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+#: Counters fit a JavaScript number.
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+SessionId = Annotated[str, Meta(min_length=1, max_length=100)]
+MessageId = Annotated[str, Meta(min_length=1, max_length=100)]
+#: An id of the producer's own.
+StreamId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:\-]+\Z")]
+ClientMessageId = Annotated[str, Meta(min_length=1, max_length=255)]
+UserId = Annotated[str, Meta(min_length=1, max_length=255)]
+Content = Annotated[str, Meta(min_length=1)]
+Metadata = dict[str, Any]
+Limit = Annotated[int, Meta(ge=1, le=500)]
+
+
+class InSession(Struct):
+    """Every command but `presence` and `auth_refresh` names its session."""
+
+    session_id: SessionId
+
+
+# --- commands
+
+
+class Join(InSession, kw_only=True):
+    """Become a member of the session's room; the reply is a snapshot that live events carry on."""
+
+    after_revision: Count | None = None
+    limit: Limit = 50
+
+
+class Leave(InSession):
+    """Leave the session's room."""
+
+
+class SendMessage(InSession, kw_only=True):
+    """Send a message. The reply says that it is committed."""
+
+    content: Content
+    client_message_id: ClientMessageId | None = None
+    message_type: Literal["text", "system"] | None = None
+    metadata: Metadata | None = None
+    reply_to: MessageId | None = None
+    reply: bool = True
+
+
+class Edit(InSession, kw_only=True):
+    """Change the content of one's own message."""
+
+    message_id: MessageId
+    content: Content
+
+
+class Delete(InSession, kw_only=True):
+    """Delete a message: its tombstone stays."""
+
+    message_id: MessageId
+
+
+class PostFile(InSession, kw_only=True):
+    """Post a file that was uploaded with `post=false`."""
+
+    file_id: Annotated[str, Meta(min_length=1, max_length=100)]
+    message: str | None = None
+    client_message_id: ClientMessageId | None = None
+
+
+class Typing(InSession, kw_only=True):
+    """Tell the others that one is, or is no longer, typing."""
+
+    is_typing: bool
+
+
+class Presence(Struct):
+    """Set this connection's status in all its rooms."""
+
+    status: Literal["online", "away"]
+
+
+class Read(InSession, kw_only=True):
+    """Mark everything up to `seq` as read."""
+
+    seq: Count
+
+
+class History(InSession, kw_only=True):
+    """A page of messages. `before` and `after` are RFC 3339 times."""
+
+    limit: Limit = 50
+    before_seq: Count | None = None
+    after_seq: Count | None = None
+    before: Annotated[str, Meta(max_length=40)] | None = None
+    after: Annotated[str, Meta(max_length=40)] | None = None
+    order: Literal["asc", "desc"] | None = None
+    after_revision: Count | None = None
+
+
+class StreamStart(InSession, kw_only=True):
+    """Begin a message that is written in chunks."""
+
+    message_id: StreamId | None = None
+    client_message_id: ClientMessageId | None = None
+    metadata: Metadata | None = None
+    reply_to: MessageId | None = None
+
+
+class StreamChunk(InSession, kw_only=True):
+    """The next piece of a stream. Empty content renews the lease."""
+
+    content: str
+    message_id: MessageId | None = None
+    index: Count | None = None
+
+
+class StreamError(Struct):
+    """Why a stream failed."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=100)]
+    message: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class StreamEnd(InSession, kw_only=True):
+    """The stream is finished; its text is committed."""
+
+    message_id: MessageId | None = None
+    status: Literal["complete", "cancelled", "interrupted", "failed"] = "complete"
+    tokens_used: Count | None = None
+    latency_ms: Count | None = None
+    error: StreamError | None = None
+
+
+class StreamCancel(InSession, kw_only=True):
+    """Stop a stream; the text so far is kept."""
+
+    message_id: MessageId
+
+
+class StreamResume(InSession, kw_only=True):
+    """The text of a stream from a chunk index on."""
+
+    message_id: MessageId
+    from_index: Count = 0
+
+
+class AuthRefresh(Struct):
+    """A new token of the same identity."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=65536)]
+
+
+# --- REST bodies
+
+
+class CreateSession(Struct, kw_only=True):
+    """`ttl_hours` above SESSION_TTL_HOURS and `user_id` (the owner) are for `service` only."""
+
+    agent_id: int | Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")] | None = None
+    title: Annotated[str, Meta(max_length=200)] | None = None
+    metadata: Metadata | None = None
+    ttl_hours: Annotated[float, Meta(gt=0, le=876000)] | None = None
+    user_id: UserId | None = None
+
+
+class PatchSession(Struct, kw_only=True):
+    title: Annotated[str, Meta(max_length=200)] | None = None
+    metadata: Metadata | None = None
+    status: Literal["active", "archived"] | None = None
+
+
+class ExtendSession(Struct, kw_only=True):
+    hours: Annotated[float, Meta(gt=0, le=876000)] | None = None
+
+
+class PutParticipant(Struct, kw_only=True):
+    role: Literal["member", "viewer"] = "member"
+
+
+class ListSessions(Struct, kw_only=True):
+    status: Literal["active", "archived", "expired"] | None = None
+    agent_id: int | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    offset: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+
+
+class ChatRequest(Struct, kw_only=True):
+    """Get or create the session, send the message, stream the agent's answer."""
+
+    content: Content
+    session_id: SessionId | None = None
+    agent_id: int | Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")] | None = None
+    client_message_id: ClientMessageId | None = None
+    metadata: Metadata | None = None
+    reply_to: MessageId | None = None
+    stream: bool = True
+
+
+# --- what goes out
+
+
+class FileInfo(Struct):
+    name: str
+    type: str
+    size: int
+
+
+class File(Struct):
+    file_id: str
+    file_url: str
+    thumbnail_url: str | None
+    file_info: FileInfo
+
+
+class Message(Struct, kw_only=True, omit_defaults=True):
+    """A message as history, `join` and events show it. Times are RFC 3339 UTC."""
+
+    message_id: str
+    session_id: str
+    seq: int
+    revision: int
+    sender_type: Literal["user", "agent", "system"]
+    sender_id: str
+    message_type: Literal["text", "stream", "file", "system"]
+    content: str | None
+    metadata: Metadata
+    status: Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+    created_at: str
+    is_edited: bool
+    client_message_id: str | None = None
+    reply_to: str | None = None
+    tokens_used: int | None = None
+    latency_ms: int | None = None
+    error: Metadata | None = None
+    edited_at: str | None = None
+    deleted_at: str | None = None
+    files: list[File] | None = None
+    timestamp: str | None = None
