@@ -20,6 +20,7 @@ from server.peer import (
     client_address,
     dev_token_allowed,
     header,
+    metrics_allowed,
     request_token,
 )
 from server.tokens import Verifier, mint
@@ -32,6 +33,7 @@ __all__ = [
     "client_address",
     "dev_token_allowed",
     "header",
+    "metrics_allowed",
     "mint",
     "request_token",
 ]

@@ -1,5 +1,6 @@
 """Who is at the other end of a request: address, origin, the token it presents. Verifies no token."""
 
+import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -149,16 +150,28 @@ def dev_token_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
     Only with DEBUG, from a loopback peer, without any header that a proxy adds, and for Host localhost or
     127.0.0.1: a page elsewhere that rebinds its name to 127.0.0.1 still sends its own name as Host.
     """
-    client = scope.get("client")
-    if not settings.debug or not client or client[0] == "localhost" or not is_loopback(client[0]):
+    if not settings.debug or not _from_this_machine(scope):
         return False
-    hosts = []
-    for name, value in scope["headers"]:
-        if name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS:
-            return False
-        if name == b"host":
-            hosts.append(value.decode("latin-1").lower())
+    hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1:
         return False
     host, _, port = hosts[0].partition(":")
     return host in ("localhost", "127.0.0.1") and (not port or port.isdecimal())
+
+
+def metrics_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
+    """Whether a request may read /metrics: with METRICS_TOKEN as bearer, or straight from this machine."""
+    given = bearer_token(scope["headers"])
+    if settings.metrics_token is not None and given is not None:
+        return hmac.compare_digest(given[0].encode(), settings.metrics_token.encode())
+    return _from_this_machine(scope)
+
+
+def _from_this_machine(scope: Mapping[str, Any]) -> bool:
+    """A loopback peer that forwards nobody's request, as far as its headers tell."""
+    client = scope.get("client")
+    if not client or client[0] == "localhost" or not is_loopback(client[0]):
+        return False
+    return not any(
+        name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS for name, _ in scope["headers"]
+    )

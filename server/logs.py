@@ -1,0 +1,164 @@
+"""Structured logs on standard error, one line an event, with every token taken out. Knows no business.
+
+All of it goes through the standard library's root logger, other packages' lines too: uvicorn writes a
+WebSocket's whole address, `?token=` included, even with its access log off.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from server.config import Settings
+
+HIDDEN = "***"
+
+_PATTERNS = (
+    # A JWT wherever it stands: three base64url parts, the first an encoded `{"`.
+    (re.compile(r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), HIDDEN),
+    # In a query string, or a form: also what is no JWT, so that a wrong token is hidden, too.
+    (
+        re.compile(
+            r"((?:^|[?&;\s\"'])(?:access_|metrics_)?(?:token|signature|sig)(?:=|%3[dD]))[^&\s\"'#;,)\]}]+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # In headers: Authorization, and the subprotocol that carries a token.
+    (
+        re.compile(r"\b([Bb]earer|BEARER|[Bb]asic|BASIC)((?:%20|,|\s)+)[A-Za-z0-9._~+/=-]{8,}"),
+        rf"\1\2{HIDDEN}",
+    ),
+    # In JSON and in a dict's repr: {"token": "…"}.
+    (
+        re.compile(
+            r"""(["']?(?:token|authorization|secret_key|jwt_secret_key|password|api_key|pid)\\?["']\s*:\s*\\?["'])"""
+            r"""[^"'\\]+""",
+            re.IGNORECASE,
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # Passwords in the addresses of databases.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)[^/\s@]+@"), rf"\1{HIDDEN}@"),
+)
+_SECRET_KEYS = frozenset(
+    (
+        "token",
+        "authorization",
+        "password",
+        "secret",
+        "api_key",
+        "jwt_secret_key",
+        "secret_key",
+        "cookie",
+        "pid",
+    )
+)
+
+
+def scrub(text: str) -> str:
+    """`text` without tokens, signatures and passwords."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def scrub_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog's processor: every value of the line, at any depth, exceptions included."""
+    for key, value in event.items():
+        if not key.startswith("_"):
+            event[key] = _clean(key, value)
+    return event
+
+
+def _clean(key: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if key in _SECRET_KEYS:
+        return HIDDEN
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, bytes):
+        return scrub(value.decode("utf-8", "replace"))
+    if isinstance(value, dict):
+        return {name: _clean(str(name), each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", each) for each in value]
+    return scrub(str(value))
+
+
+def _renderer(log_format: str) -> Any:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def configure(settings: Settings) -> None:
+    """Sets up logging for the process, by LOG_LEVEL and LOG_FORMAT. A second call replaces the first's."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # A logger taken before `configure` was called has to follow it.
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared[1:], structlog.stdlib.ExtraAdder()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            scrub_event,
+            _renderer(settings.log_format),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level)
+    for name, level in _quieter(settings.log_level).items():
+        logger = logging.getLogger(name)
+        # uvicorn brings handlers of its own, which know nothing of tokens.
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(level)
+
+
+def _quieter(level: str) -> dict[str, str]:
+    """Other packages' loggers: at DEBUG theirs would bury ours, and some print what they send."""
+    others = "INFO" if level == "DEBUG" else level
+    return {
+        "uvicorn": others,
+        "uvicorn.error": others,
+        "uvicorn.access": "WARNING",
+        "engineio": "WARNING",
+        "socketio": "WARNING",
+        "engineio.server": "WARNING",
+        "socketio.server": "WARNING",
+        "databases": "WARNING",
+        "sqlalchemy": "WARNING",
+        "aiosqlite": "WARNING",
+        "asyncio": others,
+        "httpx": "WARNING",
+        "httpcore": "WARNING",
+        "openai": "WARNING",
+        "PIL": "WARNING",
+    }

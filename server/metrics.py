@@ -1,0 +1,254 @@
+"""Prometheus behind the domain's `Observer`. Counts in plain integers; families are made when scraped.
+
+A labelled `inc()` of the client library costs a microsecond, more than a delivery may; a dictionary of
+integers costs a tenth of that, and nothing is scraped a thousand times a second. Knows no route.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from events.observer import Observer
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+WRITES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+MAX_LABELS = 200
+"""Different label sets of one metric. Some labels are a client's words (a custom event's name): past this
+many they count as "other", so that nobody can fill a Prometheus from outside."""
+
+Reading = float | Mapping[str, float]
+
+
+def _bounded(labels: tuple[str, ...], known: int) -> tuple[str, ...]:
+    """Label values fit for a line of text: short, without lone surrogates, not too many."""
+    if known >= MAX_LABELS:
+        return ("other",) * len(labels)
+    return tuple(label[:100].encode("utf-8", "replace").decode() for label in labels)
+
+
+class _Counts:
+    """One counter: label values to a number."""
+
+    __slots__ = ("labels", "name", "text", "values")
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self.name = name
+        self.text = text
+        self.labels = labels
+        self.values: dict[tuple[str, ...], float] = {} if labels else {(): 0}
+
+    def add(self, *labels: str, by: float = 1) -> None:
+        values = self.values
+        if labels not in values:
+            labels = _bounded(labels, len(values))
+            values.setdefault(labels, 0)
+        values[labels] += by
+
+    def family(self) -> Metric:
+        family = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        for labels, value in list(self.values.items()):
+            family.add_metric(labels, value)
+        return family
+
+
+@dataclass(slots=True)
+class _Buckets:
+    counts: list[int]
+    sum: float = 0.0
+
+
+class _Distribution:
+    """One histogram: label values to how many observations fell under each bound."""
+
+    __slots__ = ("bounds", "labels", "name", "text", "values")
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> None:
+        self.name = name
+        self.text = text
+        self.bounds = bounds
+        self.labels = labels
+        self.values: dict[tuple[str, ...], _Buckets] = {}
+        if not labels:
+            self.values[()] = _Buckets([0] * (len(bounds) + 1))
+
+    def observe(self, value: float, *labels: str) -> None:
+        buckets = self.values.get(labels)
+        if buckets is None:
+            labels = _bounded(labels, len(self.values))
+            buckets = self.values.setdefault(labels, _Buckets([0] * (len(self.bounds) + 1)))
+        buckets.counts[bisect_left(self.bounds, value)] += 1
+        buckets.sum += value
+
+    def family(self) -> Metric:
+        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        bounds = [str(bound) for bound in self.bounds] + ["+Inf"]
+        for labels, buckets in list(self.values.items()):
+            total, cumulative = 0, []
+            for bound, count in zip(bounds, buckets.counts, strict=True):
+                total += count
+                cumulative.append((bound, float(total)))
+            family.add_metric(labels, cumulative, buckets.sum)
+        return family
+
+
+@dataclass(slots=True)
+class _Gauge:
+    name: str
+    text: str
+    read: Callable[[], Reading]
+    label: str | None
+
+
+@dataclass(slots=True)
+class _Now:
+    """What is true at this moment, as opposed to counted."""
+
+    connections: dict[str, int] = field(default_factory=dict)
+    bus: str = ""
+    lag: float = 0.0
+
+
+class Metrics(Observer, Collector):
+    """One app's metrics, in a registry of its own. Names begin `parley_`; times are in seconds."""
+
+    def __init__(self) -> None:
+        self._now = _Now()
+        self._gauges: list[_Gauge] = []
+        self.commands = _Counts(
+            "parley_commands", "Commands answered, by outcome (ok or an error code)", "command", "outcome"
+        )
+        self.command_seconds = _Distribution(
+            "parley_command_seconds", "From a command's arrival to its reply", SECONDS, "command"
+        )
+        self.connects = _Counts("parley_connects", "Connections opened", "transport")
+        self.disconnects = _Counts("parley_disconnects", "Connections ended", "transport", "reason")
+        self.commits = _Distribution("parley_commit_seconds", "Group commits, begin to end", SECONDS)
+        self.batches = _Distribution("parley_commit_writes", "Writes in one group commit", WRITES)
+        self.deliveries = _Counts("parley_deliveries", "Events handed to members of rooms", "event")
+        self.delivery_seconds = _Distribution(
+            "parley_delivery_seconds", "From an event's making to its handing to a room's members", SECONDS
+        )
+        self.recoveries = _Counts("parley_recoveries", "Reconnects that asked for recovery", "outcome")
+        self.cuts = _Counts("parley_cuts", "Connections cut off for reading too slowly", "reason")
+        self.drops = _Counts("parley_drops", "Events not given to slow readers", "kind")
+        self.streams = _Counts("parley_streams", "Streams begun, and how they ended", "outcome")
+        self.bus_changes = _Counts("parley_bus_changes", "Changes of the bus's state", "state")
+        self.heals = _Counts("parley_healed", "Events delivered from the database, gaps filled", "what")
+        self._counted: tuple[_Counts | _Distribution, ...] = (
+            self.commands,
+            self.command_seconds,
+            self.connects,
+            self.disconnects,
+            self.commits,
+            self.batches,
+            self.deliveries,
+            self.delivery_seconds,
+            self.recoveries,
+            self.cuts,
+            self.drops,
+            self.streams,
+            self.bus_changes,
+            self.heals,
+        )
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    # --- Observer
+
+    def command(self, name: str, outcome: str, seconds: float) -> None:
+        self.commands.add(name, outcome)
+        self.command_seconds.observe(seconds, name)
+
+    def connected(self, transport: str) -> None:
+        self.connects.add(transport)
+        now = self._now.connections
+        now[transport] = now.get(transport, 0) + 1
+
+    def disconnected(self, transport: str, reason: str) -> None:
+        self.disconnects.add(transport, reason)
+        now = self._now.connections
+        now[transport] = now.get(transport, 0) - 1
+
+    def committed(self, batch: int, seconds: float) -> None:
+        self.commits.observe(seconds)
+        self.batches.observe(batch)
+
+    def delivered(self, name: str, members: int, seconds: float) -> None:
+        self.deliveries.add(name, by=members)
+        if seconds > 0:
+            self.delivery_seconds.observe(seconds)
+
+    def recovered(self, outcome: str) -> None:
+        self.recoveries.add(outcome)
+
+    def cut(self, reason: str) -> None:
+        self.cuts.add(reason)
+
+    def dropped(self, kind: str) -> None:
+        self.drops.add(kind)
+
+    def stream(self, outcome: str) -> None:
+        self.streams.add(outcome)
+
+    def bus(self, state: str, lag: float = 0.0) -> None:
+        if state != self._now.bus:
+            self.bus_changes.add(state)
+            self._now.bus = state
+        self._now.lag = lag
+
+    def healed(self, what: str, count: int = 1) -> None:
+        self.heals.add(what, by=count)
+
+    # --- for the composition root and the route
+
+    def watch(self, name: str, text: str, read: Callable[[], Reading], *, label: str | None = None) -> None:
+        """Adds the gauge `parley_<name>`, read at every scrape: a number, or with `label` one per value.
+
+        `read` must be quick; if it raises, the gauge is left out of that scrape.
+        """
+        self._gauges.append(_Gauge(f"parley_{name}", text, read, label))
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Everything as text, and its content type, by the scraper's Accept header."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        for counted in self._counted:
+            yield counted.family()
+        connections = GaugeMetricFamily("parley_connections", "Open connections", labels=["transport"])
+        for transport, count in list(self._now.connections.items()):
+            connections.add_metric([transport], count)
+        yield connections
+        yield GaugeMetricFamily(
+            "parley_bus_live", "1 while events travel between nodes", value=float(self._now.bus == "live")
+        )
+        yield GaugeMetricFamily(
+            "parley_bus_lag_seconds", "The canary's way through the bus", value=self._now.lag
+        )
+        for gauge in self._gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.text, labels=[gauge.label] if gauge.label else [])
+            for labels, value in _readings(gauge):
+                family.add_metric(labels, value)
+            yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def _readings(gauge: _Gauge) -> list[tuple[list[str], float]]:
+    try:
+        reading = gauge.read()
+    except Exception:  # noqa: BLE001  a gauge of something that is away must not take /metrics with it
+        return []
+    if isinstance(reading, Mapping):
+        return [([str(label)], float(value)) for label, value in reading.items()]
+    return [([], float(reading))]
