@@ -1,0 +1,1 @@
+"""The schema's history. `migrations.run` applies it."""

@@ -35,6 +35,8 @@ agents = sa.Table(
     sa.Column("config", Document, nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     _one_of("kind", "echo", "openai", "remote"),
+    # The id of a deleted agent is not given to another one: tokens for it may still be about.
+    sqlite_autoincrement=True,
 )
 
 sessions = sa.Table(

@@ -1,0 +1,290 @@
+"""Connecting, transactions, time limits, and what differs between PostgreSQL and SQLite.
+
+Knows no table. `databases` holds the pool; every operation has a connection of its own.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from databases import Database as Databases
+from databases.core import Connection as Link
+
+from storage.errors import Unavailable
+from storage.failures import DRIVER_ERRORS, translate
+from storage.statement import Statement
+from storage.url import dialect_of, plain, sqlite_file
+
+LOG = logging.getLogger("parley.database")
+
+#: Seconds after which a database that does not answer counts as away.
+LIMIT = 5.0
+#: SQLite's own wait for another process's lock; less than LIMIT, so that the wait ends before we give up.
+BUSY_MS = 4000
+#: Readers of an SQLite file. Opening a connection starts a thread, so these are kept.
+READERS = 4
+#: A node that stops in the middle of a transaction must not hold a session's row for good.
+IDLE_IN_TRANSACTION = "15s"
+
+_PING = Statement(sa.select(sa.literal(1)))
+
+Row = Sequence[Any]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+class Connection:
+    """What an operation works with: one connection, for as long as the operation takes."""
+
+    __slots__ = ("_dialect", "raw")
+
+    def __init__(self, raw: Any, dialect: str) -> None:
+        #: asyncpg's or aiosqlite's connection, for what only one of them offers.
+        self.raw = raw
+        self._dialect = dialect
+
+    async def fetch_all(self, statement: Statement, **values: Any) -> list[Row]:
+        compiled = statement.on(self._dialect)
+        arguments = compiled.arguments(values)
+        if self._dialect == "postgresql":
+            rows = await self.raw.fetch(compiled.sql, *arguments)
+        else:
+            rows = await self.raw.execute_fetchall(compiled.sql, arguments)
+        return [compiled.row(row) for row in rows]
+
+    async def fetch_one(self, statement: Statement, **values: Any) -> Row | None:
+        rows = await self.fetch_all(statement, **values)
+        return rows[0] if rows else None
+
+    async def execute(self, statement: Statement, **values: Any) -> int:
+        """Returns how many rows it changed."""
+        compiled = statement.on(self._dialect)
+        arguments = compiled.arguments(values)
+        if self._dialect == "postgresql":
+            tag: str = await self.raw.execute(compiled.sql, *arguments)
+            count = tag.rpartition(" ")[2]
+            return int(count) if count.isdigit() else 0
+        cursor = await self.raw.execute(compiled.sql, arguments)
+        changed: int = cursor.rowcount
+        await cursor.close()
+        return changed
+
+    async def execute_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
+        compiled = statement.on(self._dialect)
+        arguments = [compiled.arguments(row) for row in rows]
+        if self._dialect == "postgresql":
+            await self.raw.executemany(compiled.sql, arguments)
+        else:
+            cursor = await self.raw.executemany(compiled.sql, arguments)
+            await cursor.close()
+
+    async def command(self, sql: str) -> None:
+        LOG.debug("%s", sql)
+        await self.raw.execute(sql)
+
+
+class Database:
+    """One pool. `connect` before anything else; a `Database` outlives its server's restarts.
+
+    Every method raises Unavailable when the database cannot answer, within `limit` seconds, and
+    StorageError for what repeating will not mend.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 20, max_overflow: int = 40, limit: float = LIMIT
+    ) -> None:
+        self.dialect = dialect_of(url)
+        self.limit = limit
+        self._file = None if self.dialect == "postgresql" else sqlite_file(url)
+        options: dict[str, Any] = {}
+        if self.dialect == "postgresql":
+            options = {
+                "min_size": 1,
+                "max_size": pool_size + max_overflow,
+                "timeout": limit,
+                "command_timeout": None,  # each operation has its own limit, and may ask for more
+                "init": _decode_json,
+                # No operation leaves anything behind in its connection: asyncpg's own reset, a round
+                # trip at each release, has nothing to do. It still rolls back what was left open.
+                "reset": _keep,
+                "server_settings": {
+                    "application_name": "parley",
+                    "jit": "off",
+                    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+                },
+            }
+        self._databases = Databases(plain(url), **options)
+        self._readers: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        self._writer: asyncio.Queue[Link] = asyncio.Queue()
+        self._links: list[Link] = []
+        self._cleanups: set[asyncio.Future[Any]] = set()
+
+    async def connect(self) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        with _translated():
+            async with asyncio.timeout(self.limit):
+                await self._databases.connect()
+                if self.dialect == "sqlite":
+                    await self._open_file()
+
+    async def disconnect(self) -> None:
+        """Waits for operations under way, for `limit` seconds at most."""
+        with suppress(*DRIVER_ERRORS):
+            async with asyncio.timeout(self.limit):
+                for link in self._links:
+                    await link.__aexit__()
+                self._links.clear()
+                self._readers, self._writer = asyncio.LifoQueue(), asyncio.Queue()
+                await self._databases.disconnect()
+
+    async def ping(self) -> None:
+        async with self.connection() as connection:
+            await connection.fetch_one(_PING)
+
+    @asynccontextmanager
+    async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        """A connection for reading: each statement sees what is committed when it begins."""
+        lease = self._lease_postgresql if self.dialect == "postgresql" else self._lease_sqlite
+        with _translated():
+            async with lease(limit or self.limit, self._readers) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        """BEGIN, and COMMIT at the end; ROLLBACK if the body raises.
+
+        Unavailable from the COMMIT itself means that its outcome is not known.
+        """
+        if self.dialect == "postgresql":
+            async with self._transaction_postgresql(limit or self.limit) as connection:
+                yield connection
+        else:
+            async with self._transaction_sqlite(limit or self.limit) as connection:
+                yield connection
+
+    async def fetch_all(self, statement: Statement, **values: Any) -> list[Row]:
+        async with self.connection() as connection:
+            return await connection.fetch_all(statement, **values)
+
+    async def fetch_one(self, statement: Statement, **values: Any) -> Row | None:
+        async with self.connection() as connection:
+            return await connection.fetch_one(statement, **values)
+
+    async def execute(self, statement: Statement, **values: Any) -> int:
+        """One statement in a transaction of its own. Returns how many rows it changed."""
+        if self.dialect == "postgresql":
+            async with self.connection() as connection:
+                return await connection.execute(statement, **values)
+        async with self.transaction() as connection:
+            return await connection.execute(statement, **values)
+
+    # -- PostgreSQL ---------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _lease_postgresql(self, limit: float, _pool: object) -> AsyncIterator[Connection]:
+        # A Link of its own, not `Databases.connection()`: that one belongs to the task, and a task in
+        # which PostgreSQL went away while it was held could never take another one.
+        link = Link(self._databases, self._databases._backend)
+        async with asyncio.timeout(limit):
+            if not self._databases.is_connected:
+                raise Unavailable("the database is not connected")
+            await link.__aenter__()
+            try:
+                yield Connection(link.raw_connection, "postgresql")
+            except asyncio.CancelledError:
+                # Out of time, or given up by the caller: with a statement under way the connection
+                # cannot be handed on, and a server that hangs would not let go of it.
+                link.raw_connection.terminate()
+                raise
+            finally:
+                await link.__aexit__()
+
+    @asynccontextmanager
+    async def _transaction_postgresql(self, limit: float) -> AsyncIterator[Connection]:
+        with _translated():
+            async with self._lease_postgresql(limit, None) as connection:
+                await connection.command("BEGIN")
+                try:
+                    yield connection
+                except asyncio.CancelledError:
+                    raise  # the connection goes, and with it the transaction
+                except BaseException:
+                    with suppress(*DRIVER_ERRORS):
+                        await connection.command("ROLLBACK")
+                    raise
+                await connection.command("COMMIT")
+
+    # -- SQLite -------------------------------------------------------------------------------------
+
+    async def _open_file(self) -> None:
+        for number in range(READERS + 1):
+            link = Link(self._databases, self._databases._backend)
+            await link.__aenter__()
+            self._links.append(link)
+            raw = link.raw_connection
+            await raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            await raw.execute("PRAGMA journal_mode = WAL")
+            # FULL: a commit is on the disk when it returns, also if the machine loses power.
+            await raw.execute("PRAGMA synchronous = FULL")
+            await raw.execute("PRAGMA foreign_keys = ON")
+            if number:
+                await raw.execute("PRAGMA query_only = ON")
+            (self._readers if number else self._writer).put_nowait(link)
+
+    @asynccontextmanager
+    async def _lease_sqlite(self, limit: float, pool: "asyncio.Queue[Link]") -> AsyncIterator[Connection]:
+        async with asyncio.timeout(limit):
+            if not self._links:
+                raise Unavailable("the database is not connected")
+            link = await pool.get()
+            try:
+                yield Connection(link.raw_connection, "sqlite")
+            finally:
+                # A statement that was given up still runs in the connection's thread; whatever comes
+                # next waits for it there.
+                pool.put_nowait(link)
+
+    @asynccontextmanager
+    async def _transaction_sqlite(self, limit: float) -> AsyncIterator[Connection]:
+        with _translated():
+            async with self._lease_sqlite(limit, self._writer) as connection:
+                try:
+                    # Takes the write lock at once: a transaction that begins by reading may find later
+                    # that another process has written, and then cannot go on.
+                    await connection.command("BEGIN IMMEDIATE")
+                    yield connection
+                    await connection.command("COMMIT")
+                except BaseException:
+                    # Not waited for: the thread does it before anything that comes after it.
+                    cleanup = asyncio.ensure_future(connection.command("ROLLBACK"))
+                    self._cleanups.add(cleanup)
+                    cleanup.add_done_callback(self._cleaned_up)
+                    raise
+
+    def _cleaned_up(self, cleanup: asyncio.Future[None]) -> None:
+        self._cleanups.discard(cleanup)
+        if not cleanup.cancelled():
+            cleanup.exception()  # "no transaction is active": the COMMIT had gone through, or BEGIN had not
+
+
+async def _decode_json(raw: Any) -> None:
+    await raw.set_type_codec("jsonb", schema="pg_catalog", encoder=_same, decoder=orjson.loads, format="text")
+
+
+def _same(value: str) -> str:
+    return value
+
+
+async def _keep(raw: Any) -> None:
+    """Nothing to reset."""

@@ -1,0 +1,47 @@
+"""The drivers' errors, told apart: what may be repeated, what is taken, what is simply wrong."""
+
+import sqlite3
+
+import asyncpg  # type: ignore[import-untyped]
+
+from storage.errors import AlreadyExists, StorageError, Unavailable
+
+DRIVER_ERRORS: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    sqlite3.Error,
+    OSError,
+    TimeoutError,
+    # Values that cannot be stored at all: lone surrogates, integers past 64 bits.
+    UnicodeError,
+    OverflowError,
+)
+
+#: By SQLSTATE class: connection, transaction rollback (deadlock), resources, operator intervention
+#: (shutdown, starting up), system, configuration.
+_REPEATABLE_CLASSES = ("08", "40", "53", "57", "58", "F0")
+#: Lock not available; a transaction cut off by the server after it idled.
+_REPEATABLE_STATES = ("55P03", "25P03", "25006")
+_REPEATABLE_SQLITE = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "PROTOCOL", "NOMEM")
+
+
+def translate(error: Exception) -> StorageError:
+    """The error to raise instead of a driver's."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return AlreadyExists(text)
+    if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):
+        return AlreadyExists(text)
+    return Unavailable(text) if _repeatable(error) else StorageError(text)
+
+
+def _repeatable(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate or "")
+        return state[:2] in _REPEATABLE_CLASSES or state in _REPEATABLE_STATES
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "") or ""
+        return name.removeprefix("SQLITE_").split("_")[0] in _REPEATABLE_SQLITE
+    # What is left is asyncpg's about its connection, the network's, and time that ran out.
+    return not isinstance(error, UnicodeError | OverflowError)

@@ -1,0 +1,41 @@
+"""The spellings of a database address, and where they lead."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_DIALECTS = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "postgresql+asyncpg": "postgresql",
+    "postgresql+psycopg": "postgresql",
+    "postgresql+psycopg2": "postgresql",
+    "sqlite": "sqlite",
+    "sqlite+aiosqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+}
+
+
+def dialect_of(url: str) -> str:
+    """ "postgresql" or "sqlite". Raises ValueError for anything else."""
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _DIALECTS or "://" not in url:
+        raise ValueError(f"not a database address that is understood: {scheme}://…")
+    return _DIALECTS[scheme]
+
+
+def plain(url: str, driver: str = "") -> str:
+    """The same address with the plain scheme, and `+driver` where a driver is asked for."""
+    dialect = dialect_of(url)
+    rest = url.partition("://")[2]
+    return f"{dialect}{'+' + driver if driver else ''}://{rest}"
+
+
+def sqlite_file(url: str) -> Path:
+    """The file of an SQLite address: `sqlite:///relative`, `sqlite:////absolute`.
+
+    Raises ValueError for a database in memory: it would be another one for each connection.
+    """
+    path = urlsplit(plain(url)).path.removeprefix("/")
+    if not path or path == ":memory:":
+        raise ValueError("a database in memory cannot be shared by connections: name a file")
+    return Path(path)
