@@ -25,7 +25,8 @@ class Connection:
     """One socket or event stream. `held` collects, while a join or a recovery runs, what comes for any of
     its rooms, in order: a later position must not overtake an earlier one."""
 
-    __slots__ = ("caller", "codec", "connected_at", "held", "held_size", "id", "rooms", "sink", "transport")
+    __slots__ = ("caller", "codec", "connected_at", "held", "held_size", "id", "rooms", "sink", "spoiled",
+                 "transport")
 
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
@@ -34,6 +35,7 @@ class Connection:
         self.rooms: tuple[Member, ...] = ()
         self.held: list[tuple[Member, Event]] | None = None
         self.held_size = 0
+        self.spoiled = False  # its positions cannot be recovered from any more
 
     def member(self, room: str) -> "Member | None":
         return next((m for m in self.rooms if m.room.name == room), None)
@@ -109,8 +111,21 @@ class Member:
 class Room:
     """A session's members on this node, and up to where they have been served."""
 
-    __slots__ = ("began", "delivered", "early", "groups", "guarded", "have", "live", "members", "name", "pos",
-                 "ready", "users")
+    __slots__ = (
+        "began",
+        "delivered",
+        "early",
+        "groups",
+        "guarded",
+        "have",
+        "live",
+        "members",
+        "name",
+        "pos",
+        "ready",
+        "seq",
+        "users",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -124,19 +139,20 @@ class Room:
         self.early: list[Event] = []  # what the bus brought before it was ready
         self.pos = 0
         self.delivered = 0  # last revision delivered
+        self.seq = 0  # last message number told of
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
 
     def level(self, member: Member) -> None:
         """Put a member where it belongs: with those who are served fast, or with the guarded."""
         conn = member.conn
         if member.behind():
-            self._ungroup(conn)
+            self.ungroup(conn)
             self.guarded[conn] = member
         else:
             self.guarded.pop(conn, None)
             self.groups.setdefault(conn.codec, {})[conn] = conn.sink
 
-    def _ungroup(self, conn: Connection) -> None:
+    def ungroup(self, conn: Connection) -> None:
         group = self.groups.get(conn.codec)
         if group is not None and group.pop(conn, None) is not None and not group:
             del self.groups[conn.codec]
@@ -144,7 +160,7 @@ class Room:
     def drop(self, conn: Connection) -> None:
         self.members.pop(conn, None)
         self.guarded.pop(conn, None)
-        self._ungroup(conn)
+        self.ungroup(conn)
 
 
 class Hub:
@@ -220,18 +236,29 @@ class Hub:
         """What waited goes out, less what the floors cover; then it is served as it comes."""
         held, conn.held = conn.held or [], None
         conn.held_size = 0
-        # One offset stands for all rooms of a connection: in order of position.
-        held.sort(key=_position)
+        # One offset stands for all rooms of a connection: in order of position, where all have one.
+        if all(event.pos for _, event in held):
+            held.sort(key=_position)
         for member, event in held:
-            if member.conn is conn and member in conn.rooms:
-                member.take(event, self.hold_limit)
+            if member in conn.rooms:
+                self._give_guarded(member, event)
+        for member in conn.rooms:
+            member.room.level(member)
+
+    def spoil(self, conn: Connection, codec: Codec) -> None:
+        """From here on it is served by a codec that gives out no position to recover from."""
+        conn.spoiled = True
+        for member in conn.rooms:
+            member.room.ungroup(conn)
+        conn.codec = codec
         for member in conn.rooms:
             member.room.level(member)
 
     # --- delivery
 
-    def broadcast(self, room: Room, event: Event) -> int:
-        """Give an event to the room's members; how many."""
+    def broadcast(self, room: Room, event: Event, whole: Event | None = None) -> int:
+        """Give an event to the room's members; how many. `whole` is the event for those who may lack more
+        of it than the others (chunks that were clipped for them)."""
         if event.only:
             return self._to_user(room, event)
         for codec, sinks in room.groups.items():
@@ -242,9 +269,17 @@ class Hub:
                 self._fan_out(sinks.values(), event, codec, data)
         if room.guarded:
             for member in list(room.guarded.values()):
-                member.take(event, self.hold_limit)
-                room.level(member)
+                self._give_guarded(member, whole or event)
         return len(room.members)
+
+    def _give_guarded(self, member: Member, event: Event) -> None:
+        try:
+            member.take(event, self.hold_limit)
+        except Hole:
+            # It cannot be made whole from here; it comes back and asks for all it lacks.
+            member.conn.sink.cut()
+        else:
+            member.room.level(member)
 
     def _fan_out(self, sinks: Iterable[Sink], event: Event, codec: Codec, data: bytes) -> None:
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
@@ -276,8 +311,7 @@ class Hub:
         members = [m for m in list(room.members.values()) if m.conn.caller.key == event.only]
         for member in members:
             if member.conn in room.guarded:
-                member.take(event, self.hold_limit)
-                room.level(member)
+                self._give_guarded(member, event)
             else:
                 member.conn.send(event)
         return len(members)

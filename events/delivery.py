@@ -1,0 +1,274 @@
+"""After the commit: append to the room's log, publish, deliver. Every node, the sender's too, serves its
+members from the bus, so that all see one order.
+
+The rules are those of the model in `tests/model/`. No reply waits here: replies follow the commit alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from events.event import Event, Kind, clip
+from events.hub import Hole, Hub, Room
+from events.observer import Observer
+from storage.errors import Unavailable
+from storage.interfaces import Appended, Bus, Mark, RoomLog
+
+#: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
+FILL_MAX = 500
+#: Bus messages held while a node resyncs; beyond it the resync starts over.
+HOLD_MAX = 20_000
+#: Bus messages kept for a room that is being opened.
+EARLY_MAX = 5_000
+
+
+class Changes(Protocol):
+    """What SQL knows of a room, as events (`events.messages` implements it)."""
+
+    async def mark(self, room: str) -> Mark | None: ...
+
+    async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
+        """(how far SQL is, events for all that changed after `base`)."""
+
+
+class Delivery:
+    """A node's way from a commit to its members, and its connection to the bus (`storage.interfaces.Receiver`).
+
+    `mode` is "live" (the bus delivers), "away" (SQL delivers) or "sync" (on the way back).
+    """
+
+    def __init__(
+        self, hub: Hub, bus: Bus, log: RoomLog, changes: Changes, observer: Observer, clock: Callable[[], float]
+    ) -> None:
+        self.hub, self.bus, self.log, self.changes = hub, bus, log, changes
+        self.observer, self.clock = observer, clock
+        self.mode = "away"
+        self.departures = 0  # counts the times the bus was lost
+        self.epoch = ""
+        self.hold: deque[Event] = deque()
+        self.overrun = False
+        self.owed: set[str] = set()  # rooms whose append failed here
+        self.on_session: Callable[[Room, Event], None] = lambda room, event: None
+        self.on_stream_end: Callable[[Event], None] = lambda event: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- from the commit to the log
+
+    def announce(self, room: str, events: Sequence[Event]) -> None:
+        """Committed events of one room, in order of revision."""
+        if self.mode != "live":
+            self.owed.add(room)
+            self.spawn(self.deliver_from_sql(room))
+            return
+        answer = self.log.append(room, events)
+        if isinstance(answer, Appended):
+            if answer.answer == "gap":
+                self.spawn(self._fill_or_owe(room))
+        else:
+            self.spawn(self._settle(room, answer))
+
+    async def _settle(self, room: str, answer: Awaitable[Appended]) -> None:
+        try:
+            if (await answer).answer == "gap":
+                await self.fill(room)
+        except Unavailable:
+            self.owed.add(room)
+            self.lost()
+            await self.deliver_from_sql(room)
+
+    async def _fill_or_owe(self, room: str) -> None:
+        try:
+            await self.fill(room)
+        except Unavailable:
+            self.owed.add(room)
+
+    async def fill(self, room: str) -> None:
+        """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing.
+
+        Raises Unavailable.
+        """
+        while True:
+            last = (await self.log.last([room]))[room]
+            if last is None:
+                mine = self.hub.rooms.get(room)
+                if mine is None or not mine.ready:
+                    return  # no member, nothing to keep
+                await self.open(room)
+                continue
+            newest, events = await self.changes.since(room, last, FILL_MAX)
+            if not events:
+                return
+            if newest.rev - last.rev > FILL_MAX:
+                await self.log.reset(room, newest)
+                self.observer.healed("reset")
+                return
+            answer = self.log.append(room, events)
+            if not isinstance(answer, Appended):
+                answer = await answer
+            if answer.answer == "ok":
+                self.observer.healed("filled", len(events))
+                return
+
+    async def open(self, room: str) -> None:
+        """A log for a room that has none. Its base is what SQL has: nothing published before comes again."""
+        mark = await self.changes.mark(room)
+        if mark is not None:
+            await self.log.open(room, mark)
+
+    def log_event(self, event: Event) -> None:
+        """A logged event (`read`, `session`): to the room's members everywhere; lost if the bus is away."""
+        if self.mode != "live":
+            room = self.hub.rooms.get(event.room)
+            if room is not None and room.ready:
+                self.deliver(room, event)
+            return
+        answer = self.log.append(event.room, [event])
+        if not isinstance(answer, Appended):
+            self.spawn(self._settle_logged(event, answer))
+
+    async def _settle_logged(self, event: Event, answer: Awaitable[Appended]) -> None:
+        try:
+            await answer
+        except Unavailable:
+            self.lost()
+            room = self.hub.rooms.get(event.room)
+            if room is not None and room.ready:
+                self.deliver(room, event)
+
+    def publish(self, event: Event) -> None:
+        """A volatile event to a room's members everywhere."""
+        if self.mode == "live":
+            self.bus.publish(f"session:{event.room}", event)
+        else:
+            room = self.hub.rooms.get(event.room)
+            if room is not None:
+                self.hub.broadcast(room, event)
+
+    # --- from the bus to the members
+
+    def on_event(self, event: Event) -> None:
+        if event.kind >= Kind.VOLATILE:
+            room = self.hub.rooms.get(event.room)
+            if room is not None:
+                self.observer.delivered(event.name, self.hub.broadcast(room, event), 0.0)
+            elif event.only:
+                self.hub.to_user(event.only, event, outside=event.skip)
+        elif self.mode == "live":
+            self._on_log(event)
+        elif self.mode == "sync":
+            self.hold.append(event)
+            if len(self.hold) > HOLD_MAX:  # start over rather than grow
+                self.hold.clear()
+                self.overrun = True
+
+    def _on_log(self, event: Event) -> None:
+        room = self.hub.rooms.get(event.room)
+        if room is None:
+            return
+        if not room.ready:
+            room.early.append(event)
+            if len(room.early) > EARLY_MAX:
+                self.lost()
+            return
+        if event.epoch != self.epoch:
+            self.lost()  # the log's data was lost
+            return
+        if event.pos <= room.pos:
+            return
+        try:
+            if event.prev > room.pos:
+                raise Hole
+            if not event.name:  # a log that began anew
+                if event.rev > room.delivered:
+                    raise Hole
+            else:
+                self.deliver(room, event)
+            room.pos = event.pos
+        except Hole:
+            self.lost()
+
+    def deliver(self, room: Room, event: Event) -> None:
+        """The one way to the members: in order, each thing once. Raises Hole if something before it is missing."""
+        whole: Event | None = None
+        if event.sizes:
+            have = room.have.get(event.stream)
+            if have is None:
+                return  # its end was delivered
+            if event.index > have:
+                raise Hole
+            if event.index < have:
+                whole, part = event, clip(event, have)
+                if part is None:
+                    if not room.guarded:
+                        return
+                    part = event
+                event = part
+            room.have[event.stream] = max(have, event.index + len(event.sizes))
+        elif event.kind == Kind.DURABLE:
+            if event.rev <= room.delivered:
+                return
+            if (event.frm or event.rev) > room.delivered + 1:
+                raise Hole
+            if event.closed and event.final >= 0 and room.have.get(event.stream) != event.final:
+                raise Hole
+            room.delivered = event.rev
+            room.seq = max(room.seq, event.seq)
+            if event.stream:
+                if event.closed:
+                    room.have.pop(event.stream, None)
+                    self.on_stream_end(event)
+                else:
+                    room.have.setdefault(event.stream, 0)
+        self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
+        if event.name == "session":
+            self.on_session(room, event)
+
+    # --- away: SQL delivers
+
+    def lost(self) -> None:
+        """From here on SQL delivers, until a resync. The one answer to every doubt about the bus."""
+        if self.mode == "live":
+            self.departures += 1
+            self.observer.bus("away")
+        self.mode = "away"
+        self.on_lost()
+
+    async def deliver_from_sql(self, name: str) -> None:
+        """What SQL has beyond what was delivered here. Its position cannot be recovered from."""
+        room, departures = self.hub.rooms.get(name), self.departures
+        if room is None or not room.ready or self.mode == "live":
+            return
+        try:
+            _, events = await self.changes.since(name, Mark(room.delivered, room.seq), FILL_MAX)
+        except Unavailable:
+            return
+        if self.mode != "live" and self.departures == departures and self.hub.rooms.get(name) is room:
+            self.deliver_healed(room, events)
+
+    def deliver_healed(self, room: Room, events: Sequence[Event]) -> None:
+        """Events made from SQL, to the members."""
+        count = 0
+        for event in events:
+            if event.rev > room.delivered:
+                event.frm = min(event.frm, room.delivered + 1)
+                self.deliver(room, event)
+                count += 1
+        if count:
+            self.observer.healed("delivered", count)
+
+    # --- tasks
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in the background; kept until done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait for what is in the background."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+

@@ -1,0 +1,231 @@
+"""What makes a node whole again: the way back to the bus, and the poll that compares its rooms with SQL.
+
+One mechanism heals a node that died between commit and append, a deaf listener and an outage.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from events.delivery import Delivery
+from events.errors import ChatError
+from events.hub import Room
+from storage.errors import StorageError, Unavailable
+from storage.interfaces import Event, Mark
+from storage.records import SessionState
+
+#: Seconds between comparisons with SQL while the bus is live: the bound for what an append lost.
+POLL_LIVE = 3.0
+#: The same while the bus is away: cross-node delivery stays under two seconds.
+POLL_AWAY = 1.0
+#: Seconds until a canary that does not come back means deaf.
+CANARY = 2.0
+
+
+class LiveRooms(Protocol):
+    """What SQL says of live rooms (`events.sessions` implements it)."""
+
+    async def poll(self, rooms: Sequence[str]) -> Mapping[str, SessionState]:
+        """Raises Unavailable. Acts on sessions that ended and participants that were removed."""
+
+
+class Healer:
+    """Keeps a `Delivery` on the bus."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        rooms: LiveRooms,
+        *,
+        on_departure: Callable[[], None],
+        on_live: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._delivery = delivery
+        self._rooms = rooms
+        self._on_departure = on_departure
+        self._on_live = on_live
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.deaf = False
+        delivery.on_lost = self._lost
+
+    async def start(self) -> None:
+        """Connect; where the bus cannot be reached yet, go on without and keep trying."""
+        await self._try()
+        self._tasks = [asyncio.create_task(self._keep_live()), asyncio.create_task(self._poll_forever())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _lost(self) -> None:
+        self._on_departure()
+        self._wake.set()
+
+    # --- back to the bus
+
+    async def _keep_live(self) -> None:
+        delay = 0.0
+        while True:
+            if self._delivery.mode == "live":
+                self._wake.clear()
+                await self._wake.wait()
+                delay = 0.0
+            if not await self._try():
+                # With jitter: many nodes lost the same bus at the same time.
+                delay = min(2.0, delay * 2 or 0.1)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+
+    async def _try(self) -> bool:
+        delivery = self._delivery
+        delivery.mode = "sync"
+        try:
+            if await self._resync():
+                return True
+        except StorageError:
+            pass
+        if delivery.mode == "sync":
+            delivery.mode = "away"
+        return False
+
+    async def _resync(self) -> bool:
+        """Everything is held while the node catches up, for all its rooms as of one cut."""
+        delivery, hub = self._delivery, self._delivery.hub
+        departures = delivery.departures
+        delivery.hold.clear()
+        delivery.overrun = False
+        await delivery.bus.connect(delivery)
+        while True:
+            rooms = {name: room for name, room in hub.rooms.items() if room.ready}
+            channels = [f"session:{name}" for name in hub.rooms] + [f"user:{key}" for key in hub.users]
+            await delivery.bus.subscribe(channels)
+            cut = await delivery.log.read(dict.fromkeys(rooms, 1 << 60), True)
+            missing = [name for name, state in cut.rooms.items() if state is None]
+            for name in missing:
+                await delivery.open(name)
+            if delivery.mode != "sync" or delivery.departures != departures:
+                return False
+            if delivery.overrun:
+                delivery.hold.clear()
+                delivery.overrun = False
+                continue
+            if missing:
+                continue
+            changed: dict[str, list[Event]] = {}
+            for name, room in rooms.items():
+                changed[name] = await self._all_changes(name, room)
+            # A room may have come, or gone and come back, since the cut.
+            covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready)
+            if covered and not delivery.overrun and delivery.mode == "sync":
+                break
+        # In one turn: the rest from SQL, open streams' texts, and live.
+        for name, room in rooms.items():
+            if hub.rooms.get(name) is not room:
+                continue
+            delivery.deliver_healed(room, changed[name])
+            state = cut.rooms[name]
+            assert state is not None  # noqa: S101 - checked above, before the last await
+            for stream, text in state.streams.items():
+                have = room.have.get(stream)
+                if have is not None and text.next_index > have:
+                    room.have[stream] = text.next_index
+            room.pos, room.began = cut.pos, 0
+        delivery.epoch, delivery.mode = cut.epoch, "live"
+        delivery.observer.bus("live")
+        while delivery.hold and delivery.mode == "live":
+            delivery.on_event(delivery.hold.popleft())
+        if delivery.mode != "live":
+            return False
+        await self._on_live()
+        await self._pay()
+        return True
+
+    async def _all_changes(self, name: str, room: Room) -> list[Event]:
+        _, events = await self._delivery.changes.since(name, Mark(room.delivered, room.seq), 1 << 30)
+        return events
+
+    async def _pay(self) -> None:
+        """Fill the rooms whose appends failed here; others' polls would, later."""
+        delivery = self._delivery
+        while delivery.owed and delivery.mode == "live":
+            room = delivery.owed.pop()
+            try:
+                await delivery.fill(room)
+            except Unavailable:
+                delivery.owed.add(room)
+                return
+
+    # --- the poll
+
+    async def _poll_forever(self) -> None:
+        while True:
+            live = self._delivery.mode == "live"
+            await asyncio.sleep(POLL_LIVE if live else POLL_AWAY)
+            try:
+                await self.poll()
+            except (StorageError, ChatError):
+                continue  # SQL is away: nobody can be told anything
+
+    async def poll(self) -> None:
+        """A canary through the bus and back; then last_revision of all live rooms against SQL."""
+        delivery, hub = self._delivery, self._delivery.hub
+        if delivery.mode == "live":
+            await self._canary()
+        names = [name for name, room in hub.rooms.items() if room.ready]
+        states = await self._rooms.poll(names)
+        if delivery.mode == "live":
+            await self._keep_logs(names)
+        behind = []
+        for name, state in states.items():
+            room = hub.rooms.get(name)
+            if room is not None and room.ready and room.delivered < state.last_revision:
+                behind.append(name)
+        for name in behind:
+            if delivery.mode != "live":
+                await delivery.deliver_from_sql(name)
+            else:
+                await self.heal(name, states[name].last_revision)
+
+    async def heal(self, name: str, revision: int) -> None:
+        """See to it that a live room gets to `revision`."""
+        delivery = self._delivery
+        room = delivery.hub.rooms.get(name)
+        if room is None or not room.ready or room.delivered >= revision:
+            return
+        try:
+            await delivery.fill(name)
+        except Unavailable:
+            delivery.lost()
+            return
+        await self._canary()  # what was appended is here, if we are not deaf
+        room = delivery.hub.rooms.get(name)
+        if delivery.mode == "live" and room is not None and room.ready and room.delivered < revision:
+            delivery.lost()
+
+    async def _canary(self) -> None:
+        delivery = self._delivery
+        try:
+            async with asyncio.timeout(CANARY):
+                epoch = await delivery.bus.echo()
+        except (TimeoutError, Unavailable):
+            self.deaf = True
+            delivery.observer.bus("deaf")
+            delivery.lost()
+            return
+        self.deaf = False
+        if delivery.mode == "live" and epoch != delivery.epoch:
+            delivery.lost()
+
+    async def _keep_logs(self, names: Sequence[str]) -> None:
+        """Keep the logs of rooms with members alive; one that is gone nevertheless is made anew."""
+        delivery = self._delivery
+        try:
+            for name, mark in (await delivery.log.last(names)).items():
+                if mark is None and name in delivery.hub.rooms:
+                    await delivery.open(name)
+        except Unavailable:
+            delivery.lost()
+
+
