@@ -199,14 +199,14 @@ class Delivery:
                 return  # its end was delivered
             if event.index > have:
                 raise Hole
-            if event.index < have:
-                whole, part = event, clip(event, have)
-                if part is None:
-                    if not room.guarded:
-                        return
-                    part = event
-                event = part
-            room.have[event.stream] = max(have, event.index + len(event.sizes))
+            part = clip(event, have) if event.index < have else event
+            if part is None:
+                self.hub.give_guarded(room, event)  # a late one may lack what the others have
+                return
+            if part is not event:
+                whole, event = event, part
+            room.have[event.stream] = event.index + len(event.sizes)
+            room.chars[event.stream] += sum(event.sizes)
         elif event.kind == Kind.DURABLE:
             if event.rev <= room.delivered:
                 return
@@ -219,9 +219,11 @@ class Delivery:
             if event.stream:
                 if event.closed:
                     room.have.pop(event.stream, None)
+                    room.chars.pop(event.stream, None)
                     self.on_stream_end(event)
                 else:
                     room.have.setdefault(event.stream, 0)
+                    room.chars.setdefault(event.stream, 0)
         self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
         if event.name == "session":
             self.on_session(room, event)

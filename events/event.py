@@ -5,9 +5,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from events.clock import rfc3339, when
 from storage.interfaces import Event, Kind
 
-__all__ = ["POISON", "Codec", "Event", "Kind", "clip", "merge", "to_json"]
+__all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "to_json"]
 
 #: The position that can never be recovered from.
 POISON = "-"
@@ -31,6 +32,30 @@ class _Chunk(msgspec.Struct):
     index: int
     count: int
     timestamp: Any
+
+
+def chunk_event(
+    room: str, stream: str, index: int, pieces: Sequence[str], now: float, skip: str = ""
+) -> Event:
+    """A `stream_chunk` of one or more pieces; `index` is that of the first."""
+    payload = _Chunk(
+        session_id=room,
+        message_id=stream,
+        content=pieces[0] if len(pieces) == 1 else "".join(pieces),
+        index=index,
+        count=len(pieces),
+        timestamp=rfc3339(when(now)),
+    )
+    sizes = tuple(map(len, pieces))
+    return Event(
+        room, "stream_chunk", to_json(payload), Kind.LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
+    )
+
+
+def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, **more: Any) -> Event:
+    """An event of a session; `session_id` and `timestamp` are added."""
+    data = to_json({"session_id": room, **payload, "timestamp": rfc3339(when(now))})
+    return Event(room, name, data, kind, **more)
 
 
 def merge(events: Sequence[Event]) -> Event:

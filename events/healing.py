@@ -10,9 +10,10 @@ from typing import Protocol
 
 from events.delivery import Delivery
 from events.errors import ChatError
+from events.event import chunk_event
 from events.hub import Room
 from storage.errors import StorageError, Unavailable
-from storage.interfaces import Event, Mark
+from storage.interfaces import Event, Mark, StreamText
 from storage.records import SessionState
 
 #: Seconds between comparisons with SQL while the bus is live: the bound for what an append lost.
@@ -128,9 +129,7 @@ class Healer:
             state = cut.rooms[name]
             assert state is not None  # noqa: S101 - checked above, before the last await
             for stream, text in state.streams.items():
-                have = room.have.get(stream)
-                if have is not None and text.next_index > have:
-                    room.have[stream] = text.next_index
+                self._catch_up(room, stream, text)
             room.pos, room.began = cut.pos, 0
         delivery.epoch, delivery.mode = cut.epoch, "live"
         delivery.observer.bus("live")
@@ -141,6 +140,18 @@ class Healer:
         await self._on_live()
         await self._pay()
         return True
+
+    def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
+        """What an open stream's text has beyond what was delivered here, as one chunk."""
+        have = room.have.get(stream)
+        if have is None or text.next_index <= have:
+            return
+        for member in list(room.guarded.values()):
+            if member.idx and member.idx.get(stream, 0) > have:
+                member.conn.sink.cut()  # where in the rest its part begins is not known
+        rest, count = text.text[room.chars[stream] :], text.next_index - have
+        event = chunk_event(room.name, stream, have, [rest] + [""] * (count - 1), self._delivery.clock())
+        self._delivery.deliver(room, event)
 
     async def _all_changes(self, name: str, room: Room) -> list[Event]:
         _, events = await self._delivery.changes.since(name, Mark(room.delivered, room.seq), 1 << 30)

@@ -113,6 +113,7 @@ class Room:
 
     __slots__ = (
         "began",
+        "chars",
         "delivered",
         "early",
         "groups",
@@ -141,6 +142,7 @@ class Room:
         self.delivered = 0  # last revision delivered
         self.seq = 0  # last message number told of
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
+        self.chars: dict[str, int] = {}  # the same in characters
 
     def level(self, member: Member) -> None:
         """Put a member where it belongs: with those who are served fast, or with the guarded."""
@@ -268,9 +270,13 @@ class Hub:
             else:
                 self._fan_out(sinks.values(), event, codec, data)
         if room.guarded:
-            for member in list(room.guarded.values()):
-                self._give_guarded(member, whole or event)
+            self.give_guarded(room, whole or event)
         return len(room.members)
+
+    def give_guarded(self, room: Room, event: Event) -> None:
+        """To those who hold, skip or clip."""
+        for member in list(room.guarded.values()):
+            self._give_guarded(member, event)
 
     def _give_guarded(self, member: Member, event: Event) -> None:
         try:
