@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+
 @dataclass(frozen=True)
 class Received:
     """One event as a client saw it."""
@@ -73,7 +74,9 @@ class Inbox:
                         if event.name == name and (where is None or where(event.data)):
                             return event
                     if self._ended is not None:
-                        raise ConnectionError(f"{self.name}: {self._ended}, no {name!r}: {self._summary(since)}")
+                        raise ConnectionError(
+                            f"{self.name}: {self._ended}, no {name!r}: {self._summary(since)}"
+                        )
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:

@@ -80,7 +80,9 @@ def wait_until(
         time.sleep(0.01)
 
 
-def end(process: subprocess.Popen[bytes] | None, how: signal.Signals = signal.SIGTERM, wait: float = 15) -> int:
+def end(
+    process: subprocess.Popen[bytes] | None, how: signal.Signals = signal.SIGTERM, wait: float = 15
+) -> int:
     """Send a signal, wait, and fall back to SIGKILL. Returns the exit code."""
     if process is None:
         return 0

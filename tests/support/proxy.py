@@ -16,7 +16,8 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter, upstream: asyncio.StreamWriter) -> None:
         self.client = client
         self.upstream = upstream
-        self.abandoned = asyncio.Event()
+        self.abandoned = False
+        self.over = asyncio.Event()
 
 
 class Proxy:
@@ -66,6 +67,7 @@ class Proxy:
     def cut(self) -> None:
         """Reset every connection, towards both sides."""
         for link in list(self._links):
+            link.over.set()
             _reset(link.client)
             _reset(link.upstream)
 
@@ -88,7 +90,7 @@ class Proxy:
         when a phone left its network. Connections to come flow.
         """
         for link in self._links:
-            link.abandoned.set()
+            link.abandoned = True
             _reset(link.client)
 
     # Forwarding.
@@ -139,15 +141,15 @@ class Proxy:
                 await writer.drain()
             # An end waits behind what is held back, like any data.
             await self._flowing.wait()
-            if writer.can_write_eof() and not link.abandoned.is_set():
+            if writer.can_write_eof() and not link.abandoned:
                 writer.write_eof()
                 return
         except OSError:
             await self._flowing.wait()
-            if not link.abandoned.is_set():
+            if not link.abandoned:
                 raise
         # Half-open: the other side hears nothing of this, ever.
-        await asyncio.Event().wait()
+        await link.over.wait()
 
 
 async def _last_words(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -23,7 +23,7 @@ class RawClient(Inbox):
         session_id: str,
         token: str | None,
         *,
-        token_in: str = "header",  # noqa: S107
+        token_in: str = "header",
         after: str | None = None,
         origin: str | None = None,
         headers: dict[str, str] | None = None,
@@ -33,9 +33,9 @@ class RawClient(Inbox):
         query = {}
         self._headers = dict(headers or {})
         self._subprotocols: list[Any] | None = None
-        if token is not None and token_in == "query":  # noqa: S105
+        if token is not None and token_in == "query":
             query["token"] = token
-        elif token is not None and token_in == "subprotocol":  # noqa: S105
+        elif token is not None and token_in == "subprotocol":
             self._subprotocols = ["bearer", token]
         elif token is not None:
             self._headers["Authorization"] = f"Bearer {token}"

@@ -16,10 +16,12 @@ import jwt
 from tests.support.processes import end, free_port, kill_tree, spawn, tail, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECRET = "a-secret-of-the-tests-of-more-than-32-bytes"  # noqa: S105
+SECRET = "a-secret-of-the-tests-of-more-than-32-bytes"
 
 
-def mint(sub: str = "alice", role: str | None = None, *, ttl: float = 3600, secret: str = SECRET, **claims: Any) -> str:
+def mint(
+    sub: str = "alice", role: str | None = None, *, ttl: float = 3600, secret: str = SECRET, **claims: Any
+) -> str:
     """A token as an application's backend would sign it; `ttl` in seconds, may be negative."""
     body: dict[str, Any] = {"sub": sub, "exp": time.time() + ttl, **claims}
     if role is not None:
@@ -38,20 +40,6 @@ def environment(**settings: str) -> dict[str, str]:
         "RATE_LIMIT_ENABLED": "false",
         **settings,
     }
-
-
-def migrate(database_url: str, folder: Path) -> None:
-    """Bring a database to the newest schema, as `make migrate` does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "server", "migrate"],
-        env=environment(DATABASE_URL=database_url),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the migrations failed:\n{done.stdout}{done.stderr}")
 
 
 class Server:

@@ -16,6 +16,19 @@ from typing import Self
 
 from tests.support.processes import end, free_port, kill_tree, listening, spawn, wait_until
 
+_INITDB = [
+    "-U",
+    "postgres",
+    "-A",
+    "trust",
+    "-E",
+    "UTF8",
+    "--locale=C.UTF-8",
+    "--no-sync",
+    "--no-instructions",
+]
+_PSQL = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+
 
 def program(name: str, *folders: str) -> str:
     """The path of an installed program, looked for in PATH and then in `folders` (globs)."""
@@ -93,8 +106,7 @@ class Postgres(Service):
             owner = pwd.getpwnam(self._user)
             os.chown(self._data, owner.pw_uid, owner.pw_gid)
         subprocess.run(
-            [self._bin / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-            + ["--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            [self._bin / "initdb", "-D", self._data, *_INITDB],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -146,8 +158,7 @@ class Postgres(Service):
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement with psql; returns what it prints, unadorned."""
         done = subprocess.run(
-            [self._bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
-            + ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database, "-c", statement],
+            [self._bin / "psql", *_PSQL, "-d", self.url(database), "-c", statement],
             check=True,
             capture_output=True,
             text=True,

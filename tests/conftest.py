@@ -1,0 +1,157 @@
+"""Fixtures for everybody: databases, Redis, running servers and clients, all real.
+
+Scopes say what a test may do: what is `session` or `module` wide is shared and stays up;
+a test that stops, kills or pauses something takes the `own_…` variant.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from migrations.run import upgrade
+from tests.support.jsclient import JsClients
+from tests.support.processes import tail
+from tests.support.server import Server
+from tests.support.services import Postgres, Redis
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:  # a wrapper: the value passes through
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Server):
+                report.sections.append((f"log of {name}", tail(value.log)))
+    return report
+
+
+# Databases.
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    """A migrated database, to be copied: that takes milliseconds."""
+    name = postgres.create_database()
+    upgrade(postgres.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sqlite-template") / "parley.db"
+    upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """A fresh, migrated PostgreSQL database."""
+    name = postgres.create_database(postgres_template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh, migrated SQLite file."""
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    return f"sqlite:///{tmp_path}/parley.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database: the test runs on each kind."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[tuple[Postgres, str]]:
+    """A cluster of the test's own, which it may stop and kill, and a migrated database in it."""
+    with Postgres() as cluster:
+        name = cluster.create_database()
+        upgrade(cluster.url(name))
+        yield cluster, cluster.url(name)
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[Redis]:
+    with Redis() as service:
+        yield service
+
+
+@pytest.fixture
+def redis(_redis: Redis) -> Redis:
+    """An empty Redis, shared by tests one after the other."""
+    _redis.cli("FLUSHALL")
+    return _redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A Redis of the test's own, which it may stop, pause and kill."""
+    with Redis() as service:
+        yield service
+
+
+# Servers and clients.
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`new_server(database_url, **settings)`: a started server; several make a cluster."""
+    servers: list[Server] = []
+
+    def start(database_url: str, **settings: str) -> Server:
+        node = Server(tmp_path / f"node-{len(servers) + 1}", database_url, **settings)
+        servers.append(node)
+        return node.start()
+
+    yield start
+    for node in servers:
+        node.close()
+
+
+@pytest.fixture
+def server(sqlite_url: str, new_server: Callable[..., Server]) -> Server:
+    """A server of the test's own on a fresh SQLite file."""
+    return new_server(sqlite_url)
+
+
+@pytest.fixture
+def postgres_server(postgres_url: str, new_server: Callable[..., Server]) -> Server:
+    """A server of the test's own on a fresh PostgreSQL database."""
+    return new_server(postgres_url)
+
+
+@pytest.fixture
+def any_server(database_url: str, new_server: Callable[..., Server]) -> Server:
+    """The test runs on SQLite and on PostgreSQL."""
+    return new_server(database_url)
+
+
+@pytest.fixture(scope="module")
+def shared_server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests of a file: each works in sessions of its own and leaves it up."""
+    folder = tmp_path_factory.mktemp("shared-server")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    with Server(folder, f"sqlite:///{folder}/parley.db") as node:
+        yield node
+
+
+@pytest.fixture
+async def js() -> AsyncIterator[JsClients]:
+    """A Node process for the official client."""
+    async with JsClients() as clients:
+        yield clients
