@@ -1,0 +1,33 @@
+"""The fast data path: WebSocket frames, Engine.IO sessions and Socket.IO packets, between uvicorn and the hub.
+
+Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket application::
+
+    protocol = scope["extensions"]["parley.protocol"]["protocol"]     # WebSocketProtocol
+    protocol.take_over(taker, subprotocol="bearer", first=frames.frame(frames.TEXT, b"{}"), max_size=65536)
+
+Before that the ASGI interface works as anywhere (`websocket.http.response` too). `taker` (`protocol.Taker`)
+gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but not
+after its own `close` or `abort`) and, if it has it, `pong(bytes)`. It writes whole frames with
+`protocol.transport.write(frames.frame(frames.TEXT, data))`, and ends with `protocol.close(code, reason)` or
+`protocol.abort()`. `transport.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
+`heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
+
+Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **python_socketio_settings)` is a
+`socketio.AsyncServer`. Without a door it is that and nothing else. With one, the namespace "/" belongs to
+the `Door` (`door.py`):
+
+    async def connect(conn, info, auth) -> None     # raise ConnectRefused(message, data) to refuse
+    def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order, never awaited
+    def refused(conn, name, ack_id, problem) -> None    # reserved name, binary, not strict JSON: reply
+    def gone(conn, reason) -> None                  # exactly once after a connect that returned
+
+`conn` (`rooms.Client`) is an `events.hub.Connection`: `conn.sink` is the Engine.IO session (an
+`events.outbox.Sink`), `conn.caller` is None until the door sets it, `conn.codec` is the server's. Besides:
+`conn.sid`, `conn.pid` (may be changed in `connect`), `conn.ack(ack_id, data)`, `conn.emit(name, data)`,
+`conn.ask(name, data)` (a future of the client's ack), `conn.close(reason)` (the engine's close: clients
+come back), `conn.disconnect()` (packet 41: clients stay away), `conn.engine_transport` ("polling" or
+"websocket"), `conn.last_ping` and `conn.connected_at` (epoch seconds). `data` is one JSON value as bytes.
+Whatever is sent to `conn` while `connect` runs leaves right after the CONNECT packet, in the same write.
+
+`run.py` has what `serve` needs: uvicorn's configuration with our protocol classes, and the tuned collector.
+"""

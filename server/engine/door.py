@@ -1,0 +1,41 @@
+"""What the engine asks of the product about the namespace "/". Knows no product."""
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from server.engine.handshake import Handshake
+    from server.engine.rooms import Client
+
+#: Why an event did not reach `Door.event`: the packet is not strict JSON of an array that begins with a
+#: string; its name is Socket.IO's own; it carries binary attachments.
+Problem = Literal["malformed", "reserved", "binary"]
+
+
+class ConnectRefused(Exception):
+    """Answered with CONNECT_ERROR `{"message": message, "data": data}`; then the connection is closed."""
+
+    def __init__(self, message: str, data: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class Door(Protocol):
+    """Who may come in, and what clients say. Nothing here may block; what `event`, `refused` and `gone`
+    raise is logged and goes no further."""
+
+    async def connect(self, conn: "Client", info: "Handshake", auth: dict[str, Any], /) -> None:
+        """Authenticate. `auth` is the client's `auth` option; it may hold `token`, `pid`, `offset`.
+
+        Raises ConnectRefused; any other exception refuses as well, and is logged. If the socket goes
+        away meanwhile, this is cancelled.
+        """
+
+    def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:
+        """An event, in its order. `ack_id` is None where the client wants no acknowledgement."""
+
+    def refused(self, conn: "Client", name: str | None, ack_id: int | None, problem: Problem, /) -> None:
+        """An event that was not let through; as much of it as could be read."""
+
+    def gone(self, conn: "Client", reason: str, /) -> None:
+        """The client left, or was lost; exactly once for each `connect` that returned."""

@@ -1,0 +1,111 @@
+"""The request that opened a session, kept small: what it said, and its WSGI-like environ on demand.
+
+python-socketio's own environ is a dict of thirty entries for as long as a connection lives (3 KiB).
+"""
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from server.engine.asgi import Scope
+
+
+class Handshake:
+    """Method, path, query and headers of the opening request, and where it came from."""
+
+    __slots__ = ("_headers", "client", "method", "path", "query_string", "scheme", "transport")
+
+    def __init__(self, scope: Scope, transport: str) -> None:
+        self.transport = transport  # that it began with: "polling" or "websocket"
+        self.method: str = scope.get("method", "GET")
+        self.path: str = scope["path"]
+        self.query_string: bytes = scope["query_string"]
+        self.scheme: str = scope["scheme"]
+        # from the ASGI scope: who may speak for others (X-Forwarded-For) is the server's setting
+        self.client: tuple[str, int] | None = scope["client"]
+        # one bytes object instead of a list of tuples; neither byte can be in a header
+        self._headers = b"\n".join([k + b"\0" + v for k, v in scope["headers"]])
+
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names are in lower case."""
+        if not self._headers:
+            return []
+        return [(k, v) for k, _, v in (line.partition(b"\0") for line in self._headers.split(b"\n"))]
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name."""
+        return next((v.decode("latin-1") for k, v in self.headers if k == name), None)
+
+    def environ(self) -> dict[str, Any]:
+        """As python-socketio's handlers get it; REMOTE_ADDR is the peer's, which stock never says."""
+        query = self.query_string.decode("latin-1")
+        headers = self.headers
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": self.method,
+            "PATH_INFO": self.path,
+            "QUERY_STRING": query,
+            "RAW_URI": self.path + ("?" + query if query else ""),
+            "SCRIPT_NAME": "",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_SOFTWARE": "asgi",
+            "REMOTE_ADDR": self.address,
+            "REMOTE_PORT": str(self.client[1]) if self.client else "0",
+            "SERVER_NAME": "asgi",
+            "SERVER_PORT": "0",
+            "wsgi.url_scheme": "https" if self.scheme in ("https", "wss") else "http",
+            "wsgi.async": True,
+            "asgi.scope": {
+                "type": "websocket" if self.transport == "websocket" else "http",
+                "method": self.method,
+                "path": self.path,
+                "query_string": self.query_string,
+                "scheme": self.scheme,
+                "client": self.client,
+                "headers": headers,
+            },
+        }
+        for name, value in headers:
+            text = value.decode("latin-1")
+            if name in (b"content-type", b"content-length"):
+                environ[name.decode().upper().replace("-", "_")] = text
+                continue
+            key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+            environ[key] = environ[key] + "," + text if key in environ else text
+        return environ
+
+
+class Environ(MutableMapping[str, Any]):
+    """A handshake's environ, made when it is first looked at and forgotten again by `compact`."""
+
+    __slots__ = ("_dict", "handshake")
+
+    def __init__(self, handshake: Handshake) -> None:
+        self.handshake = handshake
+        self._dict: dict[str, Any] | None = None
+
+    def compact(self) -> None:
+        self._dict = None
+
+    def _get(self) -> dict[str, Any]:
+        if self._dict is None:
+            self._dict = self.handshake.environ()
+        return self._dict
+
+    def __getitem__(self, key: str) -> Any:
+        return self._get()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._get()[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._get()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._get())
+
+    def __len__(self) -> int:
+        return len(self._get())

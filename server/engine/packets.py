@@ -1,0 +1,161 @@
+"""Socket.IO packets (protocol 5) as bytes: strict decoding, and frames of what we send.
+
+Knows no sessions. Binary attachments are the caller's to collect (`fill`).
+"""
+
+from typing import Any, Final
+
+import orjson
+from socketio import packet as sio
+
+from server.engine import frames
+
+CONNECT: Final = 0
+DISCONNECT: Final = 1
+EVENT: Final = 2
+ACK: Final = 3
+CONNECT_ERROR: Final = 4
+BINARY_EVENT: Final = 5
+BINARY_ACK: Final = 6
+
+#: What a client may not call an event: a server, or the other clients, would take it for something else.
+RESERVED: Final = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+#: Longest acknowledgement id taken: JavaScript counts to 2**53.
+ID_DIGITS: Final = 16
+
+
+class PacketError(ValueError):
+    """Not a packet that a client may send. `kind`, `id` and `namespace` as far as they could be read."""
+
+    def __init__(self, reason: str, packet: "Packet | None" = None) -> None:
+        super().__init__(reason)
+        self.packet = packet
+
+
+def loads(data: bytes) -> Any:
+    """Strict JSON: no NaN or Infinity, valid UTF-8, no lone surrogates (orjson refuses these), no NUL,
+    which PostgreSQL cannot store and no client sends in earnest. Raises ValueError."""
+    value = orjson.loads(data)
+    if b"\\u0000" in data and _has_nul(value):
+        raise ValueError("NUL in a string")
+    return value
+
+
+def _has_nul(value: Any) -> bool:
+    # the six characters are also there in an escaped backslash followed by u0000: look
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    if isinstance(value, dict):
+        return any("\0" in key or _has_nul(item) for key, item in value.items())
+    return False
+
+
+class Packet:
+    """One decoded packet; `attachments` is how many binary messages have yet to come."""
+
+    __slots__ = ("attachments", "data", "id", "kind", "namespace")
+
+    def __init__(self, kind: int, namespace: str, id: int | None, data: Any, attachments: int) -> None:
+        self.kind = kind
+        self.namespace = namespace
+        self.id = id
+        self.data = data
+        self.attachments = attachments
+
+
+def decode(body: bytes) -> Packet:
+    """An Engine.IO MESSAGE packet's text, its "4" included. Raises PacketError."""
+    kind = body[1] - 0x30 if len(body) > 1 else -1
+    if not 0 <= kind <= 6:
+        raise PacketError("unknown packet type")
+    pos, attachments, namespace = 2, 0, "/"
+    packet = Packet(kind, namespace, None, None, 0)
+    if kind >= BINARY_EVENT:
+        dash = body.find(b"-", pos, pos + 10)
+        if dash < 0 or not body[pos:dash].isdigit():
+            raise PacketError("no number of attachments", packet)
+        attachments, pos = int(body[pos:dash]), dash + 1
+        packet.attachments = attachments
+    if body[pos : pos + 1] == b"/":
+        comma = body.find(b",", pos)
+        name, pos = (body[pos:], len(body)) if comma < 0 else (body[pos:comma], comma + 1)
+        namespace = packet.namespace = name.decode().partition("?")[0]
+    end = pos
+    while body[end : end + 1].isdigit() and end - pos <= ID_DIGITS:
+        end += 1
+    if end > pos:
+        if end - pos > ID_DIGITS:
+            raise PacketError("id too long", packet)
+        packet.id, pos = int(body[pos:end]), end
+    if pos < len(body):
+        try:
+            packet.data = loads(body[pos:])
+        except ValueError as error:
+            raise PacketError("not strict JSON", packet) from error
+    _check(packet)
+    return packet
+
+
+def _check(packet: Packet) -> None:
+    """What data each kind has (socket.io-protocol, "Packet encoding")."""
+    kind, data = packet.kind, packet.data
+    if kind in (EVENT, BINARY_EVENT):
+        good = type(data) is list and len(data) > 0 and type(data[0]) is str
+    elif kind in (ACK, BINARY_ACK):
+        good = type(data) is list and packet.id is not None
+    elif kind == CONNECT:
+        good = data is None or type(data) is dict
+    else:  # a client sends no CONNECT_ERROR
+        good = kind == DISCONNECT and data is None
+    if not good:
+        raise PacketError("not the data of its kind", packet)
+
+
+def fill(data: Any, attachments: list[bytes]) -> Any:
+    """Data with its placeholders replaced. Raises PacketError where one names no attachment."""
+    if type(data) is list:
+        return [fill(item, attachments) for item in data]
+    if type(data) is dict:
+        if data.get("_placeholder") is True:
+            number = data.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise PacketError("no such attachment")
+            return attachments[number]
+        return {key: fill(item, attachments) for key, item in data.items()}
+    return data
+
+
+def text_frame(body: bytes) -> bytes:
+    """The frame of a packet without attachments; `body` begins with its type."""
+    return frames.frame(frames.TEXT, b"4" + body)
+
+
+def head(kind: int, namespace: str, id: int | None = None) -> bytes:
+    """What comes before a packet's data."""
+    start = b"%d" % kind if namespace == "/" else b"%d%b," % (kind, namespace.encode())
+    return start if id is None else start + b"%d" % id
+
+
+def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes:
+    """The frame of a packet, and those of its attachments."""
+    if data is None:
+        return text_frame(head(kind, namespace, id))
+    try:
+        return text_frame(head(kind, namespace, id) + orjson.dumps(data))
+    except TypeError:  # bytes inside, or what only the standard library's json can do
+        return legacy_frames(sio.Packet(kind, namespace=namespace, data=data, id=id))
+
+
+def legacy_frames(packet: sio.Packet) -> bytes:
+    """The frames of one of python-socketio's own packets."""
+    encoded = packet.encode()
+    if isinstance(encoded, bytes):  # msgpack
+        return frames.frame(frames.BINARY, encoded)
+    if isinstance(encoded, str):
+        return text_frame(encoded.encode())
+    first = text_frame(encoded[0].encode())
+    return first + b"".join(frames.frame(frames.BINARY, bytes(part)) for part in encoded[1:])

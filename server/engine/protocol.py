@@ -1,0 +1,353 @@
+"""uvicorn's WebSocket protocol class (`ws=`): handshake, closing handshake, and the way from the transport
+to whoever takes the messages.
+
+A connection begins as an ordinary ASGI websocket (`asgi.py`). The application may take it over
+(`WebSocketProtocol.take_over`): from then on messages go straight to its receiver, the ASGI task ends, and
+an idle connection owns no task, no queue and no timer. Knows nothing of Engine.IO.
+
+uvicorn calls a `ws=` class without a written contract; what is leaned on (0.54.0,
+`protocols/http/httptools_impl.py`): the keyword arguments of `__init__`, `connection_made`, the rebuilt
+request through `data_received`, then `set_protocol`; at its end `shutdown()` on all of
+`server_state.connections`, and waiting until that and `server_state.tasks` are empty.
+tests/engine/test_pins.py fails when that changes.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from server.engine import frames
+from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response
+from server.engine.frames import FrameParser, ProtocolError
+
+#: Bytes of a request head: a long bearer token in the query fits, a flood does not.
+HEAD_LIMIT = 16384
+#: Seconds for the peer's answer to our Close frame (RFC 6455 section 7.1.1 leaves it open).
+CLOSE_TIMEOUT = 3.0
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+class Taker(Protocol):
+    """What takes a connection over. `lost` comes exactly once, unless the taker itself called `close` or
+    `abort`: then not at all. Nothing else comes after any of the three. A method `pong(data)`, if there
+    is one, gets the peer's Pong frames."""
+
+    def text(self, data: bytes, /) -> None:
+        """A whole text message, valid UTF-8."""
+
+    def binary(self, data: bytes, /) -> None: ...
+
+    def pause_writing(self) -> None:
+        """The peer reads slower than we write: what is written now waits in memory."""
+
+    def resume_writing(self) -> None: ...
+
+    def lost(self, code: int, /) -> None:
+        """Over; `code` is the peer's, 1006 if it just went away, ours after a fault or a shutdown."""
+
+
+class _Nobody:
+    """Takes the messages that still come after we sent a Close frame (RFC 6455 section 1.4)."""
+
+    def text(self, data: bytes) -> None: ...
+
+    def binary(self, data: bytes) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+class WebSocketProtocol(asyncio.Protocol):
+    """One WebSocket. `transport.write` takes finished frames (`frames.frame`)."""
+
+    __slots__ = (
+        "__weakref__", "_closing", "_head", "_parser", "_pong", "_timer", "app_state", "asgi", "config",
+        "server_state", "taker", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        self.config = config
+        self.server_state = server_state
+        self.app_state = app_state
+        self.asgi: AsgiWebSocket | None = None
+        self.taker: Taker | None = None
+        self._parser: FrameParser | None = None
+        self._head = b""
+        self._closing = False  # our Close frame is out, or there is nothing to send it on
+        self._timer: asyncio.TimerHandle | None = None
+        self._pong: Any = None
+
+    # --- the transport's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.server_state.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
+        self._closing = True
+        self._parser = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._lost(frames.ABNORMAL)
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is not None:
+            try:
+                parser.feed(data)
+            except ProtocolError as error:
+                self._fail(error.code, error.reason)
+        elif not self._closing:
+            self._head_received(data)
+
+    def eof_received(self) -> None:
+        """Half-closed is closed: the transport closes itself."""
+
+    def pause_writing(self) -> None:
+        if self.taker is not None:
+            self.taker.pause_writing()
+        elif self.asgi is not None:
+            self.asgi.writable.clear()
+
+    def resume_writing(self) -> None:
+        if self.taker is not None:
+            self.taker.resume_writing()
+        elif self.asgi is not None:
+            self.asgi.writable.set()
+
+    def shutdown(self) -> None:
+        """uvicorn is stopping: 1012 tells a client to come back."""
+        if self._parser is None:
+            self.refuse(503)
+        elif not self._closing:
+            self._send_close(frames.SERVICE_RESTART, "")
+            self._lost(frames.SERVICE_RESTART)
+
+    # --- the handshake
+
+    def _head_received(self, data: bytes) -> None:
+        """The request as the HTTP protocol class hands it on: in one piece, but nobody promised that."""
+        if self.asgi is not None:  # a client may not speak before it is answered, but some do
+            self._head += data
+            if len(self._head) > HEAD_LIMIT:
+                self.abort()
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if len(self._head if end < 0 else self._head[:end]) > HEAD_LIMIT:
+            self.refuse(431)
+        elif end >= 0:
+            lines, self._head = self._head[:end].split(b"\r\n"), self._head[end + 4 :]
+            request = lines[0].split(b" ")
+            headers = []
+            for line in lines[1:]:
+                name, colon, value = line.partition(b":")
+                if not colon or not name or name != name.strip():
+                    return self.refuse(400)
+                headers.append((name.lower(), value.strip()))
+            if len(request) != 3:
+                return self.refuse(400)
+            self.upgrade(request[0], request[1], headers)
+
+    def upgrade(self, method: bytes, target: bytes, headers: Headers) -> None:
+        """The opening handshake (RFC 6455 section 4.2.1); names of `headers` are in lower case."""
+        key = upgrade = connection = version = b""
+        protocols: list[str] = []
+        for name, value in headers:
+            if name == b"sec-websocket-key":
+                key = value
+            elif name == b"upgrade":
+                upgrade = value.lower()
+            elif name == b"connection":
+                connection = value.lower()
+            elif name == b"sec-websocket-version":
+                version = value
+            elif name == b"sec-websocket-protocol":
+                protocols += [token.strip() for token in value.decode("latin-1").split(",")]
+        if method != b"GET" or b"websocket" not in upgrade or b"upgrade" not in connection or not _good(key):
+            return self.refuse(400)
+        if version != b"13":
+            return self.refuse(426, [(b"sec-websocket-version", b"13")])
+        accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        self.asgi = AsgiWebSocket(self, self._scope(target, headers, protocols), accept)
+        task = asyncio.get_running_loop().create_task(self.asgi.run(self.config.loaded_app))
+        self.server_state.tasks.add(task)
+        task.add_done_callback(self.server_state.tasks.discard)
+
+    def _scope(self, target: bytes, headers: Headers, protocols: list[str]) -> Scope:
+        raw_path, _, query = target.partition(b"?")
+        return websocket_scope(self, raw_path, query, headers, protocols)
+
+    def refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
+        """Answer the request with an HTTP error and end the connection."""
+        if not self._closing:
+            self._closing = True
+            fields = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
+            self.transport.write(http_response(status, fields, body))
+            self.transport.close()
+
+    def accept(self, first: bytes = b"", subprotocol: str | None = None, headers: Headers = ()) -> None:
+        """Answer the request, together with the first frames; from here on frames are read."""
+        assert self.asgi is not None
+        lines = [
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            b"sec-websocket-accept: " + self.asgi.key + b"\r\n"
+        ]
+        if subprotocol is not None:
+            lines.append(b"sec-websocket-protocol: " + subprotocol.encode("latin-1") + b"\r\n")
+        lines += [name + b": " + value + b"\r\n" for name, value in headers]
+        lines.append(b"\r\n" + first)
+        receiver = self.asgi if self.taker is None else self.taker
+        self._parser = FrameParser(receiver, self, self.config.ws_max_size)
+        self.transport.write(b"".join(lines))
+        if self._head:
+            head, self._head = self._head, b""
+            self.data_received(head)
+
+    # --- for the application
+
+    def take_over(self, taker: Taker, subprotocol: str | None = None, first: bytes = b"") -> None:
+        """Hand the connection to `taker`, once, from within the ASGI application.
+
+        Answers the upgrade request if that is not done yet, in one write with `first` (finished frames).
+        Messages that came before are handed over at once. If the peer has already gone, `taker.lost`
+        comes in the loop's next turn.
+        """
+        asgi, self.asgi = self.asgi, None
+        assert asgi is not None and self.taker is None
+        asgi.taken_over = True
+        if self._closing:
+            asyncio.get_running_loop().call_soon(taker.lost, frames.ABNORMAL)
+            return
+        self.taker = taker
+        self._pong = getattr(taker, "pong", None)
+        if not asgi.writable.is_set():
+            taker.pause_writing()
+        if self._parser is None:
+            self.asgi = asgi
+            self.accept(first, subprotocol)
+            self.asgi = None
+            return
+        self._parser.receiver = taker
+        if first:
+            self.transport.write(first)
+        for data, is_text in asgi.pending():
+            if self.taker is taker:
+                (taker.text if is_text else taker.binary)(data)
+        asgi.resume_reading()
+
+    def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
+        """Close with the closing handshake: what was written goes out first, then the Close frame; the
+        peer has CLOSE_TIMEOUT to answer. The taker hears nothing more."""
+        self.taker = self._pong = None
+        if not self._closing:
+            self._send_close(code, reason)
+
+    def abort(self) -> None:
+        """Drop the connection and what has not gone out yet. The taker hears nothing more."""
+        self.taker = self._pong = self._parser = None
+        self._closing = True
+        self.transport.abort()
+
+    # --- closing
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self._closing = True
+        if self.transport.is_closing():
+            return
+        self.transport.write(frames.close_frame(code, reason))
+        if self._parser is not None:
+            self._parser.receiver = _NOBODY
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
+        self._parser = None
+        if not self._closing:
+            self._send_close(code, reason)
+        if self.transport.can_write_eof():
+            # with close() the kernel would answer what the peer still sends with a reset, and that
+            # would overtake the Close frame; the timer or the peer's own close ends it
+            if not self.transport.is_closing():
+                self.transport.write_eof()
+        else:
+            self.transport.close()
+        self._lost(code)
+
+    def _lost(self, code: int) -> None:
+        taker, asgi = self.taker, self.asgi
+        self.taker = self.asgi = self._pong = None
+        if taker is not None:
+            taker.lost(code)
+        elif asgi is not None:
+            asgi.lost(code)
+
+    # --- control frames
+
+    def ping_received(self, data: bytes) -> None:
+        if not self._closing:
+            self.transport.write(frames.frame(frames.PONG, data))
+
+    def pong_received(self, data: bytes) -> None:
+        if self._pong is not None:
+            self._pong(data)
+
+    def close_received(self, code: int, reason: str) -> None:
+        self._parser = None
+        if not self._closing:
+            self._closing = True
+            self.transport.write(frames.close_frame(code))
+        self.transport.close()
+        self._timer = self._timer or asyncio.get_running_loop().call_later(
+            CLOSE_TIMEOUT, self.transport.abort
+        )
+        self._lost(code)
+
+
+def _good(key: bytes) -> bool:
+    """Sec-WebSocket-Key is sixteen bytes in base64."""
+    try:
+        return len(key) == 24 and len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def websocket_scope(
+    protocol: WebSocketProtocol, raw_path: bytes, query: bytes, headers: Headers, protocols: list[str]
+) -> Scope:
+    """The ASGI connection scope (ASGI 3.0, HTTP and WebSocket specification 2.4)."""
+    from urllib.parse import unquote
+
+    transport = protocol.transport
+    path = raw_path.decode("latin-1")
+    if "%" in path:
+        path = unquote(path)
+    root = protocol.config.root_path
+    return {
+        "type": "websocket",
+        "asgi": {"version": protocol.config.asgi_version, "spec_version": "2.4"},
+        "http_version": "1.1",
+        "scheme": "wss" if transport.get_extra_info("sslcontext") else "ws",
+        "server": _address(transport.get_extra_info("sockname")),
+        "client": _address(transport.get_extra_info("peername")),
+        "root_path": root,
+        "path": root + path,
+        "raw_path": root.encode("latin-1") + raw_path,
+        "query_string": query,
+        "headers": headers,
+        "subprotocols": protocols,
+        "state": protocol.app_state.copy(),
+        "extensions": {"parley.protocol": {"protocol": protocol}, "websocket.http.response": {}},
+    }
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    return (name[0], name[1]) if isinstance(name, tuple) and len(name) > 1 else None
