@@ -50,12 +50,12 @@ class Compiled:
             for name in compiled.positiontup or ()
         ]
         results: list[Processor] = []
-        if isinstance(expression, sa.sql.expression.ReturnsRows):
+        # PostgreSQL's driver already gives what is wanted; a row then goes up as it is.
+        if dialect_name == "sqlite" and isinstance(expression, sa.sql.expression.ReturnsRows):
             results = [
                 column.type.dialect_impl(dialect).result_processor(dialect, None)
                 for column in expression.exported_columns
             ]
-        # PostgreSQL's driver already gives what is wanted; a row then goes up as it is.
         self._results = results if any(results) else None
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:

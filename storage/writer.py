@@ -1,26 +1,164 @@
-"""Group commit: many concurrent writes, one transaction."""
+"""Group commit: many concurrent writes, one transaction for all that waits.
+
+Nothing waits for a timer: what arrives while a commit is under way is the next batch. Knows the order
+of things and what to do about failures; what an operation means is in `storage.batch`.
+"""
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from storage import batch_postgresql, batch_sqlite
+from storage.batch import Batch, Needs
 from storage.database import Database
+from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
 
+LOG = logging.getLogger("parley.writer")
+
+#: Operations in one transaction: enough to make a commit's cost vanish, few enough to answer soon.
+MAX_BATCH = 1000
+#: What may wait. More than this means that the database does not keep up; senders are told at once.
+MAX_WAITING = 20_000
+#: Tries of a batch whose insert met an id that another node had taken a moment before.
+TRIES = 3
+
+_Waiting = tuple[Op, "asyncio.Future[Committed]"]
+_Outcome = Committed | StorageError
+
 
 class Writer:
+    """One per node. Operations on a session take effect in the order of `submit`."""
+
     def __init__(
         self, db: Database, clock: Callable[[], datetime], committed: Callable[[Sequence[Committed]], None]
     ) -> None:
-        raise NotImplementedError
+        """`committed` is called once per batch, right after its COMMIT and before any of its futures
+        resolves. It must not raise, and must not block.
+        """
+        self._db = db
+        self._clock = clock
+        self._committed = committed
+        self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
+        self._waiting: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._accepting = False
 
     def start(self) -> None:
-        raise NotImplementedError
+        self._accepting = True
 
     async def stop(self) -> None:
-        raise NotImplementedError
+        """Accepts nothing more, and returns when all that was accepted has been answered."""
+        self._accepting = False
+        if self._task is not None:
+            await asyncio.shield(self._task)
 
-    def submit(self, op: Op) -> asyncio.Future[Committed]:
-        raise NotImplementedError
+    def submit(self, op: Op) -> "asyncio.Future[Committed]":
+        """The future raises Unavailable (the operation may be repeated; whether it took effect is then
+        not known) or what the operation's class names. Giving it up does not undo the operation.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Committed] = loop.create_future()
+        if not self._accepting:
+            future.set_exception(Unavailable("the writer is stopped"))
+        elif len(self._waiting) >= MAX_WAITING:
+            future.set_exception(Unavailable("too much waits to be written"))
+        else:
+            self._waiting.append((op, future))
+            if self._task is None:
+                self._task = loop.create_task(self._run(), name="writer")
+        return future
+
+    async def _run(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting:
+                taken = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
+                begun = asyncio.get_running_loop().time()
+                failure = await self._write(taken)
+                if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
+                    # The database hangs. What waits behind has waited as long: it is told now, instead
+                    # of one batch after the other.
+                    _fail(waiting, failure)
+                    waiting.clear()
+        finally:
+            self._task = None
+
+    async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
+        """Commit and answer. Returns the failure if the database was away."""
+        ops = [op for op, _ in taken]
+        try:
+            outcomes = await self._commit(ops)
+        except Unavailable as error:
+            _fail(taken, error)
+            return error
+        except StorageError as error:
+            return await self._write_singly(taken, error)
+        except Exception as error:
+            LOG.exception("a batch could not be written")
+            return await self._write_singly(taken, StorageError(str(error)))
+        self._answer(taken, outcomes)
+        return None
+
+    async def _write_singly(self, taken: list[_Waiting], error: StorageError) -> Unavailable | None:
+        """One operation holds something that cannot be stored: find it, and let its neighbours pass."""
+        if len(taken) == 1:
+            _fail(taken, error)
+            return None
+        for number, one in enumerate(taken):
+            failure = await self._write([one])
+            if failure is not None:
+                _fail(taken[number + 1 :], failure)
+                return failure
+        return None
+
+    async def _commit(self, ops: list[Op]) -> list[_Outcome]:
+        for attempt in range(TRIES):
+            try:
+                return await self._transact(ops, every_id=attempt > 0)
+            except AlreadyExists:
+                # An id was taken after we had looked, or we had not looked. Now it can be seen.
+                if attempt == TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _transact(self, ops: list[Op], *, every_id: bool) -> list[_Outcome]:
+        needs = Needs(ops, every_id=every_id)
+        async with self._db.transaction() as connection:
+            sessions, messages, files = await self._store.read(connection, needs)
+            # The time is taken under the locks, so that on one node it goes the way of the numbers.
+            batch = Batch(self._clock(), sessions, messages, files)
+            outcomes: list[_Outcome] = []
+            for op in ops:
+                try:
+                    outcomes.append(batch.apply(op))
+                except StorageError as error:
+                    outcomes.append(error)
+            await self._store.write(connection, batch)
+        return outcomes
+
+    def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
+        done = [outcome for outcome in outcomes if isinstance(outcome, Committed)]
+        if done:
+            try:
+                self._committed(done)
+            except Exception:
+                LOG.exception("what follows a commit failed")
+        for (_, future), outcome in zip(taken, outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, Committed):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+
+def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:
+    for _, future in taken:
+        if not future.done():
+            # One exception each: the same one raised in many tasks would grow a traceback of them all.
+            future.set_exception(type(error)(*error.args))

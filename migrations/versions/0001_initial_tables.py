@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="chat_sessions_pkey"),
         sa.UniqueConstraint("session_id", name="chat_sessions_session_id_key"),
         sa.UniqueConstraint("trace_id", name="chat_sessions_trace_id_key"),
+        postgresql_with={"fillfactor": 70},
     )
     op.create_index("chat_sessions_agent_id_idx", "chat_sessions", ["agent_id"])
     op.create_index("chat_sessions_expires_at_idx", "chat_sessions", ["expires_at"])

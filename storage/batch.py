@@ -1,0 +1,274 @@
+"""One transaction's worth of operations, applied in order to what was read under the sessions' locks.
+
+Pure: no database, no clock. What it leaves in `inserted`, `changed`, `attached` and `sessions` is to
+be written before the COMMIT.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import structs
+
+from storage.errors import (
+    AlreadyExists,
+    FileMissing,
+    MessageMissing,
+    NotAllowed,
+    SessionEnded,
+    SessionMissing,
+    StreamNotOpen,
+    StreamStillOpen,
+)
+from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.records import MessageRecord
+
+#: (session_id, sender_type, sender_id, client_message_id)
+ClientKey = tuple[str, str, str, str]
+
+
+class Tally:
+    """A locked session: what was read, and what this batch adds to it."""
+
+    __slots__ = (
+        "added",
+        "expires_at",
+        "last_revision",
+        "last_seq",
+        "requests",
+        "session_id",
+        "status",
+        "touched",
+        "ttl_hours",
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        status: str,
+        expires_at: datetime,
+        ttl_hours: float,
+        last_seq: int,
+        last_revision: int,
+    ) -> None:
+        self.session_id = session_id
+        self.status = status
+        self.expires_at = expires_at
+        self.ttl_hours = ttl_hours
+        self.last_seq = last_seq
+        self.last_revision = last_revision
+        #: Messages and accepted commands that this batch adds, and whether it counts as activity.
+        self.added = 0
+        self.requests = 0
+        self.touched = False
+
+
+class Needs:
+    """What has to be read before a batch can be applied."""
+
+    __slots__ = ("client_keys", "file_ids", "message_ids", "session_ids")
+
+    def __init__(self, ops: Iterable[Op], *, every_id: bool = False) -> None:
+        """`every_id`: look for all new ids too; otherwise only for those that producers chose.
+
+        An id of our own making is taken by nobody; should one be, the insert fails and the batch
+        is tried again with `every_id`.
+        """
+        sessions: set[str] = set()
+        messages: set[str] = set()
+        files: set[str] = set()
+        keys: set[ClientKey] = set()
+        for op in ops:
+            sessions.add(op.session_id)
+            if not isinstance(op, NewMessage):
+                messages.add(op.message_id)
+                continue
+            if op.client_message_id is not None:
+                keys.add((op.session_id, op.sender_type, op.sender_id, op.client_message_id))
+            if every_id or op.status == "streaming":
+                messages.add(op.message_id)
+            if op.reply_to is not None:
+                messages.add(op.reply_to)
+            if op.file_id is not None:
+                files.add(op.file_id)
+        # Sorted: two nodes that lock the same rows do so in the same order.
+        self.session_ids = sorted(sessions)
+        self.message_ids = sorted(messages)
+        self.file_ids = sorted(files)
+        self.client_keys = sorted(keys)
+
+
+class Batch:
+    """`sessions`, `messages` and `files` hold what was read; `apply` works on them.
+
+    `files` maps a file_id to (session_id, message_id | None).
+    """
+
+    def __init__(
+        self,
+        now: datetime,
+        sessions: Iterable[Tally],
+        messages: Iterable[MessageRecord] = (),
+        files: Iterable[tuple[str, str, str | None]] = (),
+    ) -> None:
+        self.now = now
+        self.sessions = {session.session_id: session for session in sessions}
+        self.inserted: list[MessageRecord] = []
+        self.changed: dict[str, MessageRecord] = {}
+        self.attached: list[tuple[str, str]] = []
+        self._files = {file_id: (session_id, message_id) for file_id, session_id, message_id in files}
+        self._messages: dict[str, MessageRecord] = {}
+        self._by_client: dict[ClientKey, str] = {}
+        for message in messages:
+            self._messages[message.message_id] = message
+            if message.client_message_id is not None:
+                self._by_client[_key(message, message.client_message_id)] = message.message_id
+
+    def apply(self, op: Op) -> Committed:
+        """Raises what the operation's class names; then it has changed nothing."""
+        session = self.sessions.get(op.session_id)
+        if session is None or session.status == "deleted":
+            raise SessionMissing(op.session_id)
+        if isinstance(op, NewMessage):
+            return self._create(session, op)
+        if isinstance(op, EndStream):
+            record = self._end(session, op)
+        else:
+            self._check_open(session)
+            record = self._edit(session, op) if isinstance(op, EditMessage) else self._delete(session, op)
+        session.last_revision = record.revision
+        self._messages[record.message_id] = self.changed[record.message_id] = record
+        return self._accepted(session, op, record)
+
+    def _check_open(self, session: Tally) -> None:
+        if session.status != "active":
+            raise SessionEnded(session.status)
+        if session.expires_at <= self.now:
+            raise SessionEnded("expired")
+
+    def _accepted(
+        self, session: Tally, op: Op, record: MessageRecord, *, duplicate: bool = False
+    ) -> Committed:
+        session.requests += 1
+        if session.status == "active" and session.expires_at > self.now:
+            session.touched = True
+        return Committed(op, record, duplicate, session.last_seq, session.last_revision)
+
+    def _create(self, session: Tally, op: NewMessage) -> Committed:
+        # Before the session's state: who repeats what was stored hears that it was stored.
+        first = self._first(op)
+        if first is not None:
+            return self._accepted(session, op, first, duplicate=True)
+        self._check_open(session)
+        if op.reply_to is not None:
+            answered = self._messages.get(op.reply_to)
+            if answered is None or answered.session_id != op.session_id:
+                raise MessageMissing(op.reply_to)
+        if op.file_id is not None:
+            if self._files.get(op.file_id) != (op.session_id, None):
+                raise FileMissing(op.file_id)
+            self._files[op.file_id] = (op.session_id, op.message_id)
+            self.attached.append((op.file_id, op.message_id))
+        session.last_seq += 1
+        session.last_revision += 1
+        session.added += 1
+        record = MessageRecord(
+            op.session_id,
+            op.message_id,
+            session.last_seq,
+            session.last_revision,
+            op.client_message_id,
+            op.sender_type,
+            op.sender_id,
+            op.message_type,
+            op.status,
+            op.content,
+            op.metadata or {},
+            op.reply_to,
+            self.now,
+        )
+        self.inserted.append(record)
+        self._messages[op.message_id] = record
+        if op.client_message_id is not None:
+            self._by_client[_key(op, op.client_message_id)] = op.message_id
+        return self._accepted(session, op, record)
+
+    def _first(self, op: NewMessage) -> MessageRecord | None:
+        """The message that this one repeats."""
+        if op.client_message_id is not None:
+            message_id = self._by_client.get(_key(op, op.client_message_id))
+            if message_id is not None:
+                return self._messages[message_id]
+        taken = self._messages.get(op.message_id)
+        if taken is None:
+            return None
+        same_sender = (taken.sender_type, taken.sender_id) == (op.sender_type, op.sender_id)
+        is_stream = op.status == "streaming" and taken.message_type == op.message_type
+        if taken.session_id == op.session_id and same_sender and is_stream:
+            return taken
+        raise AlreadyExists(op.message_id)
+
+    def _target(self, op: EditMessage | DeleteMessage | EndStream) -> MessageRecord:
+        message = self._messages.get(op.message_id)
+        if message is None or message.session_id != op.session_id:
+            raise MessageMissing(op.message_id)
+        return message
+
+    def _edit(self, session: Tally, op: EditMessage) -> MessageRecord:
+        message = self._target(op)
+        if message.deleted_at is not None:
+            raise MessageMissing(op.message_id)
+        if (message.sender_type, message.sender_id) != (op.sender_type, op.sender_id):
+            raise NotAllowed(op.message_id)
+        if message.status == "streaming":
+            raise StreamStillOpen(op.message_id)
+        return structs.replace(
+            message,
+            revision=session.last_revision + 1,
+            content=op.content,
+            is_edited=True,
+            edited_at=self.now,
+        )
+
+    def _delete(self, session: Tally, op: DeleteMessage) -> MessageRecord:
+        message = self._target(op)
+        if message.deleted_at is not None:
+            raise MessageMissing(op.message_id)
+        return structs.replace(
+            message,
+            revision=session.last_revision + 1,
+            status="cancelled" if message.status == "streaming" else message.status,
+            content="",
+            metadata={},
+            error=None,
+            deleted_at=self.now,
+        )
+
+    def _end(self, session: Tally, op: EndStream) -> MessageRecord:
+        message = self._target(op)
+        if message.status != "streaming":
+            raise StreamNotOpen(message.status)
+        return structs.replace(
+            message,
+            revision=session.last_revision + 1,
+            status=op.status,
+            content=message.content if op.content is None else op.content,
+            error=op.error,
+            tokens_used=op.tokens_used,
+            latency_ms=op.latency_ms,
+        )
+
+    def new_expiry(self, session: Tally) -> datetime:
+        """When the session ends by itself after this batch.
+
+        Moved in steps of a minute, or a tenth of a short lifetime: `expires_at` is indexed, and a row
+        whose indexed columns stay as they are is much cheaper to update.
+        """
+        lifetime = timedelta(hours=session.ttl_hours)
+        sliding = self.now + lifetime
+        if session.touched and sliding - session.expires_at >= min(timedelta(minutes=1), lifetime / 10):
+            return sliding
+        return session.expires_at
+
+
+def _key(of: MessageRecord | NewMessage, client_message_id: str) -> ClientKey:
+    return (of.session_id, of.sender_type, of.sender_id, client_message_id)

@@ -1,0 +1,56 @@
+"""What both dialects read for a batch in the same way, under locks that are taken in sorted order."""
+
+import sqlalchemy as sa
+
+from storage.batch import Needs, Tally
+from storage.database import Connection
+from storage.records import MessageRecord
+from storage.rows import MESSAGE
+from storage.statement import Statement, among
+from storage.tables import files, messages, sessions
+
+_SESSIONS = Statement(
+    sa.select(
+        sessions.c.session_id,
+        sessions.c.status,
+        sessions.c.expires_at,
+        sessions.c.ttl_hours,
+        sessions.c.last_seq,
+        sessions.c.last_revision,
+    )
+    .where(among(sessions.c.session_id, "ids"))
+    .order_by(sessions.c.session_id)
+    # Not the strongest lock: a foreign key's check of the session may pass.
+    .with_for_update(key_share=True)
+)
+
+_MESSAGES = Statement(
+    sa.select(*MESSAGE)
+    .where(among(messages.c.message_id, "ids"))
+    .order_by(messages.c.message_id)
+    .with_for_update(key_share=True)
+)
+
+_FILES = Statement(
+    sa.select(files.c.file_id, files.c.session_id, files.c.message_id)
+    .where(among(files.c.file_id, "ids"))
+    .order_by(files.c.file_id)
+    .with_for_update()
+)
+
+
+async def lock_sessions(connection: Connection, needs: Needs) -> list[Tally]:
+    return [Tally(*row) for row in await connection.fetch_all(_SESSIONS, ids=needs.session_ids)]
+
+
+async def lock_messages(connection: Connection, needs: Needs) -> list[MessageRecord]:
+    if not needs.message_ids:
+        return []
+    return [MessageRecord(*row) for row in await connection.fetch_all(_MESSAGES, ids=needs.message_ids)]
+
+
+async def lock_files(connection: Connection, needs: Needs) -> list[tuple[str, str, str | None]]:
+    if not needs.file_ids:
+        return []
+    rows = await connection.fetch_all(_FILES, ids=needs.file_ids)
+    return [(file_id, session_id, message_id) for file_id, session_id, message_id in rows]

@@ -1,0 +1,124 @@
+"""A batch's statements on SQLite: one call per statement, for all its rows."""
+
+import sqlalchemy as sa
+
+from storage.batch import Batch, Needs, Tally
+from storage.batch_reads import lock_files, lock_messages, lock_sessions
+from storage.database import Connection
+from storage.records import MessageRecord
+from storage.rows import MESSAGE
+from storage.statement import Statement, to_json
+from storage.tables import files, messages, sessions
+from storage.types import Time
+
+_keys = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value")
+
+
+def _part(index: int) -> sa.ColumnElement[str]:
+    return sa.func.json_extract(_keys.c.value, sa.literal_column(f"'$[{index}]'"))
+
+
+_REPEATS = Statement(
+    sa.select(*MESSAGE).select_from(
+        _keys.join(
+            messages,
+            sa.and_(
+                messages.c.session_id == _part(0),
+                messages.c.sender_type == _part(1),
+                messages.c.sender_id == _part(2),
+                messages.c.client_message_id == _part(3),
+            ),
+        )
+    )
+)
+
+_NEW = MessageRecord.__struct_fields__[:13]
+_INSERT = Statement(messages.insert().values({name: sa.bindparam(name) for name in _NEW}))
+
+_CHANGES = (
+    "revision",
+    "status",
+    "content",
+    "metadata",
+    "error",
+    "tokens_used",
+    "latency_ms",
+    "is_edited",
+    "edited_at",
+    "deleted_at",
+)
+_CHANGE = Statement(
+    messages.update()
+    .where(messages.c.message_id == sa.bindparam("which"))
+    .values({name: sa.bindparam(name) for name in _CHANGES})
+)
+
+_ATTACH = Statement(
+    files.update()
+    .where(files.c.file_id == sa.bindparam("which"))
+    .values(message_id=sa.bindparam("message_id"))
+)
+
+_ADVANCE = Statement(
+    sessions.update()
+    .where(sessions.c.session_id == sa.bindparam("which"))
+    .values(
+        last_seq=sa.bindparam("last_seq"),
+        last_revision=sa.bindparam("last_revision"),
+        message_count=sessions.c.message_count + sa.bindparam("added"),
+        request_count=sessions.c.request_count + sa.bindparam("requests"),
+        last_activity=sa.func.max(
+            sessions.c.last_activity,
+            sa.func.coalesce(sa.bindparam("active_at", type_=Time), sessions.c.last_activity),
+        ),
+        expires_at=sa.bindparam("expires_at"),
+    )
+)
+
+
+async def read(
+    connection: Connection, needs: Needs
+) -> tuple[list[Tally], list[MessageRecord], list[tuple[str, str, str | None]]]:
+    sessions = await lock_sessions(connection, needs)
+    messages = await lock_messages(connection, needs)
+    if needs.client_keys:
+        rows = await connection.fetch_all(_REPEATS, keys=to_json(needs.client_keys))
+        messages += [MessageRecord(*row) for row in rows]
+    return sessions, messages, await lock_files(connection, needs)
+
+
+async def write(connection: Connection, batch: Batch) -> None:
+    if batch.inserted:
+        await connection.execute_many(
+            _INSERT, [{name: getattr(m, name) for name in _NEW} for m in batch.inserted]
+        )
+    if batch.changed:
+        await connection.execute_many(
+            _CHANGE,
+            [
+                {"which": m.message_id} | {name: getattr(m, name) for name in _CHANGES}
+                for m in batch.changed.values()
+            ],
+        )
+    if batch.attached:
+        await connection.execute_many(
+            _ATTACH,
+            [{"which": file_id, "message_id": message_id} for file_id, message_id in batch.attached],
+        )
+    advanced = [s for s in batch.sessions.values() if s.requests]
+    if advanced:
+        await connection.execute_many(
+            _ADVANCE,
+            [
+                {
+                    "which": s.session_id,
+                    "last_seq": s.last_seq,
+                    "last_revision": s.last_revision,
+                    "added": s.added,
+                    "requests": s.requests,
+                    "active_at": batch.now if s.touched else None,
+                    "expires_at": batch.new_expiry(s),
+                }
+                for s in advanced
+            ],
+        )
