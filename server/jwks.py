@@ -4,7 +4,6 @@ Knows no claims. Fetches in a thread: urllib blocks.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
+import orjson
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -105,7 +105,7 @@ class Jwks:
         pool = ThreadPoolExecutor(1, thread_name_prefix="jwks")
         try:
             body = await asyncio.get_running_loop().run_in_executor(pool, self._fetch, self._url)
-            keys = usable_keys(json.loads(body), self._algorithm)
+            keys = usable_keys(orjson.loads(body), self._algorithm)
         except (OSError, HTTPException, ValueError) as error:
             self._reached = False
             log.warning("jwks_unreachable", url=self._url, error=str(error))

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -20,6 +21,8 @@ LAST_TIME = 253_402_300_799.0
 """The end of the year 9999: a later expiry would not fit a timestamp."""
 MAX_TOKEN = 16_384
 """Bytes. Request heads are bounded anyhow; this bounds what a CONNECT packet or `auth_refresh` may bring."""
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""RFC 7515, 7.1, without padding; libraries take more spellings of one token than there should be."""
 _MAX_HEADERS = 64
 """Header segments remembered. An issuer has one or two; more are somebody's play."""
 
@@ -53,10 +56,9 @@ class Verifier:
         """
         if len(token) > MAX_TOKEN:
             raise Unauthorized("the token is too long")
-        try:
-            raw = token.encode("ascii")
-        except UnicodeEncodeError:
-            raise Unauthorized("the token is malformed") from None
+        if _COMPACT.fullmatch(token) is None:
+            raise Unauthorized("the token is malformed")
+        raw = token.encode()
         payload = self._by_secret(raw) if key is None else self._by_library(raw, key)
         try:
             claims = orjson.loads(payload)

@@ -1,0 +1,239 @@
+"""Keys of an issuer: rotation, floods of unknown ids, an issuer that is away. Over a real HTTP server."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from events.errors import Unauthorized, Unavailable
+from server.auth import Authenticator
+from server.config import Settings
+from server.jwks import REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
+from tests.server.test_tokens import KEY, NOW, Clock, signed
+
+FIRST = rsa.generate_private_key(65537, 2048)
+SECOND = rsa.generate_private_key(65537, 2048)
+
+
+def jwk(key: Any, kid: str | None, **fields: Any) -> dict[str, Any]:
+    kind = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
+    made: dict[str, Any] = json.loads(kind.to_jwk(key.public_key()))
+    return {**made, **({"kid": kid} if kid else {}), **fields}
+
+
+class Issuer:
+    """A JWKS address on loopback. `answer` is what it serves: keys, or a status and a body."""
+
+    def __init__(self) -> None:
+        self.answer: Any = [jwk(FIRST, "first")]
+        self.asked = 0
+        self.reached = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked += 1
+                outer.reached.set()
+                outer.gate.wait(10)
+                status, body = 200, b""
+                if isinstance(outer.answer, list):
+                    body = json.dumps({"keys": outer.answer}).encode()
+                else:
+                    status, body = outer.answer
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "/elsewhere")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/jwks.json"
+
+    def close(self) -> None:
+        self.gate.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def by(issuer: Issuer, clock: Clock) -> Authenticator:
+    environ = {"JWT_ALGORITHM": "RS256", "JWT_JWKS_URL": issuer.url, "SECRET_KEY": KEY}
+    return Authenticator(Settings.load(environ, None), lambda: NOW, monotonic=clock)
+
+
+def token(key: Any = FIRST, kid: str | None = "first", **claims: Any) -> str:
+    return signed(claims, key, "RS256", **({"kid": kid} if kid else {}))
+
+
+async def test_keys_are_fetched_once(by: Authenticator, issuer: Issuer) -> None:
+    assert by.authenticate_now(token()) is None, "it must wait for the key"
+    assert (await by.authenticate(token())).sub == "alice"
+    assert by.authenticate_now(token(sub="bob")) is not None
+    assert issuer.asked == 1
+
+
+async def test_many_at_once_share_a_fetch(by: Authenticator, issuer: Issuer) -> None:
+    issuer.gate.clear()
+    waiting = [asyncio.create_task(by.authenticate(token(sub=f"u{n}"))) for n in range(50)]
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(issuer.reached.wait, 10)
+        issuer.gate.set()
+        assert len({caller.sub for caller in await asyncio.gather(*waiting)}) == 50
+    assert issuer.asked == 1
+
+
+async def test_one_who_gives_up_does_not_take_the_others_fetch_along(
+    by: Authenticator, issuer: Issuer
+) -> None:
+    issuer.gate.clear()
+    first, second = (asyncio.create_task(by.authenticate(token(sub=sub))) for sub in ("a", "b"))
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(issuer.reached.wait, 10)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        issuer.gate.set()
+        assert (await second).sub == "b"
+
+
+async def test_a_new_key_is_found(by: Authenticator, issuer: Issuer, clock: Clock) -> None:
+    await by.authenticate(token())
+    issuer.answer = [jwk(FIRST, "first"), jwk(SECOND, "second")]
+    with pytest.raises(Unauthorized):
+        await by.authenticate(token(SECOND, "second"))
+    clock.now += UNKNOWN_EVERY
+    assert await by.authenticate(token(SECOND, "second"))
+    assert issuer.asked == 2
+
+
+async def test_a_flood_of_unknown_keys_asks_once_a_minute(
+    by: Authenticator, issuer: Issuer, clock: Clock
+) -> None:
+    await by.authenticate(token())
+    clock.now += UNKNOWN_EVERY
+    for minute in (1, 2):
+        for n in range(20):
+            with pytest.raises(Unauthorized):
+                await by.authenticate(token(SECOND, f"kid-{minute}-{n}"))
+            clock.now += 1
+        assert issuer.asked == 1 + minute
+        assert await by.authenticate(token()), "known keys are not held up"
+        clock.now += UNKNOWN_EVERY - 20
+
+
+async def test_a_withdrawn_key_dies(by: Authenticator, issuer: Issuer, clock: Clock) -> None:
+    remembered = token()
+    await by.authenticate(remembered)
+    issuer.answer = [jwk(SECOND, "second")]
+    assert await by.authenticate(remembered)
+    clock.now += REFRESH + 1
+    with pytest.raises(Unauthorized):
+        await by.authenticate(remembered)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, b""),
+        (404, b""),
+        (302, b""),
+        (200, b"<html>"),
+        (200, b"{}"),
+        (200, b'{"keys": 1}'),
+        (200, b"[" * 5000),
+    ],
+)
+async def test_an_issuer_without_keys_is_unavailable(
+    by: Authenticator, issuer: Issuer, clock: Clock, answer: Any
+) -> None:
+    issuer.answer = answer
+    for _ in range(3):
+        with pytest.raises(Unavailable) as caught:
+            await by.authenticate(token())
+        assert caught.value.retryable and caught.value.retry_after
+    assert issuer.asked == 1, "not once per attempt"
+    issuer.answer = [jwk(FIRST, "first")]
+    clock.now += RETRY
+    assert await by.authenticate(token())
+
+
+async def test_nobody_listens_there(clock: Clock) -> None:
+    environ = {"JWT_ALGORITHM": "RS256", "JWT_JWKS_URL": "http://127.0.0.1:9/", "SECRET_KEY": KEY}
+    by = Authenticator(Settings.load(environ, None), lambda: NOW, monotonic=clock)
+    with pytest.raises(Unavailable):
+        await by.authenticate(token())
+
+
+async def test_an_outage_locks_out_nobody_whose_key_is_known(
+    by: Authenticator, issuer: Issuer, clock: Clock
+) -> None:
+    await by.authenticate(token())
+    issuer.answer = (503, b"")
+    clock.now += REFRESH + 1
+    assert await by.authenticate(token(sub="bob"))
+    with pytest.raises(Unavailable):
+        await by.authenticate(token(SECOND, "second"))
+
+
+async def test_a_token_without_kid_needs_a_set_of_one(
+    by: Authenticator, issuer: Issuer, clock: Clock
+) -> None:
+    assert await by.authenticate(token(kid=None))
+    issuer.answer = [jwk(FIRST, "first"), jwk(SECOND, "second")]
+    clock.now += REFRESH + 1
+    with pytest.raises(Unauthorized):
+        await by.authenticate(token(kid=None))
+
+
+async def test_what_is_no_token_fetches_nothing(by: Authenticator, issuer: Issuer) -> None:
+    for wrong in ("", "x", "a.b.c", signed({})):
+        with pytest.raises(Unauthorized):
+            await by.authenticate(wrong)
+    assert issuer.asked == 0
+
+
+def test_only_fitting_keys_count() -> None:
+    small = rsa.generate_private_key(65537, 1024)
+    curve = ec.generate_private_key(ec.SECP256R1())
+    document = {
+        "keys": [
+            jwk(FIRST, "good", use="sig", alg="RS256"),
+            jwk(FIRST, "for encryption", use="enc"),
+            jwk(FIRST, "another algorithm", alg="RS512"),
+            jwk(small, "small"),
+            jwk(curve, "curve"),
+            {"kty": "oct", "k": "c2VjcmV0", "kid": "shared"},
+            {"kty": "RSA", "kid": "broken", "n": "!", "e": 1},
+            {"kid": "empty"},
+            "no object",
+        ]
+    }
+    assert set(usable_keys(document, "RS256")) == {"good", None}
+    assert set(usable_keys(document, "ES256")) == {"curve", None}
+    assert set(usable_keys({"keys": [jwk(FIRST, "a"), jwk(SECOND, "b")]}, "RS256")) == {"a", "b"}
