@@ -25,8 +25,19 @@ class Connection:
     """One socket or event stream. `held` collects, while a join or a recovery runs, what comes for any of
     its rooms, in order: a later position must not overtake an earlier one."""
 
-    __slots__ = ("caller", "codec", "connected_at", "held", "held_size", "id", "rooms", "sink", "spoiled",
-                 "transport")
+    __slots__ = (
+        "away",
+        "caller",
+        "codec",
+        "connected_at",
+        "held",
+        "held_size",
+        "id",
+        "rooms",
+        "sink",
+        "spoiled",
+        "transport",
+    )
 
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
@@ -35,6 +46,7 @@ class Connection:
         self.rooms: tuple[Member, ...] = ()
         self.held: list[tuple[Member, Event]] | None = None
         self.held_size = 0
+        self.away = False  # its user's status on it
         self.spoiled = False  # its positions cannot be recovered from any more
 
     def member(self, room: str) -> "Member | None":

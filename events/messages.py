@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from events.access import Caller, SessionRole, require
 from events.clock import Clock, new_id, rfc3339, when
@@ -78,7 +79,7 @@ def file_view(record: FileRecord) -> File:
     )
 
 
-def view(record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | None = None) -> Message:
+def view(record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET) -> Message:
     """A message as clients see it. A tombstone has no content."""
     metadata = record.metadata
     if record.tokens_used is not None or record.latency_ms is not None:
@@ -104,7 +105,7 @@ def view(record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str
         error=record.error,
         edited_at=rfc3339(record.edited_at) if record.edited_at else None,
         deleted_at=rfc3339(record.deleted_at) if record.deleted_at else None,
-        files=[file_view(f) for f in files] or None,
+        files=[file_view(f) for f in files] or UNSET,
         timestamp=timestamp,
     )
 

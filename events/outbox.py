@@ -94,6 +94,9 @@ class Sink:
         if backlog is None:
             return
         backlog.paused = False
+        out, self.out = self.out, None
+        if out:  # pushed before the pause, and its flush has not come yet: it goes first
+            self.write(out)
         while not backlog.paused and (data := backlog.take()):
             self.write(data)  # may pause it anew
         if not backlog.paused:
@@ -116,6 +119,11 @@ class Backlog:
     def add(self, data: bytes) -> None:
         if self._grow(len(data)):
             self._items.append(data)
+
+    def put_first(self, data: bytes) -> None:
+        """Before everything that waits, and whatever the limit: an answer that must not be lost."""
+        self.size += len(data)
+        self._items.appendleft(data)
 
     def give(self, event: Event, codec: Codec, data: bytes) -> None:
         if event.kind == Kind.VOLATILE:

@@ -5,7 +5,7 @@ Structs are strict (no coercion) and ignore unknown fields: a client's own `time
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 #: Counters fit a JavaScript number.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -217,7 +217,7 @@ class File(Struct):
     file_info: FileInfo
 
 
-class Message(Struct, kw_only=True, omit_defaults=True):
+class Message(Struct, kw_only=True):
     """A message as history, `join` and events show it. Times are RFC 3339 UTC."""
 
     message_id: str
@@ -239,5 +239,7 @@ class Message(Struct, kw_only=True, omit_defaults=True):
     error: Metadata | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
-    files: list[File] | None = None
-    timestamp: str | None = None
+    #: Of a `file` message only.
+    files: list[File] | UnsetType = UNSET
+    #: In events only.
+    timestamp: str | UnsetType = UNSET

@@ -1,0 +1,189 @@
+"""Who is online in a session: connections per user over all nodes; a short absence is not seen.
+
+Knows no transport; leases and other nodes are the `PresenceStore`'s.
+"""
+
+import asyncio
+from typing import Any
+
+from events.clock import Clock
+from events.delivery import Delivery
+from events.event import Kind, make
+from events.hub import Connection, Member, Room
+from storage.errors import Unavailable
+from storage.interfaces import PresenceStore
+
+#: Users that a list of those online shows at most.
+LISTED = 1000
+#: Seconds between two counts in a large room.
+COUNT_INTERVAL = 1.0
+
+
+class _Here:
+    """A user in a room on this node."""
+
+    __slots__ = ("away", "connections")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.away = 0  # of them
+
+    @property
+    def status(self) -> str:
+        return "online" if self.connections > self.away else "away"
+
+
+class Presence:
+    """`grace` in seconds; rooms with more than `events_max` users get a count instead of events."""
+
+    def __init__(
+        self, store: PresenceStore, delivery: Delivery, clock: Clock, *, grace: float, events_max: int
+    ) -> None:
+        self._store, self._delivery, self._clock = store, delivery, clock
+        self._grace, self._events_max = grace, events_max
+        self._leaving: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._counting: set[str] = set()
+
+    # --- coming and going
+
+    def enter(self, member: Member) -> None:
+        """A connection has joined."""
+        room, key = member.room, member.conn.caller.key
+        here = room.users.get(key)
+        if here is None:
+            here = room.users[key] = _Here()
+        assert isinstance(here, _Here)  # noqa: S101 - only this file writes there
+        before = here.status if here.connections else None
+        here.connections += 1
+        here.away += member.conn.away
+        timer = self._leaving.pop((room.name, key), None)
+        if timer is not None:
+            timer.cancel()
+        if before != here.status:
+            self._delivery.spawn(self._entered(room.name, key, here.status, before))
+
+    async def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
+        try:
+            new = await self._store.enter(room, key, status)
+        except Unavailable:
+            new = before is None
+        if new:
+            self._say(room, "system", {"event": "user_joined", "user_id": key})
+            self._say(room, "presence", {"user_id": key, "status": status})
+        elif before is not None and before != status:
+            self._say(room, "presence", {"user_id": key, "status": status})
+
+    def leave(self, room: Room, conn: Connection, *, at_once: bool) -> None:
+        """A connection has left; `at_once` where it said so, else its user has the grace to come back."""
+        key = conn.caller.key
+        here = room.users.get(key)
+        if not isinstance(here, _Here):
+            return
+        before = here.status
+        here.connections -= 1
+        here.away -= conn.away
+        if here.connections:
+            if here.status != before:
+                self._delivery.spawn(self._entered(room.name, key, here.status, before))
+            return
+        del room.users[key]
+        if at_once or self._grace <= 0:
+            self._delivery.spawn(self._left(room.name, key))
+        else:
+            loop = asyncio.get_running_loop()
+            old = self._leaving.pop((room.name, key), None)
+            if old is not None:
+                old.cancel()
+            self._leaving[room.name, key] = loop.call_later(self._grace, self._gone, room.name, key)
+
+    def _gone(self, room: str, key: str) -> None:
+        self._leaving.pop((room, key), None)
+        self._delivery.spawn(self._left(room, key))
+
+    async def _left(self, name: str, key: str) -> None:
+        room = self._delivery.hub.rooms.get(name)
+        if room is not None and key in room.users:
+            return  # back already
+        try:
+            gone = await self._store.leave(name, key)
+        except Unavailable:
+            gone = True
+        if gone:
+            self.say_left(name, key)
+
+    def say_left(self, room: str, key: str) -> None:
+        """The user is gone from every node."""
+        self._say(room, "system", {"event": "user_left", "user_id": key})
+        self._say(room, "presence", {"user_id": key, "status": "offline"})
+
+    def set_status(self, conn: Connection, status: str) -> None:
+        """Any `online` connection of a user wins."""
+        away = status == "away"
+        if conn.away == away:
+            return
+        for member in conn.rooms:
+            here = member.room.users.get(conn.caller.key)
+            if isinstance(here, _Here):
+                before = here.status
+                here.away += 1 if away else -1
+                if here.status != before:
+                    self._delivery.spawn(
+                        self._entered(member.room.name, conn.caller.key, here.status, before)
+                    )
+        conn.away = away
+
+    # --- telling
+
+    def _say(self, room: str, name: str, payload: dict[str, Any]) -> None:
+        live = self._delivery.hub.rooms.get(room)
+        if live is not None and len(live.users) > self._events_max:
+            if room not in self._counting:
+                self._counting.add(room)
+                asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
+            return
+        self._delivery.publish(make(room, name, Kind.VOLATILE, payload, self._clock()))
+
+    def _count(self, room: str) -> None:
+        self._counting.discard(room)
+        self._delivery.spawn(self._say_count(room))
+
+    async def _say_count(self, room: str) -> None:
+        online = len(await self._online(room))
+        self._delivery.publish(make(room, "presence", Kind.VOLATILE, {"online": online}, self._clock()))
+
+    async def online(self, room: str) -> list[dict[str, Any]]:
+        """Who is online, at most `LISTED` of them: `{user_id, status, connections}`."""
+        users = await self._online(room)
+        return [
+            {"user_id": user, "status": status, "connections": count}
+            for user, (status, count) in sorted(users.items())[:LISTED]
+        ]
+
+    async def _online(self, name: str) -> dict[str, tuple[str, int]]:
+        try:
+            users = dict(await self._store.online(name))
+        except Unavailable:
+            users = {}  # this node alone
+        room = self._delivery.hub.rooms.get(name)
+        for key, here in room.users.items() if room is not None else ():
+            if isinstance(here, _Here):
+                status, count = users.get(key, (here.status, 0))
+                best = "online" if "online" in (status, here.status) else "away"
+                users[key] = best, max(count, here.connections)
+        return users
+
+    def counts(self) -> dict[str, dict[str, tuple[str, int]]]:
+        """This node's part, for its heartbeat: room -> user -> (status, connections)."""
+        return {
+            name: {
+                key: (here.status, here.connections) for key, here in room.users.items() if isinstance(here, _Here)
+            }
+            for name, room in self._delivery.hub.rooms.items()
+            if room.users
+        }
+
+    def stop(self) -> None:
+        for timer in self._leaving.values():
+            timer.cancel()
+        self._leaving.clear()
+
