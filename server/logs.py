@@ -134,7 +134,7 @@ def configure(settings: Settings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level)
-    for name, level in _quieter(settings.log_level).items():
+    for name, level in others(settings.log_level).items():
         logger = logging.getLogger(name)
         # uvicorn brings handlers of its own, which know nothing of tokens.
         logger.handlers.clear()
@@ -142,12 +142,12 @@ def configure(settings: Settings) -> None:
         logger.setLevel(level)
 
 
-def _quieter(level: str) -> dict[str, str]:
+def others(level: str) -> dict[str, str]:
     """Other packages' loggers: at DEBUG theirs would bury ours, and some print what they send."""
-    others = "INFO" if level == "DEBUG" else level
+    calm = "INFO" if level == "DEBUG" else level
     return {
-        "uvicorn": others,
-        "uvicorn.error": others,
+        "uvicorn": calm,
+        "uvicorn.error": calm,
         "uvicorn.access": "WARNING",
         "engineio": "WARNING",
         "socketio": "WARNING",
@@ -156,7 +156,7 @@ def _quieter(level: str) -> dict[str, str]:
         "databases": "WARNING",
         "sqlalchemy": "WARNING",
         "aiosqlite": "WARNING",
-        "asyncio": others,
+        "asyncio": calm,
         "httpx": "WARNING",
         "httpcore": "WARNING",
         "openai": "WARNING",

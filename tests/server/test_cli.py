@@ -1,0 +1,155 @@
+"""The command line, as a person or a script meets it: output, errors, status."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from click.testing import CliRunner
+
+from server.cli import COMMANDS, main
+from tests.server.test_tokens import KEY
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "server", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys; from server.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pydantic', 'sqlalchemy', 'starlette', 'socketio', 'asyncio', 'jwt', 'rich', 'httpx'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stderr.strip() == "[]"
+    for name in ("check-config", "migrate", "token", "serve"):
+        assert name in done.stdout
+
+
+def names() -> list[str]:
+    return sorted(path.stem.replace("_", "-") for path in COMMANDS.glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_command_has_help_with_examples(name: str) -> None:
+    shown = CliRunner().invoke(main, [name, "--help"], prog_name="python -m server")
+    assert shown.exit_code == 0, shown.output
+    assert "Example" in shown.output or name in ("serve",)
+    listed = CliRunner().invoke(main, ["--help"]).output
+    line = next(line for line in listed.splitlines() if line.split()[:1] == [name])
+    assert len(line.split()) > 2, "its line in the list says what it does"
+
+
+def test_an_unknown_command() -> None:
+    shown = CliRunner().invoke(main, ["srve"])
+    assert shown.exit_code == 2
+    assert "No such command" in shown.output
+
+
+def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, "token", "--sub", "alice", "--role", "agent", "--name", "A", "--sessions", "s1,s2",
+        "--sessions", "s3", "--session-role", "member", "--ttl", "2h", JWT_SECRET_KEY=KEY,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.count("\n") == 1
+    claims = jwt.decode(done.stdout.strip(), KEY, algorithms=["HS256"])
+    assert claims.pop("exp") - time.time() == pytest.approx(7200, abs=60)
+    claims.pop("iat")
+    assert claims == {
+        "sub": "alice",
+        "role": "agent",
+        "name": "A",
+        "sessions": ["s1", "s2", "s3"],
+        "session_role": "member",
+    }
+    assert "expires" in done.stderr
+
+
+@pytest.mark.parametrize("ttl", ["0", "-5", "1w", "soon", ""])
+def test_token_wants_a_duration(ttl: str) -> None:
+    shown = CliRunner().invoke(main, ["token", "--sub", "alice", "--ttl", ttl], env={"JWT_SECRET_KEY": KEY})
+    assert shown.exit_code == 2
+    assert "30m" in shown.output
+
+
+def test_token_takes_the_development_key_where_there_is_one(tmp_path: Path) -> None:
+    none = run(tmp_path, "token", "--sub", "alice")
+    assert none.returncode == 1
+    assert "JWT_SECRET_KEY: is not set" in none.stderr
+    assert none.stdout == ""
+    assert not (tmp_path / "data").exists()
+    first = run(tmp_path, "token", "--sub", "alice", DEBUG="true")
+    key = (tmp_path / "data" / "dev-secret").read_text()
+    for done in (first, run(tmp_path, "token", "--sub", "alice")):
+        assert jwt.decode(done.stdout.strip(), key, algorithms=["HS256"])["sub"] == "alice"
+    wrong = run(tmp_path, "token", "--sub", "alice", JWT_SECRET_KEY="short")
+    assert wrong.returncode == 1, "a key that was given is never passed over"
+
+
+def test_check_config(tmp_path: Path) -> None:
+    good = run(
+        tmp_path, "check-config", JWT_SECRET_KEY=KEY, PORT="9000", DATABASE_URL="postgres://u:hunter2@db/chat",
+        CORS_ORIGINS="https://a.example",
+    )  # fmt: skip
+    assert good.returncode == 0
+    assert good.stdout.splitlines() == [
+        "SERVICE_PORT=9000",
+        "CORS_ORIGINS=https://a.example",
+        "DATABASE_URL=postgresql://***@db/chat",
+        "JWT_SECRET_KEY=(set)",
+        "SECRET_KEY=(set)",
+    ]
+    assert "hunter2" not in good.stdout + good.stderr
+    everything = run(tmp_path, "check-config", "--all", JWT_SECRET_KEY=KEY)
+    assert "WS_PING_TIMEOUT=20" in everything.stdout.splitlines()
+    assert len(everything.stdout.splitlines()) > 60
+    bad = run(tmp_path, "check-config", PORT="x", LOG_LEVEL="loud")
+    assert bad.returncode == 1
+    assert bad.stdout == ""
+    assert [line.split(":")[0].strip() for line in bad.stderr.splitlines()[1:]] == [
+        "PORT",
+        "LOG_LEVEL",
+        "JWT_SECRET_KEY",
+    ]
+    assert "Traceback" not in bad.stderr
+
+
+def test_migrate_needs_no_key(tmp_path: Path) -> None:
+    done = run(tmp_path, "migrate")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "parley.db").is_file()
+    revision = done.stdout.strip()
+    assert run(tmp_path, "migrate", "--current").stdout.strip() == revision
+    assert run(tmp_path, "migrate").stdout.strip() == revision
+    assert run(tmp_path, "migrate", "--down", "base").stdout.strip() == "empty"
+    wrong = run(tmp_path, "migrate", "--down", "zzz")
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
+
+
+def test_migrate_tells_what_is_wrong_without_the_password(tmp_path: Path) -> None:
+    done = run(tmp_path, "migrate", DATABASE_URL="postgresql://u:hunter2@127.0.0.1:9/chat")
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot migrate: ")
+    assert "hunter2" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run(tmp_path, "migrate", DATABASE_URL="mysql://h/d").stderr.count("DATABASE_URL") == 1

@@ -1,0 +1,89 @@
+"""The table of errors is the contract's, complete and without extras."""
+
+import json
+
+import pytest
+
+from events import errors
+from events.errors import ChatError
+from server.errors import TABLE, chat_error, close_code, error_body, http_status, json_error, reply_error
+from storage import errors as storage_errors
+
+CONTRACT = """
+422  -     VALIDATION_ERROR UNKNOWN_COMMAND
+401  4001  UNAUTHORIZED TOKEN_EXPIRED
+403  4003  FORBIDDEN ORIGIN_NOT_ALLOWED
+404  4004  SESSION_NOT_FOUND
+410  4004  SESSION_EXPIRED
+409  4004  SESSION_ARCHIVED
+404  -     MESSAGE_NOT_FOUND STREAM_NOT_FOUND FILE_NOT_FOUND AGENT_NOT_FOUND
+409  -     CONFLICT STREAM_OPEN STREAM_CLOSED INDEX_CONFLICT
+413  1009  PAYLOAD_TOO_LARGE
+415  -     UNSUPPORTED_FILE_TYPE
+429  4008  RATE_LIMIT
+503  4013  SLOW_CONSUMER
+503  1013  AGENT_UNAVAILABLE UNAVAILABLE SERVER_FULL
+500  1011  INTERNAL
+"""
+ROWS = [
+    (code, int(status), close)
+    for status, close, *codes in map(str.split, CONTRACT.split("\n")[1:-1])
+    for code in codes
+]
+
+
+def every_error(base: type[ChatError] = ChatError) -> list[type[ChatError]]:
+    return [base, *(each for sub in base.__subclasses__() for each in every_error(sub))]
+
+
+@pytest.mark.parametrize(("code", "status", "close"), ROWS)
+def test_the_contract(code: str, status: int, close: str) -> None:
+    assert TABLE[code].status == status
+    assert TABLE[code].close == (None if close == "-" else int(close))
+
+
+def test_complete_and_without_extras() -> None:
+    assert {code for code, _, _ in ROWS} == set(TABLE) == {each.code for each in every_error()}
+
+
+def test_draining_is_an_outage_that_sends_elsewhere() -> None:
+    assert (http_status(errors.Draining()), close_code(errors.Draining())) == (503, 1012)
+    assert close_code(errors.Unavailable()) == 1013
+    assert close_code(errors.ValidationFailed("x")) is None
+
+
+def test_bodies() -> None:
+    error = errors.RateLimited(retry_after=1500)
+    shown = {"code": "RATE_LIMIT", "message": "Too many requests", "retryable": True, "retry_after": 1500}
+    assert error_body(error) == {"error": shown}
+    assert reply_error(error) == {"ok": False, "error": shown}
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds"), [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_999, "60")]
+)
+def test_retry_after_in_whole_seconds_rounded_up(milliseconds: int, seconds: str) -> None:
+    answer = json_error(errors.RateLimited(retry_after=milliseconds))
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == seconds
+    assert json.loads(bytes(answer.body))["error"]["retry_after"] == milliseconds
+
+
+def test_headers() -> None:
+    assert json_error(errors.Unavailable()).headers["Retry-After"] == "1"
+    assert json_error(errors.TokenExpired()).headers["WWW-Authenticate"] == "Bearer"
+    answer = json_error(errors.SessionNotFound())
+    assert answer.headers["content-type"] == "application/json"
+    assert "Retry-After" not in answer.headers
+    assert "WWW-Authenticate" not in answer.headers
+
+
+def test_what_is_not_ours_to_tell() -> None:
+    assert type(chat_error(storage_errors.Unavailable("password=hunter2"))) is errors.Unavailable
+    for error in (ValueError("hunter2"), storage_errors.StorageError("hunter2"), KeyError("hunter2")):
+        body = json_error(error)
+        assert body.status_code == 500
+        assert b"hunter2" not in bytes(body.body)
+        shown = json.loads(bytes(body.body))["error"]
+        assert shown["code"] == "INTERNAL"
+        assert set(shown["details"]) == {"log_id"}
