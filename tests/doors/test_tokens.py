@@ -1,0 +1,172 @@
+"""Tokens and origins at every door: who is let in, how the others are told, and when a
+connection's time is up.
+"""
+
+import time
+from collections.abc import Callable
+
+import jwt
+import pytest
+
+from tests.support.doors import KINDS, LIVE, enter, new_session
+from tests.support.rawclient import RawClient
+from tests.support.refusals import refusal
+from tests.support.server import SECRET, Server, mint
+from tests.support.sioclient import SioWebSocket
+
+every_door = pytest.mark.parametrize("kind", KINDS)
+live_door = pytest.mark.parametrize("kind", LIVE)
+
+OTHER_SECRET = "another-secret-of-more-than-thirty-two-bytes"
+
+
+def bad_tokens() -> dict[str, str | None]:
+    hour = time.time() + 3600
+    return {
+        "none": None,
+        "garbage": "garbage",
+        "another key": mint("alice", secret=OTHER_SECRET),
+        "no exp": jwt.encode({"sub": "alice"}, SECRET, algorithm="HS256"),
+        "no sub": jwt.encode({"exp": hour}, SECRET, algorithm="HS256"),
+        "empty sub": jwt.encode({"sub": "", "exp": hour}, SECRET, algorithm="HS256"),
+        "unsigned": jwt.encode({"sub": "alice", "exp": hour}, None, algorithm="none"),
+        "another algorithm": jwt.encode({"sub": "alice", "exp": hour}, SECRET * 2, algorithm="HS512"),
+    }
+
+
+@every_door
+@pytest.mark.parametrize("case", bad_tokens())
+async def test_a_bad_token_is_refused(parley: Server, kind: str, case: str) -> None:
+    found = await refusal(kind, parley, bad_tokens()[case], "sess_any")
+    assert found.code in ("UNAUTHORIZED", None if kind == "websocket" else "UNAUTHORIZED")
+    assert found.closed in (None, 4001)
+    assert found.http in (None, 401)
+
+
+@every_door
+async def test_an_expired_token_says_so(parley: Server, kind: str) -> None:
+    found = await refusal(kind, parley, parley.token("alice", ttl=-60), "sess_any")
+    assert found.code in ("TOKEN_EXPIRED", None if kind == "websocket" else "TOKEN_EXPIRED")
+    assert found.closed in (None, 4001)
+    assert found.http in (None, 401)
+
+
+@every_door
+async def test_an_unknown_role_is_a_user(parley: Server, kind: str) -> None:
+    session = await new_session(parley, "alice")
+    async with enter(kind, parley, "alice", session, role="superadmin") as alice:
+        await alice.message("hi")
+        assert (await alice.history())[0]["sender_type"] == "user"
+
+
+@every_door
+async def test_origins(parley: Server, kind: str) -> None:
+    session = await new_session(parley, "alice")
+    for origin in ("https://evil.example", "null"):
+        found = await refusal(kind, parley, parley.token("alice"), session, origin=origin)
+        assert found.code in ("ORIGIN_NOT_ALLOWED", None if kind == "websocket" else "ORIGIN_NOT_ALLOWED")
+        assert found.closed in (None, 4003)
+        assert found.http in (None, 403)
+
+
+async def test_a_listed_origin_is_let_in(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, CORS_ORIGINS='["https://app.example"]', DEBUG="true")
+    session = await new_session(node, "alice")
+    for origin in ("https://app.example", f"http://localhost:{node.port}", node.url):
+        async with RawClient(node.ws_url, session, node.token("alice"), origin=origin) as client:
+            await client.welcome()
+        async with SioWebSocket(node.ws_url, origin=origin) as socket:
+            assert "sid" in await socket.connect(node.token("alice"))
+        async with node.api("alice") as api:
+            answer = await api.get("/api/chat/sessions", headers={"Origin": origin})
+            assert answer.headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("place", ["header", "query", "subprotocol"])
+async def test_where_a_raw_websocket_carries_its_token(parley: Server, place: str) -> None:
+    session = await new_session(parley, "alice")
+    async with RawClient(parley.ws_url, session, parley.token("alice"), token_in=place) as client:
+        await client.welcome()
+        assert client.connection is not None
+        assert client.connection.subprotocol == ("bearer" if place == "subprotocol" else None)
+
+
+async def test_a_token_in_the_query_of_rest_is_not_looked_at(parley: Server) -> None:
+    session = await new_session(parley, "alice")
+    token = parley.token("alice")
+    async with parley.api(None) as api:
+        assert (await api.get(f"/api/chat/sessions?token={token}")).status_code == 401
+        async with api.stream("GET", f"/api/chat/sessions/{session}/events?token={token}") as events:
+            assert events.status_code == 200
+    assert token not in parley.log_text()
+
+
+async def test_a_service_comes_from_no_browser(parley: Server) -> None:
+    session = await new_session(parley, "alice")
+    token = parley.token("billing", "service")
+    for options in ({"token_in": "query"}, {"origin": parley.url}):
+        found = await refusal("websocket", parley, token, session, **options)
+        assert found.closed in (4001, 4003), options
+    async with parley.api("billing", "service") as api:
+        answer = await api.get("/api/chat/sessions", headers={"Origin": parley.url})
+        assert answer.status_code == 403
+
+
+@live_door
+async def test_a_connection_outlives_no_token(
+    sqlite_url: str, new_server: Callable[..., Server], kind: str
+) -> None:
+    node = new_server(sqlite_url, AUTH_EXPIRY_NOTICE="2")
+    session = await new_session(node, "alice")
+    async with enter(kind, node, "alice", session, claims={"ttl": 2.5}) as alice:
+        notice = await alice.wait_event("auth_expiring")
+        assert notice["expires_at"]
+        # Another user's token does not help.
+        refused = await alice.call("auth_refresh", token=node.token("bob"))
+        assert refused["error"]["code"] in ("FORBIDDEN", "UNAUTHORIZED")
+        refreshed = await alice.call("auth_refresh", token=node.token("alice", ttl=4.5))
+        assert refreshed["ok"], refreshed
+        mark = alice.mark()
+        await alice.wait_event("auth_expiring", since=mark)
+        assert (await alice.call("message", content="still here"))["ok"]
+        if kind == "websocket":
+            assert await alice.client.closed() == 4001
+        elif kind == "socketio":
+            await alice.client.closed()
+            assert any(e.name == "error" and e.data["code"] == "TOKEN_EXPIRED" for e in alice.events)
+
+
+async def test_a_socket_that_never_authenticates_is_closed(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, AUTH_TIMEOUT="0.5")
+    async with SioWebSocket(node.ws_url) as socket:
+        await socket.closed(5)
+    async with SioWebSocket(node.ws_url) as socket:
+        refused = await socket.connect("garbage")
+        assert refused["data"]["code"] == "UNAUTHORIZED"
+        await socket.closed(5)
+
+
+async def test_the_development_token(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, DEBUG="true")
+    async with node.api(None) as api:
+        answer = await api.post("/api/dev/token", json={"sub": "alice"})
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["token"]
+        assert answer.json()["expires_at"]
+        mine = await api.get("/api/chat/sessions", headers={"Authorization": f"Bearer {token}"})
+        assert mine.status_code == 200
+        for header in (
+            {"X-Forwarded-For": "127.0.0.1"},
+            {"Forwarded": "for=127.0.0.1"},
+            {"Host": "chat.example.com"},
+            {"Origin": "https://evil.example"},
+        ):
+            refused = await api.post("/api/dev/token", json={"sub": "alice"}, headers=header)
+            assert refused.status_code in (403, 404), header
+
+
+async def test_no_development_token_in_earnest(parley: Server) -> None:
+    async with parley.api(None) as api:
+        assert (await api.post("/api/dev/token", json={"sub": "alice"})).status_code in (403, 404)

@@ -1,0 +1,152 @@
+"""Who is typing and who is here, through every door that can say so."""
+
+import pytest
+
+from tests.support.doors import KINDS, LIVE, enter, new_session
+from tests.support.server import Server
+
+every_door = pytest.mark.parametrize("kind", KINDS)
+live_door = pytest.mark.parametrize("kind", LIVE)
+
+
+@live_door
+async def test_typing_is_told_to_the_others(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with (
+        enter(kind, parley, "alice", session) as alice,
+        enter("socketio", parley, "alice", session) as tab,
+        enter("rest", parley, "bob", session) as bob,
+    ):
+        assert (await alice.call("typing", is_typing=True))["ok"]
+        began = await bob.wait_event("typing")
+        assert (began["user_id"], began["is_typing"], began["session_id"]) == ("alice", True, session)
+        await tab.wait_event("typing", lambda t: t["is_typing"])
+        # A refresh is not told again; a stop is.
+        assert (await alice.call("typing", is_typing=True))["ok"]
+        assert (await alice.call("typing", is_typing=False))["ok"]
+        await bob.wait_event("typing", lambda t: not t["is_typing"])
+        assert [t["is_typing"] for t in bob.named("typing")] == [True, False]
+        assert alice.named("typing") == []
+
+
+@live_door
+async def test_typing_ends_with_the_message(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter(kind, parley, "alice", session) as alice, enter("rest", parley, "bob", session) as bob:
+        await alice.call("typing", is_typing=True)
+        await bob.wait_event("typing", lambda t: t["is_typing"])
+        await alice.message("there")
+        await bob.wait_event("typing", lambda t: not t["is_typing"])
+
+
+@live_door
+async def test_typing_ends_by_itself(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter(kind, parley, "alice", session) as alice, enter("rest", parley, "bob", session) as bob:
+        await alice.call("typing", is_typing=True)
+        await bob.wait_event("typing", lambda t: t["is_typing"])
+        # TYPING_TTL without a refresh.
+        await bob.wait_event("typing", lambda t: not t["is_typing"])
+
+
+@live_door
+async def test_typing_ends_with_the_connection(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter("rest", parley, "bob", session) as bob:
+        async with enter(kind, parley, "alice", session) as alice:
+            await alice.call("typing", is_typing=True)
+            await bob.wait_event("typing", lambda t: t["is_typing"])
+        await bob.wait_event("typing", lambda t: not t["is_typing"])
+
+
+@every_door
+async def test_presence_counts_connections(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter("socketio", parley, "bob", session) as bob:
+        mark = bob.mark()
+        async with enter(kind, parley, "alice", session):
+            came = await bob.wait_event("presence", lambda p: p["user_id"] == "alice", since=mark)
+            assert came["status"] == "online"
+            joined = await bob.wait_event("system", lambda s: s["user_id"] == "alice", since=mark)
+            assert joined["event"] == "user_joined"
+            # A second tab, at another door, changes nothing, and neither does its end.
+            async with enter("websocket", parley, "alice", session) as tab:
+                online = {entry["user_id"]: entry for entry in tab.joined["online"]}
+                assert online["alice"]["connections"] == 2
+        went = await bob.wait_event("presence", lambda p: p["status"] == "offline", since=mark)
+        assert went["user_id"] == "alice"
+        left = await bob.wait_event("system", lambda s: s["event"] == "user_left", since=mark)
+        assert left["user_id"] == "alice"
+        assert [p["status"] for p in bob.named("presence", mark)] == ["online", "offline"]
+
+
+@every_door
+async def test_a_quick_return_is_not_seen(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter("socketio", parley, "bob", session) as bob:
+        async with enter(kind, parley, "alice", session):
+            await bob.wait_event("presence", lambda p: p["user_id"] == "alice")
+        async with enter(kind, parley, "alice", session):
+            mark = bob.mark()
+            async with enter("websocket", parley, "carol", await new_session(parley, "carol")) as clock:
+                # Time passes for certain: a whole typing period is longer than the grace.
+                await clock.call("typing", is_typing=True)
+                await clock.call("typing", is_typing=False)
+            await bob.message("meanwhile")
+            await bob.wait_event("message")
+            assert bob.named("presence", mark) == []
+
+
+@live_door
+async def test_away_and_back(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with (
+        enter("rest", parley, "bob", session) as bob,
+        enter(kind, parley, "alice", session) as alice,
+        enter("socketio", parley, "alice", session) as tab,
+    ):
+        await bob.wait_event("presence", lambda p: p["user_id"] == "alice")
+        mark = bob.mark()
+        # Any connection that is online wins.
+        assert (await alice.call("presence", status="away"))["ok"]
+        assert (await tab.call("presence", status="away"))["ok"]
+        away = await bob.wait_event("presence", since=mark)
+        assert (away["user_id"], away["status"]) == ("alice", "away")
+        assert (await tab.call("presence", status="online"))["ok"]
+        await bob.wait_event("presence", lambda p: p["status"] == "online", since=mark)
+        assert [p["status"] for p in bob.named("presence", mark)] == ["away", "online"]
+        async with parley.api("bob") as api:
+            shown = (await api.get(f"/api/chat/sessions/{session}/presence")).json()["online"]
+        assert {entry["user_id"]: entry["status"] for entry in shown} == {"alice": "online", "bob": "online"}
+
+
+@live_door
+async def test_leaving(parley: Server, kind: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with (
+        enter("socketio", parley, "bob", session) as bob,
+        enter(kind, parley, "alice", session) as alice,
+    ):
+        await bob.wait_event("presence", lambda p: p["user_id"] == "alice")
+        assert (await alice.call("leave"))["ok"]
+        await bob.wait_event("presence", lambda p: p["status"] == "offline")
+        await bob.message("to nobody")
+        await bob.wait_event("message")
+        # Another command's reply comes after whatever would have been sent before it.
+        if kind != "websocket":
+            await alice.call("history")
+            assert alice.named("message") == []
+
+
+async def test_a_large_room_is_told_by_count(sqlite_url: str, new_server: type[Server]) -> None:
+    node = new_server(sqlite_url, PRESENCE_EVENTS_MAX="2", PRESENCE_GRACE="0.2")
+    session = await new_session(node, members=("b", "c", "d", "e"))
+    async with enter("socketio", node, "alice", session) as alice:
+        async with (
+            enter("websocket", node, "b", session),
+            enter("websocket", node, "c", session),
+            enter("websocket", node, "d", session),
+            enter("websocket", node, "e", session),
+        ):
+            await alice.wait_event("presence", lambda p: p.get("online") == 5)
+        await alice.wait_event("presence", lambda p: p.get("online", 5) <= 2 or p.get("status") == "offline")
