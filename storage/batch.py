@@ -132,9 +132,10 @@ class Batch:
             return self._create(session, op)
         if isinstance(op, EndStream):
             record = self._end(session, op)
+        elif isinstance(op, EditMessage):
+            record = self._edit(session, op)
         else:
-            self._check_open(session)
-            record = self._edit(session, op) if isinstance(op, EditMessage) else self._delete(session, op)
+            record = self._delete(session, op)
         session.last_revision = record.revision
         self._messages[record.message_id] = self.changed[record.message_id] = record
         return self._accepted(session, op, record)
@@ -214,6 +215,7 @@ class Batch:
         return message
 
     def _edit(self, session: Tally, op: EditMessage) -> MessageRecord:
+        self._check_open(session)
         message = self._target(op)
         if message.deleted_at is not None:
             raise MessageMissing(op.message_id)
@@ -230,6 +232,8 @@ class Batch:
         )
 
     def _delete(self, session: Tally, op: DeleteMessage) -> MessageRecord:
+        if not op.erase:
+            self._check_open(session)
         message = self._target(op)
         if message.deleted_at is not None:
             raise MessageMissing(op.message_id)

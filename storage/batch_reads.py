@@ -12,7 +12,11 @@ from storage.tables import files, messages, sessions
 _SESSIONS = Statement(
     sa.select(
         sessions.c.session_id,
-        sessions.c.status,
+        # Once marked as ended, expired stays expired, whatever this node's clock says.
+        sa.case(
+            (sa.and_(sessions.c.status == "active", sessions.c.ended_at.is_not(None)), "expired"),
+            else_=sessions.c.status,
+        ),
         sessions.c.expires_at,
         sessions.c.ttl_hours,
         sessions.c.last_seq,

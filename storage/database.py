@@ -189,6 +189,13 @@ class Database:
         async with self.transaction() as connection:
             return await connection.execute(statement, **values)
 
+    async def change(self, statement: Statement, **values: Any) -> list[Row]:
+        """One statement that changes rows and returns some, in a transaction of its own."""
+        if self.dialect == "postgresql":
+            return await self.fetch_all(statement, **values)
+        async with self.transaction() as connection:
+            return await connection.fetch_all(statement, **values)
+
     # -- PostgreSQL ---------------------------------------------------------------------------------
 
     @asynccontextmanager

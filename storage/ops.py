@@ -41,11 +41,12 @@ class EditMessage(Struct, frozen=True):
 class DeleteMessage(Struct, frozen=True):
     """Leaves a tombstone; an open stream is cancelled by it. Who may, has been decided above.
 
-    Raises SessionMissing, SessionEnded, MessageMissing.
+    `erase`: also in a session that has ended. Raises SessionMissing, SessionEnded, MessageMissing.
     """
 
     session_id: str
     message_id: str
+    erase: bool = False
 
 
 class EndStream(Struct, frozen=True):

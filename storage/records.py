@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 
-class SessionRecord(Struct, frozen=True, kw_only=False):
+class SessionRecord(Struct, frozen=True):
     """`status` is as stored: "active", "archived", "deleted". Expired is `expires_at <= now`."""
 
     session_id: str

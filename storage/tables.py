@@ -66,6 +66,13 @@ sessions = sa.Table(
     _one_of("status", "active", "archived", "deleted"),
     sa.CheckConstraint("ttl_hours > 0", name="ttl_hours"),
     sa.CheckConstraint("last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0", name="counters"),
+    # What has expired and is not yet marked as ended: few rows among all that ever expired.
+    sa.Index(
+        "chat_sessions_ending_idx",
+        "expires_at",
+        postgresql_where=sa.text("status = 'active' AND ended_at IS NULL"),
+        sqlite_where=sa.text("status = 'active' AND ended_at IS NULL"),
+    ),
     # Counters move with every message: room on the page lets PostgreSQL leave the indexes alone.
     postgresql_with={"fillfactor": 70},
 )
@@ -133,7 +140,8 @@ participants = sa.Table(
     sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True, index=True),
     sa.Column("role", sa.String(20), nullable=False),
     sa.Column("read_seq", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("joined_at", Time, nullable=False),
+    # NULL: no participant, only the read mark of one who may read for another reason.
+    sa.Column("joined_at", Time),
     sa.Column("removed_at", Time, index=True),
     _one_of("role", "owner", "member", "viewer"),
     sa.CheckConstraint("read_seq >= 0", name="read_seq"),

@@ -74,6 +74,13 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 70},
     )
     op.create_index("chat_sessions_agent_id_idx", "chat_sessions", ["agent_id"])
+    op.create_index(
+        "chat_sessions_ending_idx",
+        "chat_sessions",
+        ["expires_at"],
+        postgresql_where=sa.text("status = 'active' AND ended_at IS NULL"),
+        sqlite_where=sa.text("status = 'active' AND ended_at IS NULL"),
+    )
     op.create_index("chat_sessions_expires_at_idx", "chat_sessions", ["expires_at"])
     op.create_index("chat_sessions_status_idx", "chat_sessions", ["status"])
     op.create_index("chat_sessions_user_id_idx", "chat_sessions", ["user_id"])
@@ -145,7 +152,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=255), nullable=False),
         sa.Column("role", sa.String(length=20), nullable=False),
         sa.Column("read_seq", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("joined_at", Time, nullable=False),
+        sa.Column("joined_at", Time, nullable=True),
         sa.Column("removed_at", Time, nullable=True),
         sa.CheckConstraint("role IN ('owner', 'member', 'viewer')", name="chat_participants_role_check"),
         sa.CheckConstraint("read_seq >= 0", name="chat_participants_read_seq_check"),

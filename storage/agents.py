@@ -1,0 +1,108 @@
+"""Queries on agents."""
+
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.records import AgentRecord
+from storage.rows import AGENT
+from storage.statement import Statement
+from storage.tables import agents
+from storage.types import Document
+
+_LIST = Statement(sa.select(*AGENT).order_by(agents.c.id))
+_GET = Statement(sa.select(*AGENT).where(agents.c.id == sa.bindparam("id")))
+_NEW = ("name", "avatar_url", "kind", "config", "is_active")
+_CREATE = Statement(agents.insert().values({name: sa.bindparam(name) for name in _NEW}).returning(*AGENT))
+_DELETE = Statement(agents.delete().where(agents.c.id == sa.bindparam("id")))
+_ENSURE = Statement(
+    sa.text("""
+INSERT INTO agents (id, name, avatar_url, kind, config, is_active)
+VALUES (:id, :name, :avatar_url, :kind, :config, :is_active)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url,
+    kind = excluded.kind, config = excluded.config, is_active = excluded.is_active
+""").bindparams(
+        sa.bindparam("id", type_=sa.Integer),
+        sa.bindparam("name", type_=sa.String),
+        sa.bindparam("avatar_url", type_=sa.String),
+        sa.bindparam("kind", type_=sa.String),
+        sa.bindparam("config", type_=Document),
+        sa.bindparam("is_active", type_=sa.Boolean),
+    )
+)
+
+
+@lru_cache
+def _update(names: frozenset[str]) -> Statement:
+    return Statement(
+        agents.update()
+        .where(agents.c.id == sa.bindparam("which"))
+        .values({name: sa.bindparam(name, type_=agents.c[name].type) for name in names})
+        .returning(*AGENT)
+    )
+
+
+class Agents:
+    """Every method raises Unavailable. Agent 1, "Echo", is there from the start."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def list(self) -> list[AgentRecord]:
+        """All of them, also those that are not active, by id."""
+        return [AgentRecord(*row) for row in await self._db.fetch_all(_LIST)]
+
+    async def get(self, agent_id: int) -> AgentRecord | None:
+        if not 0 < agent_id < 2**31:
+            return None
+        row = await self._db.fetch_one(_GET, id=agent_id)
+        return None if row is None else AgentRecord(*row)
+
+    async def create(
+        self,
+        *,
+        name: str,
+        kind: str,
+        avatar_url: str | None = None,
+        config: dict[str, Any] | None = None,
+        is_active: bool = True,
+    ) -> AgentRecord:
+        """With a new id, 3 or above, that no agent had before."""
+        rows = await self._db.change(
+            _CREATE, name=name, kind=kind, avatar_url=avatar_url, config=config or {}, is_active=is_active
+        )
+        return AgentRecord(*rows[0])
+
+    async def update(self, agent_id: int, **changes: Any) -> AgentRecord | None:
+        """Change the named columns (of `AgentRecord`, but for `id`). None: no such agent."""
+        if not changes:
+            return await self.get(agent_id)
+        rows = await self._db.change(_update(frozenset(changes)), which=agent_id, **changes)
+        return AgentRecord(*rows[0]) if rows else None
+
+    async def delete(self, agent_id: int) -> bool:
+        """Its sessions stay, without an agent."""
+        return await self._db.execute(_DELETE, id=agent_id) > 0
+
+    async def ensure(
+        self,
+        agent_id: int,
+        *,
+        name: str,
+        kind: str,
+        avatar_url: str | None = None,
+        config: dict[str, Any] | None = None,
+        is_active: bool = True,
+    ) -> None:
+        """Make this agent be there, as given."""
+        await self._db.execute(
+            _ENSURE,
+            id=agent_id,
+            name=name,
+            avatar_url=avatar_url,
+            kind=kind,
+            config=config or {},
+            is_active=is_active,
+        )

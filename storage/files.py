@@ -1,0 +1,83 @@
+"""Queries on files: the rows, not the contents."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.records import FileRecord
+from storage.rows import FILE
+from storage.statement import Statement, among
+from storage.tables import files, messages
+from storage.types import Time
+
+_ADD = Statement(files.insert().values({column.name: sa.bindparam(column.name) for column in FILE}))
+_WITH_MESSAGE = files.outerjoin(messages, messages.c.message_id == files.c.message_id)
+_GET = Statement(
+    sa.select(*FILE)
+    .select_from(_WITH_MESSAGE)
+    .where(files.c.file_id == sa.bindparam("id"), messages.c.deleted_at.is_(None))
+)
+_OF_MESSAGE = Statement(
+    sa.select(*FILE).where(files.c.message_id == sa.bindparam("message_id")).order_by(files.c.id)
+)
+_ATTACH = Statement(
+    files.update()
+    .where(files.c.file_id == sa.bindparam("id"), files.c.message_id.is_(None))
+    .values(message_id=sa.bindparam("message_id"))
+)
+_ORPHANS = Statement(
+    sa.select(*FILE)
+    .select_from(_WITH_MESSAGE)
+    .where(
+        sa.or_(
+            sa.and_(files.c.message_id.is_(None), files.c.uploaded_at < sa.bindparam("cutoff", type_=Time)),
+            messages.c.deleted_at.is_not(None),
+        )
+    )
+    .order_by(files.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_OF_USER = Statement(
+    sa.select(*FILE)
+    .where(files.c.uploaded_by == sa.bindparam("uploaded_by"))
+    .order_by(files.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_DELETE = Statement(files.delete().where(among(files.c.file_id, "ids")))
+
+
+class Files:
+    """Every method raises Unavailable."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, record: FileRecord) -> None:
+        """Raises AlreadyExists; StorageError if its session is gone."""
+        await self._db.execute(_ADD, **{name: getattr(record, name) for name in record.__struct_fields__})
+
+    async def get(self, file_id: str) -> FileRecord | None:
+        """None also for a file whose message was deleted."""
+        row = await self._db.fetch_one(_GET, id=file_id)
+        return None if row is None else FileRecord(*row)
+
+    async def of_message(self, message_id: str) -> list[FileRecord]:
+        return [FileRecord(*row) for row in await self._db.fetch_all(_OF_MESSAGE, message_id=message_id)]
+
+    async def attach(self, file_id: str, message_id: str) -> bool:
+        """False if it already belongs to a message. `NewMessage.file_id` does this with the message."""
+        return await self._db.execute(_ATTACH, id=file_id, message_id=message_id) > 0
+
+    async def orphans(self, cutoff: datetime, limit: int) -> list[FileRecord]:
+        """Files of deleted messages, and those uploaded before `cutoff` that were never posted."""
+        rows = await self._db.fetch_all(_ORPHANS, cutoff=cutoff, limit=limit)
+        return [FileRecord(*row) for row in rows]
+
+    async def of_user(self, uploaded_by: str, limit: int) -> list[FileRecord]:
+        rows = await self._db.fetch_all(_OF_USER, uploaded_by=uploaded_by, limit=limit)
+        return [FileRecord(*row) for row in rows]
+
+    async def delete(self, file_ids: Iterable[str]) -> None:
+        await self._db.execute(_DELETE, ids=list(file_ids))

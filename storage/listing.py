@@ -1,0 +1,156 @@
+"""A caller's list of sessions, with the last message and the unread count of each."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.records import SessionRecord, SessionSummary
+from storage.rows import SESSION
+from storage.senders import sender_of
+from storage.statement import Statement, among
+from storage.tables import agents, messages, participants, sessions
+from storage.types import Time
+
+#: Characters of the last message in a list: enough for a line, whatever the message's size.
+PREVIEW = 500
+
+_NOW = sa.bindparam("now", type_=Time)
+_CALLER = sa.bindparam("caller", type_=sa.String)
+
+
+def _whose(kind: str) -> sa.ColumnElement[bool]:
+    if kind == "everything":
+        return sa.true()
+    if kind == "agent":
+        return sessions.c.agent_id == sa.bindparam("as_agent", type_=sa.Integer)
+    if kind == "named":
+        removed = sa.select(participants.c.session_id).where(
+            participants.c.user_id == _CALLER, participants.c.removed_at.is_not(None)
+        )
+        return sa.and_(among(sessions.c.session_id, "session_ids"), sessions.c.session_id.not_in(removed))
+    taking_part = sa.select(participants.c.session_id).where(
+        participants.c.user_id == _CALLER,
+        participants.c.joined_at.is_not(None),
+        participants.c.removed_at.is_(None),
+    )
+    owning = sa.select(sessions.c.session_id).where(sessions.c.user_id == _CALLER)
+    # A union rather than OR: each half has its index.
+    return sessions.c.session_id.in_(sa.union(owning, taking_part))
+
+
+def _with_status(status: str | None) -> sa.ColumnElement[bool]:
+    expired = sa.or_(sessions.c.expires_at <= _NOW, sessions.c.ended_at.is_not(None))
+    if status == "active":
+        return sa.and_(sessions.c.status == "active", sa.not_(expired))
+    if status == "expired":
+        return sa.and_(sessions.c.status == "active", expired)
+    if status is not None:
+        return sessions.c.status == sa.bindparam("status", type_=sa.String)
+    return sessions.c.status != "deleted"
+
+
+@lru_cache
+def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statement, Statement]:
+    """The page and the count."""
+    chosen = [_whose(kind), _with_status(status)]
+    if of_agent:
+        chosen.append(sessions.c.agent_id == sa.bindparam("agent_id", type_=sa.Integer))
+    count = sa.select(sa.func.count()).select_from(sessions).where(*chosen)
+    # The page first, then what is counted for each line of it.
+    page = (
+        sa.select(*SESSION)
+        .where(*chosen)
+        .order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+        .offset(sa.bindparam("offset", type_=sa.Integer))
+        .subquery("page")
+    )
+    last_seq = (
+        sa.select(sa.func.max(messages.c.seq))
+        .where(messages.c.session_id == page.c.session_id, messages.c.deleted_at.is_(None))
+        .scalar_subquery()
+    )
+    last = messages.alias("last")
+    read_seq = (
+        sa.select(participants.c.read_seq)
+        .where(participants.c.session_id == page.c.session_id, participants.c.user_id == _CALLER)
+        .scalar_subquery()
+    )
+    unread = (
+        sa.select(sa.func.count())
+        .select_from(messages)
+        .where(
+            messages.c.session_id == page.c.session_id,
+            messages.c.seq > sa.func.coalesce(read_seq, 0),
+            messages.c.deleted_at.is_(None),
+            sa.not_(
+                sa.and_(
+                    messages.c.sender_type == sa.bindparam("sender_type", type_=sa.String),
+                    messages.c.sender_id == sa.bindparam("sender_id", type_=sa.String),
+                )
+            ),
+        )
+        .scalar_subquery()
+    )
+    lines = (
+        sa.select(
+            *page.c,
+            agents.c.name.label("agent_name"),
+            sa.func.substr(last.c.content, 1, PREVIEW, type_=sa.Text).label("last_message"),
+            last.c.created_at.label("last_message_at"),
+            unread.label("unread_count"),
+        )
+        .select_from(
+            page.outerjoin(agents, agents.c.id == page.c.agent_id).outerjoin(
+                last, sa.and_(last.c.session_id == page.c.session_id, last.c.seq == last_seq)
+            )
+        )
+        .order_by(page.c.last_activity.desc(), page.c.session_id)
+    )
+    return Statement(lines), Statement(count)
+
+
+async def list_sessions(
+    db: Database,
+    caller: str,
+    *,
+    status: str | None,
+    agent_id: int | None,
+    limit: int,
+    offset: int,
+    now: datetime,
+    everything: bool,
+    as_agent: int | None,
+    session_ids: Sequence[str] | None,
+) -> tuple[list[SessionSummary], int]:
+    kind = "mine"
+    if session_ids is not None:
+        kind = "named"
+    elif as_agent is not None:
+        kind = "agent"
+    elif everything:
+        kind = "everything"
+    page, count = _statements(kind, status, agent_id is not None)
+    sender_type, sender_id = sender_of(caller)
+    values: dict[str, Any] = {
+        "caller": caller,
+        "sender_type": sender_type,
+        "sender_id": sender_id,
+        "status": status,
+        "agent_id": agent_id,
+        "as_agent": as_agent,
+        "session_ids": session_ids,
+        "limit": limit,
+        "offset": offset,
+        "now": now,
+    }
+    async with db.connection() as connection:
+        rows = await connection.fetch_all(page, **values)
+        total = await connection.fetch_one(count, **values)
+    width = len(SESSION)
+    summaries = [SessionSummary(SessionRecord(*row[:width]), *row[width:]) for row in rows]
+    return summaries, total[0] if total else 0

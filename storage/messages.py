@@ -1,0 +1,271 @@
+"""Queries on messages: pages of them, what changed, open streams. New ones come through `storage.writer`."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage import batch_postgresql, batch_sqlite
+from storage.batch import Batch, Needs
+from storage.database import Database, Row
+from storage.errors import MessageMissing
+from storage.ops import DeleteMessage
+from storage.records import FileRecord, MessageRecord
+from storage.rows import FILE, MESSAGE
+from storage.statement import Statement, among, octets, to_json
+from storage.tables import files, messages, sessions
+from storage.types import Time
+
+#: What a message's other fields add to its content and metadata, in bytes of JSON.
+OVERHEAD = 500
+
+_SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
+
+_GET = Statement(sa.select(*MESSAGE).where(messages.c.message_id == sa.bindparam("id")))
+_COUNTS = Statement(
+    sa.select(sessions.c.message_count, sessions.c.last_seq, sessions.c.last_revision).where(
+        sessions.c.session_id == sa.bindparam("session_id")
+    )
+)
+_OPEN = sa.select(*MESSAGE).where(messages.c.status == "streaming").order_by(messages.c.id)
+_OPEN_ALL = Statement(_OPEN)
+_OPEN_IN = Statement(_OPEN.where(_SESSION))
+_FILES = Statement(sa.select(*FILE).where(among(files.c.message_id, "ids")).order_by(files.c.id))
+_CONTEXT = Statement(
+    sa.select(*MESSAGE)
+    .where(
+        _SESSION,
+        messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
+        messages.c.deleted_at.is_(None),
+        messages.c.status != "streaming",
+        messages.c.content != "",
+    )
+    .order_by(messages.c.seq.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_OF_USER = Statement(
+    sa.select(messages.c.session_id, messages.c.message_id)
+    .where(
+        messages.c.sender_type == "user",
+        messages.c.sender_id == sa.bindparam("user_id"),
+        messages.c.deleted_at.is_(None),
+    )
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+_CHECKPOINT = Statement(
+    messages.update()
+    .where(messages.c.message_id == sa.bindparam("which"), messages.c.status == "streaming")
+    .values(content=sa.bindparam("content"))
+)
+_STILL_OPEN = Statement(
+    sa.select(messages.c.message_id).where(
+        among(messages.c.message_id, "ids"), messages.c.status == "streaming"
+    )
+)
+_CHECKPOINT_ALL = """
+WITH locked AS (
+    SELECT message_id FROM chat_messages WHERE message_id = ANY ($1::text[]) AND status = 'streaming'
+    ORDER BY message_id FOR NO KEY UPDATE
+)
+UPDATE chat_messages m SET content = n.content
+FROM unnest($1::text[], $2::text[]) AS n (message_id, content) JOIN locked USING (message_id)
+WHERE m.message_id = n.message_id
+RETURNING m.message_id
+"""
+
+#: Which of the parameters bound a page; each set of them is a statement of its own.
+_BOUNDS: dict[str, sa.ColumnElement[bool]] = {
+    "before_seq": messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
+    "after_seq": messages.c.seq > sa.bindparam("after_seq", type_=sa.BigInteger),
+    "before": messages.c.created_at < sa.bindparam("before", type_=Time),
+    "after": messages.c.created_at > sa.bindparam("after", type_=Time),
+    "after_revision": messages.c.revision > sa.bindparam("after_revision", type_=sa.BigInteger),
+}
+
+
+@lru_cache
+def _page(bounds: frozenset[str], key: str, *, descending: bool) -> Statement:
+    """At most `limit` + 1 rows in order of `key`, and no more of them than fill `max_bytes`.
+
+    Each row is followed by how many there would have been without the limit in bytes.
+    """
+    size = octets(messages.c.content) + octets(messages.c.metadata) + OVERHEAD
+    order = messages.c[key].desc() if descending else messages.c[key].asc()
+    found = (
+        sa.select(*MESSAGE, size.label("size"))
+        .where(_SESSION, *(_BOUNDS[name] for name in sorted(bounds)))
+        .order_by(order)
+        .limit(sa.bindparam("rows", type_=sa.Integer))
+        .subquery("found")
+    )
+    in_order = found.c[key].desc() if descending else found.c[key].asc()
+    sized = sa.select(
+        *found.c,
+        sa.func.count().over().label("available"),
+        # What comes before this row.
+        (sa.func.sum(found.c.size).over(order_by=in_order, rows=(None, 0)) - found.c.size).label("preceding"),
+    ).subquery("sized")
+    return Statement(
+        sa.select(*(sized.c[column.name] for column in MESSAGE), sized.c.available)
+        .where(sized.c.preceding <= sa.bindparam("max_bytes", type_=sa.BigInteger))
+        .order_by(sized.c[key].desc() if descending else sized.c[key].asc())
+    )
+
+
+def _cut(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
+    """The rows that fit, at least one, and whether there are more."""
+    records: list[MessageRecord] = []
+    size = 0
+    for row in rows[:limit]:
+        record = MessageRecord(*row[:-1])
+        size += len(to_json(record.content).encode()) + len(to_json(record.metadata).encode()) + OVERHEAD
+        if records and size > max_bytes:
+            break
+        records.append(record)
+    return records, bool(rows) and len(records) < rows[0][-1]
+
+
+class Messages:
+    """Every method raises Unavailable. A session or message that is not there gives an empty answer."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, message_id: str) -> MessageRecord | None:
+        row = await self._db.fetch_one(_GET, id=message_id)
+        return None if row is None else MessageRecord(*row)
+
+    async def counts(self, session_id: str) -> tuple[int, int, int]:
+        """(messages, tombstones among them; last_seq; last_revision) of a session."""
+        row = await self._db.fetch_one(_COUNTS, session_id=session_id)
+        return (row[0], row[1], row[2]) if row else (0, 0, 0)
+
+    async def page(
+        self,
+        session_id: str,
+        *,
+        before_seq: int | None = None,
+        after_seq: int | None = None,
+        before: datetime | None = None,
+        after: datetime | None = None,
+        order: str | None = None,
+        limit: int,
+        max_bytes: int,
+    ) -> tuple[list[MessageRecord], bool]:
+        """At most `limit` messages and `max_bytes` of JSON, at least one; and whether there are more.
+
+        Bounds exclude what they name. "desc": the newest within the bounds, newest first. Otherwise
+        oldest first: those next to the lower bound if there is one, or with "asc" and no bound the very
+        first; else the newest.
+        """
+        given = {"before_seq": before_seq, "after_seq": after_seq, "before": before, "after": after}
+        bounds = {name: value for name, value in given.items() if value is not None}
+        from_below = "after_seq" in bounds or "after" in bounds or (order == "asc" and not bounds)
+        descending = order == "desc" or not from_below
+        records, more = await self._read(session_id, bounds, "seq", descending, limit, max_bytes)
+        if descending and order != "desc":
+            records.reverse()
+        return records, more
+
+    async def newest(self, session_id: str, limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
+        """The newest messages, oldest of them first."""
+        return await self.page(session_id, limit=limit, max_bytes=max_bytes)
+
+    async def changes(
+        self, session_id: str, after_revision: int, limit: int, max_bytes: int
+    ) -> tuple[list[MessageRecord], bool, int]:
+        """What has a higher revision, by revision; whether there is more; the session's last_revision.
+
+        `last_revision` is read first: there may already be later ones among the messages, but none up
+        to it is missing (unless there is more).
+        """
+        _, _, last_revision = await self.counts(session_id)
+        if last_revision <= after_revision:
+            return [], False, last_revision
+        bounds = {"after_revision": after_revision}
+        records, more = await self._read(session_id, bounds, "revision", False, limit, max_bytes)
+        return records, more, last_revision
+
+    async def _read(
+        self,
+        session_id: str,
+        bounds: dict[str, Any],
+        key: str,
+        descending: bool,
+        limit: int,
+        max_bytes: int,
+    ) -> tuple[list[MessageRecord], bool]:
+        statement = _page(frozenset(bounds), key, descending=descending)
+        clamped = {
+            name: min(value, 2**62) if isinstance(value, int) else value for name, value in bounds.items()
+        }
+        rows = await self._db.fetch_all(
+            statement, session_id=session_id, rows=limit + 1, max_bytes=max_bytes, **clamped
+        )
+        return _cut(rows, limit, max_bytes)
+
+    async def context(self, session_id: str, before_seq: int, limit: int) -> list[MessageRecord]:
+        """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first."""
+        rows = await self._db.fetch_all(_CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit)
+        return [MessageRecord(*row) for row in reversed(rows)]
+
+    async def files_of(self, message_ids: Iterable[str]) -> dict[str, list[FileRecord]]:
+        """By message_id; a message without files is missing."""
+        found: dict[str, list[FileRecord]] = {}
+        for row in await self._db.fetch_all(_FILES, ids=list(message_ids)):
+            record = FileRecord(*row)
+            found.setdefault(str(record.message_id), []).append(record)
+        return found
+
+    async def open_streams(self, session_id: str | None = None) -> list[MessageRecord]:
+        """Messages that are being written, in one session or in all."""
+        if session_id is None:
+            rows = await self._db.fetch_all(_OPEN_ALL)
+        else:
+            rows = await self._db.fetch_all(_OPEN_IN, session_id=session_id)
+        return [MessageRecord(*row) for row in rows]
+
+    async def checkpoint(self, batch: Sequence[tuple[str, str, datetime]]) -> set[str]:
+        """Save the text so far of open streams: (message_id, content, now). Moves no revision.
+
+        Returns the message_ids that are still open; the text of the others is not touched.
+        """
+        if not batch:
+            return set()
+        texts = {message_id: content for message_id, content, _ in batch}
+        if self._db.dialect == "postgresql":
+            async with self._db.connection() as connection:
+                rows = await connection.raw.fetch(_CHECKPOINT_ALL, list(texts), list(texts.values()))
+            return {row[0] for row in rows}
+        async with self._db.transaction() as connection:
+            await connection.execute_many(
+                _CHECKPOINT,
+                [{"which": message_id, "content": content} for message_id, content in texts.items()],
+            )
+            return {row[0] for row in await connection.fetch_all(_STILL_OPEN, ids=list(texts))}
+
+    async def erase_user(self, user_id: str, *, now: datetime, limit: int = 500) -> list[MessageRecord]:
+        """Make tombstones of a user's messages, in whatever state their sessions are.
+
+        At most `limit` at a time: returns the tombstones, with the revisions they took; nothing when done.
+        """
+        store = batch_postgresql if self._db.dialect == "postgresql" else batch_sqlite
+        erased: list[MessageRecord] = []
+        while not erased:
+            found = await self._db.fetch_all(_OF_USER, user_id=user_id, limit=limit)
+            if not found:
+                break
+            ops = [DeleteMessage(row[0], row[1], erase=True) for row in found]
+            async with self._db.transaction() as connection:
+                sessions_, messages_, files_ = await store.read(connection, Needs(ops))
+                batch = Batch(now, sessions_, messages_, files_)
+                for op in ops:
+                    try:
+                        erased.append(batch.apply(op).record)
+                    except MessageMissing:
+                        continue  # its sender deleted it meanwhile
+                await store.write(connection, batch)
+        return erased

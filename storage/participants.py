@@ -1,0 +1,144 @@
+"""Queries on who takes part in a session, and how far each has read.
+
+A row without `joined_at` is no participant: it holds the read mark of one who may read for another
+reason (an agent, a share link), and grants nothing.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.errors import SessionMissing
+from storage.records import ParticipantRecord
+from storage.rows import PARTICIPANT
+from storage.senders import sender_of
+from storage.statement import Statement
+from storage.tables import messages, participants
+from storage.types import Time
+
+_SESSION = participants.c.session_id == sa.bindparam("session_id")
+_JOINED = participants.c.joined_at.is_not(None)
+
+_GET = Statement(
+    sa.select(*PARTICIPANT).where(_SESSION, participants.c.user_id == sa.bindparam("user_id"), _JOINED)
+)
+_LIST = Statement(
+    sa.select(*PARTICIPANT)
+    .where(_SESSION, _JOINED, participants.c.removed_at.is_(None))
+    .order_by(participants.c.joined_at, participants.c.user_id)
+)
+_MARKS = Statement(
+    sa.select(participants.c.user_id, participants.c.read_seq).where(
+        _SESSION, participants.c.removed_at.is_(None), participants.c.read_seq > 0
+    )
+)
+
+
+def _text(sql: str) -> Statement:
+    """An upsert, written as both dialects read it."""
+    types: dict[str, sa.types.TypeEngine[Any]] = {
+        "session_id": sa.String(),
+        "user_id": sa.String(),
+        "role": sa.String(),
+        "now": Time(),
+        "seq": sa.BigInteger(),
+    }
+    return Statement(
+        sa.text(sql).bindparams(
+            *(sa.bindparam(name, type_=kind) for name, kind in types.items() if f":{name}" in sql)
+        )
+    )
+
+
+_PUT = _text("""
+INSERT INTO chat_participants (session_id, user_id, role, joined_at)
+SELECT session_id, :user_id, :role, :now FROM chat_sessions WHERE session_id = :session_id
+ON CONFLICT (session_id, user_id) DO UPDATE SET role = excluded.role, removed_at = NULL,
+    joined_at = CASE WHEN chat_participants.removed_at IS NULL
+        THEN coalesce(chat_participants.joined_at, excluded.joined_at) ELSE excluded.joined_at END
+""")
+
+_REMOVE = _text("""
+INSERT INTO chat_participants (session_id, user_id, role, joined_at, removed_at)
+SELECT session_id, :user_id, 'viewer', :now, :now FROM chat_sessions WHERE session_id = :session_id
+ON CONFLICT (session_id, user_id) DO UPDATE SET
+    joined_at = coalesce(chat_participants.joined_at, excluded.joined_at),
+    removed_at = coalesce(chat_participants.removed_at, excluded.removed_at)
+""")
+
+_MARK = _text("""
+INSERT INTO chat_participants (session_id, user_id, role, read_seq, joined_at)
+SELECT session_id, :user_id,
+    CASE WHEN user_id = :user_id THEN 'owner' ELSE 'viewer' END,
+    CASE WHEN last_seq < :seq THEN last_seq ELSE :seq END,
+    CASE WHEN user_id = :user_id THEN created_at END
+FROM chat_sessions WHERE session_id = :session_id
+ON CONFLICT (session_id, user_id) DO UPDATE SET read_seq = CASE
+    WHEN chat_participants.read_seq < excluded.read_seq THEN excluded.read_seq
+    ELSE chat_participants.read_seq END
+RETURNING read_seq
+""")
+
+_UNREAD = Statement(
+    sa.select(sa.func.count())
+    .select_from(messages)
+    .where(
+        messages.c.session_id == sa.bindparam("session_id"),
+        messages.c.seq > sa.bindparam("seq"),
+        messages.c.deleted_at.is_(None),
+        sa.not_(
+            sa.and_(
+                messages.c.sender_type == sa.bindparam("sender_type"),
+                messages.c.sender_id == sa.bindparam("sender_id"),
+            )
+        ),
+    )
+)
+
+
+class Participants:
+    """Every method raises Unavailable. `user_id` is a caller's key: user 1 is "1", agent 1 "agent:1"."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, session_id: str, user_id: str) -> ParticipantRecord | None:
+        """Also one that was removed: it has `removed_at`."""
+        row = await self._db.fetch_one(_GET, session_id=session_id, user_id=user_id)
+        return None if row is None else ParticipantRecord(*row)
+
+    async def list(self, session_id: str) -> list[ParticipantRecord]:
+        """Those not removed, in the order in which they joined. The owner only if it has a row."""
+        rows = await self._db.fetch_all(_LIST, session_id=session_id)
+        return [ParticipantRecord(*row) for row in rows]
+
+    async def put(self, session_id: str, user_id: str, role: str, now: datetime) -> None:
+        """Add, change the role, or bring back. Raises SessionMissing."""
+        if not await self._db.execute(_PUT, session_id=session_id, user_id=user_id, role=role, now=now):
+            raise SessionMissing(session_id)
+
+    async def remove(self, session_id: str, user_id: str, now: datetime) -> None:
+        """Remembered also of one who never had a row: it outranks a token's claim. Raises SessionMissing."""
+        if not await self._db.execute(_REMOVE, session_id=session_id, user_id=user_id, now=now):
+            raise SessionMissing(session_id)
+
+    async def mark_read(self, session_id: str, user_id: str, seq: int) -> tuple[int, int]:
+        """(read_seq, unread_count). The mark never goes back and never past the last message.
+
+        Unread are others' undeleted messages above it. Raises SessionMissing.
+        """
+        seq = max(0, min(seq, 2**62))
+        rows = await self._db.change(_MARK, session_id=session_id, user_id=user_id, seq=seq)
+        if not rows:
+            raise SessionMissing(session_id)
+        read_seq = int(rows[0][0])
+        sender_type, sender_id = sender_of(user_id)
+        count = await self._db.fetch_one(
+            _UNREAD, session_id=session_id, seq=read_seq, sender_type=sender_type, sender_id=sender_id
+        )
+        return read_seq, count[0] if count else 0
+
+    async def read_marks(self, session_id: str) -> dict[str, int]:
+        return {row[0]: row[1] for row in await self._db.fetch_all(_MARKS, session_id=session_id)}

@@ -1,0 +1,285 @@
+"""Queries on sessions: one at a time, and their life. Lists are in `storage.listing`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Connection, Database
+from storage.listing import list_sessions
+from storage.records import FileRecord, SessionRecord, SessionState, SessionSummary
+from storage.rows import FILE, SESSION
+from storage.statement import Statement, among
+from storage.tables import files, participants, sessions
+from storage.types import Time
+
+_INSERT = Statement(sessions.insert().values({column.name: sa.bindparam(column.name) for column in SESSION}))
+_GET = Statement(
+    sa.select(*SESSION).where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
+)
+_NOW = sa.bindparam("now", type_=Time)
+_ALIVE = sa.and_(sessions.c.status == "active", sessions.c.ended_at.is_(None), sessions.c.expires_at > _NOW)
+
+_COUNT_ACTIVE = Statement(sa.select(sa.func.count()).select_from(sessions).where(_ALIVE))
+
+_ENDING = (
+    sa.select(sessions.c.session_id)
+    .where(sessions.c.status == "active", sessions.c.ended_at.is_(None), sessions.c.expires_at <= _NOW)
+    .order_by(sessions.c.expires_at)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+    # A session that is being written to may be about to live on: leave it for the next round.
+    .with_for_update(skip_locked=True)
+)
+_END = Statement(
+    sessions.update()
+    .where(sessions.c.session_id.in_(_ENDING))
+    .values(ended_at=_NOW)
+    .returning(sessions.c.session_id)
+)
+
+_CUTOFF = sa.bindparam("cutoff", type_=Time)
+_PURGEABLE = Statement(
+    sa.select(sessions.c.session_id)
+    .where(
+        sa.or_(
+            sessions.c.status == "deleted",
+            sa.and_(
+                sessions.c.status == "archived",
+                sa.func.coalesce(sessions.c.ended_at, sessions.c.updated_at) < _CUTOFF,
+            ),
+            sa.and_(sessions.c.status == "active", sessions.c.expires_at < _CUTOFF),
+        )
+    )
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_LOCK = Statement(
+    sa.select(
+        sessions.c.session_id,
+        sessions.c.ttl_hours,
+        sessions.c.last_activity,
+        sessions.c.expires_at,
+        sa.and_(sessions.c.status == "active", sessions.c.ended_at.is_(None)),
+    )
+    .where(among(sessions.c.session_id, "ids"))
+    .order_by(sessions.c.session_id)
+    .with_for_update()
+)
+_FILES = Statement(sa.select(*FILE).where(among(files.c.session_id, "ids")))
+_PURGE = Statement(sessions.delete().where(among(sessions.c.session_id, "ids")))
+
+_TOUCH_ONE = Statement(
+    sessions.update()
+    .where(sessions.c.session_id == sa.bindparam("which"))
+    .values(
+        request_count=sessions.c.request_count + sa.bindparam("count"),
+        last_activity=sa.bindparam("last_activity"),
+        expires_at=sa.bindparam("expires_at"),
+    )
+)
+_TOUCH_ALL = """
+WITH locked AS (
+    SELECT session_id FROM chat_sessions WHERE session_id = ANY ($1::text[])
+    ORDER BY session_id FOR NO KEY UPDATE
+)
+UPDATE chat_sessions s
+SET request_count = s.request_count + n.count,
+    last_activity = CASE WHEN s.status = 'active' AND s.ended_at IS NULL AND s.expires_at > n.at
+        THEN greatest(s.last_activity, n.at) ELSE s.last_activity END,
+    expires_at = CASE WHEN s.status = 'active' AND s.ended_at IS NULL AND s.expires_at > n.at
+        THEN greatest(s.expires_at, n.at + s.ttl_hours * interval '1 hour') ELSE s.expires_at END
+FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS n (session_id, count, at)
+JOIN locked USING (session_id)
+WHERE s.session_id = n.session_id
+"""
+
+_STATES = Statement(
+    sa.select(
+        sessions.c.session_id, sessions.c.last_revision, sessions.c.status, sessions.c.expires_at
+    ).where(among(sessions.c.session_id, "ids"))
+)
+_REMOVED = Statement(
+    sa.select(participants.c.session_id, participants.c.user_id).where(
+        among(participants.c.session_id, "ids"),
+        participants.c.removed_at >= sa.bindparam("since", type_=Time),
+    )
+)
+
+_EXTEND = Statement(
+    sessions.update()
+    .where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status == "active")
+    .values(
+        expires_at=sa.case(
+            (sessions.c.expires_at > sa.bindparam("until", type_=Time), sessions.c.expires_at),
+            else_=sa.bindparam("until", type_=Time),
+        ),
+        last_activity=_NOW,
+        updated_at=_NOW,
+        ended_at=None,
+    )
+    .returning(*SESSION)
+)
+_TTL = Statement(sa.select(sessions.c.ttl_hours).where(sessions.c.session_id == sa.bindparam("id")))
+
+
+@lru_cache
+def _update(names: frozenset[str]) -> Statement:
+    changed = {name: sa.bindparam(name, type_=sessions.c[name].type) for name in names}
+    return Statement(
+        sessions.update()
+        .where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
+        .values(changed | {"updated_at": _NOW})
+        .returning(*SESSION)
+    )
+
+
+class Sessions:
+    """Every method raises Unavailable; those that can raise something else say so."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, record: SessionRecord) -> SessionRecord:
+        """Raises AlreadyExists (session_id or trace_id)."""
+        values = {name: getattr(record, name) for name in record.__struct_fields__}
+        await self._db.execute(_INSERT, **values)
+        return record
+
+    async def get(self, session_id: str) -> SessionRecord | None:
+        """Also expired and archived ones; not those that await their purge."""
+        row = await self._db.fetch_one(_GET, id=session_id)
+        return None if row is None else SessionRecord(*row)
+
+    async def update(
+        self,
+        session_id: str,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        status: str | None = None,
+        ended_at: datetime | None = None,
+        now: datetime,
+    ) -> SessionRecord | None:
+        """What is None stays as it is; but `ended_at` is written whenever `status` is."""
+        changes: dict[str, Any] = {}
+        if title is not None:
+            changes["title"] = title
+        if metadata is not None:
+            changes["metadata"] = dict(metadata)
+        if status is not None:
+            changes |= {"status": status, "ended_at": ended_at}
+        rows = await self._db.change(_update(frozenset(changes)), id=session_id, now=now, **changes)
+        return SessionRecord(*rows[0]) if rows else None
+
+    async def extend(self, session_id: str, hours: float | None, now: datetime) -> SessionRecord | None:
+        """Live until `hours` (its own `ttl_hours` where None) from `now`, or longer if it would anyway.
+
+        Also brings an expired session back; whether that is allowed is decided above. None: no such
+        active session.
+        """
+        if hours is None:
+            row = await self._db.fetch_one(_TTL, id=session_id)
+            if row is None:
+                return None
+            hours = row[0]
+        until = now + timedelta(hours=hours)
+        rows = await self._db.change(_EXTEND, id=session_id, until=until, now=now)
+        return SessionRecord(*rows[0]) if rows else None
+
+    async def touch(self, batch: Mapping[str, tuple[int, datetime]]) -> None:
+        """Add (accepted commands, time of the last one) to many sessions at once.
+
+        Moves the sliding expiry with it; never brings back what has expired or ended.
+        """
+        if not batch:
+            return
+        if self._db.dialect == "postgresql":
+            arrays = [[*batch], [count for count, _ in batch.values()], [at for _, at in batch.values()]]
+            async with self._db.connection() as connection:
+                await connection.raw.execute(_TOUCH_ALL, *arrays)
+            return
+        async with self._db.transaction() as connection:
+            await _touch_each(connection, batch)
+
+    async def list_for(
+        self,
+        caller: str,
+        *,
+        status: str | None,
+        agent_id: int | None,
+        limit: int,
+        offset: int,
+        now: datetime,
+        everything: bool = False,
+        as_agent: int | None = None,
+        session_ids: Sequence[str] | None = None,
+    ) -> tuple[list[SessionSummary], int]:
+        """A page of what a caller may see, newest activity first, and how many there are in all.
+
+        Whose: `everything`; the sessions of `as_agent`; `session_ids`, but for those the caller was
+        removed from; else those that `caller` owns or takes part in. `status` is one of "active",
+        "expired", "archived"; None is all of them.
+        """
+        return await list_sessions(
+            self._db,
+            caller,
+            status=status,
+            agent_id=agent_id,
+            limit=limit,
+            offset=offset,
+            now=now,
+            everything=everything,
+            as_agent=as_agent,
+            session_ids=session_ids,
+        )
+
+    async def count_active(self, now: datetime) -> int:
+        row = await self._db.fetch_one(_COUNT_ACTIVE, now=now)
+        return int(row[0]) if row else 0
+
+    async def end_expired(self, now: datetime, limit: int) -> list[str]:
+        """Mark at most `limit` expired sessions as ended; each is returned once, over all nodes."""
+        return [row[0] for row in await self._db.change(_END, now=now, limit=limit)]
+
+    async def purgeable(self, cutoff: datetime, limit: int) -> list[str]:
+        """Sessions that ended before `cutoff`, and those marked "deleted"."""
+        return [row[0] for row in await self._db.fetch_all(_PURGEABLE, cutoff=cutoff, limit=limit)]
+
+    async def purge(self, session_ids: Sequence[str]) -> list[FileRecord]:
+        """Remove sessions with all that is theirs. Returns their files, whose contents are to be removed."""
+        ids = list(session_ids)
+        async with self._db.transaction(limit=60) as connection:
+            # The writer's order: sessions first.
+            await connection.fetch_all(_LOCK, ids=ids)
+            rows = await connection.fetch_all(_FILES, ids=ids)
+            await connection.execute(_PURGE, ids=ids)
+        return [FileRecord(*row) for row in rows]
+
+    async def poll(
+        self, session_ids: Sequence[str], since: datetime
+    ) -> tuple[dict[str, SessionState], list[tuple[str, str]]]:
+        """The states of these sessions (a purged one is missing), and the (session_id, user_id) of
+        those who were removed from them at or after `since`."""
+        if not session_ids:
+            return {}, []
+        ids = list(session_ids)
+        async with self._db.connection() as connection:
+            states = await connection.fetch_all(_STATES, ids=ids)
+            removed = await connection.fetch_all(_REMOVED, ids=ids, since=since)
+        return {row[0]: SessionState(*row[1:]) for row in states}, [(row[0], row[1]) for row in removed]
+
+
+async def _touch_each(connection: Connection, batch: Mapping[str, tuple[int, datetime]]) -> None:
+    changes = []
+    for session_id, ttl_hours, last_activity, expires_at, running in await connection.fetch_all(
+        _LOCK, ids=list(batch)
+    ):
+        count, at = batch[session_id]
+        if running and expires_at > at:
+            last_activity = max(last_activity, at)
+            expires_at = max(expires_at, at + timedelta(hours=ttl_hours))
+        changes.append(
+            {"which": session_id, "count": count, "last_activity": last_activity, "expires_at": expires_at}
+        )
+    await connection.execute_many(_TOUCH_ONE, changes)
