@@ -109,5 +109,12 @@ class Inbox:
                     await self._news.wait()
         return found
 
+    async def wait_more(self) -> None:
+        """Return when anything at all has come; ConnectionError when nothing will."""
+        if self._ended is not None:
+            raise ConnectionError(f"{self.name}: {self._ended}")
+        self._news.clear()
+        await self._news.wait()
+
     def _summary(self, since: int) -> str:
         return ", ".join(f"{e.name} {str(e.data)[:160]}" for e in self.events[since:][-20:]) or "nothing"

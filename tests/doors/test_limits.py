@@ -1,0 +1,164 @@
+"""What is too much, or not understood, at every door."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.doors import KINDS, LIVE, enter, new_session
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+from tests.support.sioclient import SioWebSocket
+
+every_door = pytest.mark.parametrize("kind", KINDS)
+live_door = pytest.mark.parametrize("kind", LIVE)
+
+
+def error(reply: dict[str, Any], code: str) -> dict[str, Any]:
+    assert not reply["ok"], reply
+    found: dict[str, Any] = reply["error"]
+    assert found["code"] == code, reply
+    return found
+
+
+@live_door
+async def test_unknown_commands(parley: Server, kind: str) -> None:
+    session = await new_session(parley)
+    async with enter(kind, parley, "alice", session) as alice:
+        for name in ("shout", "", "Message", "message ", "__proto__", "chat:message"):
+            error(await alice.call(name), "UNKNOWN_COMMAND")
+        assert (await alice.message("fine"))["seq"] == 1
+
+
+@live_door
+@pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "disconnecting", "newListener"])
+async def test_reserved_names_run_nothing(parley: Server, kind: str, name: str) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter("rest", parley, "bob", session) as bob, enter(kind, parley, "alice", session) as alice:
+        reply = await alice.call(name, reason="because")
+        assert not reply["ok"], reply
+        await alice.message("still connected, still in the room")
+        await bob.wait_event("message")
+        await alice.wait_event("message")
+
+
+@every_door
+async def test_a_bad_payload_names_the_field(parley: Server, kind: str) -> None:
+    session = await new_session(parley)
+    async with enter(kind, parley, "alice", session) as alice:
+        for payload, field in (
+            ({}, "content"),
+            ({"content": ""}, "content"),
+            ({"content": 5}, "content"),
+            ({"content": None}, "content"),
+            ({"content": "x", "metadata": "y"}, "metadata"),
+            ({"content": "x", "client_message_id": ""}, "client_message_id"),
+            ({"content": "x\x00y"}, "content"),
+            ({"content": "x", "metadata": {"a": "\x00"}}, "metadata"),
+        ):
+            found = error(await alice.call("message", **payload), "VALIDATION_ERROR")
+            assert found["retryable"] is False
+            assert field in json.dumps(found["details"]), found
+        # A client's own fields and timestamps are its business.
+        for timestamp in ("yesterday", 5, None, {"x": 1}):
+            await alice.message("fine", timestamp=timestamp, unknown="field", seq=99, sender_id="mallory")
+        history = await alice.history(order="asc")
+        assert [(m["seq"], m["sender_id"]) for m in history] == [(n, "alice") for n in range(1, 5)]
+
+
+@every_door
+async def test_the_largest_message_and_one_more(parley: Server, kind: str) -> None:
+    session = await new_session(parley)
+    async with enter(kind, parley, "alice", session) as alice:
+        await alice.message("x" * 60_000)
+    async with enter(kind, parley, "alice", session) as alice:
+        if kind == "websocket":
+            await alice.client.send_object({"type": "message", "content": "x" * 70_000})
+            assert await alice.client.closed() == 1009
+        elif kind == "rest":
+            error(await alice.call("message", content="x" * 70_000), "PAYLOAD_TOO_LARGE")
+        else:
+            # A peer that sends frames above the limit it was told is cut off, like by any
+            # Socket.IO server.
+            try:
+                reply = await alice.call("message", content="x" * 70_000)
+                error(reply, "PAYLOAD_TOO_LARGE")
+            except (ConnectionError, OSError):
+                pass
+            except Exception as problem:  # noqa: BLE001
+                assert "413" in str(problem) or "400" in str(problem), problem
+    async with enter(kind, parley, "alice", session) as alice:
+        assert len(await alice.history()) == 1
+
+
+@every_door
+async def test_messages_per_minute(sqlite_url: str, new_server: Callable[..., Server], kind: str) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="5")
+    session = await new_session(node, agent_id=1)
+    async with (
+        enter(kind, node, "alice", session) as alice,
+        enter("websocket", node, "alice", session) as tab,
+    ):
+        # One bucket for the user, whatever the door.
+        for _ in range(3):
+            await alice.message("a", reply=False)
+        for _ in range(2):
+            await tab.message("b", reply=False)
+        found = error(await alice.call("message", content="c", reply=False), "RATE_LIMIT")
+        assert found["retryable"] is True
+        assert 0 < found["retry_after"] <= 60_000
+        error(await tab.call("message", content="c", reply=False), "RATE_LIMIT")
+        # Reading goes on, and agents and services are not counted.
+        assert len(await alice.history()) == 5
+    for sub, role in (("1", "agent"), ("billing", "service")):
+        async with enter(kind, node, sub, session, role=role) as other:
+            for _ in range(7):
+                await other.message("d")
+    async with node.api("alice") as api:
+        refused = await api.post(f"/api/chat/sessions/{session}/messages", json={"content": "e"})
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+async def test_a_full_server_says_so(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS="2")
+    session = await new_session(node)
+    async with enter("websocket", node, "alice", session), enter("socketio", node, "alice", session):
+        async with RawClient(node.ws_url, session, node.token("alice")) as third:
+            assert await third.closed() == 1013
+        async with node.api("alice") as api:
+            polling = await api.get("/socket.io/?EIO=4&transport=polling")
+            if polling.status_code != 503:
+                async with SioWebSocket(node.ws_url) as socket:
+                    refused = await socket.connect(node.token("alice"))
+                    assert refused["data"]["code"] == "SERVER_FULL"
+
+
+async def test_a_silent_connection_in_no_room_is_closed(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, WS_CONNECTION_TIMEOUT="0.5")
+    async with SioWebSocket(node.ws_url) as socket:
+        assert "sid" in await socket.connect(node.token("alice"))
+        await socket.closed(5)
+
+
+async def test_a_slow_reader_is_cut_and_nobody_waits(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, OUTBOX_LIMIT="262144")
+    session = await new_session(node, members=("bob",))
+    async with (
+        enter("websocket", node, "alice", session) as alice,
+        enter("websocket", node, "bob", session) as bob,
+    ):
+        bob.client.connection.transport.pause_reading()
+        text = "x" * 50_000
+        for _ in range(200):
+            await alice.message(text)
+        bob.client.connection.transport.resume_reading()
+        assert await bob.client.closed() in (4013, 1006)
+        assert (await alice.message("on it goes"))["seq"] == 201
+    async with enter("websocket", node, "bob", session) as bob:
+        assert bob.joined["last_seq"] == 201
