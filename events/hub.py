@@ -6,6 +6,8 @@ Encodes an event once per codec and hands every member the same bytes. Knows no 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from events.access import Caller, SessionRole
 from events.event import Codec, Event, Kind, clip
 from events.outbox import Flusher, Sink
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
 
 #: A stream floor: nothing of this stream any more.
 NEVER = 1 << 62
+
+
+class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where a membership begins: all above `pos`, durable events above `rev`, chunks from `idx` on."""
+
+    pos: int
+    rev: int
+    idx: dict[str, int] | None = None
 
 
 class Hole(Exception):
@@ -30,13 +40,16 @@ class Connection:
         "caller",
         "codec",
         "connected_at",
+        "generation",
         "held",
         "held_size",
         "id",
+        "pid",
         "rooms",
         "sink",
         "spoiled",
         "transport",
+        "version",
     )
 
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
@@ -46,6 +59,9 @@ class Connection:
         self.rooms: tuple[Member, ...] = ()
         self.held: list[tuple[Member, Event]] | None = None
         self.held_size = 0
+        self.pid: str | None = None  # names its recovery record; a secret
+        self.generation = 0  # counts the takeovers of that record
+        self.version = 0  # counts this node's writes of it
         self.away = False  # its user's status on it
         self.spoiled = False  # its positions cannot be recovered from any more
 
@@ -60,14 +76,15 @@ class Connection:
 class Member:
     """A connection in a room. `pos`, `rev`, `idx` are floors: it has everything up to there."""
 
-    __slots__ = ("conn", "idx", "joining", "pos", "rev", "role", "room")
+    __slots__ = ("conn", "hidden", "idx", "pos", "rev", "role", "room", "seat")
 
     def __init__(self, conn: Connection, room: "Room") -> None:
         self.conn, self.room = conn, room
         self.role: SessionRole = "viewer"
         self.pos = self.rev = 0
         self.idx: dict[str, int] | None = None  # stream -> next chunk index
-        self.joining = False
+        self.seat: Seat | None = None  # where its membership begins, as its connection's record holds it
+        self.hidden = False  # a reader of one stream: not present, not counted
 
     def behind(self) -> bool:
         """Whether an event may come that it already has: the slow way checks."""
@@ -300,22 +317,7 @@ class Hub:
             member.room.level(member)
 
     def _fan_out(self, sinks: Iterable[Sink], event: Event, codec: Codec, data: bytes) -> None:
-        # The members of a room mostly share what is in `out`: the joined bytes are made once.
-        before = both = None
-        add = self.flusher.add
-        for sink in sinks:
-            if sink.backlog is not None:
-                sink.backlog.give(event, codec, data)
-                continue
-            out = sink.out
-            if out is None:
-                sink.out = data
-                add(sink)
-            elif out is before:
-                sink.out = both
-            else:
-                before = out
-                sink.out = both = out + data
+        self.flusher.fan_out(sinks, data, event, codec)
 
     def _fan_out_but(self, sinks: dict[Connection, Sink], event: Event, codec: Codec, data: bytes) -> None:
         skipped = self.connections.get(event.skip)

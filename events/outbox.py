@@ -5,7 +5,7 @@ Knows bytes and events' classes, nothing of rooms or protocols.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from events.event import Codec, Event, Kind, merge
 from events.observer import Observer
@@ -27,6 +27,34 @@ class Flusher:
     def add(self, sink: "Sink") -> None:
         self._dirty.append(sink)
         if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def fan_out(
+        self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
+    ) -> None:
+        """Push the same bytes to many; with `event` and `codec`, what is slow treats it by its class."""
+        # The members of a room mostly share what is in `out`: the joined bytes are made once.
+        before = both = None
+        add = self._dirty.append
+        for sink in sinks:
+            backlog = sink.backlog
+            if backlog is not None:
+                if event is None or codec is None:
+                    backlog.add(data)
+                else:
+                    backlog.give(event, codec, data)
+                continue
+            out = sink.out
+            if out is None:
+                sink.out = data
+                add(sink)
+            elif out is before:
+                sink.out = both
+            else:
+                before = out
+                sink.out = both = out + data
+        if self._dirty and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 

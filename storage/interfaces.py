@@ -81,7 +81,8 @@ class StreamText(msgspec.Struct, frozen=True):
     text: str
     next_index: int
     start: int  # revision of its stream_start; 0: not known
-    closed: bool
+    closed: bool  # takes no more chunks
+    ended: bool  # its end is logged
 
 
 class RoomState(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ class RoomState(msgspec.Struct, frozen=True):
     last: Mark
     complete: bool  # `entries` holds all above the asked position
     entries: Sequence[Event]
-    streams: Mapping[str, StreamText]
+    streams: Mapping[str, StreamText]  # whose end is not logged
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -134,8 +135,8 @@ class StreamLog(Protocol):
     async def close(self, room: str, stream: str) -> StreamText:
         """No more chunks; the text that was logged."""
 
-    async def read(self, room: str, stream: str) -> StreamText | None:
-        """The text so far; None where nothing of it is known."""
+    async def read(self, room: str, stream: str, from_index: int = 0) -> StreamText | None:
+        """The text from a chunk index on; None where nothing of it is known."""
 
     async def renew(self, leases: Mapping[str, float]) -> None:
         """Keep streams' leases: message id -> seconds from now."""
@@ -148,7 +149,7 @@ class Records(Protocol):
     """Connections' recovery records, by secret `pid`."""
 
     async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
-        """"ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
+        """ "ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
 
     async def take(self, pid: str) -> tuple[str, int, bytes] | None:
         """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover)."""

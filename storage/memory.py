@@ -93,6 +93,8 @@ class Memory:
                     return Appended("gap", Mark(log.rev, log.seq))
                 if event.stream and not event.closed:
                     self._stream(room, event.stream).restart()
+                if event.closed:
+                    self._stream(room, event.stream).ended = True
                 log.rev = event.rev
                 log.seq = max(log.seq, event.seq)
             elif event.id:
@@ -128,7 +130,9 @@ class Memory:
         if own_cut:
             self._pos += 1
         now = self._clock()
-        return Cut(self.epoch, self._pos, {room: self._state(room, after, now) for room, after in asks.items()})
+        return Cut(
+            self.epoch, self._pos, {room: self._state(room, after, now) for room, after in asks.items()}
+        )
 
     def _state(self, room: str, after: int, now: float) -> RoomState | None:
         log = self._logs.get(room)
@@ -145,7 +149,7 @@ class Memory:
         streams = {
             name: self._streams[name].as_text()
             for name in self._streams_of.get(room, ())
-            if self._streams[name].start <= log.rev
+            if self._streams[name].start <= log.rev and not self._streams[name].ended
         }
         return RoomState(Mark(log.rev, log.seq), after >= log.trim, entries, streams)
 
@@ -276,9 +280,9 @@ class MemoryStreams:
         self._leases.pop(stream, None)
         return found.as_text()
 
-    async def read(self, room: str, stream: str) -> StreamText | None:
+    async def read(self, room: str, stream: str, from_index: int = 0) -> StreamText | None:
         found = self._memory._streams.get(stream)
-        return found.as_text() if found else None
+        return found.as_text(from_index) if found else None
 
     async def renew(self, leases: Mapping[str, float]) -> None:
         now = self._clock()
@@ -372,24 +376,22 @@ class _Log:
 
 
 class _Stream:
-    __slots__ = ("closed", "next_index", "parts", "room", "start", "touched")
+    __slots__ = ("closed", "ended", "next_index", "parts", "room", "start", "touched")
 
     def __init__(self, room: str) -> None:
         self.room = room
         self.start = 0
         self.parts: list[str] = []
         self.next_index = 0
-        self.closed = False
+        self.closed = self.ended = False
         self.touched = 0.0
 
     def restart(self) -> None:
         """Its start is logged (anew): its chunks, if any, were in a log that is gone."""
         self.parts, self.next_index = [], 0
 
-    def as_text(self) -> StreamText:
-        if len(self.parts) > 1:
-            self.parts = ["".join(self.parts)]
-        return StreamText("".join(self.parts), self.next_index, self.start, self.closed)
+    def as_text(self, from_index: int = 0) -> StreamText:
+        return StreamText("".join(self.parts[from_index:]), self.next_index, self.start, self.closed, self.ended)
 
 
 class _Record:

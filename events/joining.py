@@ -1,0 +1,583 @@
+"""Membership: join, leave, recover, and what ends it. One snapshot, then live events, nothing between lost.
+
+The rules (cut first, then the snapshot; what comes meanwhile waits; the record before the reply) are
+those of the model in `tests/model/`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from events import recovery
+from events.access import Caller, SessionRole
+from events.clock import Clock
+from events.delivery import Delivery
+from events.errors import ChatError, Unavailable, ValidationFailed
+from events.event import Event, Kind, make
+from events.hub import NEVER, Connection, Member, Room, Seat
+from events.messages import MessageService
+from events.observer import Observer
+from events.presence import Presence
+from events.sessions import LiveSession, SessionManager
+from events.typing import Typing
+from storage.errors import Unavailable as StorageUnavailable
+from storage.interfaces import Cut, Records, RoomState, StreamText
+from storage.messages import Messages as Store
+from storage.records import MessageRecord, SessionRecord
+
+#: Recoveries that read the log at the same time; a herd waits in line.
+RECOVERIES_AT_ONCE = 64
+#: Attempts at a snapshot between whose parts nothing was committed.
+SNAPSHOT_TRIES = 5
+_EVERYTHING = 1 << 60
+
+
+@dataclass(slots=True)
+class Joined:
+    """A join's reply, and what has to happen right after it was sent."""
+
+    reply: dict[str, Any]
+    then: Callable[[], None]
+    recovered: bool = False
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    reply: dict[str, Any]
+    seat: Seat
+
+
+class Membership:
+    """Who is in which room on this node. `window` is RECOVERY_WINDOW in seconds; `replay_limit` in bytes."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        sessions: SessionManager,
+        messages: MessageService,
+        store: Store,
+        records: Records,
+        presence: Presence,
+        typing: Typing,
+        observer: Observer,
+        clock: Clock,
+        *,
+        max_rooms: int,
+        window: float,
+        replay_limit: int,
+    ) -> None:
+        self._delivery, self._hub = delivery, delivery.hub
+        self._sessions, self._messages, self._store = sessions, messages, store
+        self._records = records
+        self._presence, self._typing = presence, typing
+        self._observer, self._clock = observer, clock
+        self._max_rooms, self._window, self._replay_limit = max_rooms, window, replay_limit
+        self._recoveries = asyncio.Semaphore(RECOVERIES_AT_ONCE)
+        self.local_text: Callable[[str], StreamText | None] = lambda stream: None
+        self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
+        self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
+        delivery.on_session = self._on_session
+
+    # --- connections
+
+    async def connected(self, conn: Connection) -> None:
+        """A new connection with a record of its own, if it has a `pid` and the bus is there."""
+        self._hub.add(conn)
+        if self._delivery.mode == "live":
+            try:
+                if conn.pid is not None:
+                    await self._save(conn, {})
+                await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
+                return
+            except StorageUnavailable:
+                self._delivery.lost()
+        conn.pid = None
+
+    def disconnected(self, conn: Connection) -> None:
+        """It is gone; its record stays for the window."""
+        rooms = [(m.room, m.hidden) for m in conn.rooms]
+        if self._hub.remove(conn):
+            self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
+        for room, hidden in rooms:
+            self._after_leave(conn, room, hidden, at_once=False)
+        if conn.pid is not None:
+            self._delivery.spawn(self._expire(conn.pid))
+            conn.pid = None
+
+    async def _expire(self, pid: str) -> None:
+        try:
+            await self._records.expire([pid], self._window)
+        except StorageUnavailable:
+            pass  # it has an expiry of its own
+
+    async def _save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
+        """Write the record. Raises Unavailable; cuts the connection if another node has taken it over."""
+        if conn.pid is None or conn.spoiled:
+            return
+        conn.version += 1
+        answer = await self._records.put(
+            conn.pid, self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
+        )
+        if answer == "taken":
+            conn.pid = None
+            conn.sink.cut()
+        elif answer != "ok":
+            self._delivery.lost()
+
+    def taken_over(self, pid: str, generation: int) -> None:
+        """The record belongs to a newer connection: the old socket goes, without its client being told."""
+        for conn in [c for c in self._hub.connections.values() if c.pid == pid and c.generation < generation]:
+            conn.pid = None
+            self.disconnected(conn)
+            conn.sink.cut()
+
+    def spoil(self, conn: Connection) -> None:
+        """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
+        if conn.spoiled:
+            return
+        codec = getattr(conn.codec, "poisoned", conn.codec)
+        self._hub.spoil(conn, codec)
+        if conn.pid is not None and conn.rooms:
+            name = conn.rooms[0].room.name
+            # An event whose position is unusable; an application fetches the session again, which does no harm.
+            conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
+
+    def spoil_all(self) -> None:
+        for conn in list(self._hub.connections.values()):
+            self.spoil(conn)
+
+    # --- join
+
+    async def join(
+        self,
+        conn: Connection,
+        session_id: str,
+        after_revision: int | None = None,
+        limit: int = 50,
+        *,
+        after: str | None = None,
+        hidden: bool = False,
+    ) -> Joined:
+        """Become a member. With `after` (a position): what came since, if the log still has all of it.
+
+        Raises SessionNotFound, SessionExpired, SessionArchived, ValidationFailed, Unavailable.
+        """
+        record, role = await self._sessions.joinable(conn.caller, session_id)
+        if conn.member(session_id) is None and len(conn.rooms) >= self._max_rooms:
+            raise ValidationFailed(f"at most {self._max_rooms} sessions per connection", field="session_id")
+        was_member = conn.member(session_id) is not None
+        self._hub.hold(conn)
+        try:
+            return await self._join(conn, record, role, after_revision, limit, after, hidden)
+        except BaseException:
+            if not was_member:
+                self._part(conn, session_id)
+            self._hub.release(conn)
+            raise
+
+    async def _join(
+        self,
+        conn: Connection,
+        record: SessionRecord,
+        role: SessionRole,
+        after_revision: int | None,
+        limit: int,
+        after: str | None,
+        hidden: bool,
+    ) -> Joined:
+        name = record.session_id
+        was_member = conn.member(name) is not None
+        while True:
+            member = self._hub.enter(conn, name)
+            member.role = role
+            member.hidden = hidden
+            room = member.room
+            if room.live is None:
+                room.live = LiveSession.of(record)
+            replay: recovery.Replay | None = None
+            if self._delivery.mode == "live":
+                try:
+                    seated = await self._seat_live(member, record, role, after_revision, limit, after)
+                except StorageUnavailable:
+                    self._delivery.lost()
+                    continue
+                if seated is None:
+                    continue
+                snapshot, replay = seated
+            else:
+                snapshot = await self._seat_away(member, record, role, after_revision, limit)
+            break
+        if not was_member and not hidden:
+            self._presence.enter(member)
+        if not hidden:
+            snapshot.reply["online"] = await self._presence.online(name)
+
+        def then() -> None:
+            if replay is not None:
+                for event in replay.events:
+                    conn.send(event)
+            self._hub.release(conn)
+            if self._delivery.mode == "live" and member.rev > room.delivered:
+                # A commit that is not in the log yet: see to it soon, not with the next poll.
+                self._delivery.spawn(self._hurry(room, member.rev))
+
+        return Joined(snapshot.reply, then, recovered=replay is not None)
+
+    async def _hurry(self, room: Room, revision: int) -> None:
+        await asyncio.sleep(0.25)
+        if room.delivered < revision and self._delivery.mode == "live":
+            try:
+                await self._delivery.fill(room.name)
+            except StorageUnavailable:
+                self._delivery.lost()
+
+    async def _seat_live(
+        self,
+        member: Member,
+        record: SessionRecord,
+        role: SessionRole,
+        after_revision: int | None,
+        limit: int,
+        after: str | None,
+    ) -> tuple[_Snapshot, recovery.Replay | None] | None:
+        """Cut, then snapshot: all that the log holds at the cut is in the snapshot. None: begin anew."""
+        conn, room, name = member.conn, member.room, record.session_id
+        departures = self._delivery.departures
+        await self._delivery.bus.subscribe([f"session:{name}"])
+        asked = recovery.parse_position(after) if after else None
+        if asked is not None and asked.epoch != self._delivery.epoch:
+            asked = None
+        while True:
+            cut = await self._delivery.log.read({name: asked.pos if asked else _EVERYTHING})
+            state = cut.rooms[name]
+            if state is not None:
+                break
+            await self._delivery.open(name)
+        if not self._still(room, departures) or cut.epoch != self._delivery.epoch:
+            self._delivery.lost()
+            return None
+        if room.ready and cut.pos < room.began:
+            return None
+        replay = None
+        if asked is not None and asked.pos <= cut.pos:
+            seats = {name: Seat(asked.pos, asked.rev)}
+            replay = recovery.missed({name: state}, seats, cut.pos, conn.id, conn.caller.key)
+            if replay is not None and replay.size > self._replay_limit:
+                replay = None
+        if after is not None:
+            self._observer.recovered("recovered" if replay else "incomplete")
+        if not room.ready:
+            self._begin(room, cut, state, await self._store.open_streams(name))
+        if replay is not None:
+            snapshot = await self._recovered_snapshot(record, role, cut, replay.floors[name], state)
+        else:
+            snapshot = await self._snapshot(record, role, cut, state, after_revision, limit)
+        seat = snapshot.seat
+        await self._save(conn, {**recovery.seats(conn), name: seat})
+        if not self._still(room, departures):
+            return None
+        member.pos, member.rev, member.idx, member.seat = seat.pos, seat.rev, dict(seat.idx or {}) or None, seat
+        if conn.held:
+            # What waits of this room is served by floors that are now known.
+            conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
+        return snapshot, replay
+
+    def _still(self, room: Room, departures: int) -> bool:
+        delivery = self._delivery
+        return (
+            delivery.mode == "live"
+            and delivery.departures == departures
+            and self._hub.rooms.get(room.name) is room
+        )
+
+    def _begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
+        """A room's first cut on this node."""
+        if room.ready:
+            return
+        room.ready, room.began, room.pos = True, cut.pos, cut.pos
+        room.delivered, room.seq = state.last.rev, state.last.seq
+        for stream, text in state.streams.items():
+            room.have[stream], room.chars[stream] = text.next_index, len(text.text)
+        for row in open_streams:
+            if row.revision <= state.last.rev and row.message_id not in room.have:
+                room.have[row.message_id] = room.chars[row.message_id] = 0
+        early, room.early = room.early, []
+        for event in early:
+            self._delivery.on_event(event)
+
+    async def _snapshot(
+        self,
+        record: SessionRecord,
+        role: SessionRole,
+        cut: Cut | None,
+        state: RoomState | None,
+        after_revision: int | None,
+        limit: int,
+    ) -> _Snapshot:
+        name = record.session_id
+        for _ in range(SNAPSHOT_TRIES):
+            messages, has_more, last_seq, last_revision = await self._messages.snapshot(
+                name, after_revision, limit
+            )
+            rows = await self._store.open_streams(name)
+            _, _, now_at = await self._store.counts(name)
+            if now_at == last_revision:
+                break
+        logged = dict(state.streams) if state is not None else {}
+        floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
+        streams = []
+        for row in rows:
+            text = logged.get(row.message_id) or self.local_text(row.message_id)
+            content, index = (text.text, text.next_index) if text else (row.content, 0)
+            floors[row.message_id] = index
+            streams.append({"message_id": row.message_id, "content": content, "next_index": index})
+        logged_rev = state.last.rev if state is not None else 0
+        reply = {
+            "session": await self._sessions.full(record, role),
+            "messages": messages,
+            "has_more": has_more,
+            "last_seq": last_seq,
+            "last_revision": last_revision,
+            "position": recovery.format_position(cut, last_revision, logged_rev) if cut else "-",
+            "read_marks": await self._sessions.read_marks(name),
+            "streams": streams,
+        }
+        reply["session"] |= {"last_seq": last_seq, "last_revision": last_revision}
+        return _Snapshot(reply, Seat(cut.pos if cut else 0, last_revision, floors or None))
+
+    async def _recovered_snapshot(
+        self, record: SessionRecord, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
+    ) -> _Snapshot:
+        """A recovered reader needs no messages: they follow as events."""
+        name = record.session_id
+        reply = {
+            "session": await self._sessions.full(record, role),
+            "messages": [],
+            "has_more": False,
+            "last_seq": record.last_seq,
+            "last_revision": floor.rev,
+            "position": recovery.format_position(cut, floor.rev, state.last.rev),
+            "read_marks": await self._sessions.read_marks(name),
+            "streams": [],
+        }
+        return _Snapshot(reply, floor)
+
+    async def _seat_away(
+        self, member: Member, record: SessionRecord, role: SessionRole, after_revision: int | None, limit: int
+    ) -> _Snapshot:
+        """SQL alone. The connection's record does not hold this room: it cannot be recovered from."""
+        room, conn = member.room, member.conn
+        snapshot = await self._snapshot(record, role, None, None, after_revision, limit)
+        if not room.ready:
+            room.ready, room.delivered = True, snapshot.seat.rev
+            room.seq = snapshot.reply["last_seq"]
+            for stream in snapshot.reply["streams"]:
+                room.have[stream["message_id"]] = stream["next_index"]
+                room.chars[stream["message_id"]] = len(stream["content"])
+            room.early.clear()
+        floors = dict(snapshot.seat.idx or {})
+        for stream in room.have:
+            floors.setdefault(stream, NEVER)
+        member.pos, member.rev, member.idx = 0, snapshot.seat.rev, floors or None
+        member.seat = None
+        self.spoil(conn)
+        return snapshot
+
+    # --- recovery
+
+    async def recover(self, conn: Connection, pid: str, offset: str | None) -> bool:
+        """Restore a connection from its record and send what it missed; False: it is simply new.
+
+        On True `conn.id` and `conn.pid` are the old ones. The caller has authenticated `conn.caller`.
+        """
+        if self._delivery.mode != "live":
+            self._observer.recovered("away")
+            return False
+        async with self._recoveries:
+            try:
+                outcome = await self._recover(conn, pid, offset)
+            except StorageUnavailable:
+                self._delivery.lost()
+                outcome = "away"
+            except ChatError:
+                outcome = "refused"  # a room that it may not enter any more
+        self._observer.recovered(outcome)
+        if outcome == "recovered":
+            return True
+        for member in conn.rooms:
+            self._part(conn, member.room.name)
+        self._hub.release(conn)
+        return False
+
+    async def _recover(self, conn: Connection, pid: str, offset: str | None) -> str:
+        asked = recovery.parse_position(offset) if offset is not None else None
+        if offset is not None and asked is None:
+            return "incomplete"
+        departures, epoch = self._delivery.departures, self._delivery.epoch
+        taken = await self._records.take(pid)
+        if taken is None:
+            return "expired"
+        record_epoch, generation, data = taken
+        record = recovery.read_record(data)
+        self.taken_over(pid, generation)
+        if (record.role, record.sub) != conn.caller.identity:
+            return "refused"
+        if record_epoch != epoch or len(record.rooms) > self._max_rooms:
+            return "incomplete"
+        seen = asked.pos if asked is not None and asked.epoch == epoch else 0
+        if asked is not None and asked.epoch > epoch:
+            return "incomplete"
+        sid, conn.id = conn.id, record.sid
+        self._hub.hold(conn)
+        try:
+            replay = await self._catch_up(conn, record, seen, departures)
+        except BaseException:
+            conn.id = sid
+            raise
+        if replay is None:
+            conn.id = sid
+            return "incomplete"
+        conn.pid, conn.generation, conn.away = pid, generation, record.away
+        self._hub.add(conn)
+        await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
+        for member in conn.rooms:
+            member.seat = record.rooms[member.room.name]
+            floor = replay.floors[member.room.name]
+            member.pos, member.rev, member.idx = floor.pos, floor.rev, dict(floor.idx or {}) or None
+            self._presence.enter(member)
+        for event in replay.events:
+            conn.send(event)
+        self._hub.release(conn)
+        return "recovered"
+
+    async def _catch_up(
+        self, conn: Connection, record: recovery.Record, seen: int, departures: int
+    ) -> recovery.Replay | None:
+        delivery = self._delivery
+        for name in record.rooms:
+            session, role = await self._sessions.joinable(conn.caller, name)
+            member = self._hub.enter(conn, name)
+            member.role = role
+            if member.room.live is None:
+                member.room.live = LiveSession.of(session)
+        if record.rooms:
+            await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
+        asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
+        while True:
+            cut = await delivery.log.read(asks)
+            rooms = [m.room for m in conn.rooms]
+            if cut.epoch != delivery.epoch or not all(self._still(room, departures) for room in rooms):
+                return None
+            if all(not room.ready or cut.pos >= room.began for room in rooms):
+                break
+        if seen > cut.pos:
+            return None
+        replay = recovery.missed(cut.rooms, record.rooms, cut.pos, record.sid, conn.caller.key)
+        if replay is None or replay.size > self._replay_limit:
+            return None
+        for room in rooms:
+            if not room.ready:
+                state = cut.rooms[room.name]
+                assert state is not None  # noqa: S101 - `missed` saw to it
+                self._begin(room, cut, state, await self._store.open_streams(room.name))
+        if not all(self._still(room, departures) for room in rooms):
+            return None
+        return replay
+
+    # --- leaving, and what ends a membership
+
+    async def leave(self, conn: Connection, session_id: str) -> None:
+        """Idempotent."""
+        if conn.member(session_id) is None:
+            return
+        self._part(conn, session_id)
+        if self._delivery.mode == "live":
+            try:
+                await self._save(conn, recovery.seats(conn))
+                return
+            except StorageUnavailable:
+                self._delivery.lost()
+        self.spoil(conn)
+
+    def _part(self, conn: Connection, name: str, *, at_once: bool = True) -> None:
+        member = conn.member(name)
+        if member is None:
+            return
+        room = self._hub.leave(conn, name)
+        if room is not None:
+            self._after_leave(conn, room, member.hidden, at_once=at_once)
+
+    def _after_leave(self, conn: Connection, room: Room, hidden: bool, *, at_once: bool) -> None:
+        if not hidden:
+            self._typing.clear(room.name, conn.caller.key, conn.id)
+            self._presence.leave(room, conn, at_once=at_once)
+        self.on_left(conn, room.name)
+        if not room.members and room.name not in self._hub.rooms:
+            self._delivery.bus.unsubscribe(f"session:{room.name}")
+
+    def _on_session(self, room: Room, event: Event) -> None:
+        """A `session` event was delivered here: archived and expired end every membership."""
+        what = b'"event":"archived"' in event.data and "archived"
+        what = what or (b'"event":"expired"' in event.data and "expired")
+        if not what:
+            if not event.only:
+                self._delivery.spawn(self._reload(room))
+            return
+        if room.live is not None:
+            room.live.status = "archived" if what == "archived" else room.live.status
+        for member in list(room.members.values()):
+            self._remove(member, what)
+
+    async def _reload(self, room: Room) -> None:
+        try:
+            record = await self._sessions.validate_session(room.name)
+        except (ChatError, StorageUnavailable):
+            return
+        room.live = LiveSession.of(record)
+
+    def _remove(self, member: Member, what: str) -> None:
+        from events.errors import SessionArchived, SessionExpired, SessionNotFound
+
+        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(what, SessionNotFound)()
+        conn, name = member.conn, member.room.name
+        self._part(conn, name)
+        self._delivery.spawn(self._forget(conn))
+        self.on_removed(conn, name, error)
+
+    async def _forget(self, conn: Connection) -> None:
+        """The record must not bring it back in."""
+        try:
+            await self._save(conn, recovery.seats(conn))
+        except StorageUnavailable:
+            self._delivery.lost()
+
+    async def access_changed(self, session_id: str, user_id: str) -> None:
+        """A participant was added, changed or removed: see what that means for members here."""
+        room = self._hub.rooms.get(session_id)
+        if room is None:
+            return
+        members = [m for m in list(room.members.values()) if m.conn.caller.key == user_id]
+        for member in members:
+            await self.check(member, member.conn.caller)
+
+    async def check(self, member: Member, caller: Caller) -> None:
+        """Whether `caller` still may be in the room; removes the member if not."""
+        try:
+            _, role = await self._sessions.joinable(caller, member.room.name)
+        except (Unavailable, StorageUnavailable):
+            return  # nobody is told that a session does not exist because the database is away
+        except ChatError:
+            if member in member.conn.rooms:
+                payload = {"event": "removed", "user_id": caller.key}
+                event = make(member.room.name, "session", Kind.DIRECT, payload, self._clock())
+                if member.conn.held is None:
+                    member.conn.send(event)
+                self._remove(member, "removed")
+            return
+        member.role = role
+
+    async def check_all(self, conn: Connection) -> None:
+        """After an `auth_refresh` that may open less."""
+        for member in conn.rooms:
+            await self.check(member, conn.caller)

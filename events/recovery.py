@@ -1,0 +1,134 @@
+"""A position to exactly what was missed. The merge is a pure function; connections' records are kept here.
+
+Whole or not at all: whatever is not surely right is no recovery, and the client syncs by `after_revision`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from events.event import POISON, Event, Kind, clip
+from events.hub import NEVER, Connection, Seat
+from storage.interfaces import Cut, RoomState
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A position, read. `rev`: durable events up to it were had, though they may be logged later."""
+
+    epoch: str
+    pos: int
+    rev: int = 0
+
+
+def parse_position(text: str) -> Position | None:
+    """None for what we did not give out, or made unusable."""
+    if text == POISON or len(text) > 64:
+        return None
+    text, _, rev = text.partition("~")
+    epoch, dash, pos = text.rpartition("-")
+    try:
+        return Position(epoch, int(pos, 16), int(rev) if rev else 0) if epoch and dash else None
+    except ValueError:
+        return None
+
+
+def format_position(cut: Cut, rev: int, logged: int) -> str:
+    """The position of a snapshot that was read after `cut` and shows revisions up to `rev`."""
+    text = f"{cut.epoch}-{cut.pos:012x}"
+    return f"{text}~{rev}" if rev > logged else text
+
+
+class Record(msgspec.Struct, array_like=True):
+    """What outlives a connection for the recovery window."""
+
+    sid: str
+    role: str
+    sub: str
+    rooms: dict[str, Seat]
+    away: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Record).decode
+
+
+def write_record(conn: Connection, rooms: Mapping[str, Seat]) -> bytes:
+    return _encode(Record(conn.id, conn.caller.role, conn.caller.sub, dict(rooms), conn.away))
+
+
+def read_record(data: bytes) -> Record:
+    return _decode(data)
+
+
+def seats(conn: Connection) -> dict[str, Seat]:
+    return {m.room.name: m.seat for m in conn.rooms if m.seat is not None}
+
+
+class Replay(msgspec.Struct):
+    """What a connection missed, in order, and how far that brings it in each room."""
+
+    events: list[Event]
+    size: int
+    floors: dict[str, Seat]
+
+
+def missed(
+    states: Mapping[str, RoomState | None],
+    seats: Mapping[str, Seat],
+    cut: int,
+    conn_id: str,
+    user: str,
+) -> Replay | None:
+    """Merge what the rooms' logs hold above the asked positions, for one connection.
+
+    `states` as of `cut`; `seats` where each membership began. None if anything is missing: the log was
+    trimmed or is gone, chunks have a hole, or a stream's end comes without all of its text.
+    """
+    events: list[Event] = []
+    floors: dict[str, Seat] = {}
+    size = 0
+    for name, seat in seats.items():
+        state = states.get(name)
+        if state is None or not state.complete:
+            return None
+        part = _of_room(state.entries, seat, conn_id, user)
+        if part is None:
+            return None
+        events.extend(part)
+        size += sum(len(event.data) for event in part)
+        idx = {stream: text.next_index for stream, text in state.streams.items()}
+        idx.update({stream: n for stream, n in (seat.idx or {}).items() if n == NEVER})
+        floors[name] = Seat(cut, max(seat.rev, state.last.rev), idx or None)
+    events.sort(key=_position)
+    return Replay(events, size, floors)
+
+
+def _position(event: Event) -> int:
+    return event.pos
+
+
+def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> list[Event] | None:
+    part: list[Event] = []
+    reach = dict(seat.idx or {})  # stream -> chunks had
+    for event in entries:
+        if event.kind == Kind.DURABLE:
+            if event.rev <= seat.rev:
+                continue
+            if event.closed and 0 <= event.final != reach.get(event.stream, event.final):
+                return None  # its text would end short
+        elif event.sizes:
+            have = reach.get(event.stream, event.index)
+            if have == NEVER:
+                continue
+            try:
+                clipped = clip(event, have)
+            except ValueError:
+                return None
+            if clipped is None:
+                continue
+            reach[event.stream] = clipped.index + len(clipped.sizes)
+            event = clipped
+        if event.skip == conn_id or (event.only and event.only != user):
+            continue
+        part.append(event)
+    return part
