@@ -42,7 +42,7 @@ migrate: $(VENV)/.runtime ## Bring the database of DATABASE_URL to the newest sc
 
 migration: $(VENV)/.dev ## Write a new migration from the tables: make migration m="what changes"
 	@test -n "$(m)" || { echo 'Say what changes: make migration m="add a column"' >&2; exit 2; }
-	$(BIN)/alembic revision --autogenerate -m "$(m)"
+	PYTHONPATH=. $(BIN)/python scripts/migration.py "$(m)"
 
 docs: $(VENV)/.dev ## Write the generated documents again
 	$(BIN)/python scripts/docs.py
