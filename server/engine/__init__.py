@@ -1,4 +1,4 @@
-"""The fast data path: WebSocket frames, Engine.IO sessions and Socket.IO packets, between uvicorn and the hub.
+"""The fast data path from uvicorn to the hub: WebSocket frames, Engine.IO sessions, Socket.IO packets.
 
 Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket application::
 
@@ -6,10 +6,10 @@ Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket appli
     protocol.take_over(taker, subprotocol="bearer", first=frames.frame(frames.TEXT, b"{}"), max_size=65536)
 
 Before that the ASGI interface works as anywhere (`websocket.http.response` too). `taker` (`protocol.Taker`)
-gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but not
-after its own `close` or `abort`) and, if it has it, `pong(bytes)`. It writes whole frames with
-`protocol.transport.write(frames.frame(frames.TEXT, data))`, and ends with `protocol.close(code, reason)` or
-`protocol.abort()`. `transport.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
+gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but
+not after its own `close` or `abort`) and, if it has it, `pong(bytes)`. It writes whole frames with
+`protocol.transport.write(frames.frame(frames.TEXT, data))`, and ends with `protocol.close(code, reason)`
+or `protocol.abort()`. `transport.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
 `heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **python_socketio_settings)` is a

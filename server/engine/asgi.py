@@ -126,7 +126,7 @@ class AsgiWebSocket:
         if kind == "websocket.accept" and not self.accepted:
             self.accepted = True
             headers = [*protocol.server_state.default_headers, *event.get("headers", ())]
-            protocol.accept(subprotocol=event.get("subprotocol"), headers=headers)
+            protocol.accept(event.get("subprotocol"), headers)
         elif kind == "websocket.send" and self.accepted:
             data = event.get("bytes")
             opcode = frames.TEXT if data is None else frames.BINARY

@@ -28,7 +28,7 @@ class Door(Protocol):
         """Authenticate. `auth` is the client's `auth` option; it may hold `token`, `pid`, `offset`.
 
         Raises ConnectRefused; any other exception refuses as well, and is logged. If the socket goes
-        away meanwhile, this is cancelled.
+        away meanwhile, `gone` comes right after this returned.
         """
 
     def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:

@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_done()
         if self._head > HEAD_LIMIT:
             return
-        self.scope["extensions"] = {"parley.http": {"protocol": self}}  # type: ignore[typeddict-unknown-key]
+        self.scope["extensions"] = {"parley.http": {"protocol": self}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

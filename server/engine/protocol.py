@@ -17,11 +17,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
 
 from server.engine import frames
 from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response
-from server.engine.frames import FrameParser, ProtocolError
+from server.engine.frames import FrameParser, ProtocolError, Receiver
 
 #: Bytes of a request head: a long bearer token in the query fits, a flood does not.
 HEAD_LIMIT = 16384
@@ -85,8 +86,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # --- the transport's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         self.server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -194,19 +194,24 @@ class WebSocketProtocol(asyncio.Protocol):
             self.transport.write(http_response(status, fields, body))
             self.transport.close()
 
-    def accept(self, first: bytes = b"", subprotocol: str | None = None, headers: Headers = ()) -> None:
-        """Answer the request, together with the first frames; from here on frames are read."""
+    def accept(self, subprotocol: str | None, headers: Headers) -> None:
+        """Answer the request for the ASGI application; from here on frames are read."""
         assert self.asgi is not None
+        self._accept(self.asgi.key, self.asgi, None, b"", subprotocol, headers)
+
+    def _accept(
+        self, key: bytes, receiver: Receiver, max_size: int | None, first: bytes, subprotocol: str | None,
+        headers: Headers = (),
+    ) -> None:  # fmt: skip
         lines = [
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-            b"sec-websocket-accept: " + self.asgi.key + b"\r\n"
+            b"sec-websocket-accept: " + key + b"\r\n"
         ]
         if subprotocol is not None:
             lines.append(b"sec-websocket-protocol: " + subprotocol.encode("latin-1") + b"\r\n")
         lines += [name + b": " + value + b"\r\n" for name, value in headers]
         lines.append(b"\r\n" + first)
-        receiver = self.asgi if self.taker is None else self.taker
-        self._parser = FrameParser(receiver, self, self.config.ws_max_size)
+        self._parser = FrameParser(receiver, self, max_size or self.config.ws_max_size)
         self.transport.write(b"".join(lines))
         if self._head:
             head, self._head = self._head, b""
@@ -214,12 +219,14 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # --- for the application
 
-    def take_over(self, taker: Taker, subprotocol: str | None = None, first: bytes = b"") -> None:
+    def take_over(
+        self, taker: Taker, subprotocol: str | None = None, first: bytes = b"", max_size: int | None = None
+    ) -> None:
         """Hand the connection to `taker`, once, from within the ASGI application.
 
         Answers the upgrade request if that is not done yet, in one write with `first` (finished frames).
         Messages that came before are handed over at once. If the peer has already gone, `taker.lost`
-        comes in the loop's next turn.
+        comes in the loop's next turn. `max_size` in bytes is for messages, instead of uvicorn's setting.
         """
         asgi, self.asgi = self.asgi, None
         assert asgi is not None and self.taker is None
@@ -232,11 +239,10 @@ class WebSocketProtocol(asyncio.Protocol):
         if not asgi.writable.is_set():
             taker.pause_writing()
         if self._parser is None:
-            self.asgi = asgi
-            self.accept(first, subprotocol)
-            self.asgi = None
+            self._accept(asgi.key, taker, max_size, first, subprotocol)
             return
         self._parser.receiver = taker
+        self._parser.max_size = max_size or self._parser.max_size
         if first:
             self.transport.write(first)
         for data, is_text in asgi.pending():
@@ -324,8 +330,6 @@ def websocket_scope(
     protocol: WebSocketProtocol, raw_path: bytes, query: bytes, headers: Headers, protocols: list[str]
 ) -> Scope:
     """The ASGI connection scope (ASGI 3.0, HTTP and WebSocket specification 2.4)."""
-    from urllib.parse import unquote
-
     transport = protocol.transport
     path = raw_path.decode("latin-1")
     if "%" in path:

@@ -1,0 +1,397 @@
+"""The Engine.IO server: python-engineio's AsyncServer with sessions and request handling of our own.
+
+Knows Socket.IO only as the two functions that take what comes in. Of python-engineio 4.15.1 it keeps
+`handlers`, `sockets`, `_get_socket`, `generate_id`, `_generate_sid_cookie`, `reason` and the public methods
+that use them; tests/engine/test_pins.py fails when they change.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+import engineio  # type: ignore[import-untyped]
+import orjson
+
+from events.outbox import Flusher
+from server.engine import frames
+from server.engine.asgi import Receive, Scope, Send
+from server.engine.handshake import Environ, Handshake
+from server.engine.heartbeat import Wheel
+from server.engine.http import HttpProtocol
+from server.engine.protocol import WebSocketProtocol
+from server.engine.session import Session
+
+Headers = list[tuple[bytes, bytes]]
+#: Whether this Origin may come in; the ASGI scope tells the rest.
+OriginRule = Callable[[str, Scope], bool]
+#: A request for a session that is not here: True if it has been answered (by the node that has it).
+Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
+
+#: Seconds for the body of a POST.
+BODY_TIMEOUT: Final = 15.0
+#: Sessions whose last words are kept.
+LAST_WORDS: Final = 1000
+
+# The numbers and words of the reference server, which its clients print.
+_ERRORS: Final = {
+    0: (400, "Transport unknown"),
+    1: (400, "Session ID unknown"),
+    2: (400, "Bad handshake method"),
+    3: (400, "Bad request"),
+    4: (403, "Forbidden"),
+    5: (400, "Unsupported protocol version"),
+    6: (413, "Payload too large"),
+}
+
+
+def credentials(scope: Scope) -> bytes | None:
+    """A digest of what a request proves its caller with (header or `?token=`); None if it has neither."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
+    token = _query(scope).get(b"token")
+    return hashlib.sha256(token).digest()[:16] if token else None
+
+
+def _query(scope: Scope) -> dict[bytes, bytes]:
+    """First value of each parameter; those read here need no percent-decoding."""
+    found: dict[bytes, bytes] = {}
+    for part in scope["query_string"].split(b"&"):
+        name, _, value = part.partition(b"=")
+        found.setdefault(name, value)
+    return found
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
+
+
+class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no types
+    """Sessions by sid, their one wheel, and the requests that open, poll, feed and upgrade them."""
+
+    def __init__(
+        self,
+        *,
+        message: Callable[[Session, bytes], Coroutine[Any, Any, None] | None],
+        attachment: Callable[[Session, bytes], Coroutine[Any, Any, None] | None],
+        flusher: Flusher,
+        outbox_limit: int,
+        connect_timeout: float,
+        origin: OriginRule | None,
+        identify: Callable[[Scope], bytes | None],
+        elsewhere: Elsewhere | None,
+        **settings: Any,
+    ) -> None:
+        settings["monitor_clients"] = False  # the wheel's work
+        super().__init__(**settings)
+        self.message = message
+        self.attachment = attachment
+        self.flusher = flusher
+        self.outbox_limit = outbox_limit
+        self.connect_timeout = connect_timeout
+        self.origin = origin
+        self.identify = identify
+        self.elsewhere = elsewhere
+        self.sockets: dict[str, Session]
+        self.log = logging.getLogger("parley.engine")
+        self.tick = min(1.0, max(0.005, min(self.ping_interval, self.ping_timeout) / 25))
+        self.wheel = Wheel(self.tick)
+        self._last_words: dict[str, tuple[float, bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        interval = self.ping_interval + self.ping_interval_grace_period
+        self._open_tail = orjson.dumps(
+            {
+                "pingInterval": round(interval * 1000),
+                "pingTimeout": round(self.ping_timeout * 1000),
+                "maxPayload": self.max_http_buffer_size,
+            }
+        )[1:]
+
+    # --- requests
+
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI request or websocket for the Engine.IO path."""
+        if scope["type"] == "websocket":
+            await receive()
+            await self._websocket(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = _query(scope)
+        transport, sid = query.get(b"transport"), query.get(b"sid", b"").decode("latin-1")
+        allowed = self._allowed(scope)
+        protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
+        if transport != b"websocket" or "websocket" not in self.transports:
+            protocol.refuse(400, (), _error(0))
+        elif query.get(b"EIO") != b"4":
+            protocol.refuse(400, (), _error(5))
+        elif not allowed:
+            protocol.refuse(403, (), _error(4))
+        elif not sid:
+            session = await self._open(scope, "websocket")
+            if session is None:
+                protocol.refuse(401)
+            else:
+                session.start(protocol, frames.frame(frames.TEXT, self._opening(session.sid, False)))
+                self.wheel.add(session, self._first_deadline(session))
+        else:
+            session = self._find(sid, scope)
+            if session is None:
+                protocol.refuse(400, (), _error(1))
+            else:
+                await self._upgrade(session, protocol, receive, send)
+
+    async def _upgrade(
+        self, session: Session, protocol: WebSocketProtocol, receive: Receive, send: Send
+    ) -> None:
+        """From polling to WebSocket (engine.io-protocol, "Upgrade")."""
+        await send({"type": "websocket.accept"})
+        if session.upgraded or session.upgrading or not self.allow_upgrades:
+            await send({"type": "websocket.close"})
+            return
+        session.upgrading = True
+        try:
+            # a probe that goes nowhere must not hold the session back for long
+            async with asyncio.timeout(self.ping_timeout):
+                if (await receive()).get("text") == "2probe" and not session.closing:
+                    await send({"type": "websocket.send", "text": "3probe"})
+                    session.write_noop()
+                    if (await receive()).get("text") == "5" and not session.closing:
+                        session.start(protocol)
+                        return
+        except (TimeoutError, OSError):
+            pass
+        finally:
+            session.upgrading = False
+        session.upgrade_failed()
+        protocol.close()
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, query = scope["method"], _query(scope)
+        headers = self._cors(scope)
+        if headers is None:
+            return await _respond(send, 403, [], _error(4))
+        if method == "OPTIONS":
+            return await _respond(send, 204, headers, b"")
+        sid = query.get(b"sid", b"").decode("latin-1")
+        if query.get(b"transport") != b"polling" or "polling" not in self.transports:
+            code = 3 if query.get(b"transport") == b"websocket" else 0
+            return await _respond(send, 400, headers, _error(code))
+        if b"j" in query:  # JSONP: nothing that speaks protocol 4 needs it
+            return await _respond(send, 400, headers, _error(3))
+        if not sid:
+            if query.get(b"EIO") != b"4":
+                return await _respond(send, 400, headers, _error(5))
+            if method != "GET":
+                return await _respond(send, 400, headers, _error(2))
+            return await self._open_polling(scope, send, headers)
+        if method not in ("GET", "POST"):
+            return await _respond(send, 400, headers, _error(2))
+        session = self._find(sid, scope)
+        if session is None:
+            if method == "GET" and (words := self._last_words.pop(sid, None)) is not None:
+                return await _respond(send, 200, headers, words[1])
+            away = self.elsewhere is not None and sid not in self.sockets
+            if away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send):
+                return
+            return await _respond(send, 400, headers, _error(1))
+        if session.upgraded:
+            await _respond(send, 400, headers, _error(3))
+        elif method == "GET":
+            await self._poll(session, scope, send, headers)
+        else:
+            await self._post(session, receive, send, headers)
+
+    async def _open_polling(self, scope: Scope, send: Send, headers: Headers) -> None:
+        session = await self._open(scope, "polling")
+        if session is None:
+            return await _respond(send, 401, headers, b'"Unauthorized"')
+        self.wheel.add(session, self._first_deadline(session))
+        if self.cookie:
+            cookie = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+            cookie = self.cookie if isinstance(self.cookie, dict) else cookie
+            headers = [*headers, (b"set-cookie", self._generate_sid_cookie(session.sid, cookie).encode())]
+        await _respond(send, 200, headers, self._opening(session.sid, "websocket" in self.transports))
+
+    async def _poll(self, session: Session, scope: Scope, send: Send, headers: Headers) -> None:
+        """Wait until there is something to say; the wheel's ping is the latest."""
+        waiting = session.begin_poll()
+        if waiting is None:
+            return await _respond(send, 400, headers, _error(3))
+        if waiting.done():
+            return await _respond(send, 200, headers, waiting.result())
+        http: HttpProtocol | None = scope.get("extensions", {}).get("parley.http", {}).get("protocol")
+        if http is not None:
+            http.on_lost = session.poll_lost
+        try:
+            body = await waiting
+        finally:
+            if http is not None:
+                http.on_lost = None
+        await _respond(send, 200, headers, body)
+
+    async def _post(self, session: Session, receive: Receive, send: Send, headers: Headers) -> None:
+        if session.busy:  # which of the two comes first could not be told
+            session.end(self.reason.TRANSPORT_ERROR)
+            return await _respond(send, 400, headers, _error(3))
+        session.busy = True
+        try:
+            body = await self._body(receive)
+        except (TimeoutError, ConnectionError):
+            session.end(self.reason.TRANSPORT_ERROR)
+            return await _respond(send, 400, headers, _error(3))
+        finally:
+            session.busy = False
+        if body is None:
+            session.end(self.reason.TRANSPORT_ERROR)
+            return await _respond(send, 413, headers, _error(6))
+        if not session.feed(body):
+            return await _respond(send, 400, headers, _error(3))
+        await _respond(send, 200, headers, b"ok")
+
+    async def _body(self, receive: Receive) -> bytes | None:
+        """A request's body; None if it is too long, or was not sent to its end."""
+        event = await receive()
+        body: bytes = event.get("body", b"")
+        if event.get("more_body"):
+            parts, size = [body], len(body)
+            async with asyncio.timeout(BODY_TIMEOUT):
+                while event.get("more_body") and size <= self.max_http_buffer_size:
+                    event = await receive()
+                    parts.append(event.get("body", b""))
+                    size += len(parts[-1])
+            body = b"".join(parts)
+        if event["type"] == "http.disconnect":
+            raise ConnectionError
+        return body if len(body) <= self.max_http_buffer_size else None
+
+    # --- sessions
+
+    async def _open(self, scope: Scope, transport: str) -> Session | None:
+        sid = self.generate_id()
+        handshake = Handshake(scope, transport)
+        session = Session(self, sid, handshake, self.wheel.now())
+        session.owner = self.identify(scope)
+        self.sockets[sid] = session
+        answer = self.handlers["connect"](sid, Environ(handshake))
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is not None and answer is not True:
+            self.sockets.pop(sid, None)
+            return None
+        return session
+
+    def _opening(self, sid: str, upgrade: bool) -> bytes:
+        upgrades = b'["websocket"]' if upgrade and self.allow_upgrades else b"[]"
+        return b'0{"sid":"' + sid.encode() + b'","upgrades":' + upgrades + b"," + self._open_tail
+
+    def _first_deadline(self, session: Session) -> float:
+        first: float = min(self.ping_interval, self.connect_timeout)
+        return session.opened + first
+
+    def _find(self, sid: str, scope: Scope) -> Session | None:
+        """The session, if it is here and the caller's own: a sid that leaked opens nothing by itself."""
+        session = self.sockets.get(sid)
+        if session is None or session.closing:
+            return None
+        caller = self.identify(scope)
+        return session if caller is None or caller == session.owner else None
+
+    def last_words(self, sid: str, words: bytes) -> None:
+        """What the polling client of a session that is over is to hear at its next request: why, mostly."""
+        now = self.wheel.now()
+        while self._last_words:  # oldest first
+            oldest, (until, _) = next(iter(self._last_words.items()))
+            if until > now and len(self._last_words) < LAST_WORDS:
+                break
+            del self._last_words[oldest]
+        self._last_words[sid] = (now + self.ping_timeout, words)
+
+    def ended(self, session: Session, reason: str) -> asyncio.Task[None]:
+        return self.run(self._ended(session, reason))
+
+    async def _ended(self, session: Session, reason: str) -> None:
+        try:
+            answer = self.handlers["disconnect"](session.sid, reason)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            self.log.exception("error in a disconnect handler")
+        session.closed = True
+        if self.sockets.get(session.sid) is session:
+            del self.sockets[session.sid]
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close_all(self, reason: str | None = None) -> None:
+        """End every session; clients come back by themselves, to whoever takes connections then."""
+        ended = [s.end(reason or self.reason.SERVER_DISCONNECT) for s in list(self.sockets.values())]
+        tasks = [task for task in ended if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def shutdown(self) -> None:
+        self.wheel.stop()
+
+    # --- origins
+
+    def _allowed(self, scope: Scope) -> bool:
+        """Whether the request's Origin may come in. Stock lets any in on WebSockets for `[]` and `"*"`,
+        and takes X-Forwarded-Host's word for what is the same origin."""
+        origin = _header(scope, b"origin")
+        if origin is None:
+            return True
+        if self.origin is not None:
+            return self.origin(origin, scope)
+        rule = self.cors_allowed_origins
+        if callable(rule):
+            try:
+                return bool(rule(origin, Handshake(scope, "").environ()))
+            except TypeError:
+                return bool(rule(origin))
+        if rule == "*" or (isinstance(rule, list | tuple | set) and "*" in rule):
+            return True
+        secure = scope["scheme"] in ("https", "wss")
+        own = f"{'https' if secure else 'http'}://{_header(scope, b'host')}"
+        return origin == own or origin in ([rule] if isinstance(rule, str) else rule or ())
+
+    def _cors(self, scope: Scope) -> Headers | None:
+        """The response's CORS headers; None if the Origin may not come in."""
+        origin = _header(scope, b"origin")
+        if origin is None:
+            return []
+        if not self._allowed(scope):
+            return None
+        if self.origin is None and self.cors_allowed_origins in ("*", ["*"]):
+            headers = [(b"access-control-allow-origin", b"*")]  # anybody, but nobody's cookies
+        else:
+            headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+            if self.cors_credentials:
+                headers.append((b"access-control-allow-credentials", b"true"))
+        if scope["method"] == "OPTIONS":
+            headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
+            headers.append((b"access-control-allow-headers", b"Authorization, Content-Type"))
+            headers.append((b"access-control-max-age", b"600"))
+        return headers
+
+
+def _error(code: int) -> bytes:
+    return orjson.dumps({"code": code if code < 6 else 3, "message": _ERRORS[code][1]})
+
+
+async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    kind = b"application/json" if status >= 400 else b"text/plain; charset=UTF-8"
+    fields = [*headers, (b"content-type", kind), (b"content-length", b"%d" % len(body)),
+              (b"cache-control", b"no-store")]  # fmt: skip
+    if status == 204:
+        fields = headers
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

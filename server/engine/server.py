@@ -1,0 +1,469 @@
+"""The Socket.IO server: `socketio.AsyncServer` on our sessions, with strict packets and the product's door.
+
+Of python-socketio 5.18.1 it replaces `_engineio_server_class`, `_handle_eio_message`, `_send_packet`,
+`_send_eio_packet`, `_handle_connect` and the way to a handler, and calls `_trigger_event`, `_handle_event`,
+`_get_event_handler`, `_get_namespace_handler`; tests/engine/test_pins.py fails when they change.
+"""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import socketio  # type: ignore[import-untyped]
+from engineio import packet as eio_packet  # type: ignore[import-untyped]
+from socketio import exceptions as sio_exceptions
+from socketio import packet as sio_packet
+
+from events.event import Codec
+from events.hub import Hub
+from events.outbox import Flusher
+from server.engine import packets
+from server.engine.asgi import Scope
+from server.engine.door import ConnectRefused, Door, Problem
+from server.engine.engine import Elsewhere, Engine, OriginRule, credentials
+from server.engine.handshake import Environ
+from server.engine.packets import Packet, PacketError
+from server.engine.rooms import Client, EventCodec, Manager, Space
+from server.engine.session import Session
+
+#: Binary attachments of one packet; together they may be as large as a message.
+ATTACHMENTS_LIMIT: Final = 32
+#: On 3.12 and later: no turn of the loop for a handler that does not wait.
+_EAGERLY: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+Work = Coroutine[Any, Any, None]
+
+
+class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
+    """`socketio.AsyncServer`, with these settings besides its own:
+
+    `door` and `codec`: whose the namespace "/" is, and what its broadcast events look like on the wire;
+    `hub`: the hub that has its rooms; `outbox_limit`: bytes that may wait for a client that reads slowly;
+    `connect_timeout`: seconds until a client that is in no namespace is closed; `origin`: who may come in
+    from where (instead of `cors_allowed_origins`); `identify`: a digest of a request's credentials, to
+    which a polling session is bound; `elsewhere`: answers polling requests for other nodes' sessions.
+    """
+
+    eio: Engine
+    manager: Manager
+
+    def __init__(
+        self,
+        client_manager: Manager | None = None,
+        *,
+        door: Door | None = None,
+        codec: Codec | None = None,
+        hub: Hub | None = None,
+        outbox_limit: int = 1 << 20,
+        connect_timeout: float = 15.0,
+        origin: OriginRule | None = None,
+        identify: Callable[[Scope], bytes | None] = credentials,
+        elsewhere: Elsewhere | None = None,
+        **settings: Any,
+    ) -> None:
+        self.door = door
+        self.codec = codec or EventCodec()
+        self.hub = hub
+        self.flusher = hub.flusher if hub is not None else Flusher()
+        self._outbox_limit = outbox_limit
+        self._handler_cache: dict[str, tuple[Any, bool, tuple[Any, ...]]] = {}
+        self._instrumented = False
+        self._engine_settings: dict[str, Any] = {
+            "flusher": self.flusher, "outbox_limit": outbox_limit, "connect_timeout": connect_timeout,
+            "origin": origin, "identify": identify, "elsewhere": elsewhere,
+        }  # fmt: skip
+        settings.setdefault("async_mode", "asgi")
+        super().__init__(client_manager=client_manager or Manager(), **settings)
+        self._strict = self.packet_class is sio_packet.Packet
+
+    def _engineio_server_class(self) -> Any:
+        def engine(**settings: Any) -> Engine:
+            return Engine(
+                message=self.packet, attachment=self.attachment, **self._engine_settings, **settings
+            )  # fmt: skip
+
+        return engine
+
+    def new_space(self, namespace: str) -> Space:
+        if namespace == "/" and self.door is not None:
+            return Space(self.hub or Hub(self.flusher), self.codec)
+        return Space(Hub(self.flusher), EventCodec())
+
+    def instrument(self, *args: Any, **kwargs: Any) -> Any:
+        admin = super().instrument(*args, **kwargs)
+        self._instrumented = True  # it has to see every event pass through _trigger_event
+        return admin
+
+    # --- what comes in
+
+    def packet(self, session: Session, body: bytes) -> Work | None:
+        """An Engine.IO message; what is returned has to be awaited before the next one is handled."""
+        if session.attachments is not None or not self._strict:
+            return self._unusual(session, body)
+        client = session.client
+        if body[1:2] == b"2" and client is not None and client.state is None and body[2:3] != b"/":
+            return self._event(client, body)
+        try:
+            packet = packets.decode(body)
+        except PacketError as error:
+            return self._broken(session, error.packet)
+        except UnicodeDecodeError:
+            return self._broken(session, None)
+        return self._packet(session, packet)
+
+    def _event(self, client: Client, body: bytes) -> Work | None:
+        """An EVENT in the namespace "/": the way that nearly everything takes."""
+        start = 2
+        ack_id = None
+        if body[2:3] != b"[":
+            start = body.find(b"[", 2, 3 + packets.ID_DIGITS)
+            if start < 0 or not body[2:start].isdigit():
+                return self._broken(client.session, Packet(packets.EVENT, "/", None, None, 0))
+            ack_id = int(body[2:start])
+        try:
+            args = packets.loads(body[start:])
+        except ValueError:
+            return self._broken(client.session, Packet(packets.EVENT, "/", ack_id, None, 0))
+        if type(args) is not list or not args or type(name := args[0]) is not str:
+            return self._broken(client.session, Packet(packets.EVENT, "/", ack_id, args, 0))
+        if name in packets.RESERVED:
+            return self._refused(client, name, ack_id, "reserved")
+        if self.door is not None:
+            del args[0]
+            try:
+                self.door.event(client, name, args, ack_id)
+            except Exception:
+                self.eio.log.exception("error in the door's event")
+            return None
+        return self._call_handler(client, name, args, ack_id)
+
+    def _packet(self, session: Session, packet: Packet) -> Work | None:
+        """Everything else, decoded."""
+        kind = packet.kind
+        if kind == packets.CONNECT:
+            return self._connect(session, packet)
+        client = self.manager.of_session(session, packet.namespace)
+        if kind == packets.DISCONNECT:
+            return None if client is None else self._leave(client, self.reason.CLIENT_DISCONNECT)
+        if client is None or client.state is not None:
+            if kind >= packets.BINARY_EVENT:
+                return self._broken(session, None)
+            return None  # it may have crossed our own disconnect
+        if kind in (packets.ACK, packets.BINARY_ACK) and packet.attachments == 0:
+            return self._acked(client, packet)
+        if packet.attachments > ATTACHMENTS_LIMIT:
+            return self._broken(session, None)
+        if kind >= packets.BINARY_EVENT and packet.attachments:
+            session.attachments = _Attachments(packet)
+            return None
+        return self._complete(client, packet)
+
+    def _complete(self, client: Client, packet: Packet) -> Work | None:
+        """An event or acknowledgement with all its attachments."""
+        if packet.kind in (packets.ACK, packets.BINARY_ACK):
+            return self._acked(client, packet)
+        name = packet.data[0]
+        if name in packets.RESERVED:
+            return self._refused(client, name, packet.id, "reserved")
+        if client.namespace == "/" and self.door is not None:
+            return self._refused(client, name, packet.id, "binary")
+        if client.namespace == "/":
+            return self._call_handler(client, name, packet.data, packet.id)
+        work = self._handle_event(client.session.sid, client.namespace, packet.id, packet.data)
+        if self.async_handlers:
+            self.eio.run(work)  # it only begins a task
+            return None
+        return work  # type: ignore[no-any-return]
+
+    def attachment(self, session: Session, data: bytes) -> Work | None:
+        """A binary message: the next attachment of the packet that waits for it."""
+        waiting: _Attachments | None = session.attachments
+        if not self._strict:
+            return self._unusual(session, data)
+        if waiting is None:
+            return self._broken(session, None)
+        packet = waiting.packet
+        client = self.manager.of_session(session, packet.namespace)
+        refused = client is not None and client.namespace == "/" and self.door is not None
+        waiting.size += len(data)
+        waiting.parts.append(b"" if refused else data)
+        if waiting.size > self.eio.max_http_buffer_size:
+            return self._broken(session, None)
+        if len(waiting.parts) < packet.attachments:
+            return None
+        session.attachments = None
+        if client is None:
+            return None
+        try:
+            packet.data = packet.data if refused else packets.fill(packet.data, waiting.parts)
+        except PacketError:
+            return self._broken(session, packet)
+        return self._complete(client, packet)
+
+    def _unusual(self, session: Session, body: bytes) -> Work | None:
+        """Text where an attachment is due; or another serializer's packets, python-socketio's to decode."""
+        if self._strict:
+            return self._broken(session, None)
+        data: Any = body[1:].decode() if body[:1] == b"4" else body
+        return self._handle_eio_message(session.sid, data)  # type: ignore[no-any-return]
+
+    def _broken(self, session: Session, packet: Packet | None) -> Work | None:
+        """Not a packet. The door may answer an event with a reply; else the session ends, as Node's does."""
+        client = session.client
+        event = packet is not None and packet.kind in (packets.EVENT, packets.BINARY_EVENT)
+        if self.door is not None and client is not None and client.state is None and event:
+            assert packet is not None
+            if packet.namespace == "/" and packet.kind == packets.EVENT:
+                return self._refused(client, None, packet.id, "malformed")
+        session.end(self.reason.TRANSPORT_ERROR)
+        return None
+
+    def _refused(self, client: Client, name: str | None, ack_id: int | None, problem: Problem) -> Work | None:
+        """An event that no handler gets: the door replies, without one the session ends."""
+        if client.namespace != "/" or self.door is None:
+            client.session.end(self.reason.TRANSPORT_ERROR)
+            return None
+        try:
+            self.door.refused(client, name, ack_id, problem)
+        except Exception:
+            self.eio.log.exception("error in the door's refused")
+        return None
+
+    def _acked(self, client: Client, packet: Packet) -> Work | None:
+        callback = self.manager.callbacks.get(client.sid, {}).pop(packet.id, None) if packet.id else None
+        if callback is None:
+            return None
+        try:
+            answer = callback(*packet.data)
+        except Exception:
+            self.eio.log.exception("error in an acknowledgement's callback")
+            return None
+        if inspect.isawaitable(answer):
+            self.eio.run(_await(answer))
+        return None
+
+    # --- handlers
+
+    def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
+        self._handler_cache.clear()
+        return super().on(event, handler, namespace)
+
+    def register_namespace(self, namespace_handler: Any) -> None:
+        self._handler_cache.clear()
+        super().register_namespace(namespace_handler)
+
+    def _lookup(self, name: str) -> tuple[Any, bool, tuple[Any, ...]]:
+        """The handler of an event in "/", whether it is a coroutine function, and what its arguments
+        begin with; no handler where only python-socketio's general way finds one."""
+        marker = object()
+        handler, args = self._get_event_handler(name, "/", (marker,))
+        found = (handler, inspect.iscoroutinefunction(handler), args[: args.index(marker)])
+        if handler is None or self._instrumented:
+            found = (None, False, ())
+        if len(self._handler_cache) < 1000:  # names are the client's to choose
+            self._handler_cache[name] = found
+        return found
+
+    def _call_handler(self, client: Client, name: str, args: list[Any], ack_id: int | None) -> Work | None:
+        handler, is_coroutine, extra = self._handler_cache.get(name) or self._lookup(name)
+        if handler is None:
+            work = self._handle_event(client.session.sid, "/", ack_id, args)
+            if self.async_handlers:
+                self.eio.run(work)
+                return None
+            return work  # type: ignore[no-any-return]
+        args[0] = client.sid
+        if extra:
+            args = [*extra, *args]
+        if is_coroutine:
+            work = self._run_handler(handler, args, client, ack_id)
+            if not self.async_handlers:
+                return work
+            if _EAGERLY:
+                asyncio.Task(work, loop=asyncio.get_running_loop(), **_EAGERLY)
+            else:
+                self.eio.run(work)
+            return None
+        try:
+            result = handler(*args)
+        except Exception:
+            self.eio.log.exception("error in an event handler")
+        else:
+            if ack_id is not None:
+                self._acknowledge(client, ack_id, result)
+        return None
+
+    async def _run_handler(self, handler: Any, args: list[Any], client: Client, ack_id: int | None) -> None:
+        try:
+            result = await handler(*args)
+            if ack_id is not None:
+                self._acknowledge(client, ack_id, result)
+        except Exception:
+            self.eio.log.exception("error in an event handler")
+
+    def _acknowledge(self, client: Client, ack_id: int, result: Any) -> None:
+        args = [] if result is None else list(result) if isinstance(result, tuple) else [result]
+        client.session.push(self.encode(packets.ACK, "/", ack_id, args))
+
+    # --- what goes out
+
+    def encode(self, kind: int, namespace: str, id: int | None, data: Any) -> bytes:
+        """A packet as WebSocket frames."""
+        if self._strict:
+            return packets.packet_frames(kind, namespace, id, data)
+        return packets.legacy_frames(self.packet_class(kind, namespace=namespace, data=data, id=id))
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.push(packets.legacy_frames(pkt))
+
+    async def _send_eio_packet(self, eio_sid: str, eio_pkt: eio_packet.Packet) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None and not session.closed:
+            await session.send(eio_pkt)
+
+    # --- coming
+
+    async def _connect(self, session: Session, packet: Packet) -> None:
+        """CONNECT. What is sent to the client meanwhile waits, and follows the answer in one write: the
+        official client keeps events that come first in a buffer that outlives a broken connection."""
+        namespace = packet.namespace
+        door = self.door if namespace == "/" else None
+        known = door is not None or self.namespaces == "*" or namespace in self.namespaces
+        if not (known or namespace in self.handlers or namespace in self.namespace_handlers):
+            error = {"message": "Invalid namespace"}
+            session.push(self.encode(packets.CONNECT_ERROR, namespace, None, error))
+            return
+        client = self.manager.add(session, namespace)
+        if client is None:
+            error = {"message": "Unable to connect"}
+            session.push(self.encode(packets.CONNECT_ERROR, namespace, None, error))
+            return
+        session.hold()
+        kind, data = packets.CONNECT_ERROR, None
+        try:
+            if door is not None:
+                await self._knock(door, client, packet.data or {})
+            else:
+                await self._connect_handler(client, packet.data)
+            kind = packets.CONNECT
+            data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
+        except _Refused as refusal:
+            data = refusal.data
+        finally:
+            if kind == packets.CONNECT and not session.closing:
+                client.state = None
+            else:
+                self.manager.remove(client)
+            session.release(self.encode(kind, namespace, None, data))
+        if session.closing and kind == packets.CONNECT:
+            await self._gone(client, self.reason.TRANSPORT_CLOSE)
+        elif kind == packets.CONNECT_ERROR and door is not None and not session.others:
+            session.end(self.reason.SERVER_DISCONNECT)
+        if isinstance(environ := self.environ.get(session.sid), Environ):
+            environ.compact()
+        if door is not None and not self._instrumented:
+            self.environ.pop(session.sid, None)
+            session.handshake = None
+
+    async def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> None:
+        session = client.session
+        assert session.handshake is not None
+        try:
+            await door.connect(client, session.handshake, auth)
+        except ConnectRefused as refusal:
+            data = {"message": refusal.message}
+            raise _Refused(data if refusal.data is None else {**data, "data": refusal.data}) from refusal
+        except Exception as error:
+            self.eio.log.exception("error in the door's connect")
+            raise _Refused({"message": "Connection refused by server"}) from error
+        self.manager.rename(client, client.sid)
+        if self._instrumented:
+            await self._trigger_event("connect", "/", client.sid, self.environ.get(session.sid), auth)
+
+    async def _connect_handler(self, client: Client, auth: Any) -> None:
+        """The application's connect handler, in either signature (python-socketio's `_handle_connect`)."""
+        sid, namespace, environ = client.sid, client.namespace, self.environ[client.session.sid]
+        try:
+            try:
+                success = await self._trigger_event("connect", namespace, sid, environ, auth or None)
+            except TypeError as error:
+                if auth:
+                    raise
+                try:
+                    success = await self._trigger_event("connect", namespace, sid, environ)
+                except TypeError:
+                    raise error from None
+        except sio_exceptions.ConnectionRefusedError as refusal:
+            raise _Refused(refusal.error_args) from refusal
+        except ConnectionRefusedError as refusal:
+            raise _Refused({"message": "Connection refused by server"}) from refusal
+        except Exception as error:
+            self.eio.log.exception("error in a connect handler")
+            raise _Refused(sio_exceptions.ConnectionRefusedError().error_args) from error
+        if success is False:
+            raise _Refused(sio_exceptions.ConnectionRefusedError().error_args)
+
+    # --- going
+
+    async def _leave(self, client: Client, reason: str) -> None:
+        if client.state is None:
+            client.state = "disconnecting"
+            client.session.attachments = None
+            await self._gone(client, reason)
+
+    async def _gone(self, client: Client, reason: str) -> None:
+        client.state = "disconnecting"
+        try:
+            if client.namespace != "/" or self.door is None:
+                await self._trigger_event("disconnect", client.namespace, client.sid, reason)
+            else:
+                self.door.gone(client, reason)
+                if self._instrumented:
+                    await self._trigger_event("disconnect", "/", client.sid, reason)
+        except Exception:
+            self.eio.log.exception("error in a disconnect handler")
+        finally:
+            self.manager.remove(client)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None:
+            for client in [session.client, *(session.others or {}).values()]:
+                if client is not None and client.state is None:  # one that is connecting sees for itself
+                    await self._leave(client, reason)
+        self.environ.pop(eio_sid, None)
+
+    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        client = self.manager.client(sid, namespace or "/")
+        if client is not None and client.state is None:
+            client.session.push(self.encode(packets.DISCONNECT, client.namespace, None, None))
+            await self._leave(client, self.reason.SERVER_DISCONNECT)
+
+    def disconnect_soon(self, client: Client) -> None:
+        self.eio.run(self.disconnect(client.sid, client.namespace))
+
+
+class _Refused(Exception):
+    """A CONNECT was refused; `data` is for the client."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+
+class _Attachments:
+    """A packet whose binary parts have yet to come."""
+
+    __slots__ = ("packet", "parts", "size")
+
+    def __init__(self, packet: Packet) -> None:
+        self.packet = packet
+        self.parts: list[bytes] = []
+        self.size = 0
+
+
+async def _await(answer: Any) -> None:
+    await answer

@@ -1,0 +1,363 @@
+"""One Engine.IO session (protocol 4): the writing end of its connection, and the packets that come in.
+
+No queue, task or timer of its own: what is sent is in `out` until the loop's turn ends, deadlines are the
+wheel's, and a task exists only while something that came in has to wait. Frames are made for WebSocket;
+for long polling they are turned into a payload here. Knows Socket.IO only as `engine.message`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from engineio import exceptions as eio_exceptions  # type: ignore[import-untyped]
+from engineio import packet as eio_packet
+
+from events.outbox import Sink
+from server.engine import frames, polling
+from server.engine.handshake import Handshake
+from server.engine.protocol import WebSocketProtocol
+
+if TYPE_CHECKING:
+    from server.engine.engine import Engine
+    from server.engine.rooms import Client
+
+#: Packets that wait behind one whose handling takes time; then reading pauses.
+INBOX_LIMIT: Final = 64
+#: ... and with long polling, where reading cannot pause, the session ends.
+POLLED_INBOX_LIMIT: Final = 1000
+
+PING: Final = frames.frame(frames.TEXT, b"2")
+_MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
+
+
+def _discard(data: bytes) -> None:
+    """Where the writes of a finished session go."""
+
+
+class Session(Sink):
+    """`write` is the one way out: the transport's own method once there is a WebSocket."""
+
+    __slots__ = (
+        "__weakref__", "_data", "_held", "_inbox", "_slow", "attachments", "busy", "client", "closed",
+        "closing", "engine", "handshake", "last_ping", "opened", "others", "owner", "pinged", "poll",
+        "protocol", "sid", "slot", "upgraded", "upgrading", "write",
+    )  # fmt: skip
+
+    def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
+        super().__init__(engine.flusher)
+        self.engine = engine
+        self.sid = sid
+        self.handshake: Handshake | None = handshake
+        self.owner: bytes | None = None  # whose credentials opened it
+        self.protocol: WebSocketProtocol | None = None
+        self.poll: asyncio.Future[bytes] | None = None  # a long-polling request that waits
+        self.client: Client | None = None  # in the namespace "/"
+        self.others: dict[str, Client] | None = None  # in other namespaces
+        self.attachments: Any = None  # a packet that still lacks some
+        self.closing = self.closed = self.upgraded = self.upgrading = False
+        self.busy = False  # a POST is being read
+        self.opened = now
+        self.pinged = 0.0  # when the last ping went out, if its pong has not come; else negative or 0
+        self.last_ping = now  # when it was last heard of
+        self.slot = 0
+        self._data: dict[str, Any] | None = None
+        self._inbox: deque[bytes | tuple[bytes]] | None = None
+        self._held = False
+        self._slow = False
+        self.write: Any = self._write_poll
+        self.pause(engine.outbox_limit)
+
+    # --- what python-socketio and its Admin UI look at
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The user session of each namespace."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @session.setter
+    def session(self, data: dict[str, Any]) -> None:
+        self._data = data
+
+    @property
+    def connected(self) -> bool:
+        return not self.closed
+
+    async def send(self, packet: eio_packet.Packet) -> None:
+        if self.closed:
+            raise eio_exceptions.SocketIsClosedError
+        encoded = packet.encode()
+        opcode = frames.TEXT if isinstance(encoded, str) else frames.BINARY
+        self.push(frames.frame(opcode, encoded.encode() if isinstance(encoded, str) else bytes(encoded)))
+
+    async def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+        handlers = self.end(reason or self.engine.reason.SERVER_DISCONNECT, abort)
+        if handlers is not None:
+            await asyncio.wait((handlers,))
+
+    @property
+    def transport(self) -> str:
+        return "websocket" if self.upgraded else "polling"
+
+    # --- writing
+
+    def pause(self, limit: int) -> None:
+        if self.backlog is None:
+            kind = polling.PollBacklog if self.protocol is None else polling.Backlog
+            self.backlog = kind(limit, self.cut, self.flusher.observer)
+        self.backlog.paused = True
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        if not self.closing:
+            self.pause(self.engine.outbox_limit)
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        self._resume()
+
+    def _resume(self) -> None:
+        """Let what waits go, unless something is still in its way."""
+        if self.closing or self._held or self._slow or self.upgrading:
+            return
+        if self.protocol is not None or self.poll is not None:
+            self.resume()
+
+    def _write_poll(self, data: bytes) -> None:
+        """Answer the request that waits; what comes before the next one waits in its turn."""
+        poll, self.poll = self.poll, None
+        self.pause(self.engine.outbox_limit)
+        if poll is None or poll.done():
+            assert self.backlog is not None
+            self.backlog.put_first(data)
+        else:
+            poll.set_result(polling.payload(data))
+
+    def hold(self) -> None:
+        """From here on nothing leaves, until `release`: a CONNECT is being decided."""
+        self._held = True
+        self.pause(self.engine.outbox_limit)
+
+    def release(self, first: bytes) -> None:
+        """What was held leaves in one write, `first` before it."""
+        self._held = False
+        if self.closing:
+            return
+        if self.backlog is not None:
+            self.backlog.put_first(first)
+            self._resume()
+        else:
+            self.push(first)
+
+    def cut(self) -> None:
+        self.end(self.engine.reason.TRANSPORT_ERROR, abort=True)
+
+    # --- what comes in
+
+    def text(self, data: bytes) -> None:
+        if self._inbox is not None:
+            self._queue(data)
+        else:
+            kind = data[0] if data else 0
+            if kind == _MESSAGE:
+                waiting = self.engine.message(self, data)
+                if waiting is not None:
+                    self._begin(waiting)
+            else:
+                self._control(kind)
+
+    def binary(self, data: bytes) -> None:
+        if self._inbox is not None:
+            self._queue((data,))
+        else:
+            waiting = self.engine.attachment(self, data)
+            if waiting is not None:
+                self._begin(waiting)
+
+    def _control(self, kind: int) -> None:
+        if kind == _PONG:
+            self.last_ping = self.engine.wheel.now()
+            self.pinged = -abs(self.pinged)
+        elif kind == _CLOSE:
+            self.end(self.engine.reason.CLIENT_DISCONNECT)
+        elif kind not in (_UPGRADE, _NOOP):
+            self.end(self.engine.reason.TRANSPORT_ERROR)
+
+    def _queue(self, data: bytes | tuple[bytes]) -> None:
+        assert self._inbox is not None
+        if data == b"3":  # who waits for us is not to be taken for dead
+            return self._control(_PONG)
+        self._inbox.append(data)
+        if self.protocol is None:
+            if len(self._inbox) > POLLED_INBOX_LIMIT:
+                self.end(self.engine.reason.TRANSPORT_ERROR)
+        elif len(self._inbox) == INBOX_LIMIT:
+            self.protocol.transport.pause_reading()
+
+    def _begin(self, first: Coroutine[Any, Any, None]) -> None:
+        self._inbox = deque()
+        self.engine.run(self._run(first))
+
+    async def _run(self, waiting: Coroutine[Any, Any, None] | None) -> None:
+        """One after another: what has to wait, and what came behind it."""
+        inbox = self._inbox
+        assert inbox is not None
+        while True:
+            if waiting is not None:
+                try:
+                    await waiting
+                except Exception:
+                    self.engine.log.exception("error while handling a packet")
+            waiting = None
+            if not inbox or self.closing:
+                break
+            data = inbox.popleft()
+            if len(inbox) == INBOX_LIMIT // 2 and self.protocol is not None:
+                self.protocol.transport.resume_reading()
+            if isinstance(data, tuple):
+                waiting = self.engine.attachment(self, data[0])
+            elif data[:1] == b"4":
+                waiting = self.engine.message(self, data)
+            else:
+                self._control(data[0] if data else 0)
+        self._inbox = None
+
+    # --- life
+
+    def start(self, protocol: WebSocketProtocol, first: bytes = b"") -> None:
+        """Go over to a WebSocket: from the beginning, or in an upgrade."""
+        poll, self.poll = self.poll, None
+        if poll is not None and not poll.done():
+            poll.set_result(polling.NOOP)
+        backlog, self.backlog = self.backlog, None
+        self.protocol = protocol
+        self.upgraded, self.upgrading = True, False
+        self.write = protocol.transport.write
+        if self._held:
+            self.pause(self.engine.outbox_limit)
+            assert self.backlog is not None
+            while backlog is not None and (data := backlog.take()):
+                self.backlog.add(data)
+        else:
+            while backlog is not None and (data := backlog.take()):
+                first += data
+        protocol.take_over(self, first=first, max_size=self.engine.max_http_buffer_size)
+
+    def begin_poll(self) -> asyncio.Future[bytes] | None:
+        """A GET: what it is answered with. None for one too many, which ends the session."""
+        if self.poll is not None:
+            self.end(self.engine.reason.TRANSPORT_ERROR)
+            return None
+        poll: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        if self.upgrading:
+            poll.set_result(polling.NOOP)  # whatever waits takes the new way
+        else:
+            self.poll = poll
+            self._resume()
+        return poll
+
+    def feed(self, body: bytes) -> bool:
+        """A POST's body. False if something in it is no packet: the session has ended."""
+        try:
+            found = list(polling.packets(body))
+        except ValueError:
+            self.end(self.engine.reason.TRANSPORT_ERROR)
+            return False
+        for data, is_binary in found:
+            if self.closing:
+                break
+            if data == b"1" and not is_binary:
+                self.end(self.engine.reason.CLIENT_DISCONNECT, answer=polling.NOOP)
+            else:
+                (self.binary if is_binary else self.text)(data)
+        return True
+
+    def write_noop(self) -> None:
+        """End the request that waits, so that the client can go over to its WebSocket."""
+        if self.poll is not None:
+            poll, self.poll = self.poll, None
+            self.pause(self.engine.outbox_limit)
+            out, self.out = self.out, None
+            if not poll.done():
+                poll.set_result(polling.payload(out) if out else polling.NOOP)
+
+    def upgrade_failed(self) -> None:
+        self._resume()
+
+    def tick(self, now: float) -> None:
+        """The wheel's deadline: a ping, its time-out, or nobody in any namespace for too long."""
+        engine = self.engine
+        if self.closing:
+            return
+        nobody = self.client is None and not self.others
+        sent = abs(self.pinged) or self.opened
+        # a slot comes up to a tick early
+        if nobody and now >= self.opened + engine.connect_timeout - engine.tick:
+            self.end(engine.reason.TRANSPORT_CLOSE)
+            return
+        if self.pinged > 0 and now >= sent + engine.ping_timeout - engine.tick:
+            self.end(engine.reason.PING_TIMEOUT)
+            return
+        due = sent + engine.ping_interval
+        if self.pinged <= 0 and now >= due - engine.tick:
+            self.pinged = sent = now
+            self.push(PING)
+            due = now + min(engine.ping_interval, engine.ping_timeout)
+        elif self.pinged > 0:
+            due = sent + engine.ping_timeout
+        if nobody:
+            due = min(due, self.opened + engine.connect_timeout)
+        engine.wheel.add(self, due)
+
+    def lost(self, code: int) -> None:
+        """The WebSocket is gone."""
+        self.protocol = None
+        self.end(self.engine.reason.TRANSPORT_CLOSE)
+
+    def poll_lost(self) -> None:
+        """The client hung up on a request that waited (Node: "poll connection closed prematurely")."""
+        if self.poll is not None:
+            self.poll = None
+            self.end(self.engine.reason.TRANSPORT_ERROR)
+
+    def end(
+        self, reason: str, abort: bool = False, answer: bytes = polling.CLOSE
+    ) -> "asyncio.Task[None] | None":
+        """Close the session and its connection, now; handlers of the disconnect run in the task returned.
+
+        A WebSocket gets no CLOSE packet, only its own closing handshake: to a client that packet means
+        to stay away. A polling client gets `answer` after what waits for it.
+        """
+        if self.closing:
+            return None
+        self.closing = True
+        out, self.out = self.out, None
+        backlog, self.backlog = self.backlog, None
+        protocol, self.protocol = self.protocol, None
+        write, self.write = self.write, _discard
+        self.engine.wheel.discard(self)
+        if abort:
+            if protocol is not None:
+                protocol.abort()
+        elif protocol is not None:
+            if out:
+                write(out)
+            while backlog is not None and not self._held and (data := backlog.take()):
+                write(data)
+            protocol.close()
+        elif not self.upgraded:
+            last = out or b""
+            while backlog is not None and not self._held and (data := backlog.take()):
+                last += data
+            if self.poll is not None:
+                if not self.poll.done():
+                    rest = polling.payload(last) + polling.SEPARATOR if last else b""
+                    self.poll.set_result(rest + answer)
+            elif last and reason != self.engine.reason.PING_TIMEOUT:
+                self.engine.last_words(self.sid, polling.payload(last) + polling.SEPARATOR + answer)
+        if abort and self.poll is not None and not self.poll.done():
+            self.poll.set_result(answer)
+        self.poll = None
+        return self.engine.ended(self, reason)
