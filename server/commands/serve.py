@@ -1,0 +1,89 @@
+"""Serve on HOST and SERVICE_PORT until told to stop."""
+
+import math
+import sys
+from socket import socket
+from typing import TYPE_CHECKING
+
+import click
+
+from server.cli import load_settings
+
+if TYPE_CHECKING:
+    from server.config import Settings
+
+DAY = 86_400.0
+
+
+@click.command("serve")
+def command() -> None:
+    """Serve until SIGTERM or Ctrl-C; then finish what is under way, within SHUTDOWN_GRACE seconds.
+
+    With DEBUG it prints a ready-made curl line and the playground's address.
+
+    \b
+    Examples:
+      python -m server serve
+      DEBUG=true LOG_FORMAT=console python -m server serve
+      PORT=9000 DATABASE_URL=postgresql://chat@localhost/chat python -m server serve
+    """
+    settings = load_settings()
+    from server import logs
+
+    logs.configure(settings)
+    import uvicorn
+
+    from server.app import create_app
+    from server.engine.run import tune_collector, uvicorn_config
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                tune_collector()
+                if settings.debug:
+                    port = self.servers[0].sockets[0].getsockname()[1]
+                    click.echo(welcome(settings, port))
+
+    server = Server(
+        uvicorn_config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.service_port,
+            lifespan="on",
+            # Ours are set up already, and uvicorn's would print tokens.
+            log_config=None,
+            # Client addresses are read behind TRUSTED_PROXIES alone, never rewritten beneath us.
+            proxy_headers=False,
+            timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
+            ssl_certfile=str(settings.ssl_certfile) if settings.ws_use_ssl else None,
+            ssl_keyfile=str(settings.ssl_keyfile) if settings.ws_use_ssl else None,
+        )
+    )
+    server.run()
+    if not server.started:
+        sys.exit(3)
+
+
+def welcome(settings: "Settings", port: int) -> str:
+    """What a developer needs first: a call that works, and the playground with a token in its fragment.
+
+    A fragment never reaches a server's log.
+    """
+    from server.tokens import mint
+
+    base = f"{'https' if settings.ws_use_ssl else 'http'}://127.0.0.1:{port}"
+    lines = ["", f"Parley serves {base}"]
+    if settings.jwt_algorithm == "HS256":
+        token, _ = mint(settings, "alice", ttl=DAY)
+        lines += [
+            "",
+            "Playground:",
+            f"  {base}/#token={token}",
+            "",
+            "A first session:",
+            f"  curl -s{'k' if settings.ws_use_ssl else ''} {base}/api/chat/sessions \\",
+            f"    -H 'Authorization: Bearer {token}' \\",
+            "    -H 'Content-Type: application/json' -d '{\"title\": \"First\"}'",
+        ]
+    return "\n".join([*lines, ""])
