@@ -332,7 +332,6 @@ class SessionManager:
         if user_id != caller.key:
             require(mine, MAY_MANAGE)
         await self._participants.remove(session_id, user_id, when(self._clock()))
-        self._tell(session_id, "removed", only=user_id)
         self._tell(session_id, "updated")
         self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())
 
@@ -468,11 +467,8 @@ class SessionManager:
         self._tell(session_id, what)
         self._touched.pop(session_id, None)
 
-    def _tell(self, session_id: str, what: str, only: str = "") -> None:
-        payload: dict[str, Any] = {"event": what}
-        if only:
-            payload["user_id"] = only
-        event = make(session_id, "session", Kind.LOGGED, payload, self._clock(), id=new_id("ev"), only=only)
+    def _tell(self, session_id: str, what: str) -> None:
+        event = make(session_id, "session", Kind.LOGGED, {"event": what}, self._clock(), id=new_id("ev"))
         self._delivery.log_event(event)
 
     def _refresh_live(self, record: SessionRecord) -> None:
