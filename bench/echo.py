@@ -7,7 +7,7 @@ object to the room), `echo DATA` (acknowledged with DATA); `auth` is {token: "se
 import argparse
 from typing import Any
 
-import socketio  # type: ignore[import-untyped]
+import socketio
 import uvicorn
 
 from server.engine.run import tune_collector, uvicorn_config

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-import engineio  # type: ignore[import-untyped]
+import engineio
 import orjson
 
 from events.outbox import Flusher

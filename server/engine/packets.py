@@ -6,7 +6,7 @@ Knows no sessions. Binary attachments are the caller's to collect (`fill`).
 from typing import Any, Final
 
 import orjson
-from socketio import packet as sio  # type: ignore[import-untyped]
+from socketio import packet as sio
 
 from server.engine import frames
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import socketio  # type: ignore[import-untyped]
+import socketio
 
 from events.event import Codec, Event
 from events.hub import Connection, Hub

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import socketio  # type: ignore[import-untyped]
-from engineio import packet as eio_packet  # type: ignore[import-untyped]
+import socketio
+from engineio import packet as eio_packet
 from socketio import exceptions as sio_exceptions
 from socketio import packet as sio_packet
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from engineio import exceptions as eio_exceptions  # type: ignore[import-untyped]
+from engineio import exceptions as eio_exceptions
 from engineio import packet as eio_packet
 
 from events.outbox import Sink
