@@ -99,10 +99,13 @@ class Streams:
         checkpoint: float,
         max_size: int,
         max_per_user: int,
+        node_lease: float,
     ) -> None:
         self._writer, self._store, self._log, self._delivery = writer, store, log, delivery
         self._observer, self._clock = observer, clock
         self._lease, self._checkpoint = lease, checkpoint
+        # A silent producer is noticed by its live node; the lease in the log tells that the node is alive.
+        self._held = min(lease, node_lease)
         self._max_size, self._max_per_user = max_size, max_per_user
         self._open: dict[str, Stream] = {}
         self._by_conn: dict[str, set[str]] = {}
@@ -159,7 +162,7 @@ class Streams:
 
     async def _hold_lease(self, stream: Stream) -> None:
         try:
-            await self._log.renew({stream.message_id: self._lease})
+            await self._log.renew({stream.message_id: self._held})
         except StorageUnavailable:
             self._delivery.lost()
 
@@ -173,7 +176,7 @@ class Streams:
         stream = Stream(record, (record.sender_type, record.sender_id), self._clock())
         try:
             text = await self._log.read(record.session_id, record.message_id)
-            await self._log.renew({record.message_id: self._lease})
+            await self._log.renew({record.message_id: self._held})
         except StorageUnavailable as error:
             raise Unavailable from error
         known = self._open.get(record.message_id)
@@ -538,7 +541,7 @@ class Streams:
             return
         try:
             # A node that dies leaves the lease to lapse; the producer's own silence is counted above.
-            await self._log.renew({s.message_id: self._lease for s in live})
+            await self._log.renew({s.message_id: self._held for s in live})
         except StorageUnavailable:
             self._delivery.lost()
         await self._save(live)

@@ -1,0 +1,278 @@
+"""What each command does: authorise, then act. One method a command, named as the command.
+
+An action answers with a dict; with a `Pending` where its place in the order of commits is taken and the
+reply follows the commit; or with a coroutine of either where it has to ask first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from events import schema
+from events.access import MAY_WRITE, Caller, SessionRole, require
+from events.agents.replies import Replies
+from events.clock import rfc3339
+from events.errors import StreamNotFound
+from events.hub import Connection, Member
+from events.joining import Joined, Membership
+from events.messages import MessageService
+from events.presence import Presence
+from events.ratelimit import RateLimits
+from events.sessions import SessionManager
+from events.streams import Stream, Streams
+from events.typing import Typing
+from storage.ops import Committed
+
+Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
+
+
+class Pending:
+    """A write that has its place. `reply` makes the reply of what was committed."""
+
+    __slots__ = ("future", "reply")
+
+    def __init__(
+        self, future: "asyncio.Future[Committed]", reply: Callable[[Committed], dict[str, Any]]
+    ) -> None:
+        self.future, self.reply = future, reply
+
+
+Done = dict[str, Any] | Pending | Joined
+Action = Done | Coroutine[Any, Any, Done]
+
+
+def sent(done: Committed) -> dict[str, Any]:
+    reply: dict[str, Any] = {
+        "message_id": done.record.message_id,
+        "seq": done.record.seq,
+        "created_at": rfc3339(done.record.created_at),
+    }
+    if done.duplicate:
+        reply["duplicate"] = True
+    return reply
+
+
+def changed(done: Committed) -> dict[str, Any]:
+    return {"message_id": done.record.message_id, "revision": done.record.revision}
+
+
+class Commands:
+    """`conn` is None for a request that is no connection (REST)."""
+
+    def __init__(
+        self,
+        sessions: SessionManager,
+        messages: MessageService,
+        streams: Streams,
+        replies: Replies,
+        membership: Membership,
+        presence: Presence,
+        typing: Typing,
+        limits: RateLimits,
+        refresh: Refresh,
+    ) -> None:
+        self._sessions, self._messages, self._streams, self._replies = sessions, messages, streams, replies
+        self._membership, self._presence, self._typing = membership, presence, typing
+        self._limits, self._refresh = limits, refresh
+
+    # --- access
+
+    def _member(self, conn: Connection | None, session_id: str) -> Member | None:
+        return conn.member(session_id) if conn is not None else None
+
+    async def _writable(self, caller: Caller, session_id: str) -> tuple[int | None, SessionRole]:
+        record, role = await self._sessions.writable(caller, session_id)
+        self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp(), 0)
+        return record.agent_id, role
+
+    async def _readable(self, caller: Caller, session_id: str) -> SessionRole:
+        record, role = await self._sessions.readable(caller, session_id)
+        if record.status == "active" and record.expires_at.timestamp() > self._sessions.now():
+            self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+        return role
+
+    def _member_writes(self, member: Member) -> None:
+        self._sessions.member_may_write(member)
+        self._sessions.touch_live(member.room, 0)
+
+    # --- rooms
+
+    async def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Joined:
+        assert conn is not None  # noqa: S101 - the catalog offers it to connections alone
+        joined = await self._membership.join(conn, command.session_id, command.after_revision, command.limit)
+        member = conn.member(command.session_id)
+        if member is not None:
+            self._sessions.touch_live(member.room)
+        return joined
+
+    async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
+        if conn is not None:
+            await self._membership.leave(conn, command.session_id)
+        return {}
+
+    # --- messages
+
+    def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Action:
+        member = self._member(conn, command.session_id)
+        if member is None:
+            return self._message(caller, command)
+        self._member_writes(member)
+        live = member.room.live
+        return self._send(caller, command, live.agent_id if live else None)
+
+    async def _message(self, caller: Caller, command: schema.SendMessage) -> Done:
+        agent_id, _ = await self._writable(caller, command.session_id)
+        return self._send(caller, command, agent_id)
+
+    def _send(self, caller: Caller, command: schema.SendMessage, agent_id: int | None) -> Pending:
+        future = self._messages.send(caller, command)
+        if agent_id is not None and self._replies.may_reply(caller, command.reply, agent_id):
+            future.add_done_callback(lambda done: self._reply_to(done, agent_id))
+        self._typing.clear(command.session_id, caller.key)
+        return Pending(future, sent)
+
+    def _reply_to(self, future: "asyncio.Future[Committed]", agent_id: int) -> None:
+        if not future.cancelled() and future.exception() is None and not future.result().duplicate:
+            self._replies.reply_later(agent_id, future.result().record)
+
+    def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Action:
+        member = self._member(conn, command.session_id)
+        if member is None:
+            return self._edit(caller, command)
+        self._member_writes(member)
+        return Pending(self._messages.edit(caller, command), changed)
+
+    async def _edit(self, caller: Caller, command: schema.Edit) -> Done:
+        await self._writable(caller, command.session_id)
+        return Pending(self._messages.edit(caller, command), changed)
+
+    async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:
+        _, role = await self._writable(caller, command.session_id)
+        record = await self._messages.may_delete(caller, role, command)
+        if record.status == "streaming":
+            await self._streams.cancel(command.session_id, command.message_id)
+        return Pending(self._messages.delete(command), changed)
+
+    async def file(self, caller: Caller, conn: Connection | None, command: schema.PostFile) -> Done:
+        await self._writable(caller, command.session_id)
+        return Pending(await self._messages.post_file(caller, command), sent)
+
+    async def read(self, caller: Caller, conn: Connection | None, command: schema.Read) -> Done:
+        await self._readable(caller, command.session_id)
+        unread = await self._messages.mark_read(caller, command.session_id, command.seq)
+        return {"unread_count": unread}
+
+    async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
+        await self._readable(caller, command.session_id)
+        return await self._messages.history(command)
+
+    # --- typing and presence
+
+    def typing(self, caller: Caller, conn: Connection | None, command: schema.Typing) -> Action:
+        member = self._member(conn, command.session_id)
+        if member is None or conn is None:
+            return self._typing_from_outside(caller, conn, command)
+        self._member_writes(member)
+        self._sessions.touch_live(member.room)
+        self._typing.set(command.session_id, conn.id, caller.key, command.is_typing)
+        return {}
+
+    async def _typing_from_outside(
+        self, caller: Caller, conn: Connection | None, command: schema.Typing
+    ) -> Done:
+        await self._writable(caller, command.session_id)
+        source = conn.id if conn is not None else self._membership.event_stream_of(caller, command.session_id)
+        self._typing.set(command.session_id, source, caller.key, command.is_typing)
+        return {}
+
+    def presence(self, caller: Caller, conn: Connection | None, command: schema.Presence) -> Action:
+        for mine in [conn] if conn is not None else self._membership.event_streams(caller):
+            self._presence.set_status(mine, command.status)
+        return {}
+
+    # --- streams
+
+    async def stream_start(
+        self, caller: Caller, conn: Connection | None, command: schema.StreamStart
+    ) -> Done:
+        member = self._member(conn, command.session_id)
+        if member is not None:
+            self._member_writes(member)
+        else:
+            await self._writable(caller, command.session_id)
+        stream, done = await self._streams.start(caller, command, conn)
+        reply: dict[str, Any] = {
+            "message_id": done.record.message_id,
+            "seq": done.record.seq,
+            "revision": done.record.revision,
+            "next_index": len(stream.pieces) if stream is not None else 0,
+        }
+        if done.duplicate:
+            reply |= {"duplicate": True, "status": done.record.status}
+        return reply
+
+    def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
+        stream = self._streams.find(caller, conn, command.message_id)
+        if stream is None:
+            return self._adopted_chunk(caller, conn, command)
+        waiting = self._limits.check_chunk(stream.message_id)
+        if waiting is not None:
+            return self._limited_chunk(waiting, stream, conn, command)
+        return self._chunk(stream, conn, command)
+
+    def _chunk(self, stream: Stream, conn: Connection | None, command: schema.StreamChunk) -> dict[str, Any]:
+        if stream.room != command.session_id:
+            raise StreamNotFound
+        return {"next_index": self._streams.chunk(stream, command.content, command.index, conn)}
+
+    async def _limited_chunk(
+        self, waiting: Awaitable[None], stream: Stream, conn: Connection | None, command: schema.StreamChunk
+    ) -> Done:
+        await waiting
+        return self._chunk(stream, conn, command)
+
+    async def _adopted_chunk(
+        self, caller: Caller, conn: Connection | None, command: schema.StreamChunk
+    ) -> Done:
+        assert command.message_id is not None  # noqa: S101 - `find` raised otherwise
+        await self._writable(caller, command.session_id)
+        stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
+        return self._chunk(stream, conn, command)
+
+    async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
+        stream = self._streams.find(caller, conn, command.message_id)
+        if stream is None:
+            assert command.message_id is not None  # noqa: S101 - `find` raised otherwise
+            stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
+        if stream.room != command.session_id:
+            raise StreamNotFound
+        error = {"code": command.error.code, "message": command.error.message} if command.error else None
+        status = "failed" if error and command.status == "complete" else command.status
+        future = self._streams.end(
+            stream, status, error=error, tokens_used=command.tokens_used, latency_ms=command.latency_ms
+        )
+        return Pending(future, changed)
+
+    async def stream_cancel(
+        self, caller: Caller, conn: Connection | None, command: schema.StreamCancel
+    ) -> Done:
+        _, role = await self._sessions.readable(caller, command.session_id)
+        require(role, MAY_WRITE)
+        return {"status": await self._streams.cancel(command.session_id, command.message_id)}
+
+    async def stream_resume(
+        self, caller: Caller, conn: Connection | None, command: schema.StreamResume
+    ) -> Done:
+        await self._readable(caller, command.session_id)
+        record = await self._messages.get(command.session_id, command.message_id)
+        if record.message_type != "stream":
+            raise StreamNotFound
+        index, content, next_index, status = await self._streams.read(record, command.from_index)
+        return {"content": content, "index": index, "next_index": next_index, "status": status}
+
+    # --- the connection itself
+
+    async def auth_refresh(
+        self, caller: Caller, conn: Connection | None, command: schema.AuthRefresh
+    ) -> Done:
+        return await self._refresh(caller, conn, command.token)
