@@ -142,6 +142,8 @@ class Database:
         """Waits for operations under way, for `limit` seconds at most."""
         with suppress(*DRIVER_ERRORS):
             async with asyncio.timeout(self.limit):
+                if self._cleanups:
+                    await asyncio.wait(self._cleanups)
                 for link in self._links:
                     await link.__aexit__()
                 self._links.clear()
@@ -252,9 +254,7 @@ class Database:
     @asynccontextmanager
     async def _lease_sqlite(self, limit: float, pool: "asyncio.Queue[Link]") -> AsyncIterator[Connection]:
         async with asyncio.timeout(limit):
-            if not self._links:
-                raise Unavailable("the database is not connected")
-            link = await pool.get()
+            link = await self._take(pool)
             try:
                 yield Connection(link.raw_connection, "sqlite")
             finally:
@@ -262,10 +262,17 @@ class Database:
                 # next waits for it there.
                 pool.put_nowait(link)
 
+    async def _take(self, pool: "asyncio.Queue[Link]") -> Link:
+        if not self._links:
+            raise Unavailable("the database is not connected")
+        return await pool.get()
+
     @asynccontextmanager
     async def _transaction_sqlite(self, limit: float) -> AsyncIterator[Connection]:
         with _translated():
-            async with self._lease_sqlite(limit, self._writer) as connection:
+            async with asyncio.timeout(limit):
+                link = await self._take(self._writer)
+                connection = Connection(link.raw_connection, "sqlite")
                 try:
                     # Takes the write lock at once: a transaction that begins by reading may find later
                     # that another process has written, and then cannot go on.
@@ -273,16 +280,21 @@ class Database:
                     yield connection
                     await connection.command("COMMIT")
                 except BaseException:
-                    # Not waited for: the thread does it before anything that comes after it.
-                    cleanup = asyncio.ensure_future(connection.command("ROLLBACK"))
+                    # Nobody gets the connection before it is rolled back, and nobody waits for that:
+                    # the disk may be what hangs.
+                    cleanup = asyncio.ensure_future(self._roll_back(link))
                     self._cleanups.add(cleanup)
-                    cleanup.add_done_callback(self._cleaned_up)
+                    cleanup.add_done_callback(self._cleanups.discard)
                     raise
+                self._writer.put_nowait(link)
 
-    def _cleaned_up(self, cleanup: asyncio.Future[None]) -> None:
-        self._cleanups.discard(cleanup)
-        if not cleanup.cancelled():
-            cleanup.exception()  # "no transaction is active": the COMMIT had gone through, or BEGIN had not
+    async def _roll_back(self, link: Link) -> None:
+        try:
+            # "No transaction is active": BEGIN had not come to pass, or COMMIT had.
+            with suppress(*DRIVER_ERRORS):
+                await Connection(link.raw_connection, "sqlite").command("ROLLBACK")
+        finally:
+            self._writer.put_nowait(link)
 
 
 async def _decode_json(raw: Any) -> None:

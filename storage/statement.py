@@ -18,11 +18,17 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from storage.errors import StorageError
+
 Processor = Callable[[Any], Any] | None
 
 
 def to_json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    """Raises StorageError for what is no JSON: lone surrogates, integers past 64 bits."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise StorageError(str(error)) from error
 
 
 #: JSONB is decoded by the connection's codec (`storage.database`), so that only its encoding is done here.
