@@ -13,7 +13,14 @@ from events import recovery
 from events.access import Caller, SessionRole
 from events.clock import Clock
 from events.delivery import Delivery
-from events.errors import ChatError, Unavailable, ValidationFailed
+from events.errors import (
+    ChatError,
+    SessionArchived,
+    SessionExpired,
+    SessionNotFound,
+    Unavailable,
+    ValidationFailed,
+)
 from events.event import Event, Kind, make
 from events.hub import NEVER, Connection, Member, Room, Seat
 from events.messages import MessageService
@@ -537,8 +544,6 @@ class Membership:
         room.live = LiveSession.of(record)
 
     def _remove(self, member: Member, what: str) -> None:
-        from events.errors import SessionArchived, SessionExpired, SessionNotFound
-
         error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(what, SessionNotFound)()
         conn, name = member.conn, member.room.name
         self._part(conn, name)
@@ -551,6 +556,15 @@ class Membership:
             await self._save(conn, recovery.seats(conn))
         except StorageUnavailable:
             self._delivery.lost()
+
+    def event_streams(self, caller: Caller) -> list[Connection]:
+        """A caller's SSE event streams: what its requests without a connection speak for."""
+        return [c for c in self._hub.users.get(caller.key, ()) if c.transport == "sse"]
+
+    def event_stream_of(self, caller: Caller, session_id: str) -> str:
+        """The id of the caller's one event stream in a session; "" if there is none, or several."""
+        mine = [c.id for c in self.event_streams(caller) if c.member(session_id) is not None]
+        return mine[0] if len(mine) == 1 else ""
 
     async def access_changed(self, session_id: str, user_id: str) -> None:
         """A participant was added, changed or removed: see what that means for members here."""

@@ -238,6 +238,9 @@ class SessionManager:
         if live is not None:
             live.check(self._clock())
 
+    def now(self) -> float:
+        return self._clock()
+
     # --- activity
 
     def touch(self, session_id: str, ttl_hours: float, written: float, count: int = 1) -> None:

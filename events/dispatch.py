@@ -1,0 +1,272 @@
+"""Decode, limit, act, reply: the one way of every command, whatever door it came through.
+
+Actions authorise (`events.commands`). Deadlines, metrics and the log line of a command are here.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from events.access import Caller
+from events.catalog import CATALOG, Command
+from events.commands import Action, Commands, Done, Pending
+from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
+from events.hub import Connection
+from events.joining import Joined
+from events.messages import translate
+from events.observer import Observer
+from events.ratelimit import RateLimits
+
+#: Seconds until a command that cannot be carried out is answered UNAVAILABLE.
+DEADLINE = 20.0
+#: Commands of one connection that may wait in line; then its reading pauses.
+LINE_LIMIT = 64
+#: Writes of one connection on their way to their commit; then the next waits.
+PENDING_LIMIT = 512
+
+log = logging.getLogger("parley.commands")
+
+Reply = dict[str, Any]
+T = TypeVar("T")
+
+
+def decode(command: Command, payload: object) -> msgspec.Struct:
+    """A payload as its struct. Raises ValidationFailed with the field and the problem."""
+    if not isinstance(payload, dict):
+        raise ValidationFailed("the payload must be one JSON object")
+    try:
+        return msgspec.convert(payload, command.schema)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        field = path.strip("`.") or _missing(problem)
+        raise ValidationFailed(problem, field=field) from error
+
+
+def _missing(problem: str) -> str:
+    return problem.split("`")[1] if problem.startswith("Object missing required field") else ""
+
+
+class Dispatcher:
+    """Carries out commands; an error of any kind becomes a `ChatError`."""
+
+    def __init__(self, commands: Commands, limits: RateLimits, observer: Observer) -> None:
+        self._commands, self._limits, self._observer = commands, limits, observer
+
+    def start(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
+        """The part that can be done at once. Raises ChatError or StorageError."""
+        struct = decode(command, payload)
+        action = getattr(self._commands, command.name)
+        if command.bucket is not None:
+            waiting = self._limits.check(caller, command.bucket)
+            if waiting is not None:
+                return _after(waiting, action, caller, conn, struct)
+        return action(caller, conn, struct)  # type: ignore[no-any-return]
+
+    async def call(self, name: str, caller: Caller, payload: object, conn: Connection | None = None) -> Reply:
+        """For a request that waits for its answer. Raises ChatError."""
+        began = time.perf_counter()
+        outcome = "ok"
+        try:
+            command = CATALOG.get(name)
+            if command is None or (command.sockets_only and conn is None):
+                raise UnknownCommand(f"no such command: {name[:100]}")
+            try:
+                done = self.start(command, caller, conn, payload)
+                if isinstance(done, Coroutine):
+                    done = await bounded(done)
+                if isinstance(done, Pending):
+                    return done.reply(await bounded(_awaited(done)))
+            except Exception as failure:
+                raise self.error_of(failure, name) from failure
+            assert not isinstance(done, Joined)  # noqa: S101 - `join` is for connections
+            return done
+        except ChatError as error:
+            outcome = error.code
+            raise
+        finally:
+            self.observe(name, outcome, began, payload)
+
+    def error_of(self, failure: BaseException, name: str) -> ChatError:
+        """What a client is told of a failure; an unexpected one is logged under the id it is told."""
+        if isinstance(failure, ChatError):
+            return failure
+        known = translate(failure)
+        if known is not None:
+            return known
+        log_id = secrets.token_hex(6)
+        log.error("command %s failed, log id %s", name[:100], log_id, exc_info=failure)
+        return Internal(details={"log_id": log_id})
+
+    def observe(self, name: str, outcome: str, began: float, payload: object) -> None:
+        seconds = time.perf_counter() - began
+        self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            session = payload.get("session_id") if isinstance(payload, dict) else None
+            log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
+
+
+async def bounded(work: Awaitable[T]) -> T:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await work
+    except TimeoutError as error:
+        raise Unavailable("the command took too long") from error
+
+
+async def _awaited(pending: Pending) -> Any:
+    return await asyncio.shield(pending.future)
+
+
+async def _after(waiting: Awaitable[None], action: Any, *args: Any) -> Done:
+    await waiting
+    done = action(*args)
+    return await done if isinstance(done, Coroutine) else done
+
+
+class Line:
+    """The commands of one connection take effect in the order in which they came, also when it does not
+    wait for replies. Writes need not wait for each other's commit: their order is the writer's."""
+
+    __slots__ = ("_answer", "_busy", "_conn", "_dispatcher", "_hold_up", "_pending", "_queue", "_settled", "_task")
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        conn: Connection,
+        answer: Callable[[Any, str, Reply | ChatError], None],
+        hold_up: Callable[[bool], None],
+    ) -> None:
+        """`answer(ref, command, reply)` sends a reply; `hold_up(True)` stops reading, `hold_up(False)` resumes it."""
+        self._dispatcher, self._conn = dispatcher, conn
+        self._answer, self._hold_up = answer, hold_up
+        self._busy = False
+        self._pending = 0  # writes on their way to their commit
+        self._settled: asyncio.Future[None] | None = None
+        self._queue: deque[tuple[str, object, Any]] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, name: str, payload: object, ref: Any) -> None:
+        """A command, in its order."""
+        if self._busy:
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append((name, payload, ref))
+            if len(self._queue) == LINE_LIMIT:
+                self._hold_up(True)
+            return
+        command = CATALOG.get(name)
+        if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
+            self._occupy(self._after_writes(name, payload, ref))
+        else:
+            work = self._begin(name, payload, ref)
+            if work is not None:
+                self._occupy(work)
+
+    def _begin(self, name: str, payload: object, ref: Any) -> Coroutine[Any, Any, None] | None:
+        """What remains to be done, if it could not be done at once."""
+        began = time.perf_counter()
+        command = CATALOG.get(name)
+        try:
+            if command is None:
+                raise UnknownCommand(f"no such command: {name[:100]}")
+            done = self._dispatcher.start(command, self._conn.caller, self._conn, payload)
+        except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
+            self._fail(failure, name, payload, ref, began)
+            return None
+        if isinstance(done, Coroutine):
+            return self._finish(done, name, payload, ref, began)
+        self._done(done, name, payload, ref, began)
+        return None
+
+    async def _finish(
+        self, work: Coroutine[Any, Any, Done], name: str, payload: object, ref: Any, began: float
+    ) -> None:
+        try:
+            done = await bounded(work)
+        except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
+            self._fail(failure, name, payload, ref, began)
+        else:
+            self._done(done, name, payload, ref, began)
+
+    def _done(self, done: Done, name: str, payload: object, ref: Any, began: float) -> None:
+        if isinstance(done, Pending):
+            self._pending += 1
+            done.future.add_done_callback(
+                lambda future: self._committed(future, done.reply, name, payload, ref, began)
+            )
+            return
+        if isinstance(done, Joined):
+            self._answer(ref, name, done.reply)
+            done.then()
+        else:
+            self._answer(ref, name, done)
+        self._dispatcher.observe(name, "ok", began, payload)
+
+    def _committed(
+        self,
+        future: "asyncio.Future[Any]",
+        reply: Callable[[Any], Reply],
+        name: str,
+        payload: object,
+        ref: Any,
+        began: float,
+    ) -> None:
+        self._pending -= 1
+        failure = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if failure is not None:
+            self._fail(failure, name, payload, ref, began)
+        else:
+            self._answer(ref, name, reply(future.result()))
+            self._dispatcher.observe(name, "ok", began, payload)
+        if self._pending == 0 and self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
+    def _fail(self, failure: BaseException, name: str, payload: object, ref: Any, began: float) -> None:
+        error = self._dispatcher.error_of(failure, name)
+        self._answer(ref, name, error)
+        self._dispatcher.observe(name, error.code, began, payload)
+
+    async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
+        await self._writes_done()
+        work = self._begin(name, payload, ref)
+        if work is not None:
+            await work
+
+    async def _writes_done(self) -> None:
+        while self._pending:
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
+        self._settled = None
+
+    def _occupy(self, work: Coroutine[Any, Any, None]) -> None:
+        """Until `work` is done the others wait in line."""
+        self._busy = True
+        self._task = asyncio.get_running_loop().create_task(self._work_off(work))
+
+    async def _work_off(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+            while self._queue:
+                name, payload, ref = self._queue.popleft()
+                if len(self._queue) == LINE_LIMIT - 1:
+                    self._hold_up(False)
+                command = CATALOG.get(name)
+                if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
+                    await self._writes_done()
+                rest = self._begin(name, payload, ref)
+                if rest is not None:
+                    await rest
+        finally:
+            self._busy = False
+            self._task = None
+
+    def close(self) -> None:
+        """The connection is gone. What has begun goes on to its end (an accepted write is not undone); what
+        waits in line is not begun."""
+        self._queue = None
