@@ -358,7 +358,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
                 client.state = None
             else:
                 self.manager.remove(client)
-            session.release(self.encode(kind, namespace, None, data))
+            session.release(self.encode(kind, namespace, None, data), together=door is not None)
         if session.closing and kind == packets.CONNECT:
             await self._gone(client, self.reason.TRANSPORT_CLOSE)
         elif kind == packets.CONNECT_ERROR and door is not None and not session.others:
