@@ -1,0 +1,148 @@
+"""`python -m bench`: build, run all contenders in turn, print, and keep the figures.
+
+python -m bench                                 everything, three times
+python -m bench --quick                         once, shorter, without 10,000 connections
+python -m bench --only node,parley --scenario rooms100x10,ack
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import machine
+from bench.build import HERE, Tools, build
+from bench.contenders import Contender, contenders
+from bench.measure import Cores, measure
+from bench.plots import draw
+from bench.process import BenchError, raise_file_limit
+from bench.scenarios import SCENARIOS, Scenario
+from bench.summary import ratios, show, summarise
+
+METHOD = (
+    "Each server runs alone, pinned to one core, and the load generator on another; all contenders take "
+    "their turn within each scenario and each repeat. Figures are medians over the repeats. CPU is the "
+    "server process's user and system time, all threads, between the generator's @start and @stop."
+)
+Run = dict[str, Any]
+
+
+def names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N")
+    parser.add_argument("--only", type=names, default=[], metavar="NAMES", help="contenders, comma separated")
+    parser.add_argument(
+        "--scenario", type=names, default=[], metavar="NAMES", help=f"of {', '.join(SCENARIOS)}"
+    )
+    parser.add_argument(
+        "--python", action="append", default=[], metavar="PATH", help="run ours on this interpreter, too"
+    )
+    parser.add_argument("--work", type=Path, default=HERE / ".work", help="folder for tools and peers")
+    parser.add_argument("--out", type=Path, help="where the results go (whole runs: bench/results.json)")
+    cores = sorted(os.sched_getaffinity(0))
+    parser.add_argument("--server-core", type=int, default=cores[0])
+    parser.add_argument("--load-core", type=int, default=cores[-1])
+    opts = parser.parse_args()
+    for name in opts.scenario:
+        if name not in SCENARIOS:
+            parser.error(f"no scenario {name}")
+    return opts
+
+
+def chosen(opts: argparse.Namespace) -> list[Scenario]:
+    if opts.scenario:
+        found = [SCENARIOS[name] for name in opts.scenario]
+    else:
+        found = [s for s in SCENARIOS.values() if not (opts.quick and s.figure == "memory")]
+    return [scenario.quick() for scenario in found] if opts.quick else found
+
+
+def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools, cores: Cores) -> Run:
+    run: Run = {"scenario": scenario.name, "server": contender.name, "title": contender.title}
+    try:
+        run |= measure(contender, scenario, tools, cores)
+    except (BenchError, OSError) as error:
+        run["failed"] = str(error)
+        console.print(f"[red]{scenario.name:16}{contender.name:12}{error}[/]")
+        return run
+    told = [
+        f"{key}={run[key]}"
+        for key in ("us_per_delivery", "delivered_per_s", "us_per_connect", "kib_per_conn")
+        if run.get(key)
+    ]
+    odd = [f"{key}={run[key]}" for key in ("missing", "refused", "errors", "cut") if run[key]]
+    latency = f"p99={run['latency_us']['p99']}µs" if run["delivered"] else ""
+    console.print(f"{scenario.name:16}{contender.name:12}{' '.join([*told, latency, *odd])}", highlight=False)
+    return run
+
+
+def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list[Run]:
+    cores = Cores(opts.server_core, opts.load_core)
+    scenarios = chosen(opts)
+    runs = []
+    for turn in range(1 if opts.quick else opts.repeat):
+        for scenario in scenarios:
+            if turn >= scenario.most_runs:
+                continue
+            for contender in contenders(tools):
+                if contender.group != scenario.group or (opts.only and contender.name not in opts.only):
+                    continue
+                if scenario.load == "messages" and not contender.product:
+                    continue
+                runs.append(one(console, contender, scenario, tools, cores) | {"turn": turn})
+    return runs
+
+
+def main() -> int:
+    opts = arguments()
+    console = Console(width=max(150, shutil.get_terminal_size().columns))
+    if opts.server_core == opts.load_core:
+        console.print("[yellow]one core for server and load generator: latencies and rates mean little[/]")
+    raise_file_limit()
+    begin = time.monotonic()
+    try:
+        tools = build(opts.work, opts.python)
+    except BenchError as error:
+        console.print(f"[red]{error}[/]")
+        return 1
+    runs = everything(console, opts, tools)
+    rows = summarise(runs)
+    ours = ["parley", *(f"parley-{version}" for version in tools.others)]
+    show(console, rows, ours)
+    results = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "versions": machine.versions(tools),
+        "method": METHOD,
+        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "minutes": round((time.monotonic() - begin) / 60, 1),
+        "ratios": [row for name in ours for row in ratios(rows, name)],
+        "summary": rows,
+        "runs": runs,
+    }
+    whole = not (opts.quick or opts.only or opts.scenario)
+    out = opts.out or (HERE / "results.json" if whole else opts.work / "results.json")
+    out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"{out} · {results['minutes']} minutes")
+    if whole:
+        for path in draw(results, HERE / "plots"):
+            console.print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What is measured: each scenario's load and which figure it is run for."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Figure = Literal["delivery", "connect", "memory", "stall", "latency", "rate"]
+Group = Literal["echo", "product"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One load. `echo` ones speak join, say and echo; `product` ones the contract's commands.
+
+    conns, rooms: connections, joining room i mod rooms. speaker: one more connection per
+    room that does not join, or the room's first member. rate: broadcasts per second and
+    room, 0 for as fast as they are delivered. payload: bytes. duration: seconds.
+    """
+
+    name: str
+    title: str
+    group: Group
+    figure: Figure
+    conns: int
+    rooms: int
+    load: str = "broadcast"
+    speaker: Literal["publisher", "member"] = "publisher"
+    rate: float = 0
+    window: int = 1
+    payload: int = 100
+    duration: float = 3
+    idle: float = 0
+    stall: int = 0
+    join: bool = True
+    most_runs: int = 99
+    database: Literal["sqlite", "postgresql"] = "sqlite"
+
+    @property
+    def people(self) -> int:
+        """Connections that need a token: the members and, one per room, the publishers."""
+        return self.conns + (self.rooms if self.speaker == "publisher" else 0)
+
+    def load_args(self) -> list[str]:
+        """The load generator's options."""
+        args = ["--conns", str(self.conns), "--rooms", str(self.rooms), "--load", self.load]
+        args += ["--speaker", self.speaker, "--window", str(self.window), "--payload", str(self.payload)]
+        args += ["--duration", f"{self.duration:g}", "--idle", f"{self.idle:g}"]
+        if self.rate:
+            args += ["--rate", f"{self.rate:g}"]
+        if self.stall:
+            args += ["--stall", str(self.stall)]
+        if self.load == "none":
+            args += ["--warmup", "0"]
+        if not self.join:
+            args += ["--no-join"]
+        return args
+
+    def quick(self) -> "Scenario":
+        """The same in less time: enough to see that it works and about how it stands."""
+        return replace(self, duration=min(self.duration, 1.5), most_runs=1)
+
+
+ECHO = (
+    Scenario("room1000", "room of 1000", "echo", "delivery", 1000, 1),
+    Scenario("room100", "room of 100", "echo", "delivery", 100, 1),
+    # Several messages to one socket at once: what leaving in one write is worth.
+    Scenario("room100w8", "room of 100, 8 in flight", "echo", "delivery", 100, 1, window=8),
+    Scenario("rooms100x10", "100 rooms of 10", "echo", "delivery", 1000, 100),
+    # 200 conversations, one producer and two readers each, small pieces.
+    Scenario("tokens", "tokens 200x(1→2)", "echo", "delivery", 400, 200, rate=50, payload=60, duration=4),
+    Scenario("ack", "event → ack", "echo", "delivery", 50, 50, load="ack", speaker="member"),
+    # The same offered load for everybody, well below what the slowest can do.
+    Scenario("rate100", "room of 100 at 100 msg/s", "echo", "latency", 100, 1, rate=100, duration=4),
+    Scenario("connect", "set-up", "echo", "connect", 2000, 200, load="none", speaker="member", duration=0),
+    Scenario(
+        "idle10k",
+        "10,000 idle connections",
+        "echo",
+        "memory",
+        10_000,
+        1000,
+        load="none",
+        speaker="member",
+        duration=0,
+        idle=5,
+        most_runs=1,
+    ),
+    # More than the kernel's buffers of a reader that stopped reading hold: 4 MB/s to each.
+    Scenario(
+        "calm",
+        "100 readers at 4 MB/s",
+        "echo",
+        "stall",
+        100,
+        1,
+        rate=200,
+        payload=20_000,
+        duration=6,
+        most_runs=2,
+    ),
+    Scenario(
+        "stall",
+        "the same, 10 of them stalled",
+        "echo",
+        "stall",
+        100,
+        1,
+        rate=200,
+        payload=20_000,
+        duration=6,
+        stall=10,
+        most_runs=2,
+    ),
+)
+
+PRODUCT = (
+    Scenario(
+        "typing",
+        "typing, 100 rooms of 10",
+        "product",
+        "delivery",
+        1000,
+        100,
+        load="typing",
+        speaker="member",
+    ),
+    Scenario(
+        "chunks",
+        "stream_chunk, 200 streams at 50/s → 2",
+        "product",
+        "delivery",
+        400,
+        200,
+        load="chunks",
+        rate=50,
+        payload=24,
+        duration=4,
+    ),
+    Scenario(
+        "setup",
+        "set-up with a JWT",
+        "product",
+        "connect",
+        2000,
+        200,
+        load="none",
+        speaker="member",
+        duration=0,
+    ),
+    # What of it is the join: reading the session, its messages and who is there.
+    Scenario(
+        "setup0",
+        "set-up with a JWT, nothing joined",
+        "product",
+        "connect",
+        2000,
+        200,
+        load="none",
+        speaker="member",
+        duration=0,
+        join=False,
+    ),
+    Scenario(
+        "product10k",
+        "10,000 idle connections, JWT",
+        "product",
+        "memory",
+        10_000,
+        1000,
+        load="none",
+        speaker="member",
+        duration=0,
+        idle=5,
+        most_runs=1,
+    ),
+    # 200 senders, two to a session, each waiting for its acknowledgement.
+    Scenario(
+        "messages",
+        "messages, 200 senders, PostgreSQL",
+        "product",
+        "rate",
+        200,
+        100,
+        load="messages",
+        speaker="member",
+        duration=4,
+        database="postgresql",
+    ),
+    Scenario(
+        "messages-sqlite",
+        "messages, 200 senders, SQLite",
+        "product",
+        "rate",
+        200,
+        100,
+        load="messages",
+        speaker="member",
+        duration=4,
+    ),
+)
+
+SCENARIOS = {scenario.name: scenario for scenario in (*ECHO, *PRODUCT)}
+
+#: Server CPU (or memory, set-up) of Parley to that of Node socket.io and of stock python-socketio, at most.
+LIMITS: dict[str, tuple[float | None, float | None]] = {
+    "room1000": (0.65, 0.15),
+    "room100": (0.80, 0.30),
+    "room100w8": (0.25, 0.10),
+    "rooms100x10": (0.50, 0.12),
+    "tokens": (0.55, 0.12),
+    "ack": (0.70, 0.25),
+    "typing": (0.90, None),
+    "chunks": (0.90, None),
+    "setup": (0.75, 0.25),
+    "product10k": (0.35, 0.10),
+}

@@ -1,0 +1,178 @@
+"""Runs → medians, ratios and tables. Knows no processes."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.scenarios import LIMITS, SCENARIOS, Figure, Scenario
+
+Result = dict[str, Any]
+#: The figure that a scenario is run for, its unit, and whether less is better.
+UNITS: dict[Figure, tuple[str, str]] = {
+    "delivery": ("us_per_delivery", "µs of server CPU per delivery"),
+    "latency": ("p99_us", "µs, 99th percentile"),
+    "connect": ("us_per_connect", "µs of server CPU per connection"),
+    "memory": ("kib_per_conn", "KiB per connection"),
+    "stall": ("rss_growth_mib", "MiB of growth"),
+    "rate": ("delivered_per_s", "acknowledged per second"),
+}
+KEYS = (
+    "us_per_delivery",
+    "delivered_per_s",
+    "p50_us",
+    "p99_us",
+    "us_per_connect",
+    "kib_per_conn",
+    "rss_growth_mib",
+    "rss_closed_mib",
+    "busy",
+    "missing",
+    "refused",
+    "cut",
+)
+
+
+def summarise(runs: Iterable[Result]) -> list[Result]:
+    """One row per scenario and contender: for each figure `[median, least, greatest]`."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for run in runs:
+        groups.setdefault((run["scenario"], run["server"]), []).append(run)
+    rows = []
+    for (scenario, server), members in groups.items():
+        good = [flat(run) for run in members if "failed" not in run]
+        row: Result = {
+            "scenario": scenario,
+            "server": server,
+            "title": members[0]["title"],
+            "runs": len(good),
+        }
+        for key in KEYS:
+            values = [run[key] for run in good if key in run]
+            if values:
+                row[key] = [round(f(values), 3) for f in (statistics.median, min, max)]
+        failures = [run["failed"] for run in members if "failed" in run]
+        if failures:
+            row["failed"] = failures[0]
+        rows.append(row)
+    return rows
+
+
+def flat(run: Result) -> Result:
+    """Without the figures that this scenario does not produce."""
+    found = {**run, "p50_us": run["latency_us"]["p50"], "p99_us": run["latency_us"]["p99"]}
+    if not run["delivered"]:
+        for key in ("us_per_delivery", "delivered_per_s", "p50_us", "p99_us", "busy"):
+            found.pop(key, None)
+    return found
+
+
+def value(rows: list[Result], scenario: str, server: str) -> float | None:
+    """The median of the figure that the scenario is run for."""
+    key = UNITS[SCENARIOS[scenario].figure][0]
+    for row in rows:
+        if (row["scenario"], row["server"]) == (scenario, server) and key in row:
+            return float(row[key][0])
+    return None
+
+
+def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
+    """Ours to Node and to stock, in the scenarios with a limit."""
+    found = []
+    for scenario, (to_node, to_stock) in LIMITS.items():
+        mine = value(rows, scenario, ours)
+        if mine is None:
+            continue
+        row: Result = {"scenario": scenario, "server": ours}
+        for peer, limit in (("node", to_node), ("stock", to_stock)):
+            theirs = value(rows, scenario, peer)
+            if theirs:
+                row[peer] = round(mine / theirs, 3)
+                if limit is not None:
+                    row[f"{peer}_limit"] = limit
+        found.append(row)
+    return found
+
+
+def show(console: Console, rows: list[Result], ours: Iterable[str] = ("parley",)) -> None:
+    """Print the tables: a column per scenario, grouped by figure; then the ratios."""
+    for figure, (key, unit) in UNITS.items():
+        for group in ("echo", "product"):
+            columns = [
+                s
+                for s in SCENARIOS.values()
+                if s.figure == figure and s.group == group and any(r["scenario"] == s.name for r in rows)
+            ]
+            if columns:
+                console.print(figure_table(f"{group}: {unit}", rows, columns, key))
+    latencies = [
+        s
+        for s in SCENARIOS.values()
+        if s.figure != "latency" and any(r["scenario"] == s.name and "p99_us" in r for r in rows)
+    ]
+    if latencies:
+        console.print(latency_table(rows, latencies))
+    for name in ours:
+        found = ratios(rows, name)
+        if found:
+            console.print(ratio_table(name, found))
+    for row in rows:
+        if "failed" in row:
+            console.print(f"[red]{row['scenario']} {row['server']}: {row['failed']}[/]")
+
+
+def servers_of(rows: list[Result], columns: list[Scenario]) -> dict[str, str]:
+    names = {s.name for s in columns}
+    return {row["server"]: row["title"] for row in rows if row["scenario"] in names}
+
+
+def cell(rows: list[Result], scenario: str, server: str, key: str, form: str) -> str:
+    for row in rows:
+        if (row["scenario"], row["server"]) == (scenario, server):
+            return format(row[key][0], form) if key in row else "failed" if "failed" in row else "-"
+    return ""
+
+
+def figure_table(title: str, rows: list[Result], columns: list[Scenario], key: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for scenario in columns:
+        table.add_column(scenario.title, justify="right")
+    form = ",.0f" if key in ("p99_us", "delivered_per_s", "us_per_connect") else ".2f"
+    for server, name in servers_of(rows, columns).items():
+        table.add_row(name, *(cell(rows, s.name, server, key, form) for s in columns))
+    return table
+
+
+def latency_table(rows: list[Result], columns: list[Scenario]) -> Table:
+    table = Table(
+        title="latency at the rate that each one reaches: µs, median / 99th percentile", title_justify="left"
+    )
+    table.add_column("", no_wrap=True)
+    for scenario in columns:
+        table.add_column(scenario.title, justify="right")
+    for server, name in servers_of(rows, columns).items():
+        cells = []
+        for s in columns:
+            p50, p99 = (cell(rows, s.name, server, key, ",.0f") for key in ("p50_us", "p99_us"))
+            cells.append(f"{p50} / {p99}" if p50 else "")
+        table.add_row(name, *cells)
+    return table
+
+
+def ratio_table(name: str, found: list[Result]) -> Table:
+    table = Table(title=f"{name}: ratio, and the most it may be", title_justify="left")
+    for column in ("", "to Node", "at most", "to stock", "at most"):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in found:
+        cells = []
+        for peer in ("node", "stock"):
+            limit = row.get(f"{peer}_limit")
+            ratio = row.get(peer)
+            colour = "" if limit is None or ratio is None else "[green]" if ratio <= limit else "[red]"
+            cells.append(f"{colour}{ratio:.2f}" if ratio is not None else "")
+            cells.append(f"{limit:.2f}" if limit is not None else "")
+        table.add_row(SCENARIOS[row["scenario"]].title, *cells)
+    return table
