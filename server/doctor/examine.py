@@ -1,0 +1,343 @@
+"""The examination: which checks, in which order, and what each outcome means.
+
+A root cause is told once: what depends on something that is known to be broken is skipped with its reason.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from server.doctor.findings import Finding, State
+from server.doctor.silence import silence
+from server.doctor.wire import PATIENCE, Polling, Target, begin, engine_code, error_code, first_bytes
+
+TRIES = 8
+"""Requests of one polling connection. Taken at random, two nodes show in all but one of 128 examinations."""
+SSE_PATIENCE = 4.0
+SKEW = 5.0
+FOREIGN = "https://doctor.invalid"
+"""An origin that nobody can have (RFC 2606)."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """One patient's. `tell` gets each finding as it is made."""
+
+    target: Target
+    tell: Callable[[Finding], None]
+    idle: float | None = None
+    findings: list[Finding] = field(default_factory=list)
+    session_id: str = ""
+    interval: float = 25.0
+    query_passes: bool = True
+    upgrades: bool = True
+    skew: float | None = None
+
+    def add(self, check: str, state: State, text: str, fault: str = "") -> None:
+        finding = Finding(check, state, text, fault)
+        self.findings.append(finding)
+        self.tell(finding)
+
+    async def run(self) -> list[Finding]:
+        """All checks. Raises nothing for what is wrong with the patient."""
+        async with self.target.client() as client:
+            if await self._checked("reach", self._reach(client)) and self._lives():
+                try:
+                    for check, step in (
+                        ("token", self._token),
+                        ("polling", self._polling),
+                        ("upgrade", self._upgrade),
+                        ("origin", self._origin),
+                        ("events", self._events),
+                        ("silence", self._silence),
+                    ):
+                        await self._checked(check, step(client))
+                finally:
+                    await self._clean_up(client)
+        return self.findings
+
+    def _lives(self) -> bool:
+        return not any(finding.fault in ("unreachable", "not-routed") for finding in self.findings)
+
+    async def _checked(self, check: str, step: "asyncio.Future[None] | object") -> bool:
+        """Runs a step; a connection that breaks in it is a finding, too."""
+        try:
+            await step  # type: ignore[misc]
+        except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
+            fault = "unreachable" if check == "reach" else "broken"
+            self.add(check, "fail", f"no proper answer: {str(error) or type(error).__name__}", fault)
+            return False
+        return True
+
+    # --- is anybody there?
+
+    async def _reach(self, client: httpx.AsyncClient) -> None:
+        before = time.time()
+        answer = await client.get(self.target.http("/healthz"))
+        after = time.time()
+        if answer.status_code in (502, 503, 504):
+            text = f"the proxy answers {answer.status_code}: it cannot reach Parley"
+            self.add("reach", "fail", text, "unreachable")
+            return
+        if answer.status_code != 200:
+            self.add("reach", "fail", f"/healthz is answered with {answer.status_code}", "not-routed")
+            return
+        self.add("reach", "ok", f"{self.target.url} answers in {(after - before) * 1000:.0f} ms")
+        if self.target.url.startswith("http://") and not self.target.loopback:
+            self.add("encryption", "warn", "the address is http://", "plain-http")
+        ready = await client.get(self.target.http("/readyz"))
+        if ready.status_code == 200:
+            self.add("ready", "ok", "the node says that it is ready")
+        else:
+            self.add("ready", "fail", f"/readyz: {ready.text[:300] or ready.status_code}", "not-ready")
+        if date := answer.headers.get("Date"):
+            # The header has whole seconds, and begins them: half of one is added.
+            self.clock(parsedate_to_datetime(date).timestamp() + 0.5 - (before + after) / 2)
+
+    def clock(self, skew: float) -> None:
+        if abs(skew) <= SKEW:
+            self.add("clock", "ok", "the clocks agree to within seconds")
+        else:
+            way = "ahead of" if skew > 0 else "behind"
+            text = f"the server's clock is {abs(skew):.0f} s {way} this machine's"
+            self.add("clock", "fail", text, "clock-skew")
+
+    # --- who am I?
+
+    async def _token(self, client: httpx.AsyncClient) -> None:
+        if self.target.token is None:
+            self.add("token", "skip", "no token given: checks that need one are left out (--token)")
+            return
+        answer = await client.post(
+            self.target.http("/api/chat/sessions"), json={"title": "doctor"}, headers=self.target.bearer
+        )
+        if answer.status_code == 201:
+            self.session_id = answer.json()["session_id"]
+            self.add("token", "ok", "accepted, and a session opened for the examination")
+            return
+        if answer.status_code == 401:
+            # The same token by another way tells a bad token from a header that was lost.
+            by_protocol = await begin(
+                self.target, "/ws/doctor-" + secrets.token_hex(4), subprotocols=["bearer", self.target.token]
+            )
+            if by_protocol.status == 101 and by_protocol.close not in (None, 4001):
+                text = "accepted as a WebSocket subprotocol, refused in the Authorization header"
+                self.add("token", "fail", text, "authorization-stripped")
+            else:
+                told = _message(answer) or "UNAUTHORIZED"
+                self.add("token", "fail", f"refused: {told}", "token-refused")
+            return
+        self.add("token", "fail", f"POST /api/chat/sessions is answered {_short(answer)}", _fault(answer))
+
+    # --- long polling
+
+    async def _polling(self, client: httpx.AsyncClient) -> None:
+        polling = Polling(self.target, client)
+        answer = await polling.open()
+        if engine_code(answer) in (0, 5):
+            self.query_passes = False
+            text = "/socket.io/?EIO=4&transport=polling arrives without its query string"
+            self.add("query", "fail", text, "query-stripped")
+            self.add("polling", "skip", "for that reason")
+            return
+        if not polling.sid:
+            self.add("polling", "fail", f"the handshake is answered {_short(answer)}", _fault(answer))
+            return
+        self.add("query", "ok", "query strings arrive")
+        self.interval = polling.ping_interval
+        auth = json.dumps({"token": self.target.token}) if self.target.token else ""
+        lost = 0
+        answer = await polling.send(f"40{auth}")
+        lost += engine_code(answer) == 1
+        connected = ""
+        if not lost:
+            answer = await polling.receive()
+            lost += engine_code(answer) == 1
+            connected = answer.text
+        if connected.startswith("40") and not lost:
+            for _ in range(TRIES):
+                answer = await polling.send('42["presence",{"status":"online"}]')
+                lost += engine_code(answer) == 1
+        elif connected.startswith("44") and self.target.token:
+            self.add(
+                "polling", "warn", f"connected, but the token is refused: {connected[2:200]}", "token-refused"
+            )
+            return
+        if lost:
+            text = "a node answers that it does not know the connection another node began"
+            self.add("stickiness", "fail", text, "not-sticky")
+            return
+        self.add("polling", "ok", "handshake, sending and receiving work")
+        if connected.startswith("40"):
+            self.add("stickiness", "ok", f"{TRIES} requests over fresh connections found their node")
+        else:
+            self.add("stickiness", "skip", "needs a token")
+        await polling.send("1")
+
+    # --- WebSocket
+
+    async def _upgrade(self, client: httpx.AsyncClient) -> None:
+        # Without a token it is accepted first and then closed with 4001, which says all that is asked here.
+        raw = await begin(self.target, "/ws/doctor-" + secrets.token_hex(4))
+        if raw.status != 101:
+            self.upgrades = False
+            text = f"a WebSocket to /ws/… is not opened: {raw.problem}"
+            self.add("upgrade", "fail", text, _upgrade_fault(raw.status))
+            return
+        if not self.query_passes:
+            self.add("upgrade", "ok", "WebSockets open (Socket.IO's needs its query string)")
+            return
+        answer = await begin(self.target, "/socket.io/", {"EIO": "4", "transport": "websocket"})
+        if answer.status != 101 or not answer.first.startswith("0{"):
+            self.upgrades = False
+            text = f"a WebSocket to /socket.io/ is not opened: {answer.problem or answer.close}"
+            self.add("upgrade", "fail", text, _upgrade_fault(answer.status))
+            return
+        self.add("upgrade", "ok", "WebSockets open on /ws/ and /socket.io/")
+
+    # --- browsers
+
+    async def _origin(self, client: httpx.AsyncClient) -> None:
+        origin = self.target.origin or self.target.own_origin
+        if await self._refused(client, origin):
+            self.add("origin", "fail", f"a page of {origin} is refused", "origin")
+            return
+        cross = origin != self.target.own_origin
+        if cross and not await self._preflight(client, origin):
+            text = f"a page of {origin} may connect, but not send an Authorization header"
+            self.add("origin", "fail", text, "origin")
+        elif not await self._refused(client, FOREIGN):
+            self.add("origin", "warn", f"{origin} may connect, and so may {FOREIGN}", "origin-unchecked")
+        else:
+            self.add("origin", "ok", f"{origin} may connect, others may not")
+
+    async def _refused(self, client: httpx.AsyncClient, origin: str) -> bool:
+        """Whether the origin is refused at any of the doors."""
+        headers = {"Origin": origin, **self.target.bearer}
+        answer = await client.get(self.target.http("/api/chat/sessions", {"limit": "1"}), headers=headers)
+        if error_code(answer) == "ORIGIN_NOT_ALLOWED":
+            return True
+        if self.query_passes and (
+            await Polling(self.target, client).open({"Origin": origin})
+        ).status_code in (
+            400,
+            403,
+        ):
+            return True
+        if self.upgrades:
+            opened = await begin(self.target, "/ws/doctor-" + secrets.token_hex(4), origin=origin)
+            return opened.close == 4003 or opened.status == 403
+        return False
+
+    async def _preflight(self, client: httpx.AsyncClient, origin: str) -> bool:
+        headers = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        answer = await client.request("OPTIONS", self.target.http("/api/chat/sessions"), headers=headers)
+        allowed = answer.headers.get("Access-Control-Allow-Headers", "").lower()
+        return answer.headers.get("Access-Control-Allow-Origin") == origin and "authorization" in allowed
+
+    # --- event streams
+
+    async def _events(self, client: httpx.AsyncClient) -> None:
+        if not self.session_id:
+            self.add("events", "skip", "needs a token")
+            return
+        url = self.target.http(f"/api/chat/sessions/{self.session_id}/events")
+        started = time.monotonic()
+        held = f"the first event of an open stream had not come after {SSE_PATIENCE:g} s"
+        try:
+            async with client.stream("GET", url, headers=self.target.bearer, timeout=SSE_PATIENCE) as answer:
+                if answer.status_code != 200:
+                    await answer.aread()
+                    self.add(
+                        "events", "fail", f"the event stream is answered {_short(answer)}", _fault(answer)
+                    )
+                    return
+                left = SSE_PATIENCE - (time.monotonic() - started)
+                first = await first_bytes(answer, max(left, 0.1))
+        except httpx.TimeoutException:
+            first = None
+        if first is None:
+            self.add("events", "fail", held, "sse-buffered")
+        elif first:
+            delay = (time.monotonic() - started) * 1000
+            self.add("events", "ok", f"the first event of a stream came after {delay:.0f} ms")
+        else:
+            self.add("events", "fail", "the event stream ended at once", "broken")
+
+    # --- silence
+
+    async def _silence(self, client: httpx.AsyncClient) -> None:
+        if not self.session_id:
+            self.add("silence", "skip", "needs a token")
+            return
+        buffered = any(finding.fault == "sse-buffered" for finding in self.findings)
+        wait = self.interval + 3 if self.idle is None else self.idle
+        cut = await silence(
+            self.target,
+            client,
+            self.session_id,
+            wait,
+            polling=self.query_passes and not any(f.fault == "not-sticky" for f in self.findings),
+            sockets=self.upgrades,
+            events=not buffered,
+        )
+        if cut is None:
+            self.add("silence", "ok", f"connections stay open through {wait:.0f} s of silence")
+        else:
+            what, seconds = cut
+            text = (
+                f"{what} was cut after {seconds:.1f} s of silence; the server may be silent for "
+                f"{self.interval:g} s between its pings"
+            )
+            self.add("silence", "fail", text, "idle-timeout")
+
+    async def _clean_up(self, client: httpx.AsyncClient) -> None:
+        if self.session_id:
+            url = self.target.http(f"/api/chat/sessions/{self.session_id}")
+            # Archived if the query is lost on the way, erased if not.
+            try:
+                await client.delete(url, params={"purge": "true"}, headers=self.target.bearer)
+            except httpx.HTTPError:
+                self.add("clean-up", "warn", f"the session {self.session_id} could not be removed")
+
+
+def _upgrade_fault(status: int) -> str:
+    """A proxy that reaches nobody, else one that made a plain GET of it."""
+    if status in (502, 503, 504):
+        return "unreachable"
+    return "no-upgrade"
+
+
+def _fault(answer: httpx.Response) -> str:
+    if answer.status_code in (404, 405):
+        return "not-routed"
+    if answer.status_code in (502, 503, 504):
+        return "unreachable"
+    if error_code(answer) in ("UNAUTHORIZED", "TOKEN_EXPIRED", "FORBIDDEN"):
+        return "token-refused"
+    return "broken"
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        error = answer.json()["error"]
+        return f"{error['code']} ({error['message']})"
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _short(answer: httpx.Response) -> str:
+    return f"{answer.status_code} {_message(answer) or answer.text[:120]!r}"
+
+
+__all__ = ["PATIENCE", "Examination"]

@@ -1,0 +1,178 @@
+"""The doctor's instruments: single requests, a long-polling connection, WebSockets, event streams.
+
+Every request takes a connection of its own, as new browsers' do: a balancer may send each elsewhere.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+PATIENCE = 10.0
+"""Seconds for an answer that should come at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The address under examination, and as whom."""
+
+    url: str
+    token: str | None = None
+    origin: str = ""
+    insecure: bool = False
+
+    def http(self, path: str, query: dict[str, str] | None = None) -> str:
+        return self.url.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+
+    def ws(self, path: str, query: dict[str, str] | None = None) -> str:
+        scheme, _, rest = self.http(path, query).partition("://")
+        return f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
+
+    @property
+    def own_origin(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def loopback(self) -> bool:
+        return urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def client(self) -> httpx.AsyncClient:
+        """Keeps cookies, as a browser does: some balancers stick by them."""
+        return httpx.AsyncClient(
+            timeout=PATIENCE,
+            trust_env=False,
+            verify=not self.insecure,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+
+def error_code(answer: httpx.Response) -> str:
+    """The contract's error code in a body, or the empty string."""
+    try:
+        code = answer.json()["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return code if isinstance(code, str) else ""
+
+
+def engine_code(answer: httpx.Response) -> int | None:
+    """Engine.IO's error code in a body (0 transport unknown, 1 session unknown, 3 bad request …), or None."""
+    try:
+        code = answer.json()["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return code if isinstance(code, int) else None
+
+
+class Polling:
+    """One Engine.IO connection by long polling (engine.io-protocol, revision 4)."""
+
+    PATH = "/socket.io/"
+
+    def __init__(self, target: Target, client: httpx.AsyncClient) -> None:
+        self.target = target
+        self.client = client
+        self.sid = ""
+        self.ping_interval = 25.0
+        self.ping_timeout = 20.0
+
+    def _url(self) -> str:
+        query = {"EIO": "4", "transport": "polling", "t": f"{time.monotonic_ns():x}"}
+        return self.target.http(self.PATH, query | ({"sid": self.sid} if self.sid else {}))
+
+    async def open(self, headers: dict[str, str] | None = None) -> httpx.Response:
+        answer = await self.client.get(self._url(), headers=headers or {})
+        if answer.status_code == 200 and answer.text.startswith("0{"):
+            handshake = json.loads(answer.text.partition("\x1e")[0][1:])
+            self.sid = handshake["sid"]
+            self.ping_interval = handshake["pingInterval"] / 1000
+            self.ping_timeout = handshake["pingTimeout"] / 1000
+        return answer
+
+    async def send(self, packet: str) -> httpx.Response:
+        return await self.client.post(self._url(), content=packet, headers={"Content-Type": "text/plain"})
+
+    async def receive(self, patience: float = PATIENCE) -> httpx.Response:
+        return await self.client.get(self._url(), timeout=patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a WebSocket began: `status` 101 with the first message or the close code, else the refusal."""
+
+    status: int
+    first: str = ""
+    close: int | None = None
+    problem: str = ""
+
+
+@asynccontextmanager
+async def websocket(
+    target: Target,
+    path: str,
+    query: dict[str, str] | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+    origin: str | None = None,
+    subprotocols: list[str] | None = None,
+) -> AsyncIterator[ClientConnection]:
+    context: ssl.SSLContext | None = None
+    if target.url.startswith("https"):
+        context = ssl.create_default_context()
+        if target.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async with connect(
+        target.ws(path, query),
+        additional_headers={**(headers or {}), **({"Origin": origin} if origin else {})},
+        subprotocols=subprotocols,  # type: ignore[arg-type]
+        open_timeout=PATIENCE,
+        close_timeout=1,
+        ping_interval=None,
+        proxy=None,
+        ssl=context,
+    ) as connection:
+        yield connection
+
+
+async def begin(target: Target, path: str, query: dict[str, str] | None = None, **more: Any) -> Opened:
+    """Opens a WebSocket, waits for its first message or its end, and closes it."""
+    try:
+        async with websocket(target, path, query, **more) as connection:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    first = await connection.recv()
+            except ConnectionClosed as closed:
+                return Opened(101, close=closed.rcvd.code if closed.rcvd else 1006)
+            except TimeoutError:
+                return Opened(101, problem=f"opened, then silent for {PATIENCE:g} s")
+            return Opened(101, first if isinstance(first, str) else first.decode("utf-8", "replace"))
+    except InvalidStatus as refused:
+        return Opened(refused.response.status_code, problem=f"HTTP {refused.response.status_code}")
+    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
+        return Opened(0, problem=str(error) or type(error).__name__)
+
+
+async def first_bytes(answer: httpx.Response, patience: float) -> str | None:
+    """The beginning of a streamed body; None if nothing came within `patience` seconds."""
+    try:
+        async with asyncio.timeout(patience):
+            async for piece in answer.aiter_text():
+                if piece:
+                    return piece
+    except TimeoutError:
+        return None
+    return ""
