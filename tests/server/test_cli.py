@@ -216,6 +216,23 @@ def test_sessions(tmp_path: Path, database_url: str) -> None:
         assert (missing.returncode, missing.stderr) == (1, "there is no session sess_x\n")
 
 
+def test_cleanup(tmp_path: Path, sqlite_url: str) -> None:
+    asyncio.run(stored(sqlite_url, "sess_old", "sess_a"))
+
+    def cleanup(*arguments: str, days: str = "0") -> str:
+        done = run(tmp_path, "cleanup", *arguments, DATABASE_URL=sqlite_url, SESSION_RETENTION_DAYS=days)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert cleanup() == "1 ended, 0 erased\n"
+    assert cleanup() == "0 ended, 0 erased\n"
+    assert cleanup("--dry-run", days="30") == "0 to erase\n"
+    assert cleanup("--dry-run", days="0.000001") == "1 to erase\n"
+    assert cleanup(days="0.000001") == "0 ended, 1 erased\n"
+    assert run(tmp_path, "sessions", "show", "sess_old", DATABASE_URL=sqlite_url).returncode == 1
+    assert run(tmp_path, "sessions", "show", "sess_a", DATABASE_URL=sqlite_url).returncode == 0
+
+
 def test_sessions_without_a_schema(tmp_path: Path) -> None:
     done = run(tmp_path, "sessions", "list")
     assert done.returncode == 1
