@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("config", Document, nullable=False),
         sa.Column("is_active", sa.Boolean(), server_default=sa.true(), nullable=False),
-        sa.CheckConstraint("kind IN ('echo', 'openai', 'remote')", name="agents_kind_check"),
+        sa.CheckConstraint("kind IN ('echo', 'openai', 'remote')", name=op.f("agents_kind_check")),
         sa.PrimaryKeyConstraint("id", name="agents_pkey"),
         sqlite_autoincrement=True,
     )
@@ -59,12 +59,14 @@ def upgrade() -> None:
         sa.Column("created_via", sa.String(length=50), nullable=True),
         sa.Column("ip_address", sa.String(length=100), nullable=True),
         sa.Column("user_agent", sa.String(length=500), nullable=True),
-        sa.CheckConstraint("status IN ('active', 'archived', 'deleted')", name="chat_sessions_status_check"),
+        sa.CheckConstraint(
+            "status IN ('active', 'archived', 'deleted')", name=op.f("chat_sessions_status_check")
+        ),
         sa.CheckConstraint(
             "last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0",
-            name="chat_sessions_counters_check",
+            name=op.f("chat_sessions_counters_check"),
         ),
-        sa.CheckConstraint("ttl_hours > 0", name="chat_sessions_ttl_hours_check"),
+        sa.CheckConstraint("ttl_hours > 0", name=op.f("chat_sessions_ttl_hours_check")),
         sa.ForeignKeyConstraint(
             ["agent_id"], ["agents.id"], name="chat_sessions_agent_id_fkey", ondelete="SET NULL"
         ),
@@ -108,16 +110,17 @@ def upgrade() -> None:
         sa.Column("edited_at", Time, nullable=True),
         sa.Column("deleted_at", Time, nullable=True),
         sa.CheckConstraint(
-            "message_type IN ('text', 'stream', 'file', 'system')", name="chat_messages_message_type_check"
+            "message_type IN ('text', 'stream', 'file', 'system')",
+            name=op.f("chat_messages_message_type_check"),
         ),
         sa.CheckConstraint(
-            "sender_type IN ('user', 'agent', 'system')", name="chat_messages_sender_type_check"
+            "sender_type IN ('user', 'agent', 'system')", name=op.f("chat_messages_sender_type_check")
         ),
         sa.CheckConstraint(
             "status IN ('complete', 'streaming', 'cancelled', 'interrupted', 'failed')",
-            name="chat_messages_status_check",
+            name=op.f("chat_messages_status_check"),
         ),
-        sa.CheckConstraint("seq > 0 AND revision >= seq", name="chat_messages_counters_check"),
+        sa.CheckConstraint("seq > 0 AND revision >= seq", name=op.f("chat_messages_counters_check")),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["chat_sessions.session_id"],
@@ -154,8 +157,10 @@ def upgrade() -> None:
         sa.Column("read_seq", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("joined_at", Time, nullable=True),
         sa.Column("removed_at", Time, nullable=True),
-        sa.CheckConstraint("role IN ('owner', 'member', 'viewer')", name="chat_participants_role_check"),
-        sa.CheckConstraint("read_seq >= 0", name="chat_participants_read_seq_check"),
+        sa.CheckConstraint(
+            "role IN ('owner', 'member', 'viewer')", name=op.f("chat_participants_role_check")
+        ),
+        sa.CheckConstraint("read_seq >= 0", name=op.f("chat_participants_read_seq_check")),
         sa.ForeignKeyConstraint(
             ["session_id"],
             ["chat_sessions.session_id"],
@@ -180,7 +185,7 @@ def upgrade() -> None:
         sa.Column("thumbnail_url", sa.String(length=2000), nullable=True),
         sa.Column("uploaded_by", sa.String(length=255), nullable=False),
         sa.Column("uploaded_at", Time, nullable=False),
-        sa.CheckConstraint("file_size >= 0", name="chat_files_file_size_check"),
+        sa.CheckConstraint("file_size >= 0", name=op.f("chat_files_file_size_check")),
         sa.ForeignKeyConstraint(
             ["message_id"],
             ["chat_messages.message_id"],
