@@ -228,14 +228,14 @@ class Messages:
             rows = await self._db.fetch_all(_OPEN_IN, session_id=session_id)
         return [MessageRecord(*row) for row in rows]
 
-    async def checkpoint(self, batch: Sequence[tuple[str, str, datetime]]) -> set[str]:
-        """Save the text so far of open streams: (message_id, content, now). Moves no revision.
+    async def checkpoint(self, batch: Sequence[tuple[str, str]]) -> set[str]:
+        """Save the text so far of open streams: (message_id, content). Moves no revision.
 
         Returns the message_ids that are still open; the text of the others is not touched.
         """
         if not batch:
             return set()
-        texts = {message_id: content for message_id, content, _ in batch}
+        texts = dict(batch)
         if self._db.dialect == "postgresql":
             async with self._db.connection() as connection:
                 rows = await connection.raw.fetch(_CHECKPOINT_ALL, list(texts), list(texts.values()))
