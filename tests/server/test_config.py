@@ -1,6 +1,7 @@
 """Settings: every name, default, spelling and rule of the contract's section 10."""
 
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -477,3 +478,23 @@ def test_settings_that_belong_together(tmp_path: Path) -> None:
     assert set(faults(tmp_path, OPENAI_MODEL="m")) == {"OPENAI_BASE_URL"}
     assert load(tmp_path, OPENAI_API_KEY="anything").openai_api_key == "anything"
     assert set(faults(tmp_path, STREAM_CHECKPOINT="60")) == {"STREAM_CHECKPOINT"}
+
+
+def test_the_example_file_names_every_setting_and_holds(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / ".env.example").read_text()
+    shown = re.findall(r"^# ([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)
+    assert set(shown) == {name.upper() for name in Settings.model_fields}
+    file = tmp_path / ".env"
+    file.write_text(re.sub(r"^# ([A-Z][A-Z0-9_]+=)", r"\1", text, flags=re.MULTILINE))
+    settings = Settings.load({"JWT_SECRET_KEY": KEY}, file, data_dir=tmp_path)
+    examples = {
+        "public_url",
+        "cors_origins",
+        "trusted_proxies",
+        "database_url",
+        "redis_url",
+        "node_url",
+    }
+    for name, default in DEFAULTS.items():
+        if name not in examples:
+            assert getattr(settings, name) == default, name
