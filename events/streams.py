@@ -550,7 +550,7 @@ class Streams:
         due = [(s, text) for s in streams if len(text := s.text) > s.checkpointed]
         if not due:
             return
-        still_open = await self._store.checkpoint([(s.message_id, text) for s, text in due], self._clock())
+        still_open = await self._store.checkpoint([(s.message_id, text) for s, text in due])
         for stream, text in due:
             if stream.message_id in still_open:
                 stream.checkpointed = len(text)
