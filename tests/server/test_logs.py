@@ -60,8 +60,10 @@ def test_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     log = structlog.get_logger("parley.test")
     with structlog.contextvars.bound_contextvars(trace_id="trace_1"):
         log.info("command", name="message", ms=1.5)
+        logging.getLogger("parley.commands").info("by hand", extra={"session_id": "sess_1"})
     logging.getLogger("parley.engine").warning("a %s", "word")
-    first, second = written.lines
+    first, by_hand, second = written.lines
+    assert (by_hand["session_id"], by_hand["trace_id"]) == ("sess_1", "trace_1")
     assert (first["event"], first["name"], first["ms"], first["trace_id"]) == (
         "command",
         "message",
