@@ -79,7 +79,7 @@ def value(rows: list[Result], scenario: str, server: str) -> float | None:
 
 
 def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
-    """Ours to Node and to stock, in the scenarios with a limit."""
+    """Ours to Node and to stock, in the scenarios with a limit; and how near the C floor and uWebSockets are."""
     found = []
     for scenario, (to_node, to_stock) in LIMITS.items():
         mine = value(rows, scenario, ours)
@@ -92,6 +92,10 @@ def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
                 row[peer] = round(mine / theirs, 3)
                 if limit is not None:
                     row[f"{peer}_limit"] = limit
+        for peer in ("floor", "uws"):
+            theirs = value(rows, scenario, peer)
+            if theirs:
+                row[peer] = round(mine / theirs, 3)
         found.append(row)
     return found
 
@@ -164,7 +168,7 @@ def latency_table(rows: list[Result], columns: list[Scenario]) -> Table:
 
 def ratio_table(name: str, found: list[Result]) -> Table:
     table = Table(title=f"{name}: ratio, and the most it may be", title_justify="left")
-    for column in ("", "to Node", "at most", "to stock", "at most"):
+    for column in ("", "to Node", "at most", "to stock", "at most", "to the C floor", "to uWebSockets"):
         table.add_column(column, justify="left" if not column else "right")
     for row in found:
         cells = []
@@ -174,5 +178,6 @@ def ratio_table(name: str, found: list[Result]) -> Table:
             colour = "" if limit is None or ratio is None else "[green]" if ratio <= limit else "[red]"
             cells.append(f"{colour}{ratio:.2f}" if ratio is not None else "")
             cells.append(f"{limit:.2f}" if limit is not None else "")
+        cells += [f"{row[peer]:.2f}" if peer in row else "" for peer in ("floor", "uws")]
         table.add_row(SCENARIOS[row["scenario"]].title, *cells)
     return table
