@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -129,22 +129,24 @@ async def _after(waiting: Awaitable[None], action: Any, *args: Any) -> Done:
     return await done if isinstance(done, Coroutine) else done
 
 
+class Voice(Protocol):
+    """How a transport speaks to its connections."""
+
+    def answer(self, conn: Any, ref: Any, name: str, reply: Reply | ChatError, /) -> None:
+        """Send the reply to a command; `ref` is what came with it."""
+
+    def hold_up(self, conn: Any, stop: bool, /) -> None:
+        """Stop reading from it, or go on."""
+
+
 class Line:
     """The commands of one connection take effect in the order in which they came, also when it does not
     wait for replies. Writes need not wait for each other's commit: their order is the writer's."""
 
-    __slots__ = ("_answer", "_busy", "_conn", "_dispatcher", "_hold_up", "_pending", "_queue", "_settled", "_task")
+    __slots__ = ("_busy", "_conn", "_dispatcher", "_pending", "_queue", "_settled", "_task", "_voice")
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        conn: Connection,
-        answer: Callable[[Any, str, Reply | ChatError], None],
-        hold_up: Callable[[bool], None],
-    ) -> None:
-        """`answer(ref, command, reply)` sends a reply; `hold_up(True)` stops reading, `hold_up(False)` resumes it."""
-        self._dispatcher, self._conn = dispatcher, conn
-        self._answer, self._hold_up = answer, hold_up
+    def __init__(self, dispatcher: Dispatcher, conn: Connection, voice: "Voice") -> None:
+        self._dispatcher, self._conn, self._voice = dispatcher, conn, voice
         self._busy = False
         self._pending = 0  # writes on their way to their commit
         self._settled: asyncio.Future[None] | None = None
@@ -158,7 +160,7 @@ class Line:
                 self._queue = deque()
             self._queue.append((name, payload, ref))
             if len(self._queue) == LINE_LIMIT:
-                self._hold_up(True)
+                self._voice.hold_up(self._conn, True)
             return
         command = CATALOG.get(name)
         if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
@@ -167,6 +169,10 @@ class Line:
             work = self._begin(name, payload, ref)
             if work is not None:
                 self._occupy(work)
+
+    def first(self, work: Coroutine[Any, Any, None]) -> None:
+        """What comes before any command."""
+        self._occupy(work)
 
     def _begin(self, name: str, payload: object, ref: Any) -> Coroutine[Any, Any, None] | None:
         """What remains to be done, if it could not be done at once."""
@@ -202,10 +208,10 @@ class Line:
             )
             return
         if isinstance(done, Joined):
-            self._answer(ref, name, done.reply)
+            self._voice.answer(self._conn, ref, name, done.reply)
             done.then()
         else:
-            self._answer(ref, name, done)
+            self._voice.answer(self._conn, ref, name, done)
         self._dispatcher.observe(name, "ok", began, payload)
 
     def _committed(
@@ -222,14 +228,14 @@ class Line:
         if failure is not None:
             self._fail(failure, name, payload, ref, began)
         else:
-            self._answer(ref, name, reply(future.result()))
+            self._voice.answer(self._conn, ref, name, reply(future.result()))
             self._dispatcher.observe(name, "ok", began, payload)
         if self._pending == 0 and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 
     def _fail(self, failure: BaseException, name: str, payload: object, ref: Any, began: float) -> None:
         error = self._dispatcher.error_of(failure, name)
-        self._answer(ref, name, error)
+        self._voice.answer(self._conn, ref, name, error)
         self._dispatcher.observe(name, error.code, began, payload)
 
     async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
@@ -255,7 +261,7 @@ class Line:
             while self._queue:
                 name, payload, ref = self._queue.popleft()
                 if len(self._queue) == LINE_LIMIT - 1:
-                    self._hold_up(False)
+                    self._voice.hold_up(self._conn, False)
                 command = CATALOG.get(name)
                 if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
                     await self._writes_done()

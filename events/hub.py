@@ -4,7 +4,7 @@ Encodes an event once per codec and hands every member the same bytes. Knows no 
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -41,9 +41,12 @@ class Connection:
         "codec",
         "connected_at",
         "generation",
+        "heard_at",
         "held",
         "held_size",
         "id",
+        "line",
+        "noticed",
         "pid",
         "rooms",
         "sink",
@@ -55,7 +58,9 @@ class Connection:
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
         self.transport = transport
-        self.connected_at = now
+        self.connected_at = self.heard_at = now  # epoch seconds
+        self.line: Any = None  # its commands, in order (`events.dispatch.Line`)
+        self.noticed = False  # told that its token will expire
         self.rooms: tuple[Member, ...] = ()
         self.held: list[tuple[Member, Event]] | None = None
         self.held_size = 0

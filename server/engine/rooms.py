@@ -32,14 +32,13 @@ class EventCodec:
 class Client(Connection):
     """One client in one namespace. `state` is None while it is connected."""
 
-    __slots__ = ("namespace", "pid", "server", "sid", "state")
+    __slots__ = ("namespace", "server", "sid", "state")
 
     def __init__(self, server: "Server", sid: str, namespace: str, session: Session, codec: Codec) -> None:
         # the door sets the caller; without one nobody asks
         super().__init__(sid, None, codec, session, "socketio", time.time())  # type: ignore[arg-type]
         self.server = server
         self.sid = sid
-        self.pid: str | None = None
         self.namespace = namespace
         self.state: str | None = "connecting"  # or "disconnecting"
 

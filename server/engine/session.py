@@ -326,6 +326,12 @@ class Session(Sink):
             due = min(due, self.opened + engine.connect_timeout)
         engine.wheel.add(self, due)
 
+    def hold_up(self, stop: bool) -> None:
+        """Stop reading from the WebSocket, or go on: the door has enough to do."""
+        if self.protocol is not None:
+            transport = self.protocol.transport
+            (transport.pause_reading if stop else transport.resume_reading)()
+
     def lost(self, code: int) -> None:
         """The WebSocket is gone."""
         self.protocol = None

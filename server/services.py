@@ -1,0 +1,103 @@
+"""Everything a door needs, in one object. Built by `server.lifespan`; nothing here is global."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from events.access import Caller
+from events.agents.replies import Replies
+from events.clock import rfc3339, when
+from events.commands import Commands
+from events.delivery import Delivery
+from events.dispatch import Dispatcher
+from events.errors import Unauthorized
+from events.healing import Healer
+from events.hub import Connection, Hub
+from events.joining import Membership
+from events.messages import MessageService
+from events.observer import Observer
+from events.presence import Presence
+from events.ratelimit import RateLimits
+from events.sessions import SessionManager
+from events.streams import Streams
+from events.typing import Typing
+from server import peer
+from server.auth import Authenticator
+from server.config import Settings
+from storage.agents import Agents
+from storage.database import Database
+from storage.files import Files
+from storage.interfaces import Bus
+from storage.messages import Messages
+from storage.revocations import Revocations
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass
+class Services:
+    """One node. `draining` from SIGTERM on: nobody new comes in."""
+
+    settings: Settings
+    observer: Observer
+    authenticator: Authenticator
+    origins: peer.Origins
+    database: Database
+    hub: Hub
+    bus: Bus
+    delivery: Delivery
+    healer: Healer
+    sessions: SessionManager
+    messages: MessageService
+    streams: Streams
+    replies: Replies
+    membership: Membership
+    presence: Presence
+    typing: Typing
+    limits: RateLimits
+    commands: Commands
+    dispatcher: Dispatcher
+    agents: Agents
+    files: Files
+    store: Messages
+    revocations: Revocations
+    node_id: str
+    clock: Any = time.time
+    draining: bool = False
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    async def authenticate(
+        self, token: str, origin: str | None, from_query: bool, address: str
+    ) -> Caller:
+        """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
+        caller = self.authenticator.authenticate_now(
+            token, origin=origin, from_query=from_query, address=address
+        )
+        if caller is None:
+            caller = await self.authenticator.authenticate(
+                token, origin=origin, from_query=from_query, address=address
+            )
+        return caller
+
+    @staticmethod
+    def token_of(headers: Headers, query: bytes, subprotocols: Sequence[str]) -> tuple[str, str] | None:
+        return peer.bearer_token(headers, query, subprotocols)
+
+    def address_of(self, client: tuple[str, int] | None, headers: Headers) -> str:
+        return peer.client_address({"client": client, "headers": headers}, self.settings)
+
+    async def refresh(self, caller: Caller, conn: Connection | None, token: str) -> dict[str, Any]:
+        """`auth_refresh`: the same identity with a newer token."""
+        fresh = await self.authenticator.authenticate(token)
+        if fresh.identity != caller.identity:
+            raise Unauthorized("the token is another identity's")
+        if conn is not None:
+            conn.caller, conn.noticed = fresh, False
+            await self.membership.check_all(conn)
+        return {"expires_at": rfc3339_of(fresh.expires_at)}
+
+
+def rfc3339_of(seconds: float) -> str:
+    """A token's expiry; one without an end is told as the last moment of year 9999."""
+    return rfc3339(when(min(seconds, 253402300799.0)))

@@ -1,0 +1,306 @@
+"""The raw WebSocket door, `/ws/{session_id}`: accepted first, so that a browser sees why it is closed."""
+
+import asyncio
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from events.access import Caller
+from events.clock import new_id
+from events.dispatch import Line, Reply
+from events.errors import (
+    ChatError,
+    Draining,
+    OriginNotAllowed,
+    RateLimited,
+    ServerFull,
+    SessionNotFound,
+    SlowConsumer,
+    Unauthorized,
+    Unavailable,
+    ValidationFailed,
+)
+from events.event import Codec, to_json
+from events.hub import Connection
+from events.outbox import Sink
+from events.sessions import Origin
+from server import peer
+from server.engine import frames, packets
+from server.engine.heartbeat import Wheel
+from server.engine.protocol import WebSocketProtocol
+from server.errors import close_code
+from server.services import Services
+
+#: Session ids that a client may make up (WS_CREATE_SESSIONS).
+_OWN_ID = re.compile(r"^[A-Za-z0-9._:\-]{1,100}\Z")
+#: Refused commands in a row, within their limits' minute, that close the connection.
+ABUSE = 30
+
+
+class RawSocket(Sink):
+    """One raw WebSocket: its writing end, and what it hears (`server.engine.protocol.Taker`)."""
+
+    __slots__ = ("alive_at", "conn", "door", "ended", "protocol", "refusals", "session_id", "slot")
+
+    def __init__(self, door: "RawDoor", protocol: WebSocketProtocol, session_id: str, now: float) -> None:
+        super().__init__(door.services.hub.flusher)
+        self.door, self.protocol, self.session_id = door, protocol, session_id
+        self.conn: Connection | None = None
+        self.alive_at = now  # of the wheel's clock
+        self.refusals = 0
+        self.ended = False
+        self.slot = 0
+
+    # --- Sink
+
+    def write(self, data: bytes) -> None:
+        if not self.ended:
+            self.protocol.transport.write(data)
+
+    def cut(self) -> None:
+        self.end(SlowConsumer(), abort_after=1.0)
+
+    # --- Taker
+
+    def text(self, data: bytes) -> None:
+        self.alive_at = self.door.wheel.now()
+        self.door.heard(self, data)
+
+    def binary(self, data: bytes) -> None:
+        self.tell({"type": "error", **ValidationFailed("binary messages are not accepted").as_dict()})
+
+    def pong(self, data: bytes) -> None:
+        self.alive_at = self.door.wheel.now()
+
+    def pause_writing(self) -> None:
+        self.pause(self.door.services.settings.outbox_limit)
+
+    def resume_writing(self) -> None:
+        self.resume()
+
+    def lost(self, code: int) -> None:
+        self.door.gone(self, f"closed {code}")
+
+    # --- for the door
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self.push(frames.frame(frames.TEXT, to_json(message)))
+
+    def tick(self, now: float) -> None:
+        settings = self.door.services.settings
+        if now - self.alive_at >= settings.ws_heartbeat_interval + settings.ws_ping_timeout:
+            self.protocol.abort()
+            self.door.gone(self, "ping timeout")
+            return
+        self.push(frames.frame(frames.PING, b""))
+        due = min(now + settings.ws_heartbeat_interval,
+                  self.alive_at + settings.ws_heartbeat_interval + settings.ws_ping_timeout)  # fmt: skip
+        self.door.wheel.add(self, max(due, now + self.door.tick))
+
+    def end(self, error: ChatError, abort_after: float | None = None) -> None:
+        """Close with the error's code; what was written before goes out first."""
+        if self.ended:
+            return
+        out, self.out = self.out, None
+        if out and self.backlog is None:
+            self.write(out)
+        self.ended = True
+        protocol = self.protocol
+        protocol.close(close_code(error) or frames.NORMAL, error.code)
+        if abort_after is not None:
+            # A peer that does not read never answers the Close frame.
+            asyncio.get_running_loop().call_later(abort_after, protocol.abort)
+        self.door.gone(self, error.code)
+
+
+class RawDoor:
+    """ASGI application for `/ws/{session_id}`."""
+
+    def __init__(self, services: Services, codec: Codec) -> None:
+        self.services = services
+        self._codec = codec
+        settings = services.settings
+        self.tick = min(1.0, max(0.01, min(settings.ws_heartbeat_interval, settings.ws_ping_timeout) / 10))
+        self.wheel = Wheel(self.tick)
+        self.sockets: set[RawSocket] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await PlainTextResponse("A WebSocket is expected here\n", status_code=426)(scope, receive, send)
+            return
+        await receive()
+        offered = scope.get("subprotocols", [])
+        bearer = "bearer" if len(offered) >= 2 and offered[0].lower() == "bearer" else None
+        protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
+        session_id = scope["path_params"]["session_id"]
+        socket = RawSocket(self, protocol, session_id, self.wheel.now())
+        try:
+            caller = await self._authenticate(scope)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
+            error = self.services.dispatcher.error_of(failure, "connect")
+            await send({"type": "websocket.accept", "subprotocol": bearer})
+            await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
+            return
+        conn = Connection(
+            new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock()
+        )
+        conn.line = Line(self.services.dispatcher, conn, self)
+        socket.conn = conn
+        self.sockets.add(socket)
+        self.services.observer.connected("websocket")
+        await self.services.membership.connected(conn)
+        protocol.take_over(
+            socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit
+        )
+        self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)
+        # What the client says before it has been welcomed waits in line.
+        query = _query(scope)
+        conn.line.first(self._welcome(socket, conn, query, scope))
+
+    async def _authenticate(self, scope: Scope) -> Caller:
+        services = self.services
+        origin = peer.header(scope["headers"], b"origin")
+        if not services.origins.allowed(origin, _own_port(scope)):
+            raise OriginNotAllowed
+        if services.draining:
+            raise Draining
+        if len(services.hub.connections) >= services.settings.ws_max_connections:
+            raise ServerFull
+        found = peer.request_token(scope)
+        if found is None:
+            raise Unauthorized("a token is needed")
+        token, source = found
+        address = services.address_of(scope["client"], scope["headers"])
+        caller = await services.authenticate(token, origin, source == "query", address)
+        waiting = services.limits.check(caller, "connect")
+        if waiting is not None:
+            await waiting
+        return caller
+
+    async def _welcome(self, socket: RawSocket, conn: Connection, query: dict[str, str], scope: Scope) -> None:
+        services = self.services
+        try:
+            after = query.get("after")
+            after_revision = _number(query.get("after_revision"))
+            limit = _number(query.get("limit")) or 50
+            try:
+                joined = await services.membership.join(
+                    conn, socket.session_id, after_revision, min(max(limit, 1), 500), after=after
+                )
+            except SessionNotFound:
+                if not await self._create(conn.caller, socket.session_id, scope):
+                    raise
+                joined = await services.membership.join(conn, socket.session_id)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
+            error = services.dispatcher.error_of(failure, "join")
+            socket.end(error if close_code(error) else Unavailable(error.text))
+            return
+        welcome = {"type": "welcome", "ok": True, **joined.reply, "connection_id": conn.id}
+        welcome["recovered"] = joined.recovered
+        socket.tell(welcome)
+        joined.then()
+        member = conn.member(socket.session_id)
+        if member is not None:
+            services.sessions.touch_live(member.room)
+
+    async def _create(self, caller: Caller, session_id: str, scope: Scope) -> bool:
+        """WS_CREATE_SESSIONS: an unused id becomes the caller's session."""
+        services = self.services
+        if not services.settings.ws_create_sessions or not _OWN_ID.match(session_id):
+            return False
+        address = services.address_of(scope["client"], scope["headers"])
+        agent = peer.header(scope["headers"], b"user-agent")
+        try:
+            await services.sessions.create_session(
+                caller, Origin("websocket", address, agent), session_id=session_id
+            )
+        except ChatError as error:
+            if error.code in ("CONFLICT", "FORBIDDEN"):
+                return False  # somebody else's: to this caller it does not exist
+            raise
+        return True
+
+    # --- what comes in
+
+    def heard(self, socket: RawSocket, data: bytes) -> None:
+        conn = socket.conn
+        if conn is None or conn.line is None:
+            return
+        conn.heard_at = self.services.clock()
+        try:
+            message = packets.loads(data)
+        except ValueError:
+            self.answer(conn, None, "", ValidationFailed("not strict JSON"))
+            return
+        if not isinstance(message, dict) or not isinstance(name := message.get("type"), str):
+            ref = message.get("ref") if isinstance(message, dict) else None
+            self.answer(conn, ref, "", ValidationFailed('a message is {"type": name, …}'))
+            return
+        ref = message.pop("ref", None)
+        given = message.get("session_id")
+        if given is not None and given != socket.session_id:
+            error = ValidationFailed("this connection is another session's", field="session_id")
+            self.answer(conn, ref, name, error)
+            return
+        message["session_id"] = socket.session_id
+        conn.line.put(name, message, ref)
+
+    def answer(self, conn: Connection, ref: Any, name: str, reply: Reply | ChatError) -> None:
+        """`{"type": "ack", "ref": …}`; without a ref only failures are told."""
+        socket = conn.sink
+        assert isinstance(socket, RawSocket)  # noqa: S101 - this door made it
+        if isinstance(reply, ChatError):
+            error = reply.as_dict()
+            if ref is None:
+                socket.tell({"type": "error", **error, "command": name[:100]})
+            else:
+                socket.tell({"type": "ack", "ref": ref, "ok": False, "error": error})
+            socket.refusals = socket.refusals + 1 if isinstance(reply, RateLimited) else socket.refusals
+            if socket.refusals > ABUSE:
+                socket.end(reply)
+            return
+        socket.refusals = 0
+        if ref is not None:
+            socket.tell({"type": "ack", "ref": ref, "ok": True, **reply})
+
+    def hold_up(self, conn: Connection, stop: bool) -> None:
+        socket = conn.sink
+        assert isinstance(socket, RawSocket)  # noqa: S101 - this door made it
+        if not socket.ended:
+            transport = socket.protocol.transport
+            (transport.pause_reading if stop else transport.resume_reading)()
+
+    def removed(self, conn: Connection, error: ChatError) -> None:
+        """Its membership has ended, and with it the connection."""
+        socket = conn.sink
+        if isinstance(socket, RawSocket):
+            socket.end(error)
+
+    def gone(self, socket: RawSocket, reason: str) -> None:
+        socket.ended = True
+        self.sockets.discard(socket)
+        self.wheel.discard(socket)
+        conn, socket.conn = socket.conn, None
+        if conn is not None:
+            if conn.line is not None:
+                conn.line.close()
+                conn.line = None
+            self.services.membership.disconnected(conn)
+            self.services.streams.gone(conn.id)
+            self.services.observer.disconnected("websocket", reason)
+
+
+def _own_port(scope: Scope) -> int | None:
+    server = scope.get("server")
+    return server[1] if server else None
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
