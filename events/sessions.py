@@ -146,13 +146,13 @@ class SessionManager:
 
         Raises SessionNotFound, SessionExpired, SessionArchived, Unavailable: four different things.
         """
-        record = await self._existing(session_id)
+        record = await self.existing(session_id)
         LiveSession.of(record).check(self._clock())
         return record
 
     async def get_session(self, caller: Caller, session_id: str) -> tuple[SessionRecord, SessionRole]:
         """A session the caller may see, whatever its status. Raises SessionNotFound, Unavailable."""
-        record = await self._existing(session_id)
+        record = await self.existing(session_id)
         participant = None
         if caller.role == "user":
             participant = await self._participants.get(session_id, caller.key)
@@ -200,7 +200,8 @@ class SessionManager:
 
     # --- access
 
-    async def _existing(self, session_id: str) -> SessionRecord:
+    async def existing(self, session_id: str) -> SessionRecord:
+        """Whatever its status. Raises SessionNotFound, Unavailable."""
         record = await self._sessions.get(session_id)
         if record is None or record.status == "deleted":
             raise SessionNotFound

@@ -1,0 +1,1 @@
+"""REST: build the command, call `dispatch`, shape the response. No business rule, no SQL."""

@@ -1,0 +1,138 @@
+"""`/api/chat/sessions`: sessions, their participants and presence."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from events import schema
+from events.clock import rfc3339
+from events.errors import ValidationFailed
+from events.sessions import Origin
+from server import peer
+from server.routes.common import (
+    body_of,
+    caller_of,
+    endpoint,
+    query_of,
+    reply,
+    services_of,
+    session_id_of,
+    struct_of,
+)
+
+#: Metadata and title of a session: as large as a message may be.
+BASE = "/api/chat/sessions"
+
+
+def origin_of(request: Request) -> Origin:
+    services = services_of(request)
+    address = peer.client_address(request.scope, services.settings)
+    return Origin("rest", address, request.headers.get("user-agent"))
+
+
+async def create(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(schema.CreateSession, await body_of(request))
+    record = await services.sessions.create_session(
+        caller,
+        origin_of(request),
+        agent_id=int(body.agent_id) if body.agent_id is not None else None,
+        title=body.title,
+        metadata=body.metadata,
+        ttl_hours=body.ttl_hours,
+        user_id=body.user_id,
+    )
+    return reply(services.sessions.brief(record), 201)
+
+
+async def list_all(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    ask = query_of(schema.ListSessions, request)
+    return reply(
+        await services.sessions.list_sessions(caller, ask.status, ask.agent_id, ask.limit, ask.offset)
+    )
+
+
+async def get(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    record, role = await services.sessions.get_session(caller, session_id_of(request))
+    return reply(await services.sessions.full(record, role))
+
+
+async def patch(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(schema.PatchSession, await body_of(request))
+    record, role = await services.sessions.patch(
+        caller, session_id_of(request), body.title, body.metadata, body.status
+    )
+    return reply(await services.sessions.full(record, role))
+
+
+async def delete(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    session_id = session_id_of(request)
+    purge = request.query_params.get("purge", "false").lower()
+    if purge not in ("true", "false", "1", "0"):
+        raise ValidationFailed("true or false", field="purge")
+    if purge in ("true", "1"):
+        await services.sessions.purge_session(caller, session_id)
+        return reply({"message": "Session erased", "session_id": session_id})
+    await services.sessions.delete_session(caller, session_id)
+    return reply({"message": "Session archived", "session_id": session_id})
+
+
+async def extend(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(schema.ExtendSession, await body_of(request))
+    record = await services.sessions.extend_session(caller, session_id_of(request), body.hours)
+    return reply({"session_id": record.session_id, "expires_at": rfc3339(record.expires_at)})
+
+
+def _user_id(request: Request) -> str:
+    user_id: str = request.path_params["user_id"]
+    if not 1 <= len(user_id) <= 255 or "\0" in user_id:
+        raise ValidationFailed("1 to 255 characters", field="user_id")
+    return user_id
+
+
+async def put_participant(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(schema.PutParticipant, await body_of(request))
+    session_id = session_id_of(request)
+    await services.sessions.put_participant(caller, session_id, _user_id(request), body.role)
+    return await _participants(request, session_id)
+
+
+async def delete_participant(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    session_id = session_id_of(request)
+    await services.sessions.remove_participant(caller, session_id, _user_id(request))
+    return await _participants(request, session_id)
+
+
+async def _participants(request: Request, session_id: str) -> Response:
+    services = services_of(request)
+    roles = await services.sessions.participants(await services.sessions.existing(session_id))
+    return reply({"participants": list(roles), "participant_roles": roles})
+
+
+async def presence(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    session_id = session_id_of(request)
+    await services.sessions.readable(caller, session_id)
+    return reply({"online": await services.presence.online(session_id)})
+
+
+ROUTES = [
+    Route(BASE, endpoint(create), methods=["POST"]),
+    Route(BASE, endpoint(list_all), methods=["GET"]),
+    Route(BASE + "/{session_id}", endpoint(get), methods=["GET"]),
+    Route(BASE + "/{session_id}", endpoint(patch), methods=["PATCH"]),
+    Route(BASE + "/{session_id}", endpoint(delete), methods=["DELETE"]),
+    Route(BASE + "/{session_id}/extend", endpoint(extend), methods=["POST"]),
+    Route(BASE + "/{session_id}/presence", endpoint(presence), methods=["GET"]),
+    Route(BASE + "/{session_id}/participants/{user_id:path}", endpoint(put_participant), methods=["PUT"]),
+    Route(
+        BASE + "/{session_id}/participants/{user_id:path}", endpoint(delete_participant), methods=["DELETE"]
+    ),
+]

@@ -1,0 +1,205 @@
+"""Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+
+from events import schema
+from events.access import Caller
+from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
+from events.event import to_json
+from events.hub import Connection
+from server.routes.common import (
+    RawEndpoint,
+    body_of,
+    caller_of,
+    clean,
+    endpoint,
+    reply,
+    services_of,
+    session_id_of,
+    struct_of,
+)
+from server.routes.sessions import origin_of
+from server.services import Services
+from server.transports.sse import Answer, EventStream
+from storage.records import MessageRecord
+
+
+def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
+    head = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
+    return head + b"data: " + to_json(payload) + b"\n\n"
+
+
+async def _from(services: Services, record: MessageRecord, from_index: int, head: bytes = b"") -> Answer:
+    """What is there of a stream from an index on."""
+    index, content, next_index, status = await services.streams.read(record, from_index)
+    lines = head
+    if content:
+        chunk = {
+            "type": "stream_chunk",
+            "session_id": record.session_id,
+            "message_id": record.message_id,
+            "content": content,
+            "index": index,
+            "count": max(1, next_index - index),
+        }
+        lines += line(chunk, f"{record.message_id}:{next_index}")
+    ended = status != "streaming"
+    if ended:
+        lines += line(
+            {
+                "type": "stream_end",
+                "message_id": record.message_id,
+                "status": status,
+                "tokens_used": record.tokens_used,
+                "latency_ms": record.latency_ms,
+                "revision": record.revision,
+                **({"error": record.error} if record.error else {}),
+            }
+        )
+    return Answer(record.message_id, lines, next_index, record.revision, ended)
+
+
+async def _ask(
+    services: Services,
+    caller: Caller,
+    session_id: str,
+    body: schema.ChatRequest,
+    head: bytes,
+    from_index: int,
+) -> tuple[MessageRecord, Any]:
+    """Send the user's message; (its record, what begins the answer)."""
+    record, _ = await services.sessions.writable(caller, session_id)
+    agent = await services.replies.agent(record.agent_id)
+    waiting = services.limits.check(caller, "message")
+    if waiting is not None:
+        await waiting
+    command = schema.SendMessage(
+        session_id=session_id,
+        content=body.content,
+        client_message_id=body.client_message_id,
+        metadata=body.metadata,
+        reply_to=body.reply_to,
+    )
+    done = await services.messages.send(caller, command)
+
+    async def begin(conn: Connection, stream: EventStream) -> Answer:
+        request = {"message_id": done.record.message_id, "seq": done.record.seq}
+        placeholder = await services.replies.answer_to(agent, done.record)
+        current = await services.messages.get(session_id, placeholder.message_id)
+        start = {"type": "stream_start", "message_id": current.message_id, "request": request}
+        first = head + line(start, f"{current.message_id}:{from_index}")
+        return await _from(services, current, from_index, first)
+
+    return done.record, begin
+
+
+def _from_index(request: Request) -> tuple[str | None, int]:
+    """(message id, next index) of `Last-Event-ID`, or `?from_index=`. Raises ValidationFailed."""
+    last = request.headers.get("last-event-id", "")
+    message_id, colon, index = last.rpartition(":")
+    if last:
+        if not colon or not index.isdigit() or len(index) > 15:
+            raise ValidationFailed("<message_id>:<index>", field="Last-Event-ID")
+        return message_id, int(index)
+    given = clean(dict(request.query_params)).get("from_index", "0")
+    if not (given.isascii() and given.isdigit() and len(given) < 16):
+        raise ValidationFailed("a whole number", field="from_index")
+    return None, int(given)
+
+
+async def ask(request: Request, receive: Receive, send: Send) -> None:
+    """`POST …/messages/stream`."""
+    services, caller = services_of(request), await caller_of(request)
+    given = await body_of(request)
+    key = request.headers.get("idempotency-key")
+    if key and given.get("client_message_id") is None:
+        given["client_message_id"] = key
+    body = struct_of(schema.ChatRequest, given)
+    await _answer(request, receive, send, services, caller, session_id_of(request), body, b"")
+
+
+async def chat(request: Request, receive: Receive, send: Send) -> None:
+    """`POST /api/chat`: the session, then the answer. Both are committed before `session` is sent."""
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(schema.ChatRequest, await body_of(request))
+    session_id = body.session_id
+    if session_id is not None:
+        await services.sessions.writable(caller, session_id)
+    else:
+        agent_id = int(body.agent_id) if body.agent_id is not None else 1
+        record = await services.sessions.create_session(caller, origin_of(request), agent_id=agent_id)
+        session_id = record.session_id
+    head = b"event: session\n" + line({"type": "session", "session_id": session_id})
+    await _answer(request, receive, send, services, caller, session_id, body, head)
+
+
+async def _answer(
+    request: Request,
+    receive: Receive,
+    send: Send,
+    services: Services,
+    caller: Caller,
+    session_id: str,
+    body: schema.ChatRequest,
+    head: bytes,
+) -> None:
+    _, from_index = _from_index(request)
+    message, begin = await _ask(services, caller, session_id, body, head, from_index)
+    door = services.extras["event_streams"]
+    if body.stream:
+        await door.answer(request.scope, receive, send, caller, session_id, begin)
+        return
+    collected = await services.replies.whole_answer(session_id, message)
+    view = await services.messages.views([collected])
+    payload = {"session_id": session_id, "request": {"message_id": message.message_id, "seq": message.seq}}
+    await reply(payload | {"message": view[0]}, 201)(request.scope, receive, send)
+
+
+async def resume(request: Request, receive: Receive, send: Send) -> None:
+    """`GET /api/chat/streams/{message_id}`."""
+    services, caller = services_of(request), await caller_of(request)
+    record = await _visible(services, caller, request.path_params["message_id"])
+    _, from_index = _from_index(request)
+
+    async def begin(conn: Connection, stream: EventStream) -> Answer:
+        current = await services.messages.get(record.session_id, record.message_id)
+        return await _from(services, current, from_index)
+
+    door = services.extras["event_streams"]
+    if record.status != "streaming":
+        await door.finished(send, await _from(services, record, from_index))
+        return
+    await door.answer(request.scope, receive, send, caller, record.session_id, begin)
+
+
+async def _visible(services: Services, caller: Caller, message_id: str) -> MessageRecord:
+    """Raises StreamNotFound, also for a stream in a session that the caller may not see."""
+    clean({"message_id": message_id})
+    record = await services.store.get(message_id)
+    if record is None or record.message_type != "stream":
+        raise StreamNotFound
+    try:
+        await services.sessions.readable(caller, record.session_id)
+    except SessionNotFound as error:
+        raise StreamNotFound from error
+    return record
+
+
+async def cancel(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    record = await _visible(services, caller, request.path_params["message_id"])
+    payload = {"session_id": record.session_id, "message_id": record.message_id}
+    return reply(await services.dispatcher.call("stream_cancel", caller, payload))
+
+
+ROUTES = [
+    Route("/api/chat", RawEndpoint(chat), methods=["POST"]),
+    Route("/api/chat/sessions/{session_id}/messages/stream", RawEndpoint(ask), methods=["POST"]),
+    Route("/api/chat/streams/{message_id}", RawEndpoint(resume), methods=["GET"]),
+    Route("/api/chat/streams/{message_id}/cancel", endpoint(cancel), methods=["POST"]),
+]

@@ -1,0 +1,209 @@
+"""Server-sent events: a session's event stream, and one answer as it is being written.
+
+HTML Standard, "Server-sent events". A comment every 15 s keeps proxies from closing an idle stream.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Receive, Scope, Send
+
+from events.access import Caller
+from events.clock import new_id
+from events.errors import ChatError, Draining, ServerFull, SlowConsumer
+from events.event import Codec, to_json
+from events.hub import Connection
+from events.joining import Joined
+from events.outbox import Sink
+from server.services import Services
+from server.transports.codecs import AnswerCodec, EventStreamCodec
+
+KEEP_ALIVE = 15.0
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+RETRY = b"retry: 2000\n\n"
+
+
+class EventStream(Sink):
+    """The writing end of one response. What it is given waits here until the response takes it."""
+
+    __slots__ = ("_ended", "_limit", "_ready", "_size", "_waiting", "conn", "error")
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.hub.flusher)
+        self._limit = services.settings.outbox_limit
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._ready = asyncio.Event()
+        self._ended = False
+        self.error: ChatError | None = None
+        self.conn: Connection | None = None
+
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+        self._ready.set()
+
+    def cut(self) -> None:
+        self.end(SlowConsumer())
+
+    def end(self, error: ChatError | None = None) -> None:
+        """No more; `error` is told as an event."""
+        self.error = self.error or error
+        self._ended = True
+        self._ready.set()
+
+    async def serve(self, receive: Receive, send: Send, finished: Callable[[], bool]) -> None:
+        """Send until the client goes, the stream is ended, or `finished` says so."""
+        listening = asyncio.create_task(_until_gone(receive))
+        listening.add_done_callback(lambda _: self.end())
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE):
+                        await self._ready.wait()
+                except TimeoutError:
+                    await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
+                    continue
+                self._ready.clear()
+                waiting, self._waiting, self._size = self._waiting, [], 0
+                data = b"".join(waiting)
+                if data:
+                    # While the response is stuck, what comes goes by the rules for slow readers.
+                    self.pause(self._limit)
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    self.resume()
+                if self._ended or (finished() and not self._waiting and self.out is None):
+                    break
+            if not listening.done():
+                body = b""
+                if self.error is not None:
+                    body = b"event: error\ndata: " + to_json(self.error.as_dict()) + b"\n\n"
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+        except OSError:
+            pass  # the client is gone
+        finally:
+            listening.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStreamDoor:
+    """Opens event streams."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._codec = EventStreamCodec()
+        self.streams: set[EventStream] = set()
+
+    async def _open(self, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
+        services = self._services
+        if services.draining:
+            raise Draining
+        if len(services.hub.connections) >= services.settings.ws_max_connections:
+            raise ServerFull
+        stream = EventStream(services)
+        conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
+        stream.conn = conn
+        self.streams.add(stream)
+        await services.membership.connected(conn)
+        services.observer.connected("sse")
+        return stream, conn
+
+    def _close(self, stream: EventStream, conn: Connection, reason: str) -> None:
+        self.streams.discard(stream)
+        self._services.membership.disconnected(conn)
+        self._services.observer.disconnected("sse", reason)
+
+    async def events(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        caller: Caller,
+        session_id: str,
+        after: str | None,
+        after_revision: int | None,
+        limit: int,
+    ) -> None:
+        """`GET …/{id}/events`: `welcome` first, then what happens. Raises ChatError before anything is sent."""
+        services = self._services
+        waiting = services.limits.check(caller, "connect")
+        if waiting is not None:
+            await waiting
+        stream, conn = await self._open(caller, self._codec)
+        reason = "closed"
+        try:
+            joined = await services.membership.join(conn, session_id, after_revision, limit, after=after)
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
+            position = joined.reply["position"].encode()
+            stream.push(RETRY + b"id: " + position + b"\nevent: welcome\ndata: " + to_json(welcome) + b"\n\n")
+            joined.then()
+            await stream.serve(receive, send, lambda: False)
+            reason = stream.error.code if stream.error else reason
+        finally:
+            self._close(stream, conn, reason)
+
+    async def answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        caller: Caller,
+        session_id: str,
+        first: Callable[[Connection, EventStream], Awaitable["Answer"]],
+    ) -> None:
+        """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
+        it can be missed. Raises ChatError before anything is sent."""
+        codec = AnswerCodec("")
+        stream, conn = await self._open(caller, codec)
+        reason = "closed"
+        try:
+            joined: Joined = await self._services.membership.join(conn, session_id, limit=1, hidden=True)
+            try:
+                answer = await first(conn, stream)
+            except BaseException:
+                joined.then()
+                raise
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            stream.push(RETRY + answer.head)
+            codec.message_id = answer.message_id
+            member = conn.member(session_id)
+            if member is not None and not answer.ended:
+                # It has the text up to here; what waits is clipped to what it lacks.
+                member.idx = {**(member.idx or {}), answer.message_id: answer.next_index}
+                member.rev = min(member.rev, answer.revision)
+            joined.then()
+            codec.ended = codec.ended or answer.ended
+            if answer.ended:
+                stream.write(b"")
+            await stream.serve(receive, send, lambda: codec.ended)
+        finally:
+            self._close(stream, conn, reason)
+
+    async def finished(self, send: Send, answer: "Answer") -> None:
+        """A stream that has ended already."""
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": RETRY + answer.head, "more_body": False})
+
+    def removed(self, conn: Connection, error: ChatError) -> None:
+        """Its membership has ended, and with it the stream."""
+        if isinstance(conn.sink, EventStream):
+            conn.sink.end(error)
+
+
+class Answer:
+    """Where a reader of one stream begins: the finished lines up to `next_index`, and whether that is all."""
+
+    __slots__ = ("ended", "head", "message_id", "next_index", "revision")
+
+    def __init__(self, message_id: str, head: bytes, next_index: int, revision: int, ended: bool) -> None:
+        self.message_id, self.head = message_id, head
+        self.next_index, self.revision, self.ended = next_index, revision, ended
