@@ -98,6 +98,8 @@ def figures(report: Result, seen: dict[str, Sample], closed: Sample) -> Result:
         "rss_before_mib": round(seen["@connecting"].rss_kib / 1024, 2),
         "rss_load_mib": round(seen["@start"].rss_kib / 1024, 2),
         "rss_growth_mib": round((seen["@stop"].peak_kib - seen["@start"].rss_kib) / 1024, 2),
+        # Seen from the server: a reader that reads nothing does not learn that it was cut off.
+        "cut": max(0, seen["@start"].files - seen["@stop"].files),
         "rss_closed_mib": round(closed.rss_kib / 1024, 2),
     }
     if report["delivered"]:

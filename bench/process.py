@@ -19,11 +19,12 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a process: CPU seconds since its start, resident KiB now and at most."""
+    """One look at a process: CPU seconds since its start, resident KiB now and at most, open files."""
 
     cpu_s: float
     rss_kib: int
     peak_kib: int
+    files: int
 
 
 class Process:
@@ -96,6 +97,7 @@ class Process:
             cpu_s=cpu_seconds(self.pid),
             rss_kib=int(status["VmRSS"].split()[0]),
             peak_kib=int(status["VmHWM"].split()[0]),
+            files=sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir()),
         )
 
 

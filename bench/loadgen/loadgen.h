@@ -82,7 +82,6 @@ void wire_poll(double seconds);
 void wire_dial(struct conn *c);
 void wire_text(struct conn *c, const char *data, size_t len);
 void wire_stall(struct conn *c);
-int wire_is_cut(const struct conn *c);
 void wire_lost(struct conn *c, const char *why);
 
 /* talk.c */

@@ -249,14 +249,6 @@ static void stall(void)
     }
 }
 
-static int cut(void)
-{
-    int n = 0;
-    for (int i = 0; i < opt.stall && i < opt.conns; i++)
-        n += wire_is_cut(&conns[opt.conns - 1 - i]);
-    return n;
-}
-
 /*
  * At a high rate it never sleeps: waking this process would be charged to the
  * server's send(), which a client across a network never is.
@@ -310,7 +302,7 @@ int main(int argc, char **argv)
            "\"connect_s\":%.4f,\"sent\":%llu,\"delivered\":%llu,\"missing\":%llu,"
            "\"refused\":%llu,\"wall_s\":%.4f,\"delivered_per_s\":%.1f,\"bytes_in\":%llu,"
            "\"latency_us\":{\"p50\":%llu,\"p99\":%llu,\"p999\":%llu,\"max\":%llu},"
-           "\"pings\":%llu,\"errors\":%llu,\"bad_frames\":%llu,\"other\":%llu,\"cut\":%d}\n",
+           "\"pings\":%llu,\"errors\":%llu,\"bad_frames\":%llu,\"other\":%llu}\n",
            total_conns, opt.rooms, opt.payload, opt.rate, opt.window, connect_s,
            (unsigned long long)sent, (unsigned long long)in_time,
            (unsigned long long)talk_missing(), (unsigned long long)count.refused, wall,
@@ -318,6 +310,6 @@ int main(int argc, char **argv)
            (unsigned long long)hist_at(0.50), (unsigned long long)hist_at(0.99),
            (unsigned long long)hist_at(0.999), (unsigned long long)hist_max(),
            (unsigned long long)count.pings, (unsigned long long)count.errors,
-           (unsigned long long)count.bad_frames, (unsigned long long)count.other, cut());
+           (unsigned long long)count.bad_frames, (unsigned long long)count.other);
     return 0;
 }

@@ -55,18 +55,6 @@ void wire_stall(struct conn *c)
     set_events(c);
 }
 
-/* Has the server given up on a connection that we do not read? */
-int wire_is_cut(const struct conn *c)
-{
-    struct tcp_info info;
-    socklen_t len = sizeof info;
-    if (c->state == ST_DEAD)
-        return 1;
-    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-        return 0;
-    return info.tcpi_state != TCP_ESTABLISHED;
-}
-
 static void raw_send(struct conn *c, const char *buf, size_t len)
 {
     if (c->state == ST_DEAD)
