@@ -10,7 +10,7 @@ from typing import Any
 
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
-from events.agents.replies import Replies
+from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
 from events.errors import StreamNotFound
 from events.hub import Connection, Member
@@ -200,6 +200,9 @@ class Commands:
             self._member_writes(member)
         else:
             await self._writable(caller, command.session_id)
+        if caller.role == "agent" and command.reply_to and command.client_message_id is None:
+            # A message is answered once: a request that came twice goes on with the first answer.
+            command.client_message_id = reply_key(command.reply_to)
         stream, done = await self._streams.start(caller, command, conn)
         reply: dict[str, Any] = {
             "message_id": done.record.message_id,

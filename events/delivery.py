@@ -50,6 +50,7 @@ class Delivery:
         self.overrun = False
         self.owed: set[str] = set()  # rooms whose append failed here
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
+        self.on_stream_start: Callable[[Event], None] = lambda event: None
         self.on_stream_end: Callable[[Event], None] = lambda event: None
         self.on_lost: Callable[[], None] = lambda: None
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
@@ -222,6 +223,7 @@ class Delivery:
                     room.chars.pop(event.stream, None)
                     self.on_stream_end(event)
                 else:
+                    self.on_stream_start(event)
                     room.have.setdefault(event.stream, 0)
                     room.chars.setdefault(event.stream, 0)
         self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)

@@ -252,6 +252,13 @@ class MessageService:
             )
         )
 
+    async def sent(self, caller: Caller, command: SendMessage) -> Committed:
+        """`send`, committed. Raises ChatError."""
+        try:
+            return await asyncio.shield(self.send(caller, command))
+        except storage_errors.StorageError as error:
+            raise translate(error) or error from error
+
     def edit(self, caller: Caller, command: Edit) -> "asyncio.Future[Committed]":
         return self.writer.submit(
             EditMessage(command.session_id, command.message_id, command.content, caller.sender_type, caller.sub)

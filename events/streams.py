@@ -41,6 +41,10 @@ SETTLE = 2.0
 CHARS_PER_TOKEN = 4
 
 
+def _tokens(text: str) -> int:
+    return math.ceil(len(text) / CHARS_PER_TOKEN)
+
+
 class Stream:
     """An open stream on its producer's node. `logged` counts the pieces that the log has."""
 
@@ -120,8 +124,11 @@ class Streams:
         caller: Caller | tuple[str, str],
         command: StreamStart,
         conn: Connection | None = None,
+        *,
+        adopt: bool = True,
     ) -> tuple[Stream | None, Committed]:
-        """A committed placeholder; the stream, or None if it is closed already (a repeat).
+        """A committed placeholder; the stream, or None if a repeat finds it closed, or written elsewhere
+        and it is not to be adopted.
 
         Raises RateLimited, Conflict, SessionNotFound, ..., Unavailable.
         """
@@ -151,7 +158,10 @@ class Streams:
         if done.duplicate:
             if record.status != "streaming":
                 return None, done
-            stream = self._open.get(record.message_id) or await self._adopt(record)
+            found = self._open.get(record.message_id)
+            if found is None and not adopt:
+                return None, done
+            stream = found or await self._adopt(record)
         else:
             stream = Stream(record, owner, self._clock())
             self._open[record.message_id] = stream
@@ -377,10 +387,8 @@ class Streams:
                     status=status,
                     content=text,
                     error=error,
-                    tokens_used=tokens_used if tokens_used is not None else math.ceil(len(text) / CHARS_PER_TOKEN),
-                    latency_ms=latency_ms
-                    if latency_ms is not None
-                    else max(0, round((self._clock() - stream.started_at) * 1000)),
+                    tokens_used=_tokens(text) if tokens_used is None else tokens_used,
+                    latency_ms=self._latency(stream.started_at) if latency_ms is None else latency_ms,
                 )
             )
             if not future.done():
@@ -439,7 +447,10 @@ class Streams:
     # --- stop
 
     async def cancel(self, session_id: str, message_id: str) -> str:
-        """Stop a stream wherever it is written, keep its text; its status. Raises StreamNotFound, Unavailable."""
+        """Stop a stream wherever it is written, keep its text; its status.
+
+        Raises StreamNotFound, Unavailable.
+        """
         stream = self._open.get(message_id)
         if stream is not None and stream.room == session_id:
             self._tell_producer(stream)
@@ -481,17 +492,19 @@ class Streams:
                 text = max(text, closed.text, key=len)
             except StorageUnavailable:
                 self._delivery.lost()
-        latency = max(0, round((self._clock() - record.created_at.timestamp()) * 1000))
         op = EndStream(
             session_id=record.session_id,
             message_id=record.message_id,
             status=status,
             content=text,
-            tokens_used=math.ceil(len(text) / CHARS_PER_TOKEN),
-            latency_ms=latency,
+            tokens_used=_tokens(text),
+            latency_ms=self._latency(record.created_at.timestamp()),
         )
         self._observer.stream(status)
         return await self._wait(self._writer.submit(op))
+
+    def _latency(self, started_at: float) -> int:
+        return max(0, round((self._clock() - started_at) * 1000))
 
     def _tell_producer(self, stream: Stream) -> None:
         conn = self._delivery.hub.connections.get(stream.conn_id)

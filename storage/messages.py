@@ -24,6 +24,14 @@ OVERHEAD = 500
 _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 
 _GET = Statement(sa.select(*MESSAGE).where(messages.c.message_id == sa.bindparam("id")))
+_BY_SENDER = Statement(
+    sa.select(*MESSAGE).where(
+        _SESSION,
+        messages.c.sender_type == sa.bindparam("sender_type"),
+        messages.c.sender_id == sa.bindparam("sender_id"),
+        messages.c.client_message_id == sa.bindparam("client_message_id"),
+    )
+)
 _COUNTS = Statement(
     sa.select(sessions.c.message_count, sessions.c.last_seq, sessions.c.last_revision).where(
         sessions.c.session_id == sa.bindparam("session_id")
@@ -136,6 +144,19 @@ class Messages:
 
     async def get(self, message_id: str) -> MessageRecord | None:
         row = await self._db.fetch_one(_GET, id=message_id)
+        return None if row is None else MessageRecord(*row)
+
+    async def by_client_id(
+        self, session_id: str, sender_type: str, sender_id: str, client_message_id: str
+    ) -> MessageRecord | None:
+        """A message by its sender's own id."""
+        row = await self._db.fetch_one(
+            _BY_SENDER,
+            session_id=session_id,
+            sender_type=sender_type,
+            sender_id=sender_id,
+            client_message_id=client_message_id,
+        )
         return None if row is None else MessageRecord(*row)
 
     async def counts(self, session_id: str) -> tuple[int, int, int]:

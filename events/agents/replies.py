@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+
 from events.access import Caller
 from events.agents.base import Agent, Request, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
+from events.event import Event
 from events.messages import MessageService, translate, view
 from events.schema import StreamStart
 from events.streams import Stream, Streams
@@ -20,10 +23,20 @@ from storage.records import AgentRecord, MessageRecord
 HISTORY_MESSAGES = 50
 HISTORY_BYTES = 64 * 1024
 
+#: Seconds until a worker that took a request has to begin its answer.
+FIRST_WORD = 60.0
+#: Seconds between looks at an answer that somebody wants as a whole.
+WHOLE_ANSWER_POLL = 0.25
+
 log = logging.getLogger("parley.agents")
 
 #: Hands a request to a worker that connects from outside; raises AgentUnavailable.
 Remote = Callable[[Request], Awaitable[None]]
+
+
+def reply_key(message_id: str) -> str:
+    """The `client_message_id` of the answer to a message: it is begun once."""
+    return f"reply:{message_id}"
 
 
 class Replies:
@@ -41,7 +54,8 @@ class Replies:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
         self._kinds = kinds
         self._remote = remote
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._expected: dict[str, asyncio.Future[str]] = {}  # message id -> its answer's
 
     async def agent(self, agent_id: int | None) -> AgentRecord:
         """Raises AgentNotFound."""
@@ -82,13 +96,60 @@ class Replies:
             self._keep(stream.agent_task)
         return done
 
+    # --- who waits for an answer
+
+    async def answer_to(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
+        """The placeholder of a message's answer, begun if it was not yet. The caller is in the room.
+
+        Raises AgentUnavailable if no worker begins one in time.
+        """
+        known = await self._known(agent, message)
+        if known is not None:
+            return known
+        waiting = self._expected.setdefault(message.message_id, asyncio.get_running_loop().create_future())
+        try:
+            done = await self.reply(agent, message)
+            if done is not None:
+                return done.record
+            async with asyncio.timeout(FIRST_WORD):
+                message_id = await asyncio.shield(waiting)
+            return await self._messages.get(message.session_id, message_id)
+        except TimeoutError as error:
+            raise AgentUnavailable("no worker began an answer") from error
+        finally:
+            self._expected.pop(message.message_id, None)
+
+    async def _known(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord | None:
+        return await self._store.by_client_id(
+            message.session_id, "agent", str(agent.id), reply_key(message.message_id)
+        )
+
+    async def whole_answer(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
+        """The answer when it is finished. The caller need not be in the room."""
+        while True:
+            known = await self._known(agent, message)
+            if known is None:
+                done = await self.reply(agent, message)
+                known = done.record if done is not None else None
+            if known is not None and known.status != "streaming":
+                return known
+            await asyncio.sleep(WHOLE_ANSWER_POLL)
+
+    def started(self, event: Event) -> None:
+        """A stream began in a room of this node: perhaps somebody waits for it."""
+        if self._expected:
+            start = msgspec.json.decode(event.data)
+            waiting = self._expected.get(start.get("reply_to") or "")
+            if waiting is not None and not waiting.done() and start.get("sender_type") == "agent":
+                waiting.set_result(event.stream)
+
     async def _begin(self, agent: AgentRecord, message: MessageRecord) -> tuple[Stream | None, Committed]:
         command = StreamStart(
             session_id=message.session_id,
-            client_message_id=f"reply:{message.message_id}",
+            client_message_id=reply_key(message.message_id),
             reply_to=message.message_id,
         )
-        return await self._streams.start(("agent", str(agent.id)), command)
+        return await self._streams.start(("agent", str(agent.id)), command, adopt=False)
 
     async def _fail(self, agent: AgentRecord, message: MessageRecord, error: ChatError) -> Committed:
         stream, done = await self._begin(agent, message)
@@ -138,8 +199,8 @@ class Replies:
         self._keep(asyncio.ensure_future(work))
 
     def _keep(self, task: "asyncio.Future[None]") -> None:
-        self._tasks.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         for task in self._tasks:

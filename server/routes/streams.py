@@ -1,5 +1,6 @@
 """Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -26,7 +27,9 @@ from server.routes.common import (
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.sse import Answer, EventStream
-from storage.records import MessageRecord
+from storage.records import AgentRecord, MessageRecord
+
+Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
 
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
@@ -71,8 +74,8 @@ async def _ask(
     body: schema.ChatRequest,
     head: bytes,
     from_index: int,
-) -> tuple[MessageRecord, Any]:
-    """Send the user's message; (its record, what begins the answer)."""
+) -> tuple[AgentRecord, MessageRecord, Begin]:
+    """Send the user's message; (its session's agent, its record, what begins the answer)."""
     record, _ = await services.sessions.writable(caller, session_id)
     agent = await services.replies.agent(record.agent_id)
     waiting = services.limits.check(caller, "message")
@@ -85,7 +88,7 @@ async def _ask(
         metadata=body.metadata,
         reply_to=body.reply_to,
     )
-    done = await services.messages.send(caller, command)
+    done = await services.messages.sent(caller, command)
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
         request = {"message_id": done.record.message_id, "seq": done.record.seq}
@@ -95,7 +98,7 @@ async def _ask(
         first = head + line(start, f"{current.message_id}:{from_index}")
         return await _from(services, current, from_index, first)
 
-    return done.record, begin
+    return agent, done.record, begin
 
 
 def _from_index(request: Request) -> tuple[str | None, int]:
@@ -149,12 +152,12 @@ async def _answer(
     head: bytes,
 ) -> None:
     _, from_index = _from_index(request)
-    message, begin = await _ask(services, caller, session_id, body, head, from_index)
+    agent, message, begin = await _ask(services, caller, session_id, body, head, from_index)
     door = services.extras["event_streams"]
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return
-    collected = await services.replies.whole_answer(session_id, message)
+    collected = await services.replies.whole_answer(agent, message)
     view = await services.messages.views([collected])
     payload = {"session_id": session_id, "request": {"message_id": message.message_id, "seq": message.seq}}
     await reply(payload | {"message": view[0]}, 201)(request.scope, receive, send)

@@ -1,0 +1,59 @@
+"""Workers that connect from outside: a request goes to one of them, and if it does not ack, to the next.
+
+Knows no transport: a worker is a connection with an agent's token, and `ask` is how its transport asks.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from events.agents.base import Request
+from events.errors import AgentUnavailable
+from events.event import to_json
+from events.hub import Connection, Hub
+
+#: Seconds until a worker that has not acked a request is passed over (contract, section 5).
+ACK_TIMEOUT = 5.0
+
+Ask = Callable[[Connection, str, bytes], Awaitable[object]]
+
+
+class Workers:
+    """The workers of this node, in turn. `elsewhere` asks the other nodes' for an agent."""
+
+    def __init__(self, hub: Hub, ask: Ask) -> None:
+        self._hub, self._ask = hub, ask
+        self._turn: dict[str, int] = {}
+        self.elsewhere: Callable[[str, bytes], Awaitable[bool]] | None = None
+
+    async def hand_out(self, request: Request) -> None:
+        """Raises AgentUnavailable if no worker takes it."""
+        payload = to_json(
+            {"session_id": request.session_id, "message": request.message, "history": request.history}
+        )
+        key = f"agent:{request.agent.id}"
+        if await self.offer(key, payload):
+            return
+        if self.elsewhere is not None and await self.elsewhere(key, payload):
+            return
+        raise AgentUnavailable("no worker of this agent took the request")
+
+    async def offer(self, key: str, payload: bytes) -> bool:
+        """Whether a worker on this node acked the request."""
+        for worker in self._in_turn(key):
+            try:
+                async with asyncio.timeout(ACK_TIMEOUT):
+                    await self._ask(worker, "agent_request", payload)
+                return True
+            except (TimeoutError, asyncio.CancelledError, ConnectionError):
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    raise  # it is we who are cancelled, not the worker that went away
+        return False
+
+    def _in_turn(self, key: str) -> list[Connection]:
+        workers = [c for c in self._hub.users.get(key, ()) if c.transport == "socketio"]
+        if not workers:
+            return []
+        turn = self._turn.get(key, 0) % len(workers)
+        self._turn[key] = turn + 1
+        return workers[turn:] + workers[:turn]

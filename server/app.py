@@ -1,0 +1,107 @@
+"""`create_app(settings)`: routes, middleware, mounts. Nothing global: two apps run in one process."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from server import lifespan
+from server.config import Settings
+from server.engine.server import Server
+from server.metrics import Metrics
+from server.routes import agents, dev, messages, operations, sessions, streams
+from server.routes.common import reply
+from server.services import Services
+from server.transports.codecs import SocketIOCodec, WebSocketCodec
+from server.transports.socketio import SocketIODoor
+from server.transports.sse import EventStreamDoor
+from server.transports.websocket import RawDoor
+
+#: Of polling and of raw WebSocket messages; a Socket.IO frame adds its name and id to a payload.
+FRAME_OVERHEAD = 1024
+
+
+def create_app(settings: Settings) -> Starlette:
+    metrics = Metrics()
+    services, writer, janitor = lifespan.build(settings, metrics)
+    sio = socketio_server(services)
+    raw = RawDoor(services, WebSocketCodec())
+    services.extras |= {"raw": raw, "event_streams": EventStreamDoor(services), "sio": sio, "metrics": metrics}
+
+    @asynccontextmanager
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        async with lifespan.running(services, writer, janitor):
+            yield
+
+    async def engine(scope: Scope, receive: Receive, send: Send) -> None:
+        await sio.eio.handle_request(scope, receive, send)
+
+    routes: Sequence[BaseRoute] = [
+        *operations.ROUTES,
+        *dev.ROUTES,
+        *agents.ROUTES,
+        *sessions.ROUTES,
+        *streams.ROUTES,
+        *messages.ROUTES,
+        WebSocketRoute("/ws/{session_id:path}", raw),
+    ]
+    app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
+    app.state.services = services
+    app.add_middleware(_Doors, engine=engine, services=services)
+    return app
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    return reply({"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, status)
+
+
+def socketio_server(services: Services) -> Server:
+    settings = services.settings
+    return Server(
+        door=SocketIODoor(services),
+        codec=SocketIOCodec(),
+        hub=services.hub,
+        outbox_limit=settings.outbox_limit,
+        connect_timeout=settings.auth_timeout,
+        origin=lambda origin, scope: services.origins.allowed(
+            origin, scope["server"][1] if scope.get("server") else None
+        ),
+        ping_interval=settings.ws_heartbeat_interval,
+        ping_timeout=settings.ws_ping_timeout,
+        max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,
+        namespaces=["/"],
+    )
+
+
+class _Doors:
+    """The engine's path before everything else (it answers its own CORS); the rest behind CORS."""
+
+    def __init__(self, app: object, engine: object, services: Services) -> None:
+        self._engine = engine
+        self._app = CORSMiddleware(
+            app,  # type: ignore[arg-type]
+            allow_origins=(),
+            allow_origin_regex=None,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
+            allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
+            expose_headers=("Retry-After",),
+            max_age=600,
+        )
+        origins = services.origins
+        # The rule is ours (PUBLIC_URL, DEBUG, ws:// entries); the headers are the middleware's.
+        self._app.is_allowed_origin = lambda origin: origins.allowed(origin)  # type: ignore[method-assign]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and scope["path"].startswith("/socket.io/"):
+            await self._engine(scope, receive, send)  # type: ignore[operator]
+        else:
+            await self._app(scope, receive, send)
+
+

@@ -1,0 +1,321 @@
+"""The composition root: the only place that names concrete backends. Starts in order, stops in reverse."""
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from events.agents.base import Agent
+from events.agents.echo import Echo
+from events.agents.remote import Workers
+from events.agents.replies import Replies
+from events.clock import when
+from events.commands import Commands
+from events.delivery import Delivery
+from events.dispatch import Dispatcher
+from events.errors import ChatError, Draining, TokenExpired
+from events.event import Kind, make, to_json
+from events.healing import Healer
+from events.hub import Connection, Hub
+from events.janitor import Janitor
+from events.joining import Membership
+from events.messages import Changes, MessageService
+from events.observer import Observer
+from events.outbox import Flusher
+from events.presence import Presence
+from events.ratelimit import RateLimits
+from events.sessions import SessionManager
+from events.streams import Streams
+from events.typing import Typing
+from server import peer
+from server.auth import Authenticator
+from server.config import Settings
+from server.engine.rooms import Client
+from server.services import Services, rfc3339_of
+from server.transports.sse import EventStream
+from server.transports.websocket import RawSocket
+from storage.agents import Agents
+from storage.database import Database
+from storage.files import Files
+from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
+from storage.messages import Messages
+from storage.participants import Participants
+from storage.records import AgentRecord
+from storage.revocations import Revocations
+from storage.sessions import Sessions
+from storage.writer import Writer
+
+log = logging.getLogger("parley.node")
+
+#: Seconds between looks at tokens that expire and connections that say nothing.
+WATCH = 1.0
+
+
+def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Janitor]:
+    """Everything of one node, wired and not yet started."""
+    clock = time.time
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+    )
+    store_sessions, store, participants = Sessions(database), Messages(database), Participants(database)
+    agents, files, revocations = Agents(database), Files(database), Revocations(database)
+
+    memory = Memory(
+        clock,
+        window=settings.recovery_window,
+        log_size=settings.recovery_log_size,
+        log_bytes=settings.recovery_log_bytes,
+    )
+    stream_log, presence_store = MemoryStreams(memory, clock), MemoryPresence()
+    buckets = MemoryBuckets(time.monotonic)
+
+    hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
+    changes = Changes(store_sessions, store, files, clock)
+    delivery = Delivery(hub, memory, memory, changes, observer, clock)
+    sessions = SessionManager(
+        store_sessions, participants, agents, delivery, clock, ttl_hours=settings.session_ttl_hours
+    )
+    messages: MessageService
+    writer = Writer(database, lambda: when(clock()), lambda batch: messages.on_committed(batch))
+    messages = MessageService(writer, store, files, participants, delivery, clock)
+    streams = Streams(
+        writer,
+        store,
+        stream_log,
+        delivery,
+        observer,
+        clock,
+        lease=settings.stream_lease,
+        checkpoint=settings.stream_checkpoint,
+        max_size=settings.stream_max_size,
+        max_per_user=settings.max_streams_per_user,
+        node_lease=settings.node_lease,
+    )
+    messages.final_of = streams.final_of
+    presence = Presence(
+        presence_store,
+        delivery,
+        clock,
+        grace=settings.presence_grace,
+        events_max=settings.presence_events_max,
+    )
+    typing = Typing(delivery, clock, ttl=settings.typing_ttl)
+    membership = Membership(
+        delivery,
+        sessions,
+        messages,
+        store,
+        memory,
+        presence,
+        typing,
+        observer,
+        clock,
+        max_rooms=settings.max_rooms_per_connection,
+        window=settings.recovery_window,
+        replay_limit=settings.outbox_limit,
+    )
+    membership.local_text = streams.local_text
+    limits = RateLimits(
+        buckets,
+        enabled=settings.rate_limit_enabled,
+        messages_per_minute=settings.rate_limit_messages_per_minute,
+    )
+    workers = Workers(hub, _ask)
+
+    def echo(agent: AgentRecord) -> Agent:
+        return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
+
+    replies = Replies(agents, store, messages, streams, {"echo": echo}, workers.hand_out)
+    delivery.on_stream_start = replies.started
+    services: Services
+    commands = Commands(
+        sessions,
+        messages,
+        streams,
+        replies,
+        membership,
+        presence,
+        typing,
+        limits,
+        lambda caller, conn, token: services.refresh(caller, conn, token),
+    )
+    dispatcher = Dispatcher(commands, limits, observer)
+    healer = Healer(
+        delivery,
+        sessions,
+        on_departure=lambda: membership.spoil_all(),
+        on_live=_nothing,
+    )
+    services = Services(
+        settings=settings,
+        observer=observer,
+        authenticator=Authenticator(settings, clock),
+        origins=peer.Origins(settings),
+        database=database,
+        hub=hub,
+        bus=memory,
+        delivery=delivery,
+        healer=healer,
+        sessions=sessions,
+        messages=messages,
+        streams=streams,
+        replies=replies,
+        membership=membership,
+        presence=presence,
+        typing=typing,
+        limits=limits,
+        commands=commands,
+        dispatcher=dispatcher,
+        agents=agents,
+        files=files,
+        store=store,
+        revocations=revocations,
+        node_id=f"node_{secrets.token_hex(8)}",
+        clock=clock,
+    )
+    membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
+    delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
+    return services, writer, _janitor(services)
+
+
+def _janitor(services: Services) -> Janitor:
+    settings, sessions, streams = services.settings, services.sessions, services.streams
+    janitor = Janitor()
+    janitor.every(WATCH, "activity", sessions.flush_touches)
+    # Live members of a session that expires are told within 10 s, however long the interval.
+    janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
+    janitor.every(min(settings.stream_checkpoint, 1.0), "streams", streams.tick)
+    janitor.every(min(5.0, settings.stream_lease / 3), "leases", streams.interrupt_lapsed)
+    janitor.every(WATCH, "connections", lambda: _watch(services))
+    return janitor
+
+
+async def _nothing() -> None:
+    """What a single node does when its bus is there."""
+
+
+async def _ask(conn: Connection, name: str, payload: bytes) -> object:
+    if not isinstance(conn, Client):
+        raise ConnectionError
+    return await conn.ask(name, payload)
+
+
+def _removed(services: Services, conn: Connection, error: ChatError) -> None:
+    """A membership has ended: Socket.IO connections stay, the others are for one session."""
+    if isinstance(conn.sink, RawSocket):
+        services.extras["raw"].removed(conn, error)
+    elif isinstance(conn.sink, EventStream):
+        services.extras["event_streams"].removed(conn, error)
+
+
+def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
+    """A message from another node (or, on one node, from itself)."""
+    if name == "takeover":
+        import msgspec
+
+        pid, generation = msgspec.json.decode(body, type=tuple[str, int])
+        services.membership.taken_over(pid, generation)
+    elif name == "access":
+        session_id = channel.partition(":")[2]
+        services.delivery.spawn(services.membership.access_changed(session_id, body.decode()))
+    elif name == "cancel":
+        services.streams.cancelled(body.decode())
+
+
+async def _watch(services: Services) -> None:
+    """Tokens that expire, and connections that joined nothing and say nothing."""
+    settings, now = services.settings, services.clock()
+    silent = now - settings.ws_connection_timeout
+    notice = now + settings.auth_expiry_notice
+    for conn in list(services.hub.connections.values()):
+        expires_at = conn.caller.expires_at
+        if expires_at <= now:
+            close(services, conn, TokenExpired())
+        elif expires_at <= notice and not conn.noticed:
+            conn.noticed = True
+            payload = {"expires_at": rfc3339_of(expires_at)}
+            conn.send(make_direct("auth_expiring", payload, now))
+        elif not conn.rooms and conn.heard_at < silent:
+            close(services, conn, Draining("nothing was joined or said for too long"))
+
+
+def make_direct(name: str, payload: dict[str, Any], now: float) -> Any:
+    """An event of no session."""
+    event = make("", name, Kind.DIRECT, payload, now)
+    event.data = to_json({k: v for k, v in _decoded(event.data).items() if k != "session_id"})
+    return event
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.json.decode(data)  # type: ignore[no-any-return]
+
+
+def close(services: Services, conn: Connection, error: ChatError) -> None:
+    """End a connection with an error that its client is told."""
+    if isinstance(conn, Client):
+        if not isinstance(error, Draining):
+            conn.emit("error", to_json(error.as_dict()))
+        conn.close()
+    elif isinstance(conn.sink, RawSocket):
+        conn.sink.end(error)
+    elif isinstance(conn.sink, EventStream):
+        conn.sink.end(error)
+
+
+@asynccontextmanager
+async def running(services: Services, writer: Writer, janitor: Janitor) -> AsyncIterator[None]:
+    """Start in order, stop in reverse."""
+    settings = services.settings
+    await services.database.connect()
+    await _ensure_openai(services)
+    writer.start()
+    await services.healer.start()
+    janitor.start()
+    log.info("ready")
+    try:
+        yield
+    finally:
+        services.draining = True
+        await drain(services)
+        await janitor.stop()
+        await services.streams.finish(settings.shutdown_grace)
+        await services.replies.stop()
+        services.typing.stop()
+        services.presence.stop()
+        await services.healer.stop()
+        await services.delivery.drain()
+        await writer.stop()
+        try:
+            await services.sessions.flush_touches(everything=True)
+        except Exception:
+            log.exception("activity could not be written")
+        await services.database.disconnect()
+        log.info("stopped")
+
+
+async def drain(services: Services) -> None:
+    """Close every connection, spread over a second, so that clients do not come back all at once."""
+    conns = list(services.hub.connections.values())
+    random.shuffle(conns)
+    pause = min(1.0, len(conns) / 2000)
+    step = max(1, len(conns) // 20)
+    for at in range(0, len(conns), step):
+        for conn in conns[at : at + step]:
+            close(services, conn, Draining())
+        await asyncio.sleep(pause / 20)
+
+
+async def _ensure_openai(services: Services) -> None:
+    settings = services.settings
+    if settings.openai_base_url and settings.openai_model:
+        config = {"base_url": settings.openai_base_url, "model": settings.openai_model,
+                  "api_key_env": "OPENAI_API_KEY"}  # fmt: skip
+        await services.agents.ensure(2, name=settings.openai_model, kind="openai", config=config)

@@ -1,0 +1,120 @@
+"""`/api/chat/agents`: everybody may see them, `service` creates, changes and deletes."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from events.access import Caller
+from events.errors import AgentNotFound, Forbidden, ValidationFailed
+from server.routes.common import body_of, caller_of, endpoint, reply, services_of, struct_of
+from storage.records import AgentRecord
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Url = Annotated[str, Meta(max_length=2000)]
+Kind = Literal["echo", "openai", "remote"]
+
+
+class NewAgent(Struct, kw_only=True):
+    """`config` of an `openai` agent names the environment variable that holds the key, never the key."""
+
+    name: Name
+    kind: Kind
+    avatar_url: Url | None = None
+    config: dict[str, Any] | None = None
+    is_active: bool = True
+
+
+class ChangedAgent(Struct, kw_only=True):
+    name: Name | None = None
+    kind: Kind | None = None
+    avatar_url: Url | None = None
+    config: dict[str, Any] | None = None
+    is_active: bool | None = None
+
+
+def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
+    shown = {
+        "id": agent.id,
+        "name": agent.name,
+        "avatar_url": agent.avatar_url,
+        "kind": agent.kind,
+        "is_active": agent.is_active,
+    }
+    return shown | {"config": agent.config} if caller.role == "service" else shown
+
+
+def _id(request: Request) -> int:
+    text: str = request.path_params["agent_id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise AgentNotFound
+    return int(text)
+
+
+def _checked(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    if config and any(name in config for name in ("api_key", "key", "secret")):
+        raise ValidationFailed("name the environment variable in api_key_env, never the key", field="config")
+    return config
+
+
+async def list_all(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    found = await services.agents.list()
+    return reply({"agents": [_view(a, caller) for a in found if a.is_active or caller.role == "service"]})
+
+
+async def get(request: Request) -> Response:
+    services, caller = services_of(request), await caller_of(request)
+    agent = await services.agents.get(_id(request))
+    if agent is None:
+        raise AgentNotFound
+    return reply(_view(agent, caller))
+
+
+def _service(caller: Caller) -> Caller:
+    if caller.role != "service":
+        raise Forbidden
+    return caller
+
+
+async def create(request: Request) -> Response:
+    services, caller = services_of(request), _service(await caller_of(request))
+    body = struct_of(NewAgent, await body_of(request))
+    agent = await services.agents.create(
+        name=body.name,
+        kind=body.kind,
+        avatar_url=body.avatar_url,
+        config=_checked(body.config) or {},
+        is_active=body.is_active,
+    )
+    return reply(_view(agent, caller), 201)
+
+
+async def change(request: Request) -> Response:
+    services, caller = services_of(request), _service(await caller_of(request))
+    body = struct_of(ChangedAgent, await body_of(request))
+    _checked(body.config)
+    changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
+    agent = await services.agents.update(_id(request), **changes)
+    if agent is None:
+        raise AgentNotFound
+    return reply(_view(agent, caller))
+
+
+async def delete(request: Request) -> Response:
+    services, _ = services_of(request), _service(await caller_of(request))
+    if not await services.agents.delete(_id(request)):
+        raise AgentNotFound
+    return reply({"message": "Agent deleted", "id": _id(request)})
+
+
+BASE = "/api/chat/agents"
+ROUTES = [
+    Route(BASE, endpoint(list_all), methods=["GET"]),
+    Route(BASE, endpoint(create), methods=["POST"]),
+    Route(BASE + "/{agent_id}", endpoint(get), methods=["GET"]),
+    Route(BASE + "/{agent_id}", endpoint(change), methods=["PATCH"]),
+    Route(BASE + "/{agent_id}", endpoint(delete), methods=["DELETE"]),
+]

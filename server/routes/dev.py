@@ -1,0 +1,45 @@
+"""`POST /api/dev/token`: tokens for development, behind every guard of the contract."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from events.errors import Forbidden
+from server import peer
+from server.routes.common import body_of, endpoint, reply, services_of, struct_of
+from server.services import rfc3339_of
+from server.tokens import mint
+
+
+class DevToken(Struct, kw_only=True):
+    """`ttl` in seconds."""
+
+    sub: Annotated[str, Meta(min_length=1, max_length=255)]
+    role: Literal["user", "agent", "service"] = "user"
+    name: Annotated[str, Meta(max_length=255)] | None = None
+    sessions: list[Annotated[str, Meta(max_length=100)]] | None = None
+    session_role: Literal["member", "viewer"] | None = None
+    ttl: Annotated[float, Meta(gt=0, le=31_536_000)] = 86_400.0
+
+
+async def token(request: Request) -> Response:
+    services = services_of(request)
+    if not peer.dev_token_allowed(services.settings, request.scope):
+        raise Forbidden("only with DEBUG, from this machine")
+    body = struct_of(DevToken, await body_of(request))
+    made, expires_at = mint(
+        services.settings,
+        body.sub,
+        role=body.role,
+        name=body.name,
+        sessions=body.sessions,
+        session_role=body.session_role,
+        ttl=body.ttl,
+    )
+    return reply({"token": made, "expires_at": rfc3339_of(expires_at)})
+
+
+ROUTES = [Route("/api/dev/token", endpoint(token), methods=["POST"])]

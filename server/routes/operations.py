@@ -1,0 +1,54 @@
+"""`/healthz`, `/readyz`, `/metrics`."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from events.errors import Unauthorized
+from server import peer
+from server.errors import json_error
+from server.routes.common import reply, services_of
+from storage.errors import StorageError
+
+#: Seconds until a part that does not answer counts as failing.
+PATIENCE = 3.0
+
+
+async def healthz(request: Request) -> Response:
+    """The process lives."""
+    return reply({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Whether this node should be given work; names what fails."""
+    services = services_of(request)
+    checks = {"database": "ok", "bus": "ok", "draining": "no"}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await services.database.ping()
+    except (TimeoutError, StorageError):
+        checks["database"] = "failing"
+    if services.delivery.mode != "live":
+        checks["bus"] = "deaf" if services.healer.deaf else "away"
+    if services.draining:
+        checks["draining"] = "yes"
+    failing = [name for name, state in checks.items() if state not in ("ok", "no")]
+    body = {"status": "failing" if failing else "ok", "checks": checks, "failing": failing}
+    return reply(body, 503 if failing else 200)
+
+
+async def metrics(request: Request) -> Response:
+    services = services_of(request)
+    if not peer.metrics_allowed(services.settings, request.scope):
+        return json_error(Unauthorized())
+    body, content_type = services.extras["metrics"].render(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": content_type})
+
+
+ROUTES = [
+    Route("/healthz", healthz, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+    Route("/metrics", metrics, methods=["GET"]),
+]
