@@ -18,7 +18,7 @@ import orjson
 from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.handshake import Environ, Handshake
+from server.engine.handshake import Handshake
 from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.protocol import WebSocketProtocol
@@ -277,7 +277,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         session = Session(self, sid, handshake, self.wheel.now())
         session.owner = self.identify(scope)
         self.sockets[sid] = session
-        answer = self.handlers["connect"](sid, Environ(handshake))
+        answer = self.handlers["connect"](sid, handshake)
         if inspect.isawaitable(answer):
             answer = await answer
         if answer is not None and answer is not True:

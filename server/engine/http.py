@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine.asgi import http_response
-from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
+from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
 #: Seconds for a request's head, from the connection's or the request's first byte.
 HEAD_TIMEOUT = 15.0
@@ -30,7 +31,14 @@ class HttpProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        # as uvicorn's, but it asks for the transport's socket: on uvloop an object that then lives as
+        # long as the connection, and two system calls more
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = address(transport.get_extra_info("sockname"))
+        self.client = address(transport.get_extra_info("peername"))
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -86,6 +94,8 @@ class HttpProtocol(HttpToolsProtocol):
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
+        # parser and protocol hold each other: without this both would wait for the collector
+        self.parser = None  # type: ignore[assignment]
         protocol.upgrade(self.scope["method"].encode(), self.url, self.headers)
 
     def _await_head(self) -> None:

@@ -25,6 +25,8 @@ RESERVED: Final = frozenset(
 #: Longest acknowledgement id taken: JavaScript counts to 2**53.
 ID_DIGITS: Final = 16
 
+_loads = orjson.loads
+
 
 class PacketError(ValueError):
     """Not a packet that a client may send. `kind`, `id` and `namespace` as far as they could be read."""
@@ -37,7 +39,7 @@ class PacketError(ValueError):
 def loads(data: bytes) -> Any:
     """Strict JSON: no NaN or Infinity, valid UTF-8, no lone surrogates (orjson refuses these), no NUL,
     which PostgreSQL cannot store and no client sends in earnest. Raises ValueError."""
-    value = orjson.loads(data)
+    value = _loads(data)
     if b"\\u0000" in data and _has_nul(value):
         raise ValueError("NUL in a string")
     return value
@@ -142,12 +144,14 @@ def head(kind: int, namespace: str, id: int | None = None) -> bytes:
 
 def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes:
     """The frame of a packet, and those of its attachments."""
-    if data is None:
-        return text_frame(head(kind, namespace, id))
     try:
-        return text_frame(head(kind, namespace, id) + orjson.dumps(data))
+        body = b"" if data is None else orjson.dumps(data)
     except TypeError:  # bytes inside, or what only the standard library's json can do
         return legacy_frames(sio.Packet(kind, namespace=namespace, data=data, id=id))
+    if namespace == "/":
+        start = b"4%d" % kind if id is None else b"4%d%d" % (kind, id)
+        return frames.frame(frames.TEXT, start + body)
+    return text_frame(head(kind, namespace, id) + body)
 
 
 def legacy_frames(packet: sio.Packet) -> bytes:

@@ -340,8 +340,8 @@ def websocket_scope(
         "asgi": {"version": protocol.config.asgi_version, "spec_version": "2.4"},
         "http_version": "1.1",
         "scheme": "wss" if transport.get_extra_info("sslcontext") else "ws",
-        "server": _address(transport.get_extra_info("sockname")),
-        "client": _address(transport.get_extra_info("peername")),
+        "server": address(transport.get_extra_info("sockname")),
+        "client": address(transport.get_extra_info("peername")),
         "root_path": root,
         "path": root + path,
         "raw_path": root.encode("latin-1") + raw_path,
@@ -353,5 +353,6 @@ def websocket_scope(
     }
 
 
-def _address(name: Any) -> tuple[str, int] | None:
+def address(name: Any) -> tuple[str, int] | None:
+    """Host and port of a socket's name; None for a Unix socket."""
     return (name[0], name[1]) if isinstance(name, tuple) and len(name) > 1 else None

@@ -292,16 +292,17 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio has no t
         if space is None:
             return
         room = to or room
-        args = [event, *data] if isinstance(data, tuple) else [event] if data is None else [event, data]
-        skip = skip_sid if isinstance(skip_sid, list | tuple | set) else (skip_sid,) if skip_sid else ()
-        encode = self.server.encode
+        args = [event, data] if data is not None else [event]
+        if type(data) is tuple:
+            args[1:] = data
+        skip = () if not skip_sid else (skip_sid,) if isinstance(skip_sid, str) else skip_sid
         if callback is not None:
             for conn in list(space.find(room)):
                 if isinstance(conn, Client) and conn.sid not in skip:
                     id = self._generate_ack_id(conn.sid, callback)
-                    conn.session.push(encode(packets.EVENT, namespace, id, args))
+                    conn.session.push(self.server.encode(packets.EVENT, namespace, id, args))
             return
-        frames = encode(packets.EVENT, namespace, None, args)
+        frames = self.server.encode(packets.EVENT, namespace, None, args)
         sinks = space.sinks(room)
         if skip:
             mine = {c.sink for sid in skip if (c := space.members.get(sid)) is not None}

@@ -23,7 +23,7 @@ from server.engine import packets
 from server.engine.asgi import Scope
 from server.engine.door import ConnectRefused, Door, Problem
 from server.engine.engine import Elsewhere, Engine, OriginRule, credentials
-from server.engine.handshake import Environ
+from server.engine.handshake import Handshake
 from server.engine.packets import Packet, PacketError
 from server.engine.rooms import Client, EventCodec, Manager, Space
 from server.engine.session import Session
@@ -68,6 +68,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         self.hub = hub
         self.flusher = hub.flusher if hub is not None else Flusher()
         self._outbox_limit = outbox_limit
+        self._running: set[asyncio.Task[None]] = set()
         self._handler_cache: dict[str, tuple[Any, bool, tuple[Any, ...]]] = {}
         self._instrumented = False
         self._engine_settings: dict[str, Any] = {
@@ -77,6 +78,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         settings.setdefault("async_mode", "asgi")
         super().__init__(client_manager=client_manager or Manager(), **settings)
         self._strict = self.packet_class is sio_packet.Packet
+        #: (kind, namespace, id, data) to the WebSocket frames of a packet
+        self.encode: Callable[[int, str, int | None, Any], bytes] = (
+            packets.packet_frames if self._strict else self._encode_otherwise
+        )
 
     def _engineio_server_class(self) -> Any:
         def engine(**settings: Any) -> Engine:
@@ -100,11 +105,38 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     def packet(self, session: Session, body: bytes) -> Work | None:
         """An Engine.IO message; what is returned has to be awaited before the next one is handled."""
+        client = session.client
+        if client is None or client.state is not None or len(body) < 4 or body[1] != 0x32 or body[2] == 0x2F:
+            return self._decode(session, body)
         if session.attachments is not None or not self._strict:
             return self._unusual(session, body)
-        client = session.client
-        if body[1:2] == b"2" and client is not None and client.state is None and body[2:3] != b"/":
-            return self._event(client, body)
+        # an event in the namespace "/": the way that nearly everything takes
+        start, ack_id = 2, None
+        if body[2] != 0x5B:  # [
+            start = body.find(b"[", 2, 3 + packets.ID_DIGITS)
+            if start < 0 or not body[2:start].isdigit():
+                return self._broken(session, Packet(packets.EVENT, "/", None, None, 0))
+            ack_id = int(body[2:start])
+        try:
+            args = packets.loads(body[start:])
+        except ValueError:
+            return self._broken(session, Packet(packets.EVENT, "/", ack_id, None, 0))
+        if type(args) is not list or not args or type(name := args[0]) is not str:
+            return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
+        if name in packets.RESERVED:
+            return self._refused(client, name, ack_id, "reserved")
+        if self.door is None:
+            return self._call_handler(client, name, args, ack_id)
+        del args[0]
+        try:
+            self.door.event(client, name, args, ack_id)
+        except Exception:
+            self.eio.log.exception("error in the door's event")
+        return None
+
+    def _decode(self, session: Session, body: bytes) -> Work | None:
+        if session.attachments is not None or not self._strict:
+            return self._unusual(session, body)
         try:
             packet = packets.decode(body)
         except PacketError as error:
@@ -112,32 +144,6 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         except UnicodeDecodeError:
             return self._broken(session, None)
         return self._packet(session, packet)
-
-    def _event(self, client: Client, body: bytes) -> Work | None:
-        """An EVENT in the namespace "/": the way that nearly everything takes."""
-        start = 2
-        ack_id = None
-        if body[2:3] != b"[":
-            start = body.find(b"[", 2, 3 + packets.ID_DIGITS)
-            if start < 0 or not body[2:start].isdigit():
-                return self._broken(client.session, Packet(packets.EVENT, "/", None, None, 0))
-            ack_id = int(body[2:start])
-        try:
-            args = packets.loads(body[start:])
-        except ValueError:
-            return self._broken(client.session, Packet(packets.EVENT, "/", ack_id, None, 0))
-        if type(args) is not list or not args or type(name := args[0]) is not str:
-            return self._broken(client.session, Packet(packets.EVENT, "/", ack_id, args, 0))
-        if name in packets.RESERVED:
-            return self._refused(client, name, ack_id, "reserved")
-        if self.door is not None:
-            del args[0]
-            try:
-                self.door.event(client, name, args, ack_id)
-            except Exception:
-                self.eio.log.exception("error in the door's event")
-            return None
-        return self._call_handler(client, name, args, ack_id)
 
     def _packet(self, session: Session, packet: Packet) -> Work | None:
         """Everything else, decoded."""
@@ -278,13 +284,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         if extra:
             args = [*extra, *args]
         if is_coroutine:
-            work = self._run_handler(handler, args, client, ack_id)
+            mine: list[asyncio.Task[None]] = []
+            work = self._run_handler(handler, args, client, ack_id, mine)
             if not self.async_handlers:
                 return work
-            if _EAGERLY:
-                asyncio.Task(work, loop=asyncio.get_running_loop(), **_EAGERLY)
-            else:
-                self.eio.run(work)
+            task = asyncio.Task(work, loop=asyncio.get_running_loop(), **_EAGERLY)
+            if not task.done():
+                mine.append(task)
+                self._running.add(task)  # the loop itself keeps only weak references
             return None
         try:
             result = handler(*args)
@@ -295,25 +302,42 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
                 self._acknowledge(client, ack_id, result)
         return None
 
-    async def _run_handler(self, handler: Any, args: list[Any], client: Client, ack_id: int | None) -> None:
+    async def _run_handler(
+        self,
+        handler: Any,
+        args: list[Any],
+        client: Client,
+        ack_id: int | None,
+        mine: list[asyncio.Task[None]],
+    ) -> None:
         try:
             result = await handler(*args)
             if ack_id is not None:
                 self._acknowledge(client, ack_id, result)
         except Exception:
             self.eio.log.exception("error in an event handler")
+        finally:
+            if mine:  # cheaper than a callback at the task's end
+                self._running.discard(mine[0])
 
     def _acknowledge(self, client: Client, ack_id: int, result: Any) -> None:
         args = [] if result is None else list(result) if isinstance(result, tuple) else [result]
-        client.session.push(self.encode(packets.ACK, "/", ack_id, args))
+        client.sink.push(self.encode(packets.ACK, "/", ack_id, args))
 
     # --- what goes out
 
-    def encode(self, kind: int, namespace: str, id: int | None, data: Any) -> bytes:
-        """A packet as WebSocket frames."""
-        if self._strict:
-            return packets.packet_frames(kind, namespace, id, data)
+    def _encode_otherwise(self, kind: int, namespace: str, id: int | None, data: Any) -> bytes:
+        """A packet in another serializer's form, as WebSocket frames."""
         return packets.legacy_frames(self.packet_class(kind, namespace=namespace, data=data, id=id))
+
+    async def emit(
+        self, event: str, data: Any = None, to: Any = None, room: Any = None, skip_sid: Any = None,
+        namespace: str | None = None, callback: Any = None, ignore_queue: bool = False,
+    ) -> None:  # fmt: skip
+        await self.manager.emit(
+            event, data, namespace or "/", room=to or room, skip_sid=skip_sid, callback=callback,
+            ignore_queue=ignore_queue,
+        )  # fmt: skip
 
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)
@@ -363,7 +387,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             await self._gone(client, self.reason.TRANSPORT_CLOSE)
         elif kind == packets.CONNECT_ERROR and door is not None and not session.others:
             session.end(self.reason.SERVER_DISCONNECT)
-        if isinstance(environ := self.environ.get(session.sid), Environ):
+        if isinstance(environ := self.environ.get(session.sid), Handshake):
             environ.compact()
         if door is not None and not self._instrumented:
             self.environ.pop(session.sid, None)
