@@ -67,11 +67,11 @@ class Needs:
 
     __slots__ = ("client_keys", "file_ids", "message_ids", "session_ids")
 
-    def __init__(self, ops: Iterable[Op], *, every_id: bool = False) -> None:
-        """`every_id`: look for all new ids too; otherwise only for those that producers chose.
+    def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
+        """`thorough`: look for what a new message might repeat, and for ids that might be taken.
 
-        An id of our own making is taken by nobody; should one be, the insert fails and the batch
-        is tried again with `every_id`.
+        Both are rare, and the unique indexes tell: the insert fails, and the batch is tried again,
+        thoroughly. Ids that producers chose are looked for at once: their repeats are ordinary.
         """
         sessions: set[str] = set()
         messages: set[str] = set()
@@ -82,9 +82,9 @@ class Needs:
             if not isinstance(op, NewMessage):
                 messages.add(op.message_id)
                 continue
-            if op.client_message_id is not None:
+            if thorough and op.client_message_id is not None:
                 keys.add((op.session_id, op.sender_type, op.sender_id, op.client_message_id))
-            if every_id or op.status == "streaming":
+            if thorough or op.status == "streaming":
                 messages.add(op.message_id)
             if op.reply_to is not None:
                 messages.add(op.reply_to)

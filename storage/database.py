@@ -132,11 +132,17 @@ class Database:
     async def connect(self) -> None:
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self._databases.is_connected:
+            return
         with _translated():
             async with asyncio.timeout(self.limit):
                 await self._databases.connect()
-                if self.dialect == "sqlite":
-                    await self._open_file()
+                try:
+                    if self.dialect == "sqlite":
+                        await self._open_file()
+                except BaseException:
+                    await self.disconnect()
+                    raise
 
     async def disconnect(self) -> None:
         """Waits for operations under way, for `limit` seconds at most."""

@@ -24,7 +24,8 @@ LOG = logging.getLogger("parley.writer")
 MAX_BATCH = 1000
 #: What may wait. More than this means that the database does not keep up; senders are told at once.
 MAX_WAITING = 20_000
-#: Tries of a batch whose insert met an id that another node had taken a moment before.
+#: Tries of a batch whose insert met a repeat or a taken id: the first does not look for them, the second
+#: does, and a third is for an id that another node took in between.
 TRIES = 3
 
 _Waiting = tuple[Op, "asyncio.Future[Committed]"]
@@ -119,15 +120,14 @@ class Writer:
     async def _commit(self, ops: list[Op]) -> list[_Outcome]:
         for attempt in range(TRIES):
             try:
-                return await self._transact(ops, every_id=attempt > 0)
+                return await self._transact(ops, thorough=attempt > 0)
             except AlreadyExists:
-                # An id was taken after we had looked, or we had not looked. Now it can be seen.
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _transact(self, ops: list[Op], *, every_id: bool) -> list[_Outcome]:
-        needs = Needs(ops, every_id=every_id)
+    async def _transact(self, ops: list[Op], *, thorough: bool) -> list[_Outcome]:
+        needs = Needs(ops, thorough=thorough)
         async with self._db.transaction() as connection:
             sessions, messages, files = await self._store.read(connection, needs)
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
