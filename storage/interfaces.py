@@ -234,8 +234,8 @@ class BlobStore(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> None: ...
 
-    async def keys(self, before: float) -> Sequence[str]:
-        """Keys last written before this epoch time: what may be orphans."""
+    def keys(self, before: float) -> AsyncIterator[Sequence[str]]:
+        """Keys last written before this epoch time, in batches: what may be orphans."""
 
 
 Clock = Callable[[], float]

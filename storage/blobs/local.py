@@ -1,0 +1,158 @@
+"""Contents as files of one folder. A key never leads outside of it; a file is whole or not there."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from storage.errors import Unavailable
+
+T = TypeVar("T")
+
+#: Bytes read or written in one go.
+PIECE = 256 * 1024
+#: Keys in one batch of `keys`.
+KEYS = 1000
+#: A file that was being written when its process died; what is older is removed.
+STALE = 86_400.0
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+
+
+class LocalBlobs:
+    """`storage.interfaces.BlobStore`. Every method raises Unavailable when the disk refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = folder.absolute()
+        self._unfinished = self._root / ".unfinished"
+
+    def path(self, key: str) -> Path:
+        """Raises ValueError for a key that is none of ours."""
+        if _KEY.fullmatch(key) is None:
+            raise ValueError("not a key")
+        # Spread over 256 folders: one with a million entries is slow to list and to back up.
+        return self._root / hashlib.blake2s(key.encode(), digest_size=1).hexdigest() / key
+
+    async def put(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> int:
+        """The content type is not stored: the file's row has it. Raises what `chunks` raises."""
+        target = self.path(key)
+        file = await _thread(self._begin)
+        done = False
+        try:
+            size, waiting = 0, bytearray()
+            async for chunk in chunks:
+                size += len(chunk)
+                waiting += chunk
+                if len(waiting) >= PIECE:
+                    await _thread(file.write, waiting)
+                    waiting = bytearray()
+            await _thread(self._finish, file, waiting, target)
+            done = True
+            return size
+        finally:
+            if not done:
+                # Not awaited: whoever gave up may be cancelled again meanwhile.
+                await asyncio.shield(asyncio.to_thread(_discard, file))
+
+    def _begin(self) -> BinaryIO:
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        return (self._unfinished / secrets.token_hex(16)).open("xb", buffering=0)
+
+    def _finish(self, file: BinaryIO, rest: bytearray, target: Path) -> None:
+        file.write(rest)
+        # The row that names it is committed after this: what the row promises is on the disk.
+        os.fsync(file.fileno())
+        file.close()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(file.name).replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    async def get(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        try:
+            file: BinaryIO = await _thread(self._open, key)
+        except FileNotFoundError as error:
+            raise KeyError(key) from error
+        try:
+            if start:
+                await _thread(file.seek, start)
+            left = stop - start if stop is not None else None
+            while left is None or left > 0:
+                piece: bytes = await _thread(file.read, PIECE if left is None else min(PIECE, left))
+                if not piece:
+                    break
+                if left is not None:
+                    left -= len(piece)
+                yield piece
+        finally:
+            file.close()
+
+    def _open(self, key: str) -> BinaryIO:
+        return self.path(key).open("rb")
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """A key that is not there is as good as deleted."""
+        await _thread(self._delete, keys)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
+
+    async def keys(self, before: float) -> AsyncIterator[Sequence[str]]:
+        """In batches. Removes what was never finished on its way."""
+        found = self._walk(before)
+        while batch := await _thread(_take, found):
+            yield batch
+
+    def _walk(self, before: float) -> Iterator[str]:
+        for folder in _entries(self._root):
+            for file in _entries(Path(folder.path)) if folder.is_dir(follow_symlinks=False) else ():
+                try:
+                    written = file.stat(follow_symlinks=False).st_mtime
+                except FileNotFoundError:
+                    continue
+                if folder.name == self._unfinished.name:
+                    if written < min(before, time.time() - STALE):
+                        Path(file.path).unlink(missing_ok=True)
+                elif written < before:
+                    yield file.name
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+def _take(found: Iterator[str]) -> list[str]:
+    batch = []
+    for key in found:
+        batch.append(key)
+        if len(batch) == KEYS:
+            break
+    return batch
+
+
+def _discard(file: BinaryIO) -> None:
+    file.close()
+    Path(file.name).unlink(missing_ok=True)
+
+
+async def _thread(call: Callable[..., T], *args: Any) -> T:
+    try:
+        return await asyncio.to_thread(call, *args)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unavailable(f"file storage: {errno.errorcode.get(error.errno or 0, 'error')}") from error
