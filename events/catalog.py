@@ -9,8 +9,8 @@ from events import schema
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`bucket` is a kind of `events.ratelimit`. `pipelined`: may begin while writes before it are on their way to
-    their commit. `sockets_only`: makes no sense without a connection."""
+    """`bucket` is a kind of `events.ratelimit`. `pipelined`: may begin while writes before it are on their
+    way to their commit. `sockets_only`: makes no sense without a connection."""
 
     name: str
     schema: type[Struct]

@@ -98,7 +98,7 @@ class Commands:
     # --- rooms
 
     async def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Joined:
-        assert conn is not None  # noqa: S101 - the catalog offers it to connections alone
+        assert conn is not None
         joined = await self._membership.join(conn, command.session_id, command.after_revision, command.limit)
         member = conn.member(command.session_id)
         if member is not None:
@@ -237,7 +237,7 @@ class Commands:
     async def _adopted_chunk(
         self, caller: Caller, conn: Connection | None, command: schema.StreamChunk
     ) -> Done:
-        assert command.message_id is not None  # noqa: S101 - `find` raised otherwise
+        assert command.message_id is not None
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
         return self._chunk(stream, conn, command)
@@ -245,7 +245,7 @@ class Commands:
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
-            assert command.message_id is not None  # noqa: S101 - `find` raised otherwise
+            assert command.message_id is not None
             stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
         if stream.room != command.session_id:
             raise StreamNotFound

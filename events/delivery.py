@@ -33,13 +33,19 @@ class Changes(Protocol):
 
 
 class Delivery:
-    """A node's way from a commit to its members, and its connection to the bus (`storage.interfaces.Receiver`).
+    """A node's way from a commit to its members, and its end of the bus (`storage.interfaces.Receiver`).
 
     `mode` is "live" (the bus delivers), "away" (SQL delivers) or "sync" (on the way back).
     """
 
     def __init__(
-        self, hub: Hub, bus: Bus, log: RoomLog, changes: Changes, observer: Observer, clock: Callable[[], float]
+        self,
+        hub: Hub,
+        bus: Bus,
+        log: RoomLog,
+        changes: Changes,
+        observer: Observer,
+        clock: Callable[[], float],
     ) -> None:
         self.hub, self.bus, self.log, self.changes = hub, bus, log, changes
         self.observer, self.clock = observer, clock
@@ -148,6 +154,14 @@ class Delivery:
             if room is not None:
                 self.hub.broadcast(room, event)
 
+    def to_user(self, key: str, event: Event) -> None:
+        """A volatile event to a user's connections everywhere; `event.skip` names a room whose members are
+        left out."""
+        if self.mode == "live":
+            self.bus.publish(f"user:{key}", event)
+        else:
+            self.hub.to_user(key, event, outside=event.skip)
+
     # --- from the bus to the members
 
     def on_event(self, event: Event) -> None:
@@ -192,7 +206,7 @@ class Delivery:
             self.lost()
 
     def deliver(self, room: Room, event: Event) -> None:
-        """The one way to the members: in order, each thing once. Raises Hole if something before it is missing."""
+        """The one way to the members: in order, each thing once. Raises Hole if something is missing."""
         whole: Event | None = None
         if event.sizes:
             have = room.have.get(event.stream)
@@ -275,4 +289,3 @@ class Delivery:
         """Wait for what is in the background."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-

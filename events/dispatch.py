@@ -84,7 +84,7 @@ class Dispatcher:
                     return done.reply(await bounded(_awaited(done)))
             except Exception as failure:
                 raise self.error_of(failure, name) from failure
-            assert not isinstance(done, Joined)  # noqa: S101 - `join` is for connections
+            assert not isinstance(done, Joined)
             return done
         except ChatError as error:
             outcome = error.code
@@ -108,7 +108,9 @@ class Dispatcher:
         self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
         if log.isEnabledFor(logging.DEBUG):
             session = payload.get("session_id") if isinstance(payload, dict) else None
-            log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
+            log.debug(
+                "%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)}
+            )
 
 
 async def bounded(work: Awaitable[T]) -> T:
@@ -126,7 +128,8 @@ async def _awaited(pending: Pending) -> Any:
 async def _after(waiting: Awaitable[None], action: Any, *args: Any) -> Done:
     await waiting
     done = action(*args)
-    return await done if isinstance(done, Coroutine) else done
+    finished: Done = await done if isinstance(done, Coroutine) else done
+    return finished
 
 
 class Voice(Protocol):

@@ -48,7 +48,14 @@ def chunk_event(
     )
     sizes = tuple(map(len, pieces))
     return Event(
-        room, "stream_chunk", to_json(payload), Kind.LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
+        room,
+        "stream_chunk",
+        to_json(payload),
+        Kind.LOGGED,
+        stream=stream,
+        index=index,
+        sizes=sizes,
+        skip=skip,
     )
 
 

@@ -77,7 +77,7 @@ class Healer:
             if not await self._try():
                 # With jitter: many nodes lost the same bus at the same time.
                 delay = min(2.0, delay * 2 or 0.1)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
 
     async def _try(self) -> bool:
         delivery = self._delivery
@@ -127,7 +127,7 @@ class Healer:
                 continue
             delivery.deliver_healed(room, changed[name])
             state = cut.rooms[name]
-            assert state is not None  # noqa: S101 - checked above, before the last await
+            assert state is not None
             for stream, text in state.streams.items():
                 self._catch_up(room, stream, text)
             room.pos, room.began = cut.pos, 0
@@ -238,5 +238,3 @@ class Healer:
                     await delivery.open(name)
         except Unavailable:
             delivery.lost()
-
-

@@ -181,6 +181,8 @@ class Room:
     def level(self, member: Member) -> None:
         """Put a member where it belongs: with those who are served fast, or with the guarded."""
         conn = member.conn
+        if self.members.get(conn) is not member:
+            return  # it was cut off, or has left
         if member.behind():
             self.ungroup(conn)
             self.guarded[conn] = member
@@ -277,7 +279,7 @@ class Hub:
             held.sort(key=_position)
         for member, event in held:
             if member in conn.rooms:
-                self._give_guarded(member, event)
+                self._give(member, event)
         for member in conn.rooms:
             member.room.level(member)
 
@@ -313,13 +315,15 @@ class Hub:
             self._give_guarded(member, event)
 
     def _give_guarded(self, member: Member, event: Event) -> None:
+        self._give(member, event)
+        member.room.level(member)
+
+    def _give(self, member: Member, event: Event) -> None:
         try:
             member.take(event, self.hold_limit)
         except Hole:
             # It cannot be made whole from here; it comes back and asks for all it lacks.
             member.conn.sink.cut()
-        else:
-            member.room.level(member)
 
     def _fan_out(self, sinks: Iterable[Sink], event: Event, codec: Codec, data: bytes) -> None:
         self.flusher.fan_out(sinks, data, event, codec)
@@ -351,6 +355,3 @@ class Hub:
 
 def _position(held: tuple[Member, Event]) -> int:
     return held[1].pos
-
-
-

@@ -6,6 +6,7 @@ those of the model in `tests/model/`.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +114,8 @@ class Membership:
             conn.pid = None
 
     async def _expire(self, pid: str) -> None:
-        try:
+        with suppress(StorageUnavailable):  # it has an expiry of its own
             await self._records.expire([pid], self._window)
-        except StorageUnavailable:
-            pass  # it has an expiry of its own
 
     async def _save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
         """Write the record. Raises Unavailable; cuts the connection if another node has taken it over."""
@@ -147,7 +146,7 @@ class Membership:
         self._hub.spoil(conn, codec)
         if conn.pid is not None and conn.rooms:
             name = conn.rooms[0].room.name
-            # An event whose position is unusable; an application fetches the session again, which does no harm.
+            # An event with an unusable position; an application fetches the session again: no harm.
             conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
 
     def spoil_all(self) -> None:
@@ -284,7 +283,12 @@ class Membership:
         await self._save(conn, {**recovery.seats(conn), name: seat})
         if not self._still(room, departures):
             return None
-        member.pos, member.rev, member.idx, member.seat = seat.pos, seat.rev, dict(seat.idx or {}) or None, seat
+        member.pos, member.rev, member.idx, member.seat = (
+            seat.pos,
+            seat.rev,
+            dict(seat.idx or {}) or None,
+            seat,
+        )
         if conn.held:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
@@ -340,7 +344,7 @@ class Membership:
             floors[row.message_id] = index
             streams.append({"message_id": row.message_id, "content": content, "next_index": index})
         logged_rev = state.last.rev if state is not None else 0
-        reply = {
+        reply: dict[str, Any] = {
             "session": await self._sessions.full(record, role),
             "messages": messages,
             "has_more": has_more,
@@ -486,7 +490,7 @@ class Membership:
         for room in rooms:
             if not room.ready:
                 state = cut.rooms[room.name]
-                assert state is not None  # noqa: S101 - `missed` saw to it
+                assert state is not None
                 self._begin(room, cut, state, await self._store.open_streams(room.name))
         if not all(self._still(room, departures) for room in rooms):
             return None
@@ -544,7 +548,9 @@ class Membership:
         room.live = LiveSession.of(record)
 
     def _remove(self, member: Member, what: str) -> None:
-        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(what, SessionNotFound)()
+        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(
+            what, SessionNotFound
+        )()
         conn, name = member.conn, member.room.name
         self._part(conn, name)
         self._delivery.spawn(self._forget(conn))

@@ -56,9 +56,7 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.NotAllowed: lambda e: Forbidden("only its sender may edit a message"),
     storage_errors.AlreadyExists: lambda e: Conflict(),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
-    storage_errors.StreamNotOpen: lambda e: StreamClosed(
-        details={"status": getattr(e, "status", None)}
-    ),
+    storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
 }
 
 
@@ -66,7 +64,7 @@ def translate(error: BaseException) -> ChatError | None:
     """What a storage error means to a client; None if it is none of those."""
     for kind, make in _NAMES.items():
         if isinstance(error, kind):
-            return make(error)  # type: ignore[arg-type]
+            return make(error)
     return None
 
 
@@ -79,7 +77,9 @@ def file_view(record: FileRecord) -> File:
     )
 
 
-def view(record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET) -> Message:
+def view(
+    record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET
+) -> Message:
     """A message as clients see it. A tombstone has no content."""
     metadata = record.metadata
     if record.tokens_used is not None or record.latency_ms is not None:
@@ -199,9 +199,12 @@ class Changes:
             for record in records:
                 events.append(
                     event_of(
-                        record, now, created=record.seq > base.seq, files=files.get(record.message_id, ()),
+                        record,
+                        now,
+                        created=record.seq > base.seq,
+                        files=files.get(record.message_id, ()),
                         frm=before + 1,
-                    )  # fmt: skip
+                    )
                 )
                 before = record.revision
             if not records:
@@ -261,7 +264,9 @@ class MessageService:
 
     def edit(self, caller: Caller, command: Edit) -> "asyncio.Future[Committed]":
         return self.writer.submit(
-            EditMessage(command.session_id, command.message_id, command.content, caller.sender_type, caller.sub)
+            EditMessage(
+                command.session_id, command.message_id, command.content, caller.sender_type, caller.sub
+            )
         )
 
     async def may_delete(self, caller: Caller, role: SessionRole, command: Delete) -> MessageRecord:

@@ -18,7 +18,7 @@ class Observer:
         """An event went to so many members, so long after it came into being (0: not known)."""
 
     def recovered(self, outcome: str) -> None:
-        """"recovered", or why not: "expired", "incomplete", "refused", "away"."""
+        """ "recovered", or why not: "expired", "incomplete", "refused", "away"."""
 
     def cut(self, reason: str) -> None:
         """A slow reader was cut off."""
@@ -27,10 +27,10 @@ class Observer:
         """A volatile event was not delivered to a slow reader."""
 
     def stream(self, outcome: str) -> None:
-        """"started", or how one ended."""
+        """ "started", or how one ended."""
 
     def bus(self, state: str, lag: float = 0.0) -> None:
-        """"live", "away", "deaf"; lag of the canary."""
+        """ "live", "away", "deaf"; lag of the canary."""
 
     def healed(self, what: str, count: int = 1) -> None:
         """Events that were delivered from SQL, gaps that were filled."""

@@ -52,7 +52,7 @@ class Presence:
         here = room.users.get(key)
         if here is None:
             here = room.users[key] = _Here()
-        assert isinstance(here, _Here)  # noqa: S101 - only this file writes there
+        assert isinstance(here, _Here)
         before = here.status if here.connections else None
         here.connections += 1
         here.away += member.conn.away
@@ -176,7 +176,9 @@ class Presence:
         """This node's part, for its heartbeat: room -> user -> (status, connections)."""
         return {
             name: {
-                key: (here.status, here.connections) for key, here in room.users.items() if isinstance(here, _Here)
+                key: (here.status, here.connections)
+                for key, here in room.users.items()
+                if isinstance(here, _Here)
             }
             for name, room in self._delivery.hub.rooms.items()
             if room.users
@@ -186,4 +188,3 @@ class Presence:
         for timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
-

@@ -284,7 +284,12 @@ class SessionManager:
     # --- changes
 
     async def patch(
-        self, caller: Caller, session_id: str, title: str | None, metadata: dict[str, Any] | None, status: str | None
+        self,
+        caller: Caller,
+        session_id: str,
+        title: str | None,
+        metadata: dict[str, Any] | None,
+        status: str | None,
     ) -> tuple[SessionRecord, SessionRole]:
         """Title, metadata, archive and restore. Raises SessionNotFound, Forbidden, Unavailable."""
         record, role = await self.get_session(caller, session_id)
@@ -299,7 +304,9 @@ class SessionManager:
             self._tell(session_id, "updated")
         if status == "archived" and record.status != "archived":
             record = await self._set_status(session_id, "archived")
-        elif status == "active" and (record.status != "active" or record.expires_at.timestamp() <= self._clock()):
+        elif status == "active" and (
+            record.status != "active" or record.expires_at.timestamp() <= self._clock()
+        ):
             record = await self._set_status(session_id, "active")
         return record, role
 
@@ -521,4 +528,3 @@ class _Touch:
         self.count = 0
         self.last_activity = 0.0
         self.expires_at = 0.0
-

@@ -290,7 +290,9 @@ class Streams:
         have = room.have.get(stream.message_id) if room is not None and room.ready else None
         if room is not None and have is not None and have < len(stream.pieces):
             pieces = stream.pieces[have:]
-            event = chunk_event(room.name, stream.message_id, have, pieces, self._clock(), skip=stream.conn_id)
+            event = chunk_event(
+                room.name, stream.message_id, have, pieces, self._clock(), skip=stream.conn_id
+            )
             self._delivery.deliver(room, event)
 
     async def _land(self, stream: Stream, answer: Awaitable[ChunkAnswer]) -> None:
@@ -350,7 +352,7 @@ class Streams:
         latency_ms: int | None = None,
         own: bool = True,
     ) -> "asyncio.Future[Committed]":
-        """Take no more chunks, commit the text. A repeat gets the same future. Storage errors come through it."""
+        """Take no more chunks, commit the text. A repeat gets the same future; it may raise StorageError."""
         if stream.ending is None:
             stream.ending = asyncio.get_running_loop().create_future()
             work = self._end(stream, status, error, tokens_used, latency_ms, own)
@@ -367,7 +369,7 @@ class Streams:
         own: bool,
     ) -> None:
         future = stream.ending
-        assert future is not None  # noqa: S101 - `end` made it
+        assert future is not None
         try:
             await self._settled(stream)
             text = stream.text

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,7 +31,12 @@ def create_app(settings: Settings) -> Starlette:
     services, writer, janitor = lifespan.build(settings, metrics)
     sio = socketio_server(services)
     raw = RawDoor(services, WebSocketCodec())
-    services.extras |= {"raw": raw, "event_streams": EventStreamDoor(services), "sio": sio, "metrics": metrics}
+    services.extras |= {
+        "raw": raw,
+        "event_streams": EventStreamDoor(services),
+        "sio": sio,
+        "metrics": metrics,
+    }
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
@@ -59,7 +63,9 @@ def create_app(settings: Settings) -> Starlette:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    return reply({"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, status)
+    return reply(
+        {"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, status
+    )
 
 
 def socketio_server(services: Services) -> Server:
@@ -103,5 +109,3 @@ class _Doors:
             await self._engine(scope, receive, send)  # type: ignore[operator]
         else:
             await self._app(scope, receive, send)
-
-

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.remote import Workers
@@ -106,6 +107,8 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         events_max=settings.presence_events_max,
     )
     typing = Typing(delivery, clock, ttl=settings.typing_ttl)
+    activity = Activity(participants, delivery, clock)
+    messages.on_message = activity.note
     membership = Membership(
         delivery,
         sessions,
@@ -181,7 +184,9 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     )
     membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
-    return services, writer, _janitor(services)
+    janitor = _janitor(services)
+    janitor.every(1.0, "activity of sessions", activity.flush)
+    return services, writer, janitor
 
 
 def _janitor(services: Services) -> Janitor:
@@ -264,9 +269,7 @@ def close(services: Services, conn: Connection, error: ChatError) -> None:
         if not isinstance(error, Draining):
             conn.emit("error", to_json(error.as_dict()))
         conn.close()
-    elif isinstance(conn.sink, RawSocket):
-        conn.sink.end(error)
-    elif isinstance(conn.sink, EventStream):
+    elif isinstance(conn.sink, RawSocket | EventStream):
         conn.sink.end(error)
 
 

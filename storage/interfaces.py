@@ -62,7 +62,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """`answer`: "ok"; "gap" (revisions are missing before the first one); "nobody" (no log, nothing to keep)."""
+    """`answer`: "ok"; "gap" (revisions are missing before the first); "nobody" (no log, nothing to keep)."""
 
     answer: str
     last: Mark | None = None

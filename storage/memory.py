@@ -391,7 +391,9 @@ class _Stream:
         self.parts, self.next_index = [], 0
 
     def as_text(self, from_index: int = 0) -> StreamText:
-        return StreamText("".join(self.parts[from_index:]), self.next_index, self.start, self.closed, self.ended)
+        return StreamText(
+            "".join(self.parts[from_index:]), self.next_index, self.start, self.closed, self.ended
+        )
 
 
 class _Record:

@@ -4,6 +4,7 @@ A row without `joined_at` is no participant: it holds the read mark of one who m
 reason (an agent, a share link), and grants nothing.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +15,8 @@ from storage.errors import SessionMissing
 from storage.records import ParticipantRecord
 from storage.rows import PARTICIPANT
 from storage.senders import sender_of
-from storage.statement import Statement
-from storage.tables import messages, participants
+from storage.statement import Statement, among
+from storage.tables import messages, participants, sessions
 from storage.types import Time
 
 _SESSION = participants.c.session_id == sa.bindparam("session_id")
@@ -32,6 +33,16 @@ _LIST = Statement(
 _MARKS = Statement(
     sa.select(participants.c.user_id, participants.c.read_seq).where(
         _SESSION, participants.c.removed_at.is_(None), participants.c.read_seq > 0
+    )
+)
+
+#: Who takes part in each of several sessions, its owner too.
+_OF_SESSIONS = Statement(
+    sa.union(
+        sa.select(participants.c.session_id, participants.c.user_id).where(
+            among(participants.c.session_id, "ids"), _JOINED, participants.c.removed_at.is_(None)
+        ),
+        sa.select(sessions.c.session_id, sessions.c.user_id).where(among(sessions.c.session_id, "ids")),
     )
 )
 
@@ -113,6 +124,13 @@ class Participants:
         """Those not removed, in the order in which they joined. The owner only if it has a row."""
         rows = await self._db.fetch_all(_LIST, session_id=session_id)
         return [ParticipantRecord(*row) for row in rows]
+
+    async def of_sessions(self, session_ids: Collection[str]) -> dict[str, set[str]]:
+        """By session: everybody who takes part in it, its owner too."""
+        found: dict[str, set[str]] = {}
+        for session_id, user_id in await self._db.fetch_all(_OF_SESSIONS, ids=list(session_ids)):
+            found.setdefault(session_id, set()).add(user_id)
+        return found
 
     async def put(self, session_id: str, user_id: str, role: str, now: datetime) -> None:
         """Add, change the role, or bring back. Raises SessionMissing."""

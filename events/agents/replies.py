@@ -89,10 +89,14 @@ class Replies:
                 return await self._fail(agent, message, error)
         make = self._kinds.get(agent.kind)
         if make is None:
-            return await self._fail(agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up"))
+            return await self._fail(
+                agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up")
+            )
         stream, done = await self._begin(agent, message)
         if stream is not None and not done.duplicate:
-            stream.agent_task = asyncio.get_running_loop().create_task(self._write(make(agent), request, stream))
+            stream.agent_task = asyncio.get_running_loop().create_task(
+                self._write(make(agent), request, stream)
+            )
             self._keep(stream.agent_task)
         return done
 

@@ -60,7 +60,7 @@ class EventStreamCodec:
 
 
 class AnswerCodec:
-    """One stream of a room as `data: {"type": …}` lines with `id: <message_id>:<next_index>`; nothing else."""
+    """One stream of a room, `data: {"type": …}` with `id: <message_id>:<next_index>`; nothing else."""
 
     def __init__(self, message_id: str) -> None:
         self.message_id = message_id

@@ -5,7 +5,15 @@ from typing import Any
 
 from events.access import Caller
 from events.dispatch import Line, Reply
-from events.errors import ChatError, Draining, Internal, ServerFull, Unauthorized, UnknownCommand, ValidationFailed
+from events.errors import (
+    ChatError,
+    Draining,
+    Internal,
+    ServerFull,
+    Unauthorized,
+    UnknownCommand,
+    ValidationFailed,
+)
 from events.event import to_json
 from server.engine.door import ConnectRefused, Problem
 from server.engine.handshake import Handshake
@@ -61,12 +69,16 @@ class SocketIODoor:
         if waiting is not None:
             await waiting
         pid, offset = auth.get("pid"), auth.get("offset")
-        if isinstance(pid, str) and (offset is None or isinstance(offset, str)):
-            if await services.membership.recover(conn, pid, offset):
-                conn.sid = conn.id
-                return
+        if isinstance(pid, str) and isinstance(offset, str | None) and await self._recover(conn, pid, offset):
+            return
         conn.pid = secrets.token_urlsafe(18)
         await services.membership.connected(conn)
+
+    async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:
+        recovered = await self._services.membership.recover(conn, pid, offset)
+        if recovered:
+            conn.sid = conn.id
+        return recovered
 
     def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None) -> None:
         conn.heard_at = self._services.clock()

@@ -132,7 +132,7 @@ class EventStreamDoor:
         after_revision: int | None,
         limit: int,
     ) -> None:
-        """`GET …/{id}/events`: `welcome` first, then what happens. Raises ChatError before anything is sent."""
+        """`GET …/{id}/events`: `welcome`, then what happens. Raises ChatError before anything is sent."""
         services = self._services
         waiting = services.limits.check(caller, "connect")
         if waiting is not None:

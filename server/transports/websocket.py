@@ -144,17 +144,13 @@ class RawDoor:
             await send({"type": "websocket.accept", "subprotocol": bearer})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return
-        conn = Connection(
-            new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock()
-        )
+        conn = Connection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
         self.sockets.add(socket)
         self.services.observer.connected("websocket")
         await self.services.membership.connected(conn)
-        protocol.take_over(
-            socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit
-        )
+        protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit)
         self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)
         # What the client says before it has been welcomed waits in line.
         query = _query(scope)
@@ -180,7 +176,9 @@ class RawDoor:
             await waiting
         return caller
 
-    async def _welcome(self, socket: RawSocket, conn: Connection, query: dict[str, str], scope: Scope) -> None:
+    async def _welcome(
+        self, socket: RawSocket, conn: Connection, query: dict[str, str], scope: Scope
+    ) -> None:
         services = self.services
         try:
             after = query.get("after")
@@ -251,7 +249,7 @@ class RawDoor:
     def answer(self, conn: Connection, ref: Any, name: str, reply: Reply | ChatError) -> None:
         """`{"type": "ack", "ref": …}`; without a ref only failures are told."""
         socket = conn.sink
-        assert isinstance(socket, RawSocket)  # noqa: S101 - this door made it
+        assert isinstance(socket, RawSocket)
         if isinstance(reply, ChatError):
             error = reply.as_dict()
             if ref is None:
@@ -268,7 +266,7 @@ class RawDoor:
 
     def hold_up(self, conn: Connection, stop: bool) -> None:
         socket = conn.sink
-        assert isinstance(socket, RawSocket)  # noqa: S101 - this door made it
+        assert isinstance(socket, RawSocket)
         if not socket.ended:
             transport = socket.protocol.transport
             (transport.pause_reading if stop else transport.resume_reading)()

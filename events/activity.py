@@ -1,0 +1,50 @@
+"""Tells participants who have not joined a session's room that something happened in it.
+
+At most once a second per session. Knows no transport.
+"""
+
+from events.clock import Clock, rfc3339
+from events.delivery import Delivery
+from events.event import Event, Kind, make
+from storage.ops import Committed, EndStream, NewMessage
+from storage.participants import Participants
+from storage.records import MessageRecord
+
+#: Characters of the last message that are told.
+PREVIEW = 500
+
+
+class Activity:
+    """`note` after each commit; `flush` once a second."""
+
+    def __init__(self, participants: Participants, delivery: Delivery, clock: Clock) -> None:
+        self._participants, self._delivery, self._clock = participants, delivery, clock
+        self._newest: dict[str, MessageRecord] = {}
+
+    def note(self, done: Committed) -> None:
+        record, op = done.record, done.op
+        if isinstance(op, EndStream) or (isinstance(op, NewMessage) and record.status == "complete"):
+            known = self._newest.get(record.session_id)
+            if known is None or known.seq <= record.seq:
+                self._newest[record.session_id] = record
+
+    async def flush(self) -> None:
+        """One query for all sessions in which something happened. Raises Unavailable: it is volatile."""
+        newest, self._newest = self._newest, {}
+        if not newest:
+            return
+        for session_id, users in (await self._participants.of_sessions(newest)).items():
+            for user in users:
+                self._delivery.to_user(user, self._event(newest[session_id], user))
+
+    def _event(self, record: MessageRecord, user: str) -> Event:
+        payload = {
+            "event": "activity",
+            "last_message": record.content[:PREVIEW],
+            "last_message_at": rfc3339(record.created_at),
+            "last_seq": record.seq,
+        }
+        event = make(record.session_id, "session", Kind.VOLATILE, payload, self._clock(), only=user)
+        # By the user's channel, to the connections outside this room.
+        event.room, event.skip = "", record.session_id
+        return event
