@@ -9,7 +9,7 @@ Before that the ASGI interface works as anywhere (`websocket.http.response` too)
 gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but
 not after its own `close` or `abort`) and, if it has it, `pong(bytes)`. It writes whole frames with
 `protocol.transport.write(frames.frame(frames.TEXT, data))`, and ends with `protocol.close(code, reason)`
-or `protocol.abort()`. `transport.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
+or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
 `heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **python_socketio_settings)` is a
@@ -26,7 +26,8 @@ the `Door` (`door.py`):
 `conn.sid`, `conn.pid` (may be changed in `connect`), `conn.ack(ack_id, data)`, `conn.emit(name, data)`,
 `conn.ask(name, data)` (a future of the client's ack), `conn.close(reason)` (the engine's close: clients
 come back), `conn.disconnect()` (packet 41: clients stay away), `conn.engine_transport` ("polling" or
-"websocket"), `conn.last_ping` and `conn.connected_at` (epoch seconds). `data` is one JSON value as bytes.
+"websocket"), `conn.session.hold_up(stop)` (makes a client that says too much wait), `conn.last_ping` and
+`conn.connected_at` (epoch seconds). `data` is one JSON value as bytes.
 Whatever is sent to `conn` while `connect` runs leaves right after the CONNECT packet, in the same write.
 
 `run.py` has what `serve` needs: uvicorn's configuration with our protocol classes, and the tuned collector.

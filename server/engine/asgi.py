@@ -80,7 +80,7 @@ class AsgiWebSocket:
     def resume_reading(self) -> None:
         if self._paused:
             self._paused = False
-            self.protocol.transport.resume_reading()
+            self.protocol.resume_reading()
 
     def _put(self, event: Message) -> None:
         self._inbox.append(event)
@@ -88,7 +88,7 @@ class AsgiWebSocket:
             self._waiter.set_result(None)
         if len(self._inbox) > INBOX_LIMIT and not self._paused and not self.closed:
             self._paused = True
-            self.protocol.transport.pause_reading()
+            self.protocol.pause_reading()
 
     # --- the application's
 

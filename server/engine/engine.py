@@ -226,12 +226,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             return await _respond(send, 200, headers, waiting.result())
         http: HttpProtocol | None = scope.get("extensions", {}).get("parley.http", {}).get("protocol")
         if http is not None:
-            http.on_lost = session.poll_lost
+            http.waiter = session
         try:
             body = await waiting
         finally:
             if http is not None:
-                http.on_lost = None
+                http.waiter = None
         await _respond(send, 200, headers, body)
 
     async def _post(self, session: Session, receive: Receive, send: Send, headers: Headers) -> None:
@@ -251,6 +251,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             return await _respond(send, 413, headers, _error(6))
         if not session.feed(body):
             return await _respond(send, 400, headers, _error(3))
+        if session.held_up is not None:  # no answer, no next request
+            await asyncio.wait((session.held_up,), timeout=self.ping_timeout)
         await _respond(send, 200, headers, b"ok")
 
     async def _body(self, receive: Receive) -> bytes | None:

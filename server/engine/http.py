@@ -9,8 +9,7 @@ Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `headers`, 
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,11 +21,21 @@ from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 HEAD_TIMEOUT = 15.0
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """`on_lost` (one callable, or None) is called when the connection ends during a request; an
-    application finds it at `scope["extensions"]["parley.http"]["protocol"]`."""
+class Waiter(Protocol):
+    """Whoever keeps a request waiting for something to say."""
 
-    on_lost: Callable[[], None] | None = None
+    def hung_up(self) -> None:
+        """The client has gone: there is nobody to answer."""
+
+    def stopping(self) -> None:
+        """The server is stopping: answer now."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """`waiter` is told what happens to the connection while it keeps a request waiting; an application
+    finds this object at `scope["extensions"]["parley.http"]["protocol"]`."""
+
+    waiter: Waiter | None = None
     _head = 0  # bytes of the head so far
     _timer: asyncio.TimerHandle | None = None
 
@@ -44,9 +53,14 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_done()
         super().connection_lost(exc)
-        if self.on_lost is not None:
-            on_lost, self.on_lost = self.on_lost, None
-            on_lost()
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter.hung_up()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.waiter is not None:
+            self.waiter.stopping()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

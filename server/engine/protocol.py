@@ -250,6 +250,15 @@ class WebSocketProtocol(asyncio.Protocol):
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
 
+    def pause_reading(self) -> None:
+        """Hold up a peer that sends too fast; what has been read already still comes."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
         """Close with the closing handshake: what was written goes out first, then the Close frame; the
         peer has CLOSE_TIMEOUT to answer. The taker hears nothing more."""
@@ -270,6 +279,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.transport.write(frames.close_frame(code, reason))
+        self.transport.resume_reading()
         if self._parser is not None:
             self._parser.receiver = _NOBODY
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)

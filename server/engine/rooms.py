@@ -200,13 +200,13 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio has no t
             session.others = {**(session.others or {}), namespace: client}
         return client
 
-    def rename(self, client: Client, sid: str) -> None:
-        """The door gave the client its old sid back."""
+    def rename(self, client: Client, old: str) -> None:
+        """The door gave the client another sid than `old`: the one it had before it was cut off. Another
+        client that still has it (the same one's broken connection) is no longer found by it."""
         members = self.spaces[client.namespace].members
-        if members.get(sid) is not client:
-            for old in [s for s, c in members.items() if c is client] if sid not in members else []:
-                del members[old]
-            members[sid] = client
+        if members.get(old) is client:
+            del members[old]
+        members[client.sid] = client
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         session = self.server.eio.sockets.get(eio_sid)

@@ -394,7 +394,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             session.handshake = None
 
     async def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> None:
-        session = client.session
+        session, sid = client.session, client.sid
         assert session.handshake is not None
         try:
             await door.connect(client, session.handshake, auth)
@@ -404,7 +404,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         except Exception as error:
             self.eio.log.exception("error in the door's connect")
             raise _Refused({"message": "Connection refused by server"}) from error
-        self.manager.rename(client, client.sid)
+        if client.sid != sid:
+            self.manager.rename(client, sid)
         if self._instrumented:
             await self._trigger_event("connect", "/", client.sid, self.environ.get(session.sid), auth)
 

@@ -27,7 +27,7 @@ INBOX_LIMIT: Final = 64
 #: ... and with long polling, where reading cannot pause, the session ends.
 POLLED_INBOX_LIMIT: Final = 1000
 #: Seconds between a CONNECT's answer and what was sent while it was decided, without a door.
-APART: Final = 0.002
+APART: Final = 0.01
 
 PING: Final = frames.frame(frames.TEXT, b"2")
 _MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
@@ -42,8 +42,8 @@ class Session(Sink):
 
     __slots__ = (
         "__weakref__", "_data", "_held", "_inbox", "_slow", "attachments", "busy", "client", "closed",
-        "closing", "engine", "handshake", "last_ping", "opened", "others", "owner", "pinged", "poll",
-        "protocol", "sid", "slot", "upgraded", "upgrading", "write",
+        "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner", "pinged",
+        "poll", "protocol", "sid", "slot", "upgraded", "upgrading", "write",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -59,6 +59,7 @@ class Session(Sink):
         self.attachments: Any = None  # a packet that still lacks some
         self.closing = self.closed = self.upgraded = self.upgrading = False
         self.busy = False  # a POST is being read
+        self.held_up: asyncio.Future[None] | None = None
         self.opened = now
         self.pinged = 0.0  # when the last ping went out, if its pong has not come; else negative or 0
         self.last_ping = now  # when it was last heard of
@@ -209,7 +210,7 @@ class Session(Sink):
             if len(self._inbox) > POLLED_INBOX_LIMIT:
                 self.end(self.engine.reason.TRANSPORT_ERROR)
         elif len(self._inbox) == INBOX_LIMIT:
-            self.protocol.transport.pause_reading()
+            self.protocol.pause_reading()
 
     def _begin(self, first: Coroutine[Any, Any, None]) -> None:
         self._inbox = deque()
@@ -230,7 +231,7 @@ class Session(Sink):
                 break
             data = inbox.popleft()
             if len(inbox) == INBOX_LIMIT // 2 and self.protocol is not None:
-                self.protocol.transport.resume_reading()
+                self.protocol.resume_reading()
             if isinstance(data, tuple):
                 waiting = self.engine.attachment(self, data[0])
             elif data[:1] == b"4":
@@ -326,22 +327,30 @@ class Session(Sink):
             due = min(due, self.opened + engine.connect_timeout)
         engine.wheel.add(self, due)
 
-    def hold_up(self, stop: bool) -> None:
-        """Stop reading from the WebSocket, or go on: the door has enough to do."""
-        if self.protocol is not None:
-            transport = self.protocol.transport
-            (transport.pause_reading if stop else transport.resume_reading)()
-
     def lost(self, code: int) -> None:
         """The WebSocket is gone."""
         self.protocol = None
         self.end(self.engine.reason.TRANSPORT_CLOSE)
 
-    def poll_lost(self) -> None:
-        """The client hung up on a request that waited (Node: "poll connection closed prematurely")."""
+    def hung_up(self) -> None:
+        """On a request that waited (Node: "poll connection closed prematurely")."""
         if self.poll is not None:
             self.poll = None
             self.end(self.engine.reason.TRANSPORT_ERROR)
+
+    def stopping(self) -> None:
+        self.end(self.engine.reason.SERVER_DISCONNECT)
+
+    def hold_up(self, stop: bool) -> None:
+        """Let a client that says more than can be handled wait: nothing is read from its WebSocket, or
+        its POST is not answered."""
+        if self.protocol is not None:
+            (self.protocol.pause_reading if stop else self.protocol.resume_reading)()
+        if stop and self.held_up is None:
+            self.held_up = asyncio.get_running_loop().create_future()
+        elif not stop and self.held_up is not None:
+            self.held_up.set_result(None)
+            self.held_up = None
 
     def end(
         self, reason: str, abort: bool = False, answer: bytes = polling.CLOSE
