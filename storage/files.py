@@ -45,6 +45,7 @@ _OF_USER = Statement(
     .order_by(files.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
+_KNOWN = Statement(sa.select(files.c.file_id).where(among(files.c.file_id, "ids")))
 _DELETE = Statement(files.delete().where(among(files.c.file_id, "ids")))
 
 
@@ -78,6 +79,10 @@ class Files:
     async def of_user(self, uploaded_by: str, limit: int) -> list[FileRecord]:
         rows = await self._db.fetch_all(_OF_USER, uploaded_by=uploaded_by, limit=limit)
         return [FileRecord(*row) for row in rows]
+
+    async def known(self, file_ids: Iterable[str]) -> set[str]:
+        """Those of the given ids that have a row."""
+        return {row[0] for row in await self._db.fetch_all(_KNOWN, ids=list(file_ids))}
 
     async def delete(self, file_ids: Iterable[str]) -> None:
         await self._db.execute(_DELETE, ids=list(file_ids))

@@ -78,6 +78,9 @@ def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statemen
     read_seq = (
         sa.select(participants.c.read_seq)
         .where(participants.c.session_id == page.c.session_id, participants.c.user_id == _CALLER)
+        # Named, because only the immediately enclosing SELECT is correlated by itself: the page's
+        # own FROM would be repeated in here, and its rows multiplied.
+        .correlate(page)
         .scalar_subquery()
     )
     unread = (

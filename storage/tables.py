@@ -73,8 +73,6 @@ sessions = sa.Table(
         postgresql_where=sa.text("status = 'active' AND ended_at IS NULL"),
         sqlite_where=sa.text("status = 'active' AND ended_at IS NULL"),
     ),
-    # Counters move with every message: room on the page lets PostgreSQL leave the indexes alone.
-    postgresql_with={"fillfactor": 70},
 )
 
 messages = sa.Table(

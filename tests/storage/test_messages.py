@@ -174,6 +174,7 @@ async def test_files(store: Store, clock: StillClock) -> None:
     assert await files.get("missing") is None
     assert [f.file_id for f in await files.orphans(later, 9)] == ["waiting", "deleted"]
     assert len(await files.of_user("alice", 9)) == 4
+    assert await files.known(["posted", "missing"]) == {"posted"}
     await files.delete(["waiting", "deleted"])
     assert await files.orphans(later, 9) == []
     assert await files.attach("new", posted.record.message_id)

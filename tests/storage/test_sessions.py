@@ -243,6 +243,22 @@ async def test_a_line_of_the_list(store: Store, clock: StillClock) -> None:
     assert rows[0].unread_count == 1
 
 
+async def test_each_line_has_its_own_unread_count(store: Store, clock: StillClock) -> None:
+    for n in range(4):
+        await store.session(f"s{n}")
+        for _ in range(3):
+            await store.say(session_id=f"s{n}", sender_id="bob")
+        await store.participants.put(f"s{n}", "carol", "member", clock.now)
+        await store.participants.mark_read(f"s{n}", "alice", n)
+    await store.participants.mark_read("s0", "carol", 2)
+    for caller, unread in {"alice": [3, 2, 1, 0], "carol": [1, 3, 3, 3]}.items():
+        rows, total = await store.sessions.list_for(
+            caller, status=None, agent_id=None, limit=9, offset=0, now=clock.now
+        )
+        assert [row.unread_count for row in rows] == unread
+        assert total == 4
+
+
 async def test_participants_come_and_go(store: Store, clock: StillClock) -> None:
     await store.session()
     people = store.participants
@@ -269,6 +285,19 @@ async def test_participants_come_and_go(store: Store, clock: StillClock) -> None
     for call in (people.put("x", "bob", "member", clock.now), people.remove("x", "bob", clock.now)):
         with pytest.raises(SessionMissing):
             await call
+
+
+async def test_everybody_in_several_sessions(store: Store, clock: StillClock) -> None:
+    await store.session()
+    await store.session("t", user_id="bob")
+    await store.participants.put("s", "bob", "member", clock.now)
+    await store.participants.put("s", "carol", "member", clock.now)
+    await store.participants.remove("s", "carol", clock.now)
+    await store.participants.mark_read("t", "visitor", 0)
+    assert await store.participants.of_sessions(["s", "t", "missing"]) == {
+        "s": {"alice", "bob"},
+        "t": {"bob"},
+    }
 
 
 async def test_read_marks(store: Store, clock: StillClock) -> None:
