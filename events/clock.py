@@ -8,8 +8,10 @@ Clock = Callable[[], float]
 
 
 def when(seconds: float) -> datetime:
-    """Epoch seconds as an aware datetime in UTC."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """Epoch seconds as an aware datetime in UTC, to the millisecond that clients are shown: a
+    filter by a shown time is exact.
+    """
+    return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
 
 
 def rfc3339(time: datetime) -> str:

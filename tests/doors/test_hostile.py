@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.catalog import COMMANDS as CATALOG
+from events.catalog import CATALOG
 from tests.support.doors import LIVE, Door, enter, new_session
 from tests.support.hostile import COMMANDS, VALUES, payloads, text_of
 from tests.support.rawclient import RawClient

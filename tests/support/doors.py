@@ -137,7 +137,7 @@ class RestDoor(Door):
     """REST for commands, the session's event stream for events."""
 
     kind = "rest"
-    _CALLS = ("join", "message", "edit", "delete", "read", "history")
+    _SOCKETS_ONLY = ("join", "leave", "presence", "auth_refresh")
 
     async def open(self, **join: Any) -> None:
         url = f"{self.server.url}{self._path()}/events"
@@ -155,7 +155,7 @@ class RestDoor(Door):
         self.joined = await client.wait_event("welcome")
 
     def speaks(self, command: str) -> bool:
-        return command in self._CALLS
+        return command not in self._SOCKETS_ONLY
 
     def _path(self, session_id: str | None = None) -> str:
         return f"/api/chat/sessions/{quote(session_id or self.session_id, safe='')}"
@@ -171,12 +171,10 @@ class RestDoor(Door):
             case "delete":
                 target = quote(str(payload.pop("message_id", "")), safe="")
                 answer = await self.http.delete(f"{path}/messages/{target}")
-            case "read":
-                answer = await self.http.post(f"{path}/read", json=payload)
             case "history":
                 answer = await self.http.get(f"{path}/messages", params=payload)
             case _:
-                raise NotImplementedError(f"REST has no {command}")
+                answer = await self.http.post(f"{path}/{quote(command, safe='')}", json=payload)
         return as_reply(answer)
 
 
