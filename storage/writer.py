@@ -22,6 +22,8 @@ LOG = logging.getLogger("parley.writer")
 
 #: Operations in one transaction: enough to make a commit's cost vanish, few enough to answer soon.
 MAX_BATCH = 1000
+#: Characters of content in one transaction: a batch of large messages must not take seconds.
+MAX_TEXT = 4 << 20
 #: What may wait. More than this means that the database does not keep up; senders are told at once.
 MAX_WAITING = 20_000
 #: Tries of a batch whose insert met a repeat or a taken id: the first does not look for them, the second
@@ -78,7 +80,7 @@ class Writer:
         waiting = self._waiting
         try:
             while waiting:
-                taken = [waiting.popleft() for _ in range(min(len(waiting), MAX_BATCH))]
+                taken = self._take()
                 begun = asyncio.get_running_loop().time()
                 failure = await self._write(taken)
                 if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
@@ -88,6 +90,19 @@ class Writer:
                     waiting.clear()
         finally:
             self._task = None
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch, in order of submission: at least one operation."""
+        waiting = self._waiting
+        taken: list[_Waiting] = []
+        room = MAX_TEXT
+        while waiting and len(taken) < MAX_BATCH and room > 0:
+            one = waiting.popleft()
+            taken.append(one)
+            op = one[0]
+            if not isinstance(op, DeleteMessage):
+                room -= len(op.content or "")
+        return taken
 
     async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
         """Commit and answer. Returns the failure if the database was away."""

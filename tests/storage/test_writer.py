@@ -332,6 +332,13 @@ async def test_a_longer_life_is_not_shortened(store: Store, clock: StillClock) -
     assert session.expires_at == extended.expires_at
 
 
+async def test_large_messages_take_several_transactions(store: Store) -> None:
+    await store.session()
+    sent = [store.writer.submit(store.new("x" * 1_000_000)) for _ in range(12)]
+    assert [c.record.seq for c in await asyncio.gather(*sent)] == list(range(1, 13))
+    assert [len(batch) for batch in store.batches] == [5, 5, 2]
+
+
 async def test_stopping_answers_what_was_accepted(store: Store) -> None:
     await store.session()
     sent = [store.writer.submit(store.new(str(n))) for n in range(50)]
