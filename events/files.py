@@ -1,0 +1,268 @@
+"""Files: taking uploads in, handing contents out, signed addresses. What goes away is `events.filecare`'s.
+
+Knows no multipart, no HTTP, no image library and no disk.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from events.access import Caller
+from events.clock import Clock, new_id, rfc3339, when
+from events.errors import (
+    ChatError,
+    FileNotFound,
+    PayloadTooLarge,
+    SessionNotFound,
+    Unavailable,
+    UnsupportedFileType,
+    ValidationFailed,
+)
+from events.filecare import FileCare, thumbnail_key
+from events.filetypes import HEAD, IMAGES, TextCheck, display_name, judge
+from events.messages import MessageService, translate
+from events.ratelimit import RateLimits
+from events.schema import PostFile
+from events.sessions import SessionManager
+from events.signing import Signer
+from storage import errors as storage_errors
+from storage.files import Files
+from storage.interfaces import BlobStore
+from storage.ops import Committed
+from storage.records import FileRecord
+
+#: What a thumbnail is, whatever the image was.
+THUMBNAIL_TYPE = "image/webp"
+
+
+class Thumbnails(Protocol):
+    """Makes small pictures, off the event loop and in bounded memory."""
+
+    async def make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
+        """None where the picture is sound, as far as can be told, but cannot be drawn.
+
+        Raises UnsupportedFileType (it is no such picture), PayloadTooLarge (too many pixels).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A signed address and when it ends, in epoch seconds. `thumbnail_url` is None without a thumbnail."""
+
+    url: str
+    thumbnail_url: str | None
+    expires_at: float
+
+
+class FileService:
+    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `base` begins signed addresses."""
+
+    def __init__(
+        self,
+        files: Files,
+        blobs: BlobStore,
+        sessions: SessionManager,
+        messages: MessageService,
+        limits: RateLimits,
+        thumbnails: Thumbnails,
+        signer: Signer,
+        care: FileCare,
+        clock: Clock,
+        *,
+        max_size: int,
+        allowed: Sequence[str],
+        url_ttl: float,
+        base: str = "",
+    ) -> None:
+        self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
+        self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
+        self._care = care
+        self.max_size, self._allowed, self._url_ttl, self._base = max_size, frozenset(allowed), url_ttl, base
+
+    # --- in
+
+    async def may_upload(self, caller: Caller, session_id: str) -> None:
+        """Before a byte is read. Raises SessionNotFound, Forbidden, SessionExpired, SessionArchived,
+        RateLimited, Unavailable."""
+        record, _ = await self._sessions.writable(caller, session_id)
+        waiting = self._limits.check(caller, "upload")
+        if waiting is not None:
+            await waiting
+        self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+
+    async def take(
+        self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]
+    ) -> FileRecord:
+        """Store an upload as it arrives; its row is there when this returns, or nothing is.
+
+        Raises PayloadTooLarge, UnsupportedFileType, ValidationFailed (empty), Unavailable, and what
+        `chunks` raises.
+        """
+        file_id = new_id("file")
+        head = bytearray()
+        whole = True
+        async for chunk in chunks:
+            head += chunk
+            if len(head) >= HEAD:
+                whole = False
+                break
+        if not head:
+            raise ValidationFailed("the file is empty", field="file")
+        media_type = judge(bytes(head[:HEAD]), whole=whole)
+        if media_type not in self._allowed:
+            raise UnsupportedFileType(f"{media_type} is not accepted")
+        try:
+            content = self._checked(bytes(head), chunks, media_type == "text/plain")
+            size = await self._blobs.put(file_id, content, media_type)
+            thumbnail = await self._thumbnail(file_id, media_type)
+            record = FileRecord(
+                file_id=file_id,
+                session_id=session_id,
+                message_id=None,
+                file_name=display_name(name),
+                file_type=media_type,
+                file_size=size,
+                file_url=f"/files/{file_id}",
+                thumbnail_url=f"/files/{file_id}/thumb" if thumbnail else None,
+                uploaded_by=caller.key,
+                uploaded_at=when(self._clock()),
+            )
+            await self._add(record)
+        except BaseException:
+            # Also those that are not there yet: a cancelled write may still be on its way.
+            self._care.drop_later([file_id, thumbnail_key(file_id)])
+            raise
+        return record
+
+    async def _add(self, record: FileRecord) -> None:
+        try:
+            await self._files.add(record)
+        except storage_errors.Unavailable:
+            raise
+        except storage_errors.StorageError as error:
+            raise SessionNotFound from error  # erased while the upload was on its way
+
+    async def _checked(
+        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool
+    ) -> AsyncIterator[bytes]:
+        size = 0
+        text = TextCheck()
+
+        def check(piece: bytes) -> bytes:
+            nonlocal size
+            size += len(piece)
+            if size > self.max_size:
+                raise PayloadTooLarge(f"at most {self.max_size} bytes")
+            if is_text and not text.takes(piece):
+                raise UnsupportedFileType("neither a known format nor text in UTF-8")
+            return piece
+
+        yield check(head)
+        async for chunk in chunks:
+            yield check(chunk)
+        if is_text and not text.complete():
+            raise UnsupportedFileType("neither a known format nor text in UTF-8")
+
+    async def _thumbnail(self, file_id: str, media_type: str) -> bool:
+        if media_type not in IMAGES:
+            return False
+        picture = await self._thumbnails.make(self._blobs.get(file_id), media_type)
+        if picture is None:
+            return False
+        await self._blobs.put(thumbnail_key(file_id), _once(picture), THUMBNAIL_TYPE)
+        return True
+
+    def forget(self, record: FileRecord) -> None:
+        """The rest of the request was wrong: as if it had not been uploaded."""
+        self._care.erase_later([record])
+
+    async def post(self, caller: Caller, record: FileRecord, message: str | None) -> Committed:
+        """The `file` message of an upload. If there can be none, the file goes too.
+
+        Raises SessionExpired and the like: the session may have ended meanwhile.
+        """
+        try:
+            await self._sessions.writable(caller, record.session_id)
+            command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
+            return await asyncio.shield(await self._messages.post_file(caller, command))
+        except storage_errors.Unavailable:
+            raise  # it may have been posted
+        except Exception as error:
+            self._care.erase_later([record])
+            known = error if isinstance(error, ChatError) else translate(error)
+            if known is None or known is error:
+                raise
+            raise known from error
+
+    # --- out
+
+    async def readable(self, caller: Caller, file_id: str) -> FileRecord:
+        """Raises FileNotFound, also for those who may not see its session; Unavailable."""
+        record = await self._get(file_id)
+        try:
+            await self._sessions.readable(caller, record.session_id)
+        except SessionNotFound as error:
+            raise FileNotFound from error
+        return record
+
+    async def by_signature(self, file_id: str, thumbnail: bool, expires: str, signature: str) -> FileRecord:
+        """For a signed address, with no caller. Raises FileNotFound: also when it has ended."""
+        until = int(expires) if expires.isascii() and expires.isdigit() and len(expires) < 12 else 0
+        if until <= self._clock() or not self._signer.matches(_signed(file_id, thumbnail, until), signature):
+            raise FileNotFound("the address has ended")
+        return await self._get(file_id)
+
+    async def _get(self, file_id: str) -> FileRecord:
+        record = await self._files.get(file_id)
+        if record is None:
+            raise FileNotFound
+        return record
+
+    def address(self, record: FileRecord) -> Address:
+        """Addresses that work without a token for `url_ttl` seconds: for `<img>`."""
+        until = int(self._clock() + self._url_ttl)
+        links = [
+            f"{self._base}/files/{record.file_id}{'/thumb' if thumbnail else ''}"
+            f"?expires={until}&signature={self._signer.sign(_signed(record.file_id, thumbnail, until))}"
+            for thumbnail in (False, True)
+        ]
+        return Address(links[0], links[1] if record.thumbnail_url else None, float(until))
+
+    async def content(
+        self, record: FileRecord, thumbnail: bool = False, start: int = 0, stop: int | None = None
+    ) -> tuple[bytes, AsyncIterator[bytes]]:
+        """The first piece and the rest, so that a refusal comes before the answer begins.
+
+        Raises FileNotFound, Unavailable.
+        """
+        if thumbnail and not record.thumbnail_url:
+            raise FileNotFound("there is no thumbnail")
+        key = thumbnail_key(record.file_id) if thumbnail else record.file_id
+        pieces = self._blobs.get(key, start, stop)
+        try:
+            first = await anext(pieces, b"")
+        except KeyError as error:
+            raise FileNotFound from error
+        except storage_errors.Unavailable as error:
+            raise Unavailable from error
+        return first, pieces
+
+    def view(self, record: FileRecord, message_id: str | None) -> dict[str, object]:
+        """What an upload answers."""
+        return {
+            "file_id": record.file_id,
+            "file_url": record.file_url,
+            "thumbnail_url": record.thumbnail_url,
+            "message_id": message_id,
+            "file_info": {"name": record.file_name, "type": record.file_type, "size": record.file_size},
+            "uploaded_at": rfc3339(record.uploaded_at),
+        }
+
+
+def _signed(file_id: str, thumbnail: bool, until: int) -> str:
+    return f"{file_id}\n{'thumb' if thumbnail else 'file'}\n{until}"
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

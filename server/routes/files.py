@@ -1,0 +1,217 @@
+"""Uploads, downloads and signed addresses (contract, section 8)."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from events.clock import rfc3339, when
+from events.errors import ValidationFailed
+from events.files import THUMBNAIL_TYPE, FileService
+from events.filetypes import INLINE
+from server.errors import json_error
+from server.routes.common import RawEndpoint, caller_of, endpoint, reply, services_of, session_id_of
+from server.uploads import Multipart
+from storage.records import FileRecord
+
+#: After a refusal, for how long and how much of the rest of a body is read and thrown away: a client that
+#: reads its answer only when it has sent everything would else see a broken connection.
+LINGER_SECONDS, LINGER_BYTES = 5.0, 64 * 1024 * 1024
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
+
+
+def files_of(request: Request) -> FileService:
+    return services_of(request).extras["files"]  # type: ignore[no-any-return]
+
+
+# --- in
+
+
+async def upload(request: Request, receive: Receive, send: Send) -> None:
+    try:
+        response = await _upload(request)
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
+        error = services_of(request).dispatcher.error_of(failure, "upload")
+        await _refuse(json_error(error), request.scope, receive, send)
+    else:
+        await response(request.scope, receive, send)
+
+
+async def _upload(request: Request) -> Response:
+    files, caller = files_of(request), await caller_of(request)
+    session_id = session_id_of(request)
+    await files.may_upload(caller, session_id)
+    limit = services_of(request).settings.ws_message_size_limit
+    record: FileRecord | None = None
+    fields: dict[str, str] = {}
+    try:
+        async for part in Multipart(request, files.max_size).parts():
+            if part.name != "file":
+                fields[part.name] = await part.text(limit)
+            elif record is None and part.filename is not None:
+                record = await files.take(caller, session_id, part.filename, part.chunks)
+            else:
+                raise ValidationFailed("one file with a file name", field="file")
+        if record is None:
+            raise ValidationFailed("missing", field="file")
+        post = _flag(fields.get("post", "true"))
+    except BaseException:
+        if record is not None:
+            files.forget(record)
+        raise
+    message_id = None
+    if post:
+        message_id = (await files.post(caller, record, fields.get("message"))).record.message_id
+    return reply(files.view(record, message_id), 201)
+
+
+def _flag(text: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise ValidationFailed("true or false", field="post")
+    return known[text.lower()]
+
+
+async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer at once, then linger: the answer's last, empty piece comes when the client has finished."""
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            read = 0
+            while read < LINGER_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    break
+                read += len(message.get("body", b""))
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+# --- out
+
+
+async def address(request: Request) -> Response:
+    files, caller = files_of(request), await caller_of(request)
+    signed = files.address(await files.readable(caller, request.path_params["file_id"]))
+    expires_at = rfc3339(when(signed.expires_at))
+    return reply({"url": signed.url, "thumbnail_url": signed.thumbnail_url, "expires_at": expires_at})
+
+
+async def download(request: Request, receive: Receive, send: Send) -> None:
+    await _serve(request, send, thumbnail=False)
+
+
+async def thumbnail(request: Request, receive: Receive, send: Send) -> None:
+    await _serve(request, send, thumbnail=True)
+
+
+async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
+    files, file_id = files_of(request), request.path_params["file_id"]
+    signature, expires = request.query_params.get("signature"), request.query_params.get("expires", "")
+    if signature is not None:
+        record = await files.by_signature(file_id, thumbnail, expires, signature)
+        # The copy ends with the address. A page elsewhere may show it: that is what it was signed for.
+        age = max(0, int(int(expires) - services_of(request).clock()))
+        caching = f"private, max-age={age}"
+    else:
+        record = await files.readable(await caller_of(request), file_id)
+        # Who may see it can change: asked for each time, and answered by 304.
+        caching = "private, no-cache"
+    etag = f'"{record.file_id}{".thumb" if thumbnail else ""}"'
+    headers = _headers(record, thumbnail) | {"cache-control": caching, "etag": etag}
+    if _same(request.headers.get("if-none-match"), etag):
+        await _send(send, 304, {name: headers[name] for name in ("cache-control", "etag")}, b"", None)
+        return
+    if thumbnail:
+        # Small: its size is known when it is here.
+        first, rest = await files.content(record, thumbnail=True)
+        body = first + b"".join([piece async for piece in rest])
+        headers["content-length"] = str(len(body))
+        await _send(send, 200, headers, b"" if request.method == "HEAD" else body, None)
+        return
+    status, start, stop = _range(request, record.file_size, etag)
+    headers["accept-ranges"] = "bytes"
+    if status == 416:
+        headers |= {"content-range": f"bytes */{record.file_size}", "content-length": "0"}
+        await _send(send, 416, headers, b"", None)
+        return
+    if status == 206:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{record.file_size}"
+    headers["content-length"] = str(stop - start)
+    if request.method == "HEAD":
+        await _send(send, status, headers, b"", None)
+        return
+    first, rest = await files.content(record, start=start, stop=stop)
+    await _send(send, status, headers, first, rest)
+
+
+async def _send(
+    send: Send, status: int, headers: dict[str, str], first: bytes, rest: AsyncIterator[bytes] | None
+) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    if rest is None:
+        await send({"type": "http.response.body", "body": first})
+        return
+    await send({"type": "http.response.body", "body": first, "more_body": True})
+    async for piece in rest:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _headers(record: FileRecord, thumbnail: bool) -> dict[str, str]:
+    media_type = THUMBNAIL_TYPE if thumbnail else record.file_type
+    inline = media_type in INLINE
+    # RFC 6266: the plain name for old clients, the exact one for the rest.
+    plain = re.sub(r'[^ -~]|["\\]', "_", record.file_name)
+    name = f"filename=\"{plain}\"; filename*=UTF-8''{quote(record.file_name, safe='')}"
+    headers = {
+        "content-type": "text/plain; charset=utf-8" if media_type == "text/plain" else media_type,
+        "content-disposition": f"{'inline' if inline else 'attachment'}; {name}",
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "cross-origin",
+    }
+    if media_type != "application/pdf":
+        # Browsers' own PDF viewers do not work in a sandbox.
+        headers["content-security-policy"] = "default-src 'none'; sandbox"
+    return headers
+
+
+def _same(given: str | None, etag: str) -> bool:
+    """RFC 9110, 13.1.2: weak comparison."""
+    if given is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in given.split(",")}
+    return etag in tags or "*" in tags
+
+
+def _range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
+    """(status, start, stop) of the one range asked for (RFC 9110, 14.2); several are answered whole."""
+    asked = _RANGE.match(request.headers.get("range", ""))
+    condition = request.headers.get("if-range")
+    if asked is None or asked.groups() == ("", "") or (condition is not None and condition != etag):
+        return 200, 0, size
+    first, last = asked.groups()
+    if not first:
+        length = int(last)
+        return (206, max(0, size - length), size) if length else (416, 0, 0)
+    start, stop = int(first), min(int(last) + 1, size) if last else size
+    if last and int(last) < start:
+        return 200, 0, size  # no valid range: as if it were not there
+    return (206, start, stop) if start < size else (416, 0, 0)
+
+
+ROUTES = [
+    Route("/api/chat/sessions/{session_id}/files", RawEndpoint(upload), methods=["POST"]),
+    Route("/api/chat/files/{file_id}/url", endpoint(address), methods=["GET"]),
+    Route("/files/{file_id}", RawEndpoint(download), methods=["GET", "HEAD"]),
+    Route("/files/{file_id}/thumb", RawEndpoint(thumbnail), methods=["GET", "HEAD"]),
+]

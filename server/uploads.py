@@ -1,0 +1,150 @@
+"""A multipart body (RFC 7578) as its parts, read as they arrive. Knows no file and no session."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from events.errors import PayloadTooLarge, ValidationFailed
+
+#: Bytes of one header line of a part: a long file name is shortened, not refused.
+HEADER = 32 * 1024
+#: Seconds without a byte, and for the whole body, after which a client is given up.
+IDLE, WHOLE = 30.0, 1800.0
+#: Parts beside the file, and what boundaries and headers may add to a body.
+FIELDS, OVERHEAD = 16, 256 * 1024
+
+
+@dataclass(slots=True)
+class Part:
+    """`filename` is None for a plain field. Its chunks are to be read before the next part is asked for."""
+
+    name: str
+    filename: str | None
+    chunks: AsyncIterator[bytes]
+
+    async def text(self, limit: int) -> str:
+        """Raises ValidationFailed, PayloadTooLarge."""
+        data = bytearray()
+        async for chunk in self.chunks:
+            data += chunk
+            if len(data) > limit:
+                raise PayloadTooLarge(f"{self.name}: at most {limit} bytes")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise ValidationFailed("not UTF-8", field=self.name[:100]) from error
+        if "\0" in text:
+            raise ValidationFailed("no NUL", field=self.name[:100])
+        return text
+
+
+class Multipart:
+    """The parts of a request's body. Holds no more of it than came in one read."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        """`limit`: bytes of the whole body, but for boundaries and headers. Raises ValidationFailed,
+        PayloadTooLarge (the client says itself how much it is)."""
+        kind, options = parse_options_header(request.headers.get("content-type"))
+        boundary = options.get(b"boundary")
+        if kind != b"multipart/form-data" or not boundary:
+            raise ValidationFailed("multipart/form-data with a boundary", field="Content-Type")
+        self._limit = limit
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit + OVERHEAD:
+            raise PayloadTooLarge(f"at most {limit} bytes")
+        self._request = request
+        self._events: deque[tuple[str, bytes]] = deque()
+        self._field = b""
+        self._value = b""
+        self._disposition = b""
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_part_data": self._data,
+                    "on_part_end": lambda: self._events.append(("end", b"")),
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": lambda: self._events.append(("part", self._disposition)),
+                    "on_end": lambda: self._events.append(("finish", b"")),
+                },
+                max_header_size=HEADER,
+            )
+        except FormParserError as error:
+            raise ValidationFailed("no boundary that can be used", field="Content-Type") from error
+        self._coming = self._read()
+
+    # --- what the parser tells
+
+    def _begin(self) -> None:
+        self._field = self._value = self._disposition = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._events.append(("data", data[start:end]))
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    # --- the way out
+
+    async def _read(self) -> AsyncIterator[tuple[str, bytes]]:
+        size = 0
+        body = self._request.stream()
+        try:
+            async with asyncio.timeout(WHOLE):
+                while True:
+                    async with asyncio.timeout(IDLE):
+                        chunk = await anext(body, None)
+                    if chunk is None:
+                        break
+                    size += len(chunk)
+                    if size > self._limit + OVERHEAD:
+                        raise PayloadTooLarge(f"at most {self._limit} bytes")
+                    self._parser.write(chunk)
+                    while self._events:
+                        yield self._events.popleft()
+        except TimeoutError as error:
+            raise ValidationFailed("the body came too slowly") from error
+        except FormParserError as error:
+            raise ValidationFailed("not a multipart body") from error
+        except ClientDisconnect as error:
+            raise ValidationFailed("the body is cut off") from error
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """Raises ValidationFailed (no multipart, cut off), PayloadTooLarge."""
+        count = 0
+        async for kind, data in self._coming:
+            if kind == "finish":
+                return
+            if kind != "part":
+                continue
+            count += 1
+            if count > FIELDS:
+                raise ValidationFailed(f"at most {FIELDS} parts")
+            _, options = parse_options_header(data)
+            name = options.get(b"name", b"").decode(errors="replace")
+            filename = options.get(b"filename")
+            yield Part(name, None if filename is None else filename.decode(errors="replace"), self._content())
+        raise ValidationFailed("the body is cut off")
+
+    async def _content(self) -> AsyncIterator[bytes]:
+        async for kind, data in self._coming:
+            if kind == "end":
+                return
+            yield data
+        raise ValidationFailed("the body is cut off")
