@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,13 +19,13 @@ from typing import Any
 from rich.console import Console
 
 from bench import machine
-from bench.build import HERE, Tools, build
+from bench.build import HERE, ROOT, Tools, build
 from bench.contenders import Contender, contenders
 from bench.measure import Cores, measure
 from bench.plots import draw
 from bench.process import BenchError, raise_file_limit
 from bench.scenarios import SCENARIOS, Scenario
-from bench.summary import ratios, show, summarise
+from bench.summary import commits, ratios, show, summarise
 
 METHOD = (
     "Each server runs alone, pinned to one core, and the load generator on another; all contenders take "
@@ -84,10 +85,38 @@ def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools
         for key in ("us_per_delivery", "delivered_per_s", "us_per_connect", "kib_per_conn")
         if run.get(key)
     ]
-    odd = [f"{key}={run[key]}" for key in ("missing", "refused", "errors", "cut") if run[key]]
+    odd = [f"{key}={run[key]}" for key in ("missing", "refused", "errors", "cut") if run.get(key)]
     latency = f"p99={run['latency_us']['p99']}µs" if run["delivered"] else ""
     console.print(f"{scenario.name:16}{contender.name:12}{' '.join([*told, latency, *odd])}", highlight=False)
     return run
+
+
+def ungrouped(console: Console, scenario: Scenario) -> list[Run]:
+    """The same messages without group commit, and the writer without clients (`bench.writer`)."""
+    command = [sys.executable, "-m", "bench.writer", "--seconds", f"{scenario.duration:g}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    if done.returncode:
+        console.print(f"[red]{done.stderr.strip()[-300:]}[/]")
+        return []
+    figures = json.loads(done.stdout)["postgresql"]
+    found = []
+    for name, key, title in (
+        ("one-by-one", "one_transaction_each", "one transaction each, databases pool"),
+        ("one-by-one-raw", "one_transaction_each_raw", "the same, prepared statements"),
+        ("pgbench", "pgbench", "pgbench, one row each"),
+        ("writer", "writer", "group commit, without clients"),
+    ):
+        figure = figures[key]
+        if "per_second" in figure:
+            run: Run = {"scenario": scenario.name, "server": name, "title": title}
+            run["delivered_per_s"] = figure["per_second"]
+            if "cpu_us" in figure:
+                run["us_per_delivery"] = figure["cpu_us"]
+            console.print(
+                f"{scenario.name:16}{name:16}delivered_per_s={figure['per_second']}", highlight=False
+            )
+            found.append(run)
+    return found
 
 
 def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list[Run]:
@@ -104,6 +133,8 @@ def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list
                 if scenario.load == "messages" and not contender.product:
                     continue
                 runs.append(one(console, contender, scenario, tools, cores) | {"turn": turn})
+            if scenario.name == "messages" and not opts.only:
+                runs += [run | {"turn": turn} for run in ungrouped(console, scenario)]
     return runs
 
 
@@ -131,6 +162,7 @@ def main() -> int:
         "command": " ".join(["python -m bench", *sys.argv[1:]]),
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "ratios": [row for name in ours for row in ratios(rows, name)],
+        "commits": commits(rows),
         "summary": rows,
         "runs": runs,
     }

@@ -62,6 +62,8 @@ def summarise(runs: Iterable[Result]) -> list[Result]:
 
 def flat(run: Result) -> Result:
     """Without the figures that this scenario does not produce."""
+    if "latency_us" not in run:
+        return run
     found = {**run, "p50_us": run["latency_us"]["p50"], "p99_us": run["latency_us"]["p99"]}
     if not run["delivered"]:
         for key in ("us_per_delivery", "delivered_per_s", "p50_us", "p99_us", "busy"):
@@ -79,7 +81,7 @@ def value(rows: list[Result], scenario: str, server: str) -> float | None:
 
 
 def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
-    """Ours to Node and to stock, in the scenarios with a limit; and how near the C floor and uWebSockets are."""
+    """Ours to Node and to stock where there is a limit, and to the C floor and uWebSockets."""
     found = []
     for scenario, (to_node, to_stock) in LIMITS.items():
         mine = value(rows, scenario, ours)
@@ -97,6 +99,39 @@ def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
             if theirs:
                 row[peer] = round(mine / theirs, 3)
         found.append(row)
+    return found
+
+
+def commits(rows: list[Result]) -> list[Result]:
+    """Acknowledged messages per second to the ways without group commit, and the least they must be."""
+
+    def of(server: str, key: str) -> float:
+        return next(
+            (
+                row[key][0]
+                for row in rows
+                if (row["scenario"], row["server"]) == ("messages", server) and key in row
+            ),
+            0.0,
+        )
+
+    found: list[Result] = []
+    for mine, theirs, key, least, most in (
+        ("parley", "one-by-one", "delivered_per_s", 4, None),
+        ("parley", "pgbench", "delivered_per_s", 1, None),
+        ("writer", "one-by-one", "delivered_per_s", 9, None),
+        ("writer", "one-by-one", "us_per_delivery", None, 0.08),
+    ):
+        if of(mine, key) and of(theirs, key):
+            found.append(
+                {
+                    "server": mine,
+                    "to": theirs,
+                    "figure": key,
+                    "ratio": round(of(mine, key) / of(theirs, key), 3),
+                }
+            )
+            found[-1] |= {"least": least} if least is not None else {"most": most}
     return found
 
 
@@ -122,6 +157,13 @@ def show(console: Console, rows: list[Result], ours: Iterable[str] = ("parley",)
         found = ratios(rows, name)
         if found:
             console.print(ratio_table(name, found))
+    for row in commits(rows):
+        bound = f"at least {row['least']}" if "least" in row else f"at most {row['most']}"
+        good = row["ratio"] >= row["least"] if "least" in row else row["ratio"] <= row["most"]
+        console.print(
+            f"messages on PostgreSQL, {row['figure']}: {row['server']} to {row['to']} "
+            f"[{'green' if good else 'red'}]{row['ratio']}[/] ({bound})"
+        )
     for row in rows:
         if "failed" in row:
             console.print(f"[red]{row['scenario']} {row['server']}: {row['failed']}[/]")
