@@ -194,6 +194,14 @@ class Bus(Protocol):
         """A canary through the bus and back to this node; the epoch. Raises Unavailable if it is lost."""
 
 
+class Beat(msgspec.Struct, frozen=True):
+    """What a heartbeat found: things that this node, and no other, has to announce."""
+
+    left: Sequence[tuple[str, str]] = ()  # (room, user): a dead node had them, and no node has now
+    typing: Sequence[tuple[str, str]] = ()  # (room, user) that a dead node heard typing
+    joined: Sequence[tuple[str, str, str]] = ()  # (room, user, status): this node was taken for dead
+
+
 class PresenceStore(Protocol):
     """Who is online in which room, over all nodes, held by node leases."""
 
@@ -206,9 +214,8 @@ class PresenceStore(Protocol):
     async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
         """user -> (status, connections) over all live nodes."""
 
-    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Sequence[tuple[str, str]]:
-        """Renew this node's lease; (room, user) pairs that a dead node left behind and this node took
-        upon itself to announce."""
+    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
+        """Renew this node's lease, say who is here, and take over what dead nodes left behind."""
 
     async def typing(self, room: str, user: str, until: float | None) -> bool:
         """Set (`until`, seconds from now) or clear; True if that changes what others see."""

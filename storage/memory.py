@@ -12,6 +12,7 @@ import msgspec
 
 from storage.interfaces import (
     Appended,
+    Beat,
     ChunkAnswer,
     Clock,
     Cut,
@@ -317,8 +318,8 @@ class MemoryPresence:
     async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
         return {user: (status, 1) for user, status in self._online.get(room, {}).items()}
 
-    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Sequence[tuple[str, str]]:
-        return ()
+    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
+        return Beat()
 
     async def typing(self, room: str, user: str, until: float | None) -> bool:
         key = (room, user)

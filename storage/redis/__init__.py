@@ -1,0 +1,43 @@
+"""The cluster's side of every interface in `storage.interfaces`, on one Redis."""
+
+from storage.interfaces import Clock
+from storage.redis.buckets import RedisBuckets
+from storage.redis.bus import RedisBus
+from storage.redis.client import Client
+from storage.redis.log import RedisLog
+from storage.redis.presence import RedisPresence
+from storage.redis.records import RedisRecords
+from storage.redis.streams import RedisStreams
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """All of them for one node, over one command connection and one subscriber's. Durations in seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        node: str,
+        clock: Clock,
+        *,
+        prefix: str,
+        timeout: float,
+        window: float,
+        log_size: int,
+        log_bytes: int,
+        node_lease: float,
+        address: str = "",
+    ) -> None:
+        self.client = client = Client(url, prefix=prefix, timeout=timeout)
+        self.bus = RedisBus(client, node)
+        self.log = RedisLog(client, window=window, log_size=log_size, log_bytes=log_bytes)
+        self.streams = RedisStreams(client, self.log)
+        self.records = RedisRecords(client, window=window)
+        self.presence = RedisPresence(client, node, lease=node_lease, address=address)
+        self.buckets = RedisBuckets(client, clock)
+
+    async def close(self) -> None:
+        await self.records.close()
+        await self.bus.close()
+        await self.client.close()

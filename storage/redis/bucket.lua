@@ -1,0 +1,20 @@
+-- A token bucket. KEYS: clock (not read), bucket. ARGV[3..4]: capacity, tokens per second.
+-- Answers milliseconds until there is a token; 0: one was taken.
+local capacity, rate = tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local found = redis.call('HMGET', KEYS[2], 'tokens', 'at')
+local tokens = capacity
+if found[1] then
+  tokens = math.min(capacity, found[1] + math.max(0, now - found[2]) * rate)
+end
+local wait = 0
+if tokens >= 1 then
+  tokens = tokens - 1
+else
+  wait = math.ceil((1 - tokens) / rate * 1000)
+end
+redis.call('HSET', KEYS[2], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
+-- A full bucket is as good as none.
+redis.call('PEXPIRE', KEYS[2], math.ceil((capacity - tokens) / rate * 1000) + 1000)
+return wait

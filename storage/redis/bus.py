@@ -1,0 +1,163 @@
+"""Pub/sub: a node hears only the channels it has subscribed to. Knows no log and no room's meaning."""
+
+import asyncio
+import logging
+import secrets
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from storage.errors import Unavailable
+from storage.interfaces import Event, Receiver
+from storage.redis import wire
+from storage.redis.client import Client
+from storage.redis.link import Link
+
+log = logging.getLogger("parley.redis")
+
+
+class RedisBus:
+    """`storage.interfaces.Bus`. `node` names this process. `on_emit` gets what stock emitters publish."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self._client = client
+        self._prefix = client.prefix
+        self._own = (f"{client.prefix}:node:{node}", f"{client.prefix}:all", self.emitters)
+        self._echo = client.script("echo")
+        self._link: Link | None = None
+        self._receiver: Receiver | None = None
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        # Confirmations come in the order of the commands: one for each channel of each.
+        self._expected: deque[asyncio.Future[None] | None] = deque()
+        self._canaries: dict[bytes, asyncio.Future[None]] = {}
+        self.on_emit: Callable[[bytes], None] = lambda message: None
+
+    @property
+    def emitters(self) -> str:
+        """The channel that a stock `socketio.AsyncRedisManager(channel=…, write_only=True)` publishes to."""
+        return f"{self._prefix}:emit"
+
+    # --- Bus
+
+    async def connect(self, receiver: Receiver) -> None:
+        """Raises Unavailable."""
+        self._drop()
+        await self._client.up()
+        link, _ = await self._client.endpoint.connect(self._pushed)
+        if link.closed:
+            raise Unavailable("the subscriber's connection broke")
+        self._link, self._receiver = link, receiver
+        link.on_closed = lambda: self._broke(link)
+        await self._subscribe(self._own)
+
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        """Raises Unavailable."""
+        await self._subscribe([f"{self._prefix}:{channel}" for channel in channels])
+
+    async def _subscribe(self, names: Sequence[str]) -> None:
+        link = self._link
+        if link is None or link.closed:
+            raise Unavailable("no subscriber's connection")
+        new = [name for name in dict.fromkeys(names) if name not in self._confirmed]
+        loop = asyncio.get_running_loop()
+        for name in new:
+            future = self._confirmed[name] = loop.create_future()
+            self._expected.append(future)
+        if new:
+            link.send("SUBSCRIBE", *new)
+        waiting = [f for name in names if not (f := self._confirmed[name]).done()]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=self._client.timeout)
+            if late:
+                link.close("a subscription was not confirmed in time")
+        if link.closed or self._link is not link:
+            raise Unavailable("the subscriber's connection broke")
+
+    def unsubscribe(self, channel: str) -> None:
+        name = f"{self._prefix}:{channel}"
+        if self._link is not None and self._confirmed.pop(name, None) is not None:
+            self._expected.append(None)
+            # One connection, commands in order: a later SUBSCRIBE is confirmed after this.
+            self._link.send("UNSUBSCRIBE", name)
+
+    def publish(self, channel: str, event: Event) -> None:
+        self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.volatile(event))
+
+    def signal(self, channel: str, name: str, body: bytes) -> None:
+        self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.signal(name, body))
+
+    async def echo(self) -> str:
+        word = secrets.token_bytes(8)
+        heard = self._canaries[word] = asyncio.get_running_loop().create_future()
+        try:
+            epoch = await self._client.run_script(self._echo, (), self._own[0], word)
+            async with asyncio.timeout(self._client.timeout):
+                await heard
+        except TimeoutError as error:
+            raise Unavailable("the canary did not come back") from error
+        finally:
+            del self._canaries[word]
+        return bytes(epoch).decode()
+
+    async def close(self) -> None:
+        self._drop()
+
+    # --- the connection
+
+    def _drop(self) -> None:
+        link, self._link, self._receiver = self._link, None, None
+        if link is not None:
+            link.on_closed = lambda: None
+            link.close()
+        for future in (*self._confirmed.values(), *self._expected):
+            if future is not None and not future.done():
+                future.set_result(None)  # who waits looks at the link
+        self._confirmed.clear()
+        self._expected.clear()
+
+    def _broke(self, link: Link) -> None:
+        if self._link is link:
+            receiver = self._receiver
+            self._drop()
+            if receiver is not None:
+                receiver.on_lost()
+
+    def _pushed(self, reply: Any) -> None:
+        if not isinstance(reply, list):
+            if self._link is not None:
+                self._link.close(f"the subscriber's connection: {reply}")
+            return
+        kind, channel, data = reply
+        if kind == b"message":
+            try:
+                self._message(channel, data)
+            except (msgspec.DecodeError, struct.error, UnicodeDecodeError):
+                log.warning("dropped what is no message of ours on %s", channel)
+        elif self._expected:
+            future = self._expected.popleft()
+            if future is not None and not future.done():
+                future.set_result(None)
+
+    def _message(self, channel: bytes, data: bytes) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        name = channel.decode()
+        if name == self._own[2]:
+            self.on_emit(data)
+            return
+        kind = data[0] if data else 0
+        if kind == wire.EVENT:
+            receiver.on_event(wire.stamped(data))
+        elif kind == wire.VOLATILE:
+            receiver.on_event(wire.plain(data))
+        elif kind == wire.SIGNAL:
+            called, _, content = data[1:].partition(b"\0")
+            receiver.on_signal(name[len(self._prefix) + 1 :], called.decode(), content)
+        elif kind == wire.CANARY:
+            heard = self._canaries.get(data[1:])
+            if heard is not None and not heard.done():
+                heard.set_result(None)

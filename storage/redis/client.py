@@ -1,0 +1,146 @@
+"""The command connection to Redis: kept up, scripts loaded, every call with a time limit.
+
+Knows no subject: keys' meanings are in the files beside it, their rules in the Lua scripts.
+"""
+
+import asyncio
+import hashlib
+import logging
+import random
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from storage.errors import Unavailable
+from storage.redis.endpoint import Endpoint
+from storage.redis.link import Argument, Convert, Link
+
+log = logging.getLogger("parley.redis")
+
+_FOLDER = Path(__file__).parent
+#: Seconds between attempts to connect: few at first, many nodes must not come at once.
+_FIRST_DELAY, _MOST_DELAY = 0.05, 1.0
+
+
+class Script:
+    """A Lua script from its file, behind the prelude that reads the cluster's clock, and what it shares."""
+
+    def __init__(self, name: str, *shared: str) -> None:
+        self.source = "\n".join((_FOLDER / f"{each}.lua").read_text() for each in ("prelude", *shared, name))
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+class Client:
+    """One command connection for a node. `timeout` in seconds; `prefix` begins every key and channel.
+
+    While there is no connection every call fails at once: nobody waits for a Redis that is gone.
+    """
+
+    def __init__(self, url: str, *, prefix: str, timeout: float) -> None:
+        self.prefix, self.timeout = prefix, timeout
+        self.endpoint = Endpoint(url, timeout)
+        self.run = ""  # run id of the server that the link is connected to
+        self._scripts: dict[str, Script] = {}
+        self._link: Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._down.set()
+        # New epochs are told apart by it where the clock's second is the same.
+        self._token = secrets.token_hex(2)
+
+    def script(self, name: str, *shared: str) -> Script:
+        """To be asked for before the connection is there: it is loaded with each new one."""
+        return self._scripts.setdefault(name, Script(name, *shared))
+
+    # --- calls
+
+    @property
+    def clock(self) -> str:
+        return f"{self.prefix}:clock"
+
+    def call(self, *words: Argument) -> "asyncio.Future[Any]":
+        """One command's reply; the future fails with Unavailable."""
+        link = self._link
+        if link is None or link.closed:
+            return _failed()
+        return link.call(*words)
+
+    def run_script(
+        self, script: Script, keys: Iterable[str], *arguments: Argument, convert: Convert | None = None
+    ) -> "asyncio.Future[Any]":
+        """A script's reply, converted. It gets the clock as KEYS[1]; run id and token as ARGV[1..2]."""
+        link = self._link
+        if link is None or link.closed:
+            return _failed()
+        keys = (self.clock, *keys)
+        return link.call(
+            "EVALSHA", script.sha, len(keys), *keys, self.run, self._token, *arguments, convert=convert
+        )
+
+    @property
+    def overdue(self) -> float:
+        """Seconds that the oldest command has been waiting; infinite without a connection."""
+        return self._link.overdue if self._link is not None and not self._link.closed else float("inf")
+
+    # --- the connection
+
+    async def up(self) -> None:
+        """Returns when there is a connection; begins to keep one. Raises Unavailable after the time limit."""
+        if self._keeper is None:
+            self._keeper = asyncio.get_running_loop().create_task(self._keep())
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self._up.wait()
+        except TimeoutError as error:
+            raise Unavailable("no connection to Redis") from error
+
+    async def _keep(self) -> None:
+        delay = 0.0
+        while True:
+            try:
+                await self._connect()
+                delay = 0.0
+                await self._down.wait()
+            except Unavailable as error:
+                if delay == 0.0:
+                    log.warning("%s", error)
+            delay = min(_MOST_DELAY, delay * 2 or _FIRST_DELAY)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+
+    async def _connect(self) -> None:
+        link, run = await self.endpoint.connect()
+        try:
+            for script in self._scripts.values():
+                await link.call("SCRIPT", "LOAD", script.source)
+        except BaseException:
+            link.close()
+            raise
+        link.on_closed = self._closed
+        if link.closed:
+            raise Unavailable("the connection to Redis broke")
+        self._link, self.run = link, run
+        self._token = secrets.token_hex(2)
+        self._down.clear()
+        self._up.set()
+
+    def _closed(self) -> None:
+        self._link = None
+        self._up.clear()
+        self._down.set()
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        if self._link is not None:
+            self._link.close()
+
+
+def _failed() -> "asyncio.Future[Any]":
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(Unavailable("no connection to Redis"))
+    future.exception()  # fire and forget is allowed
+    return future

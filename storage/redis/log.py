@@ -1,0 +1,115 @@
+"""Room logs in Redis: one clock, one bounded log per room; append and publish in one script.
+
+The rules are those of the model in `tests/model/`; `storage.memory` is the one-node side of the same.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any
+
+from storage.interfaces import Appended, Cut, Event, Kind, Mark, RoomState, StreamText
+from storage.redis import wire
+from storage.redis.client import Client
+
+#: Rooms in one call of a script: it must not keep Redis from the others for long.
+AT_ONCE = 200
+
+
+class RedisLog:
+    """`storage.interfaces.RoomLog`. `window` in seconds; `log_bytes` per room, `log_size` in entries."""
+
+    def __init__(self, client: Client, *, window: float, log_size: int, log_bytes: int) -> None:
+        self._client = client
+        self._prefix = client.prefix
+        # Keys outlive the window a little: what is refused then is refused for its age.
+        self.window = max(1, round(window)) + 1
+        self.bounds = (log_size, log_bytes)
+        self._append = client.script("append", "log", "stream")
+        self._read = client.script("read", "log", "stream")
+        self._last = client.script("last", "log")
+        self._base = client.script("base", "log")
+        self._forget = client.script("forget")
+
+    def keys(self, room: str) -> tuple[str, str, str]:
+        """(marks, entries, names of its open streams)."""
+        prefix = self._prefix
+        return f"{prefix}:log:{room}", f"{prefix}:entries:{room}", f"{prefix}:streams:{room}"
+
+    def channel(self, room: str) -> str:
+        return f"{self._prefix}:session:{room}"
+
+    def append(self, room: str, events: Sequence[Event]) -> Awaitable[Appended]:
+        arguments: list[bytes | str | int] = []
+        for event in events:
+            durable = event.kind == Kind.DURABLE
+            arguments += (
+                event.rev if durable else 0,
+                event.frm,
+                event.seq,
+                event.stream if durable else "",
+                "1" if event.closed else "0",
+                event.id,
+                wire.body(event),
+            )
+        prefix = self._prefix
+        return self._client.run_script(
+            self._append, self.keys(room), self.channel(room), f"{prefix}:stream:", room, self.window,
+            *self.bounds, f"{prefix}:id:{room}:", *arguments, convert=_appended,
+        )  # fmt: skip
+
+    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
+        """Raises Unavailable."""
+        words: list[str | int] = []
+        for room, after in asks.items():
+            words += (room, after)
+        # One script, however many the rooms: a cut is a moment.
+        epoch, pos, states = await self._client.run_script(
+            self._read, (), self._prefix, self.window, 1 if own_cut else 0, *words
+        )
+        return Cut(
+            epoch.decode(), pos, {room: _state(state) for room, state in zip(asks, states, strict=True)}
+        )
+
+    async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
+        """Raises Unavailable."""
+        found: dict[str, Mark | None] = {}
+        for start in range(0, len(rooms), AT_ONCE):
+            some = rooms[start : start + AT_ONCE]
+            marks = await self._client.run_script(self._last, (), self._prefix, self.window, *some)
+            for at, room in enumerate(some):
+                rev, seq = marks[2 * at : 2 * at + 2]
+                found[room] = Mark(rev, seq) if rev >= 0 else None
+        return found
+
+    async def open(self, room: str, base: Mark) -> None:
+        """Raises Unavailable."""
+        await self._begin(room, base, "open")
+
+    async def reset(self, room: str, last: Mark) -> None:
+        """Raises Unavailable."""
+        await self._begin(room, last, "reset")
+
+    async def _begin(self, room: str, mark: Mark, how: str) -> None:
+        told = wire.body(Event(room, "", b"", Kind.DURABLE, rev=mark.rev, seq=mark.seq))
+        marks, entries, _ = self.keys(room)
+        await self._client.run_script(
+            self._base, (marks, entries), self.channel(room), self.window, mark.rev, mark.seq, told, how
+        )
+
+    def forget(self, room: str) -> None:
+        self._client.run_script(self._forget, self.keys(room), f"{self._prefix}:stream:")
+
+
+def _appended(reply: Sequence[Any]) -> Appended:
+    answer, rev, seq = reply
+    return Appended(answer.decode(), None if answer == b"nobody" else Mark(rev, seq))
+
+
+def _state(found: Sequence[Any]) -> RoomState | None:
+    if not found:
+        return None
+    rev, seq, complete, entries, streams = found
+    texts = {
+        name.decode(): StreamText(text.decode(), index, start, bool(closed), False)
+        for name, index, start, closed, text in streams
+    }
+    return RoomState(Mark(rev, seq), bool(complete), [wire.stamped(entry) for entry in entries], texts)

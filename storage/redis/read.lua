@@ -1,0 +1,37 @@
+-- Many rooms as of one cut. KEYS: clock. ARGV[3..5]: prefix, window (s), own cut (1: a fresh position: who
+-- has seen it has seen all before); then pairs of room and the position that is asked from.
+-- Answers {epoch, cut, rooms}; a room is {} or {rev, seq, complete, entries, streams}, a stream
+-- {name, next index, start, closed, text}.
+clock()
+if ARGV[5] == '1' then tick() end
+local window, oldest = tonumber(ARGV[4]), now_ms() - ARGV[4] * 1000
+local rooms = {}
+for i = 6, #ARGV, 2 do
+  local room, after = ARGV[i], tonumber(ARGV[i + 1])
+  local names_key = ARGV[3] .. ':streams:' .. room
+  if not open_log(ARGV[3] .. ':log:' .. room, ARGV[3] .. ':entries:' .. room) then
+    rooms[#rooms + 1] = {}
+  else
+    age_log(oldest)
+    save_log(window)
+    redis.call('EXPIRE', names_key, window)
+    local entries = {}
+    if after < log.pos and log.n > 0 then
+      for _, entry in ipairs(redis.call('XRANGE', log.entries, string.format('%.0f', after + 1), '+')) do
+        entries[#entries + 1] = entry[2][2]
+      end
+    end
+    local streams = {}
+    for _, name in ipairs(redis.call('SMEMBERS', names_key)) do
+      local s = open_stream(ARGV[3] .. ':stream:' .. name)
+      if not s or s.ended then
+        redis.call('SREM', names_key, name)
+      elseif s.start <= log.rev then
+        streams[#streams + 1] = {name, next_index(s), s.start, s.closed and 1 or 0,
+                                 table.concat(redis.call('LRANGE', s.key, 1, -1))}
+      end
+    end
+    rooms[#rooms + 1] = {log.rev, log.seq, after >= log.trim and 1 or 0, entries, streams}
+  end
+end
+return {epoch, pos, rooms}

@@ -1,0 +1,80 @@
+"""Connections' recovery records in Redis, by secret pid. Knows nothing of what is in them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from storage.errors import Unavailable
+from storage.redis.client import Client
+
+
+class RedisRecords:
+    """`storage.interfaces.Records`. A record whose connection lives is kept alive from here, so that one
+    whose node died goes `window` (seconds) to twice that later."""
+
+    def __init__(self, client: Client, *, window: float) -> None:
+        self._client = client
+        self._window = window
+        self._ttl = max(2, round(window * 2))
+        self._live: set[str] = set()
+        self._put = client.script("put")
+        self._take = client.script("take")
+        self._keeper: asyncio.Task[None] | None = None
+
+    def _key(self, pid: str) -> str:
+        return f"{self._client.prefix}:record:{pid}"
+
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
+        """Raises Unavailable."""
+        answer = await self._client.run_script(
+            self._put, (self._key(pid),), epoch, generation, version, record, self._ttl
+        )
+        if answer == b"ok":
+            self._keep(pid)
+        return bytes(answer).decode()
+
+    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
+        """Raises Unavailable."""
+        found = await self._client.run_script(
+            self._take, (self._key(pid),), f"{self._client.prefix}:all", pid, self._ttl
+        )
+        if found is None:
+            return None
+        self._keep(pid)
+        epoch, generation, record = found
+        return epoch.decode(), generation, record
+
+    async def expire(self, pids: Sequence[str], seconds: float) -> None:
+        """Raises Unavailable."""
+        self._live.difference_update(pids)
+        if not pids:
+            return
+        if seconds <= 0:
+            await self._client.call("DEL", *map(self._key, pids))
+        else:
+            calls = [self._client.call("PEXPIRE", self._key(pid), round(seconds * 1000)) for pid in pids]
+            await calls[-1]
+
+    # --- keeping
+
+    def _keep(self, pid: str) -> None:
+        self._live.add(pid)
+        if self._keeper is None:
+            self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._window / 2)
+            pids = list(self._live)
+            for start in range(0, len(pids), 500):
+                calls = [
+                    self._client.call("EXPIRE", self._key(p), self._ttl) for p in pids[start : start + 500]
+                ]
+                try:
+                    await calls[-1]
+                except Unavailable:
+                    break
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""Events as they travel through Redis: a stamp that scripts write, and the event's fields. No JSON is read.
+
+`E` epoch position previous event | `V` event | `S` name NUL body | `C` canary.
+"""
+
+import struct
+
+import msgspec
+
+from storage.interfaces import Event
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Event).decode
+#: Epoch (12 letters), position, position of the room's entry before.
+_STAMP = struct.Struct(">x12sQQ")
+
+EVENT, VOLATILE, SIGNAL, CANARY = b"EVSC"
+
+
+def body(event: Event) -> bytes:
+    """Without a stamp: scripts put it before."""
+    return _encode(event)
+
+
+def stamped(data: bytes) -> Event:
+    """An `E` message. Raises msgspec.DecodeError, struct.error."""
+    epoch, pos, prev = _STAMP.unpack_from(data)
+    event = _decode(memoryview(data)[_STAMP.size :])
+    event.epoch, event.pos, event.prev = epoch.decode(), pos, prev
+    return event
+
+
+def volatile(event: Event) -> bytes:
+    return b"V" + _encode(event)
+
+
+def plain(data: bytes) -> Event:
+    """A `V` message. Raises msgspec.DecodeError."""
+    return _decode(memoryview(data)[1:])
+
+
+def signal(name: str, content: bytes) -> bytes:
+    return b"S" + name.encode() + b"\0" + content
