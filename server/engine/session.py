@@ -335,7 +335,9 @@ class Session(Sink):
     def hung_up(self) -> None:
         """On a request that waited (Node: "poll connection closed prematurely")."""
         if self.poll is not None:
-            self.poll = None
+            poll, self.poll = self.poll, None
+            if not poll.done():
+                poll.set_result(polling.NOOP)  # for nobody; but its task would wait forever
             self.end(self.engine.reason.TRANSPORT_ERROR)
 
     def stopping(self) -> None:
