@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 from server import lifespan
 from server.config import Settings
 from server.engine.server import Server
+from server.furnish import furnish
 from server.metrics import Metrics
-from server.routes import agents, dev, messages, operations, sessions, streams
+from server.routes import agents, dev, files, messages, operations, sessions, streams
 from server.routes.common import reply
 from server.services import Services
 from server.transports.codecs import SocketIOCodec, WebSocketCodec
@@ -29,6 +30,7 @@ FRAME_OVERHEAD = 1024
 def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     services, writer, janitor = lifespan.build(settings, metrics)
+    furnish(services, janitor)
     sio = socketio_server(services)
     raw = RawDoor(services, WebSocketCodec())
     services.extras |= {
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> Starlette:
         *agents.ROUTES,
         *sessions.ROUTES,
         *streams.ROUTES,
+        *files.ROUTES,
         *messages.ROUTES,
         WebSocketRoute("/ws/{session_id:path}", raw),
     ]

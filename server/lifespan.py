@@ -5,7 +5,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,6 +44,7 @@ from storage.database import Database
 from storage.files import Files
 from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
 from storage.messages import Messages
+from storage.ops import Committed
 from storage.participants import Participants
 from storage.records import AgentRecord
 from storage.revocations import Revocations
@@ -83,7 +84,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         store_sessions, participants, agents, delivery, clock, ttl_hours=settings.session_ttl_hours
     )
     messages: MessageService
-    writer = Writer(database, lambda: when(clock()), lambda batch: messages.on_committed(batch))
+    writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch))
     messages = MessageService(writer, store, files, participants, delivery, clock)
     streams = Streams(
         writer,
@@ -189,6 +190,12 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     return services, writer, janitor
 
 
+def _committed(services: Services, batch: Sequence[Committed]) -> None:
+    services.messages.on_committed(batch)
+    for follow in services.after_commit:
+        follow(batch)
+
+
 def _janitor(services: Services) -> Janitor:
     settings, sessions, streams = services.settings, services.sessions, services.streams
     janitor = Janitor()
@@ -281,6 +288,8 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     await _ensure_openai(services)
     writer.start()
     await services.healer.start()
+    for start in services.at_start:
+        await start()
     janitor.start()
     log.info("ready")
     try:
@@ -296,6 +305,8 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         await services.healer.stop()
         await services.delivery.drain()
         await writer.stop()
+        for stop in reversed(services.at_stop):
+            await stop()
         try:
             await services.sessions.flush_touches(everything=True)
         except Exception:

@@ -1,7 +1,7 @@
 """Everything a door needs, in one object. Built by `server.lifespan`; nothing here is global."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from storage.database import Database
 from storage.files import Files
 from storage.interfaces import Bus
 from storage.messages import Messages
+from storage.ops import Committed
 from storage.revocations import Revocations
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -66,10 +67,12 @@ class Services:
     clock: Any = time.time
     draining: bool = False
     extras: dict[str, Any] = field(default_factory=dict)
+    #: What else follows a commit (neither raises nor blocks), starts with the node, stops with it.
+    after_commit: list[Callable[[Sequence[Committed]], None]] = field(default_factory=list)
+    at_start: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    at_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
-    async def authenticate(
-        self, token: str, origin: str | None, from_query: bool, address: str
-    ) -> Caller:
+    async def authenticate(self, token: str, origin: str | None, from_query: bool, address: str) -> Caller:
         """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
         caller = self.authenticator.authenticate_now(
             token, origin=origin, from_query=from_query, address=address

@@ -1,0 +1,65 @@
+"""What a node offers beside conversations: files. Built on its services, started and stopped with them."""
+
+from events.filecare import FileCare
+from events.files import FileService
+from events.janitor import Janitor
+from events.signing import Signer
+from server.config import Settings
+from server.imaging import Thumbnailer
+from server.services import Services
+from storage.blobs.local import LocalBlobs
+from storage.interfaces import BlobStore
+
+#: Seconds between looks through all contents for those that no row names: each lists the whole storage.
+SWEEP = 6 * 3600.0
+
+
+def furnish(services: Services, janitor: Janitor) -> None:
+    _files(services, janitor)
+
+
+def _files(services: Services, janitor: Janitor) -> None:
+    settings = services.settings
+    blobs = blob_store(settings)
+    care = FileCare(services.files, blobs, services.clock)
+    services.extras["files"] = FileService(
+        services.files,
+        blobs,
+        services.sessions,
+        services.messages,
+        services.limits,
+        Thumbnailer(),
+        signer(settings, "files"),
+        care,
+        services.clock,
+        max_size=settings.max_file_size,
+        allowed=settings.allowed_file_types,
+        url_ttl=settings.file_url_ttl,
+        base=settings.public_url or "",
+    )
+    services.extras["file_care"] = care
+    services.sessions.on_purged = care.on_purged
+    services.after_commit.append(care.on_committed)
+    services.at_stop.append(care.stop)
+    janitor.every(settings.session_cleanup_interval, "files", care.collect)
+    janitor.every(SWEEP, "contents", care.sweep)
+
+
+def blob_store(settings: Settings) -> BlobStore:
+    if settings.file_storage_type == "local":
+        return LocalBlobs(settings.file_storage_path)
+    # Its library is an extra: not there on every installation.
+    from storage.blobs.s3 import S3Blobs
+
+    assert settings.s3_bucket_name is not None
+    return S3Blobs(
+        settings.s3_bucket_name,
+        endpoint=settings.s3_endpoint_url,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=settings.aws_secret_access_key,
+    )
+
+
+def signer(settings: Settings, purpose: str) -> Signer:
+    assert settings.secret_key is not None  # `Settings.load` sees to it
+    return Signer(settings.secret_key, purpose)
