@@ -7,11 +7,20 @@ from urllib.parse import urlencode
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.inbox import Inbox, Received
 
 _SEPARATOR = "\x1e"
+
+
+class HandshakeRefused(ConnectionRefusedError):
+    """The engine was not opened at all: an HTTP status and a body."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status = status
+        self.body = body
 
 
 class _Packets(Inbox):
@@ -119,15 +128,19 @@ class SioWebSocket(_Packets):
         self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self.connection = await connect(
-            self.url,
-            origin=self._origin,
-            compression=None,
-            proxy=None,
-            max_size=None,
-            ping_interval=None,
-            close_timeout=5,
-        )
+        try:
+            self.connection = await connect(
+                self.url,
+                origin=self._origin,
+                compression=None,
+                proxy=None,
+                max_size=None,
+                ping_interval=None,
+                close_timeout=5,
+            )
+        except InvalidStatus as refused:
+            body = refused.response.body or b""
+            raise HandshakeRefused(refused.response.status_code, body.decode()) from refused
         self._reader = asyncio.create_task(self._read(self.connection))
         if "sid=" not in self.url:
             await self.wait_event("@open")
@@ -180,7 +193,9 @@ class SioPolling(_Packets):
 
     async def __aenter__(self) -> Self:
         opened = await self.http.get(self.url, params=self.query)
-        opened.raise_for_status()
+        if opened.status_code != 200:
+            await self.http.aclose()
+            raise HandshakeRefused(opened.status_code, opened.text)
         for packet in opened.text.split(_SEPARATOR):
             await self._packet(packet)
         self.query["sid"] = self.handshake["sid"]
