@@ -1,6 +1,7 @@
 """Serve on HOST and SERVICE_PORT until told to stop."""
 
 import math
+import signal
 import sys
 from socket import socket
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def command() -> None:
 
     from server.app import create_app
     from server.engine.run import tune_collector, uvicorn_config
+    from server.lifespan import drain
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -45,9 +47,19 @@ def command() -> None:
                     port = self.servers[0].sockets[0].getsockname()[1]
                     click.echo(welcome(settings, port))
 
+        async def shutdown(self, sockets: list[socket] | None = None) -> None:
+            # uvicorn tells the application only when all requests have ended by themselves, which an event
+            # stream or a long poll never does: so the application is drained first.
+            services = app.state.services
+            services.draining = True
+            await drain(services)
+            await services.extras["sio"].eio.close_all()
+            await super().shutdown(sockets)
+
+    app = create_app(settings)
     server = Server(
         uvicorn_config(
-            create_app(settings),
+            app,
             host=settings.host,
             port=settings.service_port,
             lifespan="on",
@@ -60,6 +72,9 @@ def command() -> None:
             ssl_keyfile=str(settings.ssl_keyfile) if settings.ws_use_ssl else None,
         )
     )
+    # uvicorn raises the signal that stopped it again when all is done; an orderly end is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server.run()
     if not server.started:
         sys.exit(3)

@@ -208,12 +208,11 @@ class Examination:
         if await self._refused(client, origin):
             self.add("origin", "fail", f"a page of {origin} is refused", "origin")
             return
-        cross = origin != self.target.own_origin
-        if cross and not await self._preflight(client, origin):
+        if not await self._refused(client, FOREIGN):
+            self.add("origin", "warn", f"{origin} may connect, and so may {FOREIGN}", "origin-unchecked")
+        elif origin != self.target.own_origin and not await self._preflight(client, origin):
             text = f"a page of {origin} may connect, but not send an Authorization header"
             self.add("origin", "fail", text, "origin")
-        elif not await self._refused(client, FOREIGN):
-            self.add("origin", "warn", f"{origin} may connect, and so may {FOREIGN}", "origin-unchecked")
         else:
             self.add("origin", "ok", f"{origin} may connect, others may not")
 
