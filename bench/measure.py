@@ -80,7 +80,11 @@ def drive(server: Process, command: list[str], scenario: Scenario, cores: Cores)
     if generator.returncode or report is None or len(seen) != 4:
         raise BenchError(f"the load generator ended with status {generator.returncode}")
     time.sleep(1)
-    return figures(report, seen, server.sample())
+    found = figures(report, seen, server.sample())
+    if scenario.stall:
+        # Seen from the server: a reader that reads nothing does not learn that it was cut off.
+        found["cut"] = seen["@start"].files - seen["@stop"].files
+    return found
 
 
 def figures(report: Result, seen: dict[str, Sample], closed: Sample) -> Result:
@@ -98,8 +102,6 @@ def figures(report: Result, seen: dict[str, Sample], closed: Sample) -> Result:
         "rss_before_mib": round(seen["@connecting"].rss_kib / 1024, 2),
         "rss_load_mib": round(seen["@start"].rss_kib / 1024, 2),
         "rss_growth_mib": round((seen["@stop"].peak_kib - seen["@start"].rss_kib) / 1024, 2),
-        # Seen from the server: a reader that reads nothing does not learn that it was cut off.
-        "cut": max(0, seen["@start"].files - seen["@stop"].files),
         "rss_closed_mib": round(closed.rss_kib / 1024, 2),
     }
     if report["delivered"]:
