@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from events.clock import rfc3339, when
+from events.clock import stamp
 from storage.interfaces import Event, Kind
 
 __all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "to_json"]
@@ -44,7 +44,7 @@ def chunk_event(
         content=pieces[0] if len(pieces) == 1 else "".join(pieces),
         index=index,
         count=len(pieces),
-        timestamp=rfc3339(when(now)),
+        timestamp=stamp(now),
     )
     sizes = tuple(map(len, pieces))
     return Event(
@@ -61,7 +61,7 @@ def chunk_event(
 
 def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, **more: Any) -> Event:
     """An event of a session; `session_id` and `timestamp` are added."""
-    data = to_json({"session_id": room, **payload, "timestamp": rfc3339(when(now))})
+    data = to_json({"session_id": room, **payload, "timestamp": stamp(now)})
     return Event(room, name, data, kind, **more)
 
 
