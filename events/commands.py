@@ -6,13 +6,14 @@ reply follows the commit; or with a coroutine of either where it has to ask firs
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
-from events.errors import StreamNotFound
+from events.errors import ChatError, StreamNotFound
 from events.hub import Connection, Member
 from events.joining import Joined, Membership
 from events.messages import MessageService
@@ -24,6 +25,10 @@ from events.typing import Typing
 from storage.ops import Committed
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
+
+
+#: Seconds between looks at whether the producer of a stream may still write.
+CHECK_PRODUCER = 2.0
 
 
 class Pending:
@@ -218,21 +223,35 @@ class Commands:
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
-        waiting = self._limits.check_chunk(stream.message_id)
-        if waiting is not None:
-            return self._limited_chunk(waiting, stream, conn, command)
+        if stream.allowed_until < self._sessions.now():
+            return self._checked_chunk(caller, conn, stream, command)
         return self._chunk(stream, conn, command)
 
     def _chunk(self, stream: Stream, conn: Connection | None, command: schema.StreamChunk) -> dict[str, Any]:
         if stream.room != command.session_id:
             raise StreamNotFound
+        self._limits.check_chunk(stream.pace, self._sessions.now())
+        stream.uncounted += 1
         return {"next_index": self._streams.chunk(stream, command.content, command.index, conn)}
 
-    async def _limited_chunk(
-        self, waiting: Awaitable[None], stream: Stream, conn: Connection | None, command: schema.StreamChunk
+    async def _checked_chunk(
+        self, caller: Caller, conn: Connection | None, stream: Stream, command: schema.StreamChunk
     ) -> Done:
-        await waiting
+        """A producer may have been removed meanwhile, or its session ended."""
+        await self._count_chunks(caller, conn, stream)
+        stream.allowed_until = self._sessions.now() + CHECK_PRODUCER
         return self._chunk(stream, conn, command)
+
+    async def _count_chunks(self, caller: Caller, conn: Connection | None, stream: Stream) -> None:
+        """Chunks are activity. Raises as `_writable`."""
+        count, stream.uncounted = stream.uncounted, 0
+        member = self._member(conn, stream.room)
+        if member is not None and member.room.live is not None:
+            self._sessions.member_may_write(member)
+            self._sessions.touch_live(member.room, count)
+            return
+        record, _ = await self._sessions.writable(caller, stream.room)
+        self._sessions.touch(stream.room, record.ttl_hours, record.last_activity.timestamp(), count)
 
     async def _adopted_chunk(
         self, caller: Caller, conn: Connection | None, command: schema.StreamChunk
@@ -249,6 +268,9 @@ class Commands:
             stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
         if stream.room != command.session_id:
             raise StreamNotFound
+        if stream.uncounted:
+            with suppress(ChatError):  # what was written may be ended whatever has become of the session
+                await self._count_chunks(caller, conn, stream)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
         future = self._streams.end(

@@ -9,9 +9,19 @@ from storage.interfaces import Buckets
 #: Kinds whose limit is per minute and fixed by the contract; `message` is a setting.
 PER_MINUTE = {"typing": 120, "upload": 20, "connect": 120}
 #: Chunks per second and stream.
-CHUNKS_PER_SECOND = 200.0
+CHUNKS_PER_SECOND = 200
 #: Kinds that agents and `service` are exempt from.
 EXEMPT = frozenset({"message", "typing", "upload", "connect"})
+
+
+class Pace:
+    """Chunks of one stream in the current second. A stream is written on one node at a time."""
+
+    __slots__ = ("count", "second")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.second = 0.0  # when it began, in epoch seconds
 
 
 class RateLimits:
@@ -29,11 +39,13 @@ class RateLimits:
         limit = self._per_minute[kind]
         return self._take(f"{kind}:{caller.key}", float(limit), limit / 60.0)
 
-    def check_chunk(self, stream: str) -> Awaitable[None] | None:
-        """Raises RateLimited, at once or when awaited."""
-        if not self._enabled:
-            return None
-        return self._take(f"chunk:{stream}", CHUNKS_PER_SECOND, CHUNKS_PER_SECOND)
+    def check_chunk(self, pace: Pace, now: float) -> None:
+        """Raises RateLimited."""
+        if not 0.0 <= now - pace.second < 1.0:
+            pace.second, pace.count = now, 0
+        pace.count += 1
+        if pace.count > CHUNKS_PER_SECOND and self._enabled:
+            _refuse(pace.second + 1.0 - now)
 
     def _take(self, key: str, capacity: float, per_second: float) -> Awaitable[None] | None:
         wait = self._buckets.take(key, capacity, per_second)

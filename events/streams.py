@@ -5,7 +5,8 @@ Chunks never touch SQL one by one: the text is checkpointed, and committed at th
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from events.access import Caller
@@ -26,6 +27,7 @@ from events.event import Kind, chunk_event, make
 from events.hub import Connection
 from events.messages import translate
 from events.observer import Observer
+from events.ratelimit import Pace
 from events.schema import StreamStart
 from storage.errors import StorageError, StreamNotOpen
 from storage.errors import Unavailable as StorageUnavailable
@@ -37,6 +39,8 @@ from storage.writer import Writer
 
 #: Seconds that an end waits for chunks under way to the log.
 SETTLE = 2.0
+#: Seconds between a stream's first row and its lease, at most.
+GRACE = 5.0
 #: Characters per token where the producer does not count: the usual rule of thumb for English.
 CHARS_PER_TOKEN = 4
 
@@ -49,7 +53,9 @@ class Stream:
     """An open stream on its producer's node. `logged` counts the pieces that the log has."""
 
     __slots__ = (
+        "adopted",
         "agent_task",
+        "allowed_until",
         "bytes",
         "checkpointed",
         "conn_id",
@@ -59,11 +65,13 @@ class Stream:
         "logged",
         "message_id",
         "owner",
+        "pace",
         "pieces",
         "room",
         "settled",
         "start",
         "started_at",
+        "uncounted",
     )
 
     def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float) -> None:
@@ -71,6 +79,7 @@ class Stream:
         self.owner = owner  # (sender_type, sender_id)
         self.start = record.revision
         self.pieces: list[str] = []
+        self.adopted = 0  # pieces whose boundaries only the log knows
         self.bytes = 0
         self.logged = 0
         self.flying = False
@@ -80,6 +89,9 @@ class Stream:
         self.started_at = record.created_at.timestamp()
         self.idle_since = now
         self.conn_id = ""  # the connection that writes it
+        self.allowed_until = 0.0  # when to look again whether its producer may write
+        self.uncounted = 0  # chunks since then
+        self.pace = Pace()
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
 
     @property
@@ -112,9 +124,10 @@ class Streams:
         self._held = min(lease, node_lease)
         self._max_size, self._max_per_user = max_size, max_per_user
         self._open: dict[str, Stream] = {}
-        self._by_conn: dict[str, set[str]] = {}
+        self._starting: Counter[tuple[str, str]] = Counter()  # owners of placeholders on their way to SQL
+        self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
+        self._stopping = False
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
-        self.readers: dict[str, set[Callable[[], None]]] = {}
         delivery.on_stream_end = lambda event: self._ended_elsewhere(event.stream)
 
     # --- start
@@ -133,9 +146,24 @@ class Streams:
         Raises RateLimited, Conflict, SessionNotFound, ..., Unavailable.
         """
         owner = (caller.sender_type, caller.sub) if isinstance(caller, Caller) else caller
-        mine = sum(1 for stream in self._open.values() if stream.owner == owner)
-        if isinstance(caller, Caller) and mine >= self._max_per_user and command.message_id not in self._open:
+        if isinstance(caller, Caller) and caller.role == "user" and command.message_id not in self._open:
+            self._check_number(owner)
+        self._starting[owner] += 1
+        try:
+            return await self._start(owner, command, conn, adopt)
+        finally:
+            self._starting[owner] -= 1
+            if not self._starting[owner]:
+                del self._starting[owner]
+
+    def _check_number(self, owner: tuple[str, str]) -> None:
+        mine = self._starting[owner] + sum(1 for stream in self._open.values() if stream.owner == owner)
+        if mine >= self._max_per_user:
             raise RateLimited(f"at most {self._max_per_user} open streams", retry_after=1000)
+
+    async def _start(
+        self, owner: tuple[str, str], command: StreamStart, conn: Connection | None, adopt: bool
+    ) -> tuple[Stream | None, Committed]:
         future = self._writer.submit(
             NewMessage(
                 session_id=command.session_id,
@@ -178,11 +206,20 @@ class Streams:
 
     def _bind(self, stream: Stream, conn: Connection | None) -> None:
         if conn is not None:
+            self._unbind(stream)
             stream.conn_id = conn.id
             self._by_conn.setdefault(conn.id, set()).add(stream.message_id)
 
+    def _unbind(self, stream: Stream) -> None:
+        mine = self._by_conn.get(stream.conn_id)
+        if mine is not None:
+            mine.discard(stream.message_id)
+            if not mine:
+                del self._by_conn[stream.conn_id]
+
     async def _adopt(self, record: MessageRecord) -> Stream:
-        """Its producer goes on here: take what the log has, else what the last checkpoint saved."""
+        """Its producer goes on here, after what the log has. Raises Unavailable; StreamClosed where the log
+        is gone: nobody can tell which chunk the text saved last ended with."""
         stream = Stream(record, (record.sender_type, record.sender_id), self._clock())
         try:
             text = await self._log.read(record.session_id, record.message_id)
@@ -193,15 +230,15 @@ class Streams:
         if known is not None:
             return known
         if text is not None and text.next_index:
-            # Boundaries inside are not needed any more: all of it is logged.
             stream.pieces = [text.text, *[""] * (text.next_index - 1)]
-            stream.logged = text.next_index
+            stream.logged = stream.adopted = text.next_index
         elif record.content:
-            stream.pieces = [record.content]
+            status = await self.end_for(record, "interrupted")
+            raise StreamClosed(details={"status": status})
         stream.bytes = len(stream.text.encode())
         stream.checkpointed = len(record.content)
         self._open[record.message_id] = stream
-        self._delivery.bus.signal("all", "adopted", f"{record.message_id}".encode())
+        self._delivery.bus.signal("all", "adopted", record.message_id.encode())
         return stream
 
     def adopted(self, message_id: str) -> None:
@@ -406,13 +443,22 @@ class Streams:
 
     async def _commit_end(self, op: EndStream) -> Committed:
         """Until the database takes it: an answer that was given is not lost because SQL is away."""
-        delay = 0.1
+        delay, doubtful = 0.1, False
         while True:
             try:
                 return await self._writer.submit(op)
             except StorageUnavailable:
+                if self._stopping:
+                    raise
+                doubtful = True
                 await asyncio.sleep(delay)
                 delay = min(2.0, delay * 2)
+            except StreamNotOpen as error:
+                # What failed may have been committed all the same.
+                record = await self._store.get(op.message_id) if doubtful else None
+                if record is None or (error.status, record.content) != (op.status, op.content):
+                    raise
+                return Committed(op, record, True, record.seq, record.revision)
 
     async def _settled(self, stream: Stream) -> None:
         if stream.flying:
@@ -434,10 +480,7 @@ class Streams:
     def _forget(self, stream: Stream) -> None:
         if self._open.get(stream.message_id) is stream:
             del self._open[stream.message_id]
-        for mine in [c for c, ids in self._by_conn.items() if stream.message_id in ids]:
-            self._by_conn[mine].discard(stream.message_id)
-            if not self._by_conn[mine]:
-                del self._by_conn[mine]
+        self._unbind(stream)
 
     def _ended_elsewhere(self, message_id: str) -> None:
         stream = self._open.get(message_id)
@@ -529,7 +572,7 @@ class Streams:
         A text whose chunks are not known any more comes whole, from index 0.
         """
         stream = self._open.get(record.message_id)
-        if stream is not None:
+        if stream is not None and (from_index == 0 or from_index >= stream.adopted):
             return from_index, "".join(stream.pieces[from_index:]), len(stream.pieces), "streaming"
         try:
             text = await self._log.read(record.session_id, record.message_id, from_index)
@@ -572,23 +615,16 @@ class Streams:
             elif stream.ending is None:
                 self._ended_elsewhere(stream.message_id)
 
-    async def interrupt_lapsed(self) -> None:
-        """End streams whose producer's lease has lapsed, whatever node it was on."""
+    async def interrupt_lapsed(self, grace: float = GRACE) -> None:
+        """End streams whose producer's lease has lapsed, whatever node it was on. `grace` in seconds: one
+        that has just begun may not have its lease yet."""
         rows = [r for r in await self._store.open_streams(None) if r.message_id not in self._open]
         if not rows:
             return
         lapsed = set(await self._log.lapsed([r.message_id for r in rows]))
         for row in rows:
-            if row.message_id in lapsed and self._clock() - row.created_at.timestamp() > self._grace(row):
+            if row.message_id in lapsed and self._clock() - row.created_at.timestamp() > grace:
                 await self.end_for(row, "interrupted")
-
-    def _grace(self, row: MessageRecord) -> float:
-        """A stream that has just begun may not have its lease yet."""
-        return 5.0
-
-    def gone(self, conn_id: str) -> None:
-        """A connection went away: its streams have the lease's time to go on from another."""
-        self._by_conn.pop(conn_id, None)
 
     def open_count(self) -> int:
         return len(self._open)
@@ -602,6 +638,7 @@ class Streams:
             if stream.agent_task is not None and not stream.agent_task.done():
                 stream.agent_task.cancel()
                 self.end(stream, "interrupted")
+        self._stopping = True
         ending = [s.ending for s in self._open.values() if s.ending is not None]
         if ending:
             await asyncio.wait(ending, timeout=5.0)

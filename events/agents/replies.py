@@ -9,7 +9,7 @@ import msgspec
 from events.access import Caller
 from events.agents.base import Agent, Request, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
-from events.event import Event
+from events.event import Event, to_json
 from events.messages import MessageService, translate, view
 from events.schema import StreamStart
 from events.streams import Stream, Streams
@@ -23,8 +23,8 @@ from storage.records import AgentRecord, MessageRecord
 HISTORY_MESSAGES = 50
 HISTORY_BYTES = 64 * 1024
 
-#: Seconds until a worker that took a request has to begin its answer.
-FIRST_WORD = 60.0
+#: Messages after a request among which its answer is looked for.
+ANSWER_WITHIN = 100
 #: Seconds between looks at an answer that somebody wants as a whole.
 WHOLE_ANSWER_POLL = 0.25
 
@@ -40,7 +40,8 @@ def reply_key(message_id: str) -> str:
 
 
 class Replies:
-    """`kinds` are the agents that write on this node; `remote` asks workers."""
+    """`kinds` are the agents that write on this node; `remote` asks workers, and one that took a request
+    has `first_word` seconds to begin its answer."""
 
     def __init__(
         self,
@@ -50,12 +51,15 @@ class Replies:
         streams: Streams,
         kinds: Mapping[str, Callable[[AgentRecord], Agent]],
         remote: Remote,
+        *,
+        first_word: float = 60.0,
     ) -> None:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
         self._kinds = kinds
-        self._remote = remote
+        self._remote, self._first_word = remote, first_word
         self._tasks: set[asyncio.Future[None]] = set()
-        self._expected: dict[str, asyncio.Future[str]] = {}  # message id -> its answer's
+        # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
+        self._asked: dict[str, asyncio.Future[str]] = {}
 
     async def agent(self, agent_id: int | None) -> AgentRecord:
         """Raises AgentNotFound."""
@@ -80,18 +84,15 @@ class Replies:
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
-        request = await self._request(agent, message)
         if agent.kind == "remote":
-            try:
-                await self._remote(request)
-                return None
-            except AgentUnavailable as error:
-                return await self._fail(agent, message, error)
+            self._ask(agent, message)
+            return None
         make = self._kinds.get(agent.kind)
         if make is None:
             return await self._fail(
                 agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up")
             )
+        request = await self._request(agent, message)
         stream, done = await self._begin(agent, message)
         if stream is not None and not done.duplicate:
             stream.agent_task = asyncio.get_running_loop().create_task(
@@ -100,28 +101,76 @@ class Replies:
             self._keep(stream.agent_task)
         return done
 
+    # --- workers
+
+    def _ask(self, agent: AgentRecord, message: MessageRecord) -> "asyncio.Future[str]":
+        """Hand the request to a worker, once; the id of the answer's placeholder."""
+        asked = self._asked.get(message.message_id)
+        if asked is None:
+            asked = self._asked[message.message_id] = asyncio.get_running_loop().create_future()
+            self._spawn(self._hand_out(agent, message, asked))
+        return asked
+
+    async def _hand_out(
+        self, agent: AgentRecord, message: MessageRecord, asked: "asyncio.Future[str]"
+    ) -> None:
+        try:
+            try:
+                await self._remote(await self._request(agent, message))
+                begun = await self._begun(agent, message, asked)
+                error = AgentUnavailable("the worker that took the request began no answer")
+            except AgentUnavailable as refused:
+                begun, error = None, refused
+            if begun is None:
+                begun = (await self._fail(agent, message, error)).record.message_id
+            if not asked.done():
+                asked.set_result(begun)
+        except (ChatError, StorageError) as failure:
+            log.warning("no answer to %s: %s", message.message_id, failure)
+            if not asked.done():
+                asked.set_exception(translate(failure) or failure)
+                asked.exception()  # nobody may be waiting
+        finally:
+            del self._asked[message.message_id]
+            asked.cancel()
+
+    async def _begun(
+        self, agent: AgentRecord, message: MessageRecord, asked: "asyncio.Future[str]"
+    ) -> str | None:
+        """The answer that a worker begins in time: seen in the room if it is on this node, else in SQL."""
+        await asyncio.wait([asked], timeout=self._first_word)
+        if asked.done():
+            return asked.result()
+        later, _ = await self._store.page(
+            message.session_id, after_seq=message.seq, limit=ANSWER_WITHIN, max_bytes=HISTORY_BYTES
+        )
+        answers = [r for r in later if (r.sender_type, r.sender_id) == ("agent", str(agent.id))]
+        return next((r.message_id for r in answers if r.reply_to in (None, message.message_id)), None)
+
+    def started(self, event: Event) -> None:
+        """A stream began in a room of this node: perhaps it is the answer to a request that a worker has."""
+        if self._asked:
+            start = msgspec.json.decode(event.data)
+            asked = self._asked.get(start.get("reply_to") or "")
+            if asked is not None and not asked.done() and start.get("sender_type") == "agent":
+                asked.set_result(event.stream)
+
     # --- who waits for an answer
 
     async def answer_to(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
         """The placeholder of a message's answer, begun if it was not yet. The caller is in the room.
 
-        Raises AgentUnavailable if no worker begins one in time.
+        Raises SessionNotFound, SessionExpired, ..., Unavailable.
         """
         known = await self._known(agent, message)
         if known is not None:
             return known
-        waiting = self._expected.setdefault(message.message_id, asyncio.get_running_loop().create_future())
-        try:
-            done = await self.reply(agent, message)
-            if done is not None:
-                return done.record
-            async with asyncio.timeout(FIRST_WORD):
-                message_id = await asyncio.shield(waiting)
+        if agent.kind == "remote":
+            message_id = await asyncio.shield(self._ask(agent, message))
             return await self._messages.get(message.session_id, message_id)
-        except TimeoutError as error:
-            raise AgentUnavailable("no worker began an answer") from error
-        finally:
-            self._expected.pop(message.message_id, None)
+        done = await self.reply(agent, message)
+        assert done is not None
+        return done.record
 
     async def _known(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord | None:
         return await self._store.by_client_id(
@@ -130,22 +179,19 @@ class Replies:
 
     async def whole_answer(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
         """The answer when it is finished. The caller need not be in the room."""
-        while True:
-            known = await self._known(agent, message)
-            if known is None:
-                done = await self.reply(agent, message)
-                known = done.record if done is not None else None
-            if known is not None and known.status != "streaming":
-                return known
+        answer = await self._known(agent, message)
+        asked = self._ask(agent, message) if answer is None and agent.kind == "remote" else None
+        while asked is not None and answer is None and not asked.done():
             await asyncio.sleep(WHOLE_ANSWER_POLL)
-
-    def started(self, event: Event) -> None:
-        """A stream began in a room of this node: perhaps somebody waits for it."""
-        if self._expected:
-            start = msgspec.json.decode(event.data)
-            waiting = self._expected.get(start.get("reply_to") or "")
-            if waiting is not None and not waiting.done() and start.get("sender_type") == "agent":
-                waiting.set_result(event.stream)
+            answer = await self._known(agent, message)
+        if answer is None and asked is not None:
+            answer = await self._messages.get(message.session_id, await asked)
+        elif answer is None:
+            answer = await self.answer_to(agent, message)
+        while answer.status == "streaming":
+            await asyncio.sleep(WHOLE_ANSWER_POLL)
+            answer = await self._messages.get(message.session_id, answer.message_id)
+        return answer
 
     async def _begin(self, agent: AgentRecord, message: MessageRecord) -> tuple[Stream | None, Committed]:
         command = StreamStart(
@@ -165,10 +211,11 @@ class Replies:
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES)
         history, size = [], 0
         for row in reversed(rows):
-            size += len(row.content.encode())
+            shown = view(row)
+            size += len(to_json(shown)) + 1
             if size > HISTORY_BYTES:
                 break
-            history.append(view(row))
+            history.append(shown)
         history.reverse()
         return Request(message.session_id, view(message), history, agent)
 

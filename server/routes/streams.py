@@ -62,7 +62,8 @@ async def _from(services: Services, record: MessageRecord, from_index: int, head
                 "latency_ms": record.latency_ms,
                 "revision": record.revision,
                 **({"error": record.error} if record.error else {}),
-            }
+            },
+            f"{record.message_id}:{next_index}",
         )
     return Answer(record.message_id, lines, next_index, record.revision, ended)
 

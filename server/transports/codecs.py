@@ -60,23 +60,29 @@ class EventStreamCodec:
 
 
 class AnswerCodec:
-    """One stream of a room, `data: {"type": …}` with `id: <message_id>:<next_index>`; nothing else."""
+    """One stream of a room, `data: {"type": …}` with `id: <message_id>:<next_index>`; nothing else.
 
-    def __init__(self, message_id: str) -> None:
-        self.message_id = message_id
-        self.poisoned: Any = self
+    `ended`: its end was given out. Chunks may be encoded after it: a slow reader's are merged as they leave.
+    """
+
+    def __init__(self) -> None:
+        self.message_id = ""
+        self.next_index = 0
         self.ended = False
+        self.poisoned: Any = self
 
     def encode(self, event: Event) -> bytes:
-        if event.stream != self.message_id or self.ended:
+        if event.stream != self.message_id:
             return b""
         if event.sizes:
-            return self.line("stream_chunk", event.data, event.index + len(event.sizes))
-        if event.closed:
+            next_index = event.index + len(event.sizes)
+            self.next_index = max(self.next_index, next_index)
+            return self._line(b"stream_chunk", event.data, next_index)
+        if event.closed and not self.ended:
             self.ended = True
-            return self.line("stream_end", event.data, None)
+            return self._line(b"stream_end", event.data, self.next_index)
         return b""
 
-    def line(self, kind: str, data: bytes, next_index: int | None) -> bytes:
-        head = b"" if next_index is None else b"id: %s:%d\n" % (self.message_id.encode(), next_index)
-        return head + b'data: {"type":"' + kind.encode() + b'",' + data[1:] + b"\n\n"
+    def _line(self, kind: bytes, data: bytes, next_index: int) -> bytes:
+        head = b"id: %s:%d\n" % (self.message_id.encode(), next_index)
+        return head + b'data: {"type":"' + kind + b'",' + data[1:] + b"\n\n"

@@ -108,7 +108,6 @@ class SocketIODoor:
             conn.line.close()
             conn.line = None
         self._services.membership.disconnected(conn)
-        self._services.streams.gone(conn.id)
         self._services.observer.disconnected("socketio", reason)
 
 

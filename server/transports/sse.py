@@ -12,7 +12,7 @@ from events.access import Caller
 from events.clock import new_id
 from events.errors import ChatError, Draining, ServerFull, SlowConsumer
 from events.event import Codec, to_json
-from events.hub import Connection
+from events.hub import NEVER, Connection
 from events.joining import Joined
 from events.outbox import Sink
 from server.services import Services
@@ -162,7 +162,7 @@ class EventStreamDoor:
     ) -> None:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
         it can be missed. Raises ChatError before anything is sent."""
-        codec = AnswerCodec("")
+        codec = AnswerCodec()
         stream, conn = await self._open(caller, codec)
         reason = "closed"
         try:
@@ -174,16 +174,15 @@ class EventStreamDoor:
                 raise
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             stream.push(RETRY + answer.head)
-            codec.message_id = answer.message_id
+            codec.message_id, codec.next_index = answer.message_id, answer.next_index
+            codec.ended = answer.ended
             member = conn.member(session_id)
-            if member is not None and not answer.ended:
+            if member is not None:
                 # It has the text up to here; what waits is clipped to what it lacks.
-                member.idx = {**(member.idx or {}), answer.message_id: answer.next_index}
+                floor = NEVER if answer.ended else answer.next_index
+                member.idx = {**(member.idx or {}), answer.message_id: floor}
                 member.rev = min(member.rev, answer.revision)
             joined.then()
-            codec.ended = codec.ended or answer.ended
-            if answer.ended:
-                stream.write(b"")
             await stream.serve(receive, send, lambda: codec.ended)
         finally:
             self._close(stream, conn, reason)

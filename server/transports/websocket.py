@@ -287,7 +287,6 @@ class RawDoor:
                 conn.line.close()
                 conn.line = None
             self.services.membership.disconnected(conn)
-            self.services.streams.gone(conn.id)
             self.services.observer.disconnected("websocket", reason)
 
 
