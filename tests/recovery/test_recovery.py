@@ -7,6 +7,7 @@ import pytest
 
 from tests.recovery.cuts import cut_again_and_again
 from tests.recovery.watching import Traffic, all_seen, check, three_sessions
+from tests.support.inbox import Received
 from tests.support.jsclient import JsClients
 from tests.support.proxy import Proxy
 from tests.support.rawclient import RawClient
@@ -259,33 +260,37 @@ async def _read_in_pieces(server: Server, cuts: int, door: str) -> None:
     sessions = (await three_sessions(server))[:1]
     session, token = sessions[0], server.token("bob")
     position: str | None = None
-    events: list[object] = []
+    events: list[Received] = []
+
+    async def read_on() -> RawClient | SseClient:
+        client: RawClient | SseClient
+        if door == "raw":
+            client = RawClient(server.ws_url, session, token, after=position)
+        else:
+            url = f"{server.url}/api/chat/sessions/{session}/events"
+            client = SseClient(url, token, last_event_id=position)
+        await client.open()
+        welcome = await client.wait_received("welcome")
+        assert welcome.data["recovered"] is (position is not None)
+        return client
+
+    client = await read_on()
+    position = client.named("welcome")[0]["position"]
     async with Traffic(server, sessions, server.token("alice")) as traffic:
-        for number in range(cuts + 1):
-            if number == cuts:
-                await traffic.stop()
-            if door == "raw":
-                client: RawClient | SseClient = RawClient(server.ws_url, session, token, after=position)
-            else:
-                url = f"{server.url}/api/chat/sessions/{session}/events"
-                client = SseClient(url, token, last_event_id=position)
-            await client.open()
-            welcome = await client.wait_received("welcome")
-            assert welcome.data["recovered"] is (number > 0)
-            position = position or welcome.data["position"]
-            if number == cuts:
-                client.events[:0] = events  # type: ignore[assignment]
-                await all_seen(client, server, sessions)
-                client.events = [e for e in client.events if e.name != "welcome"]
-                check(client, traffic)
-            else:
-                await client.wait_count("message", 2)
-                if isinstance(client, RawClient):
-                    client.abort()
+        for _ in range(cuts):
+            await client.wait_count("message", 2)
+            if isinstance(client, RawClient):
+                client.abort()
             await client.close()
-            if number < cuts:
-                events += [e for e in client.events if e.name != "welcome"]
-                position = next((e.position for e in reversed(client.events) if e.position), position)
+            events += [e for e in client.events if e.name != "welcome"]
+            position = next((e.position for e in reversed(client.events) if e.position), position)
+            client = await read_on()
+        await traffic.stop()
+        client.events[:0] = events
+        await all_seen(client, server, sessions)
+        client.events = [e for e in client.events if e.name != "welcome"]
+        check(client, traffic)
+        await client.close()
 
 
 async def test_a_herd_of_clients_comes_back(server: Server) -> None:
