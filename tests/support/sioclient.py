@@ -87,7 +87,10 @@ class _Packets(Inbox):
 
     def _message(self, body: str) -> None:
         kind, rest = body[:1], body[1:]
-        if kind in ("0", "4"):
+        if rest.startswith("/"):
+            namespace, _, rest = rest.partition(",")
+            self.add(Received(f"@{namespace}", {"kind": kind, "text": rest}))
+        elif kind in ("0", "4"):
             self.add(Received("@connect", json.loads(rest)))
         elif kind == "1":
             self.add(Received("@disconnect", {}))
