@@ -4,6 +4,7 @@ Knows no transport; leases and other nodes are the `PresenceStore`'s.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 from events.clock import Clock
@@ -171,6 +172,32 @@ class Presence:
                 best = "online" if "online" in (status, here.status) else "away"
                 users[key] = best, max(count, here.connections)
         return users
+
+    # --- the node's heartbeat
+
+    async def beat(self) -> None:
+        """Say who is here, and announce what a dead node left behind. Raises Unavailable."""
+        found = await self._store.beat(self.counts())
+        for room, key in found.left:
+            here = self._delivery.hub.rooms.get(room)
+            if here is None or key not in here.users:
+                self.say_left(room, key)
+        for room, key in found.typing:
+            payload = {"user_id": key, "is_typing": False}
+            self._delivery.publish(make(room, "typing", Kind.VOLATILE, payload, self._clock()))
+        for room, key, status in found.joined:
+            self._say(room, "system", {"event": "user_joined", "user_id": key})
+            self._say(room, "presence", {"user_id": key, "status": status})
+
+    async def first_beat(self) -> None:
+        """At the start; a bus that is away is no reason not to start."""
+        with contextlib.suppress(Unavailable):
+            await self.beat()
+
+    async def spread_typing(self, room: str, key: str, until: float | None) -> None:
+        """For the one who has to tell if this node dies."""
+        with contextlib.suppress(Unavailable):
+            await self._store.typing(room, key, until)
 
     def counts(self) -> dict[str, dict[str, tuple[str, int]]]:
         """This node's part, for its heartbeat: room -> user -> (status, connections)."""

@@ -45,8 +45,16 @@ def create_app(settings: Settings) -> Starlette:
         async with lifespan.running(services, writer, janitor):
             yield
 
+    forwarding = services.extras.get("forwarding")
+
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
-        await sio.eio.handle_request(scope, receive, send)
+        if forwarding is not None:
+            scope = forwarding.accept(scope)
+        if services.draining and b"sid=" not in scope["query_string"]:
+            # Not a refused CONNECT, after which a client gives up: it tries again, on another node.
+            await _restarting(scope, send)
+        else:
+            await sio.eio.handle_request(scope, receive, send)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
@@ -71,9 +79,18 @@ async def _not_found(request: Request, error: Exception) -> Response:
     )
 
 
+async def _restarting(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        scope["extensions"]["parley.protocol"]["protocol"].refuse(503)
+        return
+    await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
 def socketio_server(services: Services) -> Server:
     settings = services.settings
-    return Server(
+    forwarding = services.extras.get("forwarding")
+    sio = Server(
         door=SocketIODoor(services),
         codec=SocketIOCodec(),
         hub=services.hub,
@@ -86,7 +103,11 @@ def socketio_server(services: Services) -> Server:
         ping_timeout=settings.ws_ping_timeout,
         max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,
         namespaces=["/"],
+        elsewhere=forwarding.elsewhere if forwarding is not None else None,
     )
+    if forwarding is not None:
+        sio.eio.generate_id = forwarding.new_sid  # its documented hook
+    return sio
 
 
 class _Doors:

@@ -32,8 +32,9 @@ from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.streams import Streams
 from events.typing import Typing
-from server import peer
+from server import cluster, peer
 from server.auth import Authenticator
+from server.backends import choose
 from server.config import Settings
 from server.engine.rooms import Client
 from server.services import Services, rfc3339_of
@@ -42,7 +43,6 @@ from server.transports.websocket import RawSocket
 from storage.agents import Agents
 from storage.database import Database
 from storage.files import Files
-from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
 from storage.messages import Messages
 from storage.ops import Committed
 from storage.participants import Participants
@@ -68,18 +68,12 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     store_sessions, store, participants = Sessions(database), Messages(database), Participants(database)
     agents, files, revocations = Agents(database), Files(database), Revocations(database)
 
-    memory = Memory(
-        clock,
-        window=settings.recovery_window,
-        log_size=settings.recovery_log_size,
-        log_bytes=settings.recovery_log_bytes,
-    )
-    stream_log, presence_store = MemoryStreams(memory, clock), MemoryPresence()
-    buckets = MemoryBuckets(time.monotonic)
+    node_id = f"node_{secrets.token_hex(8)}"
+    backends = choose(settings, node_id, clock, time.monotonic)
 
     hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
     changes = Changes(store_sessions, store, files, clock)
-    delivery = Delivery(hub, memory, memory, changes, observer, clock)
+    delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)
     sessions = SessionManager(
         store_sessions, participants, agents, delivery, clock, ttl_hours=settings.session_ttl_hours
     )
@@ -89,7 +83,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     streams = Streams(
         writer,
         store,
-        stream_log,
+        backends.streams,
         delivery,
         observer,
         clock,
@@ -101,7 +95,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     )
     messages.final_of = streams.final_of
     presence = Presence(
-        presence_store,
+        backends.presence,
         delivery,
         clock,
         grace=settings.presence_grace,
@@ -115,7 +109,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         sessions,
         messages,
         store,
-        memory,
+        backends.records,
         presence,
         typing,
         observer,
@@ -126,7 +120,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     )
     membership.local_text = streams.local_text
     limits = RateLimits(
-        buckets,
+        backends.buckets,
         enabled=settings.rate_limit_enabled,
         messages_per_minute=settings.rate_limit_messages_per_minute,
     )
@@ -135,7 +129,9 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     def echo(agent: AgentRecord) -> Agent:
         return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
-    replies = Replies(agents, store, messages, streams, {"echo": echo}, workers.hand_out)
+    replies = Replies(
+        agents, store, messages, streams, {"echo": echo}, workers.hand_out, first_word=settings.stream_lease
+    )
     delivery.on_stream_start = replies.started
     services: Services
     commands = Commands(
@@ -163,7 +159,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         origins=peer.Origins(settings),
         database=database,
         hub=hub,
-        bus=memory,
+        bus=backends.bus,
         delivery=delivery,
         healer=healer,
         sessions=sessions,
@@ -180,13 +176,15 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         files=files,
         store=store,
         revocations=revocations,
-        node_id=f"node_{secrets.token_hex(8)}",
+        node_id=node_id,
         clock=clock,
     )
     membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
     janitor = _janitor(services)
     janitor.every(1.0, "activity of sessions", activity.flush)
+    services.at_stop.append(backends.close)
+    cluster.join(services, backends, janitor)
     return services, writer, janitor
 
 
@@ -297,8 +295,9 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     finally:
         services.draining = True
         await drain(services)
-        await janitor.stop()
+        # Heartbeat and leases go on until the answers that run here are done.
         await services.streams.finish(settings.shutdown_grace)
+        await janitor.stop()
         await services.replies.stop()
         services.typing.stop()
         services.presence.stop()

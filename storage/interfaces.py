@@ -220,8 +220,6 @@ class PresenceStore(Protocol):
     async def typing(self, room: str, user: str, until: float | None) -> bool:
         """Set (`until`, seconds from now) or clear; True if that changes what others see."""
 
-    def stop(self) -> Awaitable[None]: ...
-
 
 class Buckets(Protocol):
     """Token buckets by key."""

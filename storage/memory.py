@@ -330,9 +330,6 @@ class MemoryPresence:
             self._typing.add(key)
         return changed
 
-    async def stop(self) -> None:
-        self._online.clear()
-
 
 class MemoryBuckets:
     """Token buckets. A full bucket is forgotten: it is as good as a new one."""

@@ -141,7 +141,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         else:
             session = self._find(sid, scope)
             if session is None:
-                protocol.refuse(400, (), _error(1))
+                away = self.elsewhere is not None and sid not in self.sockets
+                if not (away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send)):
+                    protocol.refuse(400, (), _error(1))
             else:
                 await self._upgrade(session, protocol, receive, send)
 

@@ -130,17 +130,6 @@ class RedisPresence:
         self._client.call("EXPIRE", key, self._ttl)
         return bool(await added)
 
-    async def stop(self) -> None:
-        """The node goes in an orderly way: nothing of it stays."""
-        try:
-            for room in list(self._told):
-                await self._put(room, {}, "all")
-            for key in (self._node_key, self._rooms_key, self._typing_key):
-                self._client.call("DEL", key + self._node)
-            await self._client.call("SREM", self._nodes, self._node)
-        except Unavailable:
-            pass  # the lease lapses
-
     # --- where nodes are
 
     async def address(self, node: str) -> str | None:

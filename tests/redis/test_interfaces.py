@@ -285,7 +285,7 @@ async def test_presence_of_one_node(side: Side) -> None:
     assert not await side.presence.typing("A", "bob", 5.0)
     assert await side.presence.typing("A", "bob", None)
     assert not await side.presence.typing("A", "bob", None)
-    await side.presence.stop()
+    assert await side.presence.leave("A", "bob")
     assert dict(await side.presence.online("A")) == {}
 
 

@@ -1,0 +1,203 @@
+"""A conversation whose members are on three nodes: one order, whatever the door; streams; typing; presence."""
+
+import asyncio
+
+import httpx
+import pytest
+import socketio
+
+from tests.cluster.conftest import Nodes
+from tests.support.doors import enter, new_session
+from tests.support.jsclient import JsClients
+from tests.support.sioclient import SioWebSocket
+
+
+async def test_all_members_see_one_order(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice")
+    async with (
+        enter("socketio", steady[0], "alice", session) as one,
+        enter("websocket", steady[1], "alice", session) as two,
+        enter("polling", steady[2], "alice", session) as three,
+        enter("rest", steady[1], "alice", session) as four,
+    ):
+        doors = (one, two, three, four)
+        replies = await asyncio.gather(
+            *(door.message(f"{n} from {door.kind}", reply=False) for n in range(10) for door in doors)
+        )
+        last = max(reply["seq"] for reply in replies)
+        seen = []
+        for door in doors:
+            await door.wait_event("message", lambda m: m["seq"] == last)
+            seen.append([(m["seq"], m["content"]) for m in door.named("message")])
+        assert [seq for seq, _ in seen[0]] == list(range(1, last + 1))
+        assert seen[1:] == seen[:1] * 3
+        first = one.named("message")[0]["message_id"]
+        edit = await one.call("edit", message_id=first, content="changed")
+        assert edit["ok"], edit
+        for door in doors:
+            await door.wait_event("message_updated", lambda m: m["revision"] == edit["revision"])
+
+
+async def test_typing_and_presence_travel(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice", members=("bob",))
+    async with enter("socketio", steady[0], "alice", session) as alice:
+        async with enter("websocket", steady[1], "bob", session) as bob:
+            await alice.wait_event("presence", lambda e: (e["user_id"], e["status"]) == ("bob", "online"))
+            await alice.call("typing", is_typing=True)
+            await bob.wait_event("typing", lambda e: (e["user_id"], e["is_typing"]) == ("alice", True))
+            await bob.wait_event("typing", lambda e: (e["user_id"], e["is_typing"]) == ("alice", False))
+            async with steady[2].api("alice") as api:
+                online = (await api.get(f"/api/chat/sessions/{session}/presence")).json()["online"]
+            assert {user["user_id"] for user in online} == {"alice", "bob"}
+            # a second tab on another node changes nothing
+            mark = alice.mark()
+            async with enter("websocket", steady[2], "bob", session):
+                pass
+            await alice.message("done", reply=False)
+            await alice.wait_event("message", since=mark)
+        await alice.wait_event("presence", lambda e: e["status"] == "offline", since=mark)
+        assert [e["status"] for e in alice.named("presence", mark)] == ["offline"]
+
+
+async def test_a_stream_is_read_resumed_and_cancelled_from_other_nodes(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice")
+    async with (
+        enter("socketio", steady[0], "alice", session) as producer,
+        enter("websocket", steady[1], "alice", session) as reader,
+    ):
+        started = await producer.call("stream_start")
+        stream = started["message_id"]
+        for index in range(5):
+            reply = await producer.call("stream_chunk", message_id=stream, index=index, content=f"{index} ")
+            assert reply["next_index"] == index + 1
+        await reader.wait_event("stream_chunk", lambda c: c["index"] + c["count"] == 5)
+        async with enter("websocket", steady[2], "alice", session) as late:
+            (open_stream,) = late.joined["streams"]
+            assert (open_stream["content"], open_stream["next_index"]) == ("0 1 2 3 4 ", 5)
+            resumed = await late.call("stream_resume", message_id=stream, from_index=3)
+            assert (resumed["content"], resumed["next_index"]) == ("3 4 ", 5)
+            await producer.call("stream_chunk", message_id=stream, index=5, content="5")
+            await late.wait_event("stream_chunk", lambda c: c["index"] == 5)
+            cancelled = await late.call("stream_cancel", message_id=stream)
+            assert cancelled["ok"] and cancelled["status"] == "cancelled", cancelled
+            await producer.wait_event("stream_cancel", lambda e: e["message_id"] == stream)
+            for door in (producer, reader, late):
+                end = await door.wait_event("stream_end", lambda e: e["message_id"] == stream)
+                assert end["status"] == "cancelled"
+        refused = await producer.call("stream_chunk", message_id=stream, index=6, content="x")
+        assert not refused["ok"] and refused["error"]["code"] == "STREAM_CLOSED"
+        stored = [m for m in await reader.history() if m["message_id"] == stream]
+        assert stored[0]["content"] == "0 1 2 3 4 5"
+
+
+async def test_a_producer_goes_on_from_another_node(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice")
+    async with enter("websocket", steady[1], "alice", session) as reader:
+        async with enter("socketio", steady[0], "alice", session) as producer:
+            stream = (await producer.call("stream_start"))["message_id"]
+            for index in range(3):
+                await producer.call("stream_chunk", message_id=stream, index=index, content=f"{index}")
+        async with enter("socketio", steady[2], "alice", session) as producer:
+            for index in range(1, 6):
+                reply = await producer.call("stream_chunk", message_id=stream, index=index, content=f"{index}")
+                assert reply["ok"], reply
+            end = await producer.call("stream_end", message_id=stream)
+            assert end["ok"], end
+        await reader.wait_event("stream_end", lambda e: e["message_id"] == stream)
+        text, index = "", 0
+        for chunk in reader.named("stream_chunk"):
+            assert chunk["index"] == index
+            text, index = text + chunk["content"], index + chunk["count"]
+        assert text == "012345"
+
+
+async def test_an_agents_answer_is_seen_on_every_node(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice", agent_id=1)
+    async with (
+        enter("websocket", steady[0], "alice", session) as alice,
+        enter("socketio", steady[1], "alice", session) as reader,
+    ):
+        await alice.message("to be said again, by the agent")
+        end = await reader.wait_event("stream_end")
+        assert end["status"] == "complete"
+        assert "".join(c["content"] for c in reader.named("stream_chunk")) == "to be said again, by the agent"
+
+
+async def test_removal_ends_membership_on_every_node(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice", members=("bob",))
+    async with enter("socketio", steady[1], "bob", session) as bob:
+        async with steady[0].api("alice") as api:
+            answer = await api.delete(f"/api/chat/sessions/{session}/participants/bob")
+            assert answer.status_code == 200
+        await bob.wait_event("session", lambda e: e["event"] == "removed", timeout=3)
+        assert not (await bob.call("message", content="still here?"))["ok"]
+
+
+async def test_recovery_on_another_node(steady: Nodes, js: JsClients) -> None:
+    session = await new_session(steady[0], "alice")
+    async with enter("socketio", steady[1], "alice", session) as writer:
+        async with SioWebSocket(steady[0].ws_url) as old:
+            await old.connect(steady[0].token("alice"))
+            assert (await old.emit("join", {"session_id": session}))["ok"]
+            await writer.message("one", reply=False)
+            await old.wait_event("message")
+            pid, offset = old.pid, old.offset
+            old.abort()
+        await writer.message("two", reply=False)
+        async with SioWebSocket(steady[2].ws_url) as new:
+            answer = await new.connect(steady[0].token("alice"), pid=pid, offset=offset)
+            assert answer["pid"] == pid
+            await writer.message("three", reply=False)
+            await new.wait_event("message", lambda m: m["content"] == "three")
+            assert [m["content"] for m in new.named("message")] == ["two", "three"]
+
+
+async def test_a_half_open_connection_is_taken_over_by_another_node(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice", members=("bob",))
+    async with enter("socketio", steady[1], "bob", session) as bob:
+        async with SioWebSocket(steady[0].ws_url) as old:
+            await old.connect(steady[0].token("alice"))
+            assert (await old.emit("join", {"session_id": session}))["ok"]
+            mark = bob.mark()
+            await bob.message("one", reply=False)
+            await old.wait_event("message")
+            async with SioWebSocket(steady[2].ws_url) as new:
+                answer = await new.connect(steady[0].token("alice"), pid=old.pid, offset=old.offset)
+                assert answer["pid"] == old.pid
+                await old.closed()  # taken over
+                await bob.message("two", reply=False)
+                await new.wait_event("message", lambda m: m["content"] == "two")
+                assert [m["content"] for m in old.named("message")] == ["one"]
+                # nobody saw her go
+                assert not [e for e in bob.named("presence", mark) if e["user_id"] == "alice"]
+
+
+async def test_a_stock_emitter_reaches_members_on_every_node(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice")
+    redis_url = steady[0].env["REDIS_URL"]
+    emitter = socketio.AsyncRedisManager(redis_url, channel="chat:emit", write_only=True)
+    async with (
+        enter("socketio", steady[0], "alice", session) as one,
+        enter("websocket", steady[1], "alice", session) as two,
+    ):
+        for event, data in (
+            ("message", {"a": "name of ours"}),
+            ("connect", {"a": "reserved name"}),
+            ("ticker", "no object"),
+            ("ticker", {"n": 1}),
+        ):
+            await emitter.emit(event, data, room=session)
+        await emitter.redis.publish("chat:emit", b"\x80\x04\x95 a pickle")
+        await emitter.emit("ticker", {"n": 2}, room=session)
+        for door in (one, two):
+            await door.wait_event("ticker", lambda e: e["n"] == 2)
+            assert [e["n"] for e in door.named("ticker")] == [1, 2]
+            assert not door.named("message")
+    await emitter.redis.aclose()
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_every_node_says_that_it_is_ready(steady: Nodes, at: int) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(steady[at].url + "/readyz")
+    assert answer.status_code == 200, answer.text
