@@ -126,6 +126,7 @@ class Streams:
         self._open: dict[str, Stream] = {}
         self._starting: Counter[tuple[str, str]] = Counter()  # owners of placeholders on their way to SQL
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
+        self._here = new_id("streams")
         self._stopping = False
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
         delivery.on_stream_end = lambda event: self._ended_elsewhere(event.stream)
@@ -238,11 +239,14 @@ class Streams:
         stream.bytes = len(stream.text.encode())
         stream.checkpointed = len(record.content)
         self._open[record.message_id] = stream
-        self._delivery.bus.signal("all", "adopted", record.message_id.encode())
+        self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
         return stream
 
-    def adopted(self, message_id: str) -> None:
-        """Another node has the producer now."""
+    def adopted(self, signal: str) -> None:
+        """A node has the producer now; if it is another one, this one has not."""
+        where, _, message_id = signal.partition(":")
+        if where == self._here:
+            return
         stream = self._open.get(message_id)
         if stream is not None and stream.ending is None and stream.agent_task is None:
             self._forget(stream)
@@ -590,8 +594,7 @@ class Streams:
         live = [s for s in self._open.values() if s.ending is None]
         for stream in live:
             if stream.agent_task is None and now - stream.idle_since > self._lease:
-                self._tell_producer(stream)
-                self.end(stream, "interrupted")
+                self._delivery.spawn(self._silent(stream))
             elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.mode == "live":
                 self._push(stream)
         live = [s for s in live if s.ending is None]
@@ -603,6 +606,18 @@ class Streams:
         except StorageUnavailable:
             self._delivery.lost()
         await self._save(live)
+
+    async def _silent(self, stream: Stream) -> None:
+        """Its producer is not heard any more, here."""
+        try:
+            text = await self._log.read(stream.room, stream.message_id, len(stream.pieces))
+        except StorageUnavailable:
+            text = None
+        if text is not None and text.next_index > len(stream.pieces):
+            self._forget(stream)  # it goes on elsewhere, and that was not heard
+        elif stream.ending is None and self._clock() - stream.idle_since > self._lease:
+            self._tell_producer(stream)
+            self.end(stream, "interrupted")
 
     async def _save(self, streams: Sequence[Stream]) -> None:
         due = [(s, text) for s in streams if len(text := s.text) > s.checkpointed]

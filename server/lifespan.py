@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
+from events.agents.openai import OpenAI
 from events.agents.remote import Workers
 from events.agents.replies import Replies
 from events.clock import when
@@ -53,6 +55,8 @@ from storage.writer import Writer
 
 log = logging.getLogger("parley.node")
 
+#: The environment variable with the key of agent 2; its value may also come from `.env`.
+OPENAI_KEY = "OPENAI_API_KEY"
 #: Seconds between looks at tokens that expire and connections that say nothing.
 WATCH = 1.0
 
@@ -129,8 +133,15 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     def echo(agent: AgentRecord) -> Agent:
         return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
+    openai = OpenAI(lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name))
     replies = Replies(
-        agents, store, messages, streams, {"echo": echo}, workers.hand_out, first_word=settings.stream_lease
+        agents,
+        store,
+        messages,
+        streams,
+        {"echo": echo, "openai": openai.agent},
+        workers.hand_out,
+        first_word=settings.stream_lease,
     )
     delivery.on_stream_start = replies.started
     services: Services
@@ -183,7 +194,10 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
     janitor = _janitor(services)
     janitor.every(1.0, "activity of sessions", activity.flush)
-    services.at_stop.append(backends.close)
+    services.at_stop += [backends.close, openai.close]
+    if settings.redis_url is None:
+        # Nobody else can be writing what a former process left open.
+        services.at_start.append(lambda: streams.interrupt_lapsed(grace=0.0))
     cluster.join(services, backends, janitor)
     return services, writer, janitor
 
@@ -236,6 +250,8 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
         services.delivery.spawn(services.membership.access_changed(session_id, body.decode()))
     elif name == "cancel":
         services.streams.cancelled(body.decode())
+    elif name == "adopted":
+        services.streams.adopted(body.decode())
 
 
 async def _watch(services: Services) -> None:
@@ -329,6 +345,7 @@ async def drain(services: Services) -> None:
 async def _ensure_openai(services: Services) -> None:
     settings = services.settings
     if settings.openai_base_url and settings.openai_model:
-        config = {"base_url": settings.openai_base_url, "model": settings.openai_model,
-                  "api_key_env": "OPENAI_API_KEY"}  # fmt: skip
+        config = {"base_url": settings.openai_base_url, "model": settings.openai_model}
+        if settings.openai_api_key:
+            config["api_key_env"] = OPENAI_KEY
         await services.agents.ensure(2, name=settings.openai_model, kind="openai", config=config)

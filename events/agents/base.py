@@ -24,12 +24,23 @@ class Usage(Struct):
     tokens_used: int | None = None
 
 
+class AnswerFailed(Exception):
+    """Ends an answer as `failed` with this code and text, which everybody in the room sees.
+
+    `detail` is for the log. `retry_after`, in seconds: the same request may succeed then; None: it will not.
+    """
+
+    def __init__(self, code: str, text: str, *, retry_after: float | None = None, detail: str = "") -> None:
+        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+        self.retry_after, self.detail = retry_after, detail
+
+
 class Agent(Protocol):
     """A kind of agent that writes its answers on this node.
 
-    `answer` yields pieces of text (an empty one keeps the lease of an agent that is thinking) and may
-    yield one `Usage`. It raises AgentUnavailable, or another ChatError whose code ends the stream as
-    `failed`; what it holds is released when it is closed.
+    `answer` yields pieces of text (an empty one says that it is still at it) and may yield one `Usage`.
+    It raises AnswerFailed, or a ChatError; what it holds is released when it is closed or cancelled.
     """
 
     def answer(self, request: Request) -> AsyncIterator[str | Usage]: ...

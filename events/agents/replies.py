@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from events.access import Caller
-from events.agents.base import Agent, Request, Usage
+from events.agents.base import Agent, AnswerFailed, Request, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
 from events.messages import MessageService, translate, view
@@ -230,7 +230,7 @@ class Replies:
                 else:
                     self._streams.chunk(stream, piece, None)
             end = self._streams.end(stream, "complete", tokens_used=usage.tokens_used)
-        except ChatError as error:
+        except (ChatError, AnswerFailed) as error:
             end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
         except Exception:
             log.exception("agent %s failed on %s", request.agent.id, request.message.message_id)

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from events.access import Caller
+from events.agents import openai
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from server.routes.common import body_of, caller_of, endpoint, reply, services_of, struct_of
 from storage.records import AgentRecord
@@ -53,9 +54,14 @@ def _id(request: Request) -> int:
     return int(text)
 
 
-def _checked(config: dict[str, Any] | None) -> dict[str, Any] | None:
+def _checked(kind: str | None, config: dict[str, Any] | None) -> dict[str, Any] | None:
     if config and any(name in config for name in ("api_key", "key", "secret")):
         raise ValidationFailed("name the environment variable in api_key_env, never the key", field="config")
+    if kind == "openai":
+        try:
+            openai.checked(config or {})
+        except ValidationError as error:
+            raise ValidationFailed(str(error), field="config") from error
     return config
 
 
@@ -86,7 +92,7 @@ async def create(request: Request) -> Response:
         name=body.name,
         kind=body.kind,
         avatar_url=body.avatar_url,
-        config=_checked(body.config) or {},
+        config=_checked(body.kind, body.config) or {},
         is_active=body.is_active,
     )
     return reply(_view(agent, caller), 201)
@@ -95,7 +101,11 @@ async def create(request: Request) -> Response:
 async def change(request: Request) -> Response:
     services, caller = services_of(request), _service(await caller_of(request))
     body = struct_of(ChangedAgent, await body_of(request))
-    _checked(body.config)
+    known = await services.agents.get(_id(request))
+    if known is None:
+        raise AgentNotFound
+    if body.kind is not None or body.config is not None:
+        _checked(body.kind or known.kind, known.config if body.config is None else body.config)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
     agent = await services.agents.update(_id(request), **changes)
     if agent is None:
