@@ -7,7 +7,7 @@ callers share it, half the CPU per command, and one time limit covers all that w
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -89,8 +89,7 @@ class Link(asyncio.Protocol):
     # --- the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
