@@ -82,7 +82,13 @@ def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools
         return run
     told = [
         f"{key}={run[key]}"
-        for key in ("us_per_delivery", "delivered_per_s", "us_per_connect", "kib_per_conn")
+        for key in (
+            "us_per_delivery",
+            "us_per_irrelevant",
+            "delivered_per_s",
+            "us_per_connect",
+            "kib_per_conn",
+        )
         if run.get(key)
     ]
     odd = [f"{key}={run[key]}" for key in ("missing", "refused", "errors", "cut") if run.get(key)]

@@ -29,6 +29,7 @@ STOCK = (
     "websockets",
     "orjson",
     "PyJWT",
+    "redis[hiredis]",
 )
 
 

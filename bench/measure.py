@@ -26,39 +26,46 @@ class Cores:
 
 
 def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores) -> Result:
-    """Raises: BenchError where the server or the load generator fails."""
-    port = free_port()
+    """Raises: BenchError where a server or the load generator fails."""
+    ports = [free_port() for _ in range(scenario.nodes)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
-        log = stack.enter_context((tools.work / f"{contender.name}-{scenario.group}.log").open("wb"))
-        env = dict(contender.env)
-        if contender.product:
-            url = stack.enter_context(product.database(scenario.database, folder))
-            env |= product.settings(port, url, folder)
-            product.migrate(contender, env, folder)
-        server = stack.enter_context(
-            Process(
-                [part.replace("{port}", str(port)) for part in contender.command],
-                core=cores.server,
-                log=log,
-                env=env,
-                cwd=folder if contender.product else contender.cwd,
+        log = stack.enter_context((tools.work / f"{contender.name}-{scenario.name}.log").open("wb"))
+        env = {**contender.env, **stack.enter_context(product.redis(scenario.nodes))}
+        url = stack.enter_context(product.database(scenario.database, folder)) if contender.product else ""
+        servers = []
+        for port in ports:
+            if contender.product:
+                env |= product.settings(port, url, folder)
+                if port == ports[0]:
+                    product.migrate(contender, env, folder)
+            command = [part.replace("{port}", str(port)) for part in contender.command]
+            cwd = folder if contender.product else contender.cwd
+            servers.append(
+                stack.enter_context(Process(command, core=cores.server, log=log, env=env, cwd=cwd))
             )
-        )
-        server.wait_for_port(port)
-        args = scenario.load_args()
+        for server, port in zip(servers, ports, strict=True):
+            server.wait_for_port(port)
+        lively = ports[: scenario.nodes - scenario.spectators]
+        args = ["--ports", joined(lively), *scenario.load_args()]
+        if scenario.spectators:
+            args += ["--spectator-ports", joined(ports[len(lively) :])]
         if scenario.group == "product":
             sessions = [f"sess_{i}" for i in range(scenario.rooms)]
             if contender.product:
-                sessions = product.create_sessions(port, scenario.rooms)
+                sessions = product.create_sessions(ports[0], scenario.rooms)
             args += product.people(scenario, sessions, folder)
         time.sleep(0.5)
-        return drive(server, [str(tools.loadgen), "--ports", str(port), *args], scenario, cores)
+        return drive(servers, [str(tools.loadgen), *args], scenario, cores)
 
 
-def drive(server: Process, command: list[str], scenario: Scenario, cores: Cores) -> Result:
-    """Run the load generator and look at the server at each of its phases."""
-    seen: dict[str, Sample] = {}
+def joined(ports: list[int]) -> str:
+    return ",".join(map(str, ports))
+
+
+def drive(servers: list[Process], command: list[str], scenario: Scenario, cores: Cores) -> Result:
+    """Run the load generator and look at the servers at each of its phases."""
+    seen: dict[str, list[Sample]] = {}
     report: Result | None = None
     limit = 240 + scenario.duration + scenario.idle
     generator = subprocess.Popen(
@@ -73,18 +80,38 @@ def drive(server: Process, command: list[str], scenario: Scenario, cores: Cores)
             if line.startswith("@"):
                 phase = line.strip()
                 if phase == "@start":
-                    server.forget_peak()
-                seen[phase] = server.sample()
+                    for server in servers:
+                        server.forget_peak()
+                seen[phase] = [server.sample() for server in servers]
             elif line.startswith("{"):
                 report = json.loads(line)
     if generator.returncode or report is None or len(seen) != 4:
         raise BenchError(f"the load generator ended with status {generator.returncode}")
     time.sleep(1)
-    found = figures(report, seen, server.sample())
+    total = {phase: together(samples) for phase, samples in seen.items()}
+    found = figures(report, total, together([server.sample() for server in servers]))
     if scenario.stall:
         # Seen from the server: a reader that reads nothing does not learn that it was cut off.
-        found["cut"] = seen["@start"].files - seen["@stop"].files
+        found["cut"] = total["@start"].files - total["@stop"].files
+    if scenario.spectators:
+        found["us_per_irrelevant"] = irrelevant(report, {p: s[-1] for p, s in seen.items()}, scenario)
     return found
+
+
+def together(samples: list[Sample]) -> Sample:
+    return Sample(
+        cpu_s=sum(s.cpu_s for s in samples),
+        rss_kib=sum(s.rss_kib for s in samples),
+        peak_kib=sum(s.peak_kib for s in samples),
+        files=sum(s.files for s in samples),
+    )
+
+
+def irrelevant(report: Result, seen: dict[str, Sample], scenario: Scenario) -> float:
+    """µs that a node without members spends on a message, less what it spends when nothing happens."""
+    resting = (seen["@start"].cpu_s - seen["@connected"].cpu_s) / scenario.idle
+    busy = seen["@stop"].cpu_s - seen["@start"].cpu_s - resting * float(report["wall_s"])
+    return round(busy / int(report["sent"]) * 1e6, 2)
 
 
 def figures(report: Result, seen: dict[str, Sample], closed: Sample) -> Result:

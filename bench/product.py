@@ -15,8 +15,8 @@ from bench.contenders import SECRET, Contender
 from bench.process import BenchError
 from bench.scenarios import Scenario
 
-# The tests' private PostgreSQL does here, too: fsync on, a port and a folder of its own.
-from tests.support.services import Postgres
+# The tests' private servers do here, too: fsync on, ports and folders of their own.
+from tests.support.services import Postgres, Redis
 
 
 def settings(port: int, database_url: str, folder: Path) -> dict[str, str]:
@@ -26,6 +26,7 @@ def settings(port: int, database_url: str, folder: Path) -> dict[str, str]:
         "HOST": "127.0.0.1",
         "SERVICE_PORT": str(port),
         "PORT": str(port),
+        "NODE_URL": f"http://127.0.0.1:{port}",
         "DATABASE_URL": database_url,
         "JWT_SECRET_KEY": SECRET,
         "RATE_LIMIT_ENABLED": "false",
@@ -43,6 +44,16 @@ def database(kind: str, folder: Path) -> Iterator[str]:
         return
     with Postgres() as postgres:
         yield postgres.url()
+
+
+@contextmanager
+def redis(nodes: int) -> Iterator[dict[str, str]]:
+    """The setting that makes several nodes one cluster; nothing for a single one."""
+    if nodes == 1:
+        yield {}
+        return
+    with Redis() as server:
+        yield {"REDIS_URL": server.url}
 
 
 def migrate(contender: Contender, env: Mapping[str, str], folder: Path) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Figure = Literal["delivery", "connect", "memory", "stall", "latency", "rate"]
+Figure = Literal["delivery", "connect", "memory", "stall", "latency", "rate", "irrelevant"]
 Group = Literal["echo", "product"]
 
 
@@ -13,7 +13,8 @@ class Scenario:
 
     conns, rooms: connections, joining room i mod rooms. speaker: one more connection per
     room that does not join, or the room's first member. rate: broadcasts per second and
-    room, 0 for as fast as they are delivered. payload: bytes. duration: seconds.
+    room, 0 for as fast as they are delivered. payload: bytes. duration: seconds. nodes: with
+    Redis between them, if there are several; spectators: how many of them have no member.
     """
 
     name: str
@@ -33,11 +34,13 @@ class Scenario:
     join: bool = True
     most_runs: int = 99
     database: Literal["sqlite", "postgresql"] = "sqlite"
+    nodes: int = 1
+    spectators: int = 0
 
     @property
     def people(self) -> int:
-        """Connections that need a token: the members and, one per room, the publishers."""
-        return self.conns + (self.rooms if self.speaker == "publisher" else 0)
+        """Connections that need a token: the members, one publisher a room, one silent one a spectator."""
+        return self.conns + (self.rooms if self.speaker == "publisher" else 0) + self.spectators
 
     def load_args(self) -> list[str]:
         """The load generator's options."""
@@ -196,6 +199,35 @@ PRODUCT = (
         speaker="member",
         duration=4,
     ),
+    Scenario(
+        "cluster",
+        "typing, 100 rooms of 10 over two nodes",
+        "product",
+        "delivery",
+        1000,
+        100,
+        load="typing",
+        speaker="member",
+        nodes=2,
+        database="postgresql",
+    ),
+    # What a node spends on the messages of rooms in which it has nobody.
+    Scenario(
+        "irrelevant",
+        "typing in rooms of another node",
+        "product",
+        "irrelevant",
+        20,
+        10,
+        load="typing",
+        speaker="member",
+        rate=500,
+        idle=4,
+        duration=4,
+        nodes=2,
+        spectators=1,
+        database="postgresql",
+    ),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in (*ECHO, *PRODUCT)}
@@ -212,4 +244,5 @@ LIMITS: dict[str, tuple[float | None, float | None]] = {
     "chunks": (0.90, None),
     "setup": (0.75, 0.25),
     "product10k": (0.35, 0.10),
+    "cluster": (0.70, None),
 }

@@ -18,6 +18,7 @@ UNITS: dict[Figure, tuple[str, str]] = {
     "memory": ("kib_per_conn", "KiB per connection"),
     "stall": ("rss_growth_mib", "MiB of growth"),
     "rate": ("delivered_per_s", "acknowledged per second"),
+    "irrelevant": ("us_per_irrelevant", "µs on the node without members, per message"),
 }
 KEYS = (
     "us_per_delivery",
@@ -28,6 +29,7 @@ KEYS = (
     "kib_per_conn",
     "rss_growth_mib",
     "rss_closed_mib",
+    "us_per_irrelevant",
     "busy",
     "missing",
     "refused",

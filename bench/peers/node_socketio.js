@@ -1,36 +1,19 @@
 // Node's socket.io as its documentation sets it up, without compression.
-//   node_socketio.js PORT [none|redis|sharded]
-// With an adapter, REDIS_URL names the server.
+//   node_socketio.js PORT
 const { createServer } = require("http");
 const { Server } = require("socket.io");
 
-const port = Number(process.argv[2]);
-const adapter = process.argv[3] || "none";
+const http = createServer();
+const io = new Server(http, { serveClient: false, perMessageDeflate: false });
 
-async function main() {
-  const http = createServer();
-  const options = { serveClient: false, perMessageDeflate: false };
-  if (adapter !== "none") {
-    const { createClient } = require("redis");
-    const { createAdapter, createShardedAdapter } = require("@socket.io/redis-adapter");
-    const pub = createClient({ url: process.env.REDIS_URL });
-    const sub = pub.duplicate();
-    await Promise.all([pub.connect(), sub.connect()]);
-    options.adapter = adapter === "sharded"
-      ? createShardedAdapter(pub, sub) : createAdapter(pub, sub);
-  }
-  const io = new Server(http, options);
-  io.use((socket, next) =>
-    socket.handshake.auth.token === "secret" ? next() : next(new Error("refused")));
-  io.on("connection", (socket) => {
-    socket.on("join", async (room, ack) => {
-      await socket.join(room);
-      ack("ok");
-    });
-    socket.on("say", (data) => io.to(data.room).emit("msg", data));
-    socket.on("echo", (data, ack) => ack(data));
+io.use((socket, next) =>
+  socket.handshake.auth.token === "secret" ? next() : next(new Error("refused")));
+io.on("connection", (socket) => {
+  socket.on("join", async (room, ack) => {
+    await socket.join(room);
+    ack("ok");
   });
-  http.listen(port, "127.0.0.1", 2048);
-}
-
-main();
+  socket.on("say", (data) => io.to(data.room).emit("msg", data));
+  socket.on("echo", (data, ack) => ack(data));
+});
+http.listen(Number(process.argv[2]), "127.0.0.1", 2048);

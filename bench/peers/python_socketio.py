@@ -3,7 +3,8 @@
 python_socketio.py PORT [--gc] [--relay]
 
 --gc freezes and tunes the garbage collector; --relay answers the product's
-events as node_relay.js does, checking tokens with JWT_SECRET_KEY.
+events as node_relay.js does, checking tokens with JWT_SECRET_KEY. With REDIS_URL
+in the environment it is one node of several.
 """
 
 import argparse
@@ -88,7 +89,9 @@ def main() -> None:
     parser.add_argument("--gc", action="store_true")
     parser.add_argument("--relay", action="store_true")
     opts = parser.parse_args()
-    sio = socketio.AsyncServer(async_mode="asgi", json=OrJson)
+    redis = os.environ.get("REDIS_URL")
+    manager = socketio.AsyncRedisManager(redis) if redis else None
+    sio = socketio.AsyncServer(async_mode="asgi", json=OrJson, client_manager=manager)
     if opts.relay:
         relay(sio)
     else:
