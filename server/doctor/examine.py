@@ -3,19 +3,20 @@
 A root cause is told once: what depends on something that is known to be broken is skipped with its reason.
 """
 
-import asyncio
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 
+from server.doctor import answers
 from server.doctor.findings import Finding, State
 from server.doctor.silence import silence
-from server.doctor.wire import PATIENCE, Polling, Target, begin, engine_code, error_code, first_bytes
+from server.doctor.wire import PATIENCE, Polling, Target, arrives, begin
 
 TRIES = 8
 """Requests of one polling connection. Taken at random, two nodes show in all but one of 128 examinations."""
@@ -37,7 +38,6 @@ class Examination:
     interval: float = 25.0
     query_passes: bool = True
     upgrades: bool = True
-    skew: float | None = None
 
     def add(self, check: str, state: State, text: str, fault: str = "") -> None:
         finding = Finding(check, state, text, fault)
@@ -65,10 +65,10 @@ class Examination:
     def _lives(self) -> bool:
         return not any(finding.fault in ("unreachable", "not-routed") for finding in self.findings)
 
-    async def _checked(self, check: str, step: "asyncio.Future[None] | object") -> bool:
+    async def _checked(self, check: str, step: Coroutine[Any, Any, None]) -> bool:
         """Runs a step; a connection that breaks in it is a finding, too."""
         try:
-            await step  # type: ignore[misc]
+            await step
         except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
             fault = "unreachable" if check == "reach" else "broken"
             self.add(check, "fail", f"no proper answer: {str(error) or type(error).__name__}", fault)
@@ -130,40 +130,47 @@ class Examination:
                 text = "accepted as a WebSocket subprotocol, refused in the Authorization header"
                 self.add("token", "fail", text, "authorization-stripped")
             else:
-                told = _message(answer) or "UNAUTHORIZED"
+                told = answers.message(answer) or "UNAUTHORIZED"
                 self.add("token", "fail", f"refused: {told}", "token-refused")
             return
-        self.add("token", "fail", f"POST /api/chat/sessions is answered {_short(answer)}", _fault(answer))
+        self.add(
+            "token",
+            "fail",
+            f"POST /api/chat/sessions is answered {answers.short(answer)}",
+            answers.fault(answer),
+        )
 
     # --- long polling
 
     async def _polling(self, client: httpx.AsyncClient) -> None:
         polling = Polling(self.target, client)
         answer = await polling.open()
-        if engine_code(answer) in (0, 5):
+        if answers.engine_code(answer) in (0, 5):
             self.query_passes = False
             text = "/socket.io/?EIO=4&transport=polling arrives without its query string"
             self.add("query", "fail", text, "query-stripped")
             self.add("polling", "skip", "for that reason")
             return
         if not polling.sid:
-            self.add("polling", "fail", f"the handshake is answered {_short(answer)}", _fault(answer))
+            self.add(
+                "polling", "fail", f"the handshake is answered {answers.short(answer)}", answers.fault(answer)
+            )
             return
         self.add("query", "ok", "query strings arrive")
         self.interval = polling.ping_interval
         auth = json.dumps({"token": self.target.token}) if self.target.token else ""
         lost = 0
         answer = await polling.send(f"40{auth}")
-        lost += engine_code(answer) == 1
+        lost += answers.engine_code(answer) == 1
         connected = ""
         if not lost:
             answer = await polling.receive()
-            lost += engine_code(answer) == 1
+            lost += answers.engine_code(answer) == 1
             connected = answer.text
         if connected.startswith("40") and not lost:
             for _ in range(TRIES):
                 answer = await polling.send('42["presence",{"status":"online"}]')
-                lost += engine_code(answer) == 1
+                lost += answers.engine_code(answer) == 1
         elif connected.startswith("44") and self.target.token:
             self.add(
                 "polling", "warn", f"connected, but the token is refused: {connected[2:200]}", "token-refused"
@@ -188,7 +195,7 @@ class Examination:
         if raw.status != 101:
             self.upgrades = False
             text = f"a WebSocket to /ws/… is not opened: {raw.problem}"
-            self.add("upgrade", "fail", text, _upgrade_fault(raw.status))
+            self.add("upgrade", "fail", text, answers.upgrade_fault(raw.status))
             return
         if not self.query_passes:
             self.add("upgrade", "ok", "WebSockets open (Socket.IO's needs its query string)")
@@ -197,7 +204,7 @@ class Examination:
         if answer.status != 101 or not answer.first.startswith("0{"):
             self.upgrades = False
             text = f"a WebSocket to /socket.io/ is not opened: {answer.problem or answer.close}"
-            self.add("upgrade", "fail", text, _upgrade_fault(answer.status))
+            self.add("upgrade", "fail", text, answers.upgrade_fault(answer.status))
             return
         self.add("upgrade", "ok", "WebSockets open on /ws/ and /socket.io/")
 
@@ -220,7 +227,7 @@ class Examination:
         """Whether the origin is refused at any of the doors."""
         headers = {"Origin": origin, **self.target.bearer}
         answer = await client.get(self.target.http("/api/chat/sessions", {"limit": "1"}), headers=headers)
-        if error_code(answer) == "ORIGIN_NOT_ALLOWED":
+        if answers.error_code(answer) == "ORIGIN_NOT_ALLOWED":
             return True
         if self.query_passes and (
             await Polling(self.target, client).open({"Origin": origin})
@@ -250,28 +257,35 @@ class Examination:
         if not self.session_id:
             self.add("events", "skip", "needs a token")
             return
-        url = self.target.http(f"/api/chat/sessions/{self.session_id}/events")
-        started = time.monotonic()
-        held = f"the first event of an open stream had not come after {SSE_PATIENCE:g} s"
+        session = self.target.http(f"/api/chat/sessions/{self.session_id}")
+        held = f"had not come by an open event stream after {SSE_PATIENCE:g} s"
+        headers, patience = self.target.bearer, httpx.Timeout(PATIENCE, read=SSE_PATIENCE)
         try:
-            async with client.stream("GET", url, headers=self.target.bearer, timeout=SSE_PATIENCE) as answer:
+            async with client.stream("GET", f"{session}/events", headers=headers, timeout=patience) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
                     self.add(
-                        "events", "fail", f"the event stream is answered {_short(answer)}", _fault(answer)
+                        "events",
+                        "fail",
+                        f"the event stream is answered {answers.short(answer)}",
+                        answers.fault(answer),
                     )
                     return
-                left = SSE_PATIENCE - (time.monotonic() - started)
-                first = await first_bytes(answer, max(left, 0.1))
+                pieces = answer.aiter_text()
+                if not await arrives(pieces, "event: welcome", SSE_PATIENCE):
+                    self.add("events", "fail", f"the first event {held}", "sse-buffered")
+                    return
+                # The first event is large enough to fill some buffers by itself; the next one is small.
+                sent = time.monotonic()
+                await client.post(f"{session}/messages", json={"content": "."}, headers=headers)
+                if not await arrives(pieces, "event: message", SSE_PATIENCE):
+                    self.add("events", "fail", f"a message {held}", "sse-buffered")
+                    return
         except httpx.TimeoutException:
-            first = None
-        if first is None:
-            self.add("events", "fail", held, "sse-buffered")
-        elif first:
-            delay = (time.monotonic() - started) * 1000
-            self.add("events", "ok", f"the first event of a stream came after {delay:.0f} ms")
-        else:
-            self.add("events", "fail", "the event stream ended at once", "broken")
+            self.add("events", "fail", f"the answer's beginning {held}", "sse-buffered")
+            return
+        taken = (time.monotonic() - sent) * 1000
+        self.add("events", "ok", f"a message came by an event stream after {taken:.0f} ms")
 
     # --- silence
 
@@ -308,35 +322,3 @@ class Examination:
                 await client.delete(url, params={"purge": "true"}, headers=self.target.bearer)
             except httpx.HTTPError:
                 self.add("clean-up", "warn", f"the session {self.session_id} could not be removed")
-
-
-def _upgrade_fault(status: int) -> str:
-    """A proxy that reaches nobody, else one that made a plain GET of it."""
-    if status in (502, 503, 504):
-        return "unreachable"
-    return "no-upgrade"
-
-
-def _fault(answer: httpx.Response) -> str:
-    if answer.status_code in (404, 405):
-        return "not-routed"
-    if answer.status_code in (502, 503, 504):
-        return "unreachable"
-    if error_code(answer) in ("UNAUTHORIZED", "TOKEN_EXPIRED", "FORBIDDEN"):
-        return "token-refused"
-    return "broken"
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        error = answer.json()["error"]
-        return f"{error['code']} ({error['message']})"
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def _short(answer: httpx.Response) -> str:
-    return f"{answer.status_code} {_message(answer) or answer.text[:120]!r}"
-
-
-__all__ = ["PATIENCE", "Examination"]

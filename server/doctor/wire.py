@@ -60,24 +60,6 @@ class Target:
         )
 
 
-def error_code(answer: httpx.Response) -> str:
-    """The contract's error code in a body, or the empty string."""
-    try:
-        code = answer.json()["error"]["code"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return code if isinstance(code, str) else ""
-
-
-def engine_code(answer: httpx.Response) -> int | None:
-    """Engine.IO's error code in a body (0 transport unknown, 1 session unknown, 3 bad request …), or None."""
-    try:
-        code = answer.json()["code"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return code if isinstance(code, int) else None
-
-
 class Polling:
     """One Engine.IO connection by long polling (engine.io-protocol, revision 4)."""
 
@@ -166,13 +148,15 @@ async def begin(target: Target, path: str, query: dict[str, str] | None = None, 
         return Opened(0, problem=str(error) or type(error).__name__)
 
 
-async def first_bytes(answer: httpx.Response, patience: float) -> str | None:
-    """The beginning of a streamed body; None if nothing came within `patience` seconds."""
+async def arrives(pieces: AsyncIterator[str], needle: str, patience: float) -> bool:
+    """Whether `needle` comes by in a streamed body within `patience` seconds; False also at its end."""
+    seen = ""
     try:
         async with asyncio.timeout(patience):
-            async for piece in answer.aiter_text():
-                if piece:
-                    return piece
+            async for piece in pieces:
+                seen += piece
+                if needle in seen:
+                    return True
     except TimeoutError:
-        return None
-    return ""
+        pass
+    return False
