@@ -21,7 +21,7 @@ def engine_code(answer: httpx.Response) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def upgradefault(status: int) -> str:
+def upgrade_fault(status: int) -> str:
     """A proxy that reaches nobody, else one that made a plain GET of it."""
     if status in (502, 503, 504):
         return "unreachable"
