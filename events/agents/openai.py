@@ -20,9 +20,7 @@ from storage.records import AgentRecord
 
 #: Tries of a request, as long as nothing of its answer has come.
 TRIES = 3
-#: Seconds before the second try, doubled for the third; an upstream that says how long is believed up to
-#: `LONGEST_WAIT`.
-FIRST_WAIT = 0.5
+#: Seconds that an upstream's Retry-After is heeded for; one that says more is tried again at our own pace.
 LONGEST_WAIT = 10.0
 #: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
 BYTES_PER_TOKEN = 4
@@ -83,10 +81,11 @@ def _tokens(text: str) -> int:
 
 
 class OpenAI:
-    """Makes the agents of this kind, and keeps their connections. `key_of` gives a variable's value."""
+    """Makes the agents of this kind, and keeps their connections. `key_of` gives a variable's value;
+    `first_wait`, in seconds, comes before the second try and is doubled for the third."""
 
-    def __init__(self, key_of: Callable[[str], str | None]) -> None:
-        self._key_of = key_of
+    def __init__(self, key_of: Callable[[str], str | None], first_wait: float = 0.5) -> None:
+        self._key_of, self.first_wait = key_of, first_wait
         self._clients: dict[tuple[str, str], Any] = {}
 
     def agent(self, record: AgentRecord) -> "OpenAIAgent":
@@ -146,9 +145,9 @@ class OpenAIAgent:
                 log.info("agent %s, try %d: %s", request.agent.id, attempt + 1, failure.detail or failure)
                 if begun or failure.retry_after is None or attempt + 1 == TRIES:
                     raise
-                wait = max(failure.retry_after, FIRST_WAIT * 2**attempt)
+                wait = max(failure.retry_after, self._kind.first_wait * 2**attempt)
             yield ""  # still at it
-            await asyncio.sleep(min(wait, LONGEST_WAIT))
+            await asyncio.sleep(wait)
 
 
 async def _stream(
