@@ -25,7 +25,7 @@ from bench.measure import Cores, measure
 from bench.plots import draw
 from bench.process import BenchError, raise_file_limit
 from bench.scenarios import SCENARIOS, Scenario
-from bench.summary import commits, ratios, show, summarise
+from bench.summary import bounds, ratios, show, summarise
 
 METHOD = (
     "Each server runs alone, pinned to one core, and the load generator on another; all contenders take "
@@ -136,7 +136,7 @@ def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list
             for contender in contenders(tools):
                 if contender.group != scenario.group or (opts.only and contender.name not in opts.only):
                     continue
-                if scenario.load == "messages" and not contender.product:
+                if scenario.ours_only and not contender.product:
                     continue
                 runs.append(one(console, contender, scenario, tools, cores) | {"turn": turn})
             if scenario.name == "messages" and not opts.only:
@@ -168,7 +168,7 @@ def main() -> int:
         "command": " ".join(["python -m bench", *sys.argv[1:]]),
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "ratios": [row for name in ours for row in ratios(rows, name)],
-        "commits": commits(rows),
+        "bounds": bounds(rows),
         "summary": rows,
         "runs": runs,
     }

@@ -36,6 +36,7 @@ class Scenario:
     database: Literal["sqlite", "postgresql"] = "sqlite"
     nodes: int = 1
     spectators: int = 0
+    ours_only: bool = False
 
     @property
     def people(self) -> int:
@@ -187,6 +188,7 @@ PRODUCT = (
         speaker="member",
         duration=4,
         database="postgresql",
+        ours_only=True,
     ),
     Scenario(
         "messages-sqlite",
@@ -198,6 +200,30 @@ PRODUCT = (
         load="messages",
         speaker="member",
         duration=4,
+        ours_only=True,
+    ),
+    # What recovery costs: the same fan-out without positions and log, and with them.
+    Scenario(
+        "volatile1000",
+        "typing, room of 1000",
+        "product",
+        "delivery",
+        1001,
+        1,
+        load="typing",
+        speaker="member",
+        ours_only=True,
+    ),
+    Scenario(
+        "logged1000",
+        "stream_chunk, room of 1000",
+        "product",
+        "delivery",
+        1000,
+        1,
+        load="chunks",
+        payload=24,
+        ours_only=True,
     ),
     Scenario(
         "cluster",
@@ -246,3 +272,41 @@ LIMITS: dict[str, tuple[float | None, float | None]] = {
     "product10k": (0.35, 0.10),
     "cluster": (0.70, None),
 }
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A ratio of two medians that are no pair of `LIMITS`; (scenario, contender) on each side."""
+
+    what: str
+    figure: str
+    ours: tuple[str, str]
+    theirs: tuple[str, str]
+    least: float | None = None
+    most: float | None = None
+
+
+_MESSAGES, _EACH = ("messages", "parley"), ("messages", "one-by-one")
+_WRITER, _PGBENCH = ("messages", "writer"), ("messages", "pgbench")
+BOUNDS = (
+    Bound("messages/s through Socket.IO, to one transaction each", "delivered_per_s", _MESSAGES, _EACH, 4),
+    Bound("messages/s through Socket.IO, to pgbench", "delivered_per_s", _MESSAGES, _PGBENCH, 1),
+    Bound("messages/s of the writer alone, to one transaction each", "delivered_per_s", _WRITER, _EACH, 9),
+    Bound(
+        "the writer's CPU per message, to one transaction each", "us_per_delivery", _WRITER, _EACH, most=0.08
+    ),
+    Bound(
+        "CPU per delivery with position and log, to without",
+        "us_per_delivery",
+        ("logged1000", "parley"),
+        ("volatile1000", "parley"),
+        most=1.05,
+    ),
+    Bound(
+        "p99 of the healthy beside ten stalled readers, to undisturbed",
+        "p99_us",
+        ("stall", "parley"),
+        ("calm", "parley"),
+        most=2,
+    ),
+)

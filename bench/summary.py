@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.scenarios import LIMITS, SCENARIOS, Figure, Scenario
+from bench.scenarios import BOUNDS, LIMITS, SCENARIOS, Figure, Scenario
 
 Result = dict[str, Any]
 #: The figure that a scenario is run for, its unit, and whether less is better.
@@ -104,36 +104,19 @@ def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
     return found
 
 
-def commits(rows: list[Result]) -> list[Result]:
-    """Acknowledged messages per second to the ways without group commit, and the least they must be."""
-
-    def of(server: str, key: str) -> float:
-        return next(
-            (
-                row[key][0]
-                for row in rows
-                if (row["scenario"], row["server"]) == ("messages", server) and key in row
-            ),
-            0.0,
-        )
-
-    found: list[Result] = []
-    for mine, theirs, key, least, most in (
-        ("parley", "one-by-one", "delivered_per_s", 4, None),
-        ("parley", "pgbench", "delivered_per_s", 1, None),
-        ("writer", "one-by-one", "delivered_per_s", 9, None),
-        ("writer", "one-by-one", "us_per_delivery", None, 0.08),
-    ):
-        if of(mine, key) and of(theirs, key):
-            found.append(
-                {
-                    "server": mine,
-                    "to": theirs,
-                    "figure": key,
-                    "ratio": round(of(mine, key) / of(theirs, key), 3),
-                }
-            )
-            found[-1] |= {"least": least} if least is not None else {"most": most}
+def bounds(rows: list[Result]) -> list[Result]:
+    """The further ratios of `scenarios.BOUNDS`, where both sides were measured."""
+    medians = {
+        (row["scenario"], row["server"], key): row[key][0] for row in rows for key in KEYS if key in row
+    }
+    found = []
+    for bound in BOUNDS:
+        mine = medians.get((*bound.ours, bound.figure))
+        theirs = medians.get((*bound.theirs, bound.figure))
+        if mine and theirs:
+            row: Result = {"what": bound.what, "ratio": round(mine / theirs, 3)}
+            row |= {"least": bound.least} if bound.least is not None else {"most": bound.most}
+            found.append(row)
     return found
 
 
@@ -159,13 +142,10 @@ def show(console: Console, rows: list[Result], ours: Iterable[str] = ("parley",)
         found = ratios(rows, name)
         if found:
             console.print(ratio_table(name, found))
-    for row in commits(rows):
-        bound = f"at least {row['least']}" if "least" in row else f"at most {row['most']}"
+    for row in bounds(rows):
         good = row["ratio"] >= row["least"] if "least" in row else row["ratio"] <= row["most"]
-        console.print(
-            f"messages on PostgreSQL, {row['figure']}: {row['server']} to {row['to']} "
-            f"[{'green' if good else 'red'}]{row['ratio']}[/] ({bound})"
-        )
+        limit = f"at least {row['least']}" if "least" in row else f"at most {row['most']}"
+        console.print(f"{row['what']}: [{'green' if good else 'red'}]{row['ratio']}[/] ({limit})")
     for row in rows:
         if "failed" in row:
             console.print(f"[red]{row['scenario']} {row['server']}: {row['failed']}[/]")
