@@ -72,6 +72,7 @@ class Raw:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.close_sent = False
 
     @classmethod
     async def connect(cls, port: int, tls: ssl.SSLContext | None = None, buffer: int = 0) -> Self:
@@ -130,6 +131,7 @@ class Raw:
             await asyncio.sleep(0)
 
     def frame(self, opcode: int, data: bytes = b"", **how: Any) -> None:
+        self.close_sent |= opcode == CLOSE
         self.send(masked(opcode, data, **how))
 
     def text(self, data: str) -> None:
@@ -151,12 +153,13 @@ class Raw:
                 raise EOFError from error
 
     async def next_text(self) -> str:
-        """The next text message that is no Engine.IO ping."""
+        """The next text message; Engine.IO's pings are answered."""
         while True:
             opcode, data = await self.receive()
             assert opcode == TEXT, (opcode, data)
             if data != b"2":
                 return data.decode()
+            self.text("3")
 
     async def closed(self) -> int | None:
         """Read to the end: the code of the server's Close frame (None without one), and then no more."""
@@ -168,6 +171,8 @@ class Raw:
                 return code
             if opcode == CLOSE:
                 code = int.from_bytes(data[:2], "big") if data else 1005
+                if not self.close_sent:
+                    self.frame(CLOSE, data[:2])
 
     async def ended(self) -> None:
         """The server closed the connection, however."""
