@@ -1,0 +1,540 @@
+// Parley's commands and events for the official Socket.IO client. Generated: `make docs`.
+//
+//   import { io } from "socket.io-client";
+//   import type { ParleySocket } from "./parley-events";
+//   const socket: ParleySocket = io(url, { auth: { token } });
+import type { Socket } from "socket.io-client";
+
+/** A reply: what the command answers, or why it failed. */
+export type Reply<T> = ({ ok: true } & T) | { ok: false; error: Problem };
+
+export interface AgentBrief {
+  id: number;
+  name: string;
+  avatar_url: string | null;
+}
+
+/** A worker's next piece of work; to be acked within five seconds. */
+export interface AgentRequest {
+  session_id: string;
+  message: Message;
+  history: Message[];
+}
+
+/** The token of this connection ends soon: `auth_refresh` extends it. */
+export interface AuthExpiring {
+  expires_at: string;
+  timestamp: string;
+}
+
+/** A new token of the same identity. */
+export interface AuthRefresh {
+  token: string;
+}
+
+export interface AuthRefreshReply {
+  expires_at: string;
+}
+
+export interface ChangedReply {
+  message_id: string;
+  revision: number;
+}
+
+/** Delete a message: its tombstone stays. */
+export interface Delete {
+  session_id: string;
+  message_id: string;
+}
+
+/** Nothing but `ok`. */
+export interface Done {}
+
+/** Change the content of one's own message. */
+export interface Edit {
+  session_id: string;
+  message_id: string;
+  content: string;
+}
+
+/** A failure that no reply could tell: of a `command` sent without an ack, or of the connection. */
+export interface ErrorEvent {
+  code: string;
+  message: string;
+  retryable: boolean;
+  retry_after?: number;
+  details?: unknown;
+  /** with INDEX_CONFLICT */
+  next_index?: number;
+  command?: string;
+}
+
+export interface File {
+  file_id: string;
+  file_url: string;
+  thumbnail_url: string | null;
+  file_info: FileInfo;
+}
+
+export interface FileInfo {
+  name: string;
+  type: string;
+  size: number;
+}
+
+/** A page of messages. `before` and `after` are RFC 3339 times. */
+export interface History {
+  session_id: string;
+  limit?: number;
+  before_seq?: number | null;
+  after_seq?: number | null;
+  before?: string | null;
+  after?: string | null;
+  order?: "asc" | "desc" | null;
+  after_revision?: number | null;
+}
+
+export interface HistoryReply {
+  messages: Message[];
+  has_more: boolean;
+  total: number;
+  last_seq: number;
+  last_revision: number;
+}
+
+/** Become a member of the session's room; the reply is a snapshot that live events carry on. */
+export interface Join {
+  session_id: string;
+  after_revision?: number | null;
+  limit?: number;
+}
+
+/** A snapshot that live events carry on without a gap. */
+export interface JoinReply {
+  session: SessionDetails;
+  messages: Message[];
+  has_more: boolean;
+  last_seq: number;
+  last_revision: number;
+  position: string;
+  online: Online[];
+  read_marks: Record<string, number>;
+  streams: OpenStream[];
+}
+
+/** Leave the session's room. */
+export interface Leave {
+  session_id: string;
+}
+
+/** A message as history, `join` and events show it. Times are RFC 3339 UTC. */
+export interface Message {
+  message_id: string;
+  session_id: string;
+  seq: number;
+  revision: number;
+  sender_type: "agent" | "system" | "user";
+  sender_id: string;
+  message_type: "file" | "stream" | "system" | "text";
+  content: string | null;
+  metadata: Record<string, unknown>;
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  created_at: string;
+  is_edited: boolean;
+  client_message_id?: string | null;
+  reply_to?: string | null;
+  tokens_used?: number | null;
+  latency_ms?: number | null;
+  error?: Record<string, unknown> | null;
+  edited_at?: string | null;
+  deleted_at?: string | null;
+  files?: File[];
+  timestamp?: string;
+}
+
+/** A user who is online, with how many connections. */
+export interface Online {
+  user_id: string;
+  status: "away" | "online";
+  connections: number;
+}
+
+/** A stream that is being written: its text so far, and the index of its next chunk. */
+export interface OpenStream {
+  message_id: string;
+  content: string;
+  next_index: number;
+}
+
+/** Post a file that was uploaded with `post=false`. */
+export interface PostFile {
+  session_id: string;
+  file_id: string;
+  message?: string | null;
+  client_message_id?: string | null;
+}
+
+/** Set this connection's status in all its rooms. */
+export interface Presence {
+  status: "away" | "online";
+}
+
+/** A user's status over all connections. */
+export interface PresenceChanged {
+  session_id: string;
+  timestamp: string;
+  user_id: string;
+  status: "away" | "offline" | "online";
+}
+
+/** How many are online, in place of single events, where they are many. */
+export interface PresenceCount {
+  session_id: string;
+  timestamp: string;
+  online: number;
+}
+
+/** Why a command failed. `retry_after` in milliseconds. */
+export interface Problem {
+  code: string;
+  message: string;
+  retryable: boolean;
+  retry_after?: number;
+  details?: unknown;
+  /** with INDEX_CONFLICT */
+  next_index?: number;
+}
+
+/** Mark everything up to `seq` as read. */
+export interface Read {
+  session_id: string;
+  seq: number;
+}
+
+/** A user has read everything up to `seq`. */
+export interface ReadMark {
+  session_id: string;
+  timestamp: string;
+  user_id: string;
+  seq: number;
+}
+
+export interface ReadReply {
+  unread_count: number;
+}
+
+/** Send a message. The reply says that it is committed. */
+export interface SendMessage {
+  session_id: string;
+  content: string;
+  client_message_id?: string | null;
+  message_type?: "system" | "text" | null;
+  metadata?: Record<string, unknown> | null;
+  reply_to?: string | null;
+  reply?: boolean;
+}
+
+/** The message is committed. `duplicate`: it was already, under this id. */
+export interface SentReply {
+  message_id: string;
+  seq: number;
+  created_at: string;
+  duplicate?: boolean;
+}
+
+/** Something happened in a session whose room this connection has not joined; once a second at most. */
+export interface SessionActivity {
+  session_id: string;
+  timestamp: string;
+  event: "activity";
+  last_message: string;
+  last_message_at: string;
+  last_seq: number;
+}
+
+/** The session has changed, or this connection's membership has ended. */
+export interface SessionChanged {
+  session_id: string;
+  timestamp: string;
+  event: "archived" | "expired" | "removed" | "updated";
+  user_id?: string;
+}
+
+/** A session as `join` and `GET` show it. `role` is the caller's own in it; the last three fields are shown to owner and service alone. */
+export interface SessionDetails {
+  session_id: string;
+  trace_id: string;
+  user_id: string;
+  agent_id: number | null;
+  title: string | null;
+  status: "active" | "archived" | "deleted" | "expired";
+  metadata: Record<string, unknown>;
+  created_at: string;
+  expires_at: string;
+  updated_at: string;
+  agent: AgentBrief | null;
+  participants: string[];
+  participant_roles: Record<string, "agent" | "member" | "owner" | "service" | "viewer">;
+  message_count: number;
+  request_count: number;
+  last_seq: number;
+  last_revision: number;
+  last_activity: string;
+  role: "agent" | "member" | "owner" | "service" | "viewer";
+  created_via?: string | null;
+  ip_address?: string | null;
+  user_agent?: string | null;
+}
+
+/** Stop a stream; the text so far is kept. */
+export interface StreamCancel {
+  session_id: string;
+  message_id: string;
+}
+
+export interface StreamCancelReply {
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+}
+
+/** To the producer: somebody wants this stream stopped. */
+export interface StreamCancelled {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+}
+
+/** The next piece of a stream. Empty content renews the lease. */
+export interface StreamChunk {
+  session_id: string;
+  content: string;
+  message_id?: string | null;
+  index?: number | null;
+}
+
+export interface StreamChunkReply {
+  next_index: number;
+}
+
+/** The stream is finished; its text is committed. */
+export interface StreamEnd {
+  session_id: string;
+  message_id?: string | null;
+  status?: "cancelled" | "complete" | "failed" | "interrupted";
+  tokens_used?: number | null;
+  latency_ms?: number | null;
+  error?: StreamError | null;
+}
+
+/** The message is written. `content` is the whole text, for readers that may lack chunks. */
+export interface StreamEnded {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  status: "cancelled" | "complete" | "failed" | "interrupted";
+  tokens_used: number | null;
+  latency_ms: number | null;
+  revision: number;
+  error?: Record<string, unknown>;
+  content?: string;
+}
+
+/** Why a stream failed. */
+export interface StreamError {
+  code: string;
+  message?: string;
+}
+
+/** `count` chunks, merged into one; the next begins at `index + count`. */
+export interface StreamPiece {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  content: string;
+  index: number;
+  count: number;
+}
+
+/** The text of a stream from a chunk index on. */
+export interface StreamResume {
+  session_id: string;
+  message_id: string;
+  from_index?: number;
+}
+
+/** `index` is that of the first chunk in `content`. */
+export interface StreamResumeReply {
+  content: string;
+  index: number;
+  next_index: number;
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+}
+
+/** Begin a message that is written in chunks. */
+export interface StreamStart {
+  session_id: string;
+  message_id?: string | null;
+  client_message_id?: string | null;
+  metadata?: Record<string, unknown> | null;
+  reply_to?: string | null;
+}
+
+/** `next_index` is the index of the chunk to send next; `status` comes with `duplicate`. */
+export interface StreamStartReply {
+  message_id: string;
+  seq: number;
+  revision: number;
+  next_index: number;
+  duplicate?: boolean;
+  status?: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+}
+
+/** A message begins to be written. */
+export interface StreamStarted {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  seq: number;
+  revision: number;
+  sender_type: "agent" | "system" | "user";
+  sender_id: string;
+  metadata: Record<string, unknown>;
+  reply_to: string | null;
+}
+
+/** Tell the others that one is, or is no longer, typing. */
+export interface Typing {
+  session_id: string;
+  is_typing: boolean;
+}
+
+/** A user is, or is no longer, typing. */
+export interface TypingChanged {
+  session_id: string;
+  timestamp: string;
+  user_id: string;
+  is_typing: boolean;
+}
+
+/** A user's first connection came, or the last one is gone. */
+export interface UserCameOrWent {
+  session_id: string;
+  timestamp: string;
+  event: "user_joined" | "user_left";
+  user_id: string;
+}
+
+/** What a raw WebSocket and an event stream begin with. */
+export interface Welcome {
+  session: SessionDetails;
+  messages: Message[];
+  has_more: boolean;
+  last_seq: number;
+  last_revision: number;
+  position: string;
+  online: Online[];
+  read_marks: Record<string, number>;
+  streams: OpenStream[];
+  connection_id: string;
+  recovered: boolean;
+}
+
+/** Every code of a `Problem`. */
+export type ErrorCode =
+  | "VALIDATION_ERROR"
+  | "UNKNOWN_COMMAND"
+  | "UNAUTHORIZED"
+  | "TOKEN_EXPIRED"
+  | "FORBIDDEN"
+  | "ORIGIN_NOT_ALLOWED"
+  | "SESSION_NOT_FOUND"
+  | "SESSION_EXPIRED"
+  | "SESSION_ARCHIVED"
+  | "MESSAGE_NOT_FOUND"
+  | "STREAM_NOT_FOUND"
+  | "FILE_NOT_FOUND"
+  | "AGENT_NOT_FOUND"
+  | "CONFLICT"
+  | "STREAM_OPEN"
+  | "STREAM_CLOSED"
+  | "INDEX_CONFLICT"
+  | "PAYLOAD_TOO_LARGE"
+  | "UNSUPPORTED_FILE_TYPE"
+  | "RATE_LIMIT"
+  | "SLOW_CONSUMER"
+  | "AGENT_UNAVAILABLE"
+  | "UNAVAILABLE"
+  | "SERVER_FULL"
+  | "INTERNAL";
+
+/** What the server sends: `socket.on(name, payload => …)`. */
+export interface ParleyEvents {
+  /** A message was sent. Durable. */
+  message: (payload: Message) => void;
+  /** A message was changed. Durable. */
+  message_updated: (payload: Message) => void;
+  /** A message was deleted: its tombstone. Durable. */
+  message_deleted: (payload: Message) => void;
+  /** A message begins to be written. Durable. */
+  stream_start: (payload: StreamStarted) => void;
+  /** The message is written. Durable. */
+  stream_end: (payload: StreamEnded) => void;
+  /** `count` chunks, merged into one; the next begins at `index + count`. Logged. */
+  stream_chunk: (payload: StreamPiece) => void;
+  /** A user has read everything up to `seq`. Logged. */
+  read: (payload: ReadMark) => void;
+  /** The session has changed, or this connection's membership has ended. Logged. */
+  session: (payload: SessionChanged | SessionActivity) => void;
+  /** A user's first connection came, or the last one is gone. Volatile. */
+  system: (payload: UserCameOrWent) => void;
+  /** A user's status over all connections. Volatile. */
+  presence: (payload: PresenceChanged | PresenceCount) => void;
+  /** A user is, or is no longer, typing. Volatile. */
+  typing: (payload: TypingChanged) => void;
+  /** A worker's next piece of work; to be acked within five seconds. Direct. */
+  agent_request: (payload: AgentRequest, ack: () => void) => void;
+  /** To the producer: somebody wants this stream stopped. Direct. */
+  stream_cancel: (payload: StreamCancelled) => void;
+  /** The token of this connection ends soon: `auth_refresh` extends it. Direct. */
+  auth_expiring: (payload: AuthExpiring) => void;
+  /** A failure that no reply could tell: of a `command` sent without an ack, or of the connection. Direct. */
+  error: (payload: ErrorEvent) => void;
+}
+
+/** What a client sends: `await socket.emitWithAck(name, payload)`. */
+export interface ParleyCommands {
+  /** Become a member of the session's room; the reply is a snapshot that live events carry on. */
+  join: (payload: Join, ack: (reply: Reply<JoinReply>) => void) => void;
+  /** Leave the session's room. */
+  leave: (payload: Leave, ack?: (reply: Reply<Done>) => void) => void;
+  /** Send a message. */
+  message: (payload: SendMessage, ack: (reply: Reply<SentReply>) => void) => void;
+  /** Change the content of one's own message. */
+  edit: (payload: Edit, ack: (reply: Reply<ChangedReply>) => void) => void;
+  /** Delete a message: its tombstone stays. */
+  delete: (payload: Delete, ack: (reply: Reply<ChangedReply>) => void) => void;
+  /** Post a file that was uploaded with `post=false`. */
+  file: (payload: PostFile, ack: (reply: Reply<SentReply>) => void) => void;
+  /** Tell the others that one is, or is no longer, typing. */
+  typing: (payload: Typing, ack?: (reply: Reply<Done>) => void) => void;
+  /** Set this connection's status in all its rooms. */
+  presence: (payload: Presence, ack?: (reply: Reply<Done>) => void) => void;
+  /** Mark everything up to `seq` as read. */
+  read: (payload: Read, ack?: (reply: Reply<ReadReply>) => void) => void;
+  /** A page of messages. */
+  history: (payload: History, ack: (reply: Reply<HistoryReply>) => void) => void;
+  /** Begin a message that is written in chunks. */
+  stream_start: (payload: StreamStart, ack: (reply: Reply<StreamStartReply>) => void) => void;
+  /** The next piece of a stream. */
+  stream_chunk: (payload: StreamChunk, ack?: (reply: Reply<StreamChunkReply>) => void) => void;
+  /** The stream is finished; its text is committed. */
+  stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
+  /** Stop a stream; the text so far is kept. */
+  stream_cancel: (payload: StreamCancel, ack: (reply: Reply<StreamCancelReply>) => void) => void;
+  /** The text of a stream from a chunk index on. */
+  stream_resume: (payload: StreamResume, ack: (reply: Reply<StreamResumeReply>) => void) => void;
+  /** A new token of the same identity. */
+  auth_refresh: (payload: AuthRefresh, ack: (reply: Reply<AuthRefreshReply>) => void) => void;
+}
+
+/** The socket of `io(url, { auth: { token } })`. */
+export type ParleySocket = Socket<ParleyEvents, ParleyCommands>;

@@ -1,0 +1,414 @@
+"""The wire contract's other half: what replies and events carry. With `schema.py` the source of OpenAPI,
+AsyncAPI, the TypeScript event map and the tables of docs/protocol.md. The hot path encodes without them.
+
+Docstrings and field names are what the documents show. Times are RFC 3339 UTC.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from events.schema import File, FileInfo, Message
+
+Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+SessionStatus = Literal["active", "archived", "expired", "deleted"]
+Role = Literal["owner", "member", "viewer", "agent", "service"]
+
+# --- objects inside replies
+
+
+class AgentBrief(Struct):
+    id: int
+    name: str
+    avatar_url: str | None
+
+
+class Session(Struct, kw_only=True):
+    """A session as its creation answers it."""
+
+    session_id: str
+    trace_id: str
+    user_id: str
+    agent_id: int | None
+    title: str | None
+    status: SessionStatus
+    metadata: dict[str, Any]
+    created_at: str
+    expires_at: str
+
+
+class SessionDetails(Session, kw_only=True):
+    """A session as `join` and `GET` show it. `role` is the caller's own in it; the last three
+    fields are shown to owner and service alone."""
+
+    updated_at: str
+    agent: AgentBrief | None
+    participants: list[str]
+    participant_roles: dict[str, Role]
+    message_count: int
+    request_count: int
+    last_seq: int
+    last_revision: int
+    last_activity: str
+    role: Role
+    created_via: str | UnsetType | None = UNSET
+    ip_address: str | UnsetType | None = UNSET
+    user_agent: str | UnsetType | None = UNSET
+
+
+class SessionLine(Struct, kw_only=True):
+    session_id: str
+    title: str | None
+    agent_id: int | None
+    agent_name: str | None
+    last_message: str | None
+    last_message_at: str | None
+    unread_count: int
+    status: SessionStatus
+    created_at: str
+    expires_at: str
+    user_id: str
+
+
+class Online(Struct):
+    """A user who is online, with how many connections."""
+
+    user_id: str
+    status: Literal["online", "away"]
+    connections: int
+
+
+class OpenStream(Struct):
+    """A stream that is being written: its text so far, and the index of its next chunk."""
+
+    message_id: str
+    content: str
+    next_index: int
+
+
+# --- replies
+
+
+class Done(Struct):
+    """Nothing but `ok`."""
+
+
+class JoinReply(Struct, kw_only=True):
+    """A snapshot that live events carry on without a gap."""
+
+    session: SessionDetails
+    messages: list[Message]
+    has_more: bool
+    last_seq: int
+    last_revision: int
+    position: str
+    online: list[Online]
+    read_marks: dict[str, int]
+    streams: list[OpenStream]
+
+
+class Welcome(JoinReply, kw_only=True):
+    """What a raw WebSocket and an event stream begin with."""
+
+    connection_id: str
+    recovered: bool
+
+
+class SentReply(Struct, kw_only=True):
+    """The message is committed. `duplicate`: it was already, under this id."""
+
+    message_id: str
+    seq: int
+    created_at: str
+    duplicate: bool | UnsetType = UNSET
+
+
+class ChangedReply(Struct):
+    message_id: str
+    revision: int
+
+
+class ReadReply(Struct):
+    unread_count: int
+
+
+class HistoryReply(Struct, kw_only=True):
+    messages: list[Message]
+    has_more: bool
+    total: int
+    last_seq: int
+    last_revision: int
+
+
+class StreamStartReply(Struct, kw_only=True):
+    """`next_index` is the index of the chunk to send next; `status` comes with `duplicate`."""
+
+    message_id: str
+    seq: int
+    revision: int
+    next_index: int
+    duplicate: bool | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+
+
+class StreamChunkReply(Struct):
+    next_index: int
+
+
+class StreamCancelReply(Struct):
+    status: Status
+
+
+class StreamResumeReply(Struct):
+    """`index` is that of the first chunk in `content`."""
+
+    content: str
+    index: int
+    next_index: int
+    status: Status
+
+
+class AuthRefreshReply(Struct):
+    expires_at: str
+
+
+# --- events
+
+
+class SessionEvent(Struct, kw_only=True):
+    """What every event of a session has."""
+
+    session_id: str
+    timestamp: str
+
+
+class StreamStarted(SessionEvent, kw_only=True):
+    """A message begins to be written."""
+
+    message_id: str
+    seq: int
+    revision: int
+    sender_type: Literal["user", "agent", "system"]
+    sender_id: str
+    metadata: dict[str, Any]
+    reply_to: str | None
+
+
+class StreamPiece(SessionEvent, kw_only=True):
+    """`count` chunks, merged into one; the next begins at `index + count`."""
+
+    message_id: str
+    content: str
+    index: int
+    count: int
+
+
+class StreamEnded(SessionEvent, kw_only=True):
+    """The message is written. `content` is the whole text, for readers that may lack chunks."""
+
+    message_id: str
+    status: Literal["complete", "cancelled", "interrupted", "failed"]
+    tokens_used: int | None
+    latency_ms: int | None
+    revision: int
+    error: dict[str, Any] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ReadMark(SessionEvent, kw_only=True):
+    """A user has read everything up to `seq`."""
+
+    user_id: str
+    seq: int
+
+
+class SessionChanged(SessionEvent, kw_only=True):
+    """The session has changed, or this connection's membership has ended."""
+
+    event: Literal["updated", "archived", "expired", "removed"]
+    user_id: str | UnsetType = UNSET
+
+
+class SessionActivity(SessionEvent, kw_only=True):
+    """Something happened in a session whose room this connection has not joined; once a second at most."""
+
+    event: Literal["activity"]
+    last_message: str
+    last_message_at: str
+    last_seq: int
+
+
+class UserCameOrWent(SessionEvent, kw_only=True):
+    """A user's first connection came, or the last one is gone."""
+
+    event: Literal["user_joined", "user_left"]
+    user_id: str
+
+
+class PresenceChanged(SessionEvent, kw_only=True):
+    """A user's status over all connections."""
+
+    user_id: str
+    status: Literal["online", "away", "offline"]
+
+
+class PresenceCount(SessionEvent, kw_only=True):
+    """How many are online, in place of single events, where they are many."""
+
+    online: int
+
+
+class TypingChanged(SessionEvent, kw_only=True):
+    """A user is, or is no longer, typing."""
+
+    user_id: str
+    is_typing: bool
+
+
+class AgentRequest(Struct):
+    """A worker's next piece of work; to be acked within five seconds."""
+
+    session_id: str
+    message: Message
+    history: list[Message]
+
+
+class StreamCancelled(SessionEvent, kw_only=True):
+    """To the producer: somebody wants this stream stopped."""
+
+    message_id: str
+
+
+class AuthExpiring(Struct):
+    """The token of this connection ends soon: `auth_refresh` extends it."""
+
+    expires_at: str
+    timestamp: str
+
+
+class Problem(Struct, kw_only=True):
+    """Why a command failed. `retry_after` in milliseconds."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after: int | UnsetType = UNSET
+    details: Any = UNSET
+    next_index: Annotated[int, Meta(description="with INDEX_CONFLICT")] | UnsetType = UNSET
+
+
+class ErrorEvent(Problem, kw_only=True):
+    """A failure that no reply could tell: of a `command` sent without an ack, or of the connection."""
+
+    command: str | UnsetType = UNSET
+
+
+# --- answers of REST alone
+
+
+class SessionPage(Struct):
+    sessions: list[SessionLine]
+    total: int
+    has_more: bool
+
+
+class Participants(Struct):
+    participants: list[str]
+    participant_roles: dict[str, Role]
+
+
+class PresenceList(Struct):
+    online: list[Online]
+
+
+class Ended(Struct):
+    message: str
+    session_id: str
+
+
+class Extended(Struct):
+    session_id: str
+    expires_at: str
+
+
+class MessageCreated(SentReply, kw_only=True):
+    status: Literal["sent"]
+
+
+class Uploaded(Struct, kw_only=True):
+    file_id: str
+    file_url: str
+    thumbnail_url: str | None
+    message_id: str | None
+    file_info: FileInfo
+
+
+class SignedAddress(Struct):
+    url: str
+    thumbnail_url: str | None
+    expires_at: str
+
+
+class ErrorBody(Struct):
+    error: Problem
+
+
+# --- the tables
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """`kind` is how the event is healed, replayed or lost (contract, section 4)."""
+
+    name: str
+    kind: Literal["durable", "logged", "volatile", "direct"]
+    schemas: tuple[type[Struct], ...]
+    text: str = ""
+
+    @property
+    def summary(self) -> str:
+        return self.text or " ".join((self.schemas[0].__doc__ or "").split()).split(". ")[0].rstrip(".") + "."
+
+
+EVENTS: dict[str, Outgoing] = {
+    event.name: event
+    for event in (
+        Outgoing("message", "durable", (Message,), "A message was sent."),
+        Outgoing("message_updated", "durable", (Message,), "A message was changed."),
+        Outgoing("message_deleted", "durable", (Message,), "A message was deleted: its tombstone."),
+        Outgoing("stream_start", "durable", (StreamStarted,)),
+        Outgoing("stream_end", "durable", (StreamEnded,)),
+        Outgoing("stream_chunk", "logged", (StreamPiece,)),
+        Outgoing("read", "logged", (ReadMark,)),
+        Outgoing("session", "logged", (SessionChanged, SessionActivity)),
+        Outgoing("system", "volatile", (UserCameOrWent,)),
+        Outgoing("presence", "volatile", (PresenceChanged, PresenceCount)),
+        Outgoing("typing", "volatile", (TypingChanged,)),
+        Outgoing("agent_request", "direct", (AgentRequest,)),
+        Outgoing("stream_cancel", "direct", (StreamCancelled,)),
+        Outgoing("auth_expiring", "direct", (AuthExpiring,)),
+        Outgoing("error", "direct", (ErrorEvent,)),
+    )
+}
+
+REPLIES: dict[str, type[Struct]] = {
+    "join": JoinReply,
+    "leave": Done,
+    "message": SentReply,
+    "edit": ChangedReply,
+    "delete": ChangedReply,
+    "file": SentReply,
+    "typing": Done,
+    "presence": Done,
+    "read": ReadReply,
+    "history": HistoryReply,
+    "stream_start": StreamStartReply,
+    "stream_chunk": StreamChunkReply,
+    "stream_end": ChangedReply,
+    "stream_cancel": StreamCancelReply,
+    "stream_resume": StreamResumeReply,
+    "auth_refresh": AuthRefreshReply,
+}
+
+__all__ = ["EVENTS", "REPLIES", "File", "Message", "Outgoing"]

@@ -1,0 +1,137 @@
+"""AsyncAPI 3.0 for the doors that carry events: Socket.IO, raw WebSocket, event streams."""
+
+from events import payloads
+from events.catalog import CATALOG
+from server.contract.schemas import Json, any_of, components, doc, first_sentence, ref
+
+KINDS = {
+    "durable": "healed from the database whatever happens",
+    "logged": "replayed within the recovery window",
+    "volatile": "never replayed",
+    "direct": "to one connection, never replayed",
+}
+DOORS: dict[str, tuple[str, str]] = {
+    "socketio": ("/socket.io/", "Socket.IO, namespace `/`: `emit(name, payload, ack?)`, `on(name, payload)`"),
+    "websocket": (
+        "/ws/{session_id}",
+        'Raw WebSocket: `{"type": name, "ref"?, …payload}` in, `{"type": name, …payload, "position"?}` out',
+    ),
+    "events": (
+        "/api/chat/sessions/{session_id}/events",
+        "Server-sent events: `event: name`, `data: payload`, `id: position`; commands go by REST",
+    ),
+}
+
+
+def document(version: str, host: str = "localhost:8003") -> Json:
+    commands = {name: _command(name) for name in CATALOG}
+    replies = {f"{name}_reply": _reply(name) for name in CATALOG}
+    events = {f"{name}_event": _event(name) for name in payloads.EVENTS}
+    welcome = {
+        "welcome": {
+            "name": "welcome",
+            "summary": "What comes first where connecting is joining.",
+            "payload": ref(payloads.Welcome),
+        }
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Parley",
+            "version": version,
+            "license": {"name": "MIT"},
+            "description": "Every transport has the same commands and events: a name and one object.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "parley": {
+                "host": host,
+                "protocol": "ws",
+                "security": [{"$ref": "#/components/securitySchemes/bearer"}],
+            }
+        },
+        "channels": {
+            door: _channel(door, [*commands, *replies] if door != "events" else [], list(events))
+            for door in DOORS
+        },
+        "operations": _operations(),
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "messages": {**commands, **replies, **events, **welcome},
+            "schemas": components(),
+        },
+    }
+
+
+def _command(name: str) -> Json:
+    schema = CATALOG[name].schema
+    return {"name": name, "summary": first_sentence(doc(schema)), "payload": ref(schema)}
+
+
+def _reply(name: str) -> Json:
+    failed = {
+        "type": "object",
+        "required": ["ok", "error"],
+        "properties": {"ok": {"const": False}, "error": ref(payloads.Problem)},
+    }
+    done = {
+        "allOf": [
+            ref(payloads.REPLIES[name]),
+            {"type": "object", "required": ["ok"], "properties": {"ok": {"const": True}}},
+        ]
+    }
+    return {
+        "name": f"{name} reply",
+        "summary": f"The ack of `{name}`.",
+        "payload": {"anyOf": [done, failed]},
+    }
+
+
+def _event(name: str) -> Json:
+    event = payloads.EVENTS[name]
+    return {
+        "name": name,
+        "summary": event.summary,
+        "description": f"{event.kind.capitalize()}: {KINDS[event.kind]}.",
+        "payload": any_of(event.schemas),
+        "x-class": event.kind,
+    }
+
+
+def _channel(door: str, inwards: list[str], outwards: list[str]) -> Json:
+    address, text = DOORS[door]
+    names = [*inwards, *outwards, *([] if door == "socketio" else ["welcome"])]
+    found: Json = {
+        "address": address,
+        "description": text,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+    }
+    if "{session_id}" in address:
+        found["parameters"] = {"session_id": {"description": "The session"}}
+    return found
+
+
+def _operations() -> Json:
+    """`receive` and `send` are the server's view, as AsyncAPI 3 has it."""
+    found: Json = {}
+    for door in DOORS:
+        messages = f"#/channels/{door}/messages/"
+        if door != "events":
+            for name in CATALOG:
+                found[f"{door}_{name}"] = {
+                    "action": "receive",
+                    "channel": {"$ref": f"#/channels/{door}"},
+                    "summary": first_sentence(doc(CATALOG[name].schema)),
+                    "messages": [{"$ref": messages + name}],
+                    "reply": {
+                        "channel": {"$ref": f"#/channels/{door}"},
+                        "messages": [{"$ref": f"{messages}{name}_reply"}],
+                    },
+                }
+        found[f"{door}_events"] = {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{door}"},
+            "summary": "What members of a room hear.",
+            "messages": [{"$ref": f"{messages}{name}_event"} for name in payloads.EVENTS],
+        }
+    return found

@@ -1,0 +1,201 @@
+"""Every REST operation: what it takes and answers. A test holds the table against the server's routes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from events import payloads, schema
+from events.catalog import CATALOG
+from server.contract.schemas import doc, first_sentence
+from server.routes.agents import ChangedAgent, NewAgent
+from server.routes.dev import DevToken
+from server.routes.messages import BY_NAME
+
+S = "/api/chat/sessions/{session_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`answer` is a struct, a media type, or nothing. `errors` are HTTP statuses besides those of every call;
+    a `public` one needs no token. `parameters` are those that no struct has: name -> (place, schema)."""
+
+    method: str
+    path: str
+    summary: str
+    tag: str
+    status: int = 200
+    answer: type[Struct] | str | None = None
+    body: type[Struct] | None = None
+    leave_out: tuple[str, ...] = ()
+    query: type[Struct] | None = None
+    errors: tuple[int, ...] = ()
+    public: bool = False
+    upload: bool = False
+    also: dict[int, str] = field(default_factory=dict)
+    parameters: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        words = [word.strip("{}") for word in self.path.split("/") if word not in ("api", "chat", "")]
+        return "_".join([self.method.lower(), *words]).replace(".", "_")
+
+
+EVENT_STREAM = "text/event-stream"
+WHOLE = {"type": "integer", "minimum": 0}
+KEY = {"Idempotency-Key": ("header", {"type": "string", "minLength": 1, "maxLength": 255})}
+RESUME = {
+    "Last-Event-ID": ("header", {"type": "string", "pattern": r"^[^\s:]+:[0-9]{1,15}$"}),
+}
+SIGNED = {
+    "signature": ("query", {"type": "string"}),
+    "expires": ("query", {"type": "string"}),
+}
+#: A session may not be there, have expired, or be archived.
+GONE = (404, 409, 410)
+
+
+def _commands() -> list[Operation]:
+    """Commands by their own names, for whoever has no connection."""
+    return [
+        Operation(
+            "POST",
+            f"{S}/{name}",
+            first_sentence(doc(CATALOG[name].schema)),
+            "commands",
+            answer=payloads.REPLIES[name],
+            body=CATALOG[name].schema,
+            leave_out=("session_id",),
+            errors=GONE,
+        )
+        for name in BY_NAME
+    ]
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "POST", "/api/chat", "Ask in one request: session, message and streamed answer", "streams",
+        answer=EVENT_STREAM, body=schema.ChatRequest, errors=GONE,
+        also={201: "With `stream: false`: the whole answer"}, parameters=RESUME,
+    ),
+    Operation(
+        "POST", "/api/chat/sessions", "Create a session", "sessions", status=201,
+        answer=payloads.Session, body=schema.CreateSession, errors=(404,),
+    ),
+    Operation(
+        "GET", "/api/chat/sessions", "Your sessions, newest activity first", "sessions",
+        answer=payloads.SessionPage, query=schema.ListSessions,
+    ),
+    Operation("GET", S, "One session", "sessions", answer=payloads.SessionDetails, errors=(404,)),
+    Operation(
+        "PATCH", S, "Change title, metadata or status", "sessions",
+        answer=payloads.SessionDetails, body=schema.PatchSession, errors=GONE,
+    ),
+    Operation(
+        "DELETE", S, "Archive, or erase with `purge`", "sessions", answer=payloads.Ended, errors=(404, 409),
+        parameters={"purge": ("query", {"type": "boolean", "default": False})},
+    ),
+    Operation(
+        "POST", f"{S}/extend", "Let it live longer", "sessions",
+        answer=payloads.Extended, body=schema.ExtendSession, errors=GONE,
+    ),
+    Operation(
+        "GET", f"{S}/presence", "Who is online", "sessions", answer=payloads.PresenceList, errors=(404,)
+    ),
+    Operation(
+        "PUT", f"{S}/participants/{{user_id}}", "Add somebody, or change a role", "sessions",
+        answer=payloads.Participants, body=schema.PutParticipant, errors=GONE,
+    ),
+    Operation(
+        "DELETE", f"{S}/participants/{{user_id}}", "Remove somebody", "sessions",
+        answer=payloads.Participants, errors=GONE,
+    ),
+    Operation(
+        "GET", f"{S}/messages", "A page of the conversation", "messages",
+        answer=payloads.HistoryReply, query=schema.History, leave_out=("session_id",), errors=(404,),
+    ),
+    Operation(
+        "POST", f"{S}/messages", "Send a message", "messages", status=201, answer=payloads.MessageCreated,
+        body=schema.SendMessage, leave_out=("session_id",), errors=GONE, parameters=KEY,
+    ),
+    Operation(
+        "PATCH", f"{S}/messages/{{message_id}}", "Change one's own message", "messages",
+        answer=payloads.ChangedReply, body=schema.Edit, leave_out=("session_id", "message_id"), errors=GONE,
+    ),
+    Operation(
+        "DELETE", f"{S}/messages/{{message_id}}", "Delete a message; its tombstone stays", "messages",
+        answer=payloads.ChangedReply, errors=GONE,
+    ),
+    Operation(
+        "GET", f"{S}/events", "The session's events as they happen", "messages", answer=EVENT_STREAM,
+        errors=GONE,
+        parameters={
+            "Last-Event-ID": ("header", {"type": "string"}),
+            "after": ("query", {"type": "string"}),
+            "after_revision": ("query", WHOLE),
+            "limit": ("query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
+        },
+    ),
+    Operation(
+        "POST", f"{S}/messages/stream", "Send a message and read the agent's answer", "streams",
+        answer=EVENT_STREAM, body=schema.ChatRequest, leave_out=("session_id", "agent_id"), errors=GONE,
+        also={201: "With `stream: false`: the whole answer"}, parameters={**KEY, **RESUME},
+    ),
+    Operation(
+        "GET", "/api/chat/streams/{message_id}", "A stream from where one was", "streams",
+        answer=EVENT_STREAM, errors=GONE, parameters={**RESUME, "from_index": ("query", WHOLE)},
+    ),
+    Operation(
+        "POST", "/api/chat/streams/{message_id}/cancel", "Stop a stream", "streams",
+        answer=payloads.StreamCancelReply, errors=GONE,
+    ),
+    Operation("GET", "/api/chat/agents", "The agents", "agents"),
+    Operation("POST", "/api/chat/agents", "Add an agent (`service`)", "agents", status=201, body=NewAgent),
+    Operation("GET", "/api/chat/agents/{agent_id}", "One agent", "agents", errors=(404,)),
+    Operation(
+        "PATCH", "/api/chat/agents/{agent_id}", "Change an agent (`service`)", "agents", body=ChangedAgent,
+        errors=(404,),
+    ),
+    Operation(
+        "DELETE", "/api/chat/agents/{agent_id}", "Delete an agent (`service`)", "agents", errors=(404,)
+    ),
+    Operation(
+        "POST", f"{S}/files", "Upload a file", "files", status=201, answer=payloads.Uploaded, upload=True,
+        errors=(*GONE, 415),
+    ),
+    Operation(
+        "GET", "/api/chat/files/{file_id}/url", "A signed address for `<img>`", "files",
+        answer=payloads.SignedAddress, errors=(404,),
+    ),
+    Operation(
+        "GET", "/files/{file_id}", "A file's content", "files", answer="*/*", errors=(404,),
+        also={206: "A range", 304: "Not modified", 416: "Not within the file"}, parameters=SIGNED,
+    ),
+    Operation(
+        "GET", "/files/{file_id}/thumb", "An image's thumbnail", "files", answer="*/*", errors=(404,),
+        also={304: "Not modified"}, parameters=SIGNED,
+    ),
+    *_commands(),
+    Operation(
+        "POST", "/api/dev/token", "A token for development (`DEBUG`, loopback)", "operations", body=DevToken,
+        public=True,
+    ),
+    Operation("GET", "/healthz", "Whether the process lives", "operations", public=True),
+    Operation(
+        "GET", "/readyz", "Whether this node should be given work", "operations", public=True,
+        also={503: "It should not; `failing` names why"},
+    ),
+    Operation("GET", "/metrics", "Prometheus metrics", "operations", answer="text/plain", public=True),
+)  # fmt: skip
+
+TAGS = {
+    "sessions": "Chat sessions: a room and a stored conversation each",
+    "messages": "What was said, and what happens as it happens",
+    "streams": "Answers while they are being written",
+    "files": "Uploads, downloads and signed addresses",
+    "agents": "Who answers",
+    "commands": "The commands of the sockets, one request each",
+    "search": "Finding what was said",
+    "server": "For backend services (`role: service`)",
+    "operations": "Health, metrics, development",
+}
