@@ -91,7 +91,7 @@ async def check(node: Server, session: str, acked: dict[str, int]) -> int:
 
 
 async def kill_repeatedly(
-    node: Server, kill: Callable[[], None], back: Callable[[], None], times: int
+    node: Server, kill: Callable[[], None], back: Callable[[], object], times: int
 ) -> str:
     draw = random.Random(times)
     runs, acked, more = [], 0, 0
@@ -107,13 +107,13 @@ async def kill_repeatedly(
 
 
 async def test_kill9(any_server: Server) -> None:
-    await kill_repeatedly(any_server, any_server.kill9, lambda: _start(any_server), times=1)
+    await kill_repeatedly(any_server, any_server.kill9, any_server.start, times=1)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 async def test_kill9_fifty_times(any_server: Server, row: Callable[[str], None]) -> None:
-    row(await kill_repeatedly(any_server, any_server.kill9, lambda: _start(any_server), times=50))
+    row(await kill_repeatedly(any_server, any_server.kill9, any_server.start, times=50))
 
 
 @pytest.mark.faults
@@ -133,7 +133,3 @@ async def test_kill9_of_server_and_database(
         node.start()
 
     row(await kill_repeatedly(node, kill, back, times=15))
-
-
-def _start(node: Server) -> None:
-    node.start()

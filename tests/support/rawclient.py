@@ -6,7 +6,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidState
 
 from tests.support.inbox import Inbox, Received
 
@@ -90,8 +90,8 @@ class RawClient(Inbox):
         self._refs += 1
         ref = self._refs
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self.acks[ref] = answer
         self._write({"type": command, "ref": ref, **payload})
+        self.acks[ref] = answer
         return answer
 
     async def send_object(self, frame: Any) -> None:
@@ -121,7 +121,10 @@ class RawClient(Inbox):
         # The library's `send` is a coroutine that may yield: bytes of commands that do not
         # wait for each other are written here in call order, through its sans-I/O core.
         assert self.connection is not None
-        self.connection.protocol.send_text(json.dumps(frame).encode())
+        try:
+            self.connection.protocol.send_text(json.dumps(frame).encode())
+        except InvalidState as error:
+            raise ConnectionError(str(error)) from error
         for data in self.connection.protocol.data_to_send():
             self.connection.transport.write(data)
 
