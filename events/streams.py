@@ -131,6 +131,10 @@ class Streams:
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
         delivery.on_stream_end = lambda event: self._ended_elsewhere(event.stream)
 
+    def count(self) -> int:
+        """Streams being written through this node."""
+        return len(self._open)
+
     # --- start
 
     async def start(

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from server import lifespan
+from server import gauges, lifespan
 from server.config import Settings
 from server.engine.server import Server
 from server.furnish import furnish
@@ -31,6 +31,7 @@ def create_app(settings: Settings) -> Starlette:
     metrics = Metrics()
     services, writer, janitor = lifespan.build(settings, metrics)
     furnish(services, janitor)
+    gauges.watch(metrics, services, writer)
     sio = socketio_server(services)
     raw = RawDoor(services, WebSocketCodec())
     services.extras |= {

@@ -6,7 +6,7 @@ integers costs a tenth of that, and nothing is scraped a thousand times a second
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -108,7 +108,6 @@ class _Gauge:
 class _Now:
     """What is true at this moment, as opposed to counted."""
 
-    connections: dict[str, int] = field(default_factory=dict)
     bus: str = ""
     lag: float = 0.0
 
@@ -126,7 +125,9 @@ class Metrics(Observer, Collector):
             "parley_command_seconds", "From a command's arrival to its reply", SECONDS, "command"
         )
         self.connects = _Counts("parley_connects", "Connections opened", "transport")
-        self.disconnects = _Counts("parley_disconnects", "Connections ended", "transport", "reason")
+        self.disconnects = _Counts(
+            "parley_disconnects", "Connections ended or refused", "transport", "reason"
+        )
         self.commits = _Distribution("parley_commit_seconds", "Group commits, begin to end", SECONDS)
         self.batches = _Distribution("parley_commit_writes", "Writes in one group commit", WRITES)
         self.deliveries = _Counts("parley_deliveries", "Events handed to members of rooms", "event")
@@ -169,13 +170,9 @@ class Metrics(Observer, Collector):
 
     def connected(self, transport: str) -> None:
         self.connects.add(transport)
-        now = self._now.connections
-        now[transport] = now.get(transport, 0) + 1
 
     def disconnected(self, transport: str, reason: str) -> None:
         self.disconnects.add(transport, reason)
-        now = self._now.connections
-        now[transport] = now.get(transport, 0) - 1
 
     def committed(self, batch: int, seconds: float) -> None:
         self.commits.observe(seconds)
@@ -224,10 +221,6 @@ class Metrics(Observer, Collector):
     def collect(self) -> Iterator[Metric]:
         for counted in self._counted:
             yield counted.family()
-        connections = GaugeMetricFamily("parley_connections", "Open connections", labels=["transport"])
-        for transport, count in list(self._now.connections.items()):
-            connections.add_metric([transport], count)
-        yield connections
         yield GaugeMetricFamily(
             "parley_bus_live", "1 while events travel between nodes", value=float(self._now.bus == "live")
         )

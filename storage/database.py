@@ -156,6 +156,15 @@ class Database:
                 self._readers, self._writer = asyncio.LifoQueue(), asyncio.Queue()
                 await self._databases.disconnect()
 
+    def usage(self) -> dict[str, int]:
+        """Connections of the pool: "idle" and "used"."""
+        if self.dialect == "sqlite":
+            size, idle = len(self._links), self._readers.qsize() + self._writer.qsize()
+        else:
+            pool = getattr(self._databases._backend, "_pool", None)
+            size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
+        return {"idle": idle, "used": size - idle}
+
     async def ping(self) -> None:
         async with self.connection() as connection:
             await connection.fetch_one(_PING)

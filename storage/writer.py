@@ -50,6 +50,8 @@ class Writer:
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._accepting = False
+        #: Loop time at which the batch under way, or the last one, was begun.
+        self.begun = 0.0
 
     def start(self) -> None:
         self._accepting = True
@@ -81,7 +83,7 @@ class Writer:
         try:
             while waiting:
                 taken = self._take()
-                begun = asyncio.get_running_loop().time()
+                begun = self.begun = asyncio.get_running_loop().time()
                 failure = await self._write(taken)
                 if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
                     # The database hangs. What waits behind has waited as long: it is told now, instead

@@ -1,0 +1,33 @@
+"""What a node is right now, for /metrics: read from the parts themselves, so that nothing can drift."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from server.metrics import Metrics
+from server.services import Services
+from storage.ops import Committed
+from storage.writer import Writer
+
+TRANSPORTS = ("socketio", "websocket", "sse")
+
+
+def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
+    """Adds this node's gauges and the account of its group commits to `metrics`."""
+    hub, database = services.hub, services.database
+
+    def connections() -> dict[str, float]:
+        counted = Counter(conn.transport for conn in list(hub.connections.values()))
+        return {transport: float(counted[transport]) for transport in {*TRANSPORTS, *counted}}
+
+    def committed(batch: Sequence[Committed]) -> None:
+        metrics.committed(len(batch), asyncio.get_running_loop().time() - writer.begun)
+
+    services.after_commit.append(committed)
+    metrics.watch("connections", "Open connections", connections, label="transport")
+    metrics.watch("rooms", "Rooms with members on this node", lambda: len(hub.rooms))
+    metrics.watch("open_streams", "Streams being written through this node", services.streams.count)
+    metrics.watch(
+        "database_connections", "The pool's connections", lambda: dict(database.usage()), label="state"
+    )
+    metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.draining))
