@@ -6,13 +6,13 @@ The rules are those of the model in `tests/model/`. No reply waits here: replies
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from events.event import Event, Kind, clip
+from events.event import Event, Kind, clip, retold
 from events.hub import Hole, Hub, Room
 from events.observer import Observer
-from storage.errors import Unavailable
+from storage.errors import StorageError, Unavailable
 from storage.interfaces import Appended, Bus, Mark, RoomLog
 
 #: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
@@ -72,25 +72,28 @@ class Delivery:
             return
         answer = self.log.append(room, events)
         if isinstance(answer, Appended):
-            if answer.answer == "gap":
-                self.spawn(self._fill_or_owe(room))
+            self._appended(room, answer)
         else:
-            self.spawn(self._settle(room, answer))
+            answer.add_done_callback(lambda future: self._settle(room, future))
 
-    async def _settle(self, room: str, answer: Awaitable[Appended]) -> None:
-        try:
-            if (await answer).answer == "gap":
-                await self.fill(room)
-        except Unavailable:
+    def _settle(self, room: str, future: "asyncio.Future[Appended]") -> None:
+        if future.cancelled() or future.exception() is not None:
             self.owed.add(room)
             self.lost()
-            await self.deliver_from_sql(room)
+            self.spawn(self.deliver_from_sql(room))
+        else:
+            self._appended(room, future.result())
+
+    def _appended(self, room: str, answer: Appended) -> None:
+        if answer.answer == "gap":
+            self.spawn(self._fill_or_owe(room))
 
     async def _fill_or_owe(self, room: str) -> None:
         try:
             await self.fill(room)
         except Unavailable:
             self.owed.add(room)
+            self.lost()
 
     async def fill(self, room: str) -> None:
         """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing.
@@ -134,12 +137,10 @@ class Delivery:
             return
         answer = self.log.append(event.room, [event])
         if not isinstance(answer, Appended):
-            self.spawn(self._settle_logged(event, answer))
+            answer.add_done_callback(lambda future: self._settle_logged(event, future))
 
-    async def _settle_logged(self, event: Event, answer: Awaitable[Appended]) -> None:
-        try:
-            await answer
-        except Unavailable:
+    def _settle_logged(self, event: Event, future: "asyncio.Future[Appended]") -> None:
+        if future.cancelled() or future.exception() is not None:
             self.lost()
             room = self.hub.rooms.get(event.room)
             if room is not None and room.ready:
@@ -229,6 +230,8 @@ class Delivery:
                 raise Hole
             if event.closed and event.final >= 0 and room.have.get(event.stream) != event.final:
                 raise Hole
+            if event.seq and event.seq <= room.seq:
+                event = retold(event)  # this node told of it from SQL, the log only of what became of it
             room.delivered = event.rev
             room.seq = max(room.seq, event.seq)
             if event.stream:
@@ -241,7 +244,9 @@ class Delivery:
                     room.have.setdefault(event.stream, 0)
                     room.chars.setdefault(event.stream, 0)
         self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
-        if event.name == "session":
+        if event.name == "read":
+            room.known = None
+        elif event.name == "session":
             self.on_session(room, event)
 
     # --- away: SQL delivers
@@ -259,19 +264,23 @@ class Delivery:
         room, departures = self.hub.rooms.get(name), self.departures
         if room is None or not room.ready or self.mode == "live":
             return
-        try:
-            _, events = await self.changes.since(name, Mark(room.delivered, room.seq), FILL_MAX)
-        except Unavailable:
-            return
-        if self.mode != "live" and self.departures == departures and self.hub.rooms.get(name) is room:
-            self.deliver_healed(room, events)
+        while True:
+            base = room.mark
+            try:
+                _, events = await self.changes.since(name, base, 1 << 30)
+            except StorageError:
+                return  # the poll will
+            if self.mode == "live" or self.departures != departures or self.hub.rooms.get(name) is not room:
+                return
+            if room.mark == base:  # else somebody else delivered meanwhile: what was new then may not be now
+                break
+        self.deliver_healed(room, events)
 
     def deliver_healed(self, room: Room, events: Sequence[Event]) -> None:
         """Events made from SQL, to the members."""
         count = 0
         for event in events:
             if event.rev > room.delivered:
-                event.frm = min(event.frm, room.delivered + 1)
                 self.deliver(room, event)
                 count += 1
         if count:

@@ -8,7 +8,7 @@ import msgspec
 from events.clock import stamp
 from storage.interfaces import Event, Kind
 
-__all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "to_json"]
+__all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "retold", "to_json"]
 
 #: The position that can never be recovered from.
 POISON = "-"
@@ -92,3 +92,17 @@ def clip(event: Event, have: int) -> Event | None:
     payload.content = payload.content[sum(event.sizes[:skip]) :]
     payload.index, payload.count = have, len(event.sizes) - skip
     return msgspec.structs.replace(event, data=to_json(payload), index=have, sizes=event.sizes[skip:])
+
+
+def retold(event: Event) -> Event:
+    """A `message` for readers who know the message already: the change that it tells of."""
+    told = msgspec.json.decode(event.data)
+    if event.name != "message":
+        return event
+    if told.get("deleted_at"):
+        return msgspec.structs.replace(event, name="message_deleted", seq=0)
+    if not event.closed or told.get("is_edited"):
+        return msgspec.structs.replace(event, name="message_updated", seq=0)
+    names = ("session_id", "message_id", "status", "tokens_used", "latency_ms", "revision", "error", "content")
+    ended = {name: told[name] for name in (*names, "timestamp") if told.get(name) is not None}
+    return msgspec.structs.replace(event, name="stream_end", data=to_json(ended), seq=0)

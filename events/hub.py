@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from events.access import Caller, SessionRole
-from events.event import Codec, Event, Kind, clip
+from events.event import Codec, Event, Kind, clip, retold
 from events.outbox import Flusher, Sink
+from storage.interfaces import Mark
 
 if TYPE_CHECKING:
     from events.sessions import LiveSession
+    from events.snapshots import Known
 
 #: A stream floor: nothing of this stream any more.
 NEVER = 1 << 62
 
 
 class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Where a membership begins: all above `pos`, durable events above `rev`, chunks from `idx` on."""
+    """Where a membership begins: all above `pos`, durable events above `rev`, chunks from `idx` on; it knows
+    of the messages up to number `seq`."""
 
     pos: int
     rev: int
     idx: dict[str, int] | None = None
+    seq: int = 0
 
 
 class Hole(Exception):
@@ -79,14 +83,14 @@ class Connection:
 
 
 class Member:
-    """A connection in a room. `pos`, `rev`, `idx` are floors: it has everything up to there."""
+    """A connection in a room. `pos`, `rev`, `seq`, `idx` are floors: it has everything up to there."""
 
-    __slots__ = ("conn", "hidden", "idx", "pos", "rev", "role", "room", "seat")
+    __slots__ = ("conn", "hidden", "idx", "pos", "rev", "role", "room", "seat", "seq")
 
     def __init__(self, conn: Connection, room: "Room") -> None:
         self.conn, self.room = conn, room
         self.role: SessionRole = "viewer"
-        self.pos = self.rev = 0
+        self.pos = self.rev = self.seq = 0
         self.idx: dict[str, int] | None = None  # stream -> next chunk index
         self.seat: Seat | None = None  # where its membership begins, as its connection's record holds it
         self.hidden = False  # a reader of one stream: not present, not counted
@@ -95,6 +99,8 @@ class Member:
         """Whether an event may come that it already has: the slow way checks."""
         room = self.room
         if self.conn.held is not None or self.pos > room.pos or self.rev > room.delivered:
+            return True
+        if self.seq > room.seq:
             return True
         if self.idx:
             # A stream is level once the room as a whole has delivered what this member has.
@@ -105,6 +111,8 @@ class Member:
         """The slow way: hold, skip or clip."""
         conn = self.conn
         if event.skip == conn.id and conn.transport != "websocket":
+            if event.sizes and self.idx and event.stream in self.idx:
+                self.idx[event.stream] = max(self.idx[event.stream], event.index + len(event.sizes))
             return
         if conn.held is not None:
             if event.kind >= Kind.VOLATILE:
@@ -121,6 +129,10 @@ class Member:
         if event.kind == Kind.DURABLE:
             if event.rev <= self.rev:
                 return
+            if event.seq and event.seq <= self.seq:
+                event = retold(event)
+            if event.closed and event.final >= 0 and self._lacks(event):
+                raise Hole
             if event.stream:
                 if self.idx is None:
                     self.idx = {}
@@ -141,6 +153,11 @@ class Member:
             event = part
         conn.send(event)
 
+    def _lacks(self, end: Event) -> bool:
+        """Whether a stream's end would come without all of its text."""
+        have = (self.idx or {}).get(end.stream, end.final)
+        return have not in (end.final, NEVER)
+
 
 class Room:
     """A session's members on this node, and up to where they have been served."""
@@ -153,6 +170,7 @@ class Room:
         "groups",
         "guarded",
         "have",
+        "known",
         "live",
         "members",
         "name",
@@ -169,6 +187,7 @@ class Room:
         self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
         self.users: dict[str, object] = {}  # presence's: user key -> its state here
         self.live: LiveSession | None = None
+        self.known: Known | None = None  # what a join is told, while nothing changes
         self.ready = False  # `pos` and `delivered` are known
         self.began = 0  # the cut it was begun with
         self.early: list[Event] = []  # what the bus brought before it was ready
@@ -177,6 +196,11 @@ class Room:
         self.seq = 0  # last message number told of
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
         self.chars: dict[str, int] = {}  # the same in characters
+
+    @property
+    def mark(self) -> Mark:
+        """How far durable events were delivered here."""
+        return Mark(self.delivered, self.seq)
 
     def level(self, member: Member) -> None:
         """Put a member where it belongs: with those who are served fast, or with the guarded."""

@@ -24,20 +24,18 @@ from events.errors import (
 )
 from events.event import Event, Kind, make
 from events.hub import NEVER, Connection, Member, Room, Seat
-from events.messages import MessageService
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession, SessionManager
+from events.snapshots import Snapshot, Snapshots
 from events.typing import Typing
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Cut, Records, RoomState, StreamText
+from storage.interfaces import Cut, Records, RoomState
 from storage.messages import Messages as Store
 from storage.records import MessageRecord, SessionRecord
 
 #: Recoveries that read the log at the same time; a herd waits in line.
 RECOVERIES_AT_ONCE = 64
-#: Attempts at a snapshot between whose parts nothing was committed.
-SNAPSHOT_TRIES = 5
 _EVERYTHING = 1 << 60
 
 
@@ -50,12 +48,6 @@ class Joined:
     recovered: bool = False
 
 
-@dataclass(slots=True)
-class _Snapshot:
-    reply: dict[str, Any]
-    seat: Seat
-
-
 class Membership:
     """Who is in which room on this node. `window` is RECOVERY_WINDOW in seconds; `replay_limit` in bytes."""
 
@@ -63,7 +55,7 @@ class Membership:
         self,
         delivery: Delivery,
         sessions: SessionManager,
-        messages: MessageService,
+        snapshots: Snapshots,
         store: Store,
         records: Records,
         presence: Presence,
@@ -76,13 +68,12 @@ class Membership:
         replay_limit: int,
     ) -> None:
         self._delivery, self._hub = delivery, delivery.hub
-        self._sessions, self._messages, self._store = sessions, messages, store
+        self._sessions, self._snapshots, self._store = sessions, snapshots, store
         self._records = records
         self._presence, self._typing = presence, typing
         self._observer, self._clock = observer, clock
         self._max_rooms, self._window, self._replay_limit = max_rooms, window, replay_limit
         self._recoveries = asyncio.Semaphore(RECOVERIES_AT_ONCE)
-        self.local_text: Callable[[str], StreamText | None] = lambda stream: None
         self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
         self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
@@ -150,6 +141,9 @@ class Membership:
             conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
 
     def spoil_all(self) -> None:
+        """The bus was lost."""
+        for room in self._hub.rooms.values():
+            room.known = None
         for conn in list(self._hub.connections.values()):
             self.spoil(conn)
 
@@ -169,7 +163,8 @@ class Membership:
 
         Raises SessionNotFound, SessionExpired, SessionArchived, ValidationFailed, Unavailable.
         """
-        record, role = await self._sessions.joinable(conn.caller, session_id)
+        known_room = self._hub.rooms.get(session_id)
+        record, role = await self._snapshots.joinable(conn.caller, known_room, session_id)
         if conn.member(session_id) is None and len(conn.rooms) >= self._max_rooms:
             raise ValidationFailed(f"at most {self._max_rooms} sessions per connection", field="session_id")
         was_member = conn.member(session_id) is not None
@@ -195,6 +190,8 @@ class Membership:
         name = record.session_id
         was_member = conn.member(name) is not None
         while True:
+            if not self._here(conn):
+                raise Unavailable("the connection has gone")
             member = self._hub.enter(conn, name)
             member.role = role
             member.hidden = hidden
@@ -212,7 +209,10 @@ class Membership:
                     continue
                 snapshot, replay = seated
             else:
-                snapshot = await self._seat_away(member, record, role, after_revision, limit)
+                away = await self._seat_away(member, record, role, after_revision, limit)
+                if away is None:
+                    continue
+                snapshot = away
             break
         if not was_member and not hidden:
             self._presence.enter(member)
@@ -246,7 +246,7 @@ class Membership:
         after_revision: int | None,
         limit: int,
         after: str | None,
-    ) -> tuple[_Snapshot, recovery.Replay | None] | None:
+    ) -> tuple[Snapshot, recovery.Replay | None] | None:
         """Cut, then snapshot: all that the log holds at the cut is in the snapshot. None: begin anew."""
         conn, room, name = member.conn, member.room, record.session_id
         departures = self._delivery.departures
@@ -260,7 +260,9 @@ class Membership:
             if state is not None:
                 break
             await self._delivery.open(name)
-        if not self._still(room, departures) or cut.epoch != self._delivery.epoch:
+        if not self._still(room, departures):
+            return None
+        if cut.epoch != self._delivery.epoch:
             self._delivery.lost()
             return None
         if room.ready and cut.pos < room.began:
@@ -276,9 +278,10 @@ class Membership:
         if not room.ready:
             self._begin(room, cut, state, await self._store.open_streams(name))
         if replay is not None:
-            snapshot = await self._recovered_snapshot(record, role, cut, replay.floors[name], state)
+            floor = replay.floors[name]
+            snapshot = await self._snapshots.recovered(room, record, role, cut, floor, state)
         else:
-            snapshot = await self._snapshot(record, role, cut, state, after_revision, limit)
+            snapshot = await self._snapshots.read(room, record, role, cut, state, after_revision, limit)
         seat = snapshot.seat
         await self._save(conn, {**recovery.seats(conn), name: seat})
         if not self._still(room, departures):
@@ -293,6 +296,10 @@ class Membership:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
+
+    def _here(self, conn: Connection) -> bool:
+        """Whether the connection has not gone while something was waited for."""
+        return self._hub.connections.get(conn.id) is conn
 
     def _still(self, room: Room, departures: int) -> bool:
         delivery = self._delivery
@@ -317,69 +324,17 @@ class Membership:
         for event in early:
             self._delivery.on_event(event)
 
-    async def _snapshot(
-        self,
-        record: SessionRecord,
-        role: SessionRole,
-        cut: Cut | None,
-        state: RoomState | None,
-        after_revision: int | None,
-        limit: int,
-    ) -> _Snapshot:
-        name = record.session_id
-        for _ in range(SNAPSHOT_TRIES):
-            messages, has_more, last_seq, last_revision = await self._messages.snapshot(
-                name, after_revision, limit
-            )
-            rows = await self._store.open_streams(name)
-            _, _, now_at = await self._store.counts(name)
-            if now_at == last_revision:
-                break
-        logged = dict(state.streams) if state is not None else {}
-        floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
-        streams = []
-        for row in rows:
-            text = logged.get(row.message_id) or self.local_text(row.message_id)
-            content, index = (text.text, text.next_index) if text else (row.content, 0)
-            floors[row.message_id] = index
-            streams.append({"message_id": row.message_id, "content": content, "next_index": index})
-        logged_rev = state.last.rev if state is not None else 0
-        reply: dict[str, Any] = {
-            "session": await self._sessions.full(record, role),
-            "messages": messages,
-            "has_more": has_more,
-            "last_seq": last_seq,
-            "last_revision": last_revision,
-            "position": recovery.format_position(cut, last_revision, logged_rev) if cut else "-",
-            "read_marks": await self._sessions.read_marks(name),
-            "streams": streams,
-        }
-        reply["session"] |= {"last_seq": last_seq, "last_revision": last_revision}
-        return _Snapshot(reply, Seat(cut.pos if cut else 0, last_revision, floors or None))
-
-    async def _recovered_snapshot(
-        self, record: SessionRecord, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
-    ) -> _Snapshot:
-        """A recovered reader needs no messages: they follow as events."""
-        name = record.session_id
-        reply = {
-            "session": await self._sessions.full(record, role),
-            "messages": [],
-            "has_more": False,
-            "last_seq": record.last_seq,
-            "last_revision": floor.rev,
-            "position": recovery.format_position(cut, floor.rev, state.last.rev),
-            "read_marks": await self._sessions.read_marks(name),
-            "streams": [],
-        }
-        return _Snapshot(reply, floor)
-
     async def _seat_away(
         self, member: Member, record: SessionRecord, role: SessionRole, after_revision: int | None, limit: int
-    ) -> _Snapshot:
-        """SQL alone. The connection's record does not hold this room: it cannot be recovered from."""
+    ) -> Snapshot | None:
+        """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
+        None: begin anew, the bus is back and may not know of the room."""
         room, conn = member.room, member.conn
-        snapshot = await self._snapshot(record, role, None, None, after_revision, limit)
+        snapshot = await self._snapshots.read(room, record, role, None, None, after_revision, limit)
+        if self._hub.rooms.get(room.name) is not room:
+            return None
+        if self._delivery.mode == "live":
+            return None
         if not room.ready:
             room.ready, room.delivered = True, snapshot.seat.rev
             room.seq = snapshot.reply["last_seq"]
@@ -390,7 +345,8 @@ class Membership:
         floors = dict(snapshot.seat.idx or {})
         for stream in room.have:
             floors.setdefault(stream, NEVER)
-        member.pos, member.rev, member.idx = 0, snapshot.seat.rev, floors or None
+        member.pos, member.rev, member.seq = 0, snapshot.seat.rev, snapshot.seat.seq
+        member.idx = floors or None
         member.seat = None
         self.spoil(conn)
         return snapshot
@@ -455,7 +411,8 @@ class Membership:
         for member in conn.rooms:
             member.seat = record.rooms[member.room.name]
             floor = replay.floors[member.room.name]
-            member.pos, member.rev, member.idx = floor.pos, floor.rev, dict(floor.idx or {}) or None
+            member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
+            member.idx = dict(floor.idx or {}) or None
             self._presence.enter(member)
         for event in replay.events:
             conn.send(event)
@@ -467,7 +424,8 @@ class Membership:
     ) -> recovery.Replay | None:
         delivery = self._delivery
         for name in record.rooms:
-            session, role = await self._sessions.joinable(conn.caller, name)
+            known_room = self._hub.rooms.get(name)
+            session, role = await self._snapshots.joinable(conn.caller, known_room, name)
             member = self._hub.enter(conn, name)
             member.role = role
             if member.room.live is None:
@@ -529,6 +487,7 @@ class Membership:
 
     def _on_session(self, room: Room, event: Event) -> None:
         """A `session` event was delivered here: archived and expired end every membership."""
+        room.known = None
         what = b'"event":"archived"' in event.data and "archived"
         what = what or (b'"event":"expired"' in event.data and "expired")
         if not what:
@@ -577,6 +536,7 @@ class Membership:
         room = self._hub.rooms.get(session_id)
         if room is None:
             return
+        room.known = None
         members = [m for m in list(room.members.values()) if m.conn.caller.key == user_id]
         for member in members:
             await self.check(member, member.conn.caller)

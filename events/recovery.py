@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from events.event import POISON, Event, Kind, clip
+from events.event import POISON, Event, Kind, clip, retold
 from events.hub import NEVER, Connection, Seat
 from storage.interfaces import Cut, RoomState
 
@@ -98,7 +98,8 @@ def missed(
         size += sum(len(event.data) for event in part)
         idx = {stream: text.next_index for stream, text in state.streams.items()}
         idx.update({stream: n for stream, n in (seat.idx or {}).items() if n == NEVER})
-        floors[name] = Seat(cut, max(seat.rev, state.last.rev), idx or None)
+        last = state.last
+        floors[name] = Seat(cut, max(seat.rev, last.rev), idx or None, max(seat.seq, last.seq))
     events.sort(key=_position)
     return Replay(events, size, floors)
 
@@ -114,6 +115,8 @@ def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> l
         if event.kind == Kind.DURABLE:
             if event.rev <= seat.rev:
                 continue
+            if event.seq and event.seq <= seat.seq:
+                event = retold(event)
             if event.closed and 0 <= event.final != reach.get(event.stream, event.final):
                 return None  # its text would end short
         elif event.sizes:

@@ -350,12 +350,12 @@ class SessionManager:
 
     async def participants(self, record: SessionRecord) -> dict[str, str]:
         """user id -> role; the owner first."""
-        rows = await self._participants.list(record.session_id)
-        roles = {record.user_id: "owner"}
-        for row in rows:
-            if not row.user_id.startswith("agent:"):
-                roles.setdefault(row.user_id, row.role)
-        return roles
+        participants = await self._participants.list(record.session_id)
+        return _roles(record, {p.user_id: p.role for p in participants})
+
+    async def everyone(self, session_id: str) -> dict[str, ParticipantRecord]:
+        """By user id; those removed, too."""
+        return {p.user_id: p for p in await self._participants.everyone(session_id)}
 
     async def read_marks(self, session_id: str) -> Mapping[str, int]:
         return await self._participants.read_marks(session_id)
@@ -379,9 +379,20 @@ class SessionManager:
         }
 
     async def full(self, record: SessionRecord, role: SessionRole) -> dict[str, Any]:
-        """The session as `GET` and `join` show it."""
+        """The session as `GET` shows it."""
         agent = await self.agent_of(record)
-        roles = await self.participants(record)
+        participants = await self._participants.list(record.session_id)
+        return self.view(record, role, agent, {p.user_id: p.role for p in participants})
+
+    def view(
+        self,
+        record: SessionRecord,
+        role: SessionRole,
+        agent: AgentRecord | None,
+        participants: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """The session as a caller in this role sees it. `participants`: user id -> role."""
+        roles = _roles(record, participants)
         view = self.brief(record) | {
             "updated_at": rfc3339(record.updated_at),
             "agent": {"id": agent.id, "name": agent.name, "avatar_url": agent.avatar_url} if agent else None,
@@ -512,6 +523,12 @@ class SessionManager:
         if days <= 0:
             return []
         return list(await self._sessions.purgeable(when(self._clock() - days * 86400), BATCH))
+
+
+def _roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
+    """The owner first; agents are not participants."""
+    others = {user: role for user, role in participants.items() if not user.startswith("agent:")}
+    return {record.user_id: "owner"} | {u: r for u, r in others.items() if u != record.user_id}
 
 
 async def _nothing(files: Sequence[FileRecord]) -> None:

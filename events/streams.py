@@ -568,11 +568,11 @@ class Streams:
     # --- reading
 
     def local_text(self, message_id: str) -> StreamText | None:
-        """What is known here of a stream that is written here."""
+        """What is known here of a stream that is written here; for readers who join while the bus is away."""
         stream = self._open.get(message_id)
         if stream is None:
             return None
-        return StreamText("".join(stream.pieces[: stream.logged]), stream.logged, stream.start, False, False)
+        return StreamText(stream.text, len(stream.pieces), stream.start, False, False)
 
     async def read(self, record: MessageRecord, from_index: int) -> tuple[int, str, int, str]:
         """(first index, content from there, next index, status).

@@ -32,6 +32,7 @@ from events.outbox import Flusher
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
+from events.snapshots import Snapshots
 from events.streams import Streams
 from events.typing import Typing
 from server import cluster, peer
@@ -108,10 +109,12 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     typing = Typing(delivery, clock, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
+    snapshots = Snapshots(sessions, messages, store, clock)
+    snapshots.local_text = streams.local_text
     membership = Membership(
         delivery,
         sessions,
-        messages,
+        snapshots,
         store,
         backends.records,
         presence,
@@ -122,7 +125,6 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         window=settings.recovery_window,
         replay_limit=settings.outbox_limit,
     )
-    membership.local_text = streams.local_text
     limits = RateLimits(
         backends.buckets,
         enabled=settings.rate_limit_enabled,

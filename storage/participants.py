@@ -4,7 +4,7 @@ A row without `joined_at` is no participant: it holds the read mark of one who m
 reason (an agent, a share link), and grants nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ _LIST = Statement(
     .where(_SESSION, _JOINED, participants.c.removed_at.is_(None))
     .order_by(participants.c.joined_at, participants.c.user_id)
 )
+_EVERYONE = Statement(sa.select(*PARTICIPANT).where(_SESSION, _JOINED))
 _MARKS = Statement(
     sa.select(participants.c.user_id, participants.c.read_seq).where(
         _SESSION, participants.c.removed_at.is_(None), participants.c.read_seq > 0
@@ -123,6 +124,11 @@ class Participants:
     async def list(self, session_id: str) -> list[ParticipantRecord]:
         """Those not removed, in the order in which they joined. The owner only if it has a row."""
         rows = await self._db.fetch_all(_LIST, session_id=session_id)
+        return [ParticipantRecord(*row) for row in rows]
+
+    async def everyone(self, session_id: str) -> Sequence[ParticipantRecord]:
+        """Those removed, too."""
+        rows = await self._db.fetch_all(_EVERYONE, session_id=session_id)
         return [ParticipantRecord(*row) for row in rows]
 
     async def of_sessions(self, session_ids: Collection[str]) -> dict[str, set[str]]:
