@@ -142,7 +142,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             session = self._find(sid, scope)
             if session is None:
                 away = self.elsewhere is not None and sid not in self.sockets
-                if not (away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send)):
+                if not (
+                    away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send)
+                ):
                     protocol.refuse(400, (), _error(1))
             else:
                 await self._upgrade(session, protocol, receive, send)

@@ -229,11 +229,10 @@ class WebSocketProtocol(asyncio.Protocol):
         comes in the loop's next turn. `max_size` in bytes is for messages, instead of uvicorn's setting.
         """
         asgi, self.asgi = self.asgi, None
-        assert asgi is not None and self.taker is None
-        asgi.taken_over = True
-        if self._closing:
+        if asgi is None or self._closing:
             asyncio.get_running_loop().call_soon(taker.lost, frames.ABNORMAL)
             return
+        asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
         if not asgi.writable.is_set():

@@ -35,6 +35,7 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
         "access_log": False,
         "log_level": "warning",
         "server_header": False,
+        "proxy_headers": False,  # who may speak for others is the application's to say
         "ws_ping_interval": None,
         "ws_per_message_deflate": False,
         "ws_max_size": 1 << 20,

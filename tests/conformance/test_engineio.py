@@ -65,7 +65,8 @@ async def test_polling_opens_a_session(quick: int, slow: int) -> None:
         assert (status, body[:1]) == (200, b"0")
         assert isinstance(opening.pop("sid"), str)
         assert opening == {
-            "upgrades": ["websocket"], "pingInterval": interval, "pingTimeout": timeout, "maxPayload": 1000000,
+            "upgrades": ["websocket"], "pingInterval": interval, "pingTimeout": timeout,
+            "maxPayload": 1000000,
         }  # fmt: skip
 
 

@@ -1,0 +1,469 @@
+"""The WebSocket and HTTP protocol classes under uvicorn: handshake, ASGI, take-over, limits, closing, TLS."""
+
+import asyncio
+import datetime
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.engine import frames, http, protocol
+from server.engine.asgi import Receive, Scope, Send
+from tests.engine.kit import BINARY, CLOSE, LIMIT, PING, PONG, TEXT, Http, Raw, masked, serving
+
+#: A whole upgrade request.
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Taker:
+    """Writes down what it is told, and echoes text."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.protocol: protocol.WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
+        self.said: list[Any] = []
+        self.over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def text(self, data: bytes) -> None:
+        self.said.append(data)
+        if data == b"close":
+            self.protocol.close(4008, "as asked")
+        elif data == b"abort":
+            self.protocol.abort()
+        else:
+            self.protocol.transport.write(frames.frame(frames.TEXT, data))
+
+    def binary(self, data: bytes) -> None:
+        self.said.append(data)
+
+    def pong(self, data: bytes) -> None:
+        self.said.append(("pong", data))
+
+    def pause_writing(self) -> None:
+        self.said.append("pause")
+
+    def resume_writing(self) -> None:
+        self.said.append("resume")
+
+    def lost(self, code: int) -> None:
+        self.over.set_result(code)
+
+
+@asynccontextmanager
+async def taking_over(**how: Any) -> AsyncIterator[tuple[int, "asyncio.Queue[Taker]"]]:
+    """A server whose application hands every connection to a `Taker`."""
+    takers: asyncio.Queue[Taker] = asyncio.Queue()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        taker = Taker(scope)
+        taker.protocol.take_over(taker, **how)
+        takers.put_nowait(taker)
+
+    async with serving(app) as port:
+        yield port, takers
+
+
+async def asgi_echo(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        body = b""
+        while (event := await receive())["type"] == "http.request":
+            body += event["body"]
+            if not event["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        return
+    assert (await receive())["type"] == "websocket.connect"
+    await send({"type": "websocket.accept", "headers": [(b"x-extra", b"yes")]})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({**event, "type": "websocket.send"})
+
+
+# --- handshake
+
+
+async def test_the_accept_key_is_the_rfcs() -> None:
+    async with taking_over() as (port, _), await Raw.connect(port) as raw:
+        status, headers, _ = await raw.upgrade(headers={"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
+        assert (status, headers["sec-websocket-accept"]) == (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        assert (headers["upgrade"], headers["connection"].lower()) == ("websocket", "upgrade")
+        assert "sec-websocket-extensions" not in headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-WebSocket-Key": "short"}, 400),
+        ({"Sec-WebSocket-Key": "!!!!!!!!!!!!!!!!!!!!!!=="}, 400),
+        ({"Sec-WebSocket-Version": "8"}, 426),
+        ({"Sec-WebSocket-Extensions": "permessage-deflate"}, 101),
+    ],
+)
+async def test_handshake_headers(headers: dict[str, str], status: int) -> None:
+    async with taking_over() as (port, _), await Raw.connect(port) as raw:
+        found, answer, _ = await raw.upgrade(headers=headers)
+        assert found == status
+        assert answer.get("sec-websocket-version") == ("13" if status == 426 else None)
+
+
+async def test_the_scope() -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": scope["subprotocols"][1]})
+        await send({"type": "websocket.close", "code": 4001, "reason": "why"})
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        offered = {"Sec-WebSocket-Protocol": "a, b", "X-Forwarded-For": "10.0.0.1"}
+        status, headers, _ = await raw.upgrade("/a%20b/c?x=1&y=%20", offered)
+        assert (status, headers["sec-websocket-protocol"]) == (101, "b")
+        assert await raw.receive() == (CLOSE, b"\x0f\xa1why")
+    scope = scopes[0]
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/a b/c", b"/a%20b/c", b"x=1&y=%20")
+    assert (scope["scheme"], scope["client"][0], scope["server"]) == ("ws", "127.0.0.1", ("127.0.0.1", port))
+    assert (b"x-forwarded-for", b"10.0.0.1") in scope["headers"]
+
+
+async def test_a_request_line_of_12_kilobytes_is_served_and_one_of_20_refused_at_once() -> None:
+    async with taking_over() as (port, _):
+        async with await Raw.connect(port) as raw:
+            assert (await raw.upgrade("/?token=" + "x" * 12_000))[0] == 101
+        for upgrade in (True, False):
+            async with await Raw.connect(port) as raw:
+                raw.send(b"GET /?token=" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n")
+                raw.send(b"Upgrade: websocket\r\nConnection: upgrade\r\n" if upgrade else b"")
+                assert (await raw.response())[0] == 431
+                await raw.ended()
+
+
+async def test_a_head_without_end_is_refused() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        raw.send(b"GET / HTTP/1.1\r\n")
+        for i in range(400):
+            raw.send(b"X-%d: %s\r\n" % (i, b"y" * 100))
+        assert (await raw.response())[0] == 431
+        await raw.ended()
+
+
+async def test_a_large_body_is_no_large_head() -> None:
+    async with serving(asgi_echo) as port, await Http.connect(port) as raw:
+        assert isinstance(raw, Http)
+        for _ in range(3):
+            assert (await raw.request("POST", "/", b"x" * 200_000))[0] == 200
+
+
+async def test_slow_heads_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_TIMEOUT", 0.1)
+    async with serving(asgi_echo) as port:
+        for beginning in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: b"):
+            async with await Raw.connect(port) as raw:
+                raw.send(beginning)
+                assert (await raw.response())[0] == 408
+                await raw.ended()
+        async with await Http.connect(port) as raw:  # the second head of a connection
+            assert isinstance(raw, Http)
+            assert (await raw.request("GET", "/"))[0] == 200
+            raw.send(b"GET / HTTP/1.1\r\n")
+            assert (await raw.response())[0] == 408
+
+
+async def test_pipelined_requests_still_work() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        for _ in range(3):
+            assert (await raw.response())[0] == 200
+
+
+# --- ASGI
+
+
+async def test_asgi_echo() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        status, headers, _ = await raw.upgrade()
+        assert (status, headers["x-extra"]) == (101, "yes")
+        raw.text("é✓")
+        raw.frame(BINARY, b"\x00\xff")
+        raw.frame(PING, b"?")
+        got = sorted([await raw.receive() for _ in range(3)])
+        assert got == [(TEXT, "é✓".encode()), (BINARY, b"\x00\xff"), (PONG, b"?")]
+        raw.frame(CLOSE, b"\x03\xe9")
+        assert await raw.closed() == 1001
+
+
+async def test_asgi_disconnect_tells_the_code() -> None:
+    codes: asyncio.Queue[int] = asyncio.Queue()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        codes.put_nowait((await receive())["code"])
+        with pytest.raises(OSError, match="gone"):
+            await send({"type": "websocket.send", "text": "late"})
+
+    async with serving(app) as port:
+        async with await Raw.websocket(port) as raw:
+            raw.frame(CLOSE, b"\x0f\xa2bye")
+            assert await raw.closed() == 4002
+        assert await codes.get() == 4002
+        async with await Raw.websocket(port) as raw:
+            pass
+        assert await codes.get() == 1006
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "body"),
+    [
+        ([{"type": "websocket.close"}], 403, b""),
+        (
+            [
+                {"type": "websocket.http.response.start", "status": 429, "headers": [(b"retry-after", b"3")]},
+                {"type": "websocket.http.response.body", "body": b"too ", "more_body": True},
+                {"type": "websocket.http.response.body", "body": b"many"},
+            ],
+            429, b"too many",
+        ),
+        ([], 500, b""),
+    ],
+)  # fmt: skip
+async def test_asgi_refusal(events: list[dict[str, Any]], status: int, body: bytes) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        for event in events:
+            await send(event)
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        found, headers, answer = await raw.upgrade()
+        assert (found, answer) == (status, body)
+        assert headers.get("retry-after") == ("3" if status == 429 else None)
+        await raw.ended()
+
+
+async def test_asgi_application_that_fails() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/later":
+            await receive()
+            await send({"type": "websocket.accept"})
+        raise ValueError("on purpose")
+
+    async with serving(app) as port:
+        async with await Raw.connect(port) as raw:
+            assert (await raw.upgrade())[0] == 500
+        async with await Raw.websocket(port, "/later") as raw:
+            assert await raw.closed() == 1011
+
+
+async def test_asgi_inbox_is_bounded() -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await go.wait()
+        for i in range(2000):
+            assert (await receive())["text"] == str(i)
+        await send({"type": "websocket.send", "text": "all"})
+
+    async with serving(app) as port, await Raw.websocket(port) as raw:
+        for i in range(2000):
+            raw.text(str(i))
+        go.set()
+        assert await raw.receive() == (TEXT, b"all")
+
+
+# --- take-over
+
+
+async def test_take_over_answers_the_request_together_with_the_first_frame() -> None:
+    first = frames.frame(frames.TEXT, b"hello")
+    async with (
+        taking_over(first=first, subprotocol="bearer") as (port, takers),
+        await Raw.connect(port) as raw,
+    ):
+        _, headers, _ = await raw.upgrade(headers={"Sec-WebSocket-Protocol": "bearer, t0ken"})
+        assert headers["sec-websocket-protocol"] == "bearer"
+        assert await raw.receive() == (TEXT, b"hello")
+        raw.text("x")
+        assert await raw.receive() == (TEXT, b"x")
+        raw.frame(PONG, b"?")
+        raw.frame(BINARY, b"\xff")
+        raw.frame(CLOSE, b"\x0f\xa0")
+        assert await raw.closed() == 4000
+        taker = await takers.get()
+        assert await taker.over == 4000
+        assert taker.said == [b"x", ("pong", b"?"), b"\xff"]
+
+
+async def test_take_over_after_accept_hands_on_what_came_before() -> None:
+    takers: asyncio.Queue[Taker] = asyncio.Queue()
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await go.wait()
+        taker = Taker(scope)
+        taker.protocol.take_over(taker)
+        takers.put_nowait(taker)
+
+    async with serving(app) as port, await Raw.websocket(port) as raw:
+        for i in range(100):
+            raw.text(str(i))
+        raw.frame(PING)
+        assert await raw.receive() == (PONG, b"")
+        go.set()
+        for i in range(100):
+            assert await raw.receive() == (TEXT, str(i).encode())
+
+
+async def test_take_over_of_a_connection_that_is_gone() -> None:
+    takers: asyncio.Queue[Taker] = asyncio.Queue()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "websocket.connect"
+        assert (await receive())["type"] == "websocket.disconnect"
+        taker = Taker(scope)
+        taker.protocol.take_over(taker)
+        takers.put_nowait(taker)
+
+    async with serving(app) as port:
+        raw = await Raw.connect(port)
+        raw.send(UPGRADE)
+        await raw.writer.drain()
+        await raw.close()
+        async with asyncio.timeout(LIMIT):
+            assert await (await takers.get()).over == 1006
+
+
+async def test_lost_without_a_close_frame() -> None:
+    async with taking_over() as (port, takers):
+        async with await Raw.websocket(port):
+            taker = await takers.get()
+        assert await taker.over == 1006
+
+
+async def test_a_fault_of_the_peer_is_lost_with_our_code() -> None:
+    async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
+        raw.send(masked(TEXT, b"fine") + masked(3, b"not fine"))
+        assert await raw.receive() == (TEXT, b"fine")
+        assert await raw.closed() == 1002
+        assert await (await takers.get()).over == 1002
+
+
+async def test_own_close_waits_for_the_peer_and_says_nothing_more() -> None:
+    async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
+        raw.text("close")
+        assert await raw.receive() == (CLOSE, b"\x0f\xa8as asked")
+        raw.text("still talking")
+        raw.frame(CLOSE, b"\x0f\xa8")
+        await raw.ended()
+        taker = await takers.get()
+        assert taker.said == [b"close"]
+        assert not taker.over.done()
+
+
+async def test_a_peer_that_does_not_answer_the_close_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CLOSE_TIMEOUT", 0.1)
+    async with taking_over() as (port, _), await Raw.websocket(port) as raw:
+        raw.text("close")
+        assert await raw.receive() == (CLOSE, b"\x0f\xa8as asked")
+        await raw.ended()
+
+
+async def test_abort() -> None:
+    async with taking_over() as (port, _), await Raw.websocket(port) as raw:
+        raw.text("abort")
+        await raw.ended()
+
+
+async def test_writing_pauses_while_the_peer_does_not_read() -> None:
+    async with taking_over() as (port, takers), await Raw.websocket(port, buffer=4096) as raw:
+        taker = await takers.get()
+        chunk = frames.frame(frames.BINARY, bytes(65536))
+        for _ in range(200):
+            taker.protocol.transport.write(chunk)
+        assert taker.said == ["pause"]
+        for _ in range(200):
+            assert await raw.receive() == (BINARY, bytes(65536))
+        raw.text("done")
+        assert await raw.receive() == (TEXT, b"done")
+        assert taker.said == ["pause", "resume", b"done"]
+
+
+async def test_a_server_that_stops_says_so() -> None:
+    async with taking_over() as (port, takers):
+        raw = await Raw.websocket(port)
+        taker = await takers.get()
+        closing = asyncio.create_task(raw.closed())
+    assert await closing == 1012
+    assert await taker.over == 1012
+    await raw.close()
+
+
+async def test_a_fragment_of_a_head_in_every_piece_size() -> None:
+    async with taking_over() as (port, _):
+        for size in (1, 3, 50):
+            async with await Raw.connect(port) as raw:
+                await raw.chop(UPGRADE, size)
+                assert (await raw.response())[0] == 101
+
+
+# --- TLS
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "both.pem"
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+async def test_tls(certificate: Path) -> None:
+    schemes: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        schemes.append(scope["scheme"])
+        taker = Taker(scope)
+        taker.protocol.take_over(taker)
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    async with serving(app, ssl_certfile=str(certificate)) as port:
+        async with await Raw.websocket(port, tls=context) as raw:
+            raw.text("x" * 100_000)
+            assert await raw.receive() == (TEXT, b"x" * 100_000)
+            raw.frame(CLOSE, b"\x03\xe8")
+            assert await raw.closed() == 1000
+        async with await Raw.websocket(port, tls=context) as raw:
+            raw.frame(TEXT, b"\xff")
+            assert await raw.closed() == 1007
+    assert schemes == ["wss", "wss"]
