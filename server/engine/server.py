@@ -361,6 +361,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             error = {"message": "Invalid namespace"}
             session.push(self.encode(packets.CONNECT_ERROR, namespace, None, error))
             return
+        if door is not None and session.handshake is None and session.client is None:
+            # it was here before and left; the request that the door judges by is no longer kept (half a
+            # KiB each): a client whose connection ends comes back on a new one
+            session.end(self.reason.SERVER_DISCONNECT)
+            return
         client = self.manager.add(session, namespace)
         if client is None:
             error = {"message": "Unable to connect"}
