@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server import Server
+from tests.support.services import Postgres
 
 QUICK = {"PRESENCE_GRACE": "0.3", "TYPING_TTL": "1"}
 """Times that tests wait for; the product's own defaults are longer."""
@@ -14,7 +15,25 @@ QUICK = {"PRESENCE_GRACE": "0.3", "TYPING_TTL": "1"}
 
 @pytest.fixture(scope="session")
 def parley(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """On SQLite."""
     folder = tmp_path_factory.mktemp("doors")
     shutil.copyfile(sqlite_template, folder / "parley.db")
     with Server(folder, f"sqlite:///{folder}/parley.db", **QUICK) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def parley_on_postgresql(
+    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    name = postgres.create_database(postgres_template)
+    with Server(tmp_path_factory.mktemp("doors-postgresql"), postgres.url(name), **QUICK) as node:
+        yield node
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["parley", "parley_on_postgresql"], ids=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest) -> Server:
+    """Where the database has a say: the test runs on both."""
+    server: Server = request.getfixturevalue(request.param)
+    return server

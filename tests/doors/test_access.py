@@ -26,9 +26,9 @@ def assert_refused(found: Refusal, code: str, closed: int, http: int) -> None:
 
 
 @every_door
-async def test_a_viewer_reads_and_no_more(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice", viewers=("eve",))
-    async with enter(kind, parley, "alice", session) as alice, enter(kind, parley, "eve", session) as eve:
+async def test_a_viewer_reads_and_no_more(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice", viewers=("eve",))
+    async with enter(kind, either, "alice", session) as alice, enter(kind, either, "eve", session) as eve:
         sent = await alice.message("look")
         await eve.wait_event("message")
         assert [m["content"] for m in await eve.history()] == ["look"]
@@ -42,39 +42,39 @@ async def test_a_viewer_reads_and_no_more(parley: Server, kind: str) -> None:
 
 
 @every_door
-async def test_to_strangers_a_session_does_not_exist(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice")
+async def test_to_strangers_a_session_does_not_exist(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice")
     for stranger, role in (("mallory", None), ("1", "agent"), ("alice", "agent")):
-        found = await refusal(kind, parley, parley.token(stranger, role), session)
+        found = await refusal(kind, either, either.token(stranger, role), session)
         assert_refused(found, "SESSION_NOT_FOUND", 4004, 404)
     assert_refused(
-        await refusal(kind, parley, parley.token("alice"), "sess_none"), "SESSION_NOT_FOUND", 4004, 404
+        await refusal(kind, either, either.token("alice"), "sess_none"), "SESSION_NOT_FOUND", 4004, 404
     )
 
 
 @every_door
-async def test_an_agent_is_a_member_of_its_sessions(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice", agent_id=1)
+async def test_an_agent_is_a_member_of_its_sessions(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice", agent_id=1)
     async with (
-        enter(kind, parley, "1", session, role="agent") as agent,
-        enter("socketio", parley, "alice", session) as alice,
+        enter(kind, either, "1", session, role="agent") as agent,
+        enter("socketio", either, "alice", session) as alice,
     ):
         await agent.message("at your service")
         message = await alice.wait_event("message")
         assert (message["sender_type"], message["sender_id"]) == ("agent", "1")
-    async with parley.api("1", "agent") as api:
+    async with either.api("1", "agent") as api:
         assert (await api.post("/api/chat/sessions", json={})).status_code == 403
         assert (await api.patch(f"/api/chat/sessions/{session}", json={"title": "x"})).status_code == 403
     # User 1 is not agent 1.
-    assert_refused(await refusal(kind, parley, parley.token("1"), session), "SESSION_NOT_FOUND", 4004, 404)
+    assert_refused(await refusal(kind, either, either.token("1"), session), "SESSION_NOT_FOUND", 4004, 404)
 
 
 @every_door
-async def test_a_service_may_everything(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice")
+async def test_a_service_may_everything(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice")
     async with (
-        enter(kind, parley, "billing", session, role="service") as service,
-        enter("socketio", parley, "alice", session) as alice,
+        enter(kind, either, "billing", session, role="service") as service,
+        enter("socketio", either, "alice", session) as alice,
     ):
         await service.message("paid")
         message = await alice.wait_event("message")
@@ -84,26 +84,26 @@ async def test_a_service_may_everything(parley: Server, kind: str) -> None:
 
 
 @every_door
-async def test_a_share_link_opens_its_sessions_alone(parley: Server, kind: str) -> None:
-    session, other = await new_session(parley, "alice"), await new_session(parley, "alice")
+async def test_a_share_link_opens_its_sessions_alone(either: Server, kind: str) -> None:
+    session, other = await new_session(either, "alice"), await new_session(either, "alice")
     link = {"sessions": [session]}
-    async with enter(kind, parley, "guest", session, claims=link) as guest:
+    async with enter(kind, either, "guest", session, claims=link) as guest:
         assert code(await guest.call("message", content="hi")) == "FORBIDDEN"
         assert await guest.history() == []
-    async with enter(kind, parley, "guest", session, claims={**link, "session_role": "member"}) as guest:
+    async with enter(kind, either, "guest", session, claims={**link, "session_role": "member"}) as guest:
         await guest.message("hi")
     for sub in ("guest", "alice"):
-        found = await refusal(kind, parley, parley.token(sub, sessions=[session]), other)
+        found = await refusal(kind, either, either.token(sub, sessions=[session]), other)
         assert_refused(found, "SESSION_NOT_FOUND", 4004, 404)
     # It makes no sessions either.
-    async with parley.api("guest", sessions=[session]) as api:
+    async with either.api("guest", sessions=[session]) as api:
         assert (await api.post("/api/chat/sessions", json={})).status_code == 403
     # A removal outranks the token's claim.
-    async with parley.api("alice") as api:
+    async with either.api("alice") as api:
         path = f"/api/chat/sessions/{session}/participants/guest"
         await api.put(path, json={"role": "viewer"})
         assert (await api.delete(path)).status_code == 200
-    found = await refusal(kind, parley, parley.token("guest", **link), session)
+    found = await refusal(kind, either, either.token("guest", **link), session)
     assert_refused(found, "SESSION_NOT_FOUND", 4004, 404)
 
 
@@ -116,13 +116,13 @@ async def ended(door: Door, event: str) -> None:
 
 
 @every_door
-async def test_a_removed_participant_is_out_at_once(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice", members=("bob",))
+async def test_a_removed_participant_is_out_at_once(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice", members=("bob",))
     async with (
-        enter(kind, parley, "bob", session) as bob,
-        enter("socketio", parley, "alice", session) as alice,
+        enter(kind, either, "bob", session) as bob,
+        enter("socketio", either, "alice", session) as alice,
     ):
-        async with parley.api("alice") as api:
+        async with either.api("alice") as api:
             removed = await api.delete(f"/api/chat/sessions/{session}/participants/bob")
             assert removed.status_code == 200
             assert removed.json()["participants"] == ["alice"]
@@ -131,14 +131,14 @@ async def test_a_removed_participant_is_out_at_once(parley: Server, kind: str) -
         if kind != "websocket":
             assert code(await bob.call("message", content="still me?")) == "SESSION_NOT_FOUND"
             assert bob.named("message") == []
-    assert_refused(await refusal(kind, parley, parley.token("bob"), session), "SESSION_NOT_FOUND", 4004, 404)
+    assert_refused(await refusal(kind, either, either.token("bob"), session), "SESSION_NOT_FOUND", 4004, 404)
 
 
 @every_door
-async def test_an_archived_session_is_readable_and_closed(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice")
+async def test_an_archived_session_is_readable_and_closed(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice")
     path = f"/api/chat/sessions/{session}"
-    async with enter(kind, parley, "alice", session) as alice, parley.api("alice") as api:
+    async with enter(kind, either, "alice", session) as alice, either.api("alice") as api:
         sent = await alice.message("before")
         assert (await api.delete(path)).status_code == 200
         await ended(alice, "archived")
@@ -147,39 +147,39 @@ async def test_an_archived_session_is_readable_and_closed(parley: Server, kind: 
             edit = await alice.call("edit", message_id=sent["message_id"], content="after")
             assert code(edit) == "SESSION_ARCHIVED"
         assert_refused(
-            await refusal(kind, parley, parley.token("alice"), session), "SESSION_ARCHIVED", 4004, 409
+            await refusal(kind, either, either.token("alice"), session), "SESSION_ARCHIVED", 4004, 409
         )
         assert len((await api.get(f"{path}/messages")).json()["messages"]) == 1
         assert (await api.get(path)).json()["status"] == "archived"
         restored = await api.patch(path, json={"status": "active"})
         assert restored.status_code == 200, restored.text
-    async with enter(kind, parley, "alice", session) as alice:
+    async with enter(kind, either, "alice", session) as alice:
         assert (await alice.message("again"))["seq"] == 2
 
 
 @every_door
-async def test_an_expired_session_is_readable_and_closed(parley: Server, kind: str) -> None:
+async def test_an_expired_session_is_readable_and_closed(either: Server, kind: str) -> None:
     # A second and a half of life.
-    session = await new_session(parley, "alice", ttl_hours=1.5 / 3600)
+    session = await new_session(either, "alice", ttl_hours=1.5 / 3600)
     path = f"/api/chat/sessions/{session}"
-    async with enter(kind, parley, "alice", session) as alice:
+    async with enter(kind, either, "alice", session) as alice:
         await alice.message("before")
         await ended(alice, "expired")
         if kind != "websocket":
             assert code(await alice.call("message", content="after")) == "SESSION_EXPIRED"
-    assert_refused(await refusal(kind, parley, parley.token("alice"), session), "SESSION_EXPIRED", 4004, 410)
-    async with parley.api("alice") as api:
+    assert_refused(await refusal(kind, either, either.token("alice"), session), "SESSION_EXPIRED", 4004, 410)
+    async with either.api("alice") as api:
         assert len((await api.get(f"{path}/messages")).json()["messages"]) == 1
         assert (await api.get(path)).json()["status"] == "expired"
 
 
 @live_door
-async def test_participants_hear_of_rooms_they_are_not_in(parley: Server, kind: str) -> None:
-    here = await new_session(parley, "bob")
-    elsewhere = await new_session(parley, "alice", members=("bob",))
+async def test_participants_hear_of_rooms_they_are_not_in(either: Server, kind: str) -> None:
+    here = await new_session(either, "bob")
+    elsewhere = await new_session(either, "alice", members=("bob",))
     async with (
-        enter(kind, parley, "bob", here) as bob,
-        enter("socketio", parley, "alice", elsewhere) as alice,
+        enter(kind, either, "bob", here) as bob,
+        enter("socketio", either, "alice", elsewhere) as alice,
     ):
         await alice.message("psst")
         activity = await bob.wait_event("session", lambda s: s["event"] == "activity")
@@ -207,11 +207,11 @@ async def test_an_unused_id_becomes_the_callers_session(
         assert found.code in (None, "SESSION_NOT_FOUND", "VALIDATION_ERROR"), found
 
 
-async def test_a_socket_joins_many_rooms(parley: Server) -> None:
-    rooms = [await new_session(parley, "alice", members=("bob",)) for _ in range(3)]
+async def test_a_socket_joins_many_rooms(either: Server) -> None:
+    rooms = [await new_session(either, "alice", members=("bob",)) for _ in range(3)]
     async with (
-        enter("socketio", parley, "alice", rooms[0]) as alice,
-        enter("socketio", parley, "bob", rooms[0]) as bob,
+        enter("socketio", either, "alice", rooms[0]) as alice,
+        enter("socketio", either, "bob", rooms[0]) as bob,
     ):
         for room in rooms[1:]:
             assert (await alice.call("join", session_id=room))["ok"]
@@ -223,8 +223,8 @@ async def test_a_socket_joins_many_rooms(parley: Server) -> None:
             assert message["content"] == f"in {room}"
 
 
-async def test_a_raw_socket_stays_in_its_session(parley: Server) -> None:
-    session, other = await new_session(parley), await new_session(parley)
-    async with enter("websocket", parley, "alice", session) as alice:
+async def test_a_raw_socket_stays_in_its_session(either: Server) -> None:
+    session, other = await new_session(either), await new_session(either)
+    async with enter("websocket", either, "alice", session) as alice:
         assert code(await alice.call("message", content="x", session_id=other)) == "VALIDATION_ERROR"
         assert (await alice.call("message", content="x", session_id=session))["ok"]

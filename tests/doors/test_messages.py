@@ -22,13 +22,13 @@ def code(reply: dict[str, Any]) -> str:
 
 
 @every_door
-async def test_a_message_reaches_everyone_in_the_room(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice", members=("bob", "carol", "dave"))
+async def test_a_message_reaches_everyone_in_the_room(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice", members=("bob", "carol", "dave"))
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("socketio", parley, "bob", session) as bob,
-        enter("websocket", parley, "carol", session) as carol,
-        enter("rest", parley, "dave", session) as dave,
+        enter(kind, either, "alice", session) as alice,
+        enter("socketio", either, "bob", session) as bob,
+        enter("websocket", either, "carol", session) as carol,
+        enter("rest", either, "dave", session) as dave,
     ):
         ack = await alice.message("hello", metadata={"mood": "good"}, client_message_id="m-1")
         assert ack["seq"] == 1
@@ -52,11 +52,11 @@ async def test_a_message_reaches_everyone_in_the_room(parley: Server, kind: str)
 
 
 @every_door
-async def test_a_repeat_is_told_as_one_and_seen_by_nobody(parley: Server, kind: str) -> None:
-    session = await new_session(parley, members=("bob",))
+async def test_a_repeat_is_told_as_one_and_seen_by_nobody(either: Server, kind: str) -> None:
+    session = await new_session(either, members=("bob",))
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("socketio", parley, "bob", session) as bob,
+        enter(kind, either, "alice", session) as alice,
+        enter("socketio", either, "bob", session) as bob,
     ):
         first = await alice.message("once", client_message_id="key")
         again = await alice.message("once more", client_message_id="key")
@@ -71,11 +71,11 @@ async def test_a_repeat_is_told_as_one_and_seen_by_nobody(parley: Server, kind: 
 
 
 @every_door
-async def test_editing_and_deleting(parley: Server, kind: str) -> None:
-    session = await new_session(parley, members=("bob",))
+async def test_editing_and_deleting(either: Server, kind: str) -> None:
+    session = await new_session(either, members=("bob",))
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("socketio", parley, "bob", session) as bob,
+        enter(kind, either, "alice", session) as alice,
+        enter("socketio", either, "bob", session) as bob,
     ):
         sent = await alice.message("frist", metadata={"keep": 1})
         edited = await alice.call("edit", message_id=sent["message_id"], content="first")
@@ -105,12 +105,12 @@ async def test_editing_and_deleting(parley: Server, kind: str) -> None:
 
 
 @every_door
-async def test_who_may_edit_and_delete(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "owner", members=("alice", "bob"))
+async def test_who_may_edit_and_delete(either: Server, kind: str) -> None:
+    session = await new_session(either, "owner", members=("alice", "bob"))
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("socketio", parley, "bob", session) as bob,
-        enter("socketio", parley, "owner", session) as owner,
+        enter(kind, either, "alice", session) as alice,
+        enter("socketio", either, "bob", session) as bob,
+        enter("socketio", either, "owner", session) as owner,
     ):
         of_bob = (await bob.message("bob's"))["message_id"]
         of_alice = (await alice.message("alice's"))["message_id"]
@@ -124,11 +124,11 @@ async def test_who_may_edit_and_delete(parley: Server, kind: str) -> None:
 
 
 @every_door
-async def test_an_answer_names_what_it_answers(parley: Server, kind: str) -> None:
-    session, other = await new_session(parley), await new_session(parley)
+async def test_an_answer_names_what_it_answers(either: Server, kind: str) -> None:
+    session, other = await new_session(either), await new_session(either)
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter(kind, parley, "alice", other) as elsewhere,
+        enter(kind, either, "alice", session) as alice,
+        enter(kind, either, "alice", other) as elsewhere,
     ):
         question = await alice.message("?")
         await alice.message("!", reply_to=question["message_id"])
@@ -142,42 +142,42 @@ async def test_an_answer_names_what_it_answers(parley: Server, kind: str) -> Non
 
 
 @every_door
-async def test_read_marks_and_unread_counts(parley: Server, kind: str) -> None:
-    session = await new_session(parley, "alice", members=("bob",))
+async def test_read_marks_and_unread_counts(either: Server, kind: str) -> None:
+    session = await new_session(either, "alice", members=("bob",))
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("socketio", parley, "bob", session) as bob,
+        enter(kind, either, "alice", session) as alice,
+        enter("socketio", either, "bob", session) as bob,
     ):
         for n in range(4):
             await bob.message(f"bob {n}")
         await alice.message("alice's own do not count")
         deleted = await bob.message("deleted ones neither")
         await bob.call("delete", message_id=deleted["message_id"])
-        assert await unread(parley, "alice", session) == 4
+        assert await unread(either, "alice", session) == 4
 
         reply = await alice.call("read", seq=3)
         assert (reply["ok"], reply["unread_count"]) == (True, 1)
         mark = await bob.wait_event("read")
         assert (mark["user_id"], mark["seq"], mark["session_id"]) == ("alice", 3, session)
-        assert await unread(parley, "alice", session) == 1
+        assert await unread(either, "alice", session) == 1
         # A mark never goes back, nor past what there is.
         assert (await alice.call("read", seq=1))["unread_count"] == 1
         assert (await alice.call("read", seq=10**9))["unread_count"] == 0
-        async with enter("websocket", parley, "bob", session) as late:
+        async with enter("websocket", either, "bob", session) as late:
             assert late.joined["read_marks"]["alice"] == 6
 
 
-async def unread(parley: Server, sub: str, session: str) -> int:
-    async with parley.api(sub) as api:
+async def unread(either: Server, sub: str, session: str) -> int:
+    async with either.api(sub) as api:
         listed = (await api.get("/api/chat/sessions?limit=100")).json()["sessions"]
     count: int = next(entry["unread_count"] for entry in listed if entry["session_id"] == session)
     return count
 
 
 @every_door
-async def test_history_by_sequence_time_and_revision(parley: Server, kind: str) -> None:
-    session = await new_session(parley)
-    async with enter(kind, parley, "alice", session) as alice:
+async def test_history_by_sequence_time_and_revision(either: Server, kind: str) -> None:
+    session = await new_session(either)
+    async with enter(kind, either, "alice", session) as alice:
         sent = [await alice.message(f"message {n}") for n in range(1, 11)]
         await alice.call("edit", message_id=sent[2]["message_id"], content="three")
 
@@ -212,10 +212,10 @@ async def test_history_by_sequence_time_and_revision(parley: Server, kind: str) 
 
 
 @every_door
-async def test_a_page_stops_at_256_kib(parley: Server, kind: str) -> None:
-    session = await new_session(parley)
+async def test_a_page_stops_at_256_kib(either: Server, kind: str) -> None:
+    session = await new_session(either)
     big = "x" * 50_000
-    async with enter(kind, parley, "alice", session) as alice:
+    async with enter(kind, either, "alice", session) as alice:
         for _ in range(8):
             await alice.message(big)
         reply = await alice.call("history", limit=500, order="asc")
@@ -226,12 +226,12 @@ async def test_a_page_stops_at_256_kib(parley: Server, kind: str) -> None:
 
 
 @live_door
-async def test_joining_again_brings_all_that_changed(parley: Server, kind: str) -> None:
-    session = await new_session(parley, members=("bob",))
-    async with enter("socketio", parley, "alice", session) as alice:
+async def test_joining_again_brings_all_that_changed(either: Server, kind: str) -> None:
+    session = await new_session(either, members=("bob",))
+    async with enter("socketio", either, "alice", session) as alice:
         first = await alice.message("one")
         await alice.message("two")
-        async with enter(kind, parley, "bob", session) as bob:
+        async with enter(kind, either, "bob", session) as bob:
             assert bob.joined["session"]["session_id"] == session
             assert [m["content"] for m in bob.joined["messages"]] == ["one", "two"]
             assert (bob.joined["last_seq"], bob.joined["last_revision"]) == (2, 2)
@@ -241,17 +241,17 @@ async def test_joining_again_brings_all_that_changed(parley: Server, kind: str) 
             assert {entry["user_id"] for entry in bob.joined["online"]} == {"alice", "bob"}
         await alice.call("edit", message_id=first["message_id"], content="ONE")
         await alice.message("three")
-        async with enter(kind, parley, "bob", session, after_revision=2) as bob:
+        async with enter(kind, either, "bob", session, after_revision=2) as bob:
             missed = {(m["seq"], m["content"]) for m in bob.joined["messages"]}
             assert missed == {(1, "ONE"), (3, "three")}
 
 
 @live_door
-async def test_two_hundred_without_waiting_keep_their_order(parley: Server, kind: str) -> None:
-    session = await new_session(parley)
+async def test_two_hundred_without_waiting_keep_their_order(either: Server, kind: str) -> None:
+    session = await new_session(either)
     async with (
-        enter(kind, parley, "alice", session) as alice,
-        enter("rest", parley, "alice", session) as other,
+        enter(kind, either, "alice", session) as alice,
+        enter("rest", either, "alice", session) as other,
     ):
         acks = await asyncio.gather(*[await _start(alice, n) for n in range(200)])
         assert [ack["seq"] for ack in acks] == list(range(1, 201))

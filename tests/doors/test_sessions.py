@@ -6,8 +6,8 @@ from tests.support.doors import enter, new_session
 from tests.support.server import Server
 
 
-async def test_creating_and_reading(parley: Server) -> None:
-    async with parley.api("alice") as api, parley.api("bob") as bob:
+async def test_creating_and_reading(either: Server) -> None:
+    async with either.api("alice") as api, either.api("bob") as bob:
         body = {"title": "Lunch", "metadata": {"colour": "red"}, "agent_id": 1}
         created = await api.post("/api/chat/sessions", json=body, headers={"User-Agent": "test/1"})
         assert created.status_code == 201, created.text
@@ -30,10 +30,10 @@ async def test_creating_and_reading(parley: Server) -> None:
         assert "test/1" not in (await bob.get(path)).text
 
 
-async def test_the_list_is_newest_activity_first(parley: Server) -> None:
+async def test_the_list_is_newest_activity_first(either: Server) -> None:
     owner = "lister"
-    async with parley.api(owner) as api:
-        ids = [await new_session(parley, owner, title=f"t{n}") for n in range(5)]
+    async with either.api(owner) as api:
+        ids = [await new_session(either, owner, title=f"t{n}") for n in range(5)]
         sent = await api.post(f"/api/chat/sessions/{ids[0]}/messages", json={"content": "newest"})
         assert sent.status_code == 201
         page = (await api.get("/api/chat/sessions?limit=3")).json()
@@ -54,13 +54,13 @@ async def test_the_list_is_newest_activity_first(parley: Server) -> None:
             assert refused.json()["error"]["code"] == "VALIDATION_ERROR"
 
 
-async def test_changing(parley: Server) -> None:
-    session = await new_session(parley, "alice", members=("bob",), title="old", metadata={"a": 1})
+async def test_changing(either: Server) -> None:
+    session = await new_session(either, "alice", members=("bob",), title="old", metadata={"a": 1})
     path = f"/api/chat/sessions/{session}"
     async with (
-        parley.api("alice") as api,
-        parley.api("bob") as bob,
-        enter("socketio", parley, "bob", session) as door,
+        either.api("alice") as api,
+        either.api("bob") as bob,
+        enter("socketio", either, "bob", session) as door,
     ):
         changed = await api.patch(path, json={"title": "new", "metadata": {"b": 2}})
         assert changed.status_code == 200, changed.text
@@ -72,9 +72,9 @@ async def test_changing(parley: Server) -> None:
         assert (await api.patch(path, json={"title": "x" * 201})).status_code == 422
 
 
-async def test_extending(parley: Server) -> None:
-    session = await new_session(parley, "alice", ttl_hours=1)
-    async with parley.api("alice") as api:
+async def test_extending(either: Server) -> None:
+    session = await new_session(either, "alice", ttl_hours=1)
+    async with either.api("alice") as api:
         path = f"/api/chat/sessions/{session}"
         before = (await api.get(path)).json()["expires_at"]
         extended = await api.post(f"{path}/extend", json={"hours": 3})
@@ -83,14 +83,14 @@ async def test_extending(parley: Server) -> None:
         assert extended.json()["expires_at"] > before
         # Longer than SESSION_TTL_HOURS is for services.
         assert (await api.post("/api/chat/sessions", json={"ttl_hours": 1000})).status_code in (403, 422)
-    async with parley.api("billing", "service") as api:
+    async with either.api("billing", "service") as api:
         assert (await api.post("/api/chat/sessions", json={"ttl_hours": 1000})).status_code == 201
 
 
-async def test_erasing(parley: Server) -> None:
-    session = await new_session(parley, "alice", members=("bob",))
+async def test_erasing(either: Server) -> None:
+    session = await new_session(either, "alice", members=("bob",))
     path = f"/api/chat/sessions/{session}"
-    async with parley.api("alice") as api, parley.api("bob") as bob:
+    async with either.api("alice") as api, either.api("bob") as bob:
         await api.post(f"{path}/messages", json={"content": "secret"})
         assert (await bob.delete(f"{path}?purge=true")).status_code == 403
         erased = await api.delete(f"{path}?purge=true")
@@ -102,9 +102,9 @@ async def test_erasing(parley: Server) -> None:
             assert answer.json()["error"]["code"] == "SESSION_NOT_FOUND"
 
 
-async def test_an_idempotency_key_in_the_header(parley: Server) -> None:
-    session = await new_session(parley, "alice")
-    async with parley.api("alice") as api:
+async def test_an_idempotency_key_in_the_header(either: Server) -> None:
+    session = await new_session(either, "alice")
+    async with either.api("alice") as api:
         path = f"/api/chat/sessions/{session}/messages"
         first, again = [
             (await api.post(path, json={"content": "hi"}, headers={"Idempotency-Key": "k"})).json()
@@ -115,9 +115,9 @@ async def test_an_idempotency_key_in_the_header(parley: Server) -> None:
         assert again["message_id"] == first["message_id"]
 
 
-async def test_http_itself(parley: Server) -> None:
+async def test_http_itself(either: Server) -> None:
     """What is no call of ours answers in our form too."""
-    async with parley.api("alice") as api:
+    async with either.api("alice") as api:
 
         def error(answer: Any, status: int) -> dict[str, Any]:
             assert answer.status_code == status, answer.text
@@ -141,8 +141,8 @@ async def test_http_itself(parley: Server) -> None:
         assert ready.status_code == 200, ready.text
 
 
-async def test_metrics_are_for_this_machine(parley: Server) -> None:
-    async with parley.api(None) as api:
+async def test_metrics_are_for_this_machine(either: Server) -> None:
+    async with either.api(None) as api:
         answer = await api.get("/metrics")
         assert answer.status_code == 200
         assert "# HELP" in answer.text

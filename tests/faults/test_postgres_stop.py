@@ -139,7 +139,7 @@ async def test_postgres_stopped(
 
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("way", ["stopped", "killed"])
+@pytest.mark.parametrize("way", ["stopped", "killed", "hung"])
 async def test_postgres_away_for_ten_seconds(
     own_postgres: tuple[Postgres, str],
     new_server: Callable[..., Server],

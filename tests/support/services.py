@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from tests.support.processes import end, free_port, kill_tree, listening, spawn, wait_until
 
 _INITDB = [
@@ -64,12 +66,18 @@ class Service:
 
     def pause(self) -> None:
         """Connections stay open and are accepted by the kernel; nothing is answered."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        for process in self._family():
+            process.suspend()
 
     def resume(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and its children: PostgreSQL has one for each connection."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
 
     @property
     def running(self) -> bool:
