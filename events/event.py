@@ -103,6 +103,18 @@ def retold(event: Event) -> Event:
         return msgspec.structs.replace(event, name="message_deleted", seq=0)
     if not event.closed or told.get("is_edited"):
         return msgspec.structs.replace(event, name="message_updated", seq=0)
-    names = ("session_id", "message_id", "status", "tokens_used", "latency_ms", "revision", "error", "content")
-    ended = {name: told[name] for name in (*names, "timestamp") if told.get(name) is not None}
+    ended = {name: told[name] for name in _ENDED if told.get(name) is not None}
     return msgspec.structs.replace(event, name="stream_end", data=to_json(ended), seq=0)
+
+
+_ENDED = (
+    "session_id",
+    "message_id",
+    "status",
+    "tokens_used",
+    "latency_ms",
+    "revision",
+    "error",
+    "content",
+    "timestamp",
+)

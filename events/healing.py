@@ -114,23 +114,28 @@ class Healer:
                 continue
             if missing:
                 continue
-            changed: dict[str, list[Event]] = {}
+            changed: dict[str, tuple[Mark, list[Event]]] = {}
             for name, room in rooms.items():
-                changed[name] = await self._all_changes(name, room)
-            # A room may have come, or gone and come back, since the cut.
-            covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready)
+                changed[name] = room.mark, await self._all_changes(name, room)
+            # A room may have come, or gone and come back, since the cut; or something was delivered in it.
+            covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready) and all(
+                room.mark == changed[name][0] for name, room in rooms.items()
+            )
             if covered and not delivery.overrun and delivery.mode == "sync":
                 break
         # In one turn: the rest from SQL, open streams' texts, and live.
         for name, room in rooms.items():
             if hub.rooms.get(name) is not room:
                 continue
-            delivery.deliver_healed(room, changed[name])
+            delivery.deliver_healed(room, changed[name][1])
             state = cut.rooms[name]
             assert state is not None
             for stream, text in state.streams.items():
                 self._catch_up(room, stream, text)
             room.pos, room.began = cut.pos, 0
+            for member in list(room.members.values()):
+                member.pos = 0  # the room's position holds for all; never one of another epoch
+                room.level(member)
         delivery.epoch, delivery.mode = cut.epoch, "live"
         delivery.observer.bus("live")
         while delivery.hold and delivery.mode == "live":
@@ -154,7 +159,7 @@ class Healer:
         self._delivery.deliver(room, event)
 
     async def _all_changes(self, name: str, room: Room) -> list[Event]:
-        _, events = await self._delivery.changes.since(name, Mark(room.delivered, room.seq), 1 << 30)
+        _, events = await self._delivery.changes.since(name, room.mark, 1 << 30)
         return events
 
     async def _pay(self) -> None:

@@ -85,7 +85,7 @@ class Connection:
 class Member:
     """A connection in a room. `pos`, `rev`, `seq`, `idx` are floors: it has everything up to there."""
 
-    __slots__ = ("conn", "hidden", "idx", "pos", "rev", "role", "room", "seat", "seq")
+    __slots__ = ("conn", "hidden", "idx", "pos", "present", "rev", "role", "room", "seat", "seq")
 
     def __init__(self, conn: Connection, room: "Room") -> None:
         self.conn, self.room = conn, room
@@ -94,6 +94,7 @@ class Member:
         self.idx: dict[str, int] | None = None  # stream -> next chunk index
         self.seat: Seat | None = None  # where its membership begins, as its connection's record holds it
         self.hidden = False  # a reader of one stream: not present, not counted
+        self.present = False  # counted by presence
 
     def behind(self) -> bool:
         """Whether an event may come that it already has: the slow way checks."""
@@ -377,5 +378,5 @@ class Hub:
         return len(conns)
 
 
-def _position(held: tuple[Member, Event]) -> int:
-    return held[1].pos
+def _position(held: tuple[Member, Event]) -> tuple[str, int]:
+    return held[1].epoch, held[1].pos  # later epochs sort after earlier ones

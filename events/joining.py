@@ -95,11 +95,11 @@ class Membership:
 
     def disconnected(self, conn: Connection) -> None:
         """It is gone; its record stays for the window."""
-        rooms = [(m.room, m.hidden) for m in conn.rooms]
+        rooms = [(m.room, m.present) for m in conn.rooms]
         if self._hub.remove(conn):
             self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
-        for room, hidden in rooms:
-            self._after_leave(conn, room, hidden, at_once=False)
+        for room, present in rooms:
+            self._after_leave(conn, room, present, at_once=False)
         if conn.pid is not None:
             self._delivery.spawn(self._expire(conn.pid))
             conn.pid = None
@@ -276,7 +276,10 @@ class Membership:
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
         if not room.ready:
-            self._begin(room, cut, state, await self._store.open_streams(name))
+            rows = await self._store.open_streams(name)
+            if not self._still(room, departures):
+                return None  # a cut of another epoch says nothing
+            self._begin(room, cut, state, rows)
         if replay is not None:
             floor = replay.floors[name]
             snapshot = await self._snapshots.recovered(room, record, role, cut, floor, state)
@@ -286,12 +289,8 @@ class Membership:
         await self._save(conn, {**recovery.seats(conn), name: seat})
         if not self._still(room, departures):
             return None
-        member.pos, member.rev, member.idx, member.seat = (
-            seat.pos,
-            seat.rev,
-            dict(seat.idx or {}) or None,
-            seat,
-        )
+        member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
+        member.idx, member.seat = dict(seat.idx or {}) or None, seat
         if conn.held:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
@@ -449,7 +448,10 @@ class Membership:
             if not room.ready:
                 state = cut.rooms[room.name]
                 assert state is not None
-                self._begin(room, cut, state, await self._store.open_streams(room.name))
+                rows = await self._store.open_streams(room.name)
+                if not self._still(room, departures):
+                    return None
+                self._begin(room, cut, state, rows)
         if not all(self._still(room, departures) for room in rooms):
             return None
         return replay
@@ -475,10 +477,10 @@ class Membership:
             return
         room = self._hub.leave(conn, name)
         if room is not None:
-            self._after_leave(conn, room, member.hidden, at_once=at_once)
+            self._after_leave(conn, room, member.present, at_once=at_once)
 
-    def _after_leave(self, conn: Connection, room: Room, hidden: bool, *, at_once: bool) -> None:
-        if not hidden:
+    def _after_leave(self, conn: Connection, room: Room, present: bool, *, at_once: bool) -> None:
+        if present:
             self._typing.clear(room.name, conn.caller.key, conn.id)
             self._presence.leave(room, conn, at_once=at_once)
         self.on_left(conn, room.name)

@@ -49,6 +49,7 @@ class Presence:
 
     def enter(self, member: Member) -> None:
         """A connection has joined."""
+        member.present = True
         room, key = member.room, member.conn.caller.key
         here = room.users.get(key)
         if here is None:

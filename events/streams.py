@@ -23,7 +23,7 @@ from events.errors import (
     Unavailable,
     ValidationFailed,
 )
-from events.event import Kind, chunk_event, make
+from events.event import Event, Kind, chunk_event, make
 from events.hub import Connection
 from events.messages import translate
 from events.observer import Observer
@@ -128,6 +128,7 @@ class Streams:
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
         self._here = new_id("streams")
         self._stopping = False
+        self._suspects: dict[str, float] = {}  # streams without a lease, and since when that is known
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
         delivery.on_stream_end = lambda event: self._ended_elsewhere(event.stream)
 
@@ -328,6 +329,20 @@ class Streams:
         else:
             stream.flying = True
             self._delivery.spawn(self._land(stream, answer))
+
+    async def on_live(self) -> None:
+        """The bus is back, maybe without what the log had: ask where each stream's text ends there."""
+        self._suspects.clear()
+        for stream in list(self._open.values()):
+            if stream.ending is None and not stream.flying:
+                # No chunk has this index: nothing is appended.
+                event = Event(stream.room, "", b"", Kind.LOGGED, stream=stream.message_id, index=-1)
+                answer = self._log.append(event, stream.start, ())
+                if isinstance(answer, ChunkAnswer):
+                    self._answered(stream, answer)
+                else:
+                    stream.flying = True
+                    self._delivery.spawn(self._land(stream, answer))
 
     def _deliver_here(self, stream: Stream) -> None:
         """The bus is away: members on this node see their own node's chunks; the log gets them later."""
@@ -638,11 +653,13 @@ class Streams:
         """End streams whose producer's lease has lapsed, whatever node it was on. `grace` in seconds: one
         that has just begun may not have its lease yet."""
         rows = [r for r in await self._store.open_streams(None) if r.message_id not in self._open]
-        if not rows:
-            return
-        lapsed = set(await self._log.lapsed([r.message_id for r in rows]))
+        lapsed = set(await self._log.lapsed([r.message_id for r in rows])) if rows else set()
+        # After the log's data was lost all leases are gone, until their nodes are back and renew them.
+        now = self._clock()
+        self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
         for row in rows:
-            if row.message_id in lapsed and self._clock() - row.created_at.timestamp() > grace:
+            since = self._suspects.get(row.message_id)
+            if since is not None and now - max(since, row.created_at.timestamp()) >= grace:
                 await self.end_for(row, "interrupted")
 
     def open_count(self) -> int:

@@ -163,7 +163,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         delivery,
         sessions,
         on_departure=lambda: membership.spoil_all(),
-        on_live=_nothing,
+        on_live=streams.on_live,
     )
     services = Services(
         settings=settings,
@@ -220,10 +220,6 @@ def _janitor(services: Services) -> Janitor:
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", streams.interrupt_lapsed)
     janitor.every(WATCH, "connections", lambda: _watch(services))
     return janitor
-
-
-async def _nothing() -> None:
-    """What a single node does when its bus is there."""
 
 
 async def _ask(conn: Connection, name: str, payload: bytes) -> object:

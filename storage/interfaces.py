@@ -5,6 +5,7 @@ or SQL. A method may raise `storage.errors.Unavailable` where the implementation
 rules of `RoomLog`, `StreamLog` and `Records` are those of the model in `tests/model/`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
@@ -105,7 +106,7 @@ class Cut(msgspec.Struct, frozen=True):
 class RoomLog(Protocol):
     """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
 
-    def append(self, room: str, events: Sequence[Event]) -> Appended | Awaitable[Appended]:
+    def append(self, room: str, events: Sequence[Event]) -> "Appended | asyncio.Future[Appended]":
         """Durable events in order of revision (idempotent), or logged ones (idempotent by id). An answer,
         or a future of one where it has to travel."""
 
@@ -128,7 +129,9 @@ class RoomLog(Protocol):
 class StreamLog(Protocol):
     """Texts of open streams and their producers' leases."""
 
-    def append(self, event: Event, start: int, pieces: Sequence[str]) -> ChunkAnswer | Awaitable[ChunkAnswer]:
+    def append(
+        self, event: Event, start: int, pieces: Sequence[str]
+    ) -> "ChunkAnswer | asyncio.Future[ChunkAnswer]":
         """Log and publish chunks if `event.index` is next; renews the lease. An answer, or a future of
         one where it has to travel."""
 

@@ -90,7 +90,8 @@ class Memory:
             if event.kind == Kind.DURABLE:
                 if event.rev <= log.rev:
                     continue
-                if (event.frm or event.rev) > log.rev + 1:
+                # A message that is told of already (whoever fills was overtaken) is a change now.
+                if (event.frm or event.rev) > log.rev + 1 or 0 < event.seq <= log.seq:
                     return Appended("gap", Mark(log.rev, log.seq))
                 if event.stream and not event.closed:
                     self._stream(room, event.stream).restart()

@@ -25,12 +25,13 @@ end
 
 local answer, changed, now = 'ok', false, now_ms()
 for i = 10, #ARGV, 7 do
-  local rev, frm, id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), ARGV[i + 5]
+  local rev, frm, seq, id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 5]
   local wanted = true
   if rev > 0 then
     if rev <= log.rev then
       wanted = false
-    elseif (frm > 0 and frm or rev) > log.rev + 1 then
+    elseif (frm > 0 and frm or rev) > log.rev + 1 or (seq > 0 and seq <= log.seq) then
+      -- Also a message that is told of already: whoever fills was overtaken, it is a change now.
       answer = 'gap'
       break
     else
@@ -45,7 +46,7 @@ for i = 10, #ARGV, 7 do
         save_stream(s, window)
       end
       log.rev = rev
-      log.seq = math.max(log.seq, tonumber(ARGV[i + 2]))
+      log.seq = math.max(log.seq, seq)
     end
   elseif id ~= '' then
     wanted = redis.call('SET', ARGV[9] .. id, '1', 'NX', 'EX', window)

@@ -3,7 +3,8 @@
 The rules are those of the model in `tests/model/`; `storage.memory` is the one-node side of the same.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.interfaces import Appended, Cut, Event, Kind, Mark, RoomState, StreamText
@@ -37,7 +38,7 @@ class RedisLog:
     def channel(self, room: str) -> str:
         return f"{self._prefix}:session:{room}"
 
-    def append(self, room: str, events: Sequence[Event]) -> Awaitable[Appended]:
+    def append(self, room: str, events: Sequence[Event]) -> "asyncio.Future[Appended]":
         arguments: list[bytes | str | int] = []
         for event in events:
             durable = event.kind == Kind.DURABLE

@@ -1,5 +1,6 @@
 """Open streams' texts and their producers' leases in Redis. Knows no stream's meaning."""
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class RedisStreams:
     def _key(self, stream: str) -> str:
         return f"{self._prefix}:stream:{stream}"
 
-    def append(self, event: Event, start: int, pieces: Sequence[str]) -> Awaitable[ChunkAnswer]:
+    def append(self, event: Event, start: int, pieces: Sequence[str]) -> "asyncio.Future[ChunkAnswer]":
         marks, entries, names = self._log.keys(event.room)
         return self._client.run_script(
             self._chunk, (marks, entries, self._key(event.stream), names), self._log.channel(event.room),

@@ -1,6 +1,7 @@
 """A conversation whose members are on three nodes: one order, whatever the door; streams; typing; presence."""
 
 import asyncio
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -99,7 +100,9 @@ async def test_a_producer_goes_on_from_another_node(steady: Nodes) -> None:
                 await producer.call("stream_chunk", message_id=stream, index=index, content=f"{index}")
         async with enter("socketio", steady[2], "alice", session) as producer:
             for index in range(1, 6):
-                reply = await producer.call("stream_chunk", message_id=stream, index=index, content=f"{index}")
+                reply = await producer.call(
+                    "stream_chunk", message_id=stream, index=index, content=f"{index}"
+                )
                 assert reply["ok"], reply
             end = await producer.call("stream_end", message_id=stream)
             assert end["ok"], end
@@ -154,29 +157,31 @@ async def test_recovery_on_another_node(steady: Nodes, js: JsClients) -> None:
 
 async def test_a_half_open_connection_is_taken_over_by_another_node(steady: Nodes) -> None:
     session = await new_session(steady[0], "alice", members=("bob",))
-    async with enter("socketio", steady[1], "bob", session) as bob:
-        async with SioWebSocket(steady[0].ws_url) as old:
-            await old.connect(steady[0].token("alice"))
-            assert (await old.emit("join", {"session_id": session}))["ok"]
-            mark = bob.mark()
-            await bob.message("one", reply=False)
-            await old.wait_event("message")
-            async with SioWebSocket(steady[2].ws_url) as new:
-                answer = await new.connect(steady[0].token("alice"), pid=old.pid, offset=old.offset)
-                assert answer["pid"] == old.pid
-                await old.closed()  # taken over
-                await bob.message("two", reply=False)
-                await new.wait_event("message", lambda m: m["content"] == "two")
-                assert [m["content"] for m in old.named("message")] == ["one"]
-                # nobody saw her go
-                assert not [e for e in bob.named("presence", mark) if e["user_id"] == "alice"]
+    async with enter("socketio", steady[1], "bob", session) as bob, SioWebSocket(steady[0].ws_url) as old:
+        await old.connect(steady[0].token("alice"))
+        assert (await old.emit("join", {"session_id": session}))["ok"]
+        await bob.wait_event("presence", lambda e: e["user_id"] == "alice")
+        mark = bob.mark()
+        await bob.message("one", reply=False)
+        await old.wait_event("message")
+        async with SioWebSocket(steady[2].ws_url) as new:
+            answer = await new.connect(steady[0].token("alice"), pid=old.pid, offset=old.offset)
+            assert answer["pid"] == old.pid
+            await old.closed()  # taken over
+            await bob.message("two", reply=False)
+            await new.wait_event("message", lambda m: m["content"] == "two")
+            assert [m["content"] for m in old.named("message")] == ["one"]
+            # nobody saw her go
+            assert not [e for e in bob.named("presence", mark) if e["user_id"] == "alice"]
 
 
 async def test_a_stock_emitter_reaches_members_on_every_node(steady: Nodes) -> None:
     session = await new_session(steady[0], "alice")
     redis_url = steady[0].env["REDIS_URL"]
     emitter = socketio.AsyncRedisManager(redis_url, channel="chat:emit", write_only=True)
+    await emitter.emit("ticker", {}, room="another session")  # connects
     async with (
+        aclosing(emitter.redis),
         enter("socketio", steady[0], "alice", session) as one,
         enter("websocket", steady[1], "alice", session) as two,
     ):
@@ -193,7 +198,6 @@ async def test_a_stock_emitter_reaches_members_on_every_node(steady: Nodes) -> N
             await door.wait_event("ticker", lambda e: e["n"] == 2)
             assert [e["n"] for e in door.named("ticker")] == [1, 2]
             assert not door.named("message")
-    await emitter.redis.aclose()
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
