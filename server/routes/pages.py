@@ -1,0 +1,91 @@
+"""What people look at: the playground (with DEBUG), `/docs`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
+
+Pages are files of `server/web/`; nothing here knows a session.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from server.contract import VERSION, asyncapi, openapi, page
+from server.routes.common import reply, services_of
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+#: What `make run` fetches lands there.
+VENDOR = Path("data/vendor")
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+#: Everything from here, nothing inline; pictures also from memory.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@lru_cache(maxsize=8)
+def _files(folder: Path) -> frozenset[str]:
+    return frozenset(file.name for file in folder.iterdir() if file.suffix in TYPES)
+
+
+def _nothing() -> Response:
+    return reply(
+        {"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, 404
+    )
+
+
+async def playground(request: Request) -> Response:
+    if not services_of(request).settings.debug:
+        return _nothing()
+    return FileResponse(WEB / "index.html", media_type=TYPES[".html"], headers=HEADERS)
+
+
+async def asset(request: Request) -> Response:
+    """The look of `/docs` is there always, the playground's modules with DEBUG."""
+    name = request.path_params["name"]
+    shared = name in page.ASSETS
+    if name not in _files(WEB) or not (shared or services_of(request).settings.debug):
+        return _nothing()
+    return FileResponse(WEB / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
+
+
+async def vendor(request: Request) -> Response:
+    """Published packages as they are, where `make run` could fetch them."""
+    file = VENDOR / request.path_params["name"]
+    if file.suffix != ".js" or not file.is_file():
+        return _nothing()
+    return FileResponse(file, media_type=TYPES[".js"], headers=HEADERS)
+
+
+async def openapi_json(request: Request) -> Response:
+    return reply(openapi.document(VERSION, services_of(request).settings.public_url))
+
+
+async def asyncapi_json(request: Request) -> Response:
+    return reply(asyncapi.document(VERSION, request.headers.get("host") or "localhost:8003"))
+
+
+async def docs(request: Request) -> Response:
+    return Response(page.html(VERSION), media_type=TYPES[".html"], headers=HEADERS)
+
+
+ROUTES = [
+    Route("/", playground, methods=["GET"]),
+    Route("/web/{name}", asset, methods=["GET"]),
+    Route("/vendor/{name}", vendor, methods=["GET"]),
+    Route("/openapi.json", openapi_json, methods=["GET"]),
+    Route("/asyncapi.json", asyncapi_json, methods=["GET"]),
+    Route("/docs", docs, methods=["GET"]),
+]

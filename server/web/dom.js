@@ -1,0 +1,79 @@
+// Small helpers: elements, text, times, colours. Knows nothing of chat.
+
+/** An element: h("button.primary", { type: "button", onclick }, "Send", child). */
+export function h(tag, attributes = {}, ...children) {
+  const [name, ...classes] = tag.split(".");
+  const element = document.createElement(name);
+  if (classes.length) element.className = classes.join(" ");
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "dataset") Object.assign(element.dataset, value);
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+
+export function time(text) {
+  if (!text) return "";
+  const date = new Date(text);
+  return date.toDateString() === new Date().toDateString() ? clock.format(date) : day.format(date);
+}
+
+export function precise(date) {
+  return date.toTimeString().slice(0, 8) + "." + String(date.getMilliseconds()).padStart(3, "0");
+}
+
+/** One of eight hues, the same for a name everywhere. */
+export function hue(name) {
+  let sum = 0;
+  for (const letter of String(name)) sum = (sum * 31 + letter.codePointAt(0)) % 997;
+  return `hue-${sum % 8}`;
+}
+
+export function avatar(name, kind = "user") {
+  const letters = kind === "agent" ? "✦" : [...String(name)].slice(0, 2).join("");
+  return h(`span.avatar.${hue(name)}`, { "aria-hidden": "true" }, letters);
+}
+
+export function bytes(count) {
+  if (count < 1000) return `${count} B`;
+  return count < 1e6 ? `${(count / 1000).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+}
+
+export function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const shape = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  shape.setAttribute("d", path);
+  svg.append(shape);
+  return svg;
+}
+
+export const ICONS = {
+  attach: "M16.5 6.5v9a4.5 4.5 0 0 1-9 0v-10a3 3 0 0 1 6 0v9.5a1.5 1.5 0 0 1-3 0V7",
+  send: "M4 12 20 4l-5 16-3.5-6.5L4 12Z",
+  edit: "M4 20h4L19 9l-4-4L4 16v4Z",
+  trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+  stop: "M7 7h10v10H7Z",
+  down: "M12 5v14m0 0 6-6m-6 6-6-6",
+  file: "M7 3h7l4 4v14H7ZM14 3v5h4",
+};
+
+/** Tells screen readers something, without showing it. */
+export function speak(text) {
+  $("#spoken").textContent = text;
+}
+
+export function notice(text, kind = "info") {
+  const line = h(`p.notice.${kind}`, {}, text);
+  $("#notices").append(line);
+  setTimeout(() => line.remove(), kind === "error" ? 8000 : 4000);
+}

@@ -1,0 +1,149 @@
+// The list of sessions of one person, search in them, and new ones.
+import { $, avatar, h, notice, time } from "./dom.js";
+
+export class SessionList {
+  /** `owner.open(sessionId, seq?)` shows one. */
+  constructor(owner) {
+    this.owner = owner;
+    this.person = null;
+    this.people = [];
+    this.sessions = [];
+    this.list = $("#session-list");
+    this.found = $("#found");
+    $("#create").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.create($("#agent").value);
+    });
+    $("#search").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.search();
+    });
+    $("#query").addEventListener("input", () => {
+      clearTimeout(this.asking);
+      this.asking = setTimeout(() => this.search(), 250);
+    });
+  }
+
+  /** Whose list it is; with two people a choice of both. */
+  of(person, people) {
+    this.person = person;
+    this.people = people;
+    const whose = $("#whose");
+    whose.hidden = people.length < 2;
+    whose.replaceChildren(
+      ...people.map((each) =>
+        h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar(each.name), each.name),
+      ),
+    );
+    return this.refresh();
+  }
+
+  async refresh() {
+    const { person } = this;
+    try {
+      const { sessions } = await person.rest("GET", "/api/chat/sessions?limit=50");
+      if (person !== this.person) return;
+      this.sessions = sessions;
+      this.draw();
+    } catch (error) {
+      notice(error.message, "error");
+    }
+  }
+
+  /** Soon, and once for many reasons. */
+  soon() {
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.refresh(), 400);
+  }
+
+  draw() {
+    const current = this.owner.current;
+    this.list.replaceChildren(
+      ...this.sessions.map((session) => {
+        const title = session.title || session.agent_name || "Untitled";
+        const unread = session.session_id === current ? 0 : session.unread_count;
+        return h(
+          "li",
+          {},
+          h(
+            "button.session",
+            {
+              type: "button", "aria-current": session.session_id === current ? "true" : undefined,
+              onclick: () => this.owner.open(session.session_id),
+            },
+            avatar(title, session.agent_id ? "agent" : "user"),
+            h("span.session-text", {}, h("strong", {}, title), h("span", {}, session.last_message ?? "No messages yet")),
+            h(
+              "span.session-side",
+              {},
+              h("time", {}, time(session.last_message_at ?? session.created_at)),
+              unread ? h("b.badge", { "aria-label": `${unread} unread` }, String(unread)) : null,
+              session.status === "active" ? null : h("em", {}, session.status),
+            ),
+          ),
+        );
+      }),
+    );
+    if (!this.sessions.length) this.list.append(h("li.empty", {}, "No sessions yet"));
+  }
+
+  async agents() {
+    try {
+      const { agents } = await this.person.rest("GET", "/api/chat/agents");
+      const select = $("#agent");
+      select.replaceChildren(
+        ...agents.map((agent) => h("option", { value: agent.id }, `With ${agent.name}`)),
+        h("option", { value: "" }, "No agent"),
+      );
+    } catch (error) {
+      notice(error.message, "error");
+    }
+  }
+
+  async create(agentId) {
+    const names = ["Harbour", "Orchard", "Lantern", "Meadow", "Atlas", "Juniper", "Pebble", "Comet", "Willow", "Ember"];
+    const title = `${names[Math.floor(Math.random() * names.length)]} ${Math.floor(Math.random() * 90 + 10)}`;
+    const body = { title, metadata: { made_by: "playground" } };
+    if (agentId) body.agent_id = Number(agentId);
+    const session = await this.person.rest("POST", "/api/chat/sessions", { body });
+    this.owner.open(session.session_id);
+    await this.refresh();
+    return session;
+  }
+
+  async search() {
+    const query = $("#query").value.trim();
+    this.found.hidden = !query;
+    this.list.hidden = Boolean(query);
+    if (!query) return;
+    try {
+      const answer = await this.person.rest("GET", `/api/chat/search?${new URLSearchParams({ q: query, limit: 20 })}`);
+      if (query !== $("#query").value.trim()) return;
+      const hits = answer.results ?? answer.messages ?? [];
+      this.found.replaceChildren(
+        h("p.found-count", { role: "status" }, hits.length ? `${hits.length}${answer.has_more ? "+" : ""} found` : "Nothing found"),
+        ...hits.map((hit) => this._hit(hit)),
+      );
+    } catch (error) {
+      this.found.replaceChildren(h("p.problem", {}, error.message));
+    }
+  }
+
+  _hit(hit) {
+    const message = hit.message ?? hit;
+    return h(
+      "button.hit",
+      { type: "button", onclick: () => this.owner.open(message.session_id, message.seq) },
+      h("span.hit-meta", {}, h("strong", {}, message.sender_id ?? ""), " ", time(message.created_at)),
+      h("span.snippet", {}, ...marked(hit.snippet ?? message.content ?? "")),
+    );
+  }
+}
+
+/** A snippet's `<mark>…</mark>` as elements, all else as text. */
+function marked(snippet) {
+  return snippet.split(/<mark>(.*?)<\/mark>/gs).map((part, index) => {
+    const text = part.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&quot;", '"').replaceAll("&#x27;", "'").replaceAll("&#39;", "'").replaceAll("&amp;", "&");
+    return index % 2 ? h("mark", {}, text) : text;
+  });
+}

@@ -1,0 +1,372 @@
+// Three doors to the same events and commands. Each link: connect(), call(name, payload), cut(), halfOpen(), restore(),
+// close(). It tells `on`: event(name, data), snapshot(reply, {recovered, resumed}), state(state, text),
+// frame(direction, label, text). Knows no DOM.
+import { rest } from "./api.js";
+
+let io = null;
+let missing = null;
+
+/** The official Socket.IO client, where the server has it. */
+export async function socketIo() {
+  if (!io && !missing) {
+    try {
+      ({ io } = await import("/vendor/socket.io.esm.min.js"));
+    } catch (error) {
+      missing = error;
+    }
+  }
+  return io;
+}
+
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const unwrap = (reply) => (reply?.ok ? reply : Promise.reject(Object.assign(new Error(reply?.error?.message), reply?.error)));
+
+class Link {
+  constructor(person, on) {
+    this.person = person;
+    this.on = on;
+    this.sessionId = null;
+    this.room = null; // set by the owner: what is known already
+    this.closed = false;
+    this.held = false; // the network is cut
+  }
+
+  state(state, text = "") {
+    this.on.state(state, text);
+  }
+
+  async retry(attempt) {
+    await wait(Math.min(2000, 250 * 2 ** attempt));
+    return !this.closed && !this.held;
+  }
+}
+
+/** Socket.IO: recovery is the client's own affair; past its window we sync by `after_revision`. */
+export class SocketIoLink extends Link {
+  connect(sessionId) {
+    this.sessionId = sessionId;
+    if (this.socket) {
+      this._join();
+      return;
+    }
+    this.state("connecting");
+    const socket = io(location.origin, {
+      auth: (give) => give({ token: this.person.token }),
+      forceNew: true,
+      reconnectionDelay: 250,
+      reconnectionDelayMax: 2000,
+    });
+    this.socket = socket;
+    this._watch();
+    socket.io.on("open", () => this._watch());
+    socket.on("connect", () => {
+      if (socket.recovered) {
+        this.state("online");
+        this.on.recovered(true);
+      } else this._join();
+    });
+    socket.on("disconnect", (reason) => this.state(this.held ? "cut" : "offline", reason));
+    socket.on("connect_error", (error) => {
+      this.state("offline", error.data?.code ?? error.message);
+      if (error.data?.code === "TOKEN_EXPIRED") this.person.renew();
+    });
+    socket.onAny((name, data) => this.on.event(name, data));
+  }
+
+  async leave(sessionId) {
+    await this.call("leave", { session_id: sessionId }).catch(() => {});
+  }
+
+  async _join() {
+    const sessionId = this.sessionId;
+    const after = this.room?.lastRevision;
+    const payload = { session_id: sessionId };
+    if (after) Object.assign(payload, { after_revision: after, limit: 500 });
+    try {
+      const reply = await this.call("join", payload);
+      if (sessionId !== this.sessionId) return;
+      this.state("online");
+      this.on.snapshot(reply, { resumed: Boolean(after) });
+    } catch (error) {
+      this.state("offline", error.code ?? error.message);
+    }
+  }
+
+  _watch() {
+    const { engine } = this.socket.io;
+    if (!engine || this.engine === engine) return;
+    this.engine = engine;
+    const name = () => engine.transport?.name ?? "polling";
+    const show = (packet) => (packet.type === "message" ? packet.data : packet.type + (packet.data ?? ""));
+    engine.on("packet", (packet) => this.on.frame("in", `Socket.IO ${name()}`, show(packet)));
+    engine.on("packetCreate", (packet) => this.on.frame("out", `Socket.IO ${name()}`, show(packet)));
+  }
+
+  async call(name, payload) {
+    return unwrap(await this.socket.timeout(15000).emitWithAck(name, { session_id: this.sessionId, ...payload }));
+  }
+
+  cut() {
+    this.held = true;
+    this.socket.io.reconnection(false);
+    this.socket.io.engine.close();
+  }
+
+  restore() {
+    this.held = false;
+    this.state("connecting");
+    this.socket.io.reconnection(true);
+    this.socket.connect();
+  }
+
+  /** As a phone that left its network: the old connection stays open and silent, a new one is made. */
+  halfOpen() {
+    const { engine } = this.socket.io;
+    const { transport } = engine;
+    if (transport?.name !== "websocket") return false;
+    const abandoned = transport.ws;
+    abandoned.onopen = abandoned.onmessage = abandoned.onclose = abandoned.onerror = null;
+    setTimeout(() => abandoned.close(), 60000);
+    transport.ws = undefined;
+    engine._onClose("transport close");
+    return true;
+  }
+
+  close() {
+    this.closed = true;
+    this.socket?.disconnect();
+  }
+}
+
+/** Raw WebSocket: `{"type": name, …}`; positions in frames, `?after=` to go on. */
+export class WebSocketLink extends Link {
+  connect(sessionId) {
+    this.sessionId = sessionId;
+    this.waiting = new Map();
+    this.refs = 0;
+    this.position = null;
+    this._open(0);
+  }
+
+  async leave() {
+    this._drop();
+  }
+
+  _drop() {
+    const { ws } = this;
+    this.ws = null;
+    if (ws) {
+      ws.onclose = ws.onmessage = null;
+      ws.close();
+    }
+  }
+
+  _open(attempt) {
+    this.state("connecting");
+    const sessionId = this.sessionId;
+    const query = new URLSearchParams();
+    const resumed = Boolean(this.position && this.room?.lastRevision);
+    if (resumed) {
+      query.set("after", this.position);
+      query.set("after_revision", this.room.lastRevision);
+      query.set("limit", 500);
+    }
+    const path = `/ws/${encodeURIComponent(sessionId)}?${query}`;
+    const ws = new WebSocket(location.origin.replace(/^http/, "ws") + path, ["bearer", this.person.token]);
+    this.ws = ws;
+    this.on.frame("out", "WebSocket", `GET ${path}`);
+    ws.onmessage = ({ data }) => {
+      attempt = 0;
+      this.on.frame("in", "WebSocket", data);
+      this._heard(JSON.parse(data), resumed);
+    };
+    ws.onclose = async ({ code, reason }) => {
+      if (this.ws !== ws) return;
+      this.on.frame("in", "WebSocket", `close ${code} ${reason}`);
+      for (const { reject } of this.waiting.values()) reject(new Error("the connection is gone"));
+      this.waiting.clear();
+      this.state(this.held ? "cut" : "offline", reason || String(code));
+      if ([4003, 4004].includes(code)) return;
+      if (code === 4001) await this.person.renew();
+      if ((await this.retry(attempt)) && this.ws === ws) this._open(attempt + 1);
+    };
+  }
+
+  _heard({ type, position, ...data }, resumed) {
+    if (position) this.position = position;
+    if (type === "welcome") {
+      this.position = data.position ?? position;
+      this.state("online");
+      if (data.recovered) this.on.recovered(true);
+      else this.on.snapshot({ ...data, position: this.position }, { resumed });
+    } else if (type === "ack") {
+      const { resolve } = this.waiting.get(data.ref) ?? {};
+      this.waiting.delete(data.ref);
+      resolve?.(data);
+    } else this.on.event(type, data);
+  }
+
+  async call(name, payload = {}) {
+    if (this.ws?.readyState !== WebSocket.OPEN) throw new Error("not connected");
+    const ref = ++this.refs;
+    const text = JSON.stringify({ type: name, ref, ...payload });
+    this.on.frame("out", "WebSocket", text);
+    const reply = new Promise((resolve, reject) => this.waiting.set(ref, { resolve, reject }));
+    this.ws.send(text);
+    return unwrap(await reply);
+  }
+
+  cut() {
+    this.held = true;
+    this.ws?.close();
+  }
+
+  restore() {
+    this.held = false;
+    this._open(0);
+  }
+
+  halfOpen() {
+    const abandoned = this.ws;
+    abandoned.onmessage = abandoned.onclose = null;
+    setTimeout(() => abandoned.close(), 60000);
+    this.ws = null;
+    this.state("offline", "half-open");
+    this._open(0);
+    return true;
+  }
+
+  close() {
+    this.closed = true;
+    this._drop();
+  }
+}
+
+/** Server-sent events for what happens, REST for commands; `Last-Event-ID` to go on. */
+export class EventStreamLink extends Link {
+  connect(sessionId) {
+    this.sessionId = sessionId;
+    this.lastId = null;
+    this._open(0);
+  }
+
+  async leave() {
+    this._drop();
+  }
+
+  _drop() {
+    this.controller?.abort();
+    this.controller = null;
+  }
+
+  async _open(attempt) {
+    this.state("connecting");
+    const controller = new AbortController();
+    this.controller = controller;
+    const headers = { Authorization: `Bearer ${this.person.token}` };
+    const resumed = Boolean(this.lastId && this.room?.lastRevision);
+    if (resumed) headers["Last-Event-ID"] = this.lastId;
+    const query = resumed ? `?after_revision=${this.room.lastRevision}&limit=500` : "";
+    const path = `/api/chat/sessions/${encodeURIComponent(this.sessionId)}/events${query}`;
+    this.on.frame("out", "SSE", `GET ${path}${resumed ? `  Last-Event-ID: ${this.lastId}` : ""}`);
+    let reason = "ended";
+    try {
+      const response = await fetch(path, { headers, signal: controller.signal, cache: "no-store" });
+      if (!response.ok) {
+        const { error } = await response.json();
+        this.on.frame("in", "SSE", `${response.status} ${JSON.stringify(error)}`);
+        this.state("offline", error.code);
+        if (error.code === "TOKEN_EXPIRED") await this.person.renew();
+        else if (response.status < 500 && response.status !== 429) return;
+      } else {
+        let rest = "";
+        for await (const text of pieces(response.body)) {
+          attempt = 0;
+          if (this.controller !== controller) return;
+          const blocks = (rest + text).split("\n\n");
+          rest = blocks.pop();
+          for (const block of blocks) this._heard(block, resumed);
+        }
+      }
+    } catch (error) {
+      reason = error.name === "AbortError" ? "cut" : error.message;
+    }
+    if (this.controller !== controller) return;
+    this.state(this.held ? "cut" : "offline", reason);
+    if ((await this.retry(attempt)) && this.controller === controller) this._open(attempt + 1);
+  }
+
+  _heard(block, resumed) {
+    this.on.frame("in", "SSE", block);
+    const event = {};
+    for (const line of block.split("\n")) {
+      const colon = line.indexOf(":");
+      if (colon > 0) event[line.slice(0, colon)] = line.slice(colon + 1).replace(/^ /, "");
+    }
+    if (event.id) this.lastId = event.id;
+    if (!event.data) return;
+    const data = JSON.parse(event.data);
+    if (event.event === "welcome") {
+      this.state("online");
+      if (data.recovered) this.on.recovered(true);
+      else this.on.snapshot(data, { resumed });
+    } else this.on.event(event.event, data);
+  }
+
+  async call(name, { message_id, file_id, ...payload } = {}) {
+    const base = `/api/chat/sessions/${encodeURIComponent(this.sessionId)}`;
+    const options = { token: this.person.token, tap: (direction, label, text) => this.on.frame(direction, label, text) };
+    const target = message_id ? `${base}/messages/${encodeURIComponent(message_id)}` : "";
+    switch (name) {
+      case "message":
+        return rest("POST", `${base}/messages`, { ...options, body: payload });
+      case "edit":
+        return rest("PATCH", target, { ...options, body: payload });
+      case "delete":
+        return rest("DELETE", target, options);
+      case "history":
+        return rest("GET", `${base}/messages?${new URLSearchParams(payload)}`, options);
+      case "auth_refresh":
+        return {}; // each request carries its token
+      default:
+        return rest("POST", `${base}/${name}`, { ...options, body: { message_id, file_id, ...payload } });
+    }
+  }
+
+  cut() {
+    this.held = true;
+    this.controller?.abort();
+  }
+
+  restore() {
+    this.held = false;
+    this._open(0);
+  }
+
+  /** The old response stays open and unread. */
+  halfOpen() {
+    const abandoned = this.controller;
+    setTimeout(() => abandoned?.abort(), 60000);
+    this.controller = null;
+    this.state("offline", "half-open");
+    this._open(0);
+    return true;
+  }
+
+  close() {
+    this.closed = true;
+    this._drop();
+  }
+}
+
+async function* pieces(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
+export const LINKS = { socketio: SocketIoLink, websocket: WebSocketLink, sse: EventStreamLink };
+export const NAMES = { socketio: "Socket.IO", websocket: "WebSocket", sse: "SSE + REST" };
