@@ -57,11 +57,13 @@ class Dispatcher:
 
     def __init__(self, commands: Commands, limits: RateLimits, observer: Observer) -> None:
         self._commands, self._limits, self._observer = commands, limits, observer
+        self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check
+        self._actions = {name: getattr(commands, name) for name in CATALOG}
 
     def start(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
         """The part that can be done at once. Raises ChatError or StorageError."""
         struct = decode(command, payload)
-        action = getattr(self._commands, command.name)
+        action = self._actions[command.name]
         if command.bucket is not None:
             waiting = self._limits.check(caller, command.bucket)
             if waiting is not None:
@@ -106,7 +108,7 @@ class Dispatcher:
     def observe(self, name: str, outcome: str, began: float, payload: object) -> None:
         seconds = time.perf_counter() - began
         self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
-        if log.isEnabledFor(logging.DEBUG):
+        if self._debug:
             session = payload.get("session_id") if isinstance(payload, dict) else None
             log.debug(
                 "%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)}
@@ -165,13 +167,17 @@ class Line:
             if len(self._queue) == LINE_LIMIT:
                 self._voice.hold_up(self._conn, True)
             return
-        command = CATALOG.get(name)
-        if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
+        if self._pending and not self._may_pass(name):
             self._occupy(self._after_writes(name, payload, ref))
         else:
             work = self._begin(name, payload, ref)
             if work is not None:
                 self._occupy(work)
+
+    def _may_pass(self, name: str) -> bool:
+        """Whether a command may begin while writes before it are on their way to their commit."""
+        command = CATALOG.get(name)
+        return command is not None and command.pipelined and self._pending < PENDING_LIMIT
 
     def first(self, work: Coroutine[Any, Any, None]) -> None:
         """What comes before any command."""
@@ -187,6 +193,10 @@ class Line:
             done = self._dispatcher.start(command, self._conn.caller, self._conn, payload)
         except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
             self._fail(failure, name, payload, ref, began)
+            return None
+        if type(done) is dict:  # answered at once: typing, chunks
+            self._voice.answer(self._conn, ref, name, done)
+            self._dispatcher.observe(name, "ok", began, payload)
             return None
         if isinstance(done, Coroutine):
             return self._finish(done, name, payload, ref, began)
@@ -265,8 +275,7 @@ class Line:
                 name, payload, ref = self._queue.popleft()
                 if len(self._queue) == LINE_LIMIT - 1:
                     self._voice.hold_up(self._conn, False)
-                command = CATALOG.get(name)
-                if self._pending and not (command and command.pipelined and self._pending < PENDING_LIMIT):
+                if self._pending and not self._may_pass(name):
                     await self._writes_done()
                 rest = self._begin(name, payload, ref)
                 if rest is not None:

@@ -114,7 +114,8 @@ class Memory:
         log.touched = now
         log.entries.append((now, event))
         log.bytes += len(event.data)
-        self._trim(log, now)
+        if len(log.entries) > self._log_size or log.bytes > self._log_bytes:
+            self._trim(log, now)  # by age when it is read, and with every poll
         if self._receiver is not None:
             self._receiver.on_event(event)
 
@@ -162,6 +163,7 @@ class Memory:
             log = self._logs.get(room)
             if log is not None:
                 log.touched = now
+                self._trim(log, now)
             found[room] = Mark(log.rev, log.seq) if log else None
         self._sweep(now)
         return found

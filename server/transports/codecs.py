@@ -9,9 +9,12 @@ from events.event import POISON, Event, Kind
 from server.engine.frames import TEXT, frame
 
 
+_LOGGED = int(Kind.LOGGED)
+
+
 def _position(event: Event, poisoned: bool) -> bytes | None:
     """A durable or logged event's position as JSON; one that did not come from the log has none to go by."""
-    if event.kind > Kind.LOGGED:
+    if event.kind > _LOGGED:
         return None
     if poisoned or not event.pos:
         return b'"' + POISON.encode() + b'"'
