@@ -125,22 +125,3 @@ async def cut(socket: JsSocket) -> None:
     await socket.wait_count("connect", lost + 1)
     await socket.cut()
     await socket.wait_count("disconnect", lost + 1)
-
-
-async def test_a_reader_that_dawdles_gets_it_merged(server: Server) -> None:
-    """One that stops reading for a while gets fewer, larger chunks; nothing is missing."""
-    session_id = await new_session(server, members=("bob",))
-    piece = "a longer piece of text " * 40
-    async with (
-        enter("socketio", server, "alice", session_id) as alice,
-        enter("socketio", server, "bob", session_id) as bob,
-    ):
-        transport = bob.client.connection.transport  # type: ignore[attr-defined]
-        message_id = (await alice.call("stream_start"))["message_id"]
-        transport.pause_reading()
-        for index in range(250):
-            await alice.call("stream_chunk", message_id=message_id, index=index, content=piece)
-        assert (await alice.call("stream_end", message_id=message_id))["ok"]
-        transport.resume_reading()
-        await bob.wait_event("stream_end")
-        assert heard(bob.inbox) == piece * 250

@@ -1,0 +1,93 @@
+"""An agent of your own: a worker that answers what people ask, piece by piece.
+
+    pip install "python-socketio[asyncio_client]"
+    AGENT_TOKEN=... python worker.py http://127.0.0.1:8003
+
+Run as many as you like: each request goes to one of them.
+"""
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import socketio
+
+sio = socketio.AsyncClient()
+answers: dict[str, asyncio.Task[None]] = {}
+
+
+async def think(request: dict[str, Any]) -> AsyncIterator[str]:
+    """The pieces of an answer. Put your model here; an empty piece says that it is still thinking."""
+    said = request["message"]["content"]
+    for word in f"You said “{said}”, and {len(request['history'])} messages came before.".split(" "):
+        yield word + " "
+        await asyncio.sleep(0.05)
+
+
+@sio.on("agent_request")
+async def agent_request(request: dict[str, Any]) -> None:
+    """Returning acknowledges the request: it is ours."""
+    message_id = f"answer-{uuid.uuid4()}"
+    answers[message_id] = asyncio.create_task(answer(request, message_id))
+    answers[message_id].add_done_callback(lambda _: answers.pop(message_id))
+
+
+@sio.on("stream_cancel")
+async def stream_cancel(event: dict[str, Any]) -> None:
+    """Somebody pressed stop: the text so far is kept."""
+    if event["message_id"] in answers:
+        answers[event["message_id"]].cancel()
+
+
+async def answer(request: dict[str, Any], message_id: str) -> None:
+    where = {"session_id": request["session_id"], "message_id": message_id}
+    begun = await call("stream_start", {**where, "reply_to": request["message"]["message_id"]})
+    if not begun["ok"] or begun["message_id"] != message_id:
+        return  # another worker was asked, too, and was faster
+    try:
+        pieces: list[str] = []
+        async for piece in think(request):
+            pieces.append(piece)
+            await write(where, pieces)
+        await call("stream_end", where)
+    except Exception as error:
+        await call("stream_end", {**where, "error": {"code": "WORKER_FAILED", "message": str(error)}})
+        raise
+
+
+async def write(where: dict[str, Any], pieces: list[str]) -> None:
+    """Send the last piece, and before it any that the server turns out to lack."""
+    index = len(pieces) - 1
+    while index < len(pieces):
+        reply = await call("stream_chunk", {**where, "index": index, "content": pieces[index]})
+        error = reply.get("error", {})
+        if error.get("code") == "RATE_LIMIT":
+            await asyncio.sleep(error["retry_after"] / 1000)
+        elif error and error["code"] != "INDEX_CONFLICT":
+            raise RuntimeError(f"{error['code']}: {error['message']}")
+        else:
+            index = reply["next_index"] if reply["ok"] else error["next_index"]
+
+
+async def call(command: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Until it is answered, over reconnects: ids and indices make a repeat harmless."""
+    while True:
+        try:
+            reply: dict[str, Any] = await sio.call(command, payload, timeout=10)
+            return reply
+        except socketio.exceptions.SocketIOError:
+            await asyncio.sleep(1)
+
+
+async def main() -> None:
+    token = os.environ["AGENT_TOKEN"]
+    await sio.connect(sys.argv[1], auth={"token": token}, transports=["websocket"], retry=True)
+    print("waiting for requests", flush=True)
+    await sio.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,114 @@
+"""The examples do what they say, run as their users run them."""
+
+import asyncio
+import functools
+import http.server
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.doors import enter, new_session
+from tests.support.processes import free_port
+from tests.support.server import ROOT, Server
+from tests.support.services import program
+
+EXAMPLES = ROOT / "examples"
+JS = ROOT / "tests" / "js"
+CLIENT = JS / "node_modules" / "socket.io-client" / "dist" / "socket.io.esm.min.js"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing on the tests' output."""
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[str]:
+    """The folder as `python -m http.server` serves it, with the client beside it."""
+    folder = shutil.copytree(EXAMPLES / "page", tmp_path / "page")
+    shutil.copyfile(CLIENT, folder / CLIENT.name)
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        thread.join()
+
+
+@pytest.mark.browser
+async def test_the_page_survives_a_refresh_in_mid_answer(
+    sqlite_url: str, new_server: Callable[..., Server], page: str, tmp_path: Path
+) -> None:
+    server = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=json.dumps([page]), STREAM_DELAY_MS="40")
+    process = await asyncio.create_subprocess_exec(
+        program("node"), str(JS / "example_page.mjs"),
+        str(JS), f"{page}/?server={server.url}", str(tmp_path / "profile"),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await asyncio.wait_for(process.communicate(), 45)
+    assert process.returncode == 0, errors.decode()
+    seen = json.loads(output)
+    assert seen["errors"] == []
+    assert seen["status_after_reload"] == "streaming"
+    assert 0 < seen["length_after_reload"] < len(seen["question"])
+    assert seen["answer"] == seen["question"]
+    assert seen["bubbles"] == 2
+    assert 0 < len(seen["stopped"]) < len(seen["question"])
+    assert seen["question"].startswith(seen["stopped"])
+    assert seen["stopped_after_reload"] == seen["stopped"]
+    assert seen["stop_is_hidden"]
+
+
+@asynccontextmanager
+async def worker(server: Server, agent_id: int, *command: str) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        *command, server.url,
+        env={**os.environ, "AGENT_TOKEN": server.token(str(agent_id), "agent")},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        assert await asyncio.wait_for(process.stdout.readline(), 15) == b"waiting for requests\n"
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+async def test_a_worker(node: Server, language: str, tmp_path: Path) -> None:
+    async with node.api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "Mine", "kind": "remote"})
+    agent_id = made.json()["id"]
+    session_id = await new_session(node, agent_id=agent_id)
+    if language == "python":
+        command = [sys.executable, str(EXAMPLES / "worker-python" / "worker.py")]
+    else:
+        shutil.copyfile(EXAMPLES / "worker-javascript" / "worker.mjs", tmp_path / "worker.mjs")
+        (tmp_path / "node_modules").symlink_to(JS / "node_modules")
+        command = [program("node"), str(tmp_path / "worker.mjs")]
+    async with worker(node, agent_id, *command), enter("websocket", node, "alice", session_id) as alice:
+        for number, question in enumerate(("hello", "once more")):
+            mark = alice.mark()
+            sent = await alice.message(question)
+            end = await alice.wait_event("stream_end", since=mark)
+            assert end["status"] == "complete", end
+            answer = next(m for m in await alice.history() if m["message_id"] == end["message_id"])
+            assert answer["content"].startswith(f"You said “{question}”, and {2 * number} messages")
+            assert answer["reply_to"] == sent["message_id"]
+        mark = alice.mark()
+        await alice.message("a question " * 20)
+        chunk = await alice.wait_event("stream_chunk", since=mark)
+        assert (await alice.call("stream_cancel", message_id=chunk["message_id"]))["status"] == "cancelled"
+        # It has heard of it, and takes the next one.
+        mark = alice.mark()
+        await alice.message("and now?")
+        assert (await alice.wait_event("stream_end", since=mark))["status"] == "complete"
