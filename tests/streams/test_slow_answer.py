@@ -1,4 +1,4 @@
-"""An answer over SSE whose reader dawdles: chunks are merged as they leave, also when the end came meanwhile."""
+"""An answer over SSE whose reader dawdles: chunks are merged as they leave, even behind the end."""
 
 from typing import Any
 
