@@ -216,7 +216,8 @@ def _janitor(services: Services) -> Janitor:
     janitor.every(WATCH, "activity", sessions.flush_touches)
     # Live members of a session that expires are told within 10 s, however long the interval.
     janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
-    janitor.every(min(settings.stream_checkpoint, 1.0), "streams", streams.tick)
+    # A checkpoint takes its time, too: nothing is to be older than promised.
+    janitor.every(min(0.7 * settings.stream_checkpoint, 1.0), "streams", streams.tick)
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", streams.interrupt_lapsed)
     janitor.every(WATCH, "connections", lambda: _watch(services))
     return janitor
