@@ -70,6 +70,9 @@ class Delivery:
             self.owed.add(room)
             self.spawn(self.deliver_from_sql(room))
             return
+        now = self.clock()
+        for event in events:
+            event.at = now
         answer = self.log.append(room, events)
         if isinstance(answer, Appended):
             self._appended(room, answer)
@@ -243,7 +246,8 @@ class Delivery:
                     self.on_stream_start(event)
                     room.have.setdefault(event.stream, 0)
                     room.chars.setdefault(event.stream, 0)
-        self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
+        members = self.hub.broadcast(room, event, whole)
+        self.observer.delivered(event.name, members, self.clock() - event.at if event.at else 0.0)
         if event.name == "read":
             room.known = None
         elif event.name == "session":

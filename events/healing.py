@@ -5,6 +5,7 @@ One mechanism heals a node that died between commit and append, a deaf listener 
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -222,6 +223,7 @@ class Healer:
 
     async def _canary(self) -> None:
         delivery = self._delivery
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(CANARY):
                 epoch = await delivery.bus.echo()
@@ -231,8 +233,10 @@ class Healer:
             delivery.lost()
             return
         self.deaf = False
-        if delivery.mode == "live" and epoch != delivery.epoch:
-            delivery.lost()
+        if delivery.mode == "live":
+            delivery.observer.bus("live", time.perf_counter() - began)
+            if epoch != delivery.epoch:
+                delivery.lost()
 
     async def _keep_logs(self, names: Sequence[str]) -> None:
         """Keep the logs of rooms with members alive; one that is gone nevertheless is made anew."""

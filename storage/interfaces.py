@@ -48,6 +48,7 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     epoch: str = ""
     pos: int = 0
     prev: int = 0  # position of the room's entry before this one
+    at: float = 0.0  # epoch seconds of its commit; 0: not measured
 
     @property
     def position(self) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from events.event import POISON, Event, Kind
 from server.engine.frames import TEXT, frame
 
-
 _LOGGED = int(Kind.LOGGED)
 
 
