@@ -20,9 +20,9 @@ from server.routes.common import RawEndpoint, caller_of, endpoint, reply, servic
 from server.uploads import Multipart
 from storage.records import FileRecord
 
-#: After a refusal, for how long and how much of the rest of a body is read and thrown away: a client that
-#: reads its answer only when it has sent everything would else see a broken connection.
-LINGER_SECONDS, LINGER_BYTES = 5.0, 64 * 1024 * 1024
+#: After a refusal, for how long in all, and without a byte, the rest of a body is read and thrown away: a
+#: client that reads its answer only when it has sent everything would else see a broken connection.
+LINGER, LINGER_IDLE = 30.0, 5.0
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 
@@ -84,13 +84,12 @@ async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            read = 0
-            while read < LINGER_BYTES:
-                message = await receive()
-                if message["type"] != "http.request" or not message.get("more_body"):
-                    break
-                read += len(message.get("body", b""))
+        async with asyncio.timeout(LINGER):
+            more = True
+            while more:
+                async with asyncio.timeout(LINGER_IDLE):
+                    message = await receive()
+                more = message["type"] == "http.request" and message.get("more_body", False)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
