@@ -233,10 +233,9 @@ class Delivery:
                 raise Hole
             if event.closed and event.final >= 0 and room.have.get(event.stream) != event.final:
                 raise Hole
-            if event.seq and event.seq <= room.seq:
+            if event.seq and not room.told(event.seq):
                 event = retold(event)  # this node told of it from SQL, the log only of what became of it
             room.delivered = event.rev
-            room.seq = max(room.seq, event.seq)
             if event.stream:
                 if event.closed:
                     room.have.pop(event.stream, None)

@@ -164,6 +164,7 @@ class Room:
     """A session's members on this node, and up to where they have been served."""
 
     __slots__ = (
+        "ahead",
         "began",
         "chars",
         "delivered",
@@ -194,9 +195,20 @@ class Room:
         self.early: list[Event] = []  # what the bus brought before it was ready
         self.pos = 0
         self.delivered = 0  # last revision delivered
-        self.seq = 0  # last message number told of
+        self.seq = 0  # every message up to this number was told of
+        self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
         self.chars: dict[str, int] = {}  # the same in characters
+
+    def told(self, seq: int) -> bool:
+        """A message is told of; False if it was before."""
+        if seq <= self.seq or seq in self.ahead:
+            return False
+        self.ahead.add(seq)
+        while self.seq + 1 in self.ahead:
+            self.seq += 1
+            self.ahead.remove(self.seq)
+        return True
 
     @property
     def mark(self) -> Mark:

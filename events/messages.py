@@ -192,6 +192,7 @@ class Changes:
             return mark, [Event(room, "", b"", Kind.DURABLE, rev=mark.rev)]  # too much: its reader resets
         events: list[Event] = []
         before, now = base.rev, rfc3339(when(self._clock()))
+        told: set[int] = set()  # a message that changes while pages are read is on two of them
         more = True
         while more:
             records, more, _ = await self._messages.changes(room, before, 500, 1 << 24)
@@ -201,12 +202,13 @@ class Changes:
                     event_of(
                         record,
                         now,
-                        created=record.seq > base.seq,
+                        created=record.seq > base.seq and record.seq not in told,
                         files=files.get(record.message_id, ()),
                         frm=before + 1,
                     )
                 )
                 before = record.revision
+                told.add(record.seq)
             if not records:
                 break
         return mark, events

@@ -86,12 +86,13 @@ class Memory:
                     stream.start = event.rev
         if log is None:
             return Appended("nobody")
+        told = log.seq
         for event in events:
             if event.kind == Kind.DURABLE:
                 if event.rev <= log.rev:
                     continue
                 # A message that is told of already (whoever fills was overtaken) is a change now.
-                if (event.frm or event.rev) > log.rev + 1 or 0 < event.seq <= log.seq:
+                if (event.frm or event.rev) > log.rev + 1 or 0 < event.seq <= told:
                     return Appended("gap", Mark(log.rev, log.seq))
                 if event.stream and not event.closed:
                     self._stream(room, event.stream).restart()

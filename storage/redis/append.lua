@@ -23,14 +23,14 @@ if not open_log(KEYS[2], KEYS[3]) then
   return {'nobody', 0, 0}
 end
 
-local answer, changed, now = 'ok', false, now_ms()
+local answer, changed, now, told = 'ok', false, now_ms(), log.seq
 for i = 10, #ARGV, 7 do
   local rev, frm, seq, id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 5]
   local wanted = true
   if rev > 0 then
     if rev <= log.rev then
       wanted = false
-    elseif (frm > 0 and frm or rev) > log.rev + 1 or (seq > 0 and seq <= log.seq) then
+    elseif (frm > 0 and frm or rev) > log.rev + 1 or (seq > 0 and seq <= told) then
       -- Also a message that is told of already: whoever fills was overtaken, it is a change now.
       answer = 'gap'
       break

@@ -1,4 +1,4 @@
-"""A conversation whose members are on three nodes: one order, whatever the door; streams; typing; presence."""
+"""A conversation whose members are on three nodes: one order at every door; streams; typing; presence."""
 
 import asyncio
 from contextlib import aclosing
