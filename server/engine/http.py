@@ -108,9 +108,10 @@ class HttpProtocol(HttpToolsProtocol):
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
-        # parser and protocol hold each other: without this both would wait for the collector
-        self.parser = None  # type: ignore[assignment]
-        protocol.upgrade(self.scope["method"].encode(), self.url, self.headers)
+        method = self.scope["method"].encode()
+        # parser and protocol hold each other, the scope holds this: both would wait for the collector
+        self.parser = self.scope = None  # type: ignore[assignment]
+        protocol.upgrade(method, self.url, self.headers)
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
