@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from storage.tables import metadata
+from storage.tables import is_ours, metadata
 
 #: Any number that nobody else locks: nodes that start together migrate one after the other.
 LOCK = 7_207_110_319
@@ -20,6 +20,7 @@ def migrate(connection: Connection) -> None:
         # SQLite alters a table by writing it anew.
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
+        include_name=is_ours,
     )
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":

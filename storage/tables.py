@@ -180,3 +180,28 @@ revocations = sa.Table(
     sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True),
     sa.Column("not_before", Time, nullable=False),
 )
+
+#: How far the search index reaches: all changes of a session up to `revision`. No foreign key, as the index
+#: has none: a trigger takes a mark away with its session.
+search_marks = sa.Table(
+    "search_marks",
+    metadata,
+    sa.Column("id", Big, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+#: At most one row: this database is being filled from another one, and is not whole yet.
+unfinished_copies = sa.Table(
+    "unfinished_copies",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("source", sa.String(100), nullable=False),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("progress", Document, nullable=False),
+    sa.CheckConstraint("id = 1", name="one"),
+)
+
+
+def is_ours(name: str | None, kind: str, _parents: object = None) -> bool:
+    """For Alembic's `include_name`: the index itself is each database's own kind of table."""
+    return kind != "table" or not (name or "").startswith("chat_search")
