@@ -21,9 +21,14 @@ def rfc3339(time: datetime) -> str:
 
 
 def stamp(seconds: float) -> str:
-    """`rfc3339(when(seconds))` at a quarter of its cost: every event has one."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_to_the_second(whole)}.{milliseconds:03d}Z"
+    """`rfc3339(when(seconds))` at a fraction of its cost: every event has one, and many share theirs."""
+    return _to_the_millisecond(int(seconds * 1000))
+
+
+@lru_cache(maxsize=8)
+def _to_the_millisecond(milliseconds: int) -> str:
+    whole, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(whole)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=8)

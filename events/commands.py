@@ -223,14 +223,17 @@ class Commands:
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
-        if stream.allowed_until < self._sessions.now():
+        now = self._sessions.now()
+        if stream.allowed_until < now:
             return self._checked_chunk(caller, conn, stream, command)
-        return self._chunk(stream, conn, command)
+        return self._chunk(stream, conn, command, now)
 
-    def _chunk(self, stream: Stream, conn: Connection | None, command: schema.StreamChunk) -> dict[str, Any]:
+    def _chunk(
+        self, stream: Stream, conn: Connection | None, command: schema.StreamChunk, now: float
+    ) -> dict[str, Any]:
         if stream.room != command.session_id:
             raise StreamNotFound
-        self._limits.check_chunk(stream.pace, self._sessions.now())
+        self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
         return {"next_index": self._streams.chunk(stream, command.content, command.index, conn)}
 
@@ -239,8 +242,9 @@ class Commands:
     ) -> Done:
         """A producer may have been removed meanwhile, or its session ended."""
         await self._count_chunks(caller, conn, stream)
-        stream.allowed_until = self._sessions.now() + CHECK_PRODUCER
-        return self._chunk(stream, conn, command)
+        now = self._sessions.now()
+        stream.allowed_until = now + CHECK_PRODUCER
+        return self._chunk(stream, conn, command, now)
 
     async def _count_chunks(self, caller: Caller, conn: Connection | None, stream: Stream) -> None:
         """Chunks are activity. Raises as `_writable`."""
@@ -259,7 +263,7 @@ class Commands:
         assert command.message_id is not None
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
-        return self._chunk(stream, conn, command)
+        return self._chunk(stream, conn, command, self._sessions.now())
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
         stream = self._streams.find(caller, conn, command.message_id)

@@ -3,7 +3,6 @@
 Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
 """
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -336,12 +335,16 @@ class Hub:
         of it than the others (chunks that were clipped for them)."""
         if event.only:
             return self._to_user(room, event)
+        skipped = self.connections.get(event.skip) if event.skip else None
+        if skipped is not None and event.sizes and skipped.transport == "websocket":
+            skipped = None  # a producer gets its own chunks back on the raw WebSocket
         for codec, sinks in room.groups.items():
             data = codec.encode(event)
-            if event.skip:
-                self._fan_out_but(sinks, event, codec, data)
+            if skipped is None or skipped not in sinks:
+                self.flusher.fan_out(sinks.values(), data, event, codec)
             else:
-                self._fan_out(sinks.values(), event, codec, data)
+                mine = sinks[skipped]
+                self.flusher.fan_out([s for s in sinks.values() if s is not mine], data, event, codec)
         if room.guarded:
             self.give_guarded(room, whole or event)
         return len(room.members)
@@ -361,17 +364,6 @@ class Hub:
         except Hole:
             # It cannot be made whole from here; it comes back and asks for all it lacks.
             member.conn.sink.cut()
-
-    def _fan_out(self, sinks: Iterable[Sink], event: Event, codec: Codec, data: bytes) -> None:
-        self.flusher.fan_out(sinks, data, event, codec)
-
-    def _fan_out_but(self, sinks: dict[Connection, Sink], event: Event, codec: Codec, data: bytes) -> None:
-        skipped = self.connections.get(event.skip)
-        if skipped is None or skipped not in sinks or (event.sizes and skipped.transport == "websocket"):
-            self._fan_out(sinks.values(), event, codec, data)
-        else:
-            mine = sinks[skipped]
-            self._fan_out([s for s in sinks.values() if s is not mine], event, codec, data)
 
     def _to_user(self, room: Room, event: Event) -> int:
         members = [m for m in list(room.members.values()) if m.conn.caller.key == event.only]

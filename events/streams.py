@@ -72,6 +72,7 @@ class Stream:
         "start",
         "started_at",
         "uncounted",
+        "writer",
     )
 
     def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float) -> None:
@@ -92,6 +93,7 @@ class Stream:
         self.allowed_until = 0.0  # when to look again whether its producer may write
         self.uncounted = 0  # chunks since then
         self.pace = Pace()
+        self.writer: Caller | None = None  # who wrote last
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
 
     @property
@@ -273,8 +275,10 @@ class Streams:
                 )
             message_id = next(iter(mine))
         stream = self._open.get(message_id)
-        if stream is not None and stream.owner != (caller.sender_type, caller.sub):
-            raise Forbidden("only the caller that began a stream may write it")
+        if stream is not None and stream.writer is not caller:
+            if stream.owner != (caller.sender_type, caller.sub):
+                raise Forbidden("only the caller that began a stream may write it")
+            stream.writer = caller  # known from now on
         return stream
 
     async def find_or_adopt(self, caller: Caller, session_id: str, message_id: str) -> Stream:
@@ -325,7 +329,11 @@ class Streams:
             return
         answer = self._log.append(event, stream.start, pieces)
         if isinstance(answer, ChunkAnswer):
-            self._answered(stream, answer)
+            if answer.answer == "next" and answer.next_index == len(stream.pieces):
+                stream.logged = answer.next_index
+                self._settle(stream)
+            else:
+                self._answered(stream, answer)
         else:
             stream.flying = True
             self._delivery.spawn(self._land(stream, answer))

@@ -225,7 +225,7 @@ class Memory:
             return ChunkAnswer("nobody", 0)
         if log.rev < start:
             return ChunkAnswer("gap", log.rev)
-        stream = self._stream(event.room, event.stream)
+        stream = self._streams.get(event.stream) or self._stream(event.room, event.stream)
         stream.start = start
         if stream.closed:
             return ChunkAnswer("closed", stream.next_index)
@@ -233,6 +233,7 @@ class Memory:
             stream.parts.extend(pieces)
             stream.next_index += len(pieces)
             self._log(log, event)
+            stream.touched = log.touched
         return ChunkAnswer(_OK_CHUNK, stream.next_index)
 
     # --- Records

@@ -28,6 +28,12 @@ class SocketIOCodec:
         self.poisoned: Any = self if poisoned else SocketIOCodec(True)
 
     def encode(self, event: Event) -> bytes:
+        if event.pos and not self._poisoned:  # most of them
+            return frame(
+                TEXT,
+                b'42["%b",%b,"%b-%012x"]'
+                % (event.name.encode(), event.data, event.epoch.encode(), event.pos),
+            )
         position = _position(event, self._poisoned)
         tail = b"]" if position is None else b"," + position + b"]"
         return frame(TEXT, b'42["' + event.name.encode() + b'",' + event.data + tail)
