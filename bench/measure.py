@@ -53,7 +53,7 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
         if scenario.group == "product":
             sessions = [f"sess_{i}" for i in range(scenario.rooms)]
             if contender.product:
-                sessions = product.create_sessions(ports[0], scenario.rooms)
+                sessions = product.create_sessions(ports[0], scenario)
             args += product.people(scenario, sessions, folder)
         time.sleep(0.5)
         return drive(servers, [str(tools.loadgen), *args], scenario, cores)

@@ -3,10 +3,13 @@
 import http.client
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jwt
 
@@ -73,36 +76,45 @@ def token(sub: str, **claims: object) -> str:
     return jwt.encode({"sub": sub, "exp": time.time() + 3600, **claims}, SECRET, algorithm="HS256")
 
 
-def create_sessions(port: int, number: int) -> list[str]:
-    """New sessions through REST, one connection; returns their ids.
+def create_sessions(port: int, scenario: Scenario) -> list[str]:
+    """A session for each room, and every user a participant of one; returns the sessions' ids.
 
-    Raises: BenchError where one is refused.
+    Raises: BenchError where the server refuses.
     """
+    with ThreadPoolExecutor(16) as pool:
+        made = list(pool.map(lambda _: rest(port, "POST", "/api/chat/sessions", {}), range(scenario.rooms)))
+        sessions = [session["session_id"] for session in made]
+
+        def admit(number: int) -> None:
+            path = f"/api/chat/sessions/{sessions[number % scenario.rooms]}/participants/user{number}"
+            rest(port, "PUT", path, {"role": "member"})
+
+        list(pool.map(admit, range(scenario.people)))
+    return sessions
+
+
+_local = threading.local()
+
+
+def rest(port: int, method: str, path: str, body: dict[str, Any]) -> Any:
+    """One request as the backend service that sets the chat up; a connection for each thread."""
+    connection = getattr(_local, "connection", None)
+    if connection is None or connection.port != port:
+        connection = _local.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     headers = {
         "Authorization": f"Bearer {token('bench', role='service')}",
         "Content-Type": "application/json",
     }
-    made = []
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        for _ in range(number):
-            connection.request("POST", "/api/chat/sessions", body="{}", headers=headers)
-            response = connection.getresponse()
-            body = response.read()
-            if response.status != 201:
-                raise BenchError(f"POST /api/chat/sessions: {response.status} {body[:200]!r}")
-            made.append(json.loads(body)["session_id"])
-    finally:
-        connection.close()
-    return made
+    connection.request(method, path, body=json.dumps(body), headers=headers)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status >= 400:
+        raise BenchError(f"{method} {path}: {response.status} {answer[:200]!r}")
+    return json.loads(answer)
 
 
 def people(scenario: Scenario, sessions: list[str], folder: Path) -> list[str]:
-    """The load generator's options for a user per connection, each a member of its session alone."""
-    tokens = [
-        token(f"user{i}", sessions=[sessions[i % scenario.rooms]], session_role="member")
-        for i in range(scenario.people)
-    ]
-    (folder / "sessions").write_text("\n".join(sessions) + "\n")
-    (folder / "tokens").write_text("\n".join(tokens) + "\n")
+    """The load generator's options for a user per connection."""
+    (folder / "sessions").write_text("".join(f"{session}\n" for session in sessions))
+    (folder / "tokens").write_text("".join(f"{token(f'user{i}')}\n" for i in range(scenario.people)))
     return ["--sessions", str(folder / "sessions"), "--tokens", str(folder / "tokens")]
