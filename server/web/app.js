@@ -217,4 +217,5 @@ function alive(token) {
 }
 
 const app = new App();
+globalThis.playground = app; // for the console: playground.panes[0].person.call("message", { content: "…" })
 app.start().catch((error) => notice(error.message, "error"));

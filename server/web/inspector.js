@@ -69,35 +69,37 @@ export class Inspector {
 }
 
 function isPing({ text, label }) {
-  return label.startsWith("Socket.IO") ? text === "ping" || text === "pong" : text.startsWith(": still here");
+  return label.startsWith("Socket.IO") ? /^[236](probe)?$/.test(text) : text.startsWith(": still here");
 }
+
+const PACKETS = { 40: "connect", 41: "disconnect", 43: "ack", 44: "connect_error", 0: "open", 1: "close", 2: "ping", 3: "pong", 5: "upgrade", 6: "noop" };
 
 /** The event or command in a frame, as a human would name it. */
 function nameOf({ label, text }) {
   if (label.startsWith("Socket.IO")) {
-    const event = /^42(?:\/[^,]*,)?\d*\["([^"]+)"/.exec("4" + text) ?? /^2\d*\["([^"]+)"/.exec(text);
+    const event = /^42\d*\["([^"]+)"/.exec(text);
     if (event) return event[1];
-    if (/^3\d+\[/.test(text)) return "ack";
-    return { 0: "connect", 1: "disconnect", 4: "connect_error" }[text[0]] ?? text.slice(0, 24);
+    const known = Object.keys(PACKETS).find((start) => text.startsWith(start));
+    return PACKETS[known] ?? text.slice(0, 24);
   }
   if (label === "WebSocket") return /"type":"([^"]+)"/.exec(text)?.[1] ?? text.split(" ")[0];
   if (label === "SSE") return /^event: (.+)$/m.exec(text)?.[1] ?? text.split(/[ :\n]/)[0];
-  return label;
+  return label.replace(/\/api\/chat\//, "").replace(/(sess|msg|file)_\w{6,}/g, "…").replace(/\?.*/, "");
 }
 
 function line(row) {
   const arrow = row.direction === "out" ? "↑" : "↓";
-  const said = row.direction === "out" ? "sent by" : "to";
-  const label = `${row.name}, ${said} ${row.who}, ${row.label}`;
+  const said = row.direction === "out" ? "sent by" : "received by";
   const details = h(
     "details",
     {},
     h(
       "summary",
-      { "aria-label": label },
+      {},
       h("span.arrow", { "aria-hidden": "true" }, arrow),
       h(`span.dot.${hue(row.who)}`, { title: row.who, "aria-hidden": "true" }),
       h("span.frame-name", {}, row.name),
+      h("span.hidden", {}, ` ${said} ${row.who}: `),
       h("span.frame-text", {}, row.text.slice(0, 160)),
       h("span.frame-size", {}, bytes(row.text.length)),
     ),

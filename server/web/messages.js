@@ -103,9 +103,11 @@ export class MessageList {
   }
 
   async goTo(seq) {
-    while (this.room.older && seq < (this.room.messages[0]?.seq ?? 0)) {
-      if (!(await this.actions.older())) break;
+    const { room } = this;
+    while (room.older && seq < (room.messages[0]?.seq ?? 0)) {
+      if (!(await this.actions.older()) || this.room !== room) break;
     }
+    if (this.room !== room) return;
     const index = this.room.indexOf(seq);
     this.pinned = false;
     this.first = Math.max(0, index - WINDOW / 2);

@@ -42,7 +42,7 @@ export class Pane {
   _build() {
     const { person, id } = this;
     this.title = h("h2", { id: `${id}-title` }, "No session");
-    this.people = h("ul.online", { "aria-label": "Online" });
+    this.people = h("ul.here", { "aria-label": "Online" });
     this.lamp = h("span.lamp", { "aria-hidden": "true" });
     this.state = h("span.state", { role: "status" });
     this.doors = h("fieldset.doors", {}, h("legend.hidden", {}, `Transport of ${person.name}`));
@@ -54,9 +54,9 @@ export class Pane {
       this.doors.append(h("label", {}, choice, h("span", {}, name)));
     }
     const fault = (text, label, onclick) => h("button.button.small", { type: "button", "aria-label": label, onclick }, text);
-    this.cutButton = fault("Cut the network", `Cut the network of ${person.name}`, () => this._cut());
-    this.halfButton = fault("Kill half-open", `Leave ${person.name}'s connection half-open`, () => this._half());
-    this.backButton = fault("Reconnect", `Reconnect ${person.name}`, () => person.link?.restore());
+    this.cutButton = fault("Cut the network", `Cut the network: ${person.name}`, () => this._cut());
+    this.halfButton = fault("Kill half-open", `Kill half-open: ${person.name}`, () => this._half());
+    this.backButton = fault("Reconnect", `Reconnect: ${person.name}`, () => person.link?.restore());
     this.backButton.classList.add("primary");
     const leave = h("button.icon-button.close", {
       type: "button", "aria-label": `Close ${person.name}'s side`, title: "Close", onclick: () => this.owner.closed(this),
@@ -149,6 +149,8 @@ export class Pane {
       case "presence":
         this._online();
         break;
+      case "older":
+        break; // the list asked for them, and moves its window by itself
       default:
         this.list.render();
         this._head();
@@ -195,12 +197,13 @@ export class Pane {
     const events = `${count} ${how === "recovered" ? "event" : "change"}${count === 1 ? "" : "s"}`;
     const text =
       how === "recovered"
-        ? `Recovered after ${seconds.toFixed(1)} s: ${events} replayed, nothing lost`
-        : `Synced after ${seconds.toFixed(1)} s: ${events} from the database`;
+        ? `Recovered after ${seconds.toFixed(1)} s · ${events} replayed`
+        : `Synced after ${seconds.toFixed(1)} s · ${events} from the database`;
     this.state.textContent = text;
     this.element.dataset.back = how;
     notice(`${this.person.name}: ${text}`, "good");
-    setTimeout(() => this.person.status === "online" && this._status(), 6000);
+    clearTimeout(this.backShown);
+    this.backShown = setTimeout(() => this.person.status === "online" && this._status(), 8000);
   }
 
   // --- what the person does

@@ -126,7 +126,7 @@ export class Person extends EventTarget {
     const { room } = this;
     const first = room.messages[0]?.seq;
     if (!first || !room.older) return false;
-    room.prepend(await this.call("history", { before_seq: first, limit: 100 }));
+    room.prepend(await this.call("history", { before_seq: first, limit: 200 }));
     return true;
   }
 

@@ -92,7 +92,7 @@ export class SessionList {
       const { agents } = await this.person.rest("GET", "/api/chat/agents");
       const select = $("#agent");
       select.replaceChildren(
-        ...agents.map((agent) => h("option", { value: agent.id }, `With ${agent.name}`)),
+        ...agents.map((agent) => h("option", { value: agent.id }, agent.name)),
         h("option", { value: "" }, "No agent"),
       );
     } catch (error) {

@@ -18,6 +18,7 @@ export async function socketIo() {
   return io;
 }
 
+const PACKETS = { open: 0, close: 1, ping: 2, pong: 3, message: 4, upgrade: 5, noop: 6 };
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const unwrap = (reply) => (reply?.ok ? reply : Promise.reject(Object.assign(new Error(reply?.error?.message), reply?.error)));
 
@@ -97,7 +98,8 @@ export class SocketIoLink extends Link {
     if (!engine || this.engine === engine) return;
     this.engine = engine;
     const name = () => engine.transport?.name ?? "polling";
-    const show = (packet) => (packet.type === "message" ? packet.data : packet.type + (packet.data ?? ""));
+    // As on the wire: Engine.IO's digit, then its data.
+    const show = (packet) => PACKETS[packet.type] + (packet.data ?? "");
     engine.on("packet", (packet) => this.on.frame("in", `Socket.IO ${name()}`, show(packet)));
     engine.on("packetCreate", (packet) => this.on.frame("out", `Socket.IO ${name()}`, show(packet)));
   }
@@ -127,8 +129,8 @@ export class SocketIoLink extends Link {
     const abandoned = transport.ws;
     abandoned.onopen = abandoned.onmessage = abandoned.onclose = abandoned.onerror = null;
     setTimeout(() => abandoned.close(), 60000);
-    transport.ws = undefined;
-    engine._onClose("transport close");
+    transport.ws = undefined; // what is closed now has nothing to tell the server
+    engine.close();
     return true;
   }
 

@@ -1,0 +1,87 @@
+// What the stories share: a headless Chromium, a page of the playground, people in it, axe-core.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../js/package.json", import.meta.url));
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const QUIET = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
+export function launch() {
+  return chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET });
+}
+
+export function check(condition, text) {
+  if (!condition) throw new Error(`does not hold: ${text}`);
+}
+
+/** A page on which any error of the page's own is a failure. */
+export async function playground(browser, url, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
+  context.setDefaultTimeout(10000);
+  const page = await context.newPage();
+  page.faults = [];
+  page.on("pageerror", (error) => page.faults.push(String(error.stack)));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/Failed to load resource/.test(message.text())) page.faults.push(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+export async function come(page, name) {
+  await page.fill("#enter-name", name);
+  await page.getByRole("button", { name: "Come in" }).click();
+  await page.waitForSelector("body[data-ready]");
+  return side(page, name);
+}
+
+export async function second(page, name) {
+  await page.getByRole("button", { name: "Add a second person" }).click();
+  await page.fill("#enter-name", name);
+  await page.getByRole("button", { name: "Come in" }).click();
+  const pane = side(page, name);
+  await online(pane);
+  return pane;
+}
+
+export const side = (page, name) => page.locator(`.pane[data-person="${name}"]`);
+export const online = (pane) => pane.and(pane.page().locator('[data-status="online"]')).waitFor();
+export const messages = (pane) => pane.locator(".message");
+export const saying = (pane, text) => pane.locator(".message", { hasText: text });
+
+export async function say(pane, text) {
+  await pane.locator("textarea").fill(text);
+  await pane.locator("textarea").press("Enter");
+}
+
+/** A new session; without an agent unless `agent` names one. */
+export async function session(page, agent = "No agent") {
+  const old = await page.locator(".pane h2").first().textContent();
+  await page.selectOption("#agent", { label: agent });
+  await page.getByRole("button", { name: "New session" }).click();
+  await page.waitForFunction((was) => {
+    const title = document.querySelector(".pane h2").textContent;
+    return title !== was && title !== "…" && title !== "No session";
+  }, old);
+  await online(page.locator(".pane").first());
+}
+
+/** No violation that axe-core calls serious or critical. */
+export async function accessible(page, what) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  check(
+    !serious.length,
+    `${what} is accessible: ${JSON.stringify(serious.map(({ id, nodes }) => [id, nodes.map((n) => [n.html.slice(0, 200), n.failureSummary])]), null, 1)}`,
+  );
+}
+
+export function unhurt(page) {
+  check(!page.faults.length, `the page has no errors: ${page.faults.join("\n")}`);
+}

@@ -1,0 +1,28 @@
+"""One server with the settings of `make run`, for what people look at."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ROOT, Server
+
+SETTINGS = {
+    "DEBUG": "true",
+    "WS_CREATE_SESSIONS": "true",
+    "PRESENCE_GRACE": "0.3",
+    "STREAM_DELAY_MS": "40",
+}
+CLIENT = ROOT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
+
+
+@pytest.fixture(scope="session")
+def house(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("people")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    # Where `make run` puts it.
+    (folder / "data" / "vendor").mkdir(parents=True)
+    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    with Server(folder, f"sqlite:///{folder}/parley.db", **SETTINGS) as node:
+        yield node

@@ -1,0 +1,279 @@
+// The playground's stories, told in a real browser: node stories.mjs URL STORY
+import { accessible, check, come, launch, messages, online, playground, say, saying, second, session, unhurt } from "./browser.mjs";
+
+const PICTURE = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAGElEQVR4nGNgaPiPFTHgEidVglbMOEGCEgB7UH+B3mYVGQAAAABJRU5ErkJggg==",
+  "base64",
+);
+
+const stories = {
+  /** Two people: typing seen, a message, read marks, edit, delete, unread. */
+  async conversation(page) {
+    const alice = await come(page, "alice");
+    await session(page);
+    const bob = await second(page, "bob");
+    await bob.locator("textarea").pressSequentially("Hel");
+    await alice.getByText("bob is typing").waitFor();
+    await say(bob, "Hello alice");
+    await saying(alice, "Hello alice").waitFor();
+    await alice.locator(".typing:not(.on)").waitFor({ state: "attached" });
+    await bob.getByText("Seen by alice").waitFor();
+    check((await alice.locator(".here li").count()) === 2, "both are shown online");
+    check((await saying(alice, "Hello alice").count()) === 1, "a message is shown once");
+
+    await say(alice, "Helo bob");
+    const own = saying(alice, "Helo bob");
+    await own.hover();
+    await own.getByRole("button", { name: "Edit" }).click();
+    await say(alice, "Hello bob");
+    const edited = saying(bob, "Hello bob");
+    await edited.getByText("edited").waitFor();
+    check((await saying(bob, "Helo bob").count()) === 0, "the old text is gone");
+    await saying(alice, "Hello bob").hover();
+    await saying(alice, "Hello bob").getByRole("button", { name: "Delete" }).click();
+    await bob.getByText("This message was deleted.").waitFor();
+
+    // Unread: alice looks at another session meanwhile, bob writes in this one.
+    const title = await bob.locator("h2").textContent();
+    await bob.getByRole("button", { name: "Close" }).click();
+    await session(page);
+    const other = await second(page, "carol");
+    await say(other, "over here");
+    await saying(alice, "over here").waitFor();
+    await page.locator(".session", { hasText: title }).click();
+    await alice.locator("h2", { hasText: title }).waitFor();
+    const frames = page.locator(".frame-name");
+    await frames.filter({ hasText: "typing" }).first().waitFor({ state: "attached" });
+    await page.fill("#frame-filter", "read");
+    await frames.filter({ hasText: "read" }).last().click();
+    await page.locator(".frame pre").first().waitFor();
+  },
+
+  /** Badges of sessions that one is not in, without asking the server again and again. */
+  async unread(page, url) {
+    await come(page, "dora");
+    await session(page);
+    const title = await page.locator(".pane h2").textContent();
+    const emil = await second(page, "emil");
+    await say(emil, "first");
+    await emil.getByText("Seen by dora").waitFor();
+    // Emil goes on in a window of his own, in the same session; dora opens another one.
+    const token = await page.evaluate(() => JSON.parse(sessionStorage.getItem("parley-playground")).people[1].token);
+    const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem("parley-playground")).session);
+    await emil.getByRole("button", { name: "Close" }).click();
+    await session(page);
+    const window = await playground(page.context().browser(), `${url}#token=${token}&session=${id}`);
+    await window.waitForSelector("body[data-ready]");
+    check(!(await window.evaluate(() => location.hash)), "the token does not stay in the address");
+    await say(window.locator(".pane"), "are you there?");
+    await page.locator(".session", { hasText: title }).getByLabel("1 unread").waitFor();
+    await page.locator(".session", { hasText: title }).click();
+    await saying(page.locator(".pane"), "are you there?").waitFor();
+    await page.locator(".session", { hasText: title }).locator(".badge").waitFor({ state: "detached" });
+    await window.getByText("Seen by dora").waitFor();
+    unhurt(window);
+  },
+
+  /** A stream: seen by both, refreshed in the middle, stopped. */
+  async stream(page) {
+    const fay = await come(page, "fay");
+    await session(page, "Echo");
+    const gil = await second(page, "gil");
+    const long = Array.from({ length: 60 }, (_, at) => `word${at}`).join(" ");
+    await say(fay, long);
+    await fay.locator(".message.agent.streaming").waitFor();
+    await gil.locator(".message.agent .text", { hasText: "word3" }).waitFor();
+    await page.reload();
+    await page.waitForSelector("body[data-ready]");
+    // Both are still here, and the answer goes on where it was.
+    await fay.locator(".message.agent.streaming .text", { hasText: "word5" }).waitFor();
+    await fay.locator(".message.agent:not(.streaming)").waitFor({ timeout: 20000 });
+    for (const pane of [fay, gil]) {
+      await pane.locator(".message.agent:not(.streaming)").waitFor();
+      check((await pane.locator(".message.agent .text").textContent()) === long, "the whole answer, once");
+    }
+    await say(gil, long);
+    const answer = fay.locator(".message.agent").nth(1);
+    await answer.locator(".text", { hasText: "word2" }).waitFor();
+    await answer.getByRole("button", { name: "Stop" }).click();
+    await answer.getByText("stopped").waitFor();
+    await gil.locator(".message.agent").nth(1).getByText("stopped").waitFor();
+    const text = await answer.locator(".text").textContent();
+    check(text.length && long.startsWith(text) && text !== long, "what was written is kept");
+  },
+
+  /** The network is cut, and left half-open, at each door; nothing is lost, nothing twice. */
+  async recovery(page) {
+    const hana = await come(page, "hana");
+    await session(page);
+    const ivo = await second(page, "ivo");
+    let count = 0;
+    for (const door of ["Socket.IO", "WebSocket", "SSE + REST"]) {
+      await hana.getByLabel(door, { exact: true }).check();
+      await online(hana);
+      await page.waitForFunction((many) => document.querySelectorAll(".pane .messages")[0].querySelectorAll(".message").length === many, count);
+      // Socket.IO: only an upgraded connection is worth cutting.
+      if (door === "Socket.IO") {
+        await page.waitForFunction(() => playground.panes[0].person.link.socket.io.engine.transport.name === "websocket");
+      }
+      await hana.getByRole("button", { name: "Cut the network" }).click();
+      await hana.getByText("network cut").waitFor();
+      for (const word of ["one", "two", "three"]) {
+        await say(ivo, `${door} ${word}`);
+        await saying(ivo, `${door} ${word}`).waitFor();
+      }
+      check((await messages(hana).count()) === count, "while cut off, nothing comes");
+      await hana.getByRole("button", { name: "Reconnect" }).click();
+      await hana.getByText(/Recovered after/).waitFor();
+      await saying(hana, `${door} three`).waitFor();
+      await hana.getByRole("button", { name: "Kill half-open" }).click();
+      await say(ivo, `${door} four`);
+      await saying(hana, `${door} four`).waitFor();
+      count += 4;
+      check((await messages(hana).count()) === count, `all ${count}, each once`);
+      const texts = await hana.locator(".message .text").allTextContents();
+      check(new Set(texts).size === count, "no message twice");
+      await online(hana);
+    }
+  },
+
+  /** A picture with its thumbnail, a text, one that is refused. */
+  async files(page) {
+    const jun = await come(page, "jun");
+    await session(page);
+    const kai = await second(page, "kai");
+    await jun.locator("input[type=file]").setInputFiles({ name: "square.png", mimeType: "image/png", buffer: PICTURE });
+    const image = kai.getByRole("img", { name: "square.png" });
+    await image.waitFor();
+    await page.waitForFunction(() => [...document.querySelectorAll(".file img")].length === 2 && [...document.querySelectorAll(".file img")].every((each) => each.naturalWidth > 0));
+    await jun.locator("input[type=file]").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("hello") });
+    await kai.getByRole("link", { name: /notes.txt/ }).waitFor();
+    await jun.locator("input[type=file]").setInputFiles({ name: "bad.bin", mimeType: "application/x-unknown", buffer: Buffer.from([0, 1, 2, 3]) });
+    await page.locator(".notice.error").waitFor();
+  },
+
+  /** Search finds what was said, and goes there. */
+  async search(page) {
+    const jun = await come(page, "jun");
+    await session(page);
+    const kai = await second(page, "kai");
+    await say(kai, "The kingfisher sat on the jetty");
+    for (let at = 0; at < 5; at += 1) await say(kai, `something else ${at}`);
+    await saying(jun, "something else 4").waitFor();
+    await page.fill("#query", "kingfisher");
+    const hit = page.locator(".hit", { hasText: "kingfisher" });
+    await hit.waitFor();
+    check((await hit.locator("mark").count()) >= 1, "what was looked for is marked");
+    await hit.click();
+    await jun.locator(".message.found-here", { hasText: "kingfisher" }).waitFor();
+  },
+
+  /** axe-core: light and dark, with much on the page, the dialog, a phone, /docs. */
+  async accessibility(page, url) {
+    await accessible(page, "the first dialog");
+    const lea = await come(page, "lea");
+    await session(page, "Echo");
+    const max = await second(page, "max");
+    await say(lea, "A message to be answered");
+    await lea.locator(".message.agent:not(.streaming)").waitFor();
+    await say(max, "word ".repeat(100));
+    await lea.locator(".message.agent.streaming").waitFor();
+    await lea.getByRole("button", { name: "Cut the network" }).click();
+    await page.locator(".frame summary").last().click();
+    for (const theme of ["light", "dark"]) {
+      await page.evaluate((name) => (document.documentElement.dataset.theme = name), theme);
+      await page.locator(".notice").first().waitFor({ state: "detached" });
+      await accessible(page, `the conversation, ${theme}`);
+    }
+    await page.setViewportSize({ width: 390, height: 844 });
+    for (const tab of ["Sessions", "Frames", "Chat"]) {
+      await page.getByRole("button", { name: tab, exact: true }).click();
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      check(wide <= 390, `${tab} fits a phone: ${wide}`);
+      await accessible(page, `${tab} on a phone`);
+    }
+    await page.goto(`${url}/docs`);
+    await accessible(page, "/docs");
+  },
+
+  /** Everything by keyboard alone. */
+  async keyboard(page) {
+    await page.keyboard.press("Enter"); // the dialog, with the name that is there
+    await page.waitForSelector("body[data-ready]");
+    await session(page);
+    const alice = page.locator(".pane");
+    await alice.locator("textarea").focus();
+    await page.keyboard.type("by keys");
+    await page.keyboard.press("Enter");
+    await saying(alice, "by keys").waitFor();
+    await page.keyboard.press("ArrowUp"); // the last message again
+    await page.keyboard.type("!");
+    await page.keyboard.press("Enter");
+    await saying(alice, "by keys!").getByText("edited").waitFor();
+    await saying(alice, "by keys!").getByRole("button", { name: "Delete" }).focus();
+    await page.keyboard.press("Enter");
+    await alice.getByText("This message was deleted.").waitFor();
+    await alice.getByLabel("Socket.IO").focus();
+    await page.keyboard.press("ArrowRight");
+    check(await alice.getByLabel("WebSocket").isChecked(), "the transport is chosen by arrow keys");
+    await online(alice);
+    await alice.getByText("This message was deleted.").waitFor();
+  },
+
+  /** Five thousand messages: the page stays quick. */
+  async many(page, url, id, token) {
+    await page.goto(`${url}/?#token=${token}&session=${id}`);
+    await page.waitForSelector("body[data-ready]");
+    const pane = page.locator(".pane");
+    await saying(pane, "line 4999").waitFor();
+    await page.evaluate(() => {
+      globalThis.slowest = 0;
+      new PerformanceObserver((list) => {
+        for (const { duration } of list.getEntries()) globalThis.slowest = Math.max(globalThis.slowest, duration);
+      }).observe({ entryTypes: ["longtask"] });
+    });
+    // All the way up, as somebody who keeps scrolling does.
+    const first = pane.locator(".text", { hasText: /^line 0$/ });
+    for (let at = 0; at < 400 && !(await first.count()); at += 1) {
+      await pane.locator(".messages").evaluate((list) => (list.scrollTop = 0));
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    }
+    await first.waitFor();
+    const loaded = await pane.locator(".message").count();
+    check(loaded <= 200, `only a window of them is in the page: ${loaded}`);
+    await pane.getByRole("button", { name: "Newest" }).click();
+    await saying(pane, "line 4999").waitFor();
+    const began = Date.now();
+    await say(pane, "and one more");
+    await saying(pane, "and one more").waitFor();
+    check(Date.now() - began < 2000, `a message shows at once: ${Date.now() - began} ms`);
+    const slowest = await page.evaluate(() => globalThis.slowest);
+    check(slowest < 500, `no task holds the page up: ${slowest} ms`);
+    console.log(`slowest task ${slowest.toFixed(0)} ms, ${loaded} of 5000 in the page`);
+  },
+
+  /** Without the official client's package the page says so, and works. */
+  async bare(page) {
+    await page.getByText("The Socket.IO client is not here").waitFor();
+    const nia = await come(page, "nia");
+    check(await nia.getByLabel("Socket.IO").isDisabled(), "Socket.IO cannot be chosen");
+    check(await nia.getByLabel("WebSocket").isChecked(), "the raw WebSocket is there");
+    await say(nia, "it works");
+    await saying(nia, "it works").first().waitFor();
+  },
+};
+
+const [, , url, name, ...more] = process.argv;
+const browser = await launch();
+try {
+  const page = await playground(browser, name === "many" ? "about:blank" : `${url}/`);
+  try {
+    await stories[name](page, url, ...more);
+    unhurt(page);
+  } catch (error) {
+    if (process.env.SHOT) await page.screenshot({ path: process.env.SHOT });
+    throw new Error(`${error.message}\npage: ${page.faults.join("\n") || "no errors"}`);
+  }
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,74 @@
+"""The playground, in a real browser: see stories.mjs for what happens in each story."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.people.conftest import SETTINGS
+from tests.support.doors import enter, new_session
+from tests.support.server import ROOT, Server
+from tests.support.services import program
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+
+async def tell(story: str, url: str, *more: str) -> str:
+    """Run a story; its output. A failure shows where it was."""
+    process = await asyncio.create_subprocess_exec(
+        program("node"),
+        str(ROOT / "tests" / "people" / "stories.mjs"),
+        url,
+        story,
+        *more,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-4000:]
+    return output.decode()
+
+
+@pytest.mark.parametrize(
+    "story",
+    ["conversation", "unread", "stream", "recovery", "files", "search", "accessibility", "keyboard"],
+)
+async def test_story(house: Server, story: str) -> None:
+    await tell(story, house.url)
+
+
+async def test_five_thousand_messages_stay_quick(house: Server) -> None:
+    session_id = await new_session(house, "olga", title="Long")
+    async with enter("websocket", house, "olga", session_id) as olga:
+        socket = olga.client  # type: ignore[attr-defined]
+        for first in range(0, 5000, 250):
+            waiting = [socket.send("message", content=f"line {at}") for at in range(first, first + 250)]
+            await asyncio.gather(*waiting)
+    await tell("many", house.url, session_id, house.token("olga"))
+
+
+async def test_without_the_official_client(sqlite_template: Path, tmp_path: Path) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS) as bare:
+        await tell("bare", bare.url)
+
+
+async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as node:
+        async with node.api(None) as api:
+            for path in (
+                "/",
+                "/web/app.js",
+                "/web/index.html",
+                "/vendor/x.js",
+                "/vendor/..%2F..%2Fparley.db",
+            ):
+                assert (await api.get(path)).status_code == 404, path
+            for path in ("/docs", "/web/docs.css", "/openapi.json", "/asyncapi.json"):
+                assert (await api.get(path)).status_code == 200, path
+            assert json.loads((await api.get("/openapi.json")).content)["openapi"] == "3.1.0"
