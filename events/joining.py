@@ -257,9 +257,10 @@ class Membership:
         while True:
             cut = await self._delivery.log.read({name: asked.pos if asked else _EVERYTHING})
             state = cut.rooms[name]
-            if state is not None:
+            if state is None:
+                await self._delivery.open(name)
+            elif asked is None or not await self._fill_behind(cut):
                 break
-            await self._delivery.open(name)
         if not self._still(room, departures):
             return None
         if cut.epoch != self._delivery.epoch:
@@ -295,6 +296,18 @@ class Membership:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
+
+    async def _fill_behind(self, cut: Cut) -> bool:
+        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
+        would never get it. Raises Unavailable."""
+        behind = []
+        for name, state in cut.rooms.items():
+            room = self._hub.rooms.get(name)
+            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
+                behind.append(name)
+        for name in behind:
+            await self._delivery.fill(name)
+        return bool(behind)
 
     def _here(self, conn: Connection) -> bool:
         """Whether the connection has not gone while something was waited for."""
@@ -437,6 +450,8 @@ class Membership:
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not all(self._still(room, departures) for room in rooms):
                 return None
+            if await self._fill_behind(cut):
+                continue
             if all(not room.ready or cut.pos >= room.began for room in rooms):
                 break
         if seen > cut.pos:
