@@ -234,7 +234,9 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio has no t
             self.remove(client)
 
     def remove(self, client: Client) -> None:
-        space = self.spaces[client.namespace]
+        space = self.spaces.get(client.namespace)
+        if space is None:
+            return
         if space.members.get(client.sid) is client:
             del space.members[client.sid]
             for callback in self.callbacks.pop(client.sid, {}).values():

@@ -354,6 +354,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
     async def _connect(self, session: Session, packet: Packet) -> None:
         """CONNECT. What is sent to the client meanwhile waits, and follows the answer in one write: the
         official client keeps events that come first in a buffer that outlives a broken connection."""
+        if session.closing:  # between the packet and this task
+            return
         namespace = packet.namespace
         door = self.door if namespace == "/" else None
         known = door is not None or self.namespaces == "*" or namespace in self.namespaces
@@ -383,10 +385,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         except _Refused as refusal:
             data = refusal.data
         finally:
-            if kind == packets.CONNECT and not session.closing:
-                client.state = None
-            else:
+            if kind == packets.CONNECT_ERROR:
                 self.manager.remove(client)
+            elif not session.closing:
+                client.state = None
             session.release(self.encode(kind, namespace, None, data), together=door is not None)
         if session.closing and kind == packets.CONNECT:
             await self._gone(client, self.reason.TRANSPORT_CLOSE)
