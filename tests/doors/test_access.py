@@ -189,22 +189,23 @@ async def test_participants_hear_of_rooms_they_are_not_in(either: Server, kind: 
         assert bob.named("message") == []
 
 
-@every_door
 async def test_an_unused_id_becomes_the_callers_session(
-    sqlite_url: str, new_server: Callable[..., Server], kind: str
+    database_url: str, new_server: Callable[..., Server]
 ) -> None:
-    node = new_server(sqlite_url, WS_CREATE_SESSIONS="true")
-    if kind != "rest":
-        async with enter(kind, node, "alice", "my:room_1.x-Y") as alice:
-            await alice.message("mine")
-            assert alice.joined["session"]["user_id"] == "alice"
-    else:
-        await new_session(node)
-    found = await refusal(kind, node, node.token("bob"), "my:room_1.x-Y" if kind != "rest" else "nobody-s")
-    assert_refused(found, "SESSION_NOT_FOUND", 4004, 404)
+    node = new_server(database_url, WS_CREATE_SESSIONS="true")
+    name = "my:room_1.x-Y"
+    async with enter("websocket", node, "alice", name) as alice:
+        await alice.message("mine")
+        assert alice.joined["session"]["user_id"] == "alice"
+    # From then on it is like any session, at every door.
+    for kind in KINDS:
+        async with enter(kind, node, "alice", name) as alice:
+            assert [m["content"] for m in await alice.history()] == ["mine"]
+        assert_refused(await refusal(kind, node, node.token("bob"), name), "SESSION_NOT_FOUND", 4004, 404)
     for bad in ("a b", "x" * 101, "ünï"):
-        found = await refusal(kind, node, node.token("alice"), bad)
-        assert found.code in (None, "SESSION_NOT_FOUND", "VALIDATION_ERROR"), found
+        for kind in KINDS:
+            found = await refusal(kind, node, node.token("alice"), bad)
+            assert found.code in (None, "SESSION_NOT_FOUND", "VALIDATION_ERROR"), (kind, found)
 
 
 async def test_a_socket_joins_many_rooms(either: Server) -> None:
