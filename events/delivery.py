@@ -19,6 +19,8 @@ from storage.interfaces import Appended, Bus, Mark, RoomLog
 FILL_MAX = 500
 #: Bus messages held while a node resyncs; beyond it the resync starts over.
 HOLD_MAX = 20_000
+#: An enum's members cost more to look up than a chunk's comparison may.
+_DURABLE, _VOLATILE = int(Kind.DURABLE), int(Kind.VOLATILE)
 #: Bus messages kept for a room that is being opened.
 EARLY_MAX = 5_000
 
@@ -169,7 +171,7 @@ class Delivery:
     # --- from the bus to the members
 
     def on_event(self, event: Event) -> None:
-        if event.kind >= Kind.VOLATILE:
+        if event.kind >= _VOLATILE:
             room = self.hub.rooms.get(event.room)
             if room is not None:
                 self.observer.delivered(event.name, self.hub.broadcast(room, event), 0.0)
@@ -218,15 +220,16 @@ class Delivery:
                 return  # its end was delivered
             if event.index > have:
                 raise Hole
-            part = clip(event, have) if event.index < have else event
-            if part is None:
-                self.hub.give_guarded(room, event)  # a late one may lack what the others have
-                return
-            if part is not event:
+            if event.index < have:
+                part = clip(event, have)
+                if part is None:
+                    self.hub.give_guarded(room, event)  # a late one may lack what the others have
+                    return
                 whole, event = event, part
-            room.have[event.stream] = event.index + len(event.sizes)
-            room.chars[event.stream] += sum(event.sizes)
-        elif event.kind == Kind.DURABLE:
+            sizes = event.sizes
+            room.have[event.stream] = event.index + len(sizes)
+            room.chars[event.stream] += sizes[0] if len(sizes) == 1 else sum(sizes)
+        elif event.kind == _DURABLE:
             if event.rev <= room.delivered:
                 return
             if (event.frm or event.rev) > room.delivered + 1:

@@ -14,6 +14,7 @@ __all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "m
 #: The position that can never be recovered from.
 POISON = "-"
 
+_LOGGED = int(Kind.LOGGED)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 to_json = _encoder.encode
 
@@ -46,7 +47,7 @@ def chunk_event(
     )  # fmt: skip
     sizes = tuple(map(len, pieces))
     return Event(
-        room, "stream_chunk", data, Kind.LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
+        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
     )  # fmt: skip
 
 

@@ -331,7 +331,8 @@ class Streams:
         if isinstance(answer, ChunkAnswer):
             if answer.answer == "next" and answer.next_index == len(stream.pieces):
                 stream.logged = answer.next_index
-                self._settle(stream)
+                if stream.settled is not None:
+                    stream.settled.set()
             else:
                 self._answered(stream, answer)
         else:
