@@ -11,12 +11,12 @@ const session_id = (localStorage.session ??=
   (await post("/api/chat/sessions", { agent_id: 1 }, token)).session_id);
 
 const socket = io(SERVER, { auth: { token } });
-let revision = null; // all that changed up to here is on the page
+let revision = null; // all that changed up to here is on the page; null: not joined yet
 let writing = null; // the answer that is being written
 
 socket.on("connect", async () => {
   $("status").textContent = "Connected";
-  if (socket.recovered) return; // what was missed has come already
+  if (socket.recovered && revision !== null) return; // what was missed has come already
   const joined = await socket.emitWithAck("join", { session_id, ...(revision && { after_revision: revision }) });
   if (!joined.ok) return void ($("status").textContent = joined.error.message);
   joined.messages.forEach(show);
