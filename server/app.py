@@ -15,7 +15,7 @@ from server.config import Settings
 from server.engine.server import Server
 from server.furnish import furnish
 from server.metrics import Metrics
-from server.routes import agents, dev, files, messages, operations, pages, sessions, streams
+from server.routes import agents, dev, files, messages, operations, pages, search, sessions, streams
 from server.routes.common import reply
 from server.services import Services
 from server.transports.codecs import SocketIOCodec, WebSocketCodec
@@ -64,6 +64,7 @@ def create_app(settings: Settings) -> Starlette:
         *sessions.ROUTES,
         *streams.ROUTES,
         *files.ROUTES,
+        *search.ROUTES,
         *messages.ROUTES,
         *pages.ROUTES,
         WebSocketRoute("/ws/{session_id:path}", raw),

@@ -1,21 +1,38 @@
-"""What a node offers beside conversations: files. Built on its services, started and stopped with them."""
+"""What a node offers beside conversations: files, search. Built on its services, runs with them."""
 
 from events.filecare import FileCare
 from events.files import FileService
+from events.indexer import Indexer
 from events.janitor import Janitor
+from events.search import SearchService
 from events.signing import Signer
 from server.config import Settings
 from server.imaging import Thumbnailer
 from server.services import Services
 from storage.blobs.local import LocalBlobs
 from storage.interfaces import BlobStore
+from storage.search import Search
 
 #: Seconds between looks through all contents for those that no row names: each lists the whole storage.
 SWEEP = 6 * 3600.0
 
+#: Seconds between looks for sessions that no node remembers to index.
+UNINDEXED = 60.0
+
 
 def furnish(services: Services, janitor: Janitor) -> None:
     _files(services, janitor)
+    _search(services, janitor)
+
+
+def _search(services: Services, janitor: Janitor) -> None:
+    store = Search(services.database)
+    indexer = Indexer(store)
+    services.extras["search"] = SearchService(store, services.sessions, signer(services.settings, "search"))
+    services.after_commit.append(indexer.on_committed)
+    services.at_start.append(indexer.start)
+    services.at_stop.append(indexer.stop)
+    janitor.every(UNINDEXED, "search index", indexer.sweep)
 
 
 def _files(services: Services, janitor: Janitor) -> None:

@@ -22,7 +22,7 @@ _NOW = sa.bindparam("now", type_=Time)
 _CALLER = sa.bindparam("caller", type_=sa.String)
 
 
-def _whose(kind: str) -> sa.ColumnElement[bool]:
+def whose(kind: str) -> sa.ColumnElement[bool]:
     if kind == "everything":
         return sa.true()
     if kind == "agent":
@@ -56,7 +56,7 @@ def _with_status(status: str | None) -> sa.ColumnElement[bool]:
 @lru_cache
 def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statement, Statement]:
     """The page and the count."""
-    chosen = [_whose(kind), _with_status(status)]
+    chosen = [whose(kind), _with_status(status)]
     if of_agent:
         chosen.append(sessions.c.agent_id == sa.bindparam("agent_id", type_=sa.Integer))
     count = sa.select(sa.func.count()).select_from(sessions).where(*chosen)

@@ -1,0 +1,173 @@
+"""Search: what a caller may see and has asked for, best first; and keeping the index near.
+
+The index gives candidates; the message itself decides. So an edit or a deletion counts at once, and both
+databases answer alike. Knows no SQL.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from events.access import Caller
+from events.clock import rfc3339
+from events.errors import ValidationFailed
+from events.sessions import SessionManager
+from events.signing import Signer
+from events.snippets import Match, match, snippet
+from storage.records import MessageRecord
+from storage.search import Scope, Search
+from storage.words import Term, parse
+
+#: Letters, words and phrases, and tokens of a query.
+QUERY, TERMS, TOKENS = 256, 16, 64
+#: Candidates that are ranked against each other: the newest ones, then the next so many.
+WINDOW = 200
+#: Windows that one call looks through for its page.
+WINDOWS = 5
+#: Messages that a call takes into the index in one step, and how many steps, before it answers with what
+#: is there.
+STEP, STEPS = 200, 50
+_NEWEST = (1 << 62) - 1
+
+
+class Cursor(msgspec.Struct, array_like=True):
+    """Where to go on: below (`score`, `number`) in the window from `top` down to `bottom`."""
+
+    asked: str
+    top: int
+    bottom: int = 0
+    score: float = 0.0
+    number: int = 0
+
+
+class SearchService:
+    """`GET /api/chat/search`."""
+
+    def __init__(self, store: Search, sessions: SessionManager, signer: Signer) -> None:
+        self._store, self._sessions, self._signer = store, sessions, signer
+
+    async def search(
+        self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
+    ) -> dict[str, Any]:
+        """A page of results. One may be shorter than `limit` and still have a next.
+
+        Raises ValidationFailed, SessionNotFound, Unavailable.
+        """
+        terms = _terms(query)
+        asked = _digest(caller, query, session_id)
+        place = self._opened(cursor, asked)
+        if session_id is not None:
+            await self._sessions.readable(caller, session_id)
+        scope = _scope(caller, session_id)
+        if place is None:
+            # Later pages go on in what the first one has seen.
+            await self._catch_up(scope)
+        results, place = await self._page(scope, terms, limit, place or Cursor(asked, _NEWEST))
+        return {
+            "results": [_view(record, found) for found, _, record in results],
+            "has_more": place is not None,
+            "cursor": self._signer.seal(msgspec.json.encode(place).decode()) if place else None,
+        }
+
+    async def _catch_up(self, scope: Scope) -> None:
+        """What was acknowledged before the search began is found by it.
+
+        But for `service`, which sees everything: it would have to look at all sessions each time, and has
+        what the indexers have had.
+        """
+        if scope.kind == "everything":
+            return
+        for _ in range(STEPS):
+            behind = await self._store.behind(scope, STEP)
+            if not behind:
+                return
+            await self._store.index(behind, STEP)
+
+    async def _page(
+        self, scope: Scope, terms: list[Term], limit: int, place: Cursor
+    ) -> tuple[list[tuple[Match, int, MessageRecord]], Cursor | None]:
+        having = dict.fromkeys(token for term in terms if not term.negative for token in term.tokens)
+        lacking = [term.tokens[0] for term in terms if term.negative and term.exact]
+        page: list[tuple[Match, int, MessageRecord]] = []
+        for _ in range(WINDOWS):
+            found = await self._store.candidates(scope, having, lacking, place.top, WINDOW)
+            if place.bottom:
+                # A window that was begun: what came up from below it has its turn in the next one.
+                found = [one for one in found if one[0] >= place.bottom]
+                bottom, more = place.bottom, True
+            else:
+                bottom, more = (found[-1][0], len(found) == WINDOW) if found else (0, False)
+            ranked = []
+            for number, record in found:
+                matched = match(record.content, terms)
+                if matched is not None and _after(place, matched.score, number):
+                    ranked.append((matched, number, record))
+            ranked.sort(key=lambda one: (-one[0].score, -one[1]))
+            room = limit - len(page)
+            page += ranked[:room]
+            if len(ranked) > room:
+                last = page[-1]
+                top = min(place.top, found[0][0])
+                return page, Cursor(place.asked, top, bottom, last[0].score, last[1])
+            if not more:
+                return page, None
+            place = Cursor(place.asked, bottom - 1)
+            if len(page) == limit:
+                break
+        return page, place
+
+    def _opened(self, cursor: str | None, asked: str) -> Cursor | None:
+        if cursor is None:
+            return None
+        text = self._signer.open(cursor)
+        place = msgspec.json.decode(text, type=Cursor) if text else None
+        if place is None or place.asked != asked:
+            raise ValidationFailed("not the cursor of this search", field="cursor")
+        return place
+
+
+def _terms(query: str) -> list[Term]:
+    if len(query) > QUERY:
+        raise ValidationFailed(f"at most {QUERY} characters", field="q")
+    terms = parse(query)
+    if not any(term.tokens and not term.negative for term in terms):
+        raise ValidationFailed("a word to look for", field="q")
+    if len(terms) > TERMS or sum(len(term.tokens) for term in terms) > TOKENS * 4:
+        raise ValidationFailed(f"at most {TERMS} words and phrases", field="q")
+    return terms
+
+
+def _scope(caller: Caller, session_id: str | None) -> Scope:
+    return Scope(
+        caller=caller.key,
+        everything=caller.role == "service",
+        # An agent whose id is no number has no sessions.
+        as_agent=(int(caller.sub) if caller.sub.isdecimal() else -1) if caller.role == "agent" else None,
+        session_ids=sorted(caller.sessions) if caller.sessions is not None else None,
+        only=session_id,
+    )
+
+
+def _after(place: Cursor, score: float, number: int) -> bool:
+    return not place.number or (score, number) < (place.score, place.number)
+
+
+def _digest(caller: Caller, query: str, session_id: str | None) -> str:
+    text = msgspec.json.encode([caller.key, query, session_id])
+    return hashlib.blake2s(text, digest_size=12).hexdigest()
+
+
+def _view(record: MessageRecord, found: Match) -> dict[str, Any]:
+    return {
+        "session_id": record.session_id,
+        "message_id": record.message_id,
+        "seq": record.seq,
+        "revision": record.revision,
+        "sender_type": record.sender_type,
+        "sender_id": record.sender_id,
+        "message_type": record.message_type,
+        "created_at": rfc3339(record.created_at),
+        "snippet": snippet(record.content, found.spans),
+        "score": found.score,
+    }

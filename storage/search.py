@@ -1,0 +1,281 @@
+"""The search index: filling it from what changed, and finding candidates in it.
+
+What is found here has all the tokens asked for; whether it matches is decided above, on the message itself.
+Knows no query language and no ranking (`storage.words`, `events.search`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Connection, Database, Row
+from storage.listing import whose
+from storage.records import MessageRecord
+from storage.rows import MESSAGE
+from storage.statement import Statement, among
+from storage.tables import messages, search_marks, sessions
+from storage.words import tokens
+
+#: Sessions that are named in the index query itself. For more of them the index is asked for the words
+#: alone, and what it finds is compared with the sessions.
+NAMED = 500
+#: Characters that one step of indexing takes apart: some milliseconds.
+LETTERS = 64 * 1024
+#: Limit in seconds of one query: a search is worth less than what else the database has to do.
+LIMIT = 5.0
+
+_BEHIND = sessions.c.last_revision > sa.func.coalesce(
+    sa.select(search_marks.c.revision).where(search_marks.c.id == sessions.c.id).scalar_subquery(), 0
+)
+_CHANGED = (
+    sa.select(
+        messages.c.id, messages.c.revision, messages.c.content, messages.c.deleted_at, messages.c.status
+    )
+    .where(
+        messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
+        messages.c.revision > sa.bindparam("after", type_=sa.BigInteger),
+    )
+    .order_by(messages.c.revision)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+_CHANGES = Statement(_CHANGED)
+_PLACE = Statement(
+    sa.select(
+        sessions.c.id,
+        sa.func.coalesce(
+            sa.select(search_marks.c.revision).where(search_marks.c.id == sessions.c.id).scalar_subquery(), 0
+        ),
+    ).where(sessions.c.session_id == sa.bindparam("session_id", type_=sa.String))
+)
+_PUT_POSTGRESQL = """
+INSERT INTO chat_search (id, revision, tokens)
+SELECT id, revision, array_to_tsvector(string_to_array(tokens, ' '))
+FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS n (id, revision, tokens)
+ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, tokens = excluded.tokens
+WHERE chat_search.revision < excluded.revision
+"""
+_DROP_POSTGRESQL = "DELETE FROM chat_search WHERE id = ANY ($1::bigint[])"
+_MARK = Statement(
+    sa.text(
+        "INSERT INTO search_marks (id, revision) VALUES (:id, :revision) ON CONFLICT (id) "
+        "DO UPDATE SET revision = excluded.revision WHERE search_marks.revision < excluded.revision"
+    ).bindparams(sa.bindparam("id", type_=sa.BigInteger), sa.bindparam("revision", type_=sa.BigInteger))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose messages: as `Sessions.list_for` has it. `only` narrows it to one session."""
+
+    caller: str
+    everything: bool = False
+    as_agent: int | None = None
+    session_ids: Sequence[str] | None = None
+    only: str | None = None
+
+    @property
+    def kind(self) -> str:
+        if self.only is not None:
+            return "only"
+        if self.session_ids is not None:
+            return "named"
+        if self.as_agent is not None:
+            return "agent"
+        return "everything" if self.everything else "mine"
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "caller": self.caller,
+            "as_agent": self.as_agent,
+            "session_ids": list(self.session_ids or ()),
+            "only": self.only,
+        }
+
+
+def _in_scope(kind: str) -> sa.ColumnElement[bool]:
+    if kind == "only":
+        return sessions.c.session_id == sa.bindparam("only", type_=sa.String)
+    return whose(kind)
+
+
+@lru_cache
+def _sessions_of(kind: str) -> Statement:
+    return Statement(
+        sa.select(sessions.c.id, sessions.c.session_id)
+        .where(_in_scope(kind), sessions.c.status != "deleted")
+        .limit(NAMED + 1)
+    )
+
+
+@lru_cache
+def _behind(kind: str) -> Statement:
+    return Statement(
+        sa.select(sessions.c.session_id)
+        .where(_in_scope(kind), _BEHIND)
+        .order_by(sessions.c.last_activity.desc())
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
+
+
+@lru_cache
+def _candidates(dialect: str, kind: str | None) -> Statement:
+    """`kind` None: the index query names the sessions, and these are compared once more by their ids."""
+    key = "id" if dialect == "postgresql" else "rowid"
+    index = sa.table("chat_search", sa.column(key, sa.BigInteger))
+    number = index.c[key]
+    operator = "tokens @@ CAST(:query AS tsquery)" if dialect == "postgresql" else "chat_search MATCH :query"
+    found = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
+    allowed: sa.ColumnElement[bool] = among(messages.c.session_id, "named")
+    if kind is not None:
+        visible = sa.select(sessions.c.session_id).where(_in_scope(kind), sessions.c.status != "deleted")
+        allowed = messages.c.session_id.in_(visible)
+    return Statement(
+        sa.select(messages.c.id, *MESSAGE)
+        .select_from(index.join(messages, messages.c.id == number))
+        .where(
+            found,
+            number <= sa.bindparam("up_to", type_=sa.BigInteger),
+            messages.c.deleted_at.is_(None),
+            messages.c.status != "streaming",
+            allowed,
+        )
+        .order_by(number.desc())
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
+
+
+class Search:
+    """Every method raises Unavailable."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    # --- filling it
+
+    async def behind(self, scope: Scope, limit: int) -> list[str]:
+        """Sessions with changes that the index does not have yet, those last active first."""
+        rows = await self._db.fetch_all(_behind(scope.kind), limit=limit, **scope.values())
+        return [row[0] for row in rows]
+
+    async def index(self, session_ids: Iterable[str], limit: int) -> tuple[int, set[str]]:
+        """Take the next changes of these sessions into the index, `limit` at most; how many there were, and
+        the sessions that may have more.
+
+        Any node may, at any time: what another one was faster with is left as it is.
+        """
+        put: list[tuple[int, int, set[str]]] = []
+        drop: list[int] = []
+        marks: list[dict[str, int]] = []
+        # In order: two nodes that meet take their locks the same way round.
+        waiting = sorted(set(session_ids), reverse=True)
+        left, letters = limit, 0
+        async with self._db.transaction(limit=30) as connection:
+            while waiting and left > 0 and letters < LETTERS:
+                session_id = waiting[-1]
+                place = await connection.fetch_one(_PLACE, session_id=session_id)
+                rows: list[Row] = []
+                if place is not None:
+                    rows = await connection.fetch_all(
+                        _CHANGES, session_id=session_id, after=place[1], limit=left
+                    )
+                taken = 0
+                for number, revision, content, deleted_at, status in rows:
+                    taken += 1
+                    letters += len(content)
+                    words = tokens(content) if deleted_at is None and status != "streaming" else set()
+                    if words:
+                        put.append((number, revision, {*words, f"#{place[0]}"} if place else words))
+                    else:
+                        drop.append(number)
+                    if letters >= LETTERS:
+                        break
+                if place is not None and taken:
+                    marks.append({"id": place[0], "revision": rows[taken - 1][1]})
+                if taken == len(rows) and taken < left:
+                    waiting.pop()
+                left -= taken
+            if marks:
+                await self._write(connection, put, drop)
+                await connection.execute_many(_MARK, marks)
+        return limit - left, set(waiting)
+
+    async def _write(
+        self, connection: Connection, put: Sequence[tuple[int, int, set[str]]], drop: Sequence[int]
+    ) -> None:
+        raw = connection.raw
+        if self._db.dialect == "postgresql":
+            if put:
+                columns = [[one[0] for one in put], [one[1] for one in put]]
+                await raw.execute(_PUT_POSTGRESQL, *columns, [" ".join(one[2]) for one in put])
+            if drop:
+                await raw.execute(_DROP_POSTGRESQL, drop)
+            return
+        gone = [(number,) for number in (*drop, *(one[0] for one in put))]
+        await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
+        if put:
+            rows = [(one[0], " ".join(map(_ascii, one[2]))) for one in put]
+            cursor = await raw.executemany("INSERT INTO chat_search (rowid, tokens) VALUES (?, ?)", rows)
+            await cursor.close()
+
+    # --- asking it
+
+    async def candidates(
+        self, scope: Scope, having: Iterable[str], lacking: Iterable[str], up_to: int, limit: int
+    ) -> list[tuple[int, MessageRecord]]:
+        """The newest messages with all tokens of `having` and none of `lacking`, newest first, each with
+        its number, which is not above `up_to`. A token that ends in `*` is the beginning of one."""
+        postgresql = self._db.dialect == "postgresql"
+        # A transaction for its setting; on SQLite it would wait for the writer.
+        lease = self._db.transaction if postgresql else self._db.connection
+        async with lease(limit=LIMIT) as connection:
+            named: list[str] = []
+            numbers: list[int] | None = None
+            if scope.kind != "everything":
+                rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
+                if not rows:
+                    return []
+                if len(rows) <= NAMED:
+                    numbers, named = [row[0] for row in rows], [row[1] for row in rows]
+            statement = _candidates(self._db.dialect, scope.kind if numbers is None else None)
+            if postgresql:
+                # The plan depends on how common the words are: never one plan for all of them.
+                await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
+                query = _tsquery(having, lacking, numbers)
+            else:
+                query = _fts5(having, lacking, numbers)
+            found = await connection.fetch_all(
+                statement, query=query, up_to=up_to, limit=limit, named=named, **scope.values()
+            )
+        return [(row[0], MessageRecord(*row[1:])) for row in found]
+
+
+def _tsquery(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
+    """PostgreSQL's text form. Tokens are letters and digits: nothing in them needs escaping."""
+
+    def quoted(token: str) -> str:
+        return f"'{token[:-1]}':*" if token.endswith("*") else f"'{token}'"
+
+    parts = [quoted(token) for token in having]
+    if numbers is not None:
+        parts.append("(" + " | ".join(f"'#{number}'" for number in numbers) + ")")
+    return " & ".join([*parts, *(f"!{quoted(token)}" for token in lacking)])
+
+
+def _fts5(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
+    def quoted(token: str) -> str:
+        return f'"{_ascii(token[:-1])}" *' if token.endswith("*") else f'"{_ascii(token)}"'
+
+    query = " AND ".join(quoted(token) for token in having)
+    if numbers is not None:
+        query = f"({query}) AND (" + " OR ".join(f'"{_ascii(f"#{number}")}"' for number in numbers) + ")"
+    for token in lacking:
+        query = f"({query}) NOT {quoted(token)}"
+    return query
+
+
+def _ascii(token: str) -> str:
+    """SQLite's own splitting into words shall not touch a token. The beginning of a token stays one."""
+    return token if token.isascii() and token.isalnum() else "x" + token.encode().hex()

@@ -1,0 +1,127 @@
+"""Text as tokens, and queries as terms."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.snippets import match, snippet
+from storage.words import fold, parse, tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello, WORLD! foo_bar a1", {"hello", "world", "foo", "bar", "a1"}),
+        ("안녕하세요", {"안녕", "녕하", "하세", "세요", "요"}),
+        (unicodedata.normalize("NFD", "안녕"), {"안녕", "녕"}),
+        ("Python은 좋다", {"python", "은", "좋다", "다"}),
+        ("東京タワー", {"東京", "京タ", "タワ", "ワー", "ー"}),
+        ("ｶﾞｷﾞ", {"ガギ", "ギ"}),
+        ("ภาษาไทย", {"ภา", "าษ", "ษา", "าไ", "ไท", "ทย", "ย"}),
+        ("Ｆｕｌｌ ﬁne CAFÉ Straße", {"full", "fine", "café", "strasse"}),  # noqa: RUF001
+        ("हिन्दी", {"हिन्दी"}),
+        ("... --- !?", set()),
+        ("x" * 500, {"x" * 64}),
+    ],
+)
+def test_tokens(text: str, expected: set[str]) -> None:
+    assert tokens(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "found"),
+    [
+        ("회의", "내일회의실에서 봅시다", True),
+        ("회의", "회 의", False),
+        ("하세요", "안녕하세요", True),
+        ("밥", "김밥", True),
+        ("밥", "빵", False),
+        ("cat", "concatenate", False),
+        ("CAT", "the cat.", True),
+        ('"quick fox"', "the quick, fox", True),
+        ('"quick fox"', "the quick brown fox", False),
+        ("quick fox", "the fox was quick", True),
+        ("quick -fox", "the fox was quick", False),
+        ("quick -fox", "the ox was quick", True),
+        ('quick -"brown fox"', "quick fox, brown", True),
+        ('quick -"brown fox"', "quick brown fox", False),
+        ("foo-bar", "a foo bar", True),
+        ("foo-bar", "bar foo", False),
+        ("café", "CAFE\u0301 open", True),
+        ("fine", "a ﬁne day", True),
+        ('"東京 タワー"', "東京タワー", True),
+        ("“quick fox”", "quick fox", True),
+        ('"unfinished phrase', "an unfinished phrase", True),
+    ],
+)
+def test_matching(query: str, text: str, found: bool) -> None:
+    terms = parse(query)
+    assert (match(text, terms) is not None) == found
+    if found:
+        # What matches has every token that the index is asked for.
+        words = tokens(text)
+        for token in (token for term in terms if not term.negative for token in term.tokens):
+            if token.endswith("*"):
+                assert any(word.startswith(token[:-1]) for word in words)
+            else:
+                assert token in words
+
+
+@given(st.text(max_size=80), st.integers(0, 80), st.integers(1, 6))
+def test_whatever_is_in_a_text_is_found_by_its_tokens(text: str, start: int, length: int) -> None:
+    query = text[start : start + length]
+    for term in parse(query.replace('"', " ").replace("-", " ")):
+        if term.pattern.search(fold(text)[0]):
+            words = tokens(text)
+            for token in term.tokens:
+                begins = token.removesuffix("*")
+                assert any(w == token or (w.startswith(begins) and token != begins) for w in words)
+
+
+@given(st.text(max_size=300))
+def test_places_lead_back_to_the_text(text: str) -> None:
+    folded, origins = fold(text)
+    if origins is None:
+        assert len(folded) == len(text)
+    else:
+        assert len(origins) == len(folded) + 1
+        assert origins == sorted(origins)
+        assert origins[-1] == len(text)
+
+
+def test_snippets_are_safe_html() -> None:
+    text = '<img src=x onerror="alert(1)"> & <mark>fox</mark> ' + "word " * 100 + "fox"
+    found = match(text, parse("fox"))
+    assert found is not None
+    shown = snippet(text, found.spans)
+    bare = shown.replace("<mark>fox</mark>", "")
+    assert "<" not in bare
+    assert ">" not in bare
+    assert '"' not in bare
+    assert shown.endswith("…")
+    assert "&lt;mark&gt;<mark>fox</mark>&lt;/mark&gt;" in shown
+
+
+def test_a_snippet_shows_its_hit() -> None:
+    text = "before " * 200 + "회의실 " + "after " * 200
+    found = match(text, parse("회의"))
+    assert found is not None
+    shown = snippet(text, found.spans)
+    assert shown.startswith("…before")
+    assert "<mark>회의</mark>실" in shown
+    assert len(shown) < 300
+
+
+def test_the_order_of_what_is_found() -> None:
+    terms = parse("deploy")
+    scores = [
+        (match(text, terms) or pytest.fail(text)).score
+        for text in ("deploy deploy deploy", "deploy", "deploy " + "x " * 400)
+    ]
+    assert scores == sorted(scores, reverse=True)
+    near, far = match("red fox", parse("red fox")), match("red" + " x" * 40 + " fox", parse("red fox"))
+    assert near is not None
+    assert far is not None
+    assert near.score > far.score
