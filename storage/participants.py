@@ -6,6 +6,7 @@ reason (an agent, a share link), and grants nothing.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 import sqlalchemy as sa
@@ -129,7 +130,8 @@ class Participants:
     async def everyone(self, session_id: str) -> Sequence[ParticipantRecord]:
         """Those removed, too."""
         rows = await self._db.fetch_all(_EVERYONE, session_id=session_id)
-        return [ParticipantRecord(*row) for row in rows]
+        # Kept while the session is live: what all rows say alike is one object.
+        return [ParticipantRecord(session_id, user, intern(role), *rest) for _, user, role, *rest in rows]
 
     async def of_sessions(self, session_ids: Collection[str]) -> dict[str, set[str]]:
         """By session: everybody who takes part in it, its owner too."""
