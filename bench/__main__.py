@@ -162,6 +162,7 @@ def main() -> int:
     show(console, rows, ours)
     results = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
         "machine": machine.describe(),
         "versions": machine.versions(tools),
         "method": METHOD,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.build import NPM, Tools
+from bench.build import NPM, ROOT, Tools
 from bench.process import BenchError
 
 PACKAGES = ("python-socketio", "python-engineio", "uvicorn", "uvloop", "httptools", "orjson", "msgspec")
@@ -34,6 +34,14 @@ def describe() -> dict[str, str | int]:
         "kernel": platform.release(),
         "system": system,
     }
+
+
+def commit() -> str:
+    """What was measured; "" outside of a checkout."""
+    try:
+        return said(["git", "-C", str(ROOT), "describe", "--always", "--dirty"])
+    except (BenchError, OSError):
+        return ""
 
 
 def versions(tools: Tools) -> dict[str, dict[str, str]]:

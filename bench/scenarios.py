@@ -28,7 +28,7 @@ class Scenario:
     rate: float = 0
     window: int = 1
     payload: int = 100
-    duration: float = 3
+    duration: float = 2.5
     idle: float = 0
     stall: int = 0
     join: bool = True
