@@ -13,7 +13,7 @@ from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
-from events.errors import ChatError, StreamNotFound
+from events.errors import ChatError, MessageNotFound, StreamNotFound
 from events.hub import Connection, Member
 from events.joining import Joined, Membership
 from events.messages import MessageService
@@ -293,7 +293,10 @@ class Commands:
         self, caller: Caller, conn: Connection | None, command: schema.StreamResume
     ) -> Done:
         await self._readable(caller, command.session_id)
-        record = await self._messages.get(command.session_id, command.message_id)
+        try:
+            record = await self._messages.get(command.session_id, command.message_id)
+        except MessageNotFound as error:
+            raise StreamNotFound from error
         if record.message_type != "stream":
             raise StreamNotFound
         index, content, next_index, status = await self._streams.read(record, command.from_index)

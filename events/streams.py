@@ -661,18 +661,16 @@ class Streams:
     async def interrupt_lapsed(self, grace: float = GRACE) -> None:
         """End streams whose producer's lease has lapsed, whatever node it was on. `grace` in seconds: one
         that has just begun may not have its lease yet."""
-        rows = [r for r in await self._store.open_streams(None) if r.message_id not in self._open]
-        lapsed = set(await self._log.lapsed([r.message_id for r in rows])) if rows else set()
+        begun = {name: at for name, at in await self._store.open_stream_ids() if name not in self._open}
+        lapsed = await self._log.lapsed(list(begun)) if begun else ()
         # After the log's data was lost all leases are gone, until their nodes are back and renew them.
         now = self._clock()
         self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
-        for row in rows:
-            since = self._suspects.get(row.message_id)
-            if since is not None and now - max(since, row.created_at.timestamp()) >= grace:
-                await self.end_for(row, "interrupted")
-
-    def open_count(self) -> int:
-        return len(self._open)
+        for name, since in self._suspects.items():
+            if now - max(since, begun[name].timestamp()) >= grace:
+                record = await self._store.get(name)
+                if record is not None and record.status == "streaming":
+                    await self.end_for(record, "interrupted")
 
     async def finish(self, grace: float) -> None:
         """Drain: running agents' answers get so many seconds; what then is open is checkpointed."""
