@@ -179,6 +179,11 @@ class Line:
         command = CATALOG.get(name)
         return command is not None and command.pipelined and self._pending < PENDING_LIMIT
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, nothing is under way."""
+        return not self._busy and not self._pending
+
     def first(self, work: Coroutine[Any, Any, None]) -> None:
         """What comes before any command."""
         self._occupy(work)

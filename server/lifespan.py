@@ -1,14 +1,11 @@
 """The composition root: the only place that names concrete backends. Starts in order, stops in reverse."""
 
-import asyncio
 import logging
 import os
-import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from events.activity import Activity
 from events.agents.base import Agent
@@ -20,8 +17,7 @@ from events.clock import when
 from events.commands import Commands
 from events.delivery import Delivery
 from events.dispatch import Dispatcher
-from events.errors import ChatError, Draining, TokenExpired
-from events.event import Kind, make, to_json
+from events.errors import ChatError
 from events.healing import Healer
 from events.hub import Connection, Hub
 from events.janitor import Janitor
@@ -38,11 +34,13 @@ from events.typing import Typing
 from server import cluster, peer
 from server.auth import Authenticator
 from server.backends import choose
+from server.closing import drain
 from server.config import Settings
 from server.engine.rooms import Client
-from server.services import Services, rfc3339_of
+from server.services import Services
 from server.transports.sse import EventStream
 from server.transports.websocket import RawSocket
+from server.watch import INTERVAL, watch
 from storage.agents import Agents
 from storage.database import Database
 from storage.files import Files
@@ -58,8 +56,6 @@ log = logging.getLogger("parley.node")
 
 #: The environment variable with the key of agent 2; its value may also come from `.env`.
 OPENAI_KEY = "OPENAI_API_KEY"
-#: Seconds between looks at tokens that expire and connections that say nothing.
-WATCH = 1.0
 
 
 def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Janitor]:
@@ -213,13 +209,13 @@ def _committed(services: Services, batch: Sequence[Committed]) -> None:
 def _janitor(services: Services) -> Janitor:
     settings, sessions, streams = services.settings, services.sessions, services.streams
     janitor = Janitor()
-    janitor.every(WATCH, "activity", sessions.flush_touches)
+    janitor.every(1.0, "activity", sessions.flush_touches)
     # Live members of a session that expires are told within 10 s, however long the interval.
     janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
     # A checkpoint takes its time, too: nothing is to be older than promised.
     janitor.every(min(0.7 * settings.stream_checkpoint, 1.0), "streams", streams.tick)
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", streams.interrupt_lapsed)
-    janitor.every(WATCH, "connections", lambda: _watch(services))
+    janitor.every(INTERVAL, "connections", lambda: watch(services))
     return janitor
 
 
@@ -251,46 +247,6 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
         services.streams.cancelled(body.decode())
     elif name == "adopted":
         services.streams.adopted(body.decode())
-
-
-async def _watch(services: Services) -> None:
-    """Tokens that expire, and connections that joined nothing and say nothing."""
-    settings, now = services.settings, services.clock()
-    silent = now - settings.ws_connection_timeout
-    notice = now + settings.auth_expiry_notice
-    for conn in list(services.hub.connections.values()):
-        expires_at = conn.caller.expires_at
-        if expires_at <= now:
-            close(services, conn, TokenExpired())
-        elif expires_at <= notice and not conn.noticed:
-            conn.noticed = True
-            payload = {"expires_at": rfc3339_of(expires_at)}
-            conn.send(make_direct("auth_expiring", payload, now))
-        elif not conn.rooms and conn.heard_at < silent:
-            close(services, conn, Draining("nothing was joined or said for too long"))
-
-
-def make_direct(name: str, payload: dict[str, Any], now: float) -> Any:
-    """An event of no session."""
-    event = make("", name, Kind.DIRECT, payload, now)
-    event.data = to_json({k: v for k, v in _decoded(event.data).items() if k != "session_id"})
-    return event
-
-
-def _decoded(data: bytes) -> dict[str, Any]:
-    import msgspec
-
-    return msgspec.json.decode(data)  # type: ignore[no-any-return]
-
-
-def close(services: Services, conn: Connection, error: ChatError) -> None:
-    """End a connection with an error that its client is told."""
-    if isinstance(conn, Client):
-        if not isinstance(error, Draining):
-            conn.emit("error", to_json(error.as_dict()))
-        conn.close()
-    elif isinstance(conn.sink, RawSocket | EventStream):
-        conn.sink.end(error)
 
 
 @asynccontextmanager
@@ -327,18 +283,6 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
             log.exception("activity could not be written")
         await services.database.disconnect()
         log.info("stopped")
-
-
-async def drain(services: Services) -> None:
-    """Close every connection, spread over a second, so that clients do not come back all at once."""
-    conns = list(services.hub.connections.values())
-    random.shuffle(conns)
-    pause = min(1.0, len(conns) / 2000)
-    step = max(1, len(conns) // 20)
-    for at in range(0, len(conns), step):
-        for conn in conns[at : at + step]:
-            close(services, conn, Draining())
-        await asyncio.sleep(pause / 20)
 
 
 async def _ensure_openai(services: Services) -> None:

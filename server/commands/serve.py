@@ -35,8 +35,8 @@ def command() -> None:
     import uvicorn
 
     from server.app import create_app
+    from server.closing import drain
     from server.engine.run import tune_collector, uvicorn_config
-    from server.lifespan import drain
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:

@@ -42,7 +42,6 @@ class SocketIODoor:
         except Exception as error:
             shown = self._services.dispatcher.error_of(error, "connect")
             raise ConnectRefused(shown.text, shown.as_dict()) from error
-        conn.line = Line(self._services.dispatcher, conn, self)
         self._services.observer.connected("socketio")
 
     async def _authenticate(self, info: Handshake, auth: dict[str, Any]) -> Caller:
@@ -82,8 +81,10 @@ class SocketIODoor:
 
     def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None) -> None:
         conn.heard_at = self._services.clock()
-        if conn.line is not None:
-            conn.line.put(name, args[0] if len(args) == 1 else None, ack_id)
+        if conn.line is None:
+            # Made when there is something to say, and dropped again (`server.watch`): most only listen.
+            conn.line = Line(self._services.dispatcher, conn, self)
+        conn.line.put(name, args[0] if len(args) == 1 else None, ack_id)
 
     def refused(self, conn: Client, name: str | None, ack_id: int | None, problem: Problem) -> None:
         error: ChatError

@@ -1,0 +1,37 @@
+"""Looks after live connections once a second: tokens that run out, sockets that neither joined nor say
+anything, and memory that a connection at rest does not need."""
+
+from events.clock import stamp
+from events.errors import TokenExpired, Unavailable
+from events.event import Event, Kind, to_json
+from events.hub import Connection
+from server.closing import close
+from server.services import Services, rfc3339_of
+
+#: Seconds between two looks.
+INTERVAL = 1.0
+#: Seconds of silence after which a connection's line of commands is dropped until it says something.
+AT_REST = 5.0
+
+
+async def watch(services: Services) -> None:
+    settings, now = services.settings, services.clock()
+    silent = now - settings.ws_connection_timeout
+    notice = now + settings.auth_expiry_notice
+    for conn in list(services.hub.connections.values()):
+        expires_at = conn.caller.expires_at
+        if expires_at <= now:
+            close(services, conn, TokenExpired())
+        elif expires_at <= notice and not conn.noticed:
+            conn.noticed = True
+            payload = {"expires_at": rfc3339_of(expires_at), "timestamp": stamp(now)}
+            conn.send(Event("", "auth_expiring", to_json(payload), Kind.DIRECT))
+        elif not conn.rooms and conn.heard_at < silent:
+            close(services, conn, Unavailable("nothing was joined or said for too long"))
+        elif conn.heard_at < now - AT_REST and _at_rest(conn):
+            conn.line = None
+
+
+def _at_rest(conn: Connection) -> bool:
+    """Only the Socket.IO door makes its connections' lines anew."""
+    return conn.transport == "socketio" and conn.line is not None and conn.line.idle
