@@ -298,7 +298,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         except Exception:
             self.eio.log.exception("error in an event handler")
         else:
-            if ack_id is not None:
+            if ack_id is not None and result is not self.not_handled:
                 self._acknowledge(client, ack_id, result)
         return None
 
@@ -312,7 +312,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
     ) -> None:
         try:
             result = await handler(*args)
-            if ack_id is not None:
+            if ack_id is not None and result is not self.not_handled:
                 self._acknowledge(client, ack_id, result)
         except Exception:
             self.eio.log.exception("error in an event handler")

@@ -1,7 +1,7 @@
 """The two applications that the protocols' test suites describe, on our engine.
 
-`python -m tests.conformance.servers [--port 3000] [--interval 0.3] [--timeout 0.2]` serves both, for running
-those suites from their own repositories (docs/conformance.md).
+`python -m tests.conformance.servers [--port 3000] [--interval 0.3] [--timeout 0.2] [--connect-timeout 1]` serves
+both, for running those suites from their own repositories (docs/conformance.md).
 """
 
 import argparse
@@ -38,9 +38,10 @@ def engineio_echo(interval: float, timeout: float) -> Engine:
     return engine
 
 
-def socketio_echo(interval: float, timeout: float) -> Server:
+def socketio_echo(interval: float, timeout: float, connect_timeout: float) -> Server:
     sio = Server(
-        ping_interval=interval, ping_timeout=timeout, cors_allowed_origins="*", connect_timeout=1.0,
+        ping_interval=interval, ping_timeout=timeout, cors_allowed_origins="*",
+        connect_timeout=connect_timeout,
         namespaces=["/", "/custom"],
     )  # fmt: skip
 
@@ -63,9 +64,10 @@ def socketio_echo(interval: float, timeout: float) -> Server:
     return sio
 
 
-def application(interval: float = 0.3, timeout: float = 0.2) -> Any:
+def application(interval: float = 0.3, timeout: float = 0.2, connect_timeout: float = 1.0) -> Any:
     """Both, each under its own path."""
-    engine, sio = engineio_echo(interval, timeout), socketio_echo(interval, timeout)
+    engine = engineio_echo(interval, timeout)
+    sio = socketio_echo(interval, timeout, connect_timeout)
     other = socketio.ASGIApp(sio)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,8 +84,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--interval", type=float, default=0.3)
     parser.add_argument("--timeout", type=float, default=0.2)
+    parser.add_argument("--connect-timeout", type=float, default=1.0)
     options = parser.parse_args()
-    app = application(options.interval, options.timeout)
+    app = application(options.interval, options.timeout, options.connect_timeout)
     uvicorn.Server(uvicorn_config(app, port=options.port)).run()
 
 
