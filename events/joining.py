@@ -91,6 +91,9 @@ class Membership:
                 return
             except StorageUnavailable:
                 self._delivery.lost()
+            except BaseException:  # its socket went away meanwhile
+                self.disconnected(conn)
+                raise
         conn.pid = None
 
     def disconnected(self, conn: Connection) -> None:
@@ -214,6 +217,8 @@ class Membership:
                     continue
                 snapshot = away
             break
+        if not self._here(conn):
+            raise Unavailable("the connection has gone")
         if not was_member and not hidden:
             self._presence.enter(member)
         if not hidden:
@@ -381,13 +386,18 @@ class Membership:
                 outcome = "away"
             except ChatError:
                 outcome = "refused"  # a room that it may not enter any more
+            except BaseException:  # its socket went away meanwhile
+                self._part_all(conn)
+                raise
         self._observer.recovered(outcome)
-        if outcome == "recovered":
-            return True
+        if outcome != "recovered":
+            self._part_all(conn)
+        return outcome == "recovered"
+
+    def _part_all(self, conn: Connection) -> None:
         for member in conn.rooms:
             self._part(conn, member.room.name)
         self._hub.release(conn)
-        return False
 
     async def _recover(self, conn: Connection, pid: str, offset: str | None) -> str:
         asked = recovery.parse_position(offset) if offset is not None else None
@@ -410,6 +420,7 @@ class Membership:
         sid, conn.id = conn.id, record.sid
         self._hub.hold(conn)
         try:
+            await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
             replay = await self._catch_up(conn, record, seen, departures)
         except BaseException:
             conn.id = sid
@@ -419,7 +430,6 @@ class Membership:
             return "incomplete"
         conn.pid, conn.generation, conn.away = pid, generation, record.away
         self._hub.add(conn)
-        await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
         for member in conn.rooms:
             member.seat = record.rooms[member.room.name]
             floor = replay.floors[member.room.name]
