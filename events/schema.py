@@ -184,7 +184,7 @@ class PutParticipant(Struct, kw_only=True):
 
 class ListSessions(Struct, kw_only=True):
     status: Literal["active", "archived", "expired"] | None = None
-    agent_id: int | None = None
+    agent_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     offset: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
 
