@@ -276,37 +276,35 @@ LIMITS: dict[str, tuple[float | None, float | None]] = {
 
 @dataclass(frozen=True)
 class Bound:
-    """A ratio of two medians that are no pair of `LIMITS`; (scenario, contender) on each side."""
+    """A median of ours, or its ratio to another, that is no pair of `LIMITS`; (scenario, contender) each."""
 
     what: str
     figure: str
     ours: tuple[str, str]
-    theirs: tuple[str, str]
+    theirs: tuple[str, str] | None = None
     least: float | None = None
     most: float | None = None
 
 
 _MESSAGES, _EACH = ("messages", "parley"), ("messages", "one-by-one")
 _WRITER, _PGBENCH = ("messages", "writer"), ("messages", "pgbench")
+_CHUNKS, _STALL = ("chunks", "parley"), ("stall", "parley")
+_RATE, _CPU = "delivered_per_s", "us_per_delivery"
 BOUNDS = (
-    Bound("messages/s through Socket.IO, to one transaction each", "delivered_per_s", _MESSAGES, _EACH, 4),
-    Bound("messages/s through Socket.IO, to pgbench", "delivered_per_s", _MESSAGES, _PGBENCH, 1),
-    Bound("messages/s of the writer alone, to one transaction each", "delivered_per_s", _WRITER, _EACH, 9),
-    Bound(
-        "the writer's CPU per message, to one transaction each", "us_per_delivery", _WRITER, _EACH, most=0.08
-    ),
+    Bound("messages/s through Socket.IO, to one transaction each", _RATE, _MESSAGES, _EACH, least=4),
+    Bound("messages/s through Socket.IO, to pgbench", _RATE, _MESSAGES, _PGBENCH, least=1),
+    Bound("messages/s through Socket.IO on SQLite", _RATE, ("messages-sqlite", "parley"), least=5000),
+    Bound("messages/s of the writer alone, to one transaction each", _RATE, _WRITER, _EACH, least=9),
+    Bound("the writer's CPU per message, to one transaction each", _CPU, _WRITER, _EACH, most=0.08),
+    Bound("p99 of chunks, µs", "p99_us", _CHUNKS, most=20_000),
     Bound(
         "CPU per delivery with position and log, to without",
-        "us_per_delivery",
+        _CPU,
         ("logged1000", "parley"),
         ("volatile1000", "parley"),
         most=1.05,
     ),
-    Bound(
-        "p99 of the healthy beside ten stalled readers, to undisturbed",
-        "p99_us",
-        ("stall", "parley"),
-        ("calm", "parley"),
-        most=2,
-    ),
+    Bound("MiB of growth beside ten stalled readers", "rss_growth_mib", _STALL, most=16),
+    Bound("p99 of the healthy beside them, to undisturbed", "p99_us", _STALL, ("calm", "parley"), most=2),
+    Bound("µs for a message of another node's room", "us_per_irrelevant", ("irrelevant", "parley"), most=2),
 )

@@ -105,16 +105,16 @@ def ratios(rows: list[Result], ours: str = "parley") -> list[Result]:
 
 
 def bounds(rows: list[Result]) -> list[Result]:
-    """The further ratios of `scenarios.BOUNDS`, where both sides were measured."""
+    """The figures and ratios of `scenarios.BOUNDS` that were measured."""
     medians = {
         (row["scenario"], row["server"], key): row[key][0] for row in rows for key in KEYS if key in row
     }
     found = []
     for bound in BOUNDS:
         mine = medians.get((*bound.ours, bound.figure))
-        theirs = medians.get((*bound.theirs, bound.figure))
-        if mine and theirs:
-            row: Result = {"what": bound.what, "ratio": round(mine / theirs, 3)}
+        theirs = medians.get((*bound.theirs, bound.figure)) if bound.theirs is not None else 1
+        if mine is not None and theirs:
+            row: Result = {"what": bound.what, "value": round(mine / theirs, 3)}
             row |= {"least": bound.least} if bound.least is not None else {"most": bound.most}
             found.append(row)
     return found
@@ -143,9 +143,11 @@ def show(console: Console, rows: list[Result], ours: Iterable[str] = ("parley",)
         if found:
             console.print(ratio_table(name, found))
     for row in bounds(rows):
-        good = row["ratio"] >= row["least"] if "least" in row else row["ratio"] <= row["most"]
+        good = row["value"] >= row["least"] if "least" in row else row["value"] <= row["most"]
         limit = f"at least {row['least']}" if "least" in row else f"at most {row['most']}"
-        console.print(f"{row['what']}: [{'green' if good else 'red'}]{row['ratio']}[/] ({limit})")
+        console.print(
+            f"{row['what']}: [{'green' if good else 'red'}]{row['value']:,}[/] ({limit})", highlight=False
+        )
     for row in rows:
         if "failed" in row:
             console.print(f"[red]{row['scenario']} {row['server']}: {row['failed']}[/]")
