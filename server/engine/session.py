@@ -152,12 +152,13 @@ class Session(Sink):
         self._held -= 1
         if self.closing:
             return
-        if together or self._slow or self.protocol is None:
-            assert self.backlog is not None
-            self.backlog.put_first(first)
+        waiting = self.backlog
+        assert waiting is not None
+        if together or self._slow or self.protocol is None or not waiting.size:
+            waiting.put_first(first)
             self._resume()
         else:
-            waiting, self.backlog = self.backlog, None
+            self.backlog = None
             self.push(first)
             self.backlog = waiting
             self._held += 1

@@ -1,7 +1,7 @@
 """The two applications that the protocols' test suites describe, on our engine.
 
-`python -m tests.conformance.servers [--port 3000] [--interval 0.3] [--timeout 0.2] [--connect-timeout 1]` serves
-both, for running those suites from their own repositories (docs/conformance.md).
+`python -m tests.conformance.servers [--port 3000] [--interval 0.3] [--timeout 0.2] [--connect-timeout 1]`
+serves both, for running those suites from their own repositories (docs/conformance.md).
 """
 
 import argparse
