@@ -56,6 +56,7 @@ class Connection:
         "spoiled",
         "transport",
         "version",
+        "warned",
     )
 
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
@@ -72,6 +73,7 @@ class Connection:
         self.version = 0  # counts this node's writes of it
         self.away = False  # its user's status on it
         self.spoiled = False  # its positions cannot be recovered from any more
+        self.warned = False  # and it was told so
 
     def member(self, room: str) -> "Member | None":
         return next((m for m in self.rooms if m.room.name == room), None)

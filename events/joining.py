@@ -134,11 +134,10 @@ class Membership:
 
     def spoil(self, conn: Connection) -> None:
         """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
-        if conn.spoiled:
-            return
-        codec = getattr(conn.codec, "poisoned", conn.codec)
-        self._hub.spoil(conn, codec)
-        if conn.pid is not None and conn.rooms:
+        if not conn.spoiled:
+            self._hub.spoil(conn, getattr(conn.codec, "poisoned", conn.codec))
+        if conn.pid is not None and conn.rooms and not conn.warned:
+            conn.warned = True
             name = conn.rooms[0].room.name
             # An event with an unusable position; an application fetches the session again: no harm.
             conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
@@ -219,6 +218,8 @@ class Membership:
             break
         if not self._here(conn):
             raise Unavailable("the connection has gone")
+        if conn.spoiled:
+            self.spoil(conn)  # before it was in any room: it has not been told
         if not was_member and not hidden:
             self._presence.enter(member)
         if not hidden:

@@ -25,7 +25,7 @@ class Joining:
                 recovered = yield from self.recover(conn, pid, offset)
             except Timeout:
                 self.lost()
-            except SqlDown:
+            except (SqlDown, Gone):
                 pass
             if not recovered:
                 for room in list(conn.rooms):
