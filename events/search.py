@@ -100,8 +100,8 @@ class SearchService:
                 bottom, more = (found[-1][0], len(found) == WINDOW) if found else (0, False)
             ranked = []
             for number, record in found:
-                matched = match(record.content, terms)
-                if matched is not None and _after(place, matched.score, number):
+                matched = match(record.content, terms) if record is not None else None
+                if record is not None and matched is not None and _after(place, matched.score, number):
                     ranked.append((matched, number, record))
             ranked.sort(key=lambda one: (-one[0].score, -one[1]))
             room = limit - len(page)

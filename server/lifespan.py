@@ -13,6 +13,7 @@ from events.agents.echo import Echo
 from events.agents.openai import OpenAI
 from events.agents.remote import Workers
 from events.agents.replies import Replies
+from events.chunks import Chunks
 from events.clock import when
 from events.commands import Commands
 from events.delivery import Delivery
@@ -22,6 +23,7 @@ from events.healing import Healer
 from events.hub import Connection, Hub
 from events.janitor import Janitor
 from events.joining import Membership
+from events.leases import Leases
 from events.messages import Changes, MessageService
 from events.observer import Observer
 from events.outbox import Flusher
@@ -42,7 +44,9 @@ from server.transports.sse import EventStream
 from server.transports.websocket import RawSocket
 from server.watch import INTERVAL, watch
 from storage.agents import Agents
+from storage.copying import ensure_whole
 from storage.database import Database
+from storage.errors import StorageError
 from storage.files import Files
 from storage.messages import Messages
 from storage.ops import Committed
@@ -81,18 +85,23 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     messages: MessageService
     writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch))
     messages = MessageService(writer, store, files, participants, delivery, clock)
+    chunks = Chunks(backends.streams, delivery, clock)
+    # A silent producer is noticed by its node; the lease in the log tells that the node is alive.
+    held = min(settings.stream_lease, settings.node_lease)
     streams = Streams(
         writer,
         store,
         backends.streams,
+        chunks,
         delivery,
         observer,
         clock,
-        lease=settings.stream_lease,
-        checkpoint=settings.stream_checkpoint,
+        held=held,
         max_size=settings.stream_max_size,
         max_per_user=settings.max_streams_per_user,
-        node_lease=settings.node_lease,
+    )
+    leases = Leases(
+        streams, chunks, store, backends.streams, delivery, clock, lease=settings.stream_lease, held=held
     )
     messages.final_of = streams.final_of
     presence = Presence(
@@ -159,7 +168,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         delivery,
         sessions,
         on_departure=lambda: membership.spoil_all(),
-        on_live=streams.on_live,
+        on_live=leases.on_live,
     )
     services = Services(
         settings=settings,
@@ -174,6 +183,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         sessions=sessions,
         messages=messages,
         streams=streams,
+        leases=leases,
         replies=replies,
         membership=membership,
         presence=presence,
@@ -195,7 +205,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     services.at_stop += [backends.close, openai.close]
     if settings.redis_url is None:
         # Nobody else can be writing what a former process left open.
-        services.at_start.append(lambda: streams.interrupt_lapsed(grace=0.0))
+        services.at_start.append(lambda: leases.interrupt_lapsed(grace=0.0))
     cluster.join(services, backends, janitor)
     return services, writer, janitor
 
@@ -207,14 +217,14 @@ def _committed(services: Services, batch: Sequence[Committed]) -> None:
 
 
 def _janitor(services: Services) -> Janitor:
-    settings, sessions, streams = services.settings, services.sessions, services.streams
+    settings, sessions, leases = services.settings, services.sessions, services.leases
     janitor = Janitor()
     janitor.every(1.0, "activity", sessions.flush_touches)
     # Live members of a session that expires are told within 10 s, however long the interval.
     janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
     # A checkpoint takes its time, too: nothing is to be older than promised.
-    janitor.every(min(0.7 * settings.stream_checkpoint, 1.0), "streams", streams.tick)
-    janitor.every(min(5.0, settings.stream_lease / 3), "leases", streams.interrupt_lapsed)
+    janitor.every(min(0.7 * settings.stream_checkpoint, 1.0), "streams", leases.tick)
+    janitor.every(min(5.0, settings.stream_lease / 3), "leases", leases.interrupt_lapsed)
     janitor.every(INTERVAL, "connections", lambda: watch(services))
     return janitor
 
@@ -254,6 +264,11 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     """Start in order, stop in reverse."""
     settings = services.settings
     await services.database.connect()
+    try:
+        await ensure_whole(services.database)
+    except StorageError:
+        await services.database.disconnect()  # its threads would keep the process
+        raise
     await _ensure_openai(services)
     writer.start()
     await services.healer.start()
@@ -267,7 +282,7 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         services.draining = True
         await drain(services)
         # Heartbeat and leases go on until the answers that run here are done.
-        await services.streams.finish(settings.shutdown_grace)
+        await services.leases.finish(settings.shutdown_grace)
         await janitor.stop()
         await services.replies.stop()
         services.typing.stop()

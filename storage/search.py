@@ -15,7 +15,7 @@ from storage.database import Connection, Database, Row
 from storage.listing import whose
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
-from storage.statement import Statement, among
+from storage.statement import Statement
 from storage.tables import messages, search_marks, sessions
 from storage.words import tokens
 
@@ -122,28 +122,40 @@ def _behind(kind: str) -> Statement:
 
 @lru_cache
 def _candidates(dialect: str, kind: str | None) -> Statement:
-    """`kind` None: the index query names the sessions, and these are compared once more by their ids."""
+    """`kind`: whose sessions have to be looked up for each candidate; None where the index query itself names
+    them, or all may be seen."""
     key = "id" if dialect == "postgresql" else "rowid"
     index = sa.table("chat_search", sa.column(key, sa.BigInteger))
     number = index.c[key]
     operator = "tokens @@ CAST(:query AS tsquery)" if dialect == "postgresql" else "chat_search MATCH :query"
-    found = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
-    allowed: sa.ColumnElement[bool] = among(messages.c.session_id, "named")
+    matching = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
+    chosen: list[sa.ColumnElement[bool]] = [number <= sa.bindparam("up_to", type_=sa.BigInteger)]
+    found = sa.select(number.label("number"))
     if kind is not None:
         visible = sa.select(sessions.c.session_id).where(_in_scope(kind), sessions.c.status != "deleted")
-        allowed = messages.c.session_id.in_(visible)
-    return Statement(
-        sa.select(messages.c.id, *MESSAGE)
-        .select_from(index.join(messages, messages.c.id == number))
-        .where(
-            found,
-            number <= sa.bindparam("up_to", type_=sa.BigInteger),
-            messages.c.deleted_at.is_(None),
-            messages.c.status != "streaming",
-            allowed,
-        )
+        found = found.join(messages, messages.c.id == number)
+        chosen.append(messages.c.session_id.in_(visible))
+    # The messages only of those that remain: left to itself, the planner may read all messages of all the
+    # sessions instead.
+    newest = (
+        found.where(matching, *chosen)
         .order_by(number.desc())
         .limit(sa.bindparam("limit", type_=sa.Integer))
+        .subquery("newest")
+    )
+    return Statement(
+        sa.select(newest.c.number, *MESSAGE)
+        .select_from(
+            newest.outerjoin(
+                messages,
+                sa.and_(
+                    messages.c.id == newest.c.number,
+                    messages.c.deleted_at.is_(None),
+                    messages.c.status != "streaming",
+                ),
+            )
+        )
+        .order_by(newest.c.number.desc())
     )
 
 
@@ -224,22 +236,27 @@ class Search:
 
     async def candidates(
         self, scope: Scope, having: Iterable[str], lacking: Iterable[str], up_to: int, limit: int
-    ) -> list[tuple[int, MessageRecord]]:
+    ) -> list[tuple[int, MessageRecord | None]]:
         """The newest messages with all tokens of `having` and none of `lacking`, newest first, each with
-        its number, which is not above `up_to`. A token that ends in `*` is the beginning of one."""
+        its number, which is not above `up_to`. A token that ends in `*` is the beginning of one.
+
+        None stands for a message that was deleted since it was indexed.
+        """
         postgresql = self._db.dialect == "postgresql"
         # A transaction for its setting; on SQLite it would wait for the writer.
         lease = self._db.transaction if postgresql else self._db.connection
         async with lease(limit=LIMIT) as connection:
-            named: list[str] = []
+            allowed: set[str] | None = None
             numbers: list[int] | None = None
+            kind: str | None = None
             if scope.kind != "everything":
                 rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
                 if not rows:
                     return []
                 if len(rows) <= NAMED:
-                    numbers, named = [row[0] for row in rows], [row[1] for row in rows]
-            statement = _candidates(self._db.dialect, scope.kind if numbers is None else None)
+                    numbers, allowed = [row[0] for row in rows], {row[1] for row in rows}
+                else:
+                    kind = scope.kind
             if postgresql:
                 # The plan depends on how common the words are: never one plan for all of them.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
@@ -247,9 +264,13 @@ class Search:
             else:
                 query = _fts5(having, lacking, numbers)
             found = await connection.fetch_all(
-                statement, query=query, up_to=up_to, limit=limit, named=named, **scope.values()
+                _candidates(self._db.dialect, kind), query=query, up_to=up_to, limit=limit, **scope.values()
             )
-        return [(row[0], MessageRecord(*row[1:])) for row in found]
+        # Whose it is, is told by the message itself: the index could hold a coincidence.
+        return [
+            (number, MessageRecord(*row) if row[0] and (allowed is None or row[0] in allowed) else None)
+            for number, *row in found
+        ]
 
 
 def _tsquery(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
