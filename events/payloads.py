@@ -350,6 +350,29 @@ class SignedAddress(Struct):
     expires_at: str
 
 
+class SearchHit(Struct, kw_only=True):
+    """A message that was found. `snippet` is HTML: escaped text, and `<mark>` around what was looked for."""
+
+    session_id: str
+    message_id: str
+    seq: int
+    revision: int
+    sender_type: Literal["user", "agent", "system"]
+    sender_id: str
+    message_type: Literal["text", "stream", "file", "system"]
+    created_at: str
+    snippet: str
+    score: float
+
+
+class SearchReply(Struct):
+    """Best first; `cursor` asks for the next page."""
+
+    results: list[SearchHit]
+    has_more: bool
+    cursor: str | None
+
+
 class ErrorBody(Struct):
     error: Problem
 

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from server import gauges, lifespan
@@ -77,9 +77,18 @@ def create_app(settings: Settings) -> Starlette:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    return reply(
-        {"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, status
-    )
+    text = "No such address" if status == 404 else "Not a method of this address"
+    response = reply({"error": {"code": "UNKNOWN_COMMAND", "message": text, "retryable": False}}, status)
+    if status == 405:  # RFC 9110, 15.5.6: it says which are
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Those of all routes with the path that matched; each has its own."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    path = next(r.path for r in routes if r.matches(request.scope)[0] is not Match.NONE)
+    return set().union(*(route.methods or set() for route in routes if route.path == path))
 
 
 async def _restarting(scope: Scope, send: Send) -> None:

@@ -112,7 +112,8 @@ def _of_query(schema: Json) -> Json:
 def _responses(operation: Operation) -> Json:
     answer = operation.answer
     if isinstance(answer, str):
-        content: Json = {answer: {"schema": {"type": "string"}}} if answer != "*/*" else {"*/*": {}}
+        # An event stream's events are the AsyncAPI document's.
+        content: Json = {answer: {"schema": {"type": "string"}} if answer == "text/plain" else {}}
     else:
         content = {"application/json": {"schema": ref(answer) if answer else {"type": "object"}}}
     found: Json = {str(operation.status): {"description": "Done", "content": content}}

@@ -11,6 +11,7 @@ from server.contract.schemas import doc, first_sentence
 from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
+from server.routes.search import Ask
 
 S = "/api/chat/sessions/{session_id}"
 
@@ -43,10 +44,9 @@ class Operation:
 
 EVENT_STREAM = "text/event-stream"
 WHOLE = {"type": "integer", "minimum": 0}
-KEY = {"Idempotency-Key": ("header", {"type": "string", "minLength": 1, "maxLength": 255})}
-RESUME = {
-    "Last-Event-ID": ("header", {"type": "string", "pattern": r"^[^\s:]+:[0-9]{1,15}$"}),
-}
+KEY = {"Idempotency-Key": ("header", {"type": "string"})}
+#: `<message_id>:<next_index>`; an empty one is none (HTML Standard, server-sent events).
+RESUME = {"Last-Event-ID": ("header", {"type": "string", "pattern": r"^([^\s]+:[0-9]{1,15})?$"})}
 SIGNED = {
     "signature": ("query", {"type": "string"}),
     "expires": ("query", {"type": "string"}),
@@ -174,6 +174,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/files/{file_id}/thumb", "An image's thumbnail", "files", answer="*/*", errors=(404,),
         also={304: "Not modified"}, parameters=SIGNED,
+    ),
+    Operation(
+        "GET", "/api/chat/search", "Find what was said", "search", answer=payloads.SearchReply, query=Ask,
+        errors=(404,),
     ),
     *_commands(),
     Operation(

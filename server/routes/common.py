@@ -123,6 +123,10 @@ def struct_of(kind: type[S], value: dict[str, Any], *, strict: bool = True) -> S
 
 
 def query_of(kind: type[S], request: Request, **more: Any) -> S:
+    for field in msgspec.structs.fields(kind):
+        # In a query a parameter is there or not: the word "null" is no value.
+        if field.default is None and request.query_params.get(field.encode_name, "").lower() == "null":
+            raise ValidationFailed("leave it out instead", field=field.encode_name)
     return struct_of(kind, {**clean(dict(request.query_params)), **more}, strict=False)
 
 

@@ -1,0 +1,209 @@
+"""The contract as data: valid documents, that say what the server really does."""
+
+import json
+import re
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from openapi_spec_validator import validate
+from starlette.routing import Route
+
+from events import payloads
+from events.catalog import CATALOG
+from events.errors import ChatError
+from server.app import create_app
+from server.config import Settings
+from server.contract import VERSION, asyncapi, openapi
+from server.contract.operations import OPERATIONS
+from server.contract.schemas import error_codes
+from server.errors import TABLE
+from tests.people.frames import Validators, closed
+from tests.support.doors import Door, enter, new_session
+from tests.support.server import ROOT, SECRET, Server
+from tests.support.services import program
+
+NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["version"] == VERSION
+
+
+def test_the_openapi_document_is_valid() -> None:
+    validate(openapi.document(VERSION))
+
+
+def test_the_asyncapi_document_is_valid() -> None:
+    # The "without-$id" variant: the other resolves its parts over the network.
+    schema = NODE_MODULES / "@asyncapi/specs/schemas/3.0.0-without-$id.json"
+    jsonschema.Draft7Validator(json.loads(schema.read_text())).validate(asyncapi.document(VERSION))
+
+
+def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    document = asyncapi.document(VERSION)
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
+        found: Any = document
+        for step in reference.split("/"):
+            assert step in found, reference
+            found = found[step]
+
+
+def test_every_route_is_documented_and_every_documented_one_is_there(tmp_path: Path) -> None:
+    settings = Settings.load(
+        {"JWT_SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}, None, data_dir=tmp_path
+    )
+    pages = {"/", "/web/{name}", "/vendor/{name}", "/docs", "/openapi.json", "/asyncapi.json"}
+    by_name = "/api/chat/sessions/{session_id}/{command}"
+    served: set[tuple[str, str]] = set()
+    for route in create_app(settings).routes:
+        if isinstance(route, Route) and route.path not in pages | {by_name}:
+            path = route.path.replace(":path}", "}")
+            served |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
+    commands = {("POST", op.path) for op in OPERATIONS if op.tag == "commands"}
+    assert served == {(op.method, op.path) for op in OPERATIONS} - commands
+
+
+def test_every_command_and_error_has_its_place() -> None:
+    assert set(payloads.REPLIES) == set(CATALOG)
+    assert set(error_codes()) == set(TABLE)
+    assert all(issubclass(error, ChatError) for error in error_codes().values())
+
+
+def test_generated_documents_are_as_the_code_says() -> None:
+    subprocess.run([sys.executable, "scripts/docs.py", "--check"], cwd=ROOT, check=True)
+
+
+def test_the_typescript_event_maps_compile_against_the_official_client(tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "parley-events.d.ts").write_text((ROOT / "clients/parley-events.d.ts").read_text())
+    (tmp_path / "use.ts").write_text(
+        """
+import { io } from "socket.io-client";
+import type { ErrorCode, ParleySocket } from "./parley-events";
+
+const socket: ParleySocket = io("http://localhost", { auth: { token: "t" } });
+const reply = await socket.emitWithAck("join", { session_id: "s", after_revision: 4 });
+if (reply.ok) {
+  const first: string | null = reply.messages[0]!.content;
+  const stream: number = reply.streams[0]!.next_index;
+} else {
+  const code: string = reply.error.code;
+}
+const sent = await socket.timeout(1000).emitWithAck("message", { session_id: "s", content: "x" });
+if (sent.ok) sent.seq.toFixed();
+socket.emit("typing", { session_id: "s", is_typing: true });
+socket.on("stream_chunk", ({ content, index, count }) => content.length + index + count);
+socket.on("session", (event) => { if (event.event === "activity") event.last_seq.toFixed(); });
+const expected: ErrorCode = "SESSION_EXPIRED";
+// @ts-expect-error a number is no session id
+socket.emit("leave", { session_id: 1 });
+// @ts-expect-error no such event
+socket.on("nothing", () => {});
+// @ts-expect-error no such command
+socket.emit("mesage", { session_id: "s" });
+"""
+    )
+    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext"]
+    tsc = [program("node"), "node_modules/typescript/bin/tsc", *options, "--moduleResolution", "bundler"]
+    done = subprocess.run([*tsc, "use.ts"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+# What the server sends, against the schemas.
+
+
+async def converse(alice: Door, bob: Door, session_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """All that two people and a producer do; (command, reply) of each."""
+    replies = [("join", alice.joined), ("join", bob.joined)]
+
+    async def call(door: Door, command: str, **payload: Any) -> dict[str, Any]:
+        reply = await door.call(command, **payload)
+        replies.append((command, reply))
+        return reply
+
+    first = await call(alice, "message", content="hello", client_message_id="one", metadata={"a": [1, None]})
+    await call(alice, "message", content="hello", client_message_id="one")
+    await call(bob, "typing", is_typing=True)
+    await call(bob, "typing", is_typing=False)
+    await call(alice, "edit", message_id=first["message_id"], content="hello!")
+    await call(bob, "read", seq=first["seq"])
+    await call(alice, "delete", message_id=first["message_id"])
+    await call(bob, "history", limit=10)
+    begun = await call(alice, "stream_start", client_message_id="two")
+    stream = begun["message_id"]
+    await call(alice, "stream_start", client_message_id="two", message_id=stream)
+    await call(alice, "stream_chunk", message_id=stream, content="some", index=0)
+    await call(alice, "stream_chunk", message_id=stream, content="thing", index=7)
+    await call(bob, "stream_resume", message_id=stream, from_index=0)
+    await call(
+        alice, "stream_end", message_id=stream, tokens_used=3, error={"code": "UPSTREAM", "message": "gone"}
+    )
+    begun = await call(alice, "stream_start")
+    await call(bob, "stream_cancel", message_id=begun["message_id"])
+    await call(bob, "edit", message_id="nothing", content="x")
+    await call(bob, "file", file_id="nothing")
+    if alice.kind != "rest":
+        await call(alice, "presence", status="away")
+        await call(alice, "auth_refresh", token=alice.token)
+        await call(alice, "message", content=7)
+    await call(alice, "message", content="the end")
+    for door in (alice, bob):
+        await door.wait_event("message", lambda message: message["content"] == "the end")
+    if alice.kind in ("socketio", "polling"):
+        await call(alice, "leave")
+        await bob.wait_event(
+            "presence", lambda event: event["user_id"] == "ann" and event["status"] == "offline"
+        )
+    return replies
+
+
+@pytest.mark.parametrize("kind", ["socketio", "websocket", "rest"])
+async def test_what_is_sent_is_what_the_asyncapi_document_says(house: Server, kind: str) -> None:
+    async with httpx.AsyncClient(base_url=house.url, trust_env=False) as web:
+        document = (await web.get("/asyncapi.json")).json()
+    validators = Validators(document)
+    session_id = await new_session(house, "ann", members=("ben",), title="Frames", agent_id=1)
+    async with (
+        enter(kind, house, "ann", session_id) as ann,
+        enter(kind, house, "ben", session_id) as ben,
+    ):
+        replies = await converse(ann, ben, session_id)
+        await ann.call("message", content="and Echo answers")
+        await ben.wait_event("stream_end", lambda end: end["status"] == "complete", timeout=15)
+    for command, reply in replies:
+        reply.pop("http", None)
+        if command == "join" and kind != "socketio":
+            reply = {name: value for name, value in reply.items() if name not in ("type", "ok", "status")}
+            validators.check("welcome", reply)
+        elif kind != "rest" or reply["ok"]:
+            if kind == "rest" and command == "message":
+                del reply["status"]  # of REST alone: `sent`
+            validators.check(f"{command}_reply", reply)
+    seen = set()
+    for door in (ann, ben):
+        for received in door.events:
+            if received.name in ("welcome", "ack") or received.name.startswith("@"):
+                continue  # what came first, and what the test's client says of itself
+            data = {key: value for key, value in received.data.items() if key not in ("position", "type")}
+            validators.check(f"{received.name}_event", data)
+            seen.add(received.name)
+    assert {"message", "message_updated", "message_deleted", "stream_start", "stream_chunk"} <= seen
+    assert {"stream_end", "read", "typing", "presence", "system"} <= seen
+
+
+def test_the_comparison_would_notice_a_field_too_many_and_one_too_few() -> None:
+    validators = Validators(asyncapi.document(VERSION))
+    good = {"session_id": "s", "timestamp": "t", "user_id": "u", "is_typing": True}
+    validators.check("typing_event", good)
+    for bad in (good | {"more": 1}, {"session_id": "s", "timestamp": "t", "user_id": "u"}):
+        with pytest.raises(AssertionError):
+            validators.check("typing_event", bad)
+    assert closed({"type": "object", "properties": {}})["additionalProperties"] is False
