@@ -119,6 +119,53 @@ async def test_messages_per_minute(sqlite_url: str, new_server: Callable[..., Se
         assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
+async def test_one_that_does_not_stop_is_closed(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="1")
+    session = await new_session(node)
+    async with enter("websocket", node, "alice", session) as alice:
+        await alice.message("first")
+        for _ in range(200):
+            try:
+                alice.client.send_nowait("message", content="more")
+            except ConnectionError:
+                break
+        assert await alice.client.closed() == 4008
+
+
+async def test_typing_per_minute(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    session = await new_session(node)
+    async with enter("socketio", node, "alice", session) as alice:
+        for n in range(120):
+            assert (await alice.call("typing", is_typing=n % 2 == 0))["ok"], n
+        error(await alice.call("typing", is_typing=True), "RATE_LIMIT")
+        # Another bucket.
+        await alice.message("hello")
+
+
+async def test_failed_tokens_per_minute(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    async with node.api(None) as api:
+        bad = {"Authorization": "Bearer guess"}
+        answers = [(await api.get("/api/chat/sessions", headers=bad)).status_code for _ in range(35)]
+        assert answers == [401] * 30 + [429] * 5
+    async with node.api("alice") as api:
+        # A good token is not held up by others' bad ones.
+        assert (await api.get("/api/chat/sessions")).status_code == 200
+
+
+async def test_rooms_per_connection(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, MAX_ROOMS_PER_CONNECTION="2")
+    rooms = [await new_session(node) for _ in range(3)]
+    async with enter("socketio", node, "alice", rooms[0]) as alice:
+        assert (await alice.call("join", session_id=rooms[1]))["ok"]
+        refused = await alice.call("join", session_id=rooms[2])
+        assert not refused["ok"]
+        assert refused["error"]["code"] != "INTERNAL"
+        assert (await alice.call("leave", session_id=rooms[1]))["ok"]
+        assert (await alice.call("join", session_id=rooms[2]))["ok"]
+
+
 async def test_a_full_server_says_so(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     node = new_server(sqlite_url, WS_MAX_CONNECTIONS="2")
     session = await new_session(node)

@@ -139,6 +139,55 @@ async def test_a_connection_outlives_no_token(
             assert any(e.name == "error" and e.data["code"] == "TOKEN_EXPIRED" for e in alice.events)
 
 
+@live_door
+async def test_a_refresh_that_opens_less_ends_membership(parley: Server, kind: str) -> None:
+    session, other = await new_session(parley, "alice"), await new_session(parley, "alice")
+    async with enter(kind, parley, "alice", session) as alice, enter("rest", parley, "alice", session) as tab:
+        try:
+            refreshed = await alice.call("auth_refresh", token=parley.token("alice", sessions=[other]))
+            assert refreshed["ok"], refreshed
+        except ConnectionError:
+            # The end of its one membership is the end of a raw WebSocket, and may come first.
+            assert kind == "websocket"
+        told = await alice.wait_event("session", lambda s: s["event"] == "removed")
+        assert told["session_id"] == session
+        await tab.message("not for that connection")
+        if kind == "websocket":
+            assert await alice.client.closed() == 4004
+        else:
+            refused = await alice.call("message", content="x")
+            assert refused["error"]["code"] == "SESSION_NOT_FOUND"
+        assert alice.named("message") == []
+
+
+async def test_a_token_in_the_query_of_socketio(parley: Server) -> None:
+    query = {"token": parley.token("alice")}
+    async with SioWebSocket(parley.ws_url, query=query) as socket:
+        assert "sid" in await socket.connect()
+    async with SioWebSocket(parley.ws_url, query={"token": parley.token("x", "service")}) as socket:
+        assert (await socket.connect())["data"]["code"] in ("FORBIDDEN", "UNAUTHORIZED")
+
+
+async def test_what_browsers_may_send_and_read(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, CORS_ORIGINS='["https://app.example"]')
+    wanted = "authorization,content-type,idempotency-key,last-event-id"
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": wanted}
+    async with node.api(None) as api:
+        allowed = await api.options(
+            "/api/chat/sessions/x/messages", headers={"Origin": "https://app.example", **ask}
+        )
+        assert allowed.status_code in (200, 204)
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+        assert set(wanted.split(",")) <= set(
+            allowed.headers["access-control-allow-headers"].lower().replace(" ", "").split(",")
+        )
+        refused = await api.options("/api/chat/sessions", headers={"Origin": "https://evil.example", **ask})
+        assert "access-control-allow-origin" not in refused.headers
+        answer = await api.get("/api/chat/sessions", headers={"Origin": "https://app.example"})
+        assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
+        assert answer.status_code == 401
+
+
 async def test_a_socket_that_never_authenticates_is_closed(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
