@@ -31,8 +31,9 @@ lint: $(VENV)/.dev ## Check style and formatting
 types: $(VENV)/.dev ## Check types, strictly
 	$(BIN)/mypy
 
-check: lint types ## Lint, types, and the direction of imports
+check: lint types ## Lint, types, the direction of imports, generated documents up to date
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python scripts/docs.py --check
 
 bench: $(VENV)/.dev services tests/js/node_modules/.stamp ## Measure: throughput, latency, memory, side by side with others
 	$(BIN)/python -m bench $(ARGS)
