@@ -353,6 +353,8 @@ class Membership:
             return None
         if self._delivery.mode == "live":
             return None
+        if room.ready and room.delivered > snapshot.seat.rev:
+            return None  # somebody else opened the room with a later snapshot
         if not room.ready:
             room.ready, room.delivered = True, snapshot.seat.rev
             room.seq = snapshot.reply["last_seq"]

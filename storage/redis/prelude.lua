@@ -2,7 +2,7 @@
 -- ARGV[1]: run id of this server. Another one than the clock's means that the data is of an earlier life
 -- (an older snapshot, a replica that was promoted): positions would be given out a second time, so the
 -- epoch begins anew, and logs, streams and records of another epoch count as absent.
--- ARGV[2]: a token that tells apart epochs which begin in the same second.
+-- ARGV[2]: a random token of four hexadecimal digits: two servers' epochs are told apart by it.
 local epoch, pos
 
 local function clock()
@@ -11,7 +11,9 @@ local function clock()
     epoch, pos = found[1], tonumber(found[3])
   else
     -- Positions of a later epoch sort after those of an earlier one.
-    epoch, pos = string.format('%08x', redis.call('TIME')[1]) .. ARGV[2], 0
+    local time = redis.call('TIME')
+    local tail = bit.bxor(math.floor(time[2] / 16), tonumber(ARGV[2], 16))
+    epoch, pos = string.format('%08x%04x', time[1], tail), 0
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', ARGV[1], 'pos', 0)
     redis.call('EXPIRE', KEYS[1], 604800)
   end

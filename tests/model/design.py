@@ -17,6 +17,7 @@ HOLES = {
     "warn_at_once": "the bus is lost: a client that gets no more event keeps a good offset to a stale record",
     "warn_who_joins": "the bus is lost before a connection is in any room; it joins one and is not warned",
     "judge_by_mark": "changes were read, then others delivered: a message is told of a second time, as new",
+    "away_not_behind": "two open a room while the bus is away: the earlier snapshot misses what lies between",
     "log_first": "what went out from SQL is not in the log yet: who recovers on this node never gets it",
     "own_cut": "the cut of a return is a position that was given out before: it proves nothing about what came since",
     "no_other_epoch": "members' floors are positions of an epoch that is over: all that comes is old to them",
@@ -58,6 +59,7 @@ class Design:
     warn_at_once: bool = True
     warn_who_joins: bool = True
     judge_by_mark: bool = True
+    away_not_behind: bool = True
     log_first: bool = True
     own_cut: bool = True
     no_other_epoch: bool = True

@@ -221,6 +221,8 @@ class Joining:
         yield
         if self.rooms.get(name) is not room or self.mode == "live":
             return None                 # the bus is back, and may not know of the room
+        if room.ready and room.delivered > newest.rev and self.design.away_not_behind:
+            return None                 # somebody else opened the room with a later snapshot
         if not room.ready:
             room.ready, room.delivered, room.seq = True, newest.rev, newest.seq
             room.have = {r: n for r, n in floors.items() if n != INF}

@@ -1,0 +1,284 @@
+"""What only several nodes, or a Redis with a life of its own, can show."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from storage.errors import Unavailable
+from storage.interfaces import Event, Kind, Mark
+from storage.redis import Cluster
+from tests.redis.conftest import Ears, Side, chunk, durable, in_redis, logged
+from tests.support.services import Redis
+
+NewNode = Callable[..., Awaitable[Side]]
+
+
+async def until(true: Callable[[], Any], timeout: float = 10) -> Any:
+    async with asyncio.timeout(timeout):
+        while not (found := true()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_all_nodes_hear_the_same_in_the_same_order(new_node: NewNode) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    await one.log.open("A", Mark(0, 0))
+    for rev in range(1, 50):
+        node = one if rev % 2 else two
+        await node.log.append("A", [durable(rev)])
+        node.log.append("A", [logged(f"x{rev}")])
+    await one.settled()
+    await two.settled()
+    assert one.ears.events == two.ears.events
+    positions = [event.pos for event in one.ears.events]
+    assert positions == sorted(set(positions))
+
+
+async def test_appends_of_one_turn_leave_together(new_node: NewNode, redis: Redis) -> None:
+    side = await new_node("n1")
+    await side.log.open("A", Mark(0, 0))
+    link = side.cluster.client._link
+    writes: list[int] = []
+    real = link._flush
+    link._flush = lambda: (writes.append(len(link._out)), real())
+    await asyncio.gather(*[side.log.append("A", [durable(rev)]) for rev in range(1, 101)])
+    assert writes == [100]
+
+
+async def test_a_node_hears_only_its_rooms(new_node: NewNode) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    await one.bus.subscribe(["session:B"])
+    await one.log.open("B", Mark(0, 0))
+    await one.log.append("B", [durable(1, "B")])
+    await two.settled()
+    assert two.ears.events == []
+
+
+async def test_subscribing_and_leaving_in_one_turn_ends_as_said_last(new_node: NewNode) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    for _ in range(20):
+        waiting = asyncio.ensure_future(one.bus.subscribe(["session:B"]))
+        await asyncio.sleep(0)
+        one.bus.unsubscribe("session:B")
+        await one.bus.subscribe(["session:B"])
+        mark = len(one.ears.events)
+        two.bus.publish("session:B", Event("B", "ticker", b"{}", Kind.VOLATILE))
+        await two.settled()
+        await one.settled()
+        assert len(one.ears.events) == mark + 1
+        await waiting
+        one.bus.unsubscribe("session:B")
+    two.bus.publish("session:B", Event("B", "ticker", b"{}", Kind.VOLATILE))
+    await two.settled()
+    await one.settled()
+    assert len(one.ears.events) == mark + 1
+
+
+async def test_a_restarted_redis_begins_a_new_epoch(own_redis: Redis) -> None:
+    side = in_redis(own_redis)
+    await side.bus.connect(side.ears)
+    before = await side.bus.echo()
+    await side.records.put("p", before, 0, 1, b"")
+    own_redis.kill9()
+    await until(lambda: side.ears.lost)
+    with pytest.raises(Unavailable):
+        await side.log.last(["A"])
+    own_redis.start()
+
+    async def again() -> bool:
+        try:
+            await side.bus.connect(side.ears)
+        except Unavailable:
+            return False
+        return True
+
+    while not await again():
+        await asyncio.sleep(0.02)
+    after = await side.bus.echo()
+    assert after > before
+    assert await side.records.put("p", before, 0, 2, b"") == "late"
+    await side.close()
+
+
+async def test_data_of_another_life_counts_as_absent(new_node: NewNode, redis: Redis) -> None:
+    """A snapshot, or a promoted replica, brings back keys under another run id."""
+    side = await new_node("n1")
+    await side.log.open("A", Mark(0, 0))
+    await side.log.append("A", [durable(1, stream="s")])
+    await side.streams.append(chunk("s", 0, "text"), 1, ["text"])
+    epoch = await side.bus.echo()
+    await side.records.put("p", epoch, 0, 1, b"")
+    redis.cli("HSET", "test:clock", "run", "another")
+    assert (await side.log.last(["A"]))["A"] is None
+    assert await side.bus.echo() != epoch
+    assert await side.records.take("p") is None
+    assert await side.streams.read("A", "s") is None
+    await side.log.open("A", Mark(1, 1))
+    state = (await side.log.read({"A": 0})).rooms["A"]
+    assert not state.complete and list(state.entries) == [] and not state.streams
+
+
+async def test_half_a_log_is_no_log(new_node: NewNode, redis: Redis) -> None:
+    """Evicted, or deleted by hand."""
+    side = await new_node("n1")
+    await side.log.open("A", Mark(0, 0))
+    await side.log.append("A", [durable(1)])
+    redis.cli("DEL", "test:entries:A")
+    assert (await side.log.read({"A": 0})).rooms["A"] is None
+
+
+async def test_old_entries_are_dropped_by_age(new_node: NewNode) -> None:
+    side = await new_node("n1", window=1.0)
+    await side.log.open("A", Mark(0, 0))
+    await side.log.append("A", [durable(1)])
+
+    async def aged() -> bool:
+        state = (await side.log.read({"A": 0})).rooms["A"]
+        return state is not None and not state.entries
+
+    async with asyncio.timeout(10):
+        while not await aged():
+            await asyncio.sleep(0.05)
+    state = (await side.log.read({"A": 0})).rooms["A"]
+    assert not state.complete and state.last == Mark(1, 1)
+
+
+async def test_every_key_has_an_expiry(new_node: NewNode, redis: Redis) -> None:
+    side = await new_node("n1")
+    await side.log.open("A", Mark(0, 0))
+    await side.log.append("A", [durable(1, stream="s"), logged("x")])
+    await side.log.append("B", [durable(1, "B", stream="t")])
+    await side.streams.append(chunk("s", 0, "text"), 1, ["text"])
+    await side.streams.renew({"s": 5.0})
+    await side.streams.close("A", "u")
+    await side.records.put("p", await side.bus.echo(), 0, 1, b"")
+    await side.presence.enter("A", "alice", "online")
+    await side.presence.typing("A", "alice", 5.0)
+    await side.presence.beat({"A": {"alice": ("online", 1)}})
+    await side.buckets.take("k", 5.0, 1.0)
+    keys = redis.cli("KEYS", "*").split()
+    assert len(keys) >= 12
+    assert all(key.startswith("test:") for key in keys)
+    forever = [key for key in keys if int(redis.cli("TTL", key)) < 0]
+    assert forever == []
+
+
+async def test_a_hung_redis_keeps_nobody_waiting(own_redis: Redis) -> None:
+    side = in_redis(own_redis, timeout=0.3)
+    await side.bus.connect(side.ears)
+    await side.log.open("A", Mark(0, 0))
+    own_redis.pause()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    calls = [side.log.append("A", [durable(rev)]) for rev in range(1, 5)]
+    taken = await side.buckets.take("k", 5.0, 1.0)
+    assert taken == 0.0 and loop.time() - began < 1.0
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert loop.time() - began < 2.0
+    began = loop.time()
+    with pytest.raises(Unavailable):
+        await side.log.last(["A"])
+    assert side.buckets.take("k", 5.0, 1.0) == 0.0
+    assert loop.time() - began < 0.1
+    own_redis.resume()
+    await side.cluster.client.up()
+    assert (await side.log.last(["A"]))["A"] is not None
+    await side.close()
+
+
+async def test_a_deaf_subscriber_is_found_out(new_node: NewNode, redis: Redis) -> None:
+    side = await new_node("n1", timeout=0.3)
+    real, side.cluster.bus._pushed = side.cluster.bus._link._on_push, None
+    side.cluster.bus._link.push_to(lambda reply: None)
+    with pytest.raises(Unavailable):
+        await side.bus.echo()
+    side.cluster.bus._link.push_to(real)
+    await side.bus.echo()
+
+
+async def test_what_is_no_message_of_ours_is_dropped(new_node: NewNode, redis: Redis) -> None:
+    side = await new_node("n1")
+    for junk in ("", "E", "E" + "x" * 40, "V\x01", "Z", "\x80\x04"):
+        redis.cli("PUBLISH", "test:session:A", junk)
+    side.bus.publish("session:A", Event("A", "ticker", b"{}", Kind.VOLATILE))
+    await side.settled()
+    assert [event.name for event in side.ears.events] == ["ticker"]
+
+
+# --- presence
+
+
+async def test_presence_is_counted_over_nodes(new_node: NewNode) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    await one.presence.beat({})
+    await two.presence.beat({})
+    assert await one.presence.enter("A", "alice", "away")
+    assert not await two.presence.enter("A", "alice", "online")
+    await two.presence.beat({"A": {"alice": ("online", 3)}})
+    assert dict(await one.presence.online("A")) == {"alice": ("online", 4)}
+    assert not await two.presence.leave("A", "alice")
+    assert dict(await two.presence.online("A")) == {"alice": ("away", 1)}
+    assert await one.presence.leave("A", "alice")
+    assert dict(await one.presence.online("A")) == {}
+
+
+async def test_exactly_one_survivor_announces_the_dead(new_node: NewNode) -> None:
+    nodes = [await new_node(f"n{n}", node_lease=1.0) for n in range(4)]
+    counts: dict[str, dict[str, tuple[str, int]]] = {"A": {"alice": ("online", 1), "bob": ("online", 1)}}
+    dead, *alive = nodes
+    for node in nodes:
+        await node.presence.beat(counts if node is dead else {"A": {"bob": ("online", 1)}})
+    await dead.presence.typing("A", "alice", 5.0)
+    left: list[tuple[str, str]] = []
+    typing: list[tuple[str, str]] = []
+
+    async with asyncio.timeout(10):
+        while not left:
+            beats = await asyncio.gather(*(n.presence.beat({"A": {"bob": ("online", 1)}}) for n in alive))
+            for beat in beats:
+                left += beat.left
+                typing += beat.typing
+            await asyncio.sleep(0.1)
+    assert left == [("A", "alice")] and typing == [("A", "alice")]
+    assert set(await alive[0].presence.online("A")) == {"bob"}
+    # It was only standing still: it says so again, and is told to announce it.
+    beat = await dead.presence.beat(counts)
+    assert list(beat.joined) == [("A", "alice", "online")]
+    assert set(await alive[0].presence.online("A")) == {"alice", "bob"}
+
+
+async def test_who_has_just_lost_its_own_lease_judges_nobody(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    await one.presence.beat({"A": {"alice": ("online", 1)}})
+    await two.presence.beat({"A": {"bob": ("online", 1)}})
+    redis.cli("DEL", "test:lease-of:n1", "test:lease-of:n2")  # Redis stood still for longer than a lease
+    assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == []
+    assert list((await one.presence.beat({"A": {"alice": ("online", 1)}})).left) == []
+    assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == []
+    assert set(await one.presence.online("A")) == {"alice", "bob"}
+
+
+async def test_presence_is_said_again_when_redis_lost_it(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    counts: dict[str, dict[str, tuple[str, int]]] = {"A": {"alice": ("online", 1)}}
+    await one.presence.beat(counts)
+    redis.cli("FLUSHALL")
+    beat = await one.presence.beat(counts)
+    assert (list(beat.left), list(beat.joined)) == ([], [])
+    assert set(await two.presence.online("A")) == {"alice"}
+
+
+async def test_nodes_say_where_they_are(redis: Redis) -> None:
+    cluster = Cluster(
+        redis.url, "n1", lambda: 0.0, prefix="test", timeout=2.0, window=60.0, log_size=10,
+        log_bytes=1000, node_lease=5.0, address="http://10.0.0.1:8003",
+    )  # fmt: skip
+    await cluster.bus.connect(Ears())
+    assert await cluster.presence.address("n1") is None
+    await cluster.presence.beat({})
+    assert await cluster.presence.address("n1") == "http://10.0.0.1:8003"
+    assert await cluster.presence.address("n2") is None
+    await cluster.close()
