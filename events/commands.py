@@ -20,7 +20,8 @@ from events.messages import MessageService
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
-from events.streams import Stream, Streams
+from events.stream import Stream
+from events.streams import Streams
 from events.typing import Typing
 from storage.ops import Committed
 

@@ -15,6 +15,7 @@ from events.errors import Unauthorized
 from events.healing import Healer
 from events.hub import Connection, Hub
 from events.joining import Membership
+from events.leases import Leases
 from events.messages import MessageService
 from events.observer import Observer
 from events.presence import Presence
@@ -52,6 +53,7 @@ class Services:
     sessions: SessionManager
     messages: MessageService
     streams: Streams
+    leases: Leases
     replies: Replies
     membership: Membership
     presence: Presence

@@ -12,7 +12,8 @@ from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
 from events.messages import MessageService, translate, view
 from events.schema import StreamStart
-from events.streams import Stream, Streams
+from events.stream import Stream
+from events.streams import Streams
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store

@@ -1,0 +1,119 @@
+"""A stream's pieces on their way to the log, merged while one append is under way. Knows no caller."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from events.clock import Clock
+from events.delivery import Delivery
+from events.event import Event, Kind, chunk_event
+from events.stream import Stream
+from storage.errors import Unavailable as StorageUnavailable
+from storage.interfaces import ChunkAnswer, StreamLog
+
+#: Seconds that an end waits for chunks under way to the log.
+SETTLE = 2.0
+
+
+class Chunks:
+    """`push` may be called whenever a stream has pieces that the log has not, and none is under way."""
+
+    def __init__(self, log: StreamLog, delivery: Delivery, clock: Clock) -> None:
+        self._log, self._delivery, self._clock = log, delivery, clock
+
+    def push(self, stream: Stream) -> None:
+        """One append in flight; what arrives meanwhile leaves, merged, with the next."""
+        if self._delivery.mode != "live":
+            self._deliver_here(stream)
+            return
+        pieces = stream.pieces[stream.logged :]
+        event = chunk_event(
+            stream.room, stream.message_id, stream.logged, pieces, self._clock(), stream.conn_id
+        )
+        answer = self._log.append(event, stream.start, pieces)
+        whole = len(stream.pieces)
+        if type(answer) is ChunkAnswer and answer.next_index == whole and answer.answer == "next":
+            stream.logged = whole  # the ordinary case
+            if stream.settled is not None:
+                stream.settled.set()
+        else:
+            self._take(stream, answer)
+
+    def look(self, stream: Stream) -> None:
+        """The bus is back, maybe without what the log had: ask where the text ends there."""
+        if not stream.flying:
+            # No chunk has this index: nothing is appended.
+            event = Event(stream.room, "", b"", Kind.LOGGED, stream=stream.message_id, index=-1)
+            self._take(stream, self._log.append(event, stream.start, ()))
+
+    def _take(self, stream: Stream, answer: ChunkAnswer | Awaitable[ChunkAnswer]) -> None:
+        if isinstance(answer, ChunkAnswer):
+            self._answered(stream, answer)
+        else:
+            stream.flying = True
+            self._delivery.spawn(self._land(stream, answer))
+
+    def _deliver_here(self, stream: Stream) -> None:
+        """The bus is away: members on this node see their own node's chunks; the log gets them later."""
+        room = self._delivery.hub.rooms.get(stream.room)
+        have = room.have.get(stream.message_id) if room is not None and room.ready else None
+        if room is not None and have is not None and have < len(stream.pieces):
+            pieces = stream.pieces[have:]
+            event = chunk_event(
+                room.name, stream.message_id, have, pieces, self._clock(), skip=stream.conn_id
+            )
+            self._delivery.deliver(room, event)
+
+    async def _land(self, stream: Stream, answer: Awaitable[ChunkAnswer]) -> None:
+        try:
+            result = await answer
+        except StorageUnavailable:
+            stream.flying = False
+            self._delivery.lost()
+            self._deliver_here(stream)
+            self._settle(stream)
+            return
+        stream.flying = False
+        self._answered(stream, result)
+
+    def _answered(self, stream: Stream, result: ChunkAnswer) -> None:
+        if result.answer == "next":
+            stream.logged = min(result.next_index, len(stream.pieces))
+        elif result.answer == "closed":
+            pass  # ended by another; its end arrives as an event
+        else:
+            stream.flying = True
+            self._delivery.spawn(self._make_room(stream, result.answer))
+            return
+        if result.answer == "next" and stream.logged < len(stream.pieces):
+            self.push(stream)
+        else:
+            self._settle(stream)
+
+    async def _make_room(self, stream: Stream, why: str) -> None:
+        """The log lacks the stream's start ("gap"), or there is none ("nobody")."""
+        try:
+            if why == "nobody":
+                await self._delivery.open(stream.room)
+            else:
+                await self._delivery.fill(stream.room)
+        except StorageUnavailable:
+            self._delivery.lost()
+        stream.flying = False
+        if not stream.gone and self._delivery.mode == "live":
+            self.push(stream)
+        else:
+            self._settle(stream)
+
+    def _settle(self, stream: Stream) -> None:
+        if stream.settled is not None:
+            stream.settled.set()
+
+    async def settled(self, stream: Stream) -> None:
+        """Return when nothing of it is under way, or after `SETTLE`."""
+        if stream.flying:
+            stream.settled = asyncio.Event()
+            try:
+                async with asyncio.timeout(SETTLE):
+                    await stream.settled.wait()
+            except TimeoutError:
+                pass  # its end carries the text

@@ -1,0 +1,116 @@
+"""Keeps streams that are written here, ends those whose producer is gone. Called from time to time."""
+
+import asyncio
+from collections.abc import Sequence
+
+from events.chunks import Chunks
+from events.clock import Clock
+from events.delivery import Delivery
+from events.stream import Stream
+from events.streams import Streams
+from storage.errors import Unavailable as StorageUnavailable
+from storage.interfaces import StreamLog
+from storage.messages import Messages as Store
+
+#: Seconds between a stream's first row and its lease, at most.
+GRACE = 5.0
+
+
+class Leases:
+    """`lease` is how long a producer may be silent, `held` how long its node may be, in seconds."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        chunks: Chunks,
+        store: Store,
+        log: StreamLog,
+        delivery: Delivery,
+        clock: Clock,
+        *,
+        lease: float,
+        held: float,
+    ) -> None:
+        self._streams, self._chunks, self._store = streams, chunks, store
+        self._log, self._delivery, self._clock = log, delivery, clock
+        self._lease, self._held = lease, held
+        self._suspects: dict[str, float] = {}  # streams without a lease, and since when that is known
+
+    async def tick(self) -> None:
+        """Called at least every `checkpoint` seconds: leases, checkpoints, producers that fell silent."""
+        now = self._clock()
+        live = [s for s in self._streams.open.values() if s.ending is None]
+        for stream in live:
+            if stream.agent_task is None and now - stream.idle_since > self._lease:
+                self._delivery.spawn(self._silent(stream))
+            elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.mode == "live":
+                self._chunks.push(stream)
+        live = [s for s in live if s.ending is None]
+        if not live:
+            return
+        try:
+            # A node that dies leaves the lease to lapse; the producer's own silence is counted above.
+            await self._log.renew({s.message_id: self._held for s in live})
+        except StorageUnavailable:
+            self._delivery.lost()
+        await self._save(live)
+
+    async def _silent(self, stream: Stream) -> None:
+        """Its producer is not heard any more, here."""
+        try:
+            text = await self._log.read(stream.room, stream.message_id, len(stream.pieces))
+        except StorageUnavailable:
+            text = None
+        if text is not None and text.next_index > len(stream.pieces):
+            self._streams.forget(stream)  # it goes on elsewhere, and that was not heard
+        elif stream.ending is None and self._clock() - stream.idle_since > self._lease:
+            self._streams.tell_producer(stream)
+            self._streams.end(stream, "interrupted")
+
+    async def _save(self, streams: Sequence[Stream]) -> None:
+        due = [(s, text) for s in streams if len(text := s.text) > s.checkpointed]
+        if not due:
+            return
+        still_open = await self._store.checkpoint([(s.message_id, text) for s, text in due])
+        for stream, text in due:
+            if stream.message_id in still_open:
+                stream.checkpointed = len(text)
+            elif stream.ending is None:
+                self._streams.ended_elsewhere(stream.message_id)
+
+    async def interrupt_lapsed(self, grace: float = GRACE) -> None:
+        """End streams whose producer's lease has lapsed, whatever node it was on. `grace` in seconds: one
+        that has just begun may not have its lease yet."""
+        here = self._streams.open
+        begun = {name: at for name, at in await self._store.open_stream_ids() if name not in here}
+        lapsed = await self._log.lapsed(list(begun)) if begun else ()
+        # After the log's data was lost all leases are gone, until their nodes are back and renew them.
+        now = self._clock()
+        self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
+        for name, since in self._suspects.items():
+            if now - max(since, begun[name].timestamp()) >= grace:
+                record = await self._store.get(name)
+                if record is not None and record.status == "streaming":
+                    await self._streams.end_for(record, "interrupted")
+
+    async def finish(self, grace: float) -> None:
+        """Drain: running agents' answers get so many seconds; what then is open is checkpointed."""
+        tasks = [s.agent_task for s in self._streams.open.values() if s.agent_task is not None]
+        if tasks and grace > 0:
+            await asyncio.wait(tasks, timeout=grace)
+        for stream in list(self._streams.open.values()):
+            if stream.agent_task is not None and not stream.agent_task.done():
+                stream.agent_task.cancel()
+                self._streams.end(stream, "interrupted")
+        self._streams.stopping = True
+        ending = [s.ending for s in self._streams.open.values() if s.ending is not None]
+        if ending:
+            await asyncio.wait(ending, timeout=5.0)
+        await self._save([s for s in self._streams.open.values() if s.ending is None])
+
+    async def on_live(self) -> None:
+        """The bus is back."""
+        self._suspects.clear()
+        for stream in list(self._streams.open.values()):
+            if stream.ending is None:
+                self._chunks.look(stream)

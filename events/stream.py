@@ -1,0 +1,71 @@
+"""An open stream as its producer's node knows it. Decides nothing."""
+
+import asyncio
+import math
+
+from events.access import Caller
+from events.ratelimit import Pace
+from storage.ops import Committed
+from storage.records import MessageRecord
+
+#: Characters per token where the producer does not count: the usual rule of thumb for English.
+CHARS_PER_TOKEN = 4
+
+
+def tokens(text: str) -> int:
+    """An estimate."""
+    return math.ceil(len(text) / CHARS_PER_TOKEN)
+
+
+class Stream:
+    """An open stream on its producer's node. `logged` counts the pieces that the log has."""
+
+    __slots__ = (
+        "adopted",
+        "agent_task",
+        "allowed_until",
+        "bytes",
+        "checkpointed",
+        "conn_id",
+        "ending",
+        "flying",
+        "gone",
+        "idle_since",
+        "logged",
+        "message_id",
+        "owner",
+        "pace",
+        "pieces",
+        "room",
+        "settled",
+        "start",
+        "started_at",
+        "uncounted",
+        "writer",
+    )
+
+    def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float) -> None:
+        self.room, self.message_id = record.session_id, record.message_id
+        self.owner = owner  # (sender_type, sender_id)
+        self.start = record.revision
+        self.pieces: list[str] = []
+        self.adopted = 0  # pieces whose boundaries only the log knows
+        self.bytes = 0
+        self.logged = 0
+        self.flying = False  # an append is under way
+        self.gone = False  # it is not written here any more
+        self.settled: asyncio.Event | None = None
+        self.ending: asyncio.Future[Committed] | None = None
+        self.checkpointed = 0
+        self.started_at = record.created_at.timestamp()
+        self.idle_since = now
+        self.conn_id = ""  # the connection that writes it
+        self.allowed_until = 0.0  # when to look again whether its producer may write
+        self.uncounted = 0  # chunks since then
+        self.pace = Pace()
+        self.writer: Caller | None = None  # who wrote last
+        self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
