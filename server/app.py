@@ -85,10 +85,12 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> set[str]:
-    """Those of all routes with the path that matched; each has its own."""
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    path = next(r.path for r in routes if r.matches(request.scope)[0] is not Match.NONE)
-    return set().union(*(route.methods or set() for route in routes if route.path == path))
+    """Those of all routes that fit the address; each has its own."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found
 
 
 async def _restarting(scope: Scope, send: Send) -> None:
