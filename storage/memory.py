@@ -276,9 +276,7 @@ class MemoryStreams:
     def __init__(self, memory: Memory, clock: Clock) -> None:
         self._memory, self._clock = memory, clock
         self._leases: dict[str, float] = {}
-
-    def append(self, event: Event, start: int, pieces: Sequence[str]) -> ChunkAnswer:
-        return self._memory.chunk(event, start, pieces)
+        self.append = memory.chunk
 
     async def close(self, room: str, stream: str) -> StreamText:
         found = self._memory._stream(room, stream)
