@@ -287,6 +287,8 @@ class Membership:
             if not self._still(room, departures):
                 return None  # a cut of another epoch says nothing
             self._begin(room, cut, state, rows)
+            if cut.pos < room.began:
+                return None  # somebody else was faster, with a later cut
         if replay is not None:
             floor = replay.floors[name]
             snapshot = await self._snapshots.recovered(room, record, role, cut, floor, state)
@@ -480,7 +482,7 @@ class Membership:
                 if not self._still(room, departures):
                     return None
                 self._begin(room, cut, state, rows)
-        if not all(self._still(room, departures) for room in rooms):
+        if not all(self._still(room, departures) and cut.pos >= room.began for room in rooms):
             return None
         return replay
 

@@ -176,6 +176,8 @@ class Joining:
             if not self.still(room, departures) and self.design.still_before_begin:
                 return None
             self.begin(room, cut, info)
+            if cut < room.began and self.design.cut_after_begin:
+                return None             # somebody else was faster, with a later cut
         yield
         newest, view, floors = self.snapshot(name, info.streams)
         if not self.design.closed_floor:
@@ -347,6 +349,8 @@ class Joining:
                 self.begin(member.room, cuts[name], infos[name])
         if not all(self.still(m.room, departures) for m in members.values()) or self.mode != "live" or not conn.open:
             return False
+        if any(cut < m.room.began for m in members.values()) and self.design.cut_after_begin:
+            return False                # somebody else was faster, with a later cut
         conn.pid, conn.gen, conn.added = pid, record.gen, True
         for name, member in members.items():
             member.seat = record.rooms[name]
