@@ -396,9 +396,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             session.end(self.reason.SERVER_DISCONNECT)
         if isinstance(environ := self.environ.get(session.sid), Handshake):
             environ.compact()
-        if door is not None and not self._instrumented:
+        if door is not None and not self._elsewhere():
             self.environ.pop(session.sid, None)
             session.handshake = None
+
+    def _elsewhere(self) -> bool:
+        """Whether there are namespaces besides the door's, the Admin UI's say: theirs need the environ."""
+        return (
+            self.namespaces != ["/"] or bool(self.namespace_handlers) or any(n != "/" for n in self.handlers)
+        )
 
     async def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> None:
         session, sid = client.session, client.sid

@@ -192,6 +192,17 @@ async def test_events_behind_a_slow_connect_wait_in_order() -> None:
                 assert await raw.next_text() == f'43{i}[{{"n":1}}]'
 
 
+async def test_other_namespaces_beside_the_doors() -> None:
+    async with house(namespaces=["/", "/x"]) as (port, _, _hub):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            raw.text("40/x,")
+            assert (await raw.next_text()).startswith('40/x,{"sid":')
+            raw.text("41")
+            raw.text("40" + json.dumps(GOOD))
+            assert (await raw.next_text()).startswith('40{"sid":')
+
+
 async def test_a_client_that_leaves_during_connect_is_gone_once() -> None:
     async with house() as (port, door, hub):
         go, entered = asyncio.Event(), asyncio.Event()
