@@ -170,7 +170,7 @@ async def explain(url: str, words: list[str]) -> None:
     query = f"'{words[20]}' & ({' | '.join(f''''#{row[0]}' ''' for row in rooms)})"
     plan = await connection.fetch(
         "EXPLAIN (ANALYZE, BUFFERS) SELECT m.* FROM (SELECT id FROM chat_search "
-        f"WHERE tokens @@ $${query}$$::tsquery AND id <= 4611686018427387903 ORDER BY id DESC LIMIT 200) c "
+        f"WHERE tokens @@ $${query}$$::tsquery AND id <= {1 << 62} ORDER BY id + 0 DESC LIMIT 200) c "
         "LEFT JOIN chat_messages m ON m.id = c.id AND m.deleted_at IS NULL AND m.status <> 'streaming' "
         "ORDER BY c.id DESC"
     )

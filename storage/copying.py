@@ -93,22 +93,23 @@ class Copy:
             await connection.execute(_CLEAR)
 
     async def _copy(self, table: sa.Table) -> None:
-        after = self._done.get(table.name)
+        name = str(table.name)  # SQLAlchemy's own kind of text is no key for JSON
+        after = self._done.get(name)
         copied = await count(self._target, table) if after is not None else 0
-        self._progress(table.name, copied)
+        self._progress(name, copied)
         if after is True:
             return
         put = _insert(table)
         names = [column.name for column in table.columns]
         async for batch in _batches(self._source, table, after if isinstance(after, list) else None):
             rows = [dict(zip(names, row, strict=True)) for row in batch]
-            self._done[table.name] = [rows[-1][column.name] for column in table.primary_key]
+            self._done[name] = [rows[-1][column.name] for column in table.primary_key]
             async with self._target.transaction(limit=LIMIT) as connection:
                 await connection.execute_many(put, rows)
                 await connection.execute(_ADVANCE, progress=self._done)
             copied += len(rows)
-            self._progress(table.name, copied)
-        self._done[table.name] = True
+            self._progress(name, copied)
+        self._done[name] = True
         await self._target.execute(_ADVANCE, progress=self._done)
 
     async def _verify(self) -> dict[str, tuple[int, str]]:

@@ -121,9 +121,9 @@ def _behind(kind: str) -> Statement:
 
 
 @lru_cache
-def _candidates(dialect: str, kind: str | None) -> Statement:
-    """`kind`: whose sessions have to be looked up for each candidate; None where the index query itself names
-    them, or all may be seen."""
+def _candidates(dialect: str, kind: str) -> Statement:
+    """`kind`: whose sessions have to be looked up for each candidate; "few" where the index query itself
+    names them, "everything" where all may be seen."""
     key = "id" if dialect == "postgresql" else "rowid"
     index = sa.table("chat_search", sa.column(key, sa.BigInteger))
     number = index.c[key]
@@ -131,15 +131,22 @@ def _candidates(dialect: str, kind: str | None) -> Statement:
     matching = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
     chosen: list[sa.ColumnElement[bool]] = [number <= sa.bindparam("up_to", type_=sa.BigInteger)]
     found = sa.select(number.label("number"))
-    if kind is not None:
+    if kind not in ("few", "everything"):
         visible = sa.select(sessions.c.session_id).where(_in_scope(kind), sessions.c.status != "deleted")
         found = found.join(messages, messages.c.id == number)
         chosen.append(messages.c.session_id.in_(visible))
+    # PostgreSQL knows how common words are, and may walk down the numbers until it has enough; how common a
+    # session is it does not know, and would walk through all of them. The sum keeps it to the index.
+    order = (
+        number.desc()
+        if kind == "everything" or dialect == "sqlite"
+        else (number + sa.literal_column("0")).desc()
+    )
     # The messages only of those that remain: left to itself, the planner may read all messages of all the
     # sessions instead.
     newest = (
         found.where(matching, *chosen)
-        .order_by(number.desc())
+        .order_by(order)
         .limit(sa.bindparam("limit", type_=sa.Integer))
         .subquery("newest")
     )
@@ -238,7 +245,7 @@ class Search:
         self, scope: Scope, having: Iterable[str], lacking: Iterable[str], up_to: int, limit: int
     ) -> list[tuple[int, MessageRecord | None]]:
         """The newest messages with all tokens of `having` and none of `lacking`, newest first, each with
-        its number, which is not above `up_to`. A token that ends in `*` is the beginning of one.
+        its number, which is not above `up_to`.
 
         None stands for a message that was deleted since it was indexed.
         """
@@ -248,15 +255,14 @@ class Search:
         async with lease(limit=LIMIT) as connection:
             allowed: set[str] | None = None
             numbers: list[int] | None = None
-            kind: str | None = None
-            if scope.kind != "everything":
-                rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
+            kind = scope.kind
+            if kind != "everything":
+                rows = await connection.fetch_all(_sessions_of(kind), **scope.values())
                 if not rows:
                     return []
                 if len(rows) <= NAMED:
+                    kind = "few"
                     numbers, allowed = [row[0] for row in rows], {row[1] for row in rows}
-                else:
-                    kind = scope.kind
             if postgresql:
                 # The plan depends on how common the words are: never one plan for all of them.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
@@ -276,27 +282,21 @@ class Search:
 def _tsquery(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
     """PostgreSQL's text form. Tokens are letters and digits: nothing in them needs escaping."""
 
-    def quoted(token: str) -> str:
-        return f"'{token[:-1]}':*" if token.endswith("*") else f"'{token}'"
-
-    parts = [quoted(token) for token in having]
+    parts = [f"'{token}'" for token in having]
     if numbers is not None:
         parts.append("(" + " | ".join(f"'#{number}'" for number in numbers) + ")")
-    return " & ".join([*parts, *(f"!{quoted(token)}" for token in lacking)])
+    return " & ".join([*parts, *(f"!'{token}'" for token in lacking)])
 
 
 def _fts5(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
-    def quoted(token: str) -> str:
-        return f'"{_ascii(token[:-1])}" *' if token.endswith("*") else f'"{_ascii(token)}"'
-
-    query = " AND ".join(quoted(token) for token in having)
+    query = " AND ".join(f'"{_ascii(token)}"' for token in having)
     if numbers is not None:
         query = f"({query}) AND (" + " OR ".join(f'"{_ascii(f"#{number}")}"' for number in numbers) + ")"
     for token in lacking:
-        query = f"({query}) NOT {quoted(token)}"
+        query = f'({query}) NOT "{_ascii(token)}"'
     return query
 
 
 def _ascii(token: str) -> str:
-    """SQLite's own splitting into words shall not touch a token. The beginning of a token stays one."""
+    """SQLite's own splitting into words shall not touch a token."""
     return token if token.isascii() and token.isalnum() else "x" + token.encode().hex()

@@ -77,8 +77,9 @@ def tokens(text: str) -> set[str]:
         if run.lastgroup is None:
             found.add(word[:WORD])
         else:
-            # The last letter by itself: every letter of the run then begins a token.
-            found.update(word[index : index + 2] for index in range(len(word)))
+            # Letters by themselves, too: the pairs that begin with one are many.
+            found.update(word)
+            found.update(word[index : index + 2] for index in range(len(word) - 1))
         if len(found) > TOKENS:
             break
     return found
@@ -88,8 +89,7 @@ def tokens(text: str) -> set[str]:
 class Term:
     """One word, phrase or piece of a spaceless text. `pattern` decides, on folded text.
 
-    `tokens`: whatever the pattern matches has them all; one that ends in `*` is the beginning of a token.
-    `exact`: what has them matches, too.
+    `tokens`: whatever the pattern matches has them all. `exact`: what has them matches, too.
     """
 
     pattern: re.Pattern[str]
@@ -111,10 +111,7 @@ def term(text: str, *, negative: bool = False) -> Term | None:
             patterns.append(rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER}|[{_MARKS}])")
             continue
         patterns.append(re.escape(word))
-        if len(word) > 1:
-            found += [word[index : index + 2] for index in range(len(word) - 1)]
-        else:
-            found.append(f"{word}*")
+        found += [word[index : index + 2] for index in range(max(1, len(word) - 1))]
     pattern = re.compile(r"[\W_]{0,40}".join(patterns))
     exact = len(runs) == 1 and len(found) == 1 and len(runs[0].group()) <= WORD
     return Term(pattern, tuple(dict.fromkeys(found)), exact, negative)
