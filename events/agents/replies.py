@@ -75,8 +75,13 @@ class Replies:
 
     async def _reply(self, agent_id: int, message: MessageRecord) -> None:
         try:
-            agent = await self.agent(agent_id)
-            await self.reply(agent, message)
+            agent = await self._agents.get(agent_id)
+            if agent is None:
+                return  # deleted meanwhile
+            if agent.is_active:
+                await self.reply(agent, message)
+            else:
+                await self._fail(agent, message, AgentUnavailable("the agent is switched off"))
         except (ChatError, StorageError) as error:
             log.warning("no answer to %s: %s", message.message_id, error)
 

@@ -119,18 +119,14 @@ def _from_index(request: Request) -> tuple[str | None, int]:
 async def ask(request: Request, receive: Receive, send: Send) -> None:
     """`POST …/messages/stream`."""
     services, caller = services_of(request), await caller_of(request)
-    given = await body_of(request)
-    key = request.headers.get("idempotency-key")
-    if key and given.get("client_message_id") is None:
-        given["client_message_id"] = key
-    body = struct_of(schema.ChatRequest, given)
+    body = await _question(request)
     await _answer(request, receive, send, services, caller, session_id_of(request), body, b"")
 
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
     """`POST /api/chat`: the session, then the answer. Both are committed before `session` is sent."""
     services, caller = services_of(request), await caller_of(request)
-    body = struct_of(schema.ChatRequest, await body_of(request))
+    body = await _question(request)
     session_id = body.session_id
     if session_id is not None:
         await services.sessions.writable(caller, session_id)
@@ -140,6 +136,14 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
         session_id = record.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})
     await _answer(request, receive, send, services, caller, session_id, body, head)
+
+
+async def _question(request: Request) -> schema.ChatRequest:
+    given = await body_of(request)
+    key = request.headers.get("idempotency-key")
+    if key and given.get("client_message_id") is None:
+        given["client_message_id"] = key
+    return struct_of(schema.ChatRequest, given)
 
 
 async def _answer(
