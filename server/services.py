@@ -99,7 +99,8 @@ class Services:
             raise Unauthorized("the token is another identity's")
         if conn is not None:
             conn.caller, conn.noticed = fresh, False
-            await self.membership.check_all(conn)
+            # After the reply: what it does not open any more is left, and a raw WebSocket ends with that.
+            self.delivery.spawn(self.membership.check_all(conn))
         return {"expires_at": rfc3339_of(fresh.expires_at)}
 
 

@@ -143,12 +143,8 @@ async def test_a_connection_outlives_no_token(
 async def test_a_refresh_that_opens_less_ends_membership(parley: Server, kind: str) -> None:
     session, other = await new_session(parley, "alice"), await new_session(parley, "alice")
     async with enter(kind, parley, "alice", session) as alice, enter("rest", parley, "alice", session) as tab:
-        try:
-            refreshed = await alice.call("auth_refresh", token=parley.token("alice", sessions=[other]))
-            assert refreshed["ok"], refreshed
-        except ConnectionError:
-            # The end of its one membership is the end of a raw WebSocket, and may come first.
-            assert kind == "websocket"
+        refreshed = await alice.call("auth_refresh", token=parley.token("alice", sessions=[other]))
+        assert refreshed["ok"], refreshed
         told = await alice.wait_event("session", lambda s: s["event"] == "removed")
         assert told["session_id"] == session
         await tab.message("not for that connection")
