@@ -45,7 +45,7 @@ migration: $(VENV)/.dev ## Write a new migration from the tables: make migration
 	@test -n "$(m)" || { echo 'Say what changes: make migration m="add a column"' >&2; exit 2; }
 	PYTHONPATH=. $(BIN)/python scripts/migration.py "$(m)"
 
-docs: $(VENV)/.dev ## Write the generated documents again
+docs: $(VENV)/.dev services tests/js/node_modules/.stamp ## Write the generated documents again, and take the pictures
 	$(BIN)/python scripts/docs.py
 
 clean: ## Remove caches and build output (keeps data/ and the virtual environment)
