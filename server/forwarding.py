@@ -7,6 +7,7 @@ client's address, so that limits and logs of the owner see the client and not th
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -23,6 +24,7 @@ log = logging.getLogger("parley.forwarding")
 
 #: Letters of a sid that name its node.
 NODE_LETTERS: Final = 16
+_NAME: Final = re.compile(r"[0-9a-f]{16}\Z")
 #: The header that a node's request to another carries.
 HEADER: Final = b"x-parley-forwarded"
 #: Seconds that a signature is good for: nodes' clocks may differ so much.
@@ -68,15 +70,22 @@ class Forwarding:
     # --- on the node that has not the session
 
     async def elsewhere(self, sid: str, scope: Scope, receive: Receive, send: Send) -> bool:
-        """True if the owner has answered. Else the session is nowhere, and the client begins anew."""
+        """True if this request has been answered: by the owner, or, where that is gone, with the news."""
         owner = sid[:NODE_LETTERS]
-        if scope.get("parley.forwarded") or owner == node_letters(self._node):
+        if scope.get("parley.forwarded") or owner == node_letters(self._node) or not _NAME.match(owner):
             return False
         address = await self._address(owner)
-        if address is None:
-            return False
-        if scope["type"] == "websocket":
-            return await self._tunnel(address, scope)
+        if address is not None:
+            if scope["type"] == "websocket":
+                passed = await self._tunnel(address, scope)
+            else:
+                passed = await self._pass_on(owner, address, scope, receive, send)
+            if passed:
+                return True
+        await _gone(scope, send)
+        return True
+
+    async def _pass_on(self, owner: str, address: str, scope: Scope, receive: Receive, send: Send) -> bool:
         body = await _body(receive)
         asking = asyncio.ensure_future(self._ask(address, scope, body))
         leaving = asyncio.ensure_future(receive())  # comes when the client goes
@@ -175,6 +184,19 @@ def _target(scope: Scope) -> str:
     query: bytes = scope["query_string"]
     path = path.partition(b"?")[0]
     return (path + b"?" + query if query else path).decode("latin-1")
+
+
+async def _gone(scope: Scope, send: Send) -> None:
+    """The session went with its node: nothing is wrong with the request, and its client begins anew."""
+    if scope["type"] == "websocket":
+        scope["extensions"]["parley.protocol"]["protocol"].refuse(410)
+        return
+    origin = next((v for k, v in scope["headers"] if k == b"origin"), None)
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    if origin is not None:
+        headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+    await send({"type": "http.response.start", "status": 410, "headers": headers})
+    await send({"type": "http.response.body", "body": b'{"code":1,"message":"Session ID unknown"}'})
 
 
 async def _body(receive: Receive) -> bytes:

@@ -19,6 +19,7 @@ SHORT = {
     "DATABASE_POOL_SIZE": "5",
     "DATABASE_MAX_OVERFLOW": "15",
     "LOG_LEVEL": "INFO",
+    "TRUSTED_PROXIES": "127.0.0.1/32",
 }
 
 

@@ -1,0 +1,75 @@
+"""The configurations in deploy/ in front of a test's nodes: its addresses put in, nothing else changed."""
+
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.support.server import ROOT, Server
+from tests.support.services import Haproxy, Nginx
+
+DEPLOY = ROOT / "deploy"
+
+_NGINX = """\
+worker_processes 1;
+events { worker_connections 4096; }
+http {
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+%UPSTREAM%
+%SERVER%
+}
+"""
+
+
+def _with_ports(text: str, nodes: Sequence[Server]) -> str:
+    for port, node in zip((8003, 8004, 8005), nodes, strict=True):
+        assert f"127.0.0.1:{port}" in text
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{node.port}")
+    return text
+
+
+def nginx(nodes: Sequence[Server], upstream: str = "upstream.conf") -> Nginx:
+    folder = DEPLOY / "nginx"
+    server = (folder / "parley.conf").read_text()
+    assert "listen 8080;" in server
+    server = server.replace("listen 8080;", "listen 127.0.0.1:{port};")
+    named = _with_ports((folder / upstream).read_text(), nodes)
+    # The names in braces are filled in by the service.
+    return Nginx(_NGINX.replace("%UPSTREAM%", named).replace("%SERVER%", server))
+
+
+def haproxy(nodes: Sequence[Server], config: str = "haproxy.cfg") -> Haproxy:
+    text = _with_ports((DEPLOY / "haproxy" / config).read_text(), nodes)
+    assert "bind :8080" in text
+    text = text.replace("bind :8080", "bind 127.0.0.1:{port}")
+    # acl braces are haproxy's own: only the two names are filled in
+    return Haproxy(text.replace("global\n", "global\n    stats socket {folder}/stats\n"))
+
+
+def statuses(front: Nginx | Haproxy) -> dict[str, int]:
+    """How often each status (nginx), or class of statuses (haproxy: "4xx"), was answered."""
+    counts: dict[str, int] = {}
+    if isinstance(front, Nginx):
+        for line in Path(front.folder, "access.log").read_text().splitlines():
+            found = re.search(r'" (\d{3}) ', line)
+            if found:
+                counts[found[1]] = counts.get(found[1], 0) + 1
+        return counts
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(front.folder / "stats"))
+        control.sendall(b"show stat\n")
+        data = b""
+        while piece := control.recv(65536):
+            data += piece
+    lines = data.decode().lstrip("# ").splitlines()
+    names = lines[0].split(",")
+    for line in lines[1:]:
+        row = dict(zip(names, line.split(","), strict=False))
+        if row.get("pxname") == "clients" and row.get("svname") == "FRONTEND":
+            return {f"{n}xx": int(row[f"hrsp_{n}xx"]) for n in range(1, 6)}
+    raise AssertionError("haproxy tells no figures")
