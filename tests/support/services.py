@@ -3,6 +3,7 @@
 A program that is not installed is a failure with a clear message, never a skip.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -67,11 +68,14 @@ class Service:
     def pause(self) -> None:
         """Connections stay open and are accepted by the kernel; nothing is answered."""
         for process in self._family():
-            process.suspend()
+            # A child may end while they are gone through.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def resume(self) -> None:
         for process in self._family():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def _family(self) -> list[psutil.Process]:
         """The process and its children: PostgreSQL has one for each connection."""

@@ -1,0 +1,84 @@
+"""Edges of the contract that no other file is about: just over a limit, nearly an origin, half a packet."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.doors import enter, new_session
+from tests.support.refusals import refusal
+from tests.support.server import Server
+from tests.support.sioclient import SioWebSocket
+
+LIMIT = 65_536
+
+
+def payload_of(session: str, size: int) -> dict[str, Any]:
+    """A message's payload of exactly `size` bytes as JSON."""
+    bare = {"session_id": session, "content": ""}
+    return {**bare, "content": "x" * (size - len(json.dumps(bare)))}
+
+
+@pytest.mark.parametrize("kind", ["socketio", "polling"])
+async def test_a_socketio_payload_at_the_limit_and_one_more(parley: Server, kind: str) -> None:
+    session = await new_session(parley)
+    async with enter(kind, parley, "alice", session) as alice:
+        emit = alice.client.emit  # type: ignore[attr-defined]
+        assert (await emit("message", payload_of(session, LIMIT)))["ok"]
+        refused = await emit("message", payload_of(session, LIMIT + 1))
+        assert refused["error"]["code"] == "PAYLOAD_TOO_LARGE"
+        # The connection lives, and nothing of it was stored.
+        assert len(await alice.history()) == 1
+
+
+@pytest.mark.parametrize("data", ["{}", "null", '"x"', "5", '{"a": [1]}'])
+async def test_an_event_without_an_array_gets_its_ack(parley: Server, data: str) -> None:
+    async with SioWebSocket(parley.ws_url) as socket:
+        await socket.connect(parley.token("alice"))
+        answer = await socket.emit_raw(data)
+        assert answer["error"]["code"] == "VALIDATION_ERROR"
+
+
+@pytest.mark.parametrize("kind", ["socketio", "polling", "websocket", "rest"])
+async def test_more_than_an_origin_is_none(
+    sqlite_url: str, new_server: Callable[..., Server], kind: str
+) -> None:
+    node = new_server(sqlite_url, CORS_ORIGINS='["https://app.example"]')
+    session = await new_session(node)
+    for origin in ("https://app.example/page", "https://me@app.example", "https://app.example?x"):
+        found = await refusal(kind, node, node.token("alice"), session, origin=origin)
+        assert found.closed == 4003 if kind == "websocket" else found.http == 403
+
+
+async def test_cross_origin_headers_of_polling(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, CORS_ORIGINS='["https://app.example"]')
+    path = "/socket.io/?EIO=4&transport=polling"
+    async with node.api(None) as api:
+        opened = await api.get(path, headers={"Origin": "https://app.example"})
+        assert opened.headers["access-control-expose-headers"] == "Retry-After"
+        asked = await api.options(path, headers={"Origin": "https://app.example"})
+        allowed = asked.headers["access-control-allow-headers"].lower()
+        for name in ("authorization", "content-type", "idempotency-key", "last-event-id"):
+            assert name in allowed
+
+
+async def test_a_time_without_a_zone_is_utc(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, TZ="Pacific/Auckland")
+    session = await new_session(node)
+    async with enter("rest", node, "alice", session) as alice:
+        created = [(await alice.message(str(n)))["created_at"] for n in range(3)]
+        for spelled in (created[1], created[1].removesuffix("Z"), created[1].replace("Z", "+00:00")):
+            later = await alice.history(after=spelled)
+            assert all(m["created_at"] > created[1] for m in later)
+            assert len(later) == len([c for c in created if c > created[1]])
+
+
+async def test_a_restricted_service_sees_its_sessions_alone(parley: Server) -> None:
+    mine, other = await new_session(parley), await new_session(parley)
+    async with parley.api("reporter", "service", sessions=[mine]) as api:
+        assert (await api.get(f"/api/chat/sessions/{mine}")).status_code == 200
+        refused = await api.get(f"/api/chat/sessions/{other}")
+        assert refused.json()["error"]["code"] == "SESSION_NOT_FOUND"
+        listed = (await api.get("/api/chat/sessions")).json()["sessions"]
+        assert [line["session_id"] for line in listed] == [mine]
