@@ -1,5 +1,6 @@
 """`create_app(settings)`: routes, middleware, mounts. Nothing global: two apps run in one process."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,12 +11,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from server import gauges, lifespan
+from server import admin, gauges, lifespan
 from server.config import Settings
 from server.engine.server import Server
 from server.furnish import furnish
 from server.metrics import Metrics
-from server.routes import agents, dev, files, messages, operations, pages, search, sessions, streams
+from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
 from server.routes.common import reply
 from server.services import Services
 from server.transports.codecs import SocketIOCodec, WebSocketCodec
@@ -23,7 +24,7 @@ from server.transports.socketio import SocketIODoor
 from server.transports.sse import EventStreamDoor
 from server.transports.websocket import RawDoor
 
-#: Of polling and of raw WebSocket messages; a Socket.IO frame adds its name and id to a payload.
+#: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
 FRAME_OVERHEAD = 1024
 
 
@@ -33,6 +34,7 @@ def create_app(settings: Settings) -> Starlette:
     furnish(services, janitor)
     gauges.watch(metrics, services, writer)
     sio = socketio_server(services)
+    admin.offer(sio, services, time.monotonic)
     raw = RawDoor(services, WebSocketCodec())
     services.extras |= {
         "raw": raw,
@@ -65,6 +67,7 @@ def create_app(settings: Settings) -> Starlette:
         *streams.ROUTES,
         *files.ROUTES,
         *search.ROUTES,
+        *service.ROUTES,
         *messages.ROUTES,
         *pages.ROUTES,
         WebSocketRoute("/ws/{session_id:path}", raw),
@@ -116,6 +119,7 @@ def socketio_server(services: Services) -> Server:
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
         max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,
+        payload_limit=settings.ws_message_size_limit,
         namespaces=["/"],
         elsewhere=forwarding.elsewhere if forwarding is not None else None,
     )

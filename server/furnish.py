@@ -1,4 +1,4 @@
-"""What a node offers beside conversations: files, search. Built on its services, runs with them."""
+"""What a node offers beside conversations: files, search, the service API. Built on its services."""
 
 from events.filecare import FileCare
 from events.files import FileService
@@ -8,6 +8,8 @@ from events.search import SearchService
 from events.signing import Signer
 from server.config import Settings
 from server.imaging import Thumbnailer
+from server.revoked import REFRESH
+from server.service import ServiceApi
 from server.services import Services
 from storage.blobs.local import LocalBlobs
 from storage.interfaces import BlobStore
@@ -23,6 +25,7 @@ UNINDEXED = 60.0
 def furnish(services: Services, janitor: Janitor) -> None:
     _files(services, janitor)
     _search(services, janitor)
+    _service(services, janitor)
 
 
 def _search(services: Services, janitor: Janitor) -> None:
@@ -80,3 +83,12 @@ def blob_store(settings: Settings) -> BlobStore:
 def signer(settings: Settings, purpose: str) -> Signer:
     assert settings.secret_key is not None  # `Settings.load` sees to it
     return Signer(settings.secret_key, purpose)
+
+
+def _service(services: Services, janitor: Janitor) -> None:
+    spread = services.settings.redis_url is not None
+    services.extras["service"] = ServiceApi(
+        services, services.revoked, services.extras["file_care"], spread=spread
+    )
+    services.at_start.append(services.revoked.first)
+    janitor.every(REFRESH, "revocations", services.revoked.refresh)

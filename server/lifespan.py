@@ -39,6 +39,7 @@ from server.backends import choose
 from server.closing import drain
 from server.config import Settings
 from server.engine.rooms import Client
+from server.revoked import Revoked
 from server.services import Services
 from server.transports.sse import EventStream
 from server.transports.websocket import RawSocket
@@ -71,7 +72,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         max_overflow=settings.database_max_overflow,
     )
     store_sessions, store, participants = Sessions(database), Messages(database), Participants(database)
-    agents, files, revocations = Agents(database), Files(database), Revocations(database)
+    agents, files, revoked = Agents(database), Files(database), Revoked(Revocations(database), clock)
 
     node_id = f"node_{secrets.token_hex(8)}"
     backends = choose(settings, node_id, clock, time.monotonic)
@@ -173,7 +174,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     services = Services(
         settings=settings,
         observer=observer,
-        authenticator=Authenticator(settings, clock),
+        authenticator=Authenticator(settings, clock, revoked_before=revoked.before),
         origins=peer.Origins(settings),
         database=database,
         hub=hub,
@@ -194,7 +195,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         agents=agents,
         files=files,
         store=store,
-        revocations=revocations,
+        revoked=revoked,
         node_id=node_id,
         clock=clock,
     )
@@ -257,6 +258,8 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
         services.streams.cancelled(body.decode())
     elif name == "adopted":
         services.streams.adopted(body.decode())
+    elif name in services.on_signals:
+        services.on_signals[name](channel, body)
 
 
 @asynccontextmanager

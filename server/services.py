@@ -26,13 +26,13 @@ from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
 from server.config import Settings
+from server.revoked import Revoked
 from storage.agents import Agents
 from storage.database import Database
 from storage.files import Files
 from storage.interfaces import Bus
 from storage.messages import Messages
 from storage.ops import Committed
-from storage.revocations import Revocations
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -64,7 +64,7 @@ class Services:
     agents: Agents
     files: Files
     store: Messages
-    revocations: Revocations
+    revoked: Revoked
     node_id: str
     clock: Any = time.time
     draining: bool = False
@@ -73,6 +73,8 @@ class Services:
     after_commit: list[Callable[[Sequence[Committed]], None]] = field(default_factory=list)
     at_start: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     at_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    #: Messages between nodes, by name: (channel, body).
+    on_signals: dict[str, Callable[[str, bytes], None]] = field(default_factory=dict)
 
     async def authenticate(self, token: str, origin: str | None, from_query: bool, address: str) -> Caller:
         """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""

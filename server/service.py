@@ -1,0 +1,212 @@
+"""What an application's backend may ask (contract, section 9), over all nodes."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import msgspec
+
+from events.access import Caller
+from events.clock import rfc3339, when
+from events.custom import custom
+from events.errors import Unauthorized
+from events.event import to_json
+from events.filecare import FileCare
+from events.hub import Connection
+from events.messages import event_of
+from server.closing import close
+from server.engine.rooms import Client
+from server.revoked import Revoked
+from server.services import Services
+from storage.records import MessageRecord
+from storage.senders import sender_of
+
+#: Seconds that other nodes have to answer a question.
+PATIENCE = 0.5
+#: Rows of `connections` from one node.
+ROWS = 10_000
+
+
+class Question(msgspec.Struct):
+    """From one node to all. `what`: "stats" or "connections"."""
+
+    id: str
+    node: str
+    what: str
+    user_id: str | None = None
+    session_id: str | None = None
+
+
+class Answer(msgspec.Struct):
+    id: str
+    node: str
+    body: Any
+
+
+class Order(msgspec.Struct):
+    """End a user's connections; with `before`, refuse the tokens issued up to then, too."""
+
+    user_id: str
+    node: str
+    before: float | None = None
+
+
+class ServiceApi:
+    """One per node. `spread` says whether there may be other nodes."""
+
+    def __init__(self, services: Services, revoked: Revoked, files: FileCare, *, spread: bool) -> None:
+        self._services, self._revoked, self._files = services, revoked, files
+        self._spread = spread
+        self._asked: dict[str, list[Answer]] = {}
+        services.on_signals |= {
+            "disconnect": self._heard,
+            "question": self._questioned,
+            "answer": self._answered,
+        }
+
+    # --- publish
+
+    async def publish(
+        self, caller: Caller, session_id: str | None, user_id: str | None, name: str, data: Any
+    ) -> None:
+        """Raises ValidationFailed, SessionNotFound, Unavailable."""
+        services = self._services
+        if session_id is not None:
+            event = custom(session_id, name, data)
+            await services.sessions.get_session(caller, session_id)
+            services.delivery.publish(event)
+        elif user_id is not None:
+            services.delivery.to_user(user_id, custom("", name, data, only=user_id))
+
+    # --- disconnect
+
+    async def disconnect(self, user_id: str, *, revoke: bool) -> None:
+        """Raises Unavailable where a revocation cannot be written."""
+        before = await self._revoked.revoke(user_id) if revoke else None
+        order = Order(user_id, self._services.node_id, before)
+        self._carry_out(order)
+        if self._spread:
+            self._services.bus.signal("all", "disconnect", to_json(order))
+
+    def _heard(self, channel: str, body: bytes) -> None:
+        order = msgspec.json.decode(body, type=Order)
+        # Not a second time: who has come back meanwhile may.
+        if order.node != self._services.node_id:
+            self._carry_out(order)
+
+    def _carry_out(self, order: Order) -> None:
+        if order.before is not None:
+            self._revoked.note(order.user_id, order.before)
+        for conn in self._services.hub.users.get(order.user_id, ()):
+            if isinstance(conn, Client) and order.before is None:
+                conn.disconnect()  # its client stays away until it is told to come back
+            else:
+                close(self._services, conn, Unauthorized("disconnected by the service"))
+
+    # --- what there is
+
+    async def stats(self) -> dict[str, Any]:
+        answers = await self._ask(Question(secrets.token_hex(8), self._services.node_id, "stats"))
+        nodes = [{"node": answer.node, **answer.body} for answer in answers]
+        return {
+            "connections": sum(node["connections"] for node in nodes),
+            "rooms": sum(node["rooms"] for node in nodes),
+            "streams": sum(node["streams"] for node in nodes),
+            "active_sessions": await self._services.sessions.get_active_session_count(),
+            "nodes": sorted(nodes, key=lambda node: str(node["node"])),
+        }
+
+    async def connections(self, user_id: str | None, session_id: str | None) -> list[dict[str, Any]]:
+        question = Question(
+            secrets.token_hex(8),
+            self._services.node_id,
+            "connections",
+            user_id=user_id,
+            session_id=session_id,
+        )
+        answers = await self._ask(question)
+        return [{**row, "node": answer.node} for answer in answers for row in answer.body]
+
+    async def _ask(self, question: Question) -> list[Answer]:
+        """This node's answer and those that come in time: a node that hangs is left out, as a dead one."""
+        mine = Answer(question.id, self._services.node_id, self._answer(question))
+        if not self._spread or self._services.delivery.mode != "live":
+            return [mine]
+        answers = self._asked[question.id] = [mine]
+        try:
+            self._services.bus.signal("all", "question", to_json(question))
+            await asyncio.sleep(PATIENCE)
+        finally:
+            del self._asked[question.id]
+        return answers
+
+    def _questioned(self, channel: str, body: bytes) -> None:
+        question = msgspec.json.decode(body, type=Question)
+        if question.node != self._services.node_id:
+            answer = Answer(question.id, self._services.node_id, self._answer(question))
+            self._services.bus.signal(f"node:{question.node}", "answer", to_json(answer))
+
+    def _answered(self, channel: str, body: bytes) -> None:
+        answer = msgspec.json.decode(body, type=Answer)
+        waiting = self._asked.get(answer.id)
+        if waiting is not None:
+            waiting.append(answer)
+
+    def _answer(self, question: Question) -> Any:
+        hub = self._services.hub
+        if question.what == "connections":
+            return self._rows(question.user_id, question.session_id)
+        return {
+            "connections": len(hub.connections),
+            "rooms": len(hub.rooms),
+            "streams": self._services.streams.count(),
+            "users": len(hub.users),
+            "draining": self._services.draining,
+        }
+
+    def _rows(self, user_id: str | None, session_id: str | None) -> list[dict[str, Any]]:
+        hub = self._services.hub
+        found = hub.users.get(user_id, ()) if user_id is not None else hub.connections.values()
+        rows: list[dict[str, Any]] = []
+        for conn in list(found):
+            rooms = [member.room.name for member in conn.rooms if not member.hidden]
+            for room in rooms or (None,):
+                if session_id is None or room == session_id:
+                    rows.append(_row(conn, room))
+            if len(rows) >= ROWS:
+                break
+        return rows
+
+    # --- erase
+
+    async def erase_user(self, key: str) -> tuple[int, int]:
+        """(messages, files) of a user that are gone; members are told. Raises Unavailable."""
+        services, messages = self._services, 0
+        sender_type, sender_id = sender_of(key)
+        while sender_type == "user":
+            erased = await services.store.erase_user(sender_id, now=when(services.clock()))
+            if not erased:
+                break
+            messages += len(erased)
+            self._tell(erased)
+        return messages, await self._files.erase_user(key)
+
+    def _tell(self, erased: list[MessageRecord]) -> None:
+        now = rfc3339(when(self._services.clock()))
+        rooms: dict[str, list[MessageRecord]] = {}
+        for record in sorted(erased, key=lambda record: record.revision):
+            rooms.setdefault(record.session_id, []).append(record)
+        for room, records in rooms.items():
+            self._services.delivery.announce(room, [event_of(one, now, created=False) for one in records])
+
+
+def _row(conn: Connection, room: str | None) -> dict[str, Any]:
+    heard = conn.last_ping if isinstance(conn, Client) else conn.heard_at
+    return {
+        "connection_id": conn.id,
+        "user_id": conn.caller.key,
+        "session_id": room,
+        "transport": conn.transport,
+        "connected_at": rfc3339(when(conn.connected_at)),
+        "last_ping": rfc3339(when(heard)),
+    }
