@@ -52,10 +52,10 @@ MAY_MANAGE = frozenset({"owner", "service"})
 
 def role_in(caller: Caller, session: SessionRecord, participant: ParticipantRecord | None) -> SessionRole:
     """The caller's role in a session. Raises SessionNotFound: to everyone else it does not exist."""
-    if caller.role == "service":
-        return "service"
     if caller.sessions is not None and session.session_id not in caller.sessions:
         raise SessionNotFound
+    if caller.role == "service":
+        return "service"
     if caller.role == "agent":
         if session.agent_id is not None and str(session.agent_id) == caller.sub:
             return "agent"

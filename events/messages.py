@@ -5,7 +5,7 @@ Knows no transport and no SQL.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -400,6 +400,8 @@ def _time(text: str | None, field: str) -> datetime | None:
     if text is None:
         return None
     try:
-        return msgspec.convert(text, datetime).astimezone()
+        time = msgspec.convert(text, datetime)
+        # Without a zone: UTC, as all our times are, whatever zone the server's machine is in.
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        raise ValidationFailed("an RFC 3339 time with a zone", field=field) from error
+        raise ValidationFailed("an RFC 3339 time", field=field) from error

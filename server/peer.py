@@ -39,6 +39,8 @@ class Origins:
         """
         if origin is None or origin in self.named:
             return True
+        if any(mark in origin.partition("://")[2] for mark in "/?#@"):
+            return False  # more than an origin (RFC 6454, 6.1): no browser sends it
         try:
             same = config_values.origin(origin)
         except ValueError:  # "null" of sandboxed pages, and anything that is no origin

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from server.engine.rooms import Client
 
 #: Why an event did not reach `Door.event`: the packet is not strict JSON of an array that begins with a
-#: string; its name is Socket.IO's own; it carries binary attachments.
-Problem = Literal["malformed", "reserved", "binary"]
+#: string; its name is Socket.IO's own; it carries binary attachments; its payload is over `payload_limit`.
+Problem = Literal["malformed", "reserved", "binary", "large"]
 
 
 class ConnectRefused(Exception):

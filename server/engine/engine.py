@@ -382,9 +382,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
             if self.cors_credentials:
                 headers.append((b"access-control-allow-credentials", b"true"))
+        headers.append((b"access-control-expose-headers", b"Retry-After"))
         if scope["method"] == "OPTIONS":
             headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
-            headers.append((b"access-control-allow-headers", b"Authorization, Content-Type"))
+            allowed = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+            headers.append((b"access-control-allow-headers", allowed))
             headers.append((b"access-control-max-age", b"600"))
         return headers
 

@@ -3,6 +3,7 @@
 Knows no sessions. Binary attachments are the caller's to collect (`fill`).
 """
 
+import re
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,8 @@ RESERVED: Final = frozenset(
 )
 #: Longest acknowledgement id taken: JavaScript counts to 2**53.
 ID_DIGITS: Final = 16
+
+_ID: Final = re.compile(rb"[0-9]{1,%d}(?![0-9])" % ID_DIGITS)
 
 _loads = orjson.loads
 
@@ -115,6 +118,12 @@ def _check(packet: Packet) -> None:
         good = kind == DISCONNECT and data is None
     if not good:
         raise PacketError("not the data of its kind", packet)
+
+
+def leading_id(body: bytes) -> int | None:
+    """The acknowledgement id of an event in "/" that is not well-formed after it."""
+    found = _ID.match(body, 2)
+    return int(found[0]) if found else None
 
 
 def fill(data: Any, attachments: list[bytes]) -> Any:

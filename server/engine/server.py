@@ -43,7 +43,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
     `hub`: the hub that has its rooms; `outbox_limit`: bytes that may wait for a client that reads slowly;
     `connect_timeout`: seconds until a client that is in no namespace is closed; `origin`: who may come in
     from where (instead of `cors_allowed_origins`); `identify`: a digest of a request's credentials, to
-    which a polling session is bound; `elsewhere`: answers polling requests for other nodes' sessions.
+    which a polling session is bound; `elsewhere`: answers polling requests for other nodes' sessions;
+    `payload_limit`: bytes of an event's payload, less than `max_http_buffer_size` by what is around it.
     """
 
     eio: Engine
@@ -61,9 +62,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         origin: OriginRule | None = None,
         identify: Callable[[Scope], bytes | None] = credentials,
         elsewhere: Elsewhere | None = None,
+        payload_limit: int | None = None,
         **settings: Any,
     ) -> None:
         self.door = door
+        self._payload_limit = payload_limit or sys.maxsize
         self.codec = codec or EventCodec()
         self.hub = hub
         self.flusher = hub.flusher if hub is not None else Flusher()
@@ -115,7 +118,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         if body[2] != 0x5B:  # [
             start = body.find(b"[", 2, 3 + packets.ID_DIGITS)
             if start < 0 or not body[2:start].isdigit():
-                return self._broken(session, Packet(packets.EVENT, "/", None, None, 0))
+                return self._broken(session, Packet(packets.EVENT, "/", packets.leading_id(body), None, 0))
             ack_id = int(body[2:start])
         try:
             args = packets.loads(body[start:])
@@ -125,6 +128,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
         if name in packets.RESERVED:
             return self._refused(client, name, ack_id, "reserved")
+        if len(body) > self._payload_limit < body.rfind(b"}") + 1 - body.find(b"{", start):
+            return self._refused(client, name, ack_id, "large")
         if self.door is None:
             return self._call_handler(client, name, args, ack_id)
         del args[0]

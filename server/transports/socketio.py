@@ -9,6 +9,7 @@ from events.errors import (
     ChatError,
     Draining,
     Internal,
+    PayloadTooLarge,
     ServerFull,
     Unauthorized,
     UnknownCommand,
@@ -90,6 +91,8 @@ class SocketIODoor:
         error: ChatError
         if problem == "reserved":
             error = UnknownCommand(f"{name} is not a command")
+        elif problem == "large":
+            error = PayloadTooLarge(f"at most {self._services.settings.ws_message_size_limit} bytes")
         else:
             error = ValidationFailed(_PROBLEMS[problem])
         self.answer(conn, ack_id, name or "", error)

@@ -32,7 +32,7 @@ async def test_a_socketio_payload_at_the_limit_and_one_more(parley: Server, kind
         assert len(await alice.history()) == 1
 
 
-@pytest.mark.parametrize("data", ["{}", "null", '"x"', "5", '{"a": [1]}'])
+@pytest.mark.parametrize("data", ["{}", "null", '"x"', '{"a": [1]}'])
 async def test_an_event_without_an_array_gets_its_ack(parley: Server, data: str) -> None:
     async with SioWebSocket(parley.ws_url) as socket:
         await socket.connect(parley.token("alice"))
