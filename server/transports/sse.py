@@ -25,6 +25,7 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 RETRY = b"retry: 2000\n\n"
+COMMENT = b": still here\n\n"
 
 
 class EventStream(Sink):
@@ -66,7 +67,7 @@ class EventStream(Sink):
                     async with asyncio.timeout(KEEP_ALIVE):
                         await self._ready.wait()
                 except TimeoutError:
-                    await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})
+                    await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
                     continue
                 self._ready.clear()
                 waiting, self._waiting, self._size = self._waiting, [], 0
@@ -165,15 +166,16 @@ class EventStreamDoor:
         codec = AnswerCodec()
         stream, conn = await self._open(caller, codec)
         reason = "closed"
+        head = Head(send)
         try:
             joined: Joined = await self._services.membership.join(conn, session_id, limit=1, hidden=True)
             try:
-                answer = await first(conn, stream)
+                answer = await head.meanwhile(first(conn, stream))
             except BaseException:
                 joined.then()
                 raise
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            stream.push(RETRY + answer.head)
+            await head.send()
+            stream.push(answer.head)
             codec.message_id, codec.next_index = answer.message_id, answer.next_index
             codec.ended = answer.ended
             member = conn.member(session_id)
@@ -184,6 +186,12 @@ class EventStreamDoor:
                 member.rev = min(member.rev, answer.revision)
             joined.then()
             await stream.serve(receive, send, lambda: codec.ended)
+        except ChatError as error:
+            if not head.sent:
+                raise
+            reason = error.code
+            body = b"event: error\ndata: " + to_json(error.as_dict()) + b"\n\n"
+            await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
             self._close(stream, conn, reason)
 
@@ -196,6 +204,30 @@ class EventStreamDoor:
         """Its membership has ended, and with it the stream."""
         if isinstance(conn.sink, EventStream):
             conn.sink.end(error)
+
+
+class Head:
+    """The response's beginning: sent when the answer begins, or before when that takes long, so that no
+    proxy gives up (a worker may think before it begins)."""
+
+    def __init__(self, send: Send, every: float = KEEP_ALIVE) -> None:
+        self._send, self._every, self.sent = send, every, False
+
+    async def send(self) -> None:
+        if not self.sent:
+            self.sent = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await self._send({"type": "http.response.body", "body": RETRY, "more_body": True})
+
+    async def meanwhile(self, work: Awaitable["Answer"]) -> "Answer":
+        beginning = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([beginning], timeout=self._every))[0]:
+                await self.send()
+                await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+            return beginning.result()
+        finally:
+            beginning.cancel()
 
 
 class Answer:

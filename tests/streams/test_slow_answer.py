@@ -1,5 +1,6 @@
-"""An answer over SSE whose reader dawdles: chunks are merged as they leave, even behind the end."""
+"""Answers over SSE whose reader dawdles, or whose agent does."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from events.event import Event, Kind, chunk_event, make
 from events.observer import Observer
 from events.outbox import Backlog
 from server.transports.codecs import AnswerCodec
+from server.transports.sse import Answer, Head
 
 
 def parsed(data: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -20,6 +22,7 @@ def parsed(data: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_nothing_is_lost_behind_the_end() -> None:
+    """Chunks are merged as they leave, also when the end came meanwhile."""
     codec, cuts = AnswerCodec(), []
     codec.message_id = "m"
     backlog = Backlog(1 << 20, lambda: cuts.append(1), Observer())
@@ -39,3 +42,22 @@ def test_nothing_is_lost_behind_the_end() -> None:
     assert (last["type"], last["status"]) == ("stream_end", "complete")
     assert not cuts
     assert codec.encode(end) == b""
+
+
+async def test_one_that_waits_is_kept_alive() -> None:
+    """The response begins before the answer does, if that takes long: proxies give up on silent ones."""
+    sent: list[dict[str, Any]] = []
+    begins: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    answer = Answer("m", b"", 0, 1, False)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 4:
+            begins.set_result(answer)
+
+    head = Head(send, every=0.01)
+    assert await head.meanwhile(begins) is answer
+    assert [m["type"] for m in sent[:2]] == ["http.response.start", "http.response.body"]
+    assert [m["body"] for m in sent[2:4]] == [b": still here\n\n"] * 2
+    await head.send()
+    assert len([m for m in sent if m["type"] == "http.response.start"]) == 1
