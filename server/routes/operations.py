@@ -24,14 +24,15 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Whether this node should be given work; names what fails."""
     services = services_of(request)
-    checks = {"database": "ok", "bus": "ok", "draining": "no"}
+    bus = "redis" if services.settings.redis_url is not None else "bus"
+    checks = {"database": "ok", bus: "ok", "draining": "no"}
     try:
         async with asyncio.timeout(PATIENCE):
             await services.database.ping()
     except (TimeoutError, StorageError):
         checks["database"] = "failing"
     if services.delivery.mode != "live":
-        checks["bus"] = "deaf" if services.healer.deaf else "away"
+        checks[bus] = "deaf" if services.healer.deaf else "away"
     if services.draining:
         checks["draining"] = "yes"
     failing = [name for name, state in checks.items() if state not in ("ok", "no")]

@@ -1,5 +1,6 @@
 """Edges of the contract that no other file is about: just over a limit, nearly an origin, half a packet."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.support.doors import enter, new_session
 from tests.support.refusals import refusal
 from tests.support.server import Server
+from tests.support.services import Redis
 from tests.support.sioclient import SioWebSocket
 
 LIMIT = 65_536
@@ -82,3 +84,17 @@ async def test_a_restricted_service_sees_its_sessions_alone(parley: Server) -> N
         assert refused.json()["error"]["code"] == "SESSION_NOT_FOUND"
         listed = (await api.get("/api/chat/sessions")).json()["sessions"]
         assert [line["session_id"] for line in listed] == [mine]
+
+
+async def test_readiness_names_the_redis_that_is_away(
+    sqlite_url: str, new_server: Callable[..., Server], own_redis: Redis
+) -> None:
+    node = new_server(sqlite_url, REDIS_URL=own_redis.url)
+    async with node.api(None) as api:
+        assert (await api.get("/readyz")).json()["checks"]["redis"] == "ok"
+        own_redis.kill9()
+        async with asyncio.timeout(15):
+            while (answer := await api.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.05)
+        assert answer.status_code == 503
+        assert answer.json()["failing"] == ["redis"]
