@@ -12,6 +12,7 @@ from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
 from server.routes.search import Ask
+from server.routes.service import Connections, Disconnect, Publish
 
 S = "/api/chat/sessions/{session_id}"
 
@@ -179,6 +180,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET", "/api/chat/search", "Find what was said", "search", answer=payloads.SearchReply, query=Ask,
         errors=(404,),
     ),
+    Operation(
+        "POST", "/api/server/publish", "Send an event of your own", "server", body=Publish, errors=(404,)
+    ),
+    Operation("POST", "/api/server/disconnect", "Disconnect a user", "server", body=Disconnect),
+    Operation("GET", "/api/server/stats", "Counts, per node", "server"),
+    Operation("GET", "/api/server/connections", "Open connections", "server", query=Connections),
+    Operation("DELETE", "/api/server/users/{user_id}", "Erase a user's messages and files", "server"),
     *_commands(),
     Operation(
         "POST", "/api/dev/token", "A token for development (`DEBUG`, loopback)", "operations", body=DevToken,
