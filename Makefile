@@ -1,7 +1,7 @@
 # One line per target: `make help`. Everything is idempotent; a second run does only what changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install run test faults lint types check bench migrate migration docs clean
+.PHONY: help install run cluster test faults lint types check bench migrate migration docs clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,9 @@ install: $(VENV)/.dev ## Create the virtual environment with everything that dev
 run: $(VENV)/.runtime ## Install what is needed, migrate, and serve on http://127.0.0.1:8003
 	@$(BIN)/python scripts/fetch_client.py
 	@exec $(BIN)/python scripts/run.py
+
+cluster: $(VENV)/.runtime services ## Run three nodes, Redis, PostgreSQL and nginx on http://127.0.0.1:8080
+	@exec $(BIN)/python scripts/cluster.py
 
 test: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
 	$(BIN)/python -m pytest $(ARGS)

@@ -54,7 +54,6 @@ class Person:
         self.socket: _Socket | None = None
         self.ready = asyncio.Event()
         self.recovered = self.refused = 0
-        self.lag: list[float] = []  # seconds from a message's sending to its arrival here
 
     # --- the connection
 
@@ -164,7 +163,7 @@ class Person:
             room.text[row] = [data.get("content"), 0, data.get("status") != "streaming"]
         sent = self.crowd.sent.get(data.get("content", ""))
         if created and sent is not None:
-            self.lag.append(time.monotonic() - sent)
+            self.crowd.deliveries.append(time.monotonic() - sent)
 
     def mine(self, stream: str) -> bool:
         """Its own chunks do not come back to the connection that writes them."""
@@ -252,6 +251,7 @@ class Crowd:
         self.acked: dict[str, tuple[str, str, int]] = {}
         self.sent: dict[str, float] = {}
         self.latency: list[float] = []
+        self.deliveries: list[float] = []  # seconds from a message's sending to its arrival somewhere
         self.slowest = 0.0
         self.put_off = 0  # retryable refusals
         self.numbers = itertools.count(1)
@@ -317,6 +317,13 @@ class Crowd:
             while len(self.acked) < goal:
                 self.check()
                 await asyncio.sleep(0.02)
+
+    async def run(self, seconds: float) -> None:
+        """Go on for so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check()
+            await asyncio.sleep(0.05)
 
     def check(self) -> None:
         if self.failures:
@@ -386,6 +393,11 @@ class Crowd:
     def percentile(self, share: float, since: int = 0) -> float:
         values = sorted(self.latency[since:])
         return values[min(len(values) - 1, int(len(values) * share))] if values else 0.0
+
+    def slowest_delivery(self, since: int = 0) -> float:
+        """Of 99 in a hundred."""
+        values = sorted(self.deliveries[since:])
+        return values[min(len(values) - 1, int(len(values) * 0.99))] if values else 0.0
 
     @property
     def recoveries(self) -> int:

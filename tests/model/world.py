@@ -26,7 +26,10 @@ class World:
         self.actions = actions or rng.randint(4, 30)
         self.count = 0
         # Some runs are calm in some respect, so that deep states are reached in the others.
-        self.menu = [(a, w) for a, w in self.MENU if rng.random() < 0.7 or a in ("write", "join", "reconnect")]
+        menu = [(a, w) for a, w in self.MENU if rng.random() < 0.7 or a in ("write", "join", "reconnect")]
+        # And in each run some things happen much more often.
+        often = rng.sample([a for a, _ in menu], 3)
+        self.menu = [(a, w * 6 if a in often else w) for a, w in menu]
 
     MENU = (
         ("write", 10), ("edit", 3), ("stream", 4), ("cancel", 1), ("join", 5), ("leave", 1.5),
