@@ -6,7 +6,6 @@ that use them; tests/engine/test_pins.py fails when they change.
 """
 
 import asyncio
-import hashlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,11 +21,9 @@ from server.engine.handshake import Handshake
 from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.protocol import WebSocketProtocol
+from server.engine.requests import Headers, OriginRule, Origins, error, query_of, respond
 from server.engine.session import Session
 
-Headers = list[tuple[bytes, bytes]]
-#: Whether this Origin may come in; the ASGI scope tells the rest.
-OriginRule = Callable[[str, Scope], bool]
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
 Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
 
@@ -34,39 +31,6 @@ Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
 BODY_TIMEOUT: Final = 15.0
 #: Sessions whose last words are kept.
 LAST_WORDS: Final = 1000
-
-# The numbers and words of the reference server, which its clients print.
-_ERRORS: Final = {
-    0: (400, "Transport unknown"),
-    1: (400, "Session ID unknown"),
-    2: (400, "Bad handshake method"),
-    3: (400, "Bad request"),
-    4: (403, "Forbidden"),
-    5: (400, "Unsupported protocol version"),
-    6: (413, "Payload too large"),
-}
-
-
-def credentials(scope: Scope) -> bytes | None:
-    """A digest of what a request proves its caller with (header or `?token=`); None if it has neither."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
-    token = _query(scope).get(b"token")
-    return hashlib.sha256(token).digest()[:16] if token else None
-
-
-def _query(scope: Scope) -> dict[bytes, bytes]:
-    """First value of each parameter; those read here need no percent-decoding."""
-    found: dict[bytes, bytes] = {}
-    for part in scope["query_string"].split(b"&"):
-        name, _, value = part.partition(b"=")
-        found.setdefault(name, value)
-    return found
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
 
 
 class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no types
@@ -92,8 +56,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.flusher = flusher
         self.outbox_limit = outbox_limit
         self.connect_timeout = connect_timeout
-        self.origin = origin
         self.identify = identify
+        self._origins = Origins(origin, self.cors_allowed_origins, self.cors_credentials)
         self.elsewhere = elsewhere
         self.sockets: dict[str, Session]
         self.log = logging.getLogger("parley.engine")
@@ -121,16 +85,16 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             await self._http(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        query = _query(scope)
+        query = query_of(scope)
         transport, sid = query.get(b"transport"), query.get(b"sid", b"").decode("latin-1")
-        allowed = self._allowed(scope)
+        allowed = self._origins.allowed(scope)
         protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
         if transport != b"websocket" or "websocket" not in self.transports:
-            protocol.refuse(400, (), _error(0))
+            protocol.refuse(400, (), error(0))
         elif query.get(b"EIO") != b"4":
-            protocol.refuse(400, (), _error(5))
+            protocol.refuse(400, (), error(5))
         elif not allowed:
-            protocol.refuse(403, (), _error(4))
+            protocol.refuse(403, (), error(4))
         elif not sid:
             session = await self._open(scope, "websocket")
             if session is None:
@@ -145,7 +109,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
                 if not (
                     away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send)
                 ):
-                    protocol.refuse(400, (), _error(1))
+                    protocol.refuse(400, (), error(1))
             else:
                 await self._upgrade(session, protocol, receive, send)
 
@@ -175,36 +139,36 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         protocol.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method, query = scope["method"], _query(scope)
-        headers = self._cors(scope)
+        method, query = scope["method"], query_of(scope)
+        headers = self._origins.headers(scope)
         if headers is None:
-            return await _respond(send, 403, [], _error(4))
+            return await respond(send, 403, [], error(4))
         if method == "OPTIONS":
-            return await _respond(send, 204, headers, b"")
+            return await respond(send, 204, headers, b"")
         sid = query.get(b"sid", b"").decode("latin-1")
         if query.get(b"transport") != b"polling" or "polling" not in self.transports:
             code = 3 if query.get(b"transport") == b"websocket" else 0
-            return await _respond(send, 400, headers, _error(code))
+            return await respond(send, 400, headers, error(code))
         if b"j" in query:  # JSONP: nothing that speaks protocol 4 needs it
-            return await _respond(send, 400, headers, _error(3))
+            return await respond(send, 400, headers, error(3))
         if not sid:
             if query.get(b"EIO") != b"4":
-                return await _respond(send, 400, headers, _error(5))
+                return await respond(send, 400, headers, error(5))
             if method != "GET":
-                return await _respond(send, 400, headers, _error(2))
+                return await respond(send, 400, headers, error(2))
             return await self._open_polling(scope, send, headers)
         if method not in ("GET", "POST"):
-            return await _respond(send, 400, headers, _error(2))
+            return await respond(send, 400, headers, error(2))
         session = self._find(sid, scope)
         if session is None:
             if method == "GET" and (words := self._last_words.pop(sid, None)) is not None:
-                return await _respond(send, 200, headers, words[1])
+                return await respond(send, 200, headers, words[1])
             away = self.elsewhere is not None and sid not in self.sockets
             if away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send):
                 return
-            return await _respond(send, 400, headers, _error(1))
+            return await respond(send, 400, headers, error(1))
         if session.upgraded:
-            await _respond(send, 400, headers, _error(3))
+            await respond(send, 400, headers, error(3))
         elif method == "GET":
             await self._poll(session, scope, send, headers)
         else:
@@ -213,21 +177,21 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
     async def _open_polling(self, scope: Scope, send: Send, headers: Headers) -> None:
         session = await self._open(scope, "polling")
         if session is None:
-            return await _respond(send, 401, headers, b'"Unauthorized"')
+            return await respond(send, 401, headers, b'"Unauthorized"')
         self.wheel.add(session, self._first_deadline(session))
         if self.cookie:
             cookie = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
             cookie = self.cookie if isinstance(self.cookie, dict) else cookie
             headers = [*headers, (b"set-cookie", self._generate_sid_cookie(session.sid, cookie).encode())]
-        await _respond(send, 200, headers, self._opening(session.sid, "websocket" in self.transports))
+        await respond(send, 200, headers, self._opening(session.sid, "websocket" in self.transports))
 
     async def _poll(self, session: Session, scope: Scope, send: Send, headers: Headers) -> None:
         """Wait until there is something to say; the wheel's ping is the latest."""
         waiting = session.begin_poll()
         if waiting is None:
-            return await _respond(send, 400, headers, _error(3))
+            return await respond(send, 400, headers, error(3))
         if waiting.done():
-            return await _respond(send, 200, headers, waiting.result())
+            return await respond(send, 200, headers, waiting.result())
         http: HttpProtocol | None = scope.get("extensions", {}).get("parley.http", {}).get("protocol")
         if http is not None:
             http.waiter = session
@@ -236,28 +200,28 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         finally:
             if http is not None:
                 http.waiter = None
-        await _respond(send, 200, headers, body)
+        await respond(send, 200, headers, body)
 
     async def _post(self, session: Session, receive: Receive, send: Send, headers: Headers) -> None:
         if session.busy:  # which of the two comes first could not be told
             session.end(self.reason.TRANSPORT_ERROR)
-            return await _respond(send, 400, headers, _error(3))
+            return await respond(send, 400, headers, error(3))
         session.busy = True
         try:
             body = await self._body(receive)
         except (TimeoutError, ConnectionError):
             session.end(self.reason.TRANSPORT_ERROR)
-            return await _respond(send, 400, headers, _error(3))
+            return await respond(send, 400, headers, error(3))
         finally:
             session.busy = False
         if body is None:
             session.end(self.reason.TRANSPORT_ERROR)
-            return await _respond(send, 413, headers, _error(6))
+            return await respond(send, 413, headers, error(6))
         if not session.feed(body):
-            return await _respond(send, 400, headers, _error(3))
+            return await respond(send, 400, headers, error(3))
         if session.held_up is not None:  # no answer, no next request
             await asyncio.wait((session.held_up,), timeout=self.ping_timeout)
-        await _respond(send, 200, headers, b"ok")
+        await respond(send, 200, headers, b"ok")
 
     async def _body(self, receive: Receive) -> bytes | None:
         """A request's body; None if it is too long, or was not sent to its end."""
@@ -346,60 +310,3 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     async def shutdown(self) -> None:
         self.wheel.stop()
-
-    # --- origins
-
-    def _allowed(self, scope: Scope) -> bool:
-        """Whether the request's Origin may come in. Stock lets any in on WebSockets for `[]` and `"*"`,
-        and takes X-Forwarded-Host's word for what is the same origin."""
-        origin = _header(scope, b"origin")
-        if origin is None:
-            return True
-        if self.origin is not None:
-            return self.origin(origin, scope)
-        rule = self.cors_allowed_origins
-        if callable(rule):
-            try:
-                return bool(rule(origin, Handshake(scope, "").environ()))
-            except TypeError:
-                return bool(rule(origin))
-        if rule == "*" or (isinstance(rule, list | tuple | set) and "*" in rule):
-            return True
-        secure = scope["scheme"] in ("https", "wss")
-        own = f"{'https' if secure else 'http'}://{_header(scope, b'host')}"
-        return origin == own or origin in ([rule] if isinstance(rule, str) else rule or ())
-
-    def _cors(self, scope: Scope) -> Headers | None:
-        """The response's CORS headers; None if the Origin may not come in."""
-        origin = _header(scope, b"origin")
-        if origin is None:
-            return []
-        if not self._allowed(scope):
-            return None
-        if self.origin is None and self.cors_allowed_origins in ("*", ["*"]):
-            headers = [(b"access-control-allow-origin", b"*")]  # anybody, but nobody's cookies
-        else:
-            headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
-            if self.cors_credentials:
-                headers.append((b"access-control-allow-credentials", b"true"))
-        headers.append((b"access-control-expose-headers", b"Retry-After"))
-        if scope["method"] == "OPTIONS":
-            headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
-            allowed = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-            headers.append((b"access-control-allow-headers", allowed))
-            headers.append((b"access-control-max-age", b"600"))
-        return headers
-
-
-def _error(code: int) -> bytes:
-    return orjson.dumps({"code": code if code < 6 else 3, "message": _ERRORS[code][1]})
-
-
-async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    kind = b"application/json" if status >= 400 else b"text/plain; charset=UTF-8"
-    fields = [*headers, (b"content-type", kind), (b"content-length", b"%d" % len(body)),
-              (b"cache-control", b"no-store")]  # fmt: skip
-    if status == 204:
-        fields = headers
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})

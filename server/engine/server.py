@@ -8,7 +8,7 @@ Of python-socketio 5.18.1 it replaces `_engineio_server_class`, `_handle_eio_mes
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Final
 
 import socketio
@@ -21,19 +21,17 @@ from events.hub import Hub
 from events.outbox import Flusher
 from server.engine import packets
 from server.engine.asgi import Scope
-from server.engine.door import ConnectRefused, Door, Problem
-from server.engine.engine import Elsewhere, Engine, OriginRule, credentials
+from server.engine.door import ConnectRefused, Door
+from server.engine.engine import Elsewhere, Engine
 from server.engine.handshake import Handshake
-from server.engine.packets import Packet, PacketError
+from server.engine.inbound import Inbound, Work
+from server.engine.packets import Packet
+from server.engine.requests import OriginRule, credentials
 from server.engine.rooms import Client, EventCodec, Manager, Space
 from server.engine.session import Session
 
-#: Binary attachments of one packet; together they may be as large as a message.
-ATTACHMENTS_LIMIT: Final = 32
 #: On 3.12 and later: no turn of the loop for a handler that does not wait.
 _EAGERLY: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
-
-Work = Coroutine[Any, Any, None]
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
@@ -49,6 +47,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     eio: Engine
     manager: Manager
+    inbound: Inbound
+    #: The packets are python-socketio's own kind, which we encode and decode ourselves.
+    strict: bool
 
     def __init__(
         self,
@@ -66,11 +67,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         **settings: Any,
     ) -> None:
         self.door = door
-        self._payload_limit = payload_limit or sys.maxsize
         self.codec = codec or EventCodec()
         self.hub = hub
         self.flusher = hub.flusher if hub is not None else Flusher()
-        self._outbox_limit = outbox_limit
+        self._payload_limit = payload_limit
         self._running: set[asyncio.Task[None]] = set()
         self._handler_cache: dict[str, tuple[Any, bool, tuple[Any, ...]]] = {}
         self._instrumented = False
@@ -80,17 +80,22 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         }  # fmt: skip
         settings.setdefault("async_mode", "asgi")
         super().__init__(client_manager=client_manager or Manager(), **settings)
-        self._strict = self.packet_class is sio_packet.Packet
         #: (kind, namespace, id, data) to the WebSocket frames of a packet
         self.encode: Callable[[int, str, int | None, Any], bytes] = (
-            packets.packet_frames if self._strict else self._encode_otherwise
+            packets.packet_frames if self.strict else self._encode_otherwise
         )
 
     def _engineio_server_class(self) -> Any:
         def engine(**settings: Any) -> Engine:
+            # BaseServer.__init__ has set packet_class by now
+            self.strict = self.packet_class is sio_packet.Packet
+            self.inbound = Inbound(self, self._payload_limit)
             return Engine(
-                message=self.packet, attachment=self.attachment, **self._engine_settings, **settings
-            )  # fmt: skip
+                message=self.inbound.packet,
+                attachment=self.inbound.attachment,
+                **self._engine_settings,
+                **settings,
+            )
 
         return engine
 
@@ -103,157 +108,6 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         admin = super().instrument(*args, **kwargs)
         self._instrumented = True  # it has to see every event pass through _trigger_event
         return admin
-
-    # --- what comes in
-
-    def packet(self, session: Session, body: bytes) -> Work | None:
-        """An Engine.IO message; what is returned has to be awaited before the next one is handled."""
-        client = session.client
-        if client is None or client.state is not None or len(body) < 4 or body[1] != 0x32 or body[2] == 0x2F:
-            return self._decode(session, body)
-        if session.attachments is not None or not self._strict:
-            return self._unusual(session, body)
-        # an event in the namespace "/": the way that nearly everything takes
-        start, ack_id = 2, None
-        if body[2] != 0x5B:  # [
-            start = body.find(b"[", 2, 3 + packets.ID_DIGITS)
-            if start < 0 or not body[2:start].isdigit():
-                return self._broken(session, Packet(packets.EVENT, "/", packets.leading_id(body), None, 0))
-            ack_id = int(body[2:start])
-        try:
-            args = packets.loads(body[start:])
-        except ValueError:
-            return self._broken(session, Packet(packets.EVENT, "/", ack_id, None, 0))
-        if type(args) is not list or not args or type(name := args[0]) is not str:
-            return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
-        if name in packets.RESERVED:
-            return self._refused(client, name, ack_id, "reserved")
-        if len(body) > self._payload_limit < body.rfind(b"}") + 1 - body.find(b"{", start):
-            return self._refused(client, name, ack_id, "large")
-        if self.door is None:
-            return self._call_handler(client, name, args, ack_id)
-        del args[0]
-        try:
-            self.door.event(client, name, args, ack_id)
-        except Exception:
-            self.eio.log.exception("error in the door's event")
-        return None
-
-    def _decode(self, session: Session, body: bytes) -> Work | None:
-        if session.attachments is not None or not self._strict:
-            return self._unusual(session, body)
-        try:
-            packet = packets.decode(body)
-        except PacketError as error:
-            return self._broken(session, error.packet)
-        except UnicodeDecodeError:
-            return self._broken(session, None)
-        return self._packet(session, packet)
-
-    def _packet(self, session: Session, packet: Packet) -> Work | None:
-        """Everything else, decoded."""
-        kind = packet.kind
-        if kind == packets.CONNECT:
-            return self._connect(session, packet)
-        client = self.manager.of_session(session, packet.namespace)
-        if kind == packets.DISCONNECT:
-            return None if client is None else self._leave(client, self.reason.CLIENT_DISCONNECT)
-        if client is None or client.state is not None:
-            if kind >= packets.BINARY_EVENT:
-                return self._broken(session, None)
-            return None  # it may have crossed our own disconnect
-        if kind in (packets.ACK, packets.BINARY_ACK) and packet.attachments == 0:
-            return self._acked(client, packet)
-        if packet.attachments > ATTACHMENTS_LIMIT:
-            return self._broken(session, None)
-        if kind >= packets.BINARY_EVENT and packet.attachments:
-            session.attachments = _Attachments(packet)
-            return None
-        return self._complete(client, packet)
-
-    def _complete(self, client: Client, packet: Packet) -> Work | None:
-        """An event or acknowledgement with all its attachments."""
-        if packet.kind in (packets.ACK, packets.BINARY_ACK):
-            return self._acked(client, packet)
-        name = packet.data[0]
-        if name in packets.RESERVED:
-            return self._refused(client, name, packet.id, "reserved")
-        if client.namespace == "/" and self.door is not None:
-            return self._refused(client, name, packet.id, "binary")
-        if client.namespace == "/":
-            return self._call_handler(client, name, packet.data, packet.id)
-        work = self._handle_event(client.session.sid, client.namespace, packet.id, packet.data)
-        if self.async_handlers:
-            self.eio.run(work)  # it only begins a task
-            return None
-        return work  # type: ignore[no-any-return]
-
-    def attachment(self, session: Session, data: bytes) -> Work | None:
-        """A binary message: the next attachment of the packet that waits for it."""
-        waiting: _Attachments | None = session.attachments
-        if not self._strict:
-            return self._unusual(session, data)
-        if waiting is None:
-            return self._broken(session, None)
-        packet = waiting.packet
-        client = self.manager.of_session(session, packet.namespace)
-        refused = client is not None and client.namespace == "/" and self.door is not None
-        waiting.size += len(data)
-        waiting.parts.append(b"" if refused else data)
-        if waiting.size > self.eio.max_http_buffer_size:
-            return self._broken(session, None)
-        if len(waiting.parts) < packet.attachments:
-            return None
-        session.attachments = None
-        if client is None:
-            return None
-        try:
-            packet.data = packet.data if refused else packets.fill(packet.data, waiting.parts)
-        except PacketError:
-            return self._broken(session, packet)
-        return self._complete(client, packet)
-
-    def _unusual(self, session: Session, body: bytes) -> Work | None:
-        """Text where an attachment is due; or another serializer's packets, python-socketio's to decode."""
-        if self._strict:
-            return self._broken(session, None)
-        data: Any = body[1:].decode() if body[:1] == b"4" else body
-        return self._handle_eio_message(session.sid, data)  # type: ignore[no-any-return]
-
-    def _broken(self, session: Session, packet: Packet | None) -> Work | None:
-        """Not a packet. The door may answer an event with a reply; else the session ends, as Node's does."""
-        client = session.client
-        event = packet is not None and packet.kind in (packets.EVENT, packets.BINARY_EVENT)
-        if self.door is not None and client is not None and client.state is None and event:
-            assert packet is not None
-            if packet.namespace == "/" and packet.kind == packets.EVENT:
-                return self._refused(client, None, packet.id, "malformed")
-        session.end(self.reason.TRANSPORT_ERROR)
-        return None
-
-    def _refused(self, client: Client, name: str | None, ack_id: int | None, problem: Problem) -> Work | None:
-        """An event that no handler gets: the door replies, without one the session ends."""
-        if client.namespace != "/" or self.door is None:
-            client.session.end(self.reason.TRANSPORT_ERROR)
-            return None
-        try:
-            self.door.refused(client, name, ack_id, problem)
-        except Exception:
-            self.eio.log.exception("error in the door's refused")
-        return None
-
-    def _acked(self, client: Client, packet: Packet) -> Work | None:
-        callback = self.manager.callbacks.get(client.sid, {}).pop(packet.id, None) if packet.id else None
-        if callback is None:
-            return None
-        try:
-            answer = callback(*packet.data)
-        except Exception:
-            self.eio.log.exception("error in an acknowledgement's callback")
-            return None
-        if inspect.isawaitable(answer):
-            self.eio.run(_await(answer))
-        return None
 
     # --- handlers
 
@@ -277,7 +131,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             self._handler_cache[name] = found
         return found
 
-    def _call_handler(self, client: Client, name: str, args: list[Any], ack_id: int | None) -> Work | None:
+    def call_handler(self, client: Client, name: str, args: list[Any], ack_id: int | None) -> Work | None:
         handler, is_coroutine, extra = self._handler_cache.get(name) or self._lookup(name)
         if handler is None:
             work = self._handle_event(client.session.sid, "/", ack_id, args)
@@ -356,7 +210,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     # --- coming
 
-    async def _connect(self, session: Session, packet: Packet) -> None:
+    async def connect(self, session: Session, packet: Packet) -> None:
         """CONNECT. What is sent to the client meanwhile waits, and follows the answer in one write: the
         official client keeps events that come first in a buffer that outlives a broken connection."""
         if session.closing:  # between the packet and this task
@@ -452,7 +306,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     # --- going
 
-    async def _leave(self, client: Client, reason: str) -> None:
+    async def leave(self, client: Client, reason: str) -> None:
         if client.state is None:
             client.state = "disconnecting"
             client.session.attachments = None
@@ -477,14 +331,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         if session is not None:
             for client in [session.client, *(session.others or {}).values()]:
                 if client is not None and client.state is None:  # one that is connecting sees for itself
-                    await self._leave(client, reason)
+                    await self.leave(client, reason)
         self.environ.pop(eio_sid, None)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         client = self.manager.client(sid, namespace or "/")
         if client is not None and client.state is None:
             client.session.push(self.encode(packets.DISCONNECT, client.namespace, None, None))
-            await self._leave(client, self.reason.SERVER_DISCONNECT)
+            await self.leave(client, self.reason.SERVER_DISCONNECT)
 
     def disconnect_soon(self, client: Client) -> None:
         self.eio.run(self.disconnect(client.sid, client.namespace))
@@ -495,18 +349,3 @@ class _Refused(Exception):
 
     def __init__(self, data: Any) -> None:
         self.data = data
-
-
-class _Attachments:
-    """A packet whose binary parts have yet to come."""
-
-    __slots__ = ("packet", "parts", "size")
-
-    def __init__(self, packet: Packet) -> None:
-        self.packet = packet
-        self.parts: list[bytes] = []
-        self.size = 0
-
-
-async def _await(answer: Any) -> None:
-    await answer

@@ -13,7 +13,8 @@ import uvicorn
 from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.engine import Engine, credentials
+from server.engine.engine import Engine
+from server.engine.requests import credentials
 from server.engine.run import uvicorn_config
 from server.engine.server import Server
 from server.engine.session import Session

@@ -1,0 +1,114 @@
+"""What the engine reads in a request besides its session (parameters, credentials, Origin), and its answers.
+
+Knows no sessions.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from server.engine.asgi import Scope, Send
+from server.engine.handshake import Handshake
+
+Headers = list[tuple[bytes, bytes]]
+#: Whether this Origin may come in; the ASGI scope tells the rest.
+OriginRule = Callable[[str, Scope], bool]
+
+# The numbers and words of the reference server, which its clients print.
+_ERRORS: Final = {
+    0: (400, "Transport unknown"),
+    1: (400, "Session ID unknown"),
+    2: (400, "Bad handshake method"),
+    3: (400, "Bad request"),
+    4: (403, "Forbidden"),
+    5: (400, "Unsupported protocol version"),
+    6: (413, "Payload too large"),
+}
+
+
+def credentials(scope: Scope) -> bytes | None:
+    """A digest of what a request proves its caller with (header or `?token=`); None if it has neither."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
+    token = query_of(scope).get(b"token")
+    return hashlib.sha256(token).digest()[:16] if token else None
+
+
+def query_of(scope: Scope) -> dict[bytes, bytes]:
+    """First value of each parameter; those read here need no percent-decoding."""
+    found: dict[bytes, bytes] = {}
+    for part in scope["query_string"].split(b"&"):
+        name, _, value = part.partition(b"=")
+        found.setdefault(name, value)
+    return found
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
+
+
+class Origins:
+    """Who may come in from where: `rule`, or else python-socketio's setting `cors_allowed_origins`."""
+
+    def __init__(self, rule: OriginRule | None, setting: Any, credentials: bool) -> None:
+        self._rule = rule
+        self._setting = setting
+        self._credentials = credentials
+
+    def allowed(self, scope: Scope) -> bool:
+        """Whether the request's Origin may come in. Stock lets any in on WebSockets for `[]` and `"*"`,
+        and takes X-Forwarded-Host's word for what is the same origin."""
+        origin = header_of(scope, b"origin")
+        if origin is None:
+            return True
+        if self._rule is not None:
+            return self._rule(origin, scope)
+        rule = self._setting
+        if callable(rule):
+            try:
+                return bool(rule(origin, Handshake(scope, "").environ()))
+            except TypeError:
+                return bool(rule(origin))
+        if rule == "*" or (isinstance(rule, list | tuple | set) and "*" in rule):
+            return True
+        secure = scope["scheme"] in ("https", "wss")
+        own = f"{'https' if secure else 'http'}://{header_of(scope, b'host')}"
+        return origin == own or origin in ([rule] if isinstance(rule, str) else rule or ())
+
+    def headers(self, scope: Scope) -> Headers | None:
+        """The response's CORS headers; None if the Origin may not come in."""
+        origin = header_of(scope, b"origin")
+        if origin is None:
+            return []
+        if not self.allowed(scope):
+            return None
+        if self._rule is None and self._setting in ("*", ["*"]):
+            headers = [(b"access-control-allow-origin", b"*")]  # anybody, but nobody's cookies
+        else:
+            headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+            if self._credentials:
+                headers.append((b"access-control-allow-credentials", b"true"))
+        headers.append((b"access-control-expose-headers", b"Retry-After"))
+        if scope["method"] == "OPTIONS":
+            headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
+            allowed = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+            headers.append((b"access-control-allow-headers", allowed))
+            headers.append((b"access-control-max-age", b"600"))
+        return headers
+
+
+def error(code: int) -> bytes:
+    return orjson.dumps({"code": code if code < 6 else 3, "message": _ERRORS[code][1]})
+
+
+async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    kind = b"application/json" if status >= 400 else b"text/plain; charset=UTF-8"
+    fields = [*headers, (b"content-type", kind), (b"content-length", b"%d" % len(body)),
+              (b"cache-control", b"no-store")]  # fmt: skip
+    if status == 204:
+        fields = headers
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
