@@ -1,7 +1,7 @@
 """One RESP connection: what is sent in a turn of the loop leaves in one write, replies come in order.
 
 Knows no address, no script and no channel. A connection of our own instead of redis-py's: commands of many
-callers share it, half the CPU per command, and one time limit covers all that waits (measured, docs/adr).
+callers share it, half the CPU per command, and one time limit covers all that waits (docs/adr/0003).
 """
 
 import asyncio
