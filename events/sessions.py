@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from events import sessionview
 from events.access import MAY_MANAGE, MAY_WRITE, Caller, SessionRole, require, role_in
-from events.clock import Clock, new_id, rfc3339, when
+from events.clock import Clock, new_id, when
 from events.delivery import Delivery
 from events.errors import (
     AgentNotFound,
@@ -23,6 +24,7 @@ from events.errors import (
 )
 from events.event import Kind, make
 from events.hub import Member, Room
+from events.touches import Touches
 from storage import errors as storage_errors
 from storage.agents import Agents
 from storage.participants import Participants
@@ -88,7 +90,7 @@ class SessionManager:
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
         self._ttl_hours = ttl_hours
-        self._touched: dict[str, _Touch] = {}
+        self.touches = Touches(sessions, clock)
         self._polled_at = clock()
         self.on_purged: Callable[[Sequence[FileRecord]], Awaitable[None]] = _nothing
 
@@ -183,6 +185,7 @@ class SessionManager:
         Raises SessionNotFound, SessionExpired, SessionArchived, Forbidden, ValidationFailed, Unavailable.
         """
         record, role = await self.writable(caller, session_id)
+        require(role, MAY_MANAGE)
         if hours is not None and hours > max(self._ttl_hours, record.ttl_hours) and role != "service":
             raise ValidationFailed(f"at most {max(self._ttl_hours, record.ttl_hours):g}", field="hours")
         extended = await self._sessions.extend(session_id, hours, when(self._clock()))
@@ -205,10 +208,9 @@ class SessionManager:
         record = await self._sessions.get(session_id)
         if record is None or record.status == "deleted":
             raise SessionNotFound
-        touch = self._touched.get(session_id)
-        if touch is not None and touch.expires_at > record.expires_at.timestamp():
-            # Activity that is not yet written counts.
-            record = msgspec.structs.replace(record, expires_at=when(touch.expires_at))
+        expires_at = self.touches.expires_at(session_id)  # activity that is not yet written counts
+        if expires_at > record.expires_at.timestamp():
+            record = msgspec.structs.replace(record, expires_at=when(expires_at))
         return record
 
     async def readable(self, caller: Caller, session_id: str) -> tuple[SessionRecord, SessionRole]:
@@ -241,45 +243,6 @@ class SessionManager:
 
     def now(self) -> float:
         return self._clock()
-
-    # --- activity
-
-    def touch(self, session_id: str, ttl_hours: float, written: float, count: int = 1) -> None:
-        """An accepted command. Written at most once a minute or a tenth of the TTL (`flush_touches`)."""
-        now = self._clock()
-        touch = self._touched.get(session_id)
-        if touch is None:
-            due = max(now, written + min(60.0, ttl_hours * 360.0))
-            touch = self._touched[session_id] = _Touch(due)
-        touch.count += count
-        touch.last_activity = now
-        touch.expires_at = now + ttl_hours * 3600.0
-
-    def touch_live(self, room: Room, count: int = 1) -> None:
-        live = room.live
-        if live is not None:
-            written = live.expires_at - live.ttl_hours * 3600.0
-            self.touch(room.name, live.ttl_hours, written, count)
-            live.expires_at = max(live.expires_at, self._clock() + live.ttl_hours * 3600.0)
-
-    async def flush_touches(self, everything: bool = False) -> None:
-        """Write what is due. Raises Unavailable (what was not written stays due)."""
-        now = self._clock()
-        due = {s: t for s, t in self._touched.items() if everything or t.due <= now}
-        if not due:
-            return
-        for session_id in due:
-            del self._touched[session_id]
-        try:
-            await self._sessions.touch({s: (t.count, when(t.last_activity)) for s, t in due.items()})
-        except storage_errors.Unavailable:
-            for session_id, touch in due.items():
-                newer = self._touched.get(session_id)
-                if newer is None:
-                    self._touched[session_id] = touch
-                else:
-                    newer.count += touch.count
-            raise
 
     # --- changes
 
@@ -351,7 +314,7 @@ class SessionManager:
     async def participants(self, record: SessionRecord) -> dict[str, str]:
         """user id -> role; the owner first."""
         participants = await self._participants.list(record.session_id)
-        return _roles(record, {p.user_id: p.role for p in participants})
+        return sessionview.roles(record, {p.user_id: p.role for p in participants})
 
     async def everyone(self, session_id: str) -> dict[str, ParticipantRecord]:
         """By user id; those removed, too."""
@@ -365,18 +328,7 @@ class SessionManager:
 
     def brief(self, record: SessionRecord) -> dict[str, Any]:
         """What creation answers."""
-        expired = record.status == "active" and record.expires_at.timestamp() <= self._clock()
-        return {
-            "session_id": record.session_id,
-            "trace_id": record.trace_id,
-            "user_id": record.user_id,
-            "agent_id": record.agent_id,
-            "title": record.title,
-            "status": "expired" if expired else record.status,
-            "metadata": record.metadata,
-            "created_at": rfc3339(record.created_at),
-            "expires_at": rfc3339(record.expires_at),
-        }
+        return sessionview.brief(record, self._clock())
 
     async def full(self, record: SessionRecord, role: SessionRole) -> dict[str, Any]:
         """The session as `GET` shows it."""
@@ -392,30 +344,8 @@ class SessionManager:
         participants: Mapping[str, str],
     ) -> dict[str, Any]:
         """The session as a caller in this role sees it. `participants`: user id -> role."""
-        roles = _roles(record, participants)
-        view = self.brief(record) | {
-            "updated_at": rfc3339(record.updated_at),
-            "agent": {"id": agent.id, "name": agent.name, "avatar_url": agent.avatar_url} if agent else None,
-            "participants": list(roles),
-            "participant_roles": roles,
-            "message_count": record.message_count,
-            "request_count": record.request_count + self._pending(record.session_id),
-            "last_seq": record.last_seq,
-            "last_revision": record.last_revision,
-            "last_activity": rfc3339(record.last_activity),
-            "role": role,
-        }
-        if role in MAY_MANAGE:
-            view |= {
-                "created_via": record.created_via,
-                "ip_address": record.ip_address,
-                "user_agent": record.user_agent,
-            }
-        return view
-
-    def _pending(self, session_id: str) -> int:
-        touch = self._touched.get(session_id)
-        return touch.count if touch else 0
+        unwritten = self.touches.count(record.session_id)
+        return sessionview.whole(record, role, agent, participants, unwritten, self._clock())
 
     async def list_sessions(
         self, caller: Caller, status: str | None, agent_id: int | None, limit: int, offset: int
@@ -431,22 +361,7 @@ class SessionManager:
             as_agent=int(caller.sub) if caller.role == "agent" and caller.sub.isdigit() else None,
             session_ids=sorted(caller.sessions) if caller.sessions is not None else None,
         )
-        lines = [
-            {
-                "session_id": row.session.session_id,
-                "title": row.session.title,
-                "agent_id": row.session.agent_id,
-                "agent_name": row.agent_name,
-                "last_message": row.last_message,
-                "last_message_at": rfc3339(row.last_message_at) if row.last_message_at else None,
-                "unread_count": row.unread_count,
-                "status": self.brief(row.session)["status"],
-                "created_at": rfc3339(row.session.created_at),
-                "expires_at": rfc3339(row.session.expires_at),
-                "user_id": row.session.user_id,
-            }
-            for row in rows
-        ]
+        lines = [sessionview.line(row, self._clock()) for row in rows]
         return {"sessions": lines, "total": total, "has_more": offset + len(lines) < total}
 
     # --- what SQL says of live rooms (events.healing.LiveRooms)
@@ -466,8 +381,7 @@ class SessionManager:
             if state is None or state.status == "deleted":
                 self.end_here(room, "archived")
                 continue
-            touch = self._touched.get(name)
-            expires = max(state.expires_at.timestamp(), touch.expires_at if touch else 0.0)
+            expires = max(state.expires_at.timestamp(), self.touches.expires_at(name))
             room.live.expires_at = expires
             if state.status != room.live.status and state.status != "active":
                 room.live.status = state.status
@@ -487,7 +401,7 @@ class SessionManager:
 
     def _end(self, session_id: str, what: str) -> None:
         self._tell(session_id, what)
-        self._touched.pop(session_id, None)
+        self.touches.forget(session_id)
 
     def _tell(self, session_id: str, what: str) -> None:
         event = make(session_id, "session", Kind.LOGGED, {"event": what}, self._clock(), id=new_id("ev"))
@@ -525,23 +439,5 @@ class SessionManager:
         return list(await self._sessions.purgeable(when(self._clock() - days * 86400), BATCH))
 
 
-def _roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
-    """The owner first; agents are not participants."""
-    others = {user: role for user, role in participants.items() if not user.startswith("agent:")}
-    return {record.user_id: "owner"} | {u: r for u, r in others.items() if u != record.user_id}
-
-
 async def _nothing(files: Sequence[FileRecord]) -> None:
     """Where nobody keeps files."""
-
-
-class _Touch:
-    """Commands that are not yet written. `due` in epoch seconds."""
-
-    __slots__ = ("count", "due", "expires_at", "last_activity")
-
-    def __init__(self, due: float) -> None:
-        self.due = due
-        self.count = 0
-        self.last_activity = 0.0
-        self.expires_at = 0.0

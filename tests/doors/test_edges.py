@@ -98,3 +98,18 @@ async def test_readiness_names_the_redis_that_is_away(
                 await asyncio.sleep(0.05)
         assert answer.status_code == 503
         assert answer.json()["failing"] == ["redis"]
+
+
+async def test_only_owner_and_service_extend(parley: Server) -> None:
+    session = await new_session(parley, members=("bob",), viewers=("carol",), agent_id=1)
+    for sub, role, status in (
+        ("bob", None, 403),
+        ("carol", None, 403),
+        ("1", "agent", 403),
+        ("eve", None, 404),
+        ("alice", None, 200),
+        ("billing", "service", 200),
+    ):
+        async with parley.api(sub, role) as api:
+            answer = await api.post(f"/api/chat/sessions/{session}/extend", json={"hours": 1})
+            assert answer.status_code == status, (sub, answer.text)
