@@ -88,18 +88,18 @@ class Commands:
 
     async def _writable(self, caller: Caller, session_id: str) -> tuple[int | None, SessionRole]:
         record, role = await self._sessions.writable(caller, session_id)
-        self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp(), 0)
+        self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp(), 0)
         return record.agent_id, role
 
     async def _readable(self, caller: Caller, session_id: str) -> SessionRole:
         record, role = await self._sessions.readable(caller, session_id)
         if record.status == "active" and record.expires_at.timestamp() > self._sessions.now():
-            self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+            self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
         return role
 
     def _member_writes(self, member: Member) -> None:
         self._sessions.member_may_write(member)
-        self._sessions.touch_live(member.room, 0)
+        self._sessions.touches.touch_live(member.room, 0)
 
     # --- rooms
 
@@ -108,7 +108,7 @@ class Commands:
         joined = await self._membership.join(conn, command.session_id, command.after_revision, command.limit)
         member = conn.member(command.session_id)
         if member is not None:
-            self._sessions.touch_live(member.room)
+            self._sessions.touches.touch_live(member.room)
         return joined
 
     async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
@@ -179,7 +179,7 @@ class Commands:
         if member is None or conn is None:
             return self._typing_from_outside(caller, conn, command)
         self._member_writes(member)
-        self._sessions.touch_live(member.room)
+        self._sessions.touches.touch_live(member.room)
         self._typing.set(command.session_id, conn.id, caller.key, command.is_typing)
         return {}
 
@@ -253,10 +253,10 @@ class Commands:
         member = self._member(conn, stream.room)
         if member is not None and member.room.live is not None:
             self._sessions.member_may_write(member)
-            self._sessions.touch_live(member.room, count)
+            self._sessions.touches.touch_live(member.room, count)
             return
         record, _ = await self._sessions.writable(caller, stream.room)
-        self._sessions.touch(stream.room, record.ttl_hours, record.last_activity.timestamp(), count)
+        self._sessions.touches.touch(stream.room, record.ttl_hours, record.last_activity.timestamp(), count)
 
     async def _adopted_chunk(
         self, caller: Caller, conn: Connection | None, command: schema.StreamChunk

@@ -89,7 +89,7 @@ class FileService:
         waiting = self._limits.check(caller, "upload")
         if waiting is not None:
             await waiting
-        self._sessions.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+        self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
 
     async def take(
         self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]

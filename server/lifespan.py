@@ -220,7 +220,7 @@ def _committed(services: Services, batch: Sequence[Committed]) -> None:
 def _janitor(services: Services) -> Janitor:
     settings, sessions, leases = services.settings, services.sessions, services.leases
     janitor = Janitor()
-    janitor.every(1.0, "activity", sessions.flush_touches)
+    janitor.every(1.0, "activity", sessions.touches.flush)
     # Live members of a session that expires are told within 10 s, however long the interval.
     janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
     # A checkpoint takes its time, too: nothing is to be older than promised.
@@ -296,7 +296,7 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         for stop in reversed(services.at_stop):
             await stop()
         try:
-            await services.sessions.flush_touches(everything=True)
+            await services.sessions.touches.flush(everything=True)
         except Exception:
             log.exception("activity could not be written")
         await services.database.disconnect()

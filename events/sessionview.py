@@ -1,0 +1,79 @@
+"""Sessions as callers see them. Knows no SQL and no transport."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from events.access import MAY_MANAGE, SessionRole
+from events.clock import rfc3339
+from storage.records import AgentRecord, SessionRecord, SessionSummary
+
+
+def roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
+    """The owner first; agents are not participants."""
+    others = {user: role for user, role in participants.items() if not user.startswith("agent:")}
+    return {record.user_id: "owner"} | {u: r for u, r in others.items() if u != record.user_id}
+
+
+def brief(record: SessionRecord, now: float) -> dict[str, Any]:
+    """What creation answers. Past its end an active session is shown as expired."""
+    expired = record.status == "active" and record.expires_at.timestamp() <= now
+    return {
+        "session_id": record.session_id,
+        "trace_id": record.trace_id,
+        "user_id": record.user_id,
+        "agent_id": record.agent_id,
+        "title": record.title,
+        "status": "expired" if expired else record.status,
+        "metadata": record.metadata,
+        "created_at": rfc3339(record.created_at),
+        "expires_at": rfc3339(record.expires_at),
+    }
+
+
+def whole(
+    record: SessionRecord,
+    role: SessionRole,
+    agent: AgentRecord | None,
+    participants: Mapping[str, str],
+    unwritten: int,
+    now: float,
+) -> dict[str, Any]:
+    """The session as a caller in this role sees it. `participants`: user id -> role; `unwritten`: requests
+    that are not yet counted in the record."""
+    present = roles(record, participants)
+    view = brief(record, now) | {
+        "updated_at": rfc3339(record.updated_at),
+        "agent": {"id": agent.id, "name": agent.name, "avatar_url": agent.avatar_url} if agent else None,
+        "participants": list(present),
+        "participant_roles": present,
+        "message_count": record.message_count,
+        "request_count": record.request_count + unwritten,
+        "last_seq": record.last_seq,
+        "last_revision": record.last_revision,
+        "last_activity": rfc3339(record.last_activity),
+        "role": role,
+    }
+    if role in MAY_MANAGE:
+        view |= {
+            "created_via": record.created_via,
+            "ip_address": record.ip_address,
+            "user_agent": record.user_agent,
+        }
+    return view
+
+
+def line(row: SessionSummary, now: float) -> dict[str, Any]:
+    """A line of a caller's list."""
+    return {
+        "session_id": row.session.session_id,
+        "title": row.session.title,
+        "agent_id": row.session.agent_id,
+        "agent_name": row.agent_name,
+        "last_message": row.last_message,
+        "last_message_at": rfc3339(row.last_message_at) if row.last_message_at else None,
+        "unread_count": row.unread_count,
+        "status": brief(row.session, now)["status"],
+        "created_at": rfc3339(row.session.created_at),
+        "expires_at": rfc3339(row.session.expires_at),
+        "user_id": row.session.user_id,
+    }

@@ -1,0 +1,77 @@
+"""Activity of sessions that is not yet written: it moves a session's end, and is counted. Knows no SQL."""
+
+from events.clock import Clock, when
+from events.hub import Room
+from storage.errors import Unavailable
+from storage.sessions import Sessions
+
+
+class Touches:
+    """Written at most once a minute or a tenth of a session's TTL (`flush`); all of it at a clean stop."""
+
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self._sessions, self._clock = sessions, clock
+        self._touched: dict[str, _Touch] = {}
+
+    def touch(self, session_id: str, ttl_hours: float, written: float, count: int = 1) -> None:
+        """An accepted command. Written at most once a minute or a tenth of the TTL (`flush_touches`)."""
+        now = self._clock()
+        touch = self._touched.get(session_id)
+        if touch is None:
+            due = max(now, written + min(60.0, ttl_hours * 360.0))
+            touch = self._touched[session_id] = _Touch(due)
+        touch.count += count
+        touch.last_activity = now
+        touch.expires_at = now + ttl_hours * 3600.0
+
+    def touch_live(self, room: Room, count: int = 1) -> None:
+        live = room.live
+        if live is not None:
+            written = live.expires_at - live.ttl_hours * 3600.0
+            self.touch(room.name, live.ttl_hours, written, count)
+            live.expires_at = max(live.expires_at, self._clock() + live.ttl_hours * 3600.0)
+
+    async def flush(self, everything: bool = False) -> None:
+        """Write what is due. Raises Unavailable (what was not written stays due)."""
+        now = self._clock()
+        due = {s: t for s, t in self._touched.items() if everything or t.due <= now}
+        if not due:
+            return
+        for session_id in due:
+            del self._touched[session_id]
+        try:
+            await self._sessions.touch({s: (t.count, when(t.last_activity)) for s, t in due.items()})
+        except Unavailable:
+            for session_id, touch in due.items():
+                newer = self._touched.get(session_id)
+                if newer is None:
+                    self._touched[session_id] = touch
+                else:
+                    newer.count += touch.count
+            raise
+
+    def expires_at(self, session_id: str) -> float:
+        """When it ends, in epoch seconds, as far as activity that is not yet written tells; else 0."""
+        touch = self._touched.get(session_id)
+        return touch.expires_at if touch else 0.0
+
+    def count(self, session_id: str) -> int:
+        """Commands that are not yet written."""
+        touch = self._touched.get(session_id)
+        return touch.count if touch else 0
+
+    def forget(self, session_id: str) -> None:
+        """It has ended."""
+        self._touched.pop(session_id, None)
+
+
+class _Touch:
+    """Commands that are not yet written. `due` in epoch seconds."""
+
+    __slots__ = ("count", "due", "expires_at", "last_activity")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.count = 0
+        self.last_activity = 0.0
+        self.expires_at = 0.0
