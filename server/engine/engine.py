@@ -224,20 +224,20 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         await respond(send, 200, headers, b"ok")
 
     async def _body(self, receive: Receive) -> bytes | None:
-        """A request's body; None if it is too long, or was not sent to its end."""
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        if event.get("more_body"):
-            parts, size = [body], len(body)
-            async with asyncio.timeout(BODY_TIMEOUT):
-                while event.get("more_body") and size <= self.max_http_buffer_size:
-                    event = await receive()
-                    parts.append(event.get("body", b""))
-                    size += len(parts[-1])
-            body = b"".join(parts)
-        if event["type"] == "http.disconnect":
-            raise ConnectionError
-        return body if len(body) <= self.max_http_buffer_size else None
+        """A request's body; None if it is too long. Raises TimeoutError, or ConnectionError if it was not
+        sent to its end."""
+        parts, size, more = [], 0, True
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while more:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    raise ConnectionError
+                parts.append(event.get("body", b""))
+                size += len(parts[-1])
+                if size > self.max_http_buffer_size:
+                    return None
+                more = event.get("more_body", False)
+        return b"".join(parts)
 
     # --- sessions
 

@@ -65,8 +65,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket. `transport.write` takes finished frames (`frames.frame`)."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_head", "_parser", "_pong", "_timer", "app_state", "asgi", "config",
-        "server_state", "taker", "transport",
+        "__weakref__", "_closing", "_head", "_parser", "_pong", "_slow", "_timer", "app_state", "asgi",
+        "config", "server_state", "taker", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -79,6 +79,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.taker: Taker | None = None
         self._parser: FrameParser | None = None
         self._head = b""
+        self._slow = False  # the peer reads slower than we write
         self._closing = False  # our Close frame is out, or there is nothing to send it on
         self._timer: asyncio.TimerHandle | None = None
         self._pong: Any = None
@@ -112,12 +113,14 @@ class WebSocketProtocol(asyncio.Protocol):
         """Half-closed is closed: the transport closes itself."""
 
     def pause_writing(self) -> None:
+        self._slow = True
         if self.taker is not None:
             self.taker.pause_writing()
         elif self.asgi is not None:
             self.asgi.writable.clear()
 
     def resume_writing(self) -> None:
+        self._slow = False
         if self.taker is not None:
             self.taker.resume_writing()
         elif self.asgi is not None:
@@ -235,7 +238,7 @@ class WebSocketProtocol(asyncio.Protocol):
         asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
-        if not asgi.writable.is_set():
+        if self._slow:
             taker.pause_writing()
         if self._parser is None:
             self._accept(asgi.key, taker, max_size, first, subprotocol)
@@ -308,7 +311,8 @@ class WebSocketProtocol(asyncio.Protocol):
     # --- control frames
 
     def ping_received(self, data: bytes) -> None:
-        if not self._closing:
+        # a peer that pings and does not read must not fill our memory with pongs
+        if not self._closing and not self._slow:
             self.transport.write(frames.frame(frames.PONG, data))
 
     def pong_received(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from server.engine import engine
 from tests.conformance.servers import application
 from tests.engine.kit import BINARY, TEXT, Http, Polling, Raw, engineio, serving
 
@@ -327,6 +328,18 @@ async def test_a_body_beyond_the_limit_ends_the_session(slow: int) -> None:
         assert (await session.get())[0] == 200
         assert (await session.post("4" + "x" * 1_000_000))[0] == 413
         assert (await session.get())[0] == 400
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    slow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BODY_TIMEOUT", 0.1)
+    for beginning in (b"", b"4hel"):
+        async with Polling(slow, PATH) as session, await Raw.connect(slow) as raw:
+            head = f"POST {session.target} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"
+            raw.send(head.encode() + beginning)
+            assert (await raw.response())[0] == 400
+            assert (await session.get())[0] == 400
 
 
 async def test_a_websocket_message_beyond_the_limit_is_1009(slow: int) -> None:

@@ -396,6 +396,20 @@ async def test_writing_pauses_while_the_peer_does_not_read() -> None:
         assert taker.said == ["pause", "resume", b"done"]
 
 
+async def test_pings_of_a_peer_that_does_not_read_cost_no_memory() -> None:
+    async with taking_over() as (port, takers), await Raw.websocket(port, buffer=4096) as raw:
+        taker = await takers.get()
+        for i in range(400):
+            raw.send(masked(PING, b"%03d" % i + b"x" * 120) * 400)
+            await raw.writer.drain()
+            if i % 20 == 0:
+                assert taker.protocol.transport.get_write_buffer_size() < 1 << 20
+        assert "pause" in taker.said
+        raw.text("done")
+        while (await raw.receive()) != (TEXT, b"done"):
+            pass
+
+
 async def test_a_server_that_stops_says_so() -> None:
     async with taking_over() as (port, takers):
         raw = await Raw.websocket(port)
