@@ -1,0 +1,163 @@
+"""Every kind of URL, against real servers: passwords, databases, Unix sockets, TLS, Sentinel."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from storage.errors import Unavailable
+from storage.interfaces import Mark
+from storage.redis.endpoint import Endpoint
+from tests.redis.conftest import durable, in_redis
+from tests.support.processes import end, free_port, listening, spawn, wait_until
+from tests.support.services import Redis, program
+
+
+class Special(Redis):
+    """A server with other options, and the URL that leads to it."""
+
+    def __init__(self, *options: str, url: str, port: int | None = None) -> None:
+        super().__init__()
+        self.options, self._url = options, url
+        if port is not None:
+            self.port = port
+
+    def start(self) -> "Special":
+        words = [word.replace("{folder}", str(self.folder)) for word in self.options]
+        plain = [] if "--port" in words else ["--port", str(self.port)]
+        command = [program("redis-server"), *plain, "--bind", "127.0.0.1", "--dir", str(self.folder), *words]
+        self.process = spawn([*command, "--save", "", "--appendonly", "no"], log=self.log)
+        wait_until(lambda: listening(self.port) or (self.folder / "socket").exists(), self.process, self.log)
+        return self
+
+    @property
+    def url(self) -> str:
+        return self._url.replace("{folder}", str(self.folder)).replace("{port}", str(self.port))
+
+
+async def works(redis: Any) -> None:
+    side = in_redis(redis)
+    await side.bus.connect(side.ears)
+    await side.bus.subscribe(["session:A"])
+    await side.log.open("A", Mark(0, 0))
+    await side.log.append("A", [durable(1)])
+    await side.settled()
+    assert [e.rev for e in side.ears.events] == [0, 1]
+    await side.close()
+
+
+async def test_a_password_and_a_database() -> None:
+    with Special("--requirepass", "s3cr:t@", url="redis://:s3cr%3At%40@127.0.0.1:{port}/3") as redis:
+        await works(redis)
+        wrong = redis.url.replace("s3cr", "other")
+        with pytest.raises(Unavailable):
+            await Endpoint(wrong, 1.0).connect()
+
+
+async def test_a_unix_socket() -> None:
+    options = ("--port", "0", "--unixsocket", "{folder}/socket")
+    with Special(*options, url="unix://{folder}/socket?db=1") as redis:
+        await works(redis)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "redis.crt", tmp_path / "redis.key"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pem = serialization.PrivateFormat.PKCS8
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
+    yield files
+
+
+async def test_tls(certificate: tuple[Path, Path]) -> None:
+    crt, key = map(str, certificate)
+    port = free_port()
+    options = ("--port", "0", "--tls-port", str(port), "--tls-cert-file", crt, "--tls-key-file", key)
+    options = (*options, "--tls-ca-cert-file", crt, "--tls-auth-clients", "no")
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={crt}"
+    with Special(*options, url=url, port=port) as redis:
+        await works(redis)
+        link, _ = await Endpoint(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", 1.0).connect()
+        link.close()
+        with pytest.raises(Unavailable):  # nobody we know has signed it
+            await Endpoint(f"rediss://127.0.0.1:{port}/0", 1.0).connect()
+        with pytest.raises(Unavailable):  # it does not speak plainly
+            await Endpoint(f"redis://127.0.0.1:{port}/0", 1.0).connect()
+
+
+async def test_sentinel_leads_to_the_master_and_to_the_next_one(tmp_path: Path) -> None:
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    with Redis() as first, Special("--replicaof", f"127.0.0.1 {first.port}", url="") as second:
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {first.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n"
+        )
+        log = tmp_path / "log"
+        process = spawn([program("redis-server"), str(config), "--sentinel"], log=log)
+        try:
+            wait_until(lambda: listening(port), process, log)
+
+            def asked(*words: str) -> str:
+                done = subprocess.run(
+                    [program("redis-cli"), "-p", str(port), *words],
+                    check=True, capture_output=True, text=True,
+                )  # fmt: skip
+                return done.stdout
+
+            wait_until(lambda: str(second.port) in asked("SENTINEL", "replicas", "mymaster"), process, log)
+            absent = free_port()
+
+            class Url:
+                url = f"redis+sentinel://127.0.0.1:{absent},127.0.0.1:{port}/0/mymaster"
+
+            side = in_redis(Url(), timeout=1.0)  # type: ignore[arg-type]
+            await side.bus.connect(side.ears)
+            before = await side.bus.echo()
+            first.kill9()
+            async with asyncio.timeout(40):
+                while not side.ears.lost:
+                    await asyncio.sleep(0.01)
+                while True:
+                    try:
+                        await side.bus.connect(side.ears)
+                        after = await side.bus.echo()
+                        break
+                    except Unavailable:
+                        await asyncio.sleep(0.1)
+            assert after > before  # a promoted replica begins a new epoch
+            assert second.cli("ROLE").startswith("master")
+            await side.close()
+        finally:
+            end(process)
+
+
+async def test_nobody_there() -> None:
+    with pytest.raises(Unavailable):
+        await Endpoint(f"redis://127.0.0.1:{free_port()}/0", 0.5).connect()
+    with pytest.raises(Unavailable):
+        await Endpoint(f"redis+sentinel://127.0.0.1:{free_port()}/0/mymaster", 0.5).connect()
