@@ -79,6 +79,8 @@ class FileCare:
     async def on_purged(self, records: Sequence[FileRecord]) -> None:
         """Their rows went with their sessions (`SessionManager.on_purged`)."""
         await self._clear((), (), [key for record in records for key in _keys(record)])
+        if records:
+            log.info("removed %d files of erased sessions", len(records))
 
     async def erase_user(self, key: str) -> int:
         """All that a user uploaded, posted or not; how many. Raises Unavailable."""

@@ -4,6 +4,7 @@ from events.filecare import FileCare
 from events.files import FileService
 from events.indexer import Indexer
 from events.janitor import Janitor
+from events.retention import Retention
 from events.search import SearchService
 from events.signing import Signer
 from server.config import Settings
@@ -25,7 +26,14 @@ UNINDEXED = 60.0
 def furnish(services: Services, janitor: Janitor) -> None:
     _files(services, janitor)
     _search(services, janitor)
+    _retention(services, janitor)
     _service(services, janitor)
+
+
+def _retention(services: Services, janitor: Janitor) -> None:
+    settings = services.settings
+    retention = Retention(services.sessions, settings.session_retention_days)
+    janitor.every(settings.session_cleanup_interval, "retention", retention.run)
 
 
 def _search(services: Services, janitor: Janitor) -> None:

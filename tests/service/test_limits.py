@@ -1,0 +1,50 @@
+"""Rate limits over connections: ten of them have no more than one, and coming back fills nothing up."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+from tests.support.services import Redis
+
+
+@pytest.mark.parametrize("cluster", [False, True], ids=["memory", "redis"])
+async def test_ten_connections_have_one_bucket(
+    cluster: bool, request: pytest.FixtureRequest, postgres_url: str, new_server: Callable[..., Server]
+) -> None:
+    settings = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_MESSAGES_PER_MINUTE": "30"}
+    if cluster:
+        redis: Redis = request.getfixturevalue("redis")
+        settings["REDIS_URL"] = redis.url
+    servers = [new_server(postgres_url, **settings) for _ in range(2 if cluster else 1)]
+    async with servers[0].api("alice") as api:
+        room = (await api.post("/api/chat/sessions", json={})).json()["session_id"]
+    token = servers[0].token("alice")
+
+    async def wave(count: int) -> list[dict[str, object]]:
+        clients = [
+            await RawClient(servers[number % len(servers)].ws_url, room, token).open() for number in range(10)
+        ]
+        for client in clients:
+            await client.welcome()
+        sends = [client.send("message", content="x") for client in clients for _ in range(count)]
+        answers = await asyncio.gather(*sends)
+        for client in clients:
+            await client.close()
+        return answers
+
+    first = await wave(5)
+    accepted = [answer for answer in first if answer["ok"]]
+    # 30, and what a second or two may have added.
+    assert 30 <= len(accepted) <= 34
+    for answer in first:
+        if not answer["ok"]:
+            error = answer["error"]
+            assert isinstance(error, dict)
+            assert error["code"] == "RATE_LIMIT"
+            assert error["retryable"] is True
+            assert 0 < error["retry_after"] <= 60_000
+    # New connections of the same user: the bucket is as empty as it was.
+    assert len([answer for answer in await wave(2) if answer["ok"]]) <= 6

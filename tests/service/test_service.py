@@ -1,0 +1,191 @@
+"""The service API (contract, section 9), on one node and over two."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+from tests.support.services import Redis
+from tests.support.sioclient import SioWebSocket
+
+
+async def session(api: httpx.AsyncClient) -> str:
+    answer = await api.post("/api/chat/sessions", json={})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["session_id"])
+
+
+def code(answer: httpx.Response) -> str:
+    return str(answer.json()["error"]["code"])
+
+
+@pytest.fixture(params=["alone", "two"])
+async def nodes(
+    request: pytest.FixtureRequest, new_server: Callable[..., Server]
+) -> AsyncIterator[tuple[Server, Server]]:
+    """Clients are on the first one, the backend speaks to the second one; or both are the same."""
+    if request.param == "alone":
+        server = new_server(request.getfixturevalue("sqlite_url"))
+        yield server, server
+        return
+    redis: Redis = request.getfixturevalue("redis")
+    url = request.getfixturevalue("postgres_url")
+    yield new_server(url, REDIS_URL=redis.url), new_server(url, REDIS_URL=redis.url)
+
+
+async def test_only_services(server: Server) -> None:
+    async with server.api("alice") as alice, server.api("worker", "agent") as agent:
+        for api in (alice, agent):
+            for method, path in (
+                ("POST", "publish"),
+                ("POST", "disconnect"),
+                ("GET", "stats"),
+                ("GET", "connections"),
+                ("DELETE", "users/bob"),
+            ):
+                assert code(await api.request(method, f"/api/server/{path}")) == "FORBIDDEN"
+
+
+async def test_publish(nodes: tuple[Server, Server]) -> None:
+    near, far = nodes
+    async with near.api("alice") as alice, far.api("backend", "service") as service:
+        room = await session(alice)
+        async with RawClient(near.ws_url, room, near.token("alice")) as member:
+            await member.welcome()
+            path = "/api/server/publish"
+            body: dict[str, Any] = {
+                "session_id": room,
+                "event": "order_shipped",
+                "data": {"n": [1, None, "é"]},
+            }
+            assert (await service.post(path, json=body)).json() == {"published": True}
+            assert await member.wait_event("order_shipped") == {"n": [1, None, "é"]}
+            body = {"user_id": "alice", "event": "hello", "data": {"to": "alice"}}
+            assert (await service.post(path, json=body)).status_code == 200
+            assert (await member.wait_event("hello"))["to"] == "alice"
+            ours = ("message", "connect", "session", "")
+            for wrong in (
+                {"event": "x", "data": {}},
+                {"session_id": room, "user_id": "alice", "event": "x", "data": {}},
+                *({"session_id": room, "event": name, "data": {}} for name in ours),
+                {"session_id": room, "event": "x", "data": []},
+                {"session_id": room, "event": "x"},
+            ):
+                assert code(await service.post(path, json=wrong)) == "VALIDATION_ERROR", wrong
+            gone = {"session_id": "sess_none", "event": "x", "data": {}}
+            assert code(await service.post(path, json=gone)) == "SESSION_NOT_FOUND"
+        history = (await alice.get(f"/api/chat/sessions/{room}/messages")).json()
+        assert history["messages"] == []
+
+
+async def test_disconnect_and_revoke(nodes: tuple[Server, Server]) -> None:
+    near, far = nodes
+    old = near.token("alice", iat=int(time.time()) - 10)
+    async with near.api("alice") as alice, far.api("backend", "service") as service:
+        room = await session(alice)
+        async with (
+            RawClient(near.ws_url, room, old) as raw,
+            SioWebSocket(near.ws_url) as sio,
+            RawClient(near.ws_url, room, near.token("backend", "service")) as other,
+        ):
+            await raw.welcome()
+            await other.welcome()
+            await sio.connect(old)
+            answer = await service.post("/api/server/disconnect", json={"user_id": "alice"})
+            assert answer.json() == {"user_id": "alice", "revoked": False}
+            assert await raw.closed() == 4001
+            async with asyncio.timeout(10):
+                while "41" not in sio.packets:
+                    await sio.wait_more()
+            assert await other.send("typing", is_typing=True)
+        # Not revoked: the same token still opens.
+        async with RawClient(near.ws_url, room, old) as raw, SioWebSocket(near.ws_url) as sio:
+            await raw.welcome()
+            await sio.connect(old)
+            await service.post("/api/server/disconnect", json={"user_id": "alice", "revoke": True})
+            assert await raw.closed() == 4001
+            await sio.closed()
+        for node in nodes:
+            headers = {"Authorization": f"Bearer {old}"}
+            async with node.api(None) as api:
+                assert code(await api.get("/api/chat/sessions", headers=headers)) == "UNAUTHORIZED"
+                # Nor one that does not say when it was issued; one from later on is fine, and so is bob's.
+                bare = {"Authorization": f"Bearer {node.token('alice')}"}
+                assert code(await api.get("/api/chat/sessions", headers=bare)) == "UNAUTHORIZED"
+                fresh = {"Authorization": f"Bearer {node.token('alice', iat=int(time.time()) + 2)}"}
+                bob = {"Authorization": f"Bearer {node.token('bob')}"}
+                for good in (fresh, bob):
+                    assert (await api.get("/api/chat/sessions", headers=good)).status_code == 200
+    # A node that starts later knows it, too.
+    await near.restart_async()
+    async with near.api(None) as api:
+        assert code(await api.get("/api/chat/sessions", headers=headers)) == "UNAUTHORIZED"
+
+
+async def test_statistics_and_connections(nodes: tuple[Server, Server]) -> None:
+    near, far = nodes
+    async with near.api("alice") as alice, far.api("backend", "service") as service:
+        one, two = await session(alice), await session(alice)
+        async with (
+            RawClient(near.ws_url, one, near.token("alice")) as raw,
+            SioWebSocket(near.ws_url) as sio,
+            RawClient(far.ws_url, two, far.token("alice")) as there,
+        ):
+            await raw.welcome()
+            await there.welcome()
+            await sio.connect(near.token("bob"))
+            stats = (await service.get("/api/server/stats")).json()
+            assert (stats["connections"], stats["rooms"], stats["active_sessions"]) == (3, 2, 2)
+            assert len(stats["nodes"]) == len({node.url for node in nodes})
+            assert sum(node["connections"] for node in stats["nodes"]) == 3
+            found = (await service.get("/api/server/connections")).json()
+            assert found["total"] == 3
+            rows = {(row["user_id"], row["session_id"]) for row in found["connections"]}
+            assert rows == {("alice", one), ("alice", two), ("bob", None)}
+            for row in found["connections"]:
+                assert row["connected_at"].endswith("Z")
+                assert row["last_ping"].endswith("Z")
+                assert row["node"].startswith("node_")
+            found = (await service.get("/api/server/connections", params={"user_id": "bob"})).json()
+            assert [row["user_id"] for row in found["connections"]] == ["bob"]
+            found = (await service.get("/api/server/connections", params={"session_id": two})).json()
+            assert [row["session_id"] for row in found["connections"]] == [two]
+
+
+async def test_erasing_a_user(nodes: tuple[Server, Server]) -> None:
+    near, far = nodes
+    async with (
+        near.api("alice") as alice,
+        near.api("bob") as bob,
+        far.api("backend", "service") as service,
+    ):
+        room, ended = await session(alice), await session(bob)
+        await alice.put(f"/api/chat/sessions/{room}/participants/bob", json={"role": "member"})
+        for number in range(3):
+            await bob.post(f"/api/chat/sessions/{room}/messages", json={"content": f"secret {number}"})
+            await alice.post(f"/api/chat/sessions/{room}/messages", json={"content": f"kept {number}"})
+        await bob.post(f"/api/chat/sessions/{ended}/messages", json={"content": "secret, too"})
+        upload = {"file": ("a.txt", b"secret")}
+        posted = await bob.post(f"/api/chat/sessions/{room}/files", files=upload)
+        waiting = await bob.post(f"/api/chat/sessions/{room}/files", files=upload, data={"post": "false"})
+        await bob.delete(f"/api/chat/sessions/{ended}")
+        async with RawClient(near.ws_url, room, near.token("alice")) as member:
+            await member.welcome()
+            answer = await service.delete("/api/server/users/bob")
+            assert answer.json() == {"user_id": "bob", "messages": 5, "files": 2}
+            await member.wait_count("message_deleted", 4)
+        messages = (await alice.get(f"/api/chat/sessions/{room}/messages")).json()["messages"]
+        assert [m["content"] for m in messages if m["sender_id"] == "alice"] == ["kept 0", "kept 1", "kept 2"]
+        assert {m["content"] for m in messages if m["sender_id"] == "bob"} == {None}
+        assert not any("files" in m for m in messages)
+        for file in (posted, waiting):
+            assert code(await alice.get(file.json()["file_url"])) == "FILE_NOT_FOUND"
+        found = (await alice.get("/api/chat/search", params={"q": "secret"})).json()
+        assert found["results"] == []
+        answer = await service.delete("/api/server/users/bob")
+        assert answer.json() == {"user_id": "bob", "messages": 0, "files": 0}
