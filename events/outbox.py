@@ -4,11 +4,14 @@ Knows bytes and events' classes, nothing of rooms or protocols.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
 from events.event import Codec, Event, Kind, merge
 from events.observer import Observer
+
+log = logging.getLogger("parley.outbox")
 
 #: Sinks flushed in one turn of the loop: a system call costs about 5 µs, so that others wait some 2 ms.
 FLUSH_BUDGET = 400
@@ -37,7 +40,7 @@ class Flusher:
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
         before = both = None
         add = self._dirty.append
-        for sink in sinks:
+        for sink in list(sinks):  # whoever is cut off on the way leaves the room at once
             backlog = sink.backlog
             if backlog is not None:
                 if event is None or codec is None:
@@ -70,7 +73,10 @@ class Flusher:
         for sink in dirty:
             out, sink.out = sink.out, None
             if out:
-                sink.write(out)
+                try:
+                    sink.write(out)
+                except Exception:  # one that cannot must not take along those behind it
+                    log.exception("a write failed")
 
 
 class Sink:
