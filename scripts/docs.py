@@ -3,11 +3,13 @@
 `--check` writes nothing and fails if a text would change; `--texts` leaves the pictures alone.
 """
 
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -19,10 +21,56 @@ def generated() -> dict[Path, str]:
     from server.contract.typescript import declarations
 
     template = (ROOT / "docs" / "templates" / "protocol.md").read_text()
+    readme = ROOT / "README.md"
     return {
+        readme: with_figures(readme.read_text()),
         ROOT / "docs" / "protocol.md": filled(template),
         ROOT / "clients" / "parley-events.d.ts": declarations(),
     }
+
+
+def with_figures(readme: str) -> str:
+    """The README with the figures of bench/results.json between its two marks."""
+    begin, end = "<!-- measured -->\n", "<!-- /measured -->"
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    results = ROOT / "bench" / "results.json"
+    text = measured(json.loads(results.read_text())) if results.exists() else ""
+    return before + begin + text + end + after
+
+
+def measured(results: dict[str, Any]) -> str:
+    from bench.scenarios import SCENARIOS
+    from bench.summary import UNITS, value
+
+    rows = results["summary"]
+    servers = [
+        name for name in ("parley", "node", "stock", "uws", "floor") if any(r["server"] == name for r in rows)
+    ]
+    titles = {row["server"]: row["title"] for row in rows}
+    lines = [
+        "## Measured",
+        "",
+        "`make bench` measures all of them in turn on your machine; these are its medians on "
+        f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). How, and everything else, is in "
+        "[bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
+        "better, but for messages per second.",
+        "",
+        "| | unit | " + " | ".join(titles[name] for name in servers) + " |",
+        "|---|---|" + "---|" * len(servers),
+    ]
+    for name, scenario in SCENARIOS.items():
+        figures = [value(rows, name, server) for server in servers]
+        if figures[0] is None:
+            continue
+        shown = " | ".join(
+            "" if figure is None else f"{figure:,.{0 if figure >= 100 else 1}f}" for figure in figures
+        )
+        lines.append(f"| {scenario.title} | {UNITS[scenario.figure][1]} | {shown} |")
+    plots = sorted((ROOT / "bench" / "plots").glob("*.png"))
+    if plots:
+        lines += ["", *(f"![{plot.stem}](bench/plots/{plot.name})" for plot in plots)]
+    return "\n".join([*lines, ""])
 
 
 def texts(check: bool) -> None:
