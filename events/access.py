@@ -35,6 +35,10 @@ class Caller:
     def sender_type(self) -> str:
         return SENDER_TYPES[self.role]
 
+    def reaches(self, session_id: str) -> bool:
+        """Whether the token's restriction leaves room for this session."""
+        return self.sessions is None or session_id in self.sessions
+
     @property
     def key(self) -> str:
         """One string per identity, for ownership, presence, read marks and buckets: user 1 is not agent 1."""
@@ -52,7 +56,7 @@ MAY_MANAGE = frozenset({"owner", "service"})
 
 def role_in(caller: Caller, session: SessionRecord, participant: ParticipantRecord | None) -> SessionRole:
     """The caller's role in a session. Raises SessionNotFound: to everyone else it does not exist."""
-    if caller.sessions is not None and session.session_id not in caller.sessions:
+    if not caller.reaches(session.session_id):
         raise SessionNotFound
     if caller.role == "service":
         return "service"

@@ -377,8 +377,11 @@ class Hub:
         return len(members)
 
     def to_user(self, key: str, event: Event, outside: str = "") -> int:
-        """To a user's connections, those in the room `outside` left out; how many got it."""
-        conns = [c for c in self.users.get(key, ()) if not outside or c.member(outside) is None]
+        """To a user's connections; with `outside`, a room, only those that are not in it but might be. How
+        many got it."""
+        conns = self.users.get(key, ())
+        if outside:
+            conns = tuple(c for c in conns if c.member(outside) is None and c.caller.reaches(outside))
         for conn in conns:
             conn.send(event)
         return len(conns)

@@ -113,3 +113,19 @@ async def test_only_owner_and_service_extend(parley: Server) -> None:
         async with parley.api(sub, role) as api:
             answer = await api.post(f"/api/chat/sessions/{session}/extend", json={"hours": 1})
             assert answer.status_code == status, (sub, answer.text)
+
+
+async def test_a_share_link_hears_nothing_of_its_users_other_sessions(parley: Server) -> None:
+    shared, private = await new_session(parley, "bob"), await new_session(parley, "bob")
+    async with (
+        SioWebSocket(parley.ws_url) as link,
+        SioWebSocket(parley.ws_url) as whole,
+        enter("websocket", parley, "bob", private) as bob,
+    ):
+        await link.connect(parley.token("bob", sessions=[shared]))
+        await whole.connect(parley.token("bob"))
+        assert (await link.emit("join", {"session_id": shared}))["ok"]
+        await bob.message("for bob's eyes")
+        await whole.wait_event("session", lambda e: e["event"] == "activity")
+        await link.emit("leave", {"session_id": shared})  # what was sent before has come when this is acked
+        assert link.named("session") == []
