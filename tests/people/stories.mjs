@@ -157,15 +157,16 @@ const stories = {
     const jun = await come(page, "jun");
     await session(page);
     const kai = await second(page, "kai");
-    await say(kai, "The kingfisher sat on the jetty");
+    const word = `kingfisher${Date.now()}`;
+    await say(kai, `The ${word} sat on the jetty`);
     for (let at = 0; at < 5; at += 1) await say(kai, `something else ${at}`);
     await saying(jun, "something else 4").waitFor();
-    await page.fill("#query", "kingfisher");
-    const hit = page.locator(".hit", { hasText: "kingfisher" });
+    await page.fill("#query", word);
+    const hit = page.locator(".hit", { hasText: word });
     await hit.waitFor();
     check((await hit.locator("mark").count()) >= 1, "what was looked for is marked");
     await hit.click();
-    await jun.locator(".message.found-here", { hasText: "kingfisher" }).waitFor();
+    await jun.locator(".message.found-here", { hasText: word }).waitFor();
   },
 
   /** axe-core: light and dark, with much on the page, the dialog, a phone, /docs. */
