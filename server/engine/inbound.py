@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.engine import packets
 from server.engine.door import Problem
-from server.engine.packets import Packet, PacketError
+from server.engine.packets import RESERVED, Packet, PacketError, loads
 from server.engine.rooms import Client
 from server.engine.session import Session
 
@@ -30,6 +30,7 @@ class Inbound:
         self._server = server
         self._door = server.door
         self._strict = server.strict
+        self._call = server.call_handler
         self._payload_limit = payload_limit or sys.maxsize
 
     def packet(self, session: Session, body: bytes) -> Work | None:
@@ -47,17 +48,17 @@ class Inbound:
                 return self._broken(session, Packet(packets.EVENT, "/", packets.leading_id(body), None, 0))
             ack_id = int(body[2:start])
         try:
-            args = packets.loads(body[start:])
+            args = loads(body[start:])
         except ValueError:
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, None, 0))
         if type(args) is not list or not args or type(name := args[0]) is not str:
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
-        if name in packets.RESERVED:
+        if name in RESERVED:
             return self._refused(client, name, ack_id, "reserved")
         if len(body) > self._payload_limit < body.rfind(b"}") + 1 - body.find(b"{", start):
             return self._refused(client, name, ack_id, "large")
         if self._door is None:
-            return self._server.call_handler(client, name, args, ack_id)
+            return self._call(client, name, args, ack_id)
         del args[0]
         try:
             self._door.event(client, name, args, ack_id)

@@ -158,8 +158,9 @@ def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes
     except TypeError:  # bytes inside, or what only the standard library's json can do
         return legacy_frames(sio.Packet(kind, namespace=namespace, data=data, id=id))
     if namespace == "/":
-        start = b"4%d" % kind if id is None else b"4%d%d" % (kind, id)
-        return frames.frame(frames.TEXT, start + body)
+        data = (b"4%d" % kind if id is None else b"4%d%d" % (kind, id)) + body
+        n = len(data)
+        return bytes((0x81, n)) + data if n < 126 else frames.frame(frames.TEXT, data)
     return text_frame(head(kind, namespace, id) + body)
 
 

@@ -1,0 +1,169 @@
+"""The server without a door: order, other serializers, cookies, origins, credentials, closing."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import socketio as python_socketio
+from socketio import packet as sio_packet
+
+from server.engine.server import Server
+from tests.engine.kit import BINARY, TEXT, Http, Polling, Raw, engineio, serving, socketio
+
+OPEN = "/socket.io/?EIO=4&transport=polling"
+
+
+def app_of(sio: Server) -> Any:
+    return python_socketio.ASGIApp(sio)
+
+
+async def test_handlers_of_one_client_run_in_order_when_asked_to() -> None:
+    sio = Server(async_handlers=False)
+    done: list[int] = []
+
+    async def say(sid: str, n: int) -> int:
+        for _ in range((7 * n) % 5):
+            await asyncio.sleep(0)
+        done.append(n)
+        return n
+
+    sio.on("say", say)
+    async with serving(app_of(sio)) as port:
+        raw, _ = await socketio(port)
+        async with raw:
+            for n in range(200):
+                raw.text(f'42{n}["say",{n}]')
+            for n in range(200):
+                assert await raw.next_text() == f"43{n}[{n}]"
+    assert done == list(range(200))
+
+
+async def test_another_serializer_is_python_socketios_to_decode() -> None:
+    class Custom(sio_packet.Packet):  # type: ignore[misc]
+        pass
+
+    sio = Server(serializer=Custom)
+    sio.on("echo", lambda sid, *args: args)
+    async with serving(app_of(sio)) as port:
+        raw, _ = await socketio(port)
+        async with raw:
+            raw.text('421["echo",1,{"x":[2]}]')
+            assert await raw.next_text() == '431[1,{"x":[2]}]'
+            raw.text('451-2["echo",{"_placeholder":true,"num":0}]')
+            raw.frame(BINARY, b"\x00\x01")
+            assert await raw.next_text() == '461-2[{"_placeholder":true,"num":0}]'
+            assert await raw.receive() == (BINARY, b"\x00\x01")
+            await sio.emit("x", {"y": 1})
+            assert await raw.next_text() == '42["x",{"y":1}]'
+
+
+@pytest.mark.parametrize("cookie", ["io", {"name": "io", "path": "/", "HttpOnly": True}])
+async def test_cookie(cookie: Any) -> None:
+    async with serving(app_of(Server(cookie=cookie))) as port, await Http.connect(port) as http:
+        assert isinstance(http, Http)
+        _, headers, body = await http.request("GET", OPEN)
+        assert headers["set-cookie"].startswith(f"io={json.loads(body[1:])['sid']}; path=/")
+
+
+ORIGINS = [
+    ({}, "https://elsewhere.test", False),
+    ({}, "http://127.0.0.1", True),
+    ({"cors_allowed_origins": []}, "https://elsewhere.test", False),
+    ({"cors_allowed_origins": "https://a.test"}, "https://a.test", True),
+    ({"cors_allowed_origins": ["https://a.test"]}, "https://a.test", True),
+    ({"cors_allowed_origins": ["https://a.test"]}, "https://a.test.evil", False),
+    ({"cors_allowed_origins": lambda origin: origin.endswith(".test")}, "https://a.test", True),
+    ({"cors_allowed_origins": lambda origin, environ: "HTTP_HOST" in environ}, "https://b", True),
+    ({"origin": lambda origin, scope: False, "cors_allowed_origins": "*"}, "https://a.test", False),
+    ({"origin": lambda origin, scope: True}, "https://a.test", True),
+]
+
+
+@pytest.mark.parametrize(("settings", "origin", "allowed"), ORIGINS)
+async def test_origins_at_both_doors(settings: dict[str, Any], origin: str, allowed: bool) -> None:
+    async with serving(app_of(Server(**settings))) as port:
+        spoofed = {"Origin": origin, "X-Forwarded-Host": "elsewhere.test", "X-Forwarded-Proto": "https"}
+        async with await Http.connect(port) as http:
+            assert isinstance(http, Http)
+            status, headers, _ = await http.request("GET", OPEN, headers=spoofed)
+            assert status == (200 if allowed else 403)
+            if allowed:
+                assert headers["access-control-allow-origin"] == origin
+                assert headers["access-control-allow-credentials"] == "true"
+                assert headers["vary"] == "Origin"
+        async with await Raw.connect(port) as raw:
+            status, _, _ = await raw.upgrade("/socket.io/?EIO=4&transport=websocket", spoofed)
+            assert status == (101 if allowed else 403)
+
+
+async def test_an_upgrade_needs_the_sessions_own_credentials() -> None:
+    async with serving(app_of(Server())) as port:
+        async with Polling(port, headers={"Authorization": "Bearer mine"}) as session:
+            path = f"/socket.io/?EIO=4&transport=websocket&sid={session.opening['sid']}"
+            async with await Raw.connect(port) as raw:
+                assert (await raw.upgrade(path, {"Authorization": "Bearer other"}))[0] == 400
+            async with await Raw.connect(port) as raw:
+                assert (await raw.upgrade(path + "&token=other"))[0] == 400
+            async with await Raw.connect(port) as raw:
+                assert (await raw.upgrade(path, {"Authorization": "Bearer mine"}))[0] == 101
+                raw.text("2probe")
+                assert await raw.receive() == (TEXT, b"3probe")
+        async with Polling(port) as session:  # opened with none: it stays with none
+            status, _, _ = await session.request("POST", session.target + "&token=late", b"40")
+            assert status == 400
+
+
+async def test_a_session_of_another_node_is_the_hooks() -> None:
+    async def elsewhere(sid: str, scope: Any, receive: Any, send: Any) -> bool:
+        if sid != "there":
+            return False
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"away"})
+        return True
+
+    async with serving(app_of(Server(elsewhere=elsewhere))) as port, await Http.connect(port) as http:
+        assert isinstance(http, Http)
+        assert (await http.request("GET", OPEN + "&sid=there"))[2] == b"away"
+        assert (await http.request("GET", OPEN + "&sid=nowhere"))[0] == 400
+
+
+async def test_close_all() -> None:
+    reasons: list[str] = []
+    sio = Server()
+    sio.on("connect", lambda sid, environ: None)
+    sio.on("disconnect", lambda sid, reason: reasons.append(reason))
+    async with serving(app_of(sio)) as port:
+        raw, _ = await socketio(port)
+        idle, _ = await engineio(port)
+        async with raw, idle:
+            await sio.eio.close_all()
+            assert await raw.closed() == 1000
+            assert await idle.closed() == 1000
+    assert reasons == ["server disconnect"]
+    assert sio.eio.sockets == {}
+
+
+async def test_the_last_seen_names_do_not_fill_the_memory() -> None:
+    sio = Server()
+    sio.on("*", lambda event, sid: event)
+    async with serving(app_of(sio)) as port:
+        raw, _ = await socketio(port)
+        async with raw:
+            for i in range(1500):
+                raw.text(f'42{i}["name {i}"]')
+            for i in range(1500):
+                assert await raw.next_text() == f'43{i}["name {i}"]'
+    assert len(sio._handler_cache) <= 1000
+
+
+async def test_transports_may_be_limited() -> None:
+    async with serving(app_of(Server(transports=["websocket"]))) as port, await Http.connect(port) as http:
+        assert isinstance(http, Http)
+        assert (await http.request("GET", OPEN))[0] == 400
+        raw, _ = await socketio(port)
+        await raw.close()
+    async with serving(app_of(Server(transports=["polling"]))) as port, await Raw.connect(port) as raw:
+        assert (await raw.upgrade("/socket.io/?EIO=4&transport=websocket"))[0] == 400
+    async with serving(app_of(Server(allow_upgrades=False))) as port, Polling(port) as session:
+        assert session.opening["upgrades"] == []
