@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
+from events.agents.nodes import OtherNodes
 from events.agents.openai import OpenAI
 from events.agents.remote import Workers
 from events.agents.replies import Replies
@@ -207,6 +208,10 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     if settings.redis_url is None:
         # Nobody else can be writing what a former process left open.
         services.at_start.append(lambda: leases.interrupt_lapsed(grace=0.0))
+    else:
+        others = OtherNodes(backends.bus, node_id, workers.has, workers.offer, delivery.spawn)
+        workers.elsewhere = others.ask
+        services.on_signals["workers"] = others.heard
     cluster.join(services, backends, janitor)
     return services, writer, janitor
 

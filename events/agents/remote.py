@@ -37,6 +37,10 @@ class Workers:
             return
         raise AgentUnavailable("no worker of this agent took the request")
 
+    def has(self, key: str) -> bool:
+        """Whether a worker of this agent is connected to this node."""
+        return any(c.transport == "socketio" for c in self._hub.users.get(key, ()))
+
     async def offer(self, key: str, payload: bytes) -> bool:
         """Whether a worker on this node acked the request."""
         for worker in self._in_turn(key):
