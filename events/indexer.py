@@ -12,14 +12,16 @@ from storage.search import Scope, Search
 log = logging.getLogger("parley.search")
 
 #: Messages in one step, and sessions looked at for them.
-STEP, SESSIONS = 100, 50
+STEP, SESSIONS = 200, 50
 #: Seconds from a commit to its indexing: what a busy session adds meanwhile goes in with it.
 DELAY = 0.5
-#: At most this part of the time goes into indexing, however much waits: what a search needs and is not
-#: there yet it takes in itself.
-SHARE = 0.1
+#: At most this part of the time goes into indexing while messages come in, however much waits: what a search
+#: needs and is not there yet it takes in itself. And the part while none come.
+SHARE, AT_REST = 0.1, 0.5
 #: Sessions remembered as changed; beyond it `sweep` finds them.
 REMEMBERED = 50_000
+#: Sessions that one sweep finds.
+SWEPT = 5_000
 
 
 class Indexer:
@@ -50,8 +52,8 @@ class Indexer:
 
     async def sweep(self) -> None:
         """Sessions that nobody remembers: of a node that died, imported, copied. Raises Unavailable."""
-        for session_id in await self._store.behind(Scope("", everything=True), SESSIONS * 10):
-            self._changed[session_id] = None
+        for session_id in await self._store.behind(Scope("", everything=True), SWEPT):
+            self._changed.setdefault(session_id)
         self._wake.set()
 
     async def _run(self) -> None:
@@ -64,6 +66,7 @@ class Indexer:
             taken = list(self._changed)[:SESSIONS]
             for session_id in taken:
                 del self._changed[session_id]
+            self._wake.clear()
             began = loop.time()
             try:
                 # In a task of its own: a connection that broke must not stay with this one.
@@ -74,4 +77,5 @@ class Indexer:
                 await asyncio.sleep(1.0)
             for session_id in more:
                 self._changed.setdefault(session_id)
-            await asyncio.sleep((loop.time() - began) * (1.0 / SHARE - 1.0))
+            share = SHARE if self._wake.is_set() else AT_REST
+            await asyncio.sleep((loop.time() - began) * (1.0 / share - 1.0))

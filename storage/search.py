@@ -4,6 +4,7 @@ What is found here has all the tokens asked for; whether it matches is decided a
 Knows no query language and no ranking (`storage.words`, `events.search`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,26 +31,23 @@ LIMIT = 5.0
 _BEHIND = sessions.c.last_revision > sa.func.coalesce(
     sa.select(search_marks.c.revision).where(search_marks.c.id == sessions.c.id).scalar_subquery(), 0
 )
-_CHANGED = (
-    sa.select(
-        messages.c.id, messages.c.revision, messages.c.content, messages.c.deleted_at, messages.c.status
-    )
-    .where(
-        messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
-        messages.c.revision > sa.bindparam("after", type_=sa.BigInteger),
-    )
-    .order_by(messages.c.revision)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
-_CHANGES = Statement(_CHANGED)
-_PLACE = Statement(
-    sa.select(
-        sessions.c.id,
-        sa.func.coalesce(
-            sa.select(search_marks.c.revision).where(search_marks.c.id == sessions.c.id).scalar_subquery(), 0
-        ),
-    ).where(sessions.c.session_id == sa.bindparam("session_id", type_=sa.String))
-)
+_PENDING_POSTGRESQL = """
+SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
+FROM chat_sessions s
+LEFT JOIN search_marks k ON k.id = s.id
+CROSS JOIN LATERAL (
+    SELECT id, revision, content, deleted_at, status FROM chat_messages
+    WHERE session_id = s.session_id AND revision > coalesce(k.revision, 0) ORDER BY revision LIMIT $2
+) m
+WHERE s.session_id = ANY ($1::text[]) ORDER BY s.session_id, m.revision
+"""
+_PENDING_SQLITE = """
+SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
+FROM chat_sessions s JOIN chat_messages m ON m.session_id = s.session_id
+WHERE s.session_id = ?
+    AND m.revision > coalesce((SELECT revision FROM search_marks WHERE id = s.id), 0)
+ORDER BY m.revision LIMIT ?
+"""
 _PUT_POSTGRESQL = """
 INSERT INTO chat_search (id, revision, tokens)
 SELECT id, revision, array_to_tsvector(string_to_array(tokens, ' '))
@@ -180,46 +178,51 @@ class Search:
         return [row[0] for row in rows]
 
     async def index(self, session_ids: Iterable[str], limit: int) -> tuple[int, set[str]]:
-        """Take the next changes of these sessions into the index, `limit` at most; how many there were, and
+        """Take the next changes of these sessions into the index, about `limit`; how many there were, and
         the sessions that may have more.
 
         Any node may, at any time: what another one was faster with is left as it is.
         """
+        # In order: two nodes that meet take their locks the same way round.
+        ids = sorted(set(session_ids))
+        each = max(4, 2 * limit // max(1, len(ids)))
         put: list[tuple[int, int, set[str]]] = []
         drop: list[int] = []
-        marks: list[dict[str, int]] = []
-        # In order: two nodes that meet take their locks the same way round.
-        waiting = sorted(set(session_ids), reverse=True)
-        left, letters = limit, 0
+        marks: dict[int, int] = {}
+        more: set[str] = set()
+        counted: Counter[str] = Counter()
+        letters = 0
         async with self._db.transaction(limit=30) as connection:
-            while waiting and left > 0 and letters < LETTERS:
-                session_id = waiting[-1]
-                place = await connection.fetch_one(_PLACE, session_id=session_id)
-                rows: list[Row] = []
-                if place is not None:
-                    rows = await connection.fetch_all(
-                        _CHANGES, session_id=session_id, after=place[1], limit=left
-                    )
-                taken = 0
-                for number, revision, content, deleted_at, status in rows:
-                    taken += 1
-                    letters += len(content)
-                    words = tokens(content) if deleted_at is None and status != "streaming" else set()
-                    if words:
-                        put.append((number, revision, {*words, f"#{place[0]}"} if place else words))
-                    else:
-                        drop.append(number)
-                    if letters >= LETTERS:
-                        break
-                if place is not None and taken:
-                    marks.append({"id": place[0], "revision": rows[taken - 1][1]})
-                if taken == len(rows) and taken < left:
-                    waiting.pop()
-                left -= taken
+            for session_id, place, number, revision, content, found in await self._pending(
+                connection, ids, each
+            ):
+                if letters >= LETTERS:
+                    more.add(session_id)
+                    continue
+                letters += len(content)
+                counted[session_id] += 1
+                marks[place] = revision
+                words = tokens(content) if found else set()
+                if words:
+                    put.append((number, revision, {*words, f"#{place}"}))
+                else:
+                    drop.append(number)
             if marks:
                 await self._write(connection, put, drop)
-                await connection.execute_many(_MARK, marks)
-        return limit - left, set(waiting)
+                await connection.execute_many(
+                    _MARK, [{"id": place, "revision": revision} for place, revision in marks.items()]
+                )
+        return counted.total(), more | {name for name, count in counted.items() if count >= each}
+
+    async def _pending(self, connection: Connection, ids: Sequence[str], each: int) -> Sequence[Row]:
+        """At most `each` changes of each session, in order of revision."""
+        if self._db.dialect == "postgresql":
+            rows: Sequence[Row] = await connection.raw.fetch(_PENDING_POSTGRESQL, ids, each)
+            return rows
+        found: list[Row] = []
+        for session_id in ids:
+            found += await connection.raw.execute_fetchall(_PENDING_SQLITE, (session_id, each))
+        return found
 
     async def _write(
         self, connection: Connection, put: Sequence[tuple[int, int, set[str]]], drop: Sequence[int]

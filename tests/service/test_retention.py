@@ -42,9 +42,7 @@ async def test_a_node_erases_what_is_past(database_url: str, new_server: Callabl
 
 
 @pytest.mark.parametrize("days", ["0", "0.000001"])
-async def test_the_command(
-    sqlite_url: str, tmp_path: Path, days: str, new_server: Callable[..., Server]
-) -> None:
+async def test_the_command(sqlite_url: str, days: str, new_server: Callable[..., Server]) -> None:
     server = new_server(sqlite_url)
     async with server.api("alice") as api:
         room, file_id = await ended_session(api)
