@@ -86,9 +86,12 @@ class Commands:
     def _member(self, conn: Connection | None, session_id: str) -> Member | None:
         return conn.member(session_id) if conn is not None else None
 
-    async def _writable(self, caller: Caller, session_id: str) -> tuple[int | None, SessionRole]:
+    async def _writable(
+        self, caller: Caller, session_id: str, count: int = 0
+    ) -> tuple[int | None, SessionRole]:
+        """`count`: of commands, besides those that a commit counts."""
         record, role = await self._sessions.writable(caller, session_id)
-        self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp(), 0)
+        self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp(), count)
         return record.agent_id, role
 
     async def _readable(self, caller: Caller, session_id: str) -> SessionRole:
@@ -112,7 +115,9 @@ class Commands:
         return joined
 
     async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
-        if conn is not None:
+        member = self._member(conn, command.session_id)
+        if conn is not None and member is not None:
+            self._sessions.touches.touch_live(member.room)
             await self._membership.leave(conn, command.session_id)
         return {}
 
@@ -186,7 +191,7 @@ class Commands:
     async def _typing_from_outside(
         self, caller: Caller, conn: Connection | None, command: schema.Typing
     ) -> Done:
-        await self._writable(caller, command.session_id)
+        await self._writable(caller, command.session_id, 1)
         source = conn.id if conn is not None else self._membership.event_stream_of(caller, command.session_id)
         self._typing.set(command.session_id, source, caller.key, command.is_typing)
         return {}

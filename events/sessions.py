@@ -401,7 +401,7 @@ class SessionManager:
 
     def _end(self, session_id: str, what: str) -> None:
         self._tell(session_id, what)
-        self.touches.forget(session_id)
+        self.touches.ended(session_id)
 
     def _tell(self, session_id: str, what: str) -> None:
         event = make(session_id, "session", Kind.LOGGED, {"event": what}, self._clock(), id=new_id("ev"))

@@ -60,9 +60,11 @@ class Touches:
         touch = self._touched.get(session_id)
         return touch.count if touch else 0
 
-    def forget(self, session_id: str) -> None:
-        """It has ended."""
-        self._touched.pop(session_id, None)
+    def ended(self, session_id: str) -> None:
+        """The session has ended: its commands are still counted, but no longer put off its end."""
+        touch = self._touched.get(session_id)
+        if touch is not None:
+            touch.expires_at = touch.due = 0.0
 
 
 class _Touch:

@@ -26,6 +26,7 @@ from server.routes.common import (
 )
 from server.routes.sessions import origin_of
 from server.services import Services
+from server.transports.codecs import one_line
 from server.transports.sse import Answer, EventStream
 from storage.records import AgentRecord, MessageRecord
 
@@ -34,7 +35,7 @@ Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
     head = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
-    return head + b"data: " + to_json(payload) + b"\n\n"
+    return head + b"data: " + one_line(to_json(payload)) + b"\n\n"
 
 
 async def _from(services: Services, record: MessageRecord, from_index: int, head: bytes = b"") -> Answer:

@@ -20,6 +20,14 @@ def _position(event: Event, poisoned: bool) -> bytes | None:
     return b'"%s-%012x"' % (event.epoch.encode(), event.pos)
 
 
+def one_line(data: bytes) -> bytes:
+    """JSON as the one line of `data:` that it is. Event streams end lines with CR and LF alone, which JSON
+    never holds; clients that go by Unicode (Python's `splitlines`) also break at NEL, LS and PS."""
+    if b"\xe2\x80" in data:
+        data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return data.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in data else data
+
+
 class SocketIOCodec:
     """`42["name",{…},"position"]` (Socket.IO protocol 5, EVENT; the position is the recovery offset)."""
 
@@ -64,7 +72,7 @@ class EventStreamCodec:
     def encode(self, event: Event) -> bytes:
         position = _position(event, self._poisoned)
         head = b"" if position is None else b"id: " + position.strip(b'"') + b"\n"
-        return head + b"event: " + event.name.encode() + b"\ndata: " + event.data + b"\n\n"
+        return head + b"event: " + event.name.encode() + b"\ndata: " + one_line(event.data) + b"\n\n"
 
 
 class AnswerCodec:
@@ -93,4 +101,4 @@ class AnswerCodec:
 
     def _line(self, kind: bytes, data: bytes, next_index: int) -> bytes:
         head = b"id: %s:%d\n" % (self.message_id.encode(), next_index)
-        return head + b'data: {"type":"' + kind + b'",' + data[1:] + b"\n\n"
+        return head + b'data: {"type":"' + kind + b'",' + one_line(data[1:]) + b"\n\n"

@@ -16,7 +16,7 @@ from events.hub import NEVER, Connection
 from events.joining import Joined
 from events.outbox import Sink
 from server.services import Services
-from server.transports.codecs import AnswerCodec, EventStreamCodec
+from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
 
 KEEP_ALIVE = 15.0
 HEADERS = [
@@ -144,8 +144,8 @@ class EventStreamDoor:
             joined = await services.membership.join(conn, session_id, after_revision, limit, after=after)
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
-            position = joined.reply["position"].encode()
-            stream.push(RETRY + b"id: " + position + b"\nevent: welcome\ndata: " + to_json(welcome) + b"\n\n")
+            head = RETRY + b"id: " + joined.reply["position"].encode() + b"\nevent: welcome\ndata: "
+            stream.push(head + one_line(to_json(welcome)) + b"\n\n")
             joined.then()
             await stream.serve(receive, send, lambda: False)
             reason = stream.error.code if stream.error else reason

@@ -12,6 +12,7 @@ from tests.support.refusals import refusal
 from tests.support.server import Server
 from tests.support.services import Redis
 from tests.support.sioclient import SioWebSocket
+from tests.support.sseclient import SseClient
 
 LIMIT = 65_536
 
@@ -129,3 +130,46 @@ async def test_a_share_link_hears_nothing_of_its_users_other_sessions(parley: Se
         await whole.wait_event("session", lambda e: e["event"] == "activity")
         await link.emit("leave", {"session_id": shared})  # what was sent before has come when this is acked
         assert link.named("session") == []
+
+
+async def test_lines_end_nowhere_inside_an_event_stream(parley: Server) -> None:
+    session = await new_session(parley, agent_id=1)
+    text = "a\u2028b\u2029c\x85d\r\ne \u2013 \u201cf\u201d"
+    async with enter("rest", parley, "alice", session) as alice:
+        # The client of this suite breaks lines where Unicode does.
+        sent = await alice.message(text)
+        assert (await alice.wait_event("message", lambda m: m["seq"] == sent["seq"]))["content"] == text
+        answer = await alice.wait_event("stream_end", lambda m: m["status"] == "complete")
+        chunks = [c["content"] for c in alice.named("stream_chunk")]
+        assert "".join(chunks) == text
+    url = f"{parley.url}/api/chat/streams/{answer['message_id']}"
+    async with SseClient(url, parley.token("alice")) as reader:
+        assert (await reader.wait_event("stream_chunk"))["content"] == text
+    async with enter("rest", parley, "alice", session) as again:
+        assert again.joined["messages"][0]["content"] == text
+
+
+async def test_every_accepted_command_is_counted(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url)
+    session = await new_session(node)
+    path = f"/api/chat/sessions/{session}"
+    async with node.api("alice") as api:
+        async with SioWebSocket(node.ws_url) as socket:
+            await socket.connect(node.token("alice"))
+            for name, payload in (
+                ("join", {}),
+                ("message", {"content": "a"}),
+                ("typing", {"is_typing": True}),
+                ("read", {"seq": 1}),
+                ("history", {}),
+                ("leave", {}),
+            ):
+                assert (await socket.emit(name, {"session_id": session, **payload}))["ok"]
+            assert not (await socket.emit("message", {"session_id": session}))["ok"]
+        assert (await api.post(f"{path}/typing", json={"is_typing": False})).status_code == 200
+        assert (await api.post(f"{path}/messages", json={"content": "b"})).status_code == 201
+        assert (await api.get(path)).json()["request_count"] == 8
+        # What was not written yet is neither lost by archiving nor by a clean stop.
+        assert (await api.delete(path)).status_code == 200
+        await node.restart_async()
+        assert (await api.get(path)).json()["request_count"] == 8
