@@ -24,6 +24,8 @@ from storage.records import AgentRecord, MessageRecord, ParticipantRecord, Sessi
 TRIES = 5
 #: Messages kept of a session that is known: what a join asks for if it does not say.
 PAGE = 50
+#: Seconds for which a reading is kept for those who come next.
+KEPT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Known:
     participants: Mapping[str, ParticipantRecord]  # those removed, too
     read_marks: Mapping[str, int]
     page: Page
+    at: float  # when it was read, in epoch seconds
 
 
 @dataclass(slots=True)
@@ -90,7 +93,10 @@ class Snapshots:
     ) -> Snapshot:
         """The session as of a cut of the log (None: the bus is away), or a little later."""
         known = room.known
-        if known is None or state is None or known.page.last_revision != state.last.rev:
+        # The log may lag behind SQL, which this reader has seen already: elsewhere, or in another snapshot.
+        seen = after_revision or 0
+        stale = known is None or state is None or known.page.last_revision != state.last.rev
+        if known is None or stale or seen > known.page.last_revision:
             known = await self._know(record)
             if state is not None and known.page.settled and known.page.last_revision == state.last.rev:
                 room.known = known
@@ -167,7 +173,15 @@ class Snapshots:
             await self._sessions.everyone(name),
             await self._sessions.read_marks(name),
             page,
+            self._clock(),
         )
+
+    async def forget(self, rooms: Mapping[str, Room]) -> None:
+        """What was read for a herd that has passed."""
+        oldest = self._clock() - KEPT
+        for room in rooms.values():
+            if room.known is not None and room.known.at < oldest:
+                room.known = None
 
     async def _page(self, name: str, after_revision: int | None, limit: int) -> Page:
         for _ in range(TRIES):

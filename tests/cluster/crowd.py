@@ -44,6 +44,11 @@ class _Socket(SioWebSocket):
         super().add(event)
         self._person.on_event(event)
 
+    def _message(self, body: str) -> None:
+        if body.startswith("3"):
+            self._person.on_ack()
+        super()._message(body)
+
 
 class Person:
     def __init__(self, crowd: "Crowd", name: str, rooms: Sequence[str]) -> None:
@@ -131,6 +136,12 @@ class Person:
         error = Wrong(f"{self.name} in {room[-6:]}: {why}")
         self.crowd.failures.append(error)
         return error
+
+    def on_ack(self) -> None:
+        """What came for a room before its join was answered is in the answer; what follows is not."""
+        for room in self.rooms.values():
+            if not room.joined:
+                room.early.clear()
 
     def on_event(self, event: Received) -> None:
         data = event.data
