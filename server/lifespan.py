@@ -31,7 +31,7 @@ from events.outbox import Flusher
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
-from events.snapshots import Snapshots
+from events.snapshots import KEPT, Snapshots
 from events.streams import Streams
 from events.typing import Typing
 from server import cluster, peer
@@ -204,6 +204,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
     janitor = _janitor(services)
     janitor.every(1.0, "activity of sessions", activity.flush)
+    janitor.every(KEPT / 2, "snapshots", lambda: snapshots.forget(hub.rooms))
     services.at_stop += [backends.close, openai.close]
     if settings.redis_url is None:
         # Nobody else can be writing what a former process left open.

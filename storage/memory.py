@@ -45,7 +45,6 @@ class Memory:
         self._streams_of: dict[str, set[str]] = {}
         self._records: dict[str, _Record] = {}
         self._gone: OrderedDict[str, float] = OrderedDict()  # pid -> when its record goes
-        self._channels: set[str] = set()
         self._receiver: Receiver | None = None
 
     # --- Bus
@@ -54,13 +53,13 @@ class Memory:
         self._receiver = receiver
 
     async def subscribe(self, channels: Sequence[str]) -> None:
-        self._channels.update(channels)
+        """Nothing to do: the one node hears everything, and knows itself whom it has."""
 
     def unsubscribe(self, channel: str) -> None:
-        self._channels.discard(channel)
+        """See `subscribe`."""
 
     def publish(self, channel: str, event: Event) -> None:
-        if self._receiver is not None and channel in self._channels:
+        if self._receiver is not None:
             self._receiver.on_event(event)
 
     def signal(self, channel: str, name: str, body: bytes) -> None:
@@ -103,6 +102,8 @@ class Memory:
             elif event.id:
                 if event.id in log.ids:
                     continue
+                if not log.ids:
+                    log.ids = set()
                 log.ids.add(event.id)
             self._log(log, event)
         return Appended("ok", Mark(log.rev, log.seq))
@@ -113,6 +114,8 @@ class Memory:
         now = self._clock()
         log.pos = self._pos
         log.touched = now
+        if not log.entries:
+            log.entries = deque()
         log.entries.append((now, event))
         log.bytes += len(event.data)
         if len(log.entries) > self._log_size or log.bytes > self._log_bytes:
@@ -122,13 +125,20 @@ class Memory:
 
     def _trim(self, log: "_Log", now: float) -> None:
         entries = log.entries
-        while entries and (
-            len(entries) > self._log_size or log.bytes > self._log_bytes or entries[0][0] < now - self._window
+        while (
+            isinstance(entries, deque)
+            and entries
+            and (
+                len(entries) > self._log_size
+                or log.bytes > self._log_bytes
+                or entries[0][0] < now - self._window
+            )
         ):
             _, event = entries.popleft()
             log.bytes -= len(event.data)
             log.trim = event.pos
-            log.ids.discard(event.id)
+            if event.id:
+                log.ids.discard(event.id)
 
     async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
         if own_cut:
@@ -364,14 +374,19 @@ class MemoryBuckets:
         self._buckets = {k: b for k, b in self._buckets.items() if b[0] + (now - b[1]) * b[3] < b[2]}
 
 
+#: Never added to.
+_NO_IDS: set[str] = set()
+
+
 class _Log:
     __slots__ = ("bytes", "entries", "ids", "pos", "rev", "seq", "touched", "trim")
 
     def __init__(self, base: Mark, pos: int, now: float) -> None:
         self.rev, self.seq = base.rev, base.seq
         self.trim = self.pos = pos  # everything of the room above `trim` is in the log
-        self.entries: deque[tuple[float, Event]] = deque()
-        self.ids: set[str] = set()
+        # Most rooms are silent most of the time: a deque and a set when there is something to hold.
+        self.entries: deque[tuple[float, Event]] | tuple[()] = ()
+        self.ids: set[str] = _NO_IDS
         self.bytes = 0
         self.touched = now
 
