@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.recovery.cuts import KINDS, cut_again_and_again
+from tests.recovery.cuts import KINDS, break_it, cut_again_and_again
 from tests.recovery.test_recovery import herd
-from tests.support.jsclient import JsClients
+from tests.support.jsclient import JsClients, JsSocket
 from tests.support.processes import free_port
 from tests.support.proxy import Proxy
 from tests.support.server import ROOT, Server
@@ -74,7 +74,7 @@ async def test_node_for_comparison(js: JsClients, row: Callable[[str], None]) ->
                         await reader.emit("join", room)
                     await reader.wait_count("message", 1, since=mark)
                 mark = reader.mark()
-            await _break(proxy, reader, kind, dice)
+            await break_it(proxy, reader, kind, dice)
             connected = await reader.connected(since=mark, timeout=60)
             cuts[kind] += 1
             recovered[kind] += connected["recovered"]
@@ -100,23 +100,10 @@ async def test_node_for_comparison(js: JsClients, row: Callable[[str], None]) ->
     )
 
 
-async def _break(proxy: Proxy, reader: object, kind: str, dice: random.Random) -> None:
-    if kind in ("abrupt", "at once"):
-        proxy.cut()
-    elif kind == "half-open":
-        proxy.half_open()
-    elif kind == "mid-frame":
-        proxy.cut_after(dice.randint(1, 400))
-    elif kind == "client reset":
-        await reader.cut()  # type: ignore[attr-defined]
-    else:
-        await reader.half_open()  # type: ignore[attr-defined]
-
-
-async def _quiet(reader: object) -> None:
+async def _quiet(reader: JsSocket) -> None:
     """Until nothing more comes for a second."""
     while True:
         try:
-            await asyncio.wait_for(reader.wait_more(), 1.0)  # type: ignore[attr-defined]
+            await asyncio.wait_for(reader.wait_more(), 1.0)
         except TimeoutError:
             return

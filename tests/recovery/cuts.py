@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 from tests.recovery.watching import Traffic, all_seen, check, three_sessions
-from tests.support.jsclient import JsClients
+from tests.support.jsclient import JsClients, JsSocket
 from tests.support.proxy import Proxy
 from tests.support.server import Server
 
@@ -39,16 +39,8 @@ async def cut_again_and_again(
                     (proxy.half_open if kind == "half-open" else proxy.cut)()
                     await reader.wait_event("disconnect", since=mark, timeout=20)
                     proxy.refusing = False
-                elif kind in ("abrupt", "at once"):
-                    proxy.cut()
-                elif kind == "half-open":
-                    proxy.half_open()
-                elif kind == "mid-frame":
-                    proxy.cut_after(dice.randint(1, 400))
-                elif kind == "client reset":
-                    await reader.cut()
                 else:
-                    await reader.half_open()
+                    await break_it(proxy, reader, kind, dice)
                 connected = await reader.connected(since=mark, timeout=20)
                 assert connected["recovered"], f"cut {number} ({kind}) was not recovered from"
                 assert connected["id"] == sid
@@ -58,3 +50,17 @@ async def cut_again_and_again(
             check(reader, traffic)
             assert not reader.named("typing")
     return counts
+
+
+async def break_it(proxy: Proxy, reader: JsSocket, kind: str, dice: random.Random) -> None:
+    """One fault of the network."""
+    if kind in ("abrupt", "at once"):
+        proxy.cut()
+    elif kind == "half-open":
+        proxy.half_open()
+    elif kind == "mid-frame":
+        proxy.cut_after(dice.randint(1, 400))
+    elif kind == "client reset":
+        await reader.cut()
+    else:
+        await reader.half_open()
