@@ -1,4 +1,4 @@
-"""The official Socket.IO client (4.8, read from its source) and an application on top, which checks what it sees.
+"""The official Socket.IO client (4.8, read from its source) and an application that checks what it sees.
 
 The application trusts the server: it never drops an event as old. That is the point of the model."""
 
@@ -24,20 +24,20 @@ class Client:
         self.world, self.sim, self.name = world, world.sim, name
         # the library
         self.pid = self.offset = None
-        self.buffer = []            # receiveBuffer: survives a broken connection
+        self.buffer = []  # receiveBuffer: survives a broken connection
         self.connected = False
         self.link = None
         # the application
-        self.want = {}              # rooms it wants to be in
-        self.joined = {}            # rooms whose join was answered
-        self.have = {}              # room -> revision
-        self.rows = {}              # room -> {row: revision}
-        self.text = {}              # row -> [chunks, done]
-        self.refs = {}              # ref -> command waiting for its ack
-        self.unsent = []            # writes to (re)send
-        self.acked = {}             # rows whose creation was acknowledged: (room, row)
+        self.want = {}  # rooms it wants to be in
+        self.joined = {}  # rooms whose join was answered
+        self.have = {}  # room -> revision
+        self.rows = {}  # room -> {row: revision}
+        self.text = {}  # row -> [chunks, done]
+        self.refs = {}  # ref -> command waiting for its ack
+        self.unsent = []  # writes to (re)send
+        self.acked = {}  # rows whose creation was acknowledged: (room, row)
         self.recoveries = self.refusals = 0
-        self.top = None             # last good offset on this connection
+        self.top = None  # last good offset on this connection
 
     # --- the library
 
@@ -92,7 +92,7 @@ class Client:
         else:
             offset = frame[2]
             self.on_room_event(frame[1], offset)
-        if offset is not None and self.pid is not None:         # a last string argument
+        if offset is not None and self.pid is not None:  # a last string argument
             self.offset = offset
             if offset != POISON:
                 if self.top and self.top[0] == offset[0] and offset[1] < self.top[1]:
@@ -174,7 +174,7 @@ class Client:
     def on_room_event(self, event, offset):
         room = event.room
         if room not in self.joined:
-            return                          # not answered yet: the reply will hold it
+            return  # not answered yet: the reply will hold it
         self.sim.note(f"{self.name:8}: handler gets {event} (offset {offset})")
         known = self.rows.setdefault(room, {})
         if event.kind == "chunk":

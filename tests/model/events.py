@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-POISON = "-"    # the offset that can never be recovered from
-INF = 1 << 30   # a stream floor: nothing of this stream any more
+POISON = "-"  # the offset that can never be recovered from
+INF = 1 << 30  # a stream floor: nothing of this stream any more
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,21 @@ class Event:
     """One entry. Durable: `rev` set. Chunk: `items` set."""
 
     room: str
-    row: str                    # message_id
-    kind: str                   # created | changed | chunk | base (a log begins anew at `rev`; never logged)
-    rev: int = 0                # durable: this change's revision
-    frm: int = 0                # durable: first revision it covers (frm < rev: the others were overtaken)
-    seq: int = 0                # created: the message's number
-    stream: bool = False        # created: stream_start; changed with `closed`: stream_end
-    closed: bool = False        # a stream that takes no more chunks; created: told of as a whole
-    text: tuple | None = None   # of a closed stream; None: the reader has it
-    final: int = -1             # stream_end without text: its length in chunks
+    row: str  # message_id
+    kind: str  # created | changed | chunk | base (a log begins anew at `rev`; never logged)
+    rev: int = 0  # durable: this change's revision
+    frm: int = 0  # durable: first revision it covers (frm < rev: the others were overtaken)
+    seq: int = 0  # created: the message's number
+    stream: bool = False  # created: stream_start; changed with `closed`: stream_end
+    closed: bool = False  # a stream that takes no more chunks; created: told of as a whole
+    text: tuple | None = None  # of a closed stream; None: the reader has it
+    final: int = -1  # stream_end without text: its length in chunks
     index: int = 0
     items: tuple = ()
     # stamped by the append script:
     epoch: int = 0
     pos: int = 0
-    prev: int = 0               # position of the room's entry before this one
+    prev: int = 0  # position of the room's entry before this one
 
     @property
     def durable(self):
@@ -53,7 +53,7 @@ def clip(event, have):
         raise ValueError("hole")
     if event.index + len(event.items) <= have:
         return None
-    return replace(event, index=have, items=event.items[have - event.index:])
+    return replace(event, index=have, items=event.items[have - event.index :])
 
 
 def retold(event):

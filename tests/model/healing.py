@@ -28,7 +28,7 @@ class Healing:
         self.overrun = False
         self.sub = sub = Sub(self)
         self.spawn(self.pump(sub))
-        yield from self.call("marker", sub, None)       # connected
+        yield from self.call("marker", sub, None)  # connected
         if not self.design.resync_on_reconnect and self.epoch is not None:
             for name in list(self.rooms):
                 yield from self.subscribe(sub, name)
@@ -71,7 +71,7 @@ class Healing:
             room.pos, room.began = cut, 0
             if self.design.no_other_epoch:
                 for member in room.members.values():
-                    member.pos = 0      # the room's position holds for all; never one of another epoch
+                    member.pos = 0  # the room's position holds for all; never one of another epoch
         if not self.go_live(epoch):
             return False
         if self.design.ask_again:
@@ -157,7 +157,7 @@ class Healing:
     def heal(self, name, revision):
         yield from self.fill(name)
         if self.mode == "live":
-            yield from self.canary()    # what was appended is here, if we are not deaf
+            yield from self.canary()  # what was appended is here, if we are not deaf
         room = self.rooms.get(name)
         if self.mode == "live" and room is not None and room.ready and room.delivered < revision:
             self.note(f"{name}: still not here; resync")

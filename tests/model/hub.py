@@ -16,7 +16,7 @@ class Member:
         self.conn, self.room = conn, room
         self.pos = self.rev = self.seq = 0
         self.idx = {}
-        self.seat = None        # Seat, as the connection's record holds it
+        self.seat = None  # Seat, as the connection's record holds it
         self.joining = True
 
     def stand(self, seat):
@@ -35,9 +35,9 @@ class Member:
                 return
             if 0 < event.seq <= self.seq and design.retold:
                 event = retold(event)
-            if event.closed and event.text is None and design.end_with_text:
-                if self.idx.get(event.row, event.final) not in (event.final, INF):
-                    raise Hole
+            short = self.idx.get(event.row, event.final) not in (event.final, INF)
+            if event.closed and event.text is None and design.end_with_text and short:
+                raise Hole
             if event.stream:
                 self.idx[event.row] = INF if event.closed else self.idx.get(event.row, 0)
             conn.give(event)
@@ -59,15 +59,15 @@ class Member:
 class Room:
     def __init__(self, name):
         self.name = name
-        self.members = {}       # conn -> Member
-        self.ready = False      # known: up to where this node has delivered
-        self.began = 0          # the cut it was begun with
-        self.early = []         # bus messages before it was ready
-        self.delivered = 0      # last revision delivered (or not wanted by anyone here)
-        self.seq = 0            # every message up to this number was told of
-        self.ahead = set()      # and these above it: an edit puts a message behind later ones
-        self.have = {}          # open stream -> chunks delivered
-        self.pos = 0            # position of the last entry taken from the bus or a cut
+        self.members = {}  # conn -> Member
+        self.ready = False  # known: up to where this node has delivered
+        self.began = 0  # the cut it was begun with
+        self.early = []  # bus messages before it was ready
+        self.delivered = 0  # last revision delivered (or not wanted by anyone here)
+        self.seq = 0  # every message up to this number was told of
+        self.ahead = set()  # and these above it: an edit puts a message behind later ones
+        self.have = {}  # open stream -> chunks delivered
+        self.pos = 0  # position of the last entry taken from the bus or a cut
 
     @property
     def mark(self):
@@ -99,8 +99,8 @@ class Conn:
         self.pid, self.gen, self.version = None, 0, 0
         self.rooms = {}
         self.open, self.added = True, False
-        self.spoiled = self.warned = False      # its offsets cannot be recovered from any more, and it knows
-        self.held = None        # while a join or a recovery runs: what came for ANY of its rooms, in order
+        self.spoiled = self.warned = False  # its offsets cannot be recovered from any more, and it knows
+        self.held = None  # while a join or a recovery runs: what came for ANY of its rooms, in order
         self.outbox = []
 
     def __str__(self):
@@ -129,10 +129,7 @@ class Conn:
 
     def give(self, event):
         """With its position, unless that proves nothing."""
-        if self.spoiled:
-            offset = POISON
-        else:
-            offset = (event.epoch, event.pos) if event.pos else None
+        offset = POISON if self.spoiled else (event.epoch, event.pos) if event.pos else None
         self.send(("event", event, offset))
 
     def send(self, frame):

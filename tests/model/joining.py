@@ -148,7 +148,9 @@ class Joining:
         if conn.spoiled and self.design.warn_who_joins:
             self.spoil(conn)
         newest, view = reply
-        conn.send(("ack", ref, (newest, {r: v for r, v in view.items() if v[0] > after or (v[1] and not v[2])})))
+        conn.send(
+            ("ack", ref, (newest, {r: v for r, v in view.items() if v[0] > after or (v[1] and not v[2])}))
+        )
         conn.release()
 
     def seat_live(self, member):
@@ -177,7 +179,7 @@ class Joining:
                 return None
             self.begin(room, cut, info)
             if cut < room.began and self.design.cut_after_begin:
-                return None             # somebody else was faster, with a later cut
+                return None  # somebody else was faster, with a later cut
         yield
         newest, view, floors = self.snapshot(name, info.streams)
         if not self.design.closed_floor:
@@ -187,11 +189,13 @@ class Joining:
         if self.design.record_before_ack:
             yield from self.save(conn, {**seats(conn), name: seat})
         else:
+
             def later():
                 try:
                     yield from self.save(conn, {**seats(conn), name: seat})
                 except Timeout:
                     self.lost()
+
             self.spawn(later())
         if not self.still(room, departures):
             return None
@@ -205,7 +209,7 @@ class Joining:
         """What a reader is shown, and from which chunk on it needs each stream. What SQL has saved of an
         open one does not say with which chunk it ends."""
         newest, rows = self.sql.snapshot(name)
-        floors, view = dict.fromkeys(streams, INF), {}      # ended since the cut, unless it is still open
+        floors, view = dict.fromkeys(streams, INF), {}  # ended since the cut, unless it is still open
         for row in rows.values():
             text = row.text
             if row.open:
@@ -219,12 +223,14 @@ class Joining:
     def seat_away(self, member):
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from."""
         room, conn, name = member.room, member.conn, member.room.name
-        newest, view, floors = self.snapshot(name, {r: p for r, p in self.producers.items() if p.room == name})
+        newest, view, floors = self.snapshot(
+            name, {r: p for r, p in self.producers.items() if p.room == name}
+        )
         yield
         if self.rooms.get(name) is not room or self.mode == "live":
-            return None                 # the bus is back, and may not know of the room
+            return None  # the bus is back, and may not know of the room
         if room.ready and room.delivered > newest.rev and self.design.away_not_behind:
-            return None                 # somebody else opened the room with a later snapshot
+            return None  # somebody else opened the room with a later snapshot
         if not room.ready:
             room.ready, room.delivered, room.seq = True, newest.rev, newest.seq
             room.have = {r: n for r, n in floors.items() if n != INF}
@@ -295,7 +301,7 @@ class Joining:
         seen = offset[1] if mine else 0
         conn.hold()
         members, asks = {}, {}
-        for name, seat in record.rooms.items():
+        for name in record.rooms:
             self.sql.check()
             members[name] = self.enter(conn, name)
             yield
@@ -312,11 +318,13 @@ class Joining:
                     return False
                 ahead = [n for n, m in members.items() if infos[n] and m.room.delivered > infos[n].last.rev]
                 if ahead and self.design.log_first:
-                    for name in ahead:      # SQL delivered it here, and the log does not have it yet
+                    for name in ahead:  # SQL delivered it here, and the log does not have it yet
                         yield from self.fill(name)
                     continue
-                if all(not m.room.ready or cut >= m.room.began for m in members.values()) \
-                        or not self.design.cut_after_begin:
+                if (
+                    all(not m.room.ready or cut >= m.room.began for m in members.values())
+                    or not self.design.cut_after_begin
+                ):
                     break
             cuts = dict.fromkeys(asks, cut)
         else:
@@ -347,10 +355,14 @@ class Joining:
                 if not all(self.still(m.room, departures) for m in members.values()):
                     return False
                 self.begin(member.room, cuts[name], infos[name])
-        if not all(self.still(m.room, departures) for m in members.values()) or self.mode != "live" or not conn.open:
+        if (
+            not all(self.still(m.room, departures) for m in members.values())
+            or self.mode != "live"
+            or not conn.open
+        ):
             return False
         if any(cut < m.room.began for m in members.values()) and self.design.cut_after_begin:
-            return False                # somebody else was faster, with a later cut
+            return False  # somebody else was faster, with a later cut
         conn.pid, conn.gen, conn.added = pid, record.gen, True
         for name, member in members.items():
             member.seat = record.rooms[name]

@@ -1,4 +1,4 @@
-"""A node: writes and their reply, the append, the bus, and the one way to the members (events/delivery.py)."""
+"""A node: writes and their reply, the append, the bus, the one way to the members (events/delivery.py)."""
 
 from collections import deque
 
@@ -18,14 +18,14 @@ class Node(Healing, Joining, Streams):
         self.sim, self.sql, self.redis, self.design = world.sim, world.sql, world.redis, world.design
         self.paused = self.killed = False
         self.rooms, self.conns, self.producers = {}, {}, {}
-        self.queue = []             # group commit: what waits
-        self.mode = "away"          # live | sync | away
-        self.departures = 0         # from live
+        self.queue = []  # group commit: what waits
+        self.mode = "away"  # live | sync | away
+        self.departures = 0  # from live
         self.epoch = None
         self.sub = None
         self.hold, self.overrun = deque(), False
         self.markers = {}
-        self.owed = {}              # rooms whose append failed
+        self.owed = {}  # rooms whose append failed
         self.spawn(self.committer())
         self.spawn(self.keep_live())
 
@@ -62,9 +62,9 @@ class Node(Healing, Joining, Streams):
             for event in events:
                 if isinstance(event, Event):
                     self.note(f"commits {event.room}.r{event.rev} ({event.kind} {event.row})")
-            yield                       # committed; a crash here leaves it to the healing
+            yield  # committed; a crash here leaves it to the healing
             rooms = {}
-            for (_, slot), event in zip(batch, events):
+            for (_, slot), event in zip(batch, events, strict=False):
                 slot[0] = (event,)
                 if isinstance(event, Event):
                     rooms.setdefault(event.room, []).append(event)
@@ -86,7 +86,7 @@ class Node(Healing, Joining, Streams):
             self.lost()
             yield from self.deliver_from_sql(room)
         except SqlDown:
-            pass                        # the healing will
+            pass  # the healing will
 
     def fill(self, room):
         """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing."""
@@ -147,7 +147,7 @@ class Node(Healing, Joining, Streams):
                 self.on_bus(message)
             elif self.mode == "sync":
                 self.hold.append(message)
-                if len(self.hold) > HOLD_MAX:       # I6: start over rather than grow
+                if len(self.hold) > HOLD_MAX:  # I6: start over rather than grow
                     self.hold.clear()
                     self.overrun = True
 
@@ -185,27 +185,27 @@ class Node(Healing, Joining, Streams):
         if event.kind == "chunk":
             have = room.have.get(event.row)
             if have is None:
-                return                  # its end was delivered
+                return  # its end was delivered
             if event.index > have and self.design.hole_check:
                 raise Hole
             room.have[event.row] = max(have, event.index + len(event.items))
-            room.give(event)            # each member takes what it lacks; a late one may lack more
+            room.give(event)  # each member takes what it lacks; a late one may lack more
             return
         if event.rev <= room.delivered:
             return
         if event.frm > room.delivered + 1 and self.design.hole_check:
             raise Hole
-        if event.closed and event.text is None and self.design.end_with_text:
-            if room.have.get(event.row) != event.final:
-                raise Hole
+        short = room.have.get(event.row) != event.final
+        if event.closed and event.text is None and self.design.end_with_text and short:
+            raise Hole
         if event.seq and not room.told(event.seq) and self.design.retold:
-            event = retold(event)       # this node told of it from SQL, the log only of what became of it
+            event = retold(event)  # this node told of it from SQL, the log only of what became of it
         room.delivered = event.rev
         if event.stream:
             if event.closed:
                 room.have.pop(event.row, None)
                 if event.row in self.producers:
-                    self.producers[event.row].stop = True       # ended by another node
+                    self.producers[event.row].stop = True  # ended by another node
             else:
                 room.have.setdefault(event.row, 0)
         room.give(event)
@@ -214,11 +214,13 @@ class Node(Healing, Joining, Streams):
         if self.design.subscribe_first:
             yield from self.call("subscribe", sub, room)
         else:
+
             def later():
                 try:
                     yield from self.call("subscribe", sub, room)
                 except Timeout:
                     self.lost()
+
             self.spawn(later())
 
     # --- away: SQL delivers

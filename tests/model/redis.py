@@ -19,10 +19,10 @@ class Timeout(Exception):
 class Meta:
     """A room's log."""
 
-    last: int           # last revision in the log
-    seq: int            # and the last number of a message that it has told of
-    trim: int           # everything of this room above this position is in the log
-    pos: int = 0        # position of the last entry
+    last: int  # last revision in the log
+    seq: int  # and the last number of a message that it has told of
+    trim: int  # everything of this room above this position is in the log
+    pos: int = 0  # position of the last entry
     entries: list = field(default_factory=list)
 
 
@@ -31,10 +31,10 @@ class Stream:
     """A stream's text: exactly what its logged chunks add up to."""
 
     room: str
-    start: int = 0      # revision of its stream_start
+    start: int = 0  # revision of its stream_start
     text: tuple = ()
-    closed: bool = False    # takes no more chunks
-    ended: bool = False     # its end is logged
+    closed: bool = False  # takes no more chunks
+    ended: bool = False  # its end is logged
 
 
 @dataclass
@@ -42,16 +42,16 @@ class Seat:
     """A room in a connection's record: where its membership begins."""
 
     pos: int
-    rev: int                                    # durable events above it
-    idx: dict = field(default_factory=dict)     # stream -> chunks from here on
-    seq: int = 0                                # messages up to it are known
+    rev: int  # durable events above it
+    idx: dict = field(default_factory=dict)  # stream -> chunks from here on
+    seq: int = 0  # messages up to it are known
 
 
 @dataclass
 class Record:
     epoch: int
-    gen: int            # counts the takeovers
-    version: int = 0    # counts this node's writes of it
+    gen: int  # counts the takeovers
+    version: int = 0  # counts this node's writes of it
     rooms: dict = field(default_factory=dict)
 
 
@@ -62,12 +62,12 @@ class Info:
     last: Mark
     complete: bool
     entries: list
-    streams: dict   # row -> Stream whose end is not logged
+    streams: dict  # row -> Stream whose end is not logged
 
 
 class Data:
     def __init__(self, epoch=None, run=None):
-        self.epoch, self.run, self.pos = epoch, run, 0     # ONE key: they are lost together or not at all
+        self.epoch, self.run, self.pos = epoch, run, 0  # ONE key: they are lost together or not at all
         self.metas, self.streams, self.records = {}, {}, {}
 
 
@@ -78,8 +78,8 @@ class Sub:
         self.node = node
         self.channels = {}
         self.queue = deque()
-        self.eof = False    # the node knows it is broken
-        self.deaf = False   # broken (half-open): nothing arrives, the node does not know
+        self.eof = False  # the node knows it is broken
+        self.deaf = False  # broken (half-open): nothing arrives, the node does not know
 
     def put(self, message):
         if not (self.eof or self.deaf):
@@ -95,10 +95,10 @@ class Redis:
     def __init__(self, sim, design):
         self.sim, self.design = sim, design
         self.up, self.hung = True, False
-        self.cut_off = {}       # nodes that cannot reach it
+        self.cut_off = {}  # nodes that cannot reach it
         self.run = 1
         self.data = Data()
-        self.saved = Data()     # the last snapshot on disk
+        self.saved = Data()  # the last snapshot on disk
         self.subs = []
 
     # --- the network
@@ -117,11 +117,11 @@ class Redis:
                 self.sim.spawn(self._late(run, script, args))
             raise Timeout
         if self.sim.chance(node.world.chaos):
-            raise Timeout       # the request was lost
+            raise Timeout  # the request was lost
         answer = getattr(self, script)(*_copy(args))
         yield
         if not self.reachable(node) or run != self.run or self.sim.chance(node.world.chaos):
-            raise Timeout       # executed, and the caller cannot know
+            raise Timeout  # executed, and the caller cannot know
         return answer
 
     def _late(self, run, script, args):
@@ -141,7 +141,7 @@ class Redis:
 
     def _clock(self):
         data = self.data
-        stale = self.design.run_in_epoch and data.run != self.run   # run: INFO server's run_id
+        stale = self.design.run_in_epoch and data.run != self.run  # run: INFO server's run_id
         if data.epoch is None or stale:
             self.data = data = Data(self.sim.new_id(), self.run)
         return data
@@ -151,7 +151,7 @@ class Redis:
         data = self._clock()
         meta = data.metas.get(room)
         for event in events:
-            if event.stream:            # whatever becomes of the entry
+            if event.stream:  # whatever becomes of the entry
                 key = data.streams.setdefault(event.row, Stream(room))
                 if event.closed:
                     key.closed |= self.design.close_first
@@ -159,12 +159,12 @@ class Redis:
                     key.start = event.rev
         if meta is None:
             if self.design.log_base:
-                return "nobody"         # no member, no record anywhere: nothing to keep
+                return "nobody"  # no member, no record anywhere: nothing to keep
             meta = data.metas[room] = Meta(events[0].rev - 1, events[0].seq - 1, data.pos)
         told = meta.seq
         for event in events:
             if event.rev <= meta.last:
-                continue                # already there
+                continue  # already there
             if event.frm > meta.last + 1 and self.design.gap_answer:
                 return "gap"
             if 0 < event.seq <= told and self.design.stale_fill:
@@ -172,7 +172,7 @@ class Redis:
             if event.closed:
                 data.streams[event.row].ended = True
             elif event.stream and self.design.text_is_log:
-                data.streams[event.row].text = ()       # its chunks, if any, were in a log that is gone
+                data.streams[event.row].text = ()  # its chunks, if any, were in a log that is gone
             meta.last, meta.seq = event.rev, max(meta.seq, event.seq)
             self._log(data, meta, event)
         return "ok"
@@ -255,8 +255,11 @@ class Redis:
                 out[room] = None
                 continue
             entries = [e for e in meta.entries if e.pos > after]
-            streams = {row: s for row, s in data.streams.items() if s.room == room and not s.ended
-                       and (s.start <= meta.last or not self.design.text_is_log)}
+            streams = {
+                row: s
+                for row, s in data.streams.items()
+                if s.room == room and not s.ended and (s.start <= meta.last or not self.design.text_is_log)
+            }
             mark = Mark(meta.last, meta.seq)
             out[room] = Info(mark, after >= meta.trim, entries, deepcopy(streams))
         return data.epoch, data.pos, out
@@ -267,9 +270,9 @@ class Redis:
         old = data.records.get(pid)
         if old and old.gen > record.gen and self.design.fence:
             return data.epoch, "taken"
-        if self.design.ordered_records:
-            if data.epoch != record.epoch or (old and old.gen == record.gen and old.version > record.version):
-                return data.epoch, "late"
+        newer = old and old.gen == record.gen and old.version > record.version
+        if self.design.ordered_records and (data.epoch != record.epoch or newer):
+            return data.epoch, "late"
         record.epoch = data.epoch
         data.records[pid] = record
         return data.epoch, "ok"

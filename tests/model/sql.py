@@ -27,8 +27,8 @@ class Sql:
     def __init__(self, design, rooms):
         self.design = design
         self.up = True
-        self.last = {room: 0 for room in rooms}         # sessions.last_revision
-        self.seq = {room: 0 for room in rooms}          # sessions.last_seq
+        self.last = {room: 0 for room in rooms}  # sessions.last_revision
+        self.seq = {room: 0 for room in rooms}  # sessions.last_seq
         self.rows = {room: {} for room in rooms}
         self.history = {room: [None] for room in rooms}  # for the checker alone: rev -> row id
 
@@ -66,7 +66,7 @@ class Sql:
             text, final = more["text"], more["final"]
             self.rows[room][row_id] = replace(row, rev=rev, closed=True, text=text)
             return Event(room, row_id, "changed", rev, rev, 0, True, True, text if final < 0 else None, final)
-        if what == "checkpoint":        # no revision: the text so far
+        if what == "checkpoint":  # no revision: the text so far
             if row and not row.closed and len(more["text"]) >= len(row.text):
                 self.rows[room][row_id] = replace(row, text=more["text"])
             return bool(row and not row.closed)
@@ -91,8 +91,19 @@ class Sql:
             if row.rev > base.rev:
                 new = row.seq > base.seq
                 ended = row.stream and row.closed
-                events.append(Event(room, row.id, "created" if new else "changed", row.rev, before + 1,
-                                    row.seq if new else 0, row.stream, ended, row.text if ended else None))
+                events.append(
+                    Event(
+                        room,
+                        row.id,
+                        "created" if new else "changed",
+                        row.rev,
+                        before + 1,
+                        row.seq if new else 0,
+                        row.stream,
+                        ended,
+                        row.text if ended else None,
+                    )
+                )
                 before = row.rev
         return self.mark(room), events
 

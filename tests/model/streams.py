@@ -9,8 +9,8 @@ class Producer:
     def __init__(self, room, row, start_rev):
         self.room, self.row, self.start_rev = room, row, start_rev
         self.text, self.logged, self.stop = (), 0, False
-        self.ask = False        # the bus was away: ask where the text ends there
-        self.stuck = False      # the log took nothing: again with the next chunk, or the next poll
+        self.ask = False  # the bus was away: ask where the text ends there
+        self.stuck = False  # the log took nothing: again with the next chunk, or the next poll
 
 
 class Streams:
@@ -29,11 +29,11 @@ class Streams:
             p.stuck = False
             if self.mode != "live":
                 self.deliver_here(p)
-            if self.sim.chance(0.3) and self.sql.up:
-                if self.sql.commit([("checkpoint", p.room, p.row, {"text": p.text})]) == [False]:
-                    break           # another node has ended it
+            saved = ("checkpoint", p.room, p.row, {"text": p.text})
+            if self.sim.chance(0.3) and self.sql.up and self.sql.commit([saved]) == [False]:
+                break  # another node has ended it
         limit = self.sim.rng.randint(0, 40)
-        for _ in range(limit):      # SETTLE
+        for _ in range(limit):  # SETTLE
             if p.stop or p.logged >= len(p.text) or self.mode != "live":
                 break
             yield
@@ -51,13 +51,17 @@ class Streams:
     def pusher(self, p):
         """One append in flight; what arrives meanwhile leaves, merged, with the next."""
         while not p.stop:
-            yield lambda: p.stop or (self.mode == "live" and (p.ask or (p.logged < len(p.text) and not p.stuck)))
+            yield (
+                lambda: (
+                    p.stop or (self.mode == "live" and (p.ask or (p.logged < len(p.text) and not p.stuck)))
+                )
+            )
             if p.stop:
                 return
             try:
                 upto, index = len(p.text), p.logged
                 if p.ask:
-                    p.ask, index, upto = False, -1, -1      # no chunk has this index
+                    p.ask, index, upto = False, -1, -1  # no chunk has this index
                 items = p.text[index:upto] if index >= 0 else ()
                 answer, n = yield from self.call("chunk", p.room, p.row, p.start_rev, index, items)
                 if answer == "gap":
@@ -70,7 +74,7 @@ class Streams:
                     else:
                         yield from self.call("open", p.room, self.sql.mark(p.room))
                 elif answer == "closed":
-                    return              # ended by another; its end arrives as an event
+                    return  # ended by another; its end arrives as an event
                 else:
                     p.logged = min(n, len(p.text))
             except Timeout:

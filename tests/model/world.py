@@ -13,7 +13,7 @@ ROOMS = ("A", "B")
 
 
 class World:
-    def __init__(self, seed, design, actions=None, tracing=False):
+    def __init__(self, seed, design, actions=None, tracing=False, often=()):
         self.design = design
         self.sim = sim = Sim(seed, tracing)
         rng = sim.rng
@@ -26,32 +26,56 @@ class World:
         self.actions = actions or rng.randint(4, 30)
         self.count = 0
         # Some runs are calm in some respect, so that deep states are reached in the others.
-        menu = [(a, w) for a, w in self.MENU if rng.random() < 0.7 or a in ("write", "join", "reconnect")]
+        always = ("write", "join", "reconnect", *often)
+        menu = [(a, w) for a, w in self.MENU if rng.random() < 0.7 or a in always]
         # And in each run some things happen much more often.
-        often = rng.sample([a for a, _ in menu], 3)
+        often = often or rng.sample([a for a, _ in menu], 3)
         self.menu = [(a, w * 6 if a in often else w) for a, w in menu]
 
     MENU = (
-        ("write", 10), ("edit", 3), ("stream", 4), ("cancel", 1), ("join", 5), ("leave", 1.5),
-        ("drop", 4), ("half_open", 4), ("reconnect", 8), ("ping_timeout", 1),
-        ("tick", 6), ("kill_node", 1), ("pause_node", 1), ("resume_node", 2),
-        ("sub_eof", 1.5), ("sub_deaf", 1), ("redis_restart", 0.6), ("redis_flush", 0.4), ("redis_save", 1),
-        ("redis_down", 0.6), ("redis_up", 2), ("redis_hang", 0.8), ("redis_unhang", 2.5),
-        ("cut_off", 0.8), ("rejoin", 2), ("expire_record", 0.3), ("expire_log", 0.5),
-        ("sql_down", 0.5), ("sql_up", 2), ("janitor", 0.7),
+        ("write", 10),
+        ("edit", 3),
+        ("stream", 4),
+        ("cancel", 1),
+        ("join", 5),
+        ("leave", 1.5),
+        ("drop", 4),
+        ("half_open", 4),
+        ("reconnect", 8),
+        ("ping_timeout", 1),
+        ("tick", 6),
+        ("kill_node", 1),
+        ("pause_node", 1),
+        ("resume_node", 2),
+        ("sub_eof", 1.5),
+        ("sub_deaf", 1),
+        ("redis_restart", 0.6),
+        ("redis_flush", 0.4),
+        ("redis_save", 1),
+        ("redis_down", 0.6),
+        ("redis_up", 2),
+        ("redis_hang", 0.8),
+        ("redis_unhang", 2.5),
+        ("cut_off", 0.8),
+        ("rejoin", 2),
+        ("expire_record", 0.3),
+        ("expire_log", 0.5),
+        ("sql_down", 0.5),
+        ("sql_up", 2),
+        ("janitor", 0.7),
     )
 
     def run(self):
         sim, rng = self.sim, self.sim.rng
         if rng.random() < 0.8:
-            sim.drain()         # the nodes are on the bus before anybody comes
+            sim.drain()  # the nodes are on the bus before anybody comes
         for client in self.clients:
             for room in ROOMS:
                 if rng.random() < 0.8:
                     client.want[room] = True
             client.dial(rng.choice(list(self.nodes.values())))
         sim.run(rng.randint(0, 150))
-        names, weights = zip(*self.menu)
+        names, weights = zip(*self.menu, strict=False)
         for _ in range(self.actions):
             getattr(self, rng.choices(names, weights)[0])()
             sim.run(rng.choice((0, 1, 2, 3, 5, 8, 13, 30, 80)))
@@ -94,7 +118,7 @@ class World:
             node.paused = False
             if node.killed:
                 self.nodes[name] = Node(self, name)
-        for node in self.nodes.values():        # pings time out
+        for node in self.nodes.values():  # pings time out
             for conn in [c for c in node.conns if not c.link.client_open]:
                 node.drop(conn)
         for sub in self.redis.subs:
@@ -198,10 +222,9 @@ class World:
             conn.link.server_open = False
         self.redis.subs = [s for s in self.redis.subs if s.node is not node]
         for client in self.clients:
-            if client.link and not client.link.server_open:
-                # what was on the wire may still arrive, or not
-                if self.sim.chance(0.5):
-                    client.hang_up("clean")
+            # what was on the wire may still arrive, or not
+            if client.link and not client.link.server_open and self.sim.chance(0.5):
+                client.hang_up("clean")
 
     def pause_node(self):
         node = self.any_node()
