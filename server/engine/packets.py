@@ -26,6 +26,10 @@ RESERVED: Final = frozenset(
 #: Longest acknowledgement id taken: JavaScript counts to 2**53.
 ID_DIGITS: Final = 16
 
+#: Levels of arrays and objects taken. orjson reads 1024 and writes 254, and what is stored leaves in replies
+#: that are a few levels deeper.
+DEPTH: Final = 200
+
 _ID: Final = re.compile(rb"[0-9]{1,%d}(?![0-9])" % ID_DIGITS)
 
 _loads = orjson.loads
@@ -41,11 +45,29 @@ class PacketError(ValueError):
 
 def loads(data: bytes) -> Any:
     """Strict JSON: no NaN or Infinity, valid UTF-8, no lone surrogates (orjson refuses these), no NUL,
-    which PostgreSQL cannot store and no client sends in earnest. Raises ValueError."""
+    which PostgreSQL cannot store and no client sends in earnest, nothing nested deeper than `DEPTH`. Raises
+    ValueError."""
     value = _loads(data)
+    if len(data) > 2 * DEPTH and data.count(b"{") + data.count(b"[") > DEPTH and _too_deep(value):
+        raise ValueError("nested too deep")
     if b"\\u0000" in data and _has_nul(value):
         raise ValueError("NUL in a string")
     return value
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        if not below:
+            return False
+        level = below
+    return any(isinstance(item, dict | list) for item in level)
 
 
 def _has_nul(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The raw WebSocket door, `/ws/{session_id}`: accepted first, so that a browser sees why it is closed."""
 
 import asyncio
+import json
 import re
 from typing import Any
 from urllib.parse import parse_qsl
@@ -231,7 +232,7 @@ class RawDoor:
         try:
             message = packets.loads(data)
         except ValueError:
-            self.answer(conn, None, "", ValidationFailed("not strict JSON"))
+            self.answer(conn, _ref_of(data), "", ValidationFailed("not strict JSON"))
             return
         if not isinstance(message, dict) or not isinstance(name := message.get("type"), str):
             ref = message.get("ref") if isinstance(message, dict) else None
@@ -288,6 +289,19 @@ class RawDoor:
                 conn.line = None
             self.services.membership.disconnected(conn)
             self.services.observer.disconnected("websocket", reason)
+
+
+def _ref_of(data: bytes) -> Any:
+    """The `ref` of what only a lenient reader takes for JSON (NaN, lone surrogates, NUL, nested too deep):
+    the refusal still finds the one who waits for it."""
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    ref = message.get("ref") if isinstance(message, dict) else None
+    if isinstance(ref, str):
+        return ref if ref.isprintable() else None
+    return ref if isinstance(ref, int) and abs(ref) < 2**53 else None
 
 
 def _own_port(scope: Scope) -> int | None:

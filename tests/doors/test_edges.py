@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.doors import enter, new_session
+from tests.support.rawclient import RawClient
 from tests.support.refusals import refusal
 from tests.support.server import Server
 from tests.support.services import Redis
@@ -173,3 +174,39 @@ async def test_every_accepted_command_is_counted(sqlite_url: str, new_server: Ca
         assert (await api.delete(path)).status_code == 200
         await node.restart_async()
         assert (await api.get(path)).json()["request_count"] == 8
+
+
+@pytest.mark.parametrize("kind", ["socketio", "polling", "websocket", "rest"])
+async def test_what_is_nested_deep_is_kept_or_refused(either: Server, kind: str) -> None:
+    def nested(depth: int) -> Any:
+        return json.loads('{"a":' * depth + "1" + "}" * depth)
+
+    session = await new_session(either, members=("bob",))
+    async with (
+        enter(kind, either, "alice", session) as alice,
+        enter("websocket", either, "bob", session) as bob,
+    ):
+        for depth in (190, 250, 300, 900):
+            reply = await alice.call("message", content="x", metadata=nested(depth))
+            if depth == 190:
+                seen = await bob.wait_event("message", lambda m: m["seq"] == 1)
+                assert seen["metadata"] == nested(depth)
+            else:
+                assert reply["error"]["code"] == "VALIDATION_ERROR"
+        assert (await alice.history())[0]["metadata"] == nested(190)
+    async with enter(kind, either, "alice", session) as again:
+        assert again.joined["messages"][0]["metadata"] == nested(190)
+
+
+async def test_a_refusal_of_what_is_nearly_json_has_its_ref(parley: Server) -> None:
+    session = await new_session(parley)
+    async with RawClient(parley.ws_url, session, parley.token("alice")) as client:
+        await client.welcome()
+        for ref, text in enumerate(("NaN", '"\\ud800"', '"a\\u0000b"', "1e999", "[" * 500 + "]" * 500)):
+            await client.send_text(f'{{"type": "message", "ref": {ref}, "content": {text}}}')
+            ack = await client.wait_event("ack", lambda a, ref=ref: a["ref"] == ref)
+            assert ack["error"]["code"] == "VALIDATION_ERROR", text
+        for hopeless in ('{"ref": 1, "content": ', '{"ref": "\\ud800", "content": NaN}', "[" * 60_000):
+            mark = client.mark()
+            await client.send_text(hopeless)
+            assert (await client.wait_event("error", since=mark))["code"] == "VALIDATION_ERROR"
