@@ -122,6 +122,7 @@ def _responses(operation: Operation) -> Json:
         found[str(status)] = {"description": text, **({"content": kind} if kind else {})}
     for status in sorted({*ALWAYS, *operation.errors}):
         found.setdefault(str(status), {"$ref": f"#/components/responses/Error{status}"})
+    found["431"] = {"description": "Address and headers are too large (RFC 6585, 5); without a body"}
     return dict(sorted(found.items()))
 
 

@@ -107,14 +107,14 @@ def _from_index(request: Request) -> tuple[str | None, int]:
     """(message id, next index) of `Last-Event-ID`, or `?from_index=`. Raises ValidationFailed."""
     last = request.headers.get("last-event-id", "")
     message_id, colon, index = last.rpartition(":")
-    if last:
-        if not colon or not index.isdigit() or len(index) > 15:
-            raise ValidationFailed("<message_id>:<index>", field="Last-Event-ID")
-        return message_id, int(index)
     given = clean(dict(request.query_params)).get("from_index", "0")
     if not (given.isascii() and given.isdigit() and len(given) < 16):
         raise ValidationFailed("a whole number", field="from_index")
-    return None, int(given)
+    if not last:
+        return None, int(given)
+    if not colon or not (index.isascii() and index.isdigit()) or len(index) > 15:
+        raise ValidationFailed("<message_id>:<index>", field="Last-Event-ID")
+    return message_id, int(index)
 
 
 async def ask(request: Request, receive: Receive, send: Send) -> None:

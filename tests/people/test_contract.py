@@ -111,9 +111,11 @@ socket.on("nothing", () => {});
 socket.emit("mesage", { session_id: "s" });
 """
     )
-    options = ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext"]
-    tsc = [program("node"), "node_modules/typescript/bin/tsc", *options, "--moduleResolution", "bundler"]
-    done = subprocess.run([*tsc, "use.ts"], cwd=tmp_path, capture_output=True, text=True)
+    options = {"noEmit": True, "strict": True, "skipLibCheck": True, "types": []}
+    options |= {"target": "es2022", "module": "esnext", "moduleResolution": "bundler"}
+    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["use.ts"]}))
+    tsc = [program("node"), "node_modules/typescript/bin/tsc"]
+    done = subprocess.run(tsc, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -16,11 +16,19 @@ CONFIG = """
 positive_data_acceptance.expected-statuses = [
     "2xx", "401", "403", "404", "409", "410", "413", "415", "422", "429", "5xx",
 ]
+negative_data_rejection.expected-statuses = [
+    "400", "401", "403", "404", "405", "406", "409", "410", "413", "415", "422", "428", "429", "431", "5xx",
+]
 
 [[operations]]
 # `stream` could be a message's id: what may be done to that is allowed here, too.
 include-path = "/api/chat/sessions/{session_id}/messages/stream"
 checks.allow_header_conformance.enabled = false
+
+[[operations]]
+# A form has no types: what is sent as a number is text when it arrives.
+include-path = "/api/chat/sessions/{session_id}/files"
+checks.negative_data_rejection.enabled = false
 """
 
 
@@ -59,4 +67,5 @@ async def test_schemathesis_finds_nothing(house: Server, tmp_path: Path, phases:
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()[-6000:]
+    told = "\n".join(line[:300] for line in output.decode().splitlines())
+    assert process.returncode == 0, told[-9000:]

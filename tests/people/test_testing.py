@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from server.testing import Parley
 from tests.support.jsclient import JsClients
@@ -77,7 +77,7 @@ async def test_a_dead_node_and_its_successor(parley: Parley) -> None:
         with pytest.raises(ConnectionClosed):
             while True:
                 await asyncio.wait_for(ws.recv(), 10)
-    with pytest.raises((OSError, ConnectionClosed)):
+    with pytest.raises((OSError, WebSocketException)):
         async with line(parley, session_id):
             pass
     await asyncio.to_thread(parley.come_back)
