@@ -17,8 +17,8 @@ from storage.errors import Unavailable
 PIECE = 256 * 1024
 #: Bytes of one part of a larger upload: S3's least.
 PART = 5 * 1024 * 1024
-#: Uploads to S3 at the same time; each holds up to two parts in memory.
-UPLOADS = 2
+#: Uploads to S3 at the same time. Each holds two parts in memory, while the others wait on the disk.
+UPLOADS = 1
 #: What is smaller waits for its upload in memory, what is larger in a temporary file.
 SPOOL = 64 * 1024
 #: Keys of one request that deletes.
