@@ -121,7 +121,8 @@ class Verifier:
             raise Unauthorized("the token's sub is no text of 1 to 255 characters")
         sessions = claims.get("sessions")
         if "sessions" in claims and not (
-            isinstance(sessions, list) and all(isinstance(each, str) for each in sessions)
+            isinstance(sessions, list)
+            and all(isinstance(each, str) and "\0" not in each for each in sessions)
         ):
             # A restriction that cannot be read must not become no restriction.
             raise Unauthorized("the token's sessions are no list of texts")

@@ -37,6 +37,7 @@ def endpoint(handler: Handler) -> Handler:
     async def guarded(request: Request) -> Response:
         try:
             check_origin(request)
+            clean(request.path_params)
             return await handler(request)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
             return json_error(services_of(request).dispatcher.error_of(failure, request.url.path))
@@ -61,6 +62,7 @@ class RawEndpoint:
 
         try:
             check_origin(request)
+            clean(request.path_params)
             await self._handler(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
             error = services_of(request).dispatcher.error_of(failure, request.url.path)
@@ -131,7 +133,7 @@ def query_of(kind: type[S], request: Request, **more: Any) -> S:
 
 
 def clean(values: dict[str, str]) -> dict[str, str]:
-    """Query values that a database can hold. Raises ValidationFailed."""
+    """Values of a query or a path that a database can hold. Raises ValidationFailed."""
     for name, value in values.items():
         if "\0" in value or "\0" in name:
             raise ValidationFailed("no NUL", field=name[:50])

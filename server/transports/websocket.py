@@ -185,6 +185,8 @@ class RawDoor:
             after = query.get("after")
             after_revision = _number(query.get("after_revision"))
             limit = _number(query.get("limit")) or 50
+            if "\0" in socket.session_id:
+                raise SessionNotFound  # PostgreSQL cannot even be asked
             try:
                 joined = await services.membership.join(
                     conn, socket.session_id, after_revision, min(max(limit, 1), 500), after=after

@@ -210,3 +210,23 @@ async def test_a_refusal_of_what_is_nearly_json_has_its_ref(parley: Server) -> N
             mark = client.mark()
             await client.send_text(hopeless)
             assert (await client.wait_event("error", since=mark))["code"] == "VALIDATION_ERROR"
+
+
+async def test_nul_in_an_address_is_refused(either: Server) -> None:
+    session = await new_session(either)
+    path = f"/api/chat/sessions/{session}"
+    async with either.api("alice") as api:
+        for method, address in (
+            ("PATCH", f"{path}/messages/%00"),
+            ("DELETE", f"{path}/messages/%00"),
+            ("GET", "/api/chat/streams/%00"),
+            ("GET", "/api/chat/files/%00/url"),
+            ("GET", "/files/%00"),
+            ("GET", "/api/chat/sessions/%00"),
+        ):
+            answer = await api.request(method, address, json={"content": "x"} if method == "PATCH" else None)
+            assert answer.status_code == 422, (method, address, answer.text)
+    found = await refusal("websocket", either, either.token("alice"), "\0")
+    assert found.closed == 4004
+    async with either.api("alice", sessions=["\0"]) as api:
+        assert (await api.get("/api/chat/sessions")).status_code == 401
