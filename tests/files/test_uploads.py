@@ -183,9 +183,13 @@ async def _sent_raw(storage: Storage, head: str, body: bytes, *, close: bool) ->
     await writer.drain()
     if close:
         writer.write_eof()
+    answer = b""
     try:
         async with asyncio.timeout(15):
-            return await reader.read(65536)
+            # Until the end of the JSON body, or of the connection.
+            while not answer.endswith(b"}") and (piece := await reader.read(65536)):
+                answer += piece
+        return answer
     finally:
         writer.close()
 
