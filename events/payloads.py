@@ -342,6 +342,7 @@ class Uploaded(Struct, kw_only=True):
     thumbnail_url: str | None
     message_id: str | None
     file_info: FileInfo
+    uploaded_at: str
 
 
 class SignedAddress(Struct):

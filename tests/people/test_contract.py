@@ -209,3 +209,50 @@ def test_the_comparison_would_notice_a_field_too_many_and_one_too_few() -> None:
         with pytest.raises(AssertionError):
             validators.check("typing_event", bad)
     assert closed({"type": "object", "properties": {}})["additionalProperties"] is False
+
+
+async def test_rest_answers_are_what_the_openapi_document_says(house: Server) -> None:
+    async with house.api("ann") as api:
+        document = (await api.get("/openapi.json")).json()
+        components = closed(document["components"])
+
+        async def call(method: str, template: str, **more: Any) -> dict[str, Any]:
+            path = template.format(**more.pop("at", {}))
+            answer = await api.request(method, path, **more)
+            operation = document["paths"][template][method.lower()]
+            found = operation["responses"][str(answer.status_code)]
+            if "$ref" in found:
+                found = components["responses"][found["$ref"].rpartition("/")[2]]
+            schema = closed(found["content"]["application/json"]["schema"])
+            validator = jsonschema.Draft202012Validator({**schema, "components": components})
+            body: dict[str, Any] = answer.json()
+            problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(body)]
+            assert not problems, f"{method} {template}: {problems[:3]} in {body}"
+            return body
+
+        base = "/api/chat/sessions"
+        session = await call("POST", base, json={"title": "Contract", "agent_id": 1})
+        at = {"session_id": session["session_id"], "user_id": "ben", "message_id": "", "file_id": ""}
+        one = f"{base}/{{session_id}}"
+        await call("PUT", f"{one}/participants/{{user_id}}", at=at, json={"role": "viewer"})
+        sent = await call("POST", f"{one}/messages", at=at, json={"content": "a needle", "reply": False})
+        at["message_id"] = sent["message_id"]
+        await call("PATCH", f"{one}/messages/{{message_id}}", at=at, json={"content": "a needle!"})
+        await call("POST", f"{one}/read", at=at, json={"seq": 1})
+        uploaded = await call("POST", f"{one}/files", at=at, files={"file": ("a.txt", b"text", "text/plain")})
+        at["file_id"] = uploaded["file_id"]
+        await call("GET", "/api/chat/files/{file_id}/url", at=at)
+        await call("GET", f"{one}/messages", at=at)
+        await call("POST", f"{one}/history", at=at, json={"limit": 1})
+        await call("DELETE", f"{one}/messages/{{message_id}}", at=at)
+        await call("GET", f"{one}/presence", at=at)
+        await call("GET", base)
+        await call("GET", one, at=at)
+        await call("PATCH", one, at=at, json={"title": "Other"})
+        await call("POST", f"{one}/extend", at=at, json={"hours": 1})
+        await call("GET", "/api/chat/search", params={"q": "needle"})
+        await call("DELETE", f"{one}/participants/{{user_id}}", at=at)
+        await call("DELETE", one, at=at)
+        await call("GET", one, at=at | {"session_id": "nothing"})
+        await call("POST", f"{one}/messages", at=at, json={"content": "archived"})
+        await call("POST", base, json={"title": 7})

@@ -79,9 +79,8 @@ async def test_curl_gets_an_answer_in_one_request(house: Server, tmp_path: Path)
 
 async def test_the_fixture_for_applications(tmp_path: Path) -> None:
     (tmp_path / "test_chat.py").write_text(readme("test_chat.py"))
-    said = await run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_chat.py"], tmp_path
-    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_chat.py"]
+    said = await run(command, tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert "1 passed" in said
 
 
