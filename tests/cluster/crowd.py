@@ -276,7 +276,9 @@ class Crowd:
         return random.choice(live) if live else None
 
     def token(self, name: str) -> str:
-        return mint(name)
+        if name == "p0":
+            return mint(name)  # everything is p0's; its token names them for the others
+        return mint(name, sessions=self.rooms, session_role="member")
 
     async def __aenter__(self) -> "Crowd":
         names = [f"p{n}" for n in range(self._people)]
@@ -284,9 +286,6 @@ class Crowd:
             for _ in range(self._rooms):
                 made = await api.post("/api/chat/sessions", json={})
                 self.rooms.append(made.json()["session_id"])
-                for name in names[1:]:
-                    path = f"/api/chat/sessions/{self.rooms[-1]}/participants/{name}"
-                    assert (await api.put(path, json={"role": "member"})).status_code == 200
         for name in names:
             mine = random.sample(self.rooms, k=max(1, round(len(self.rooms) * 0.7)))
             self.people.append(Person(self, name, mine))
