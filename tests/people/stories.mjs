@@ -199,6 +199,7 @@ const stories = {
 
   /** Everything by keyboard alone. */
   async keyboard(page) {
+    await page.locator("#enter[open]").waitFor();
     await page.keyboard.press("Enter"); // the dialog, with the name that is there
     await page.waitForSelector("body[data-ready]");
     await session(page);
