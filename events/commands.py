@@ -197,8 +197,15 @@ class Commands:
         return {}
 
     def presence(self, caller: Caller, conn: Connection | None, command: schema.Presence) -> Action:
-        for mine in [conn] if conn is not None else self._membership.event_streams(caller):
-            self._presence.set_status(mine, command.status)
+        if conn is None:
+            for stream in self._membership.event_streams(caller):
+                self._presence.set_status(stream, command.status)
+        elif self._presence.set_status(conn, command.status) and conn.pid is not None:
+            return self._remembered(conn)
+        return {}
+
+    async def _remembered(self, conn: Connection) -> Done:
+        await self._membership.remember(conn)
         return {}
 
     # --- streams

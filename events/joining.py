@@ -29,6 +29,7 @@ from events.presence import Presence
 from events.sessions import LiveSession, SessionManager
 from events.snapshots import Snapshot, Snapshots
 from events.typing import Typing
+from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import Cut, Records, RoomState
 from storage.messages import Messages as Store
@@ -125,6 +126,15 @@ class Membership:
         elif answer != "ok":
             self._delivery.lost()
 
+    async def remember(self, conn: Connection) -> None:
+        """The connection's status has changed: it is to come back with it. Only in the order of its commands:
+        a join that is under way writes the record, too."""
+        if self._delivery.mode == "live":
+            try:
+                await self._save(conn, recovery.seats(conn))
+            except StorageUnavailable:
+                self._delivery.lost()
+
     def taken_over(self, pid: str, generation: int) -> None:
         """The record belongs to a newer connection: the old socket goes, without its client being told."""
         for conn in [c for c in self._hub.connections.values() if c.pid == pid and c.generation < generation]:
@@ -204,7 +214,7 @@ class Membership:
             if self._delivery.mode == "live":
                 try:
                     seated = await self._seat_live(member, record, role, after_revision, limit, after)
-                except StorageUnavailable:
+                except BusUnavailable:
                     self._delivery.lost()
                     continue
                 if seated is None:
@@ -241,8 +251,10 @@ class Membership:
         if room.delivered < revision and self._delivery.mode == "live":
             try:
                 await self._delivery.fill(room.name)
-            except StorageUnavailable:
+            except BusUnavailable:
                 self._delivery.lost()
+            except StorageUnavailable:
+                pass  # the poll will, when SQL is back
 
     async def _seat_live(
         self,
@@ -386,8 +398,9 @@ class Membership:
         async with self._recoveries:
             try:
                 outcome = await self._recover(conn, pid, offset)
-            except StorageUnavailable:
-                self._delivery.lost()
+            except StorageUnavailable as error:
+                if isinstance(error, BusUnavailable):
+                    self._delivery.lost()
                 outcome = "away"
             except ChatError:
                 outcome = "refused"  # a room that it may not enter any more

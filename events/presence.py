@@ -42,7 +42,7 @@ class Presence:
     ) -> None:
         self._store, self._delivery, self._clock = store, delivery, clock
         self._grace, self._events_max = grace, events_max
-        self._leaving: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._leaving: dict[tuple[str, str], tuple[asyncio.TimerHandle, str]] = {}  # with the last status
         self._counting: set[str] = set()
 
     # --- coming and going
@@ -58,11 +58,12 @@ class Presence:
         before = here.status if here.connections else None
         here.connections += 1
         here.away += member.conn.away
-        timer = self._leaving.pop((room.name, key), None)
-        if timer is not None:
-            timer.cancel()
+        left = self._leaving.pop((room.name, key), None)
+        if left is not None:
+            left[0].cancel()
         if before != here.status:
-            self._delivery.spawn(self._entered(room.name, key, here.status, before))
+            known = before or (left[1] if left is not None else None)
+            self._delivery.spawn(self._entered(room.name, key, here.status, known))
 
     async def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
         try:
@@ -95,8 +96,9 @@ class Presence:
             loop = asyncio.get_running_loop()
             old = self._leaving.pop((room.name, key), None)
             if old is not None:
-                old.cancel()
-            self._leaving[room.name, key] = loop.call_later(self._grace, self._gone, room.name, key)
+                old[0].cancel()
+            timer = loop.call_later(self._grace, self._gone, room.name, key)
+            self._leaving[room.name, key] = timer, before
 
     def _gone(self, room: str, key: str) -> None:
         self._leaving.pop((room, key), None)
@@ -118,11 +120,11 @@ class Presence:
         self._say(room, "system", {"event": "user_left", "user_id": key})
         self._say(room, "presence", {"user_id": key, "status": "offline"})
 
-    def set_status(self, conn: Connection, status: str) -> None:
-        """Any `online` connection of a user wins."""
+    def set_status(self, conn: Connection, status: str) -> bool:
+        """Any `online` connection of a user wins. Whether it has changed."""
         away = status == "away"
         if conn.away == away:
-            return
+            return False
         for member in conn.rooms:
             here = member.room.users.get(conn.caller.key)
             if isinstance(here, _Here):
@@ -133,6 +135,7 @@ class Presence:
                         self._entered(member.room.name, conn.caller.key, here.status, before)
                     )
         conn.away = away
+        return True
 
     # --- telling
 
@@ -213,6 +216,6 @@ class Presence:
         }
 
     def stop(self) -> None:
-        for timer in self._leaving.values():
+        for timer, _ in self._leaving.values():
             timer.cancel()
         self._leaving.clear()

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.doors import KINDS, LIVE, enter, new_session
 from tests.support.server import Server
+from tests.support.sioclient import SioWebSocket
 
 every_door = pytest.mark.parametrize("kind", KINDS)
 live_door = pytest.mark.parametrize("kind", LIVE)
@@ -150,3 +151,30 @@ async def test_a_large_room_is_told_by_count(sqlite_url: str, new_server: type[S
         ):
             await alice.wait_event("presence", lambda p: p.get("online") == 5)
         await alice.wait_event("presence", lambda p: p.get("online", 5) <= 2 or p.get("status") == "offline")
+
+
+async def test_a_return_within_the_grace_keeps_or_tells_the_status(parley: Server) -> None:
+    session = await new_session(parley, members=("bob",))
+    async with enter("websocket", parley, "bob", session) as bob:
+        async with SioWebSocket(parley.ws_url) as first:
+            await first.connect(parley.token("alice"))
+            await first.emit("join", {"session_id": session})
+            assert (await first.emit("presence", {"status": "away"}))["ok"]
+            await bob.wait_event("presence", lambda p: p["status"] == "away")
+            mark = bob.mark()
+            first.abort()
+            async with SioWebSocket(parley.ws_url) as recovered:
+                # Recovered: still away, and nobody has heard of it.
+                answer = await recovered.connect(parley.token("alice"), pid=first.pid)
+                assert answer["pid"] == first.pid
+                async with parley.api("bob") as api:
+                    online = (await api.get(f"/api/chat/sessions/{session}/presence")).json()["online"]
+                assert [o["status"] for o in online if o["user_id"] == "alice"] == ["away"]
+                assert bob.named("presence", mark) == []
+        async with SioWebSocket(parley.ws_url) as anew:
+            # A new connection is online, and that is told, although nobody saw her go.
+            await anew.connect(parley.token("alice"))
+            await anew.emit("join", {"session_id": session})
+            told = await bob.wait_event("presence", since=mark)
+            assert (told["user_id"], told["status"]) == ("alice", "online")
+            assert bob.named("system", mark) == []
