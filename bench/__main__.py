@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -136,6 +137,8 @@ def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list
             for contender in contenders(tools):
                 if contender.group != scenario.group or (opts.only and contender.name not in opts.only):
                     continue
+                if turn >= contender.most_runs and contender.name not in opts.only:
+                    continue
                 if scenario.ours_only and not contender.product:
                     continue
                 runs.append(one(console, contender, scenario, tools, cores) | {"turn": turn})
@@ -150,6 +153,8 @@ def main() -> int:
     if opts.server_core == opts.load_core:
         console.print("[yellow]one core for server and load generator: latencies and rates mean little[/]")
     raise_file_limit()
+    # Told to end, it ends what it started on its way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     try:
         tools = build(opts.work, opts.python)

@@ -14,7 +14,10 @@ PEERS = HERE / "peers"
 
 @dataclass(frozen=True)
 class Contender:
-    """`{port}` in the command is replaced. `product`: needs a database, sessions and tokens of its own."""
+    """`{port}` in the command is replaced. `product`: needs a database, sessions and tokens of its own.
+
+    `most_runs`: those that nothing is held against need fewer repeats.
+    """
 
     name: str
     title: str
@@ -23,6 +26,7 @@ class Contender:
     env: Mapping[str, str] = field(default_factory=dict)
     product: bool = False
     cwd: Path = ROOT
+    most_runs: int = 99
 
 
 def contenders(tools: Tools) -> list[Contender]:
@@ -33,14 +37,20 @@ def contenders(tools: Tools) -> list[Contender]:
     ours = ("-m", "bench.echo", "--port", "{port}")
     serve = ("-m", "server", "serve")
     found = [
-        Contender("floor", "C, one send() each", "echo", (str(tools.floor), "{port}")),
-        Contender("uws", "uWebSockets (Bun)", "echo", (str(tools.bun), str(PEERS / "bun_ws.js"), "{port}")),
-        Contender("ws", "Node ws", "echo", ("node", str(PEERS / "node_ws.js"), "{port}"), node),
+        Contender("floor", "C, one send() each", "echo", (str(tools.floor), "{port}"), most_runs=2),
+        Contender(
+            "uws",
+            "uWebSockets (Bun)",
+            "echo",
+            (str(tools.bun), str(PEERS / "bun_ws.js"), "{port}"),
+            most_runs=2,
+        ),
+        Contender("ws", "Node ws", "echo", ("node", str(PEERS / "node_ws.js"), "{port}"), node, most_runs=1),
         Contender(
             "node", "Node socket.io", "echo", ("node", str(PEERS / "node_socketio.js"), "{port}"), node
         ),
         Contender("stock", "python-socketio, stock", "echo", stock),
-        Contender("stock-gc", "python-socketio, tuned gc", "echo", (*stock, "--gc")),
+        Contender("stock-gc", "python-socketio, tuned gc", "echo", (*stock, "--gc"), most_runs=1),
         Contender("parley", "Parley", "echo", (sys.executable, *ours)),
         Contender(
             "node",

@@ -55,7 +55,7 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
             if contender.product:
                 sessions = product.create_sessions(ports[0], scenario)
             args += product.people(scenario, sessions, folder)
-        time.sleep(0.5)
+        time.sleep(0.3)
         return drive(servers, [str(tools.loadgen), *args], scenario, cores)
 
 
@@ -75,7 +75,7 @@ def drive(servers: list[Process], command: list[str], scenario: Scenario, cores:
         preexec_fn=lambda: os.sched_setaffinity(0, {cores.load}),
     )
     assert generator.stdout is not None
-    with generator:
+    try:
         for line in generator.stdout:
             if line.startswith("@"):
                 phase = line.strip()
@@ -85,9 +85,14 @@ def drive(servers: list[Process], command: list[str], scenario: Scenario, cores:
                 seen[phase] = [server.sample() for server in servers]
             elif line.startswith("{"):
                 report = json.loads(line)
+    finally:
+        if report is None:
+            generator.terminate()
+        generator.stdout.close()
+        generator.wait()
     if generator.returncode or report is None or len(seen) != 4:
         raise BenchError(f"the load generator ended with status {generator.returncode}")
-    time.sleep(1)
+    time.sleep(0.3)
     total = {phase: together(samples) for phase, samples in seen.items()}
     found = figures(report, total, together([server.sample() for server in servers]))
     if scenario.stall:

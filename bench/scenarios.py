@@ -28,7 +28,7 @@ class Scenario:
     rate: float = 0
     window: int = 1
     payload: int = 100
-    duration: float = 2.5
+    duration: float = 1.5
     idle: float = 0
     stall: int = 0
     join: bool = True
@@ -60,7 +60,7 @@ class Scenario:
 
     def quick(self) -> "Scenario":
         """The same in less time: enough to see that it works and about how it stands."""
-        return replace(self, duration=min(self.duration, 1.5), most_runs=1)
+        return replace(self, duration=min(self.duration, 1), most_runs=1)
 
 
 ECHO = (
@@ -70,10 +70,10 @@ ECHO = (
     Scenario("room100w8", "room of 100, 8 in flight", "echo", "delivery", 100, 1, window=8),
     Scenario("rooms100x10", "100 rooms of 10", "echo", "delivery", 1000, 100),
     # 200 conversations, one producer and two readers each, small pieces.
-    Scenario("tokens", "tokens 200x(1→2)", "echo", "delivery", 400, 200, rate=50, payload=60, duration=4),
+    Scenario("tokens", "tokens 200x(1→2)", "echo", "delivery", 400, 200, rate=50, payload=60, duration=2),
     Scenario("ack", "event → ack", "echo", "delivery", 50, 50, load="ack", speaker="member"),
     # The same offered load for everybody, well below what the slowest can do.
-    Scenario("rate100", "room of 100 at 100 msg/s", "echo", "latency", 100, 1, rate=100, duration=4),
+    Scenario("rate100", "room of 100 at 100 msg/s", "echo", "latency", 100, 1, rate=100, duration=2),
     Scenario("connect", "set-up", "echo", "connect", 2000, 200, load="none", speaker="member", duration=0),
     Scenario(
         "idle10k",
@@ -98,8 +98,8 @@ ECHO = (
         1,
         rate=200,
         payload=20_000,
-        duration=6,
-        most_runs=2,
+        duration=5,
+        most_runs=1,
     ),
     Scenario(
         "stall",
@@ -110,9 +110,9 @@ ECHO = (
         1,
         rate=200,
         payload=20_000,
-        duration=6,
+        duration=5,
         stall=10,
-        most_runs=2,
+        most_runs=1,
     ),
 )
 
@@ -137,7 +137,7 @@ PRODUCT = (
         load="chunks",
         rate=50,
         payload=24,
-        duration=4,
+        duration=2,
     ),
     Scenario(
         "setup",
@@ -186,7 +186,7 @@ PRODUCT = (
         100,
         load="messages",
         speaker="member",
-        duration=4,
+        duration=3,
         database="postgresql",
         ours_only=True,
     ),
@@ -199,7 +199,7 @@ PRODUCT = (
         100,
         load="messages",
         speaker="member",
-        duration=4,
+        duration=3,
         ours_only=True,
     ),
     # What recovery costs: the same fan-out without positions and log, and with them.
@@ -236,6 +236,7 @@ PRODUCT = (
         speaker="member",
         nodes=2,
         database="postgresql",
+        most_runs=2,
     ),
     # What a node spends on the messages of rooms in which it has nobody.
     Scenario(
@@ -248,8 +249,9 @@ PRODUCT = (
         load="typing",
         speaker="member",
         rate=500,
-        idle=4,
-        duration=4,
+        idle=3,
+        duration=3,
+        most_runs=1,
         nodes=2,
         spectators=1,
         database="postgresql",
