@@ -5,11 +5,13 @@ Pages are files of `server/web/`; nothing here knows a session.
 
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi, page
 from server.routes.common import reply, services_of
 
@@ -69,12 +71,25 @@ async def vendor(request: Request) -> Response:
     return FileResponse(file, media_type=TYPES[".js"], headers=HEADERS)
 
 
+@lru_cache(maxsize=8)
+def _openapi(url: str | None) -> bytes:
+    """Made once: anybody may ask for it, as often as they like."""
+    return to_json(openapi.document(VERSION, url))
+
+
+@lru_cache(maxsize=8)
+def _asyncapi(host: str) -> bytes:
+    return to_json(asyncapi.document(VERSION, host))
+
+
 async def openapi_json(request: Request) -> Response:
-    return reply(openapi.document(VERSION, services_of(request).settings.public_url))
+    return Response(_openapi(services_of(request).settings.public_url), media_type="application/json")
 
 
 async def asyncapi_json(request: Request) -> Response:
-    return reply(asyncapi.document(VERSION, request.headers.get("host") or "localhost:8003"))
+    settings = services_of(request).settings
+    host = urlsplit(settings.public_url).netloc if settings.public_url else ""
+    return Response(_asyncapi(host or f"127.0.0.1:{settings.service_port}"), media_type="application/json")
 
 
 async def docs(request: Request) -> Response:
