@@ -7,6 +7,7 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, chunk_event
 from events.stream import Stream
+from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import ChunkAnswer, StreamLog
 
@@ -91,15 +92,18 @@ class Chunks:
 
     async def _make_room(self, stream: Stream, why: str) -> None:
         """The log lacks the stream's start ("gap"), or there is none ("nobody")."""
+        again = True
         try:
             if why == "nobody":
                 await self._delivery.open(stream.room)
             else:
                 await self._delivery.fill(stream.room)
-        except StorageUnavailable:
+        except BusUnavailable:
             self._delivery.lost()
+        except StorageUnavailable:
+            again = False  # SQL is away: with the next chunk, or the next tick
         stream.flying = False
-        if not stream.gone and self._delivery.mode == "live":
+        if again and not stream.gone and self._delivery.mode == "live":
             self.push(stream)
         else:
             self._settle(stream)

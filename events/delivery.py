@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from events.event import Event, Kind, clip, retold
 from events.hub import Hole, Hub, Room
 from events.observer import Observer
-from storage.errors import StorageError, Unavailable
+from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Appended, Bus, Mark, RoomLog
 
 #: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
@@ -96,9 +96,10 @@ class Delivery:
     async def _fill_or_owe(self, room: str) -> None:
         try:
             await self.fill(room)
-        except Unavailable:
+        except Unavailable as error:
             self.owed.add(room)
-            self.lost()
+            if isinstance(error, BusUnavailable):
+                self.lost()
 
     async def fill(self, room: str) -> None:
         """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing.

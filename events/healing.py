@@ -13,7 +13,7 @@ from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import chunk_event
 from events.hub import Room
-from storage.errors import StorageError, Unavailable
+from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Mark, StreamText
 from storage.records import SessionState
 
@@ -213,7 +213,7 @@ class Healer:
             return
         try:
             await delivery.fill(name)
-        except Unavailable:
+        except BusUnavailable:
             delivery.lost()
             return
         await self._canary()  # what was appended is here, if we are not deaf
@@ -245,5 +245,5 @@ class Healer:
             for name, mark in (await delivery.log.last(names)).items():
                 if mark is None and name in delivery.hub.rooms:
                     await delivery.open(name)
-        except Unavailable:
+        except BusUnavailable:
             delivery.lost()

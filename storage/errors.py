@@ -9,6 +9,10 @@ class Unavailable(StorageError):
     """The database or Redis cannot answer now, or its answer was lost. The same call may be repeated."""
 
 
+class BusUnavailable(Unavailable):
+    """It is Redis that cannot, not the database."""
+
+
 class AlreadyExists(StorageError):
     """A unique id is taken by something else."""
 

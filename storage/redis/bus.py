@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from storage.errors import Unavailable
+from storage.errors import BusUnavailable
 from storage.interfaces import Event, Receiver
 from storage.redis import wire
 from storage.redis.client import Client
@@ -48,7 +48,7 @@ class RedisBus:
         await self._client.up()
         link, _ = await self._client.endpoint.connect(self._pushed)
         if link.closed:
-            raise Unavailable("the subscriber's connection broke")
+            raise BusUnavailable("the subscriber's connection broke")
         self._link, self._receiver = link, receiver
         link.on_closed = lambda: self._broke(link)
         await self._subscribe(self._own)
@@ -60,7 +60,7 @@ class RedisBus:
     async def _subscribe(self, names: Sequence[str]) -> None:
         link = self._link
         if link is None or link.closed:
-            raise Unavailable("no subscriber's connection")
+            raise BusUnavailable("no subscriber's connection")
         new = [name for name in dict.fromkeys(names) if name not in self._confirmed]
         loop = asyncio.get_running_loop()
         for name in new:
@@ -74,7 +74,7 @@ class RedisBus:
             if late:
                 link.close("a subscription was not confirmed in time")
         if link.closed or self._link is not link:
-            raise Unavailable("the subscriber's connection broke")
+            raise BusUnavailable("the subscriber's connection broke")
 
     def unsubscribe(self, channel: str) -> None:
         name = f"{self._prefix}:{channel}"
@@ -97,7 +97,7 @@ class RedisBus:
             async with asyncio.timeout(self._client.timeout):
                 await heard
         except TimeoutError as error:
-            raise Unavailable("the canary did not come back") from error
+            raise BusUnavailable("the canary did not come back") from error
         finally:
             del self._canaries[word]
         return bytes(epoch).decode()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from storage.errors import Unavailable
+from storage.errors import BusUnavailable
 from storage.redis.endpoint import Endpoint
 from storage.redis.link import Argument, Convert, Link
 
@@ -94,7 +94,7 @@ class Client:
             async with asyncio.timeout(self.timeout):
                 await self._up.wait()
         except TimeoutError as error:
-            raise Unavailable("no connection to Redis") from error
+            raise BusUnavailable("no connection to Redis") from error
 
     async def _keep(self) -> None:
         delay = 0.0
@@ -103,7 +103,7 @@ class Client:
                 await self._connect()
                 delay = 0.0
                 await self._down.wait()
-            except Unavailable as error:
+            except BusUnavailable as error:
                 if delay == 0.0:
                     log.warning("%s", error)
             delay = min(_MOST_DELAY, delay * 2 or _FIRST_DELAY)
@@ -119,7 +119,7 @@ class Client:
             raise
         link.on_closed = self._closed
         if link.closed:
-            raise Unavailable("the connection to Redis broke")
+            raise BusUnavailable("the connection to Redis broke")
         self._link, self.run = link, run
         self._token = secrets.token_hex(2)
         self._down.clear()
@@ -141,6 +141,6 @@ class Client:
 
 def _failed() -> "asyncio.Future[Any]":
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_exception(Unavailable("no connection to Redis"))
+    future.set_exception(BusUnavailable("no connection to Redis"))
     future.exception()  # fire and forget is allowed
     return future

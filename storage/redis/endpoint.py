@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from storage.errors import Unavailable
+from storage.errors import BusUnavailable
 from storage.redis.link import Link
 
 _FALSE = ("0", "false", "no", "none")
@@ -47,13 +47,13 @@ class Endpoint:
                     return await self._through_sentinel(on_push)
                 return await self._greet(self._address, on_push)
         except TimeoutError as error:
-            raise Unavailable("Redis cannot be reached in time") from error
+            raise BusUnavailable("Redis cannot be reached in time") from error
         except OSError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
+            raise BusUnavailable(f"Redis cannot be reached: {error}") from error
 
     async def _through_sentinel(self, on_push: Callable[[Any], None] | None) -> tuple[Link, str]:
         """Redis's documentation, "Guidelines for Redis clients with support for Redis Sentinel"."""
-        failure: Exception = Unavailable("no sentinel knows the master")
+        failure: Exception = BusUnavailable("no sentinel knows the master")
         for at, address in enumerate(self._sentinels):
             sentinel: Link | None = None
             try:
@@ -67,12 +67,12 @@ class Endpoint:
                     link, run = await self._greet((found[0].decode(), int(found[1])), on_push)
                 self._sentinels.insert(0, self._sentinels.pop(at))  # who answers is asked first
                 return link, run
-            except (OSError, TimeoutError, Unavailable) as error:
+            except (OSError, TimeoutError, BusUnavailable) as error:
                 failure = error
             finally:
                 if sentinel is not None:
                     sentinel.close()
-        raise Unavailable(f"no master through Sentinel: {failure}") from failure
+        raise BusUnavailable(f"no master through Sentinel: {failure}") from failure
 
     async def _greet(
         self, address: tuple[str, int], on_push: Callable[[Any], None] | None
@@ -85,7 +85,7 @@ class Endpoint:
                 await link.call("SELECT", self.db)
             about = (await link.call("INFO", "server")).decode()
             if self._sentinels and (await link.call("ROLE"))[0] != b"master":
-                raise Unavailable("not the master any more")
+                raise BusUnavailable("not the master any more")
         except BaseException:
             link.close()
             raise

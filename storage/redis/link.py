@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import hiredis
 
-from storage.errors import Unavailable
+from storage.errors import BusUnavailable
 
 Argument = bytes | str | int | float
 #: What a reply means to its caller.
@@ -20,7 +20,7 @@ Convert = Callable[[Any], Any]
 _FATAL = ("READONLY", "LOADING", "NOSCRIPT", "MASTERDOWN", "NOAUTH", "UNBLOCKED")
 
 
-class ReplyError(Unavailable):
+class ReplyError(BusUnavailable):
     """Redis answered a command with an error."""
 
 
@@ -45,7 +45,7 @@ class Link(asyncio.Protocol):
         """The reply, converted; the future fails with Unavailable, also where nobody looks at it."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.closed:
-            _fail(future, Unavailable("no connection to Redis"))
+            _fail(future, BusUnavailable("no connection to Redis"))
             return future
         self.send(*words)
         self._waiting.append((future, self._loop.time() + self._timeout, convert))
@@ -130,7 +130,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
         for future, _, _ in waiting:
-            _fail(future, Unavailable(why))
+            _fail(future, BusUnavailable(why))
         self.on_closed()
 
 
