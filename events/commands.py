@@ -298,8 +298,13 @@ class Commands:
     async def stream_cancel(
         self, caller: Caller, conn: Connection | None, command: schema.StreamCancel
     ) -> Done:
-        _, role = await self._sessions.readable(caller, command.session_id)
+        record, role = await self._sessions.readable(caller, command.session_id)
         require(role, MAY_WRITE)
+        stream = self._streams.open.get(command.message_id)
+        if stream is not None and stream.room == command.session_id:
+            chunks, stream.uncounted = stream.uncounted, 0
+            written = record.last_activity.timestamp()
+            self._sessions.touches.touch(command.session_id, record.ttl_hours, written, chunks)
         return {"status": await self._streams.cancel(command.session_id, command.message_id)}
 
     async def stream_resume(

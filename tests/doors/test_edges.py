@@ -163,17 +163,21 @@ async def test_every_accepted_command_is_counted(sqlite_url: str, new_server: Ca
                 ("typing", {"is_typing": True}),
                 ("read", {"seq": 1}),
                 ("history", {}),
+                ("stream_start", {"message_id": "s"}),
+                ("stream_chunk", {"content": "a"}),
+                ("stream_chunk", {"content": "b"}),
+                ("stream_cancel", {"message_id": "s"}),
                 ("leave", {}),
             ):
                 assert (await socket.emit(name, {"session_id": session, **payload}))["ok"]
             assert not (await socket.emit("message", {"session_id": session}))["ok"]
         assert (await api.post(f"{path}/typing", json={"is_typing": False})).status_code == 200
         assert (await api.post(f"{path}/messages", json={"content": "b"})).status_code == 201
-        assert (await api.get(path)).json()["request_count"] == 8
+        assert (await api.get(path)).json()["request_count"] == 12
         # What was not written yet is neither lost by archiving nor by a clean stop.
         assert (await api.delete(path)).status_code == 200
         await node.restart_async()
-        assert (await api.get(path)).json()["request_count"] == 8
+        assert (await api.get(path)).json()["request_count"] == 12
 
 
 @pytest.mark.parametrize("kind", ["socketio", "polling", "websocket", "rest"])
