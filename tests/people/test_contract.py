@@ -201,6 +201,41 @@ async def test_what_is_sent_is_what_the_asyncapi_document_says(house: Server, ki
     assert {"stream_end", "read", "typing", "presence", "system"} <= seen
 
 
+async def test_the_rarer_events_too(house: Server) -> None:
+    validators = Validators(asyncapi.document(VERSION))
+    session_id = await new_session(house, "ann", members=("ben", "cat"), title="Rare")
+    path = f"/api/chat/sessions/{session_id}"
+    elsewhere = await new_session(house, "ben")
+    async with (
+        house.api("ann") as api,
+        enter("socketio", house, "ann", session_id) as ann,
+        enter("websocket", house, "ben", session_id, claims={"ttl": 30}) as ben,
+        enter("socketio", house, "cat", session_id) as cat,
+        enter("socketio", house, "ben", elsewhere) as outside,
+    ):
+        await ben.wait_event("auth_expiring")
+        await ben.client.send_object({"type": "edit", "message_id": "nothing", "content": "x"})  # type: ignore[attr-defined]
+        await ben.wait_event("error")
+        stream = (await ann.call("stream_start"))["message_id"]
+        await ben.call("stream_cancel", message_id=stream)
+        await ann.wait_event("stream_cancel")
+        await api.patch(path, json={"title": "Rarer"})
+        await ben.wait_event("session", lambda event: event["event"] == "updated")
+        await ann.message("heard outside")
+        await outside.wait_event("session", lambda event: event["event"] == "activity")
+        await api.delete(f"{path}/participants/cat")
+        await cat.wait_event("session", lambda event: event["event"] == "removed")
+        await api.delete(path)
+        await ann.wait_event("session", lambda event: event["event"] == "archived")
+        for door in (ann, ben, cat, outside):
+            for received in door.events:
+                if received.name not in ("welcome", "ack") and not received.name.startswith("@"):
+                    own = {
+                        key: value for key, value in received.data.items() if key not in ("position", "type")
+                    }
+                    validators.check(f"{received.name}_event", own)
+
+
 def test_the_comparison_would_notice_a_field_too_many_and_one_too_few() -> None:
     validators = Validators(asyncapi.document(VERSION))
     good = {"session_id": "s", "timestamp": "t", "user_id": "u", "is_typing": True}
