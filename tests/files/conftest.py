@@ -1,8 +1,9 @@
 """Servers that keep files in a folder and in S3; a real S3-compatible server process."""
 
 import secrets
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     end(process)
 
 
+def new_bucket(endpoint: str) -> str:
+    bucket = f"contents-{secrets.token_hex(6)}"
+    httpx.put(f"{endpoint}/{bucket}", trust_env=False).raise_for_status()
+    return bucket
+
+
 @pytest.fixture
 def s3(s3_server: str) -> tuple[str, str]:
     """An endpoint and an empty bucket there."""
-    bucket = f"contents-{secrets.token_hex(6)}"
-    httpx.put(f"{s3_server}/{bucket}", trust_env=False).raise_for_status()
-    return s3_server, bucket
+    return s3_server, new_bucket(s3_server)
 
 
 @dataclass
@@ -82,13 +87,17 @@ def s3_settings(endpoint: str, bucket: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(scope="module", params=["local", "s3"])
 def storage(
-    request: pytest.FixtureRequest, sqlite_url: str, new_server: Callable[..., Server]
+    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Storage]:
-    if request.param == "local":
-        yield Storage(new_server(sqlite_url), "local")
-        return
-    endpoint, bucket = request.getfixturevalue("s3")
-    server = new_server(sqlite_url, **s3_settings(endpoint, bucket))
-    yield Storage(server, "s3", endpoint, bucket)
+    """One server of each kind for all tests of a file: each compares with what it found there."""
+    folder = tmp_path_factory.mktemp("storage")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    settings, endpoint, bucket = {}, "", ""
+    if request.param == "s3":
+        endpoint = request.getfixturevalue("s3_server")
+        bucket = new_bucket(endpoint)
+        settings = s3_settings(endpoint, bucket)
+    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as server:
+        yield Storage(server, request.param, endpoint, bucket)
