@@ -236,9 +236,13 @@ async def test_what_a_frame_carries_reaches_nobody_unchecked(either: Server, kin
             mark = alice.mark()
             fields = f'"content": "x", "metadata": {metadata}'
             if kind == "websocket":
+                # The refusal names the `ref`, although what holds it is no strict JSON; without one it is told.
                 await alice.client.send_text(f'{{"type": "message", "ref": 1, {fields}}}')
-                # What is no JSON has no `ref` to name either.
+                ack = await alice.wait_event("ack", since=mark)
+                assert (ack["ref"], ack["ok"]) == (1, False)
+                await alice.client.send_text(f'{{"type": "message", {fields}}}')
                 error = await alice.wait_event("error", since=mark)
+                assert ack["error"]["code"] == error["code"]
             else:
                 answer = await alice.client.emit_raw(f'["message",{{"session_id":"{session}",{fields}}}]')
                 assert not answer["ok"]
