@@ -236,7 +236,7 @@ async def test_what_a_frame_carries_reaches_nobody_unchecked(either: Server, kin
             mark = alice.mark()
             fields = f'"content": "x", "metadata": {metadata}'
             if kind == "websocket":
-                # The refusal names the `ref`, although what holds it is no strict JSON; without one it is told.
+                # The refusal names the `ref`, although what holds it is no strict JSON.
                 await alice.client.send_text(f'{{"type": "message", "ref": 1, {fields}}}')
                 ack = await alice.wait_event("ack", since=mark)
                 assert (ack["ref"], ack["ok"]) == (1, False)
