@@ -177,6 +177,7 @@ class Room:
         "live",
         "members",
         "name",
+        "online",
         "pos",
         "ready",
         "seq",
@@ -188,6 +189,7 @@ class Room:
         self.members: dict[Connection, Member] = {}
         self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
         self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
+        self.online = 0  # users over all nodes, as last heard
         self.users: dict[str, object] = {}  # presence's: user key -> its state here
         self.live: LiveSession | None = None
         self.known: Known | None = None  # what a join is told, while nothing changes

@@ -141,7 +141,7 @@ class Presence:
 
     def _say(self, room: str, name: str, payload: dict[str, Any]) -> None:
         live = self._delivery.hub.rooms.get(room)
-        if live is not None and len(live.users) > self._events_max:
+        if live is not None and max(live.online, len(live.users)) > self._events_max:
             if room not in self._counting:
                 self._counting.add(room)
                 asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
@@ -175,6 +175,8 @@ class Presence:
                 status, count = users.get(key, (here.status, 0))
                 best = "online" if "online" in (status, here.status) else "away"
                 users[key] = best, max(count, here.connections)
+        if room is not None:
+            room.online = len(users)
         return users
 
     # --- the node's heartbeat
