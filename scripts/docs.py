@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -103,7 +104,9 @@ def pictures() -> None:
         shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
         with Server(folder, database, **SETTINGS | {"STREAM_DELAY_MS": "25"}) as node:
             script = ROOT / "tests" / "people" / "pictures.mjs"
-            subprocess.run([program("node"), str(script), node.url, str(PICTURES)], check=True, timeout=180)
+            env = {**os.environ, "CHROMIUM": program("chromium")}
+            command = [program("node"), str(script), node.url, str(PICTURES)]
+            subprocess.run(command, check=True, timeout=180, env=env)
     print(f"took {', '.join(sorted(file.name for file in PICTURES.glob('*.png')))}")
 
 

@@ -12,7 +12,7 @@ const QUIET = [
 ];
 
 export function launch() {
-  return chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET });
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
 }
 
 export function check(condition, text) {

@@ -26,7 +26,7 @@ async def tell(story: str, url: str, *more: str) -> str:
         *more,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ,
+        env={**os.environ, "CHROMIUM": program("chromium")},
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()[-4000:]
