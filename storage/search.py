@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from storage.database import Connection, Database, Row
 from storage.listing import whose
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
-from storage.statement import Statement
+from storage.statement import Statement, among
 from storage.tables import messages, search_marks, sessions
 from storage.words import tokens
 
 #: Sessions that are named in the index query itself. For more of them the index is asked for the words
 #: alone, and what it finds is compared with the sessions.
 NAMED = 500
+#: Sessions of one caller that are searched, those last active first.
+SEEN = 100_000
 #: Characters that one step of indexing takes apart: some milliseconds.
 LETTERS = 64 * 1024
 #: Limit in seconds of one query: a search is worth less than what else the database has to do.
@@ -56,6 +59,11 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, tokens = excluded.t
 WHERE chat_search.revision < excluded.revision
 """
 _DROP_POSTGRESQL = "DELETE FROM chat_search WHERE id = ANY ($1::bigint[])"
+_SIZES = """
+SELECT relname, reltuples FROM pg_class WHERE oid IN ('chat_search'::regclass, 'chat_sessions'::regclass)
+"""
+#: A row that comes out of the index, is fetched and sorted, in rows that are walked past.
+COST_OF_SORTING = 2.0
 _MARK = Statement(
     sa.text(
         "INSERT INTO search_marks (id, revision) VALUES (:id, :revision) ON CONFLICT (id) "
@@ -104,7 +112,8 @@ def _sessions_of(kind: str) -> Statement:
     return Statement(
         sa.select(sessions.c.id, sessions.c.session_id)
         .where(_in_scope(kind), sessions.c.status != "deleted")
-        .limit(NAMED + 1)
+        .order_by(sessions.c.last_activity.desc())
+        .limit(SEEN)
     )
 
 
@@ -119,9 +128,10 @@ def _behind(kind: str) -> Statement:
 
 
 @lru_cache
-def _candidates(dialect: str, kind: str) -> Statement:
-    """`kind`: whose sessions have to be looked up for each candidate; "few" where the index query itself
-    names them, "everything" where all may be seen."""
+def _candidates(dialect: str, named: bool, walk: bool) -> Statement:
+    """`named`: the sessions are compared for each candidate; not where the index query itself names them, or
+    all may be seen. `walk`: down the numbers until there are enough; else all
+    that the index has for the words, sorted (which the sum tells PostgreSQL)."""
     key = "id" if dialect == "postgresql" else "rowid"
     index = sa.table("chat_search", sa.column(key, sa.BigInteger))
     number = index.c[key]
@@ -129,17 +139,10 @@ def _candidates(dialect: str, kind: str) -> Statement:
     matching = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
     chosen: list[sa.ColumnElement[bool]] = [number <= sa.bindparam("up_to", type_=sa.BigInteger)]
     found = sa.select(number.label("number"))
-    if kind not in ("few", "everything"):
-        visible = sa.select(sessions.c.session_id).where(_in_scope(kind), sessions.c.status != "deleted")
+    if named:
         found = found.join(messages, messages.c.id == number)
-        chosen.append(messages.c.session_id.in_(visible))
-    # PostgreSQL knows how common words are, and may walk down the numbers until it has enough; how common a
-    # session is it does not know, and would walk through all of them. The sum keeps it to the index.
-    order = (
-        number.desc()
-        if kind == "everything" or dialect == "sqlite"
-        else (number + sa.literal_column("0")).desc()
-    )
+        chosen.append(among(messages.c.session_id, "named"))
+    order = number.desc() if walk else (number + sa.literal_column("0")).desc()
     # The messages only of those that remain: left to itself, the planner may read all messages of all the
     # sessions instead.
     newest = (
@@ -258,28 +261,52 @@ class Search:
         async with lease(limit=LIMIT) as connection:
             allowed: set[str] | None = None
             numbers: list[int] | None = None
-            kind = scope.kind
-            if kind != "everything":
-                rows = await connection.fetch_all(_sessions_of(kind), **scope.values())
+            if scope.kind != "everything":
+                rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
                 if not rows:
                     return []
+                allowed = {row[1] for row in rows}
                 if len(rows) <= NAMED:
-                    kind = "few"
-                    numbers, allowed = [row[0] for row in rows], {row[1] for row in rows}
+                    numbers = [row[0] for row in rows]
             if postgresql:
                 # The plan depends on how common the words are: never one plan for all of them.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
                 query = _tsquery(having, lacking, numbers)
+                walk = numbers is None and await _walk(connection, query, allowed, limit)
+                if walk:
+                    await connection.command("SET LOCAL enable_bitmapscan = off")
             else:
-                query = _fts5(having, lacking, numbers)
+                query, walk = _fts5(having, lacking, numbers), True
+            named = allowed if numbers is None and allowed is not None else None
             found = await connection.fetch_all(
-                _candidates(self._db.dialect, kind), query=query, up_to=up_to, limit=limit, **scope.values()
+                _candidates(self._db.dialect, named is not None, walk),
+                query=query,
+                up_to=up_to,
+                limit=limit,
+                named=named,
             )
         # Whose it is, is told by the message itself: the index could hold a coincidence.
         return [
             (number, MessageRecord(*row) if row[0] and (allowed is None or row[0] in allowed) else None)
             for number, *row in found
         ]
+
+
+async def _walk(connection: Connection, query: str, allowed: set[str] | None, limit: int) -> bool:
+    """Whether PostgreSQL finds `limit` messages sooner among the newest than among all that have the words.
+
+    The planner knows how common the words are, but takes reading a row's words for cheaper than it is, and
+    does not know how many of the sessions a caller sees.
+    """
+    # Tokens are letters and digits, so the quotation ends where it should.
+    plan = await connection.raw.fetchval(
+        f"EXPLAIN (FORMAT JSON) SELECT FROM chat_search WHERE tokens @@ $q${query}$q$::tsquery"
+    )
+    having = max(1.0, float(orjson.loads(plan)[0]["Plan"]["Plan Rows"]))
+    sizes: dict[str, float] = dict(await connection.raw.fetch(_SIZES))
+    seen = 1.0 if allowed is None else min(1.0, len(allowed) / max(1.0, sizes["chat_sessions"]))
+    walked = limit * max(1.0, sizes["chat_search"]) / max(1.0, having * seen)
+    return walked < COST_OF_SORTING * having
 
 
 def _tsquery(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
