@@ -257,6 +257,7 @@ export class EventStreamLink extends Link {
   }
 
   _drop() {
+    this.abandoned?.abort();
     this.controller?.abort();
     this.controller = null;
   }
@@ -345,9 +346,11 @@ export class EventStreamLink extends Link {
     this._open(0);
   }
 
-  /** The old response stays open and unread. */
+  /** The old response stays open and unread; one at a time, since a browser has six connections to a host. */
   halfOpen() {
     const abandoned = this.controller;
+    this.abandoned?.abort();
+    this.abandoned = abandoned;
     setTimeout(() => abandoned?.abort(), 60000);
     this.controller = null;
     this.state("offline", "half-open");
