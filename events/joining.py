@@ -1,4 +1,4 @@
-"""Membership: join, leave, recover, and what ends it. One snapshot, then live events, nothing between lost.
+"""Membership: join, leave, and what ends it. One snapshot, then live events, nothing between lost.
 
 The rules (cut first, then the snapshot; what comes meanwhile waits; the record before the reply) are
 those of the model in `tests/model/`.
@@ -35,8 +35,6 @@ from storage.interfaces import Cut, Records, RoomState
 from storage.messages import Messages as Store
 from storage.records import MessageRecord, SessionRecord
 
-#: Recoveries that read the log at the same time; a herd waits in line.
-RECOVERIES_AT_ONCE = 64
 _EVERYTHING = 1 << 60
 
 
@@ -74,7 +72,6 @@ class Membership:
         self._presence, self._typing = presence, typing
         self._observer, self._clock = observer, clock
         self._max_rooms, self._window, self._replay_limit = max_rooms, window, replay_limit
-        self._recoveries = asyncio.Semaphore(RECOVERIES_AT_ONCE)
         self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
         self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
@@ -277,9 +274,9 @@ class Membership:
             state = cut.rooms[name]
             if state is None:
                 await self._delivery.open(name)
-            elif asked is None or not await self._fill_behind(cut):
+            elif asked is None or not await self.fill_behind(cut):
                 break
-        if not self._still(room, departures):
+        if not self.still(room, departures):
             return None
         if cut.epoch != self._delivery.epoch:
             self._delivery.lost()
@@ -296,9 +293,9 @@ class Membership:
             self._observer.recovered("recovered" if replay else "incomplete")
         if not room.ready:
             rows = await self._store.open_streams(name)
-            if not self._still(room, departures):
+            if not self.still(room, departures):
                 return None  # a cut of another epoch says nothing
-            self._begin(room, cut, state, rows)
+            self.begin(room, cut, state, rows)
             if cut.pos < room.began:
                 return None  # somebody else was faster, with a later cut
         if replay is not None:
@@ -308,7 +305,7 @@ class Membership:
             snapshot = await self._snapshots.read(room, record, role, cut, state, after_revision, limit)
         seat = snapshot.seat
         await self._save(conn, {**recovery.seats(conn), name: seat})
-        if not self._still(room, departures):
+        if not self.still(room, departures):
             return None
         member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
         member.idx, member.seat = dict(seat.idx or {}) or None, seat
@@ -317,7 +314,7 @@ class Membership:
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
 
-    async def _fill_behind(self, cut: Cut) -> bool:
+    async def fill_behind(self, cut: Cut) -> bool:
         """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
         would never get it. Raises Unavailable."""
         behind = []
@@ -333,7 +330,8 @@ class Membership:
         """Whether the connection has not gone while something was waited for."""
         return self._hub.connections.get(conn.id) is conn
 
-    def _still(self, room: Room, departures: int) -> bool:
+    def still(self, room: Room, departures: int) -> bool:
+        """Whether what was read of a room still holds: the bus was not lost, and the room is the same."""
         delivery = self._delivery
         return (
             delivery.mode == "live"
@@ -341,7 +339,7 @@ class Membership:
             and self._hub.rooms.get(room.name) is room
         )
 
-    def _begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
+    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
         """A room's first cut on this node."""
         if room.ready:
             return
@@ -385,120 +383,6 @@ class Membership:
         self.spoil(conn)
         return snapshot
 
-    # --- recovery
-
-    async def recover(self, conn: Connection, pid: str, offset: str | None) -> bool:
-        """Restore a connection from its record and send what it missed; False: it is simply new.
-
-        On True `conn.id` and `conn.pid` are the old ones. The caller has authenticated `conn.caller`.
-        """
-        if self._delivery.mode != "live":
-            self._observer.recovered("away")
-            return False
-        async with self._recoveries:
-            try:
-                outcome = await self._recover(conn, pid, offset)
-            except StorageUnavailable as error:
-                if isinstance(error, BusUnavailable):
-                    self._delivery.lost()
-                outcome = "away"
-            except ChatError:
-                outcome = "refused"  # a room that it may not enter any more
-            except BaseException:  # its socket went away meanwhile
-                self._part_all(conn)
-                raise
-        self._observer.recovered(outcome)
-        if outcome != "recovered":
-            self._part_all(conn)
-        return outcome == "recovered"
-
-    def _part_all(self, conn: Connection) -> None:
-        for member in conn.rooms:
-            self._part(conn, member.room.name)
-        self._hub.release(conn)
-
-    async def _recover(self, conn: Connection, pid: str, offset: str | None) -> str:
-        asked = recovery.parse_position(offset) if offset is not None else None
-        if offset is not None and asked is None:
-            return "incomplete"
-        departures, epoch = self._delivery.departures, self._delivery.epoch
-        taken = await self._records.take(pid)
-        if taken is None:
-            return "expired"
-        record_epoch, generation, data = taken
-        record = recovery.read_record(data)
-        self.taken_over(pid, generation)
-        if (record.role, record.sub) != conn.caller.identity:
-            return "refused"
-        if record_epoch != epoch or len(record.rooms) > self._max_rooms:
-            return "incomplete"
-        seen = asked.pos if asked is not None and asked.epoch == epoch else 0
-        if asked is not None and asked.epoch > epoch:
-            return "incomplete"
-        sid, conn.id = conn.id, record.sid
-        self._hub.hold(conn)
-        try:
-            await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
-            replay = await self._catch_up(conn, record, seen, departures)
-        except BaseException:
-            conn.id = sid
-            raise
-        if replay is None:
-            conn.id = sid
-            return "incomplete"
-        conn.pid, conn.generation, conn.away = pid, generation, record.away
-        self._hub.add(conn)
-        for member in conn.rooms:
-            member.seat = record.rooms[member.room.name]
-            floor = replay.floors[member.room.name]
-            member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
-            member.idx = dict(floor.idx or {}) or None
-            self._presence.enter(member)
-        for event in replay.events:
-            conn.send(event)
-        self._hub.release(conn)
-        return "recovered"
-
-    async def _catch_up(
-        self, conn: Connection, record: recovery.Record, seen: int, departures: int
-    ) -> recovery.Replay | None:
-        delivery = self._delivery
-        for name in record.rooms:
-            known_room = self._hub.rooms.get(name)
-            session, role = await self._snapshots.joinable(conn.caller, known_room, name)
-            member = self._hub.enter(conn, name)
-            member.role = role
-            if member.room.live is None:
-                member.room.live = LiveSession.of(session)
-        if record.rooms:
-            await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
-        asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
-        while True:
-            cut = await delivery.log.read(asks)
-            rooms = [m.room for m in conn.rooms]
-            if cut.epoch != delivery.epoch or not all(self._still(room, departures) for room in rooms):
-                return None
-            if await self._fill_behind(cut):
-                continue
-            if all(not room.ready or cut.pos >= room.began for room in rooms):
-                break
-        if seen > cut.pos:
-            return None
-        replay = recovery.missed(cut.rooms, record.rooms, cut.pos, record.sid, conn.caller.key)
-        if replay is None or replay.size > self._replay_limit:
-            return None
-        for room in rooms:
-            if not room.ready:
-                state = cut.rooms[room.name]
-                assert state is not None
-                rows = await self._store.open_streams(room.name)
-                if not self._still(room, departures):
-                    return None
-                self._begin(room, cut, state, rows)
-        if not all(self._still(room, departures) and cut.pos >= room.began for room in rooms):
-            return None
-        return replay
-
     # --- leaving, and what ends a membership
 
     async def leave(self, conn: Connection, session_id: str) -> None:
@@ -521,6 +405,12 @@ class Membership:
         room = self._hub.leave(conn, name)
         if room is not None:
             self._after_leave(conn, room, member.present, at_once=at_once)
+
+    def part_all(self, conn: Connection) -> None:
+        """Out of every room, as if it had never been in."""
+        for member in conn.rooms:
+            self._part(conn, member.room.name)
+        self._hub.release(conn)
 
     def _after_leave(self, conn: Connection, room: Room, present: bool, *, at_once: bool) -> None:
         if present:

@@ -33,6 +33,7 @@ from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
 from events.streams import Streams
+from events.takeover import Takeover
 from events.typing import Typing
 from server import cluster, peer
 from server.auth import Authenticator
@@ -132,6 +133,17 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         window=settings.recovery_window,
         replay_limit=settings.outbox_limit,
     )
+    takeover = Takeover(
+        membership,
+        delivery,
+        snapshots,
+        store,
+        backends.records,
+        presence,
+        observer,
+        max_rooms=settings.max_rooms_per_connection,
+        replay_limit=settings.outbox_limit,
+    )
     limits = RateLimits(
         backends.buckets,
         enabled=settings.rate_limit_enabled,
@@ -188,6 +200,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         leases=leases,
         replies=replies,
         membership=membership,
+        takeover=takeover,
         presence=presence,
         typing=typing,
         limits=limits,

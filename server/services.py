@@ -22,6 +22,7 @@ from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.streams import Streams
+from events.takeover import Takeover
 from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
@@ -56,6 +57,7 @@ class Services:
     leases: Leases
     replies: Replies
     membership: Membership
+    takeover: Takeover
     presence: Presence
     typing: Typing
     limits: RateLimits

@@ -75,7 +75,7 @@ class SocketIODoor:
         await services.membership.connected(conn)
 
     async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:
-        recovered = await self._services.membership.recover(conn, pid, offset)
+        recovered = await self._services.takeover.recover(conn, pid, offset)
         if recovered:
             conn.sid = conn.id
         return recovered

@@ -1,0 +1,156 @@
+"""A connection that comes back takes its old one's place: its record, its rooms, and what it missed.
+
+Whole or not at all: whatever is not surely right makes it a new connection. The rules are those of the
+model in `tests/model/`.
+"""
+
+import asyncio
+
+from events import recovery
+from events.delivery import Delivery
+from events.errors import ChatError
+from events.hub import Connection
+from events.joining import Membership
+from events.observer import Observer
+from events.presence import Presence
+from events.sessions import LiveSession
+from events.snapshots import Snapshots
+from storage.errors import BusUnavailable
+from storage.errors import Unavailable as StorageUnavailable
+from storage.interfaces import Records
+from storage.messages import Messages as Store
+
+#: Recoveries that read the log at the same time; a herd waits in line.
+AT_ONCE = 64
+
+
+class Takeover:
+    """`replay_limit` in bytes: what was missed beyond it is not replayed in part."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        delivery: Delivery,
+        snapshots: Snapshots,
+        store: Store,
+        records: Records,
+        presence: Presence,
+        observer: Observer,
+        *,
+        max_rooms: int,
+        replay_limit: int,
+    ) -> None:
+        self._membership, self._delivery, self._hub = membership, delivery, delivery.hub
+        self._snapshots, self._store, self._records = snapshots, store, records
+        self._presence, self._observer = presence, observer
+        self._max_rooms, self._replay_limit = max_rooms, replay_limit
+        self._line = asyncio.Semaphore(AT_ONCE)
+
+    async def recover(self, conn: Connection, pid: str, offset: str | None) -> bool:
+        """Restore a connection from its record and send what it missed; False: it is simply new.
+
+        On True `conn.id` and `conn.pid` are the old ones. The caller has authenticated `conn.caller`.
+        """
+        if self._delivery.mode != "live":
+            self._observer.recovered("away")
+            return False
+        async with self._line:
+            try:
+                outcome = await self._recover(conn, pid, offset)
+            except StorageUnavailable as error:
+                if isinstance(error, BusUnavailable):
+                    self._delivery.lost()
+                outcome = "away"
+            except ChatError:
+                outcome = "refused"  # a room that it may not enter any more
+            except BaseException:  # its socket went away meanwhile
+                self._membership.part_all(conn)
+                raise
+        self._observer.recovered(outcome)
+        if outcome != "recovered":
+            self._membership.part_all(conn)
+        return outcome == "recovered"
+
+    async def _recover(self, conn: Connection, pid: str, offset: str | None) -> str:
+        asked = recovery.parse_position(offset) if offset is not None else None
+        if offset is not None and asked is None:
+            return "incomplete"
+        departures, epoch = self._delivery.departures, self._delivery.epoch
+        taken = await self._records.take(pid)
+        if taken is None:
+            return "expired"
+        record_epoch, generation, data = taken
+        record = recovery.read_record(data)
+        self._membership.taken_over(pid, generation)
+        if (record.role, record.sub) != conn.caller.identity:
+            return "refused"
+        if record_epoch != epoch or len(record.rooms) > self._max_rooms:
+            return "incomplete"
+        seen = asked.pos if asked is not None and asked.epoch == epoch else 0
+        if asked is not None and asked.epoch > epoch:
+            return "incomplete"
+        sid, conn.id = conn.id, record.sid
+        self._hub.hold(conn)
+        try:
+            await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
+            replay = await self._catch_up(conn, record, seen, departures)
+        except BaseException:
+            conn.id = sid
+            raise
+        if replay is None:
+            conn.id = sid
+            return "incomplete"
+        conn.pid, conn.generation, conn.away = pid, generation, record.away
+        self._hub.add(conn)
+        for member in conn.rooms:
+            member.seat = record.rooms[member.room.name]
+            floor = replay.floors[member.room.name]
+            member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
+            member.idx = dict(floor.idx or {}) or None
+            self._presence.enter(member)
+        for event in replay.events:
+            conn.send(event)
+        self._hub.release(conn)
+        return "recovered"
+
+    async def _catch_up(
+        self, conn: Connection, record: recovery.Record, seen: int, departures: int
+    ) -> recovery.Replay | None:
+        delivery = self._delivery
+        for name in record.rooms:
+            known_room = self._hub.rooms.get(name)
+            session, role = await self._snapshots.joinable(conn.caller, known_room, name)
+            member = self._hub.enter(conn, name)
+            member.role = role
+            if member.room.live is None:
+                member.room.live = LiveSession.of(session)
+        if record.rooms:
+            await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
+        asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
+        while True:
+            cut = await delivery.log.read(asks)
+            rooms = [m.room for m in conn.rooms]
+            if cut.epoch != delivery.epoch or not all(
+                self._membership.still(room, departures) for room in rooms
+            ):
+                return None
+            if await self._membership.fill_behind(cut):
+                continue
+            if all(not room.ready or cut.pos >= room.began for room in rooms):
+                break
+        if seen > cut.pos:
+            return None
+        replay = recovery.missed(cut.rooms, record.rooms, cut.pos, record.sid, conn.caller.key)
+        if replay is None or replay.size > self._replay_limit:
+            return None
+        for room in rooms:
+            if not room.ready:
+                state = cut.rooms[room.name]
+                assert state is not None
+                rows = await self._store.open_streams(room.name)
+                if not self._membership.still(room, departures):
+                    return None
+                self._membership.begin(room, cut, state, rows)
+        if not all(self._membership.still(room, departures) and cut.pos >= room.began for room in rooms):
+            return None
+        return replay
