@@ -288,8 +288,9 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     await services.database.connect()
     try:
         await ensure_whole(services.database)
-    except StorageError:
+    except StorageError as error:
         await services.database.disconnect()  # its threads would keep the process
+        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
         raise
     await _ensure_openai(services)
     writer.start()
