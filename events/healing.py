@@ -4,6 +4,7 @@ One mechanism heals a node that died between commit and append, a deaf listener 
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ from events.hub import Room
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Mark, StreamText
 from storage.records import SessionState
+
+log = logging.getLogger("parley.healing")
 
 #: Seconds between comparisons with SQL while the bus is live: the bound for what an append lost.
 POLL_LIVE = 3.0
@@ -88,6 +91,8 @@ class Healer:
                 return True
         except StorageError:
             pass
+        except Exception:
+            log.exception("the way back to the bus")  # whatever it was: a node must not stay deaf for it
         if delivery.mode == "sync":
             delivery.mode = "away"
         return False
@@ -184,6 +189,8 @@ class Healer:
                 await self.poll()
             except (StorageError, ChatError):
                 continue  # SQL is away: nobody can be told anything
+            except Exception:
+                log.exception("the poll")
 
     async def poll(self) -> None:
         """A canary through the bus and back; then last_revision of all live rooms against SQL."""

@@ -104,10 +104,11 @@ class Member:
             return True
         if self.seq > room.seq:
             return True
-        if self.idx:
-            # A stream is level once the room as a whole has delivered what this member has.
-            self.idx = {s: n for s, n in self.idx.items() if s in room.have and room.have[s] != n} or None
-        return self.idx is not None
+        # A stream is level once the room as a whole has delivered what this member has.
+        if self.idx and any(s in room.have and room.have[s] != n for s, n in self.idx.items()):
+            return True
+        self.idx = None
+        return False
 
     def take(self, event: Event, limit: int) -> None:
         """The slow way: hold, skip or clip."""
@@ -224,16 +225,22 @@ class Room:
         if self.members.get(conn) is not member:
             return  # it was cut off, or has left
         if member.behind():
-            self.ungroup(conn)
+            if self.ungroup(conn) and self.have:
+                # It was served fast: of every open stream it has what the room has delivered.
+                member.idx = {**self.have, **(member.idx or {})}
             self.guarded[conn] = member
         else:
             self.guarded.pop(conn, None)
             self.groups.setdefault(conn.codec, {})[conn] = conn.sink
 
-    def ungroup(self, conn: Connection) -> None:
+    def ungroup(self, conn: Connection) -> bool:
+        """Whether it was among those who are served fast."""
         group = self.groups.get(conn.codec)
-        if group is not None and group.pop(conn, None) is not None and not group:
+        if group is None or group.pop(conn, None) is None:
+            return False
+        if not group:
             del self.groups[conn.codec]
+        return True
 
     def drop(self, conn: Connection) -> None:
         self.members.pop(conn, None)
@@ -326,11 +333,10 @@ class Hub:
     def spoil(self, conn: Connection, codec: Codec) -> None:
         """From here on it is served by a codec that gives out no position to recover from."""
         conn.spoiled = True
-        for member in conn.rooms:
-            member.room.ungroup(conn)
+        fast = [member.room for member in conn.rooms if member.room.ungroup(conn)]
         conn.codec = codec
-        for member in conn.rooms:
-            member.room.level(member)
+        for room in fast:
+            room.groups.setdefault(codec, {})[conn] = conn.sink
 
     # --- delivery
 

@@ -64,6 +64,14 @@ def seats(conn: Connection) -> dict[str, Seat]:
     return {m.room.name: m.seat for m in conn.rooms if m.seat is not None}
 
 
+def at(seat: Seat, pos: int) -> Seat:
+    """A membership's floors as of a later position, up to which everything was had."""
+    if pos <= seat.pos:
+        return seat
+    ended = {stream: n for stream, n in (seat.idx or {}).items() if n == NEVER}
+    return Seat(pos, seat.rev, ended or None, seat.seq)
+
+
 class Replay(msgspec.Struct):
     """What a connection missed, in order, and how far that brings it in each room."""
 

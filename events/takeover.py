@@ -140,7 +140,8 @@ class Takeover:
                 break
         if seen > cut.pos:
             return None
-        replay = recovery.missed(cut.rooms, record.rooms, cut.pos, record.sid, conn.caller.key)
+        seats = {name: recovery.at(seat, asks[name]) for name, seat in record.rooms.items()}
+        replay = recovery.missed(cut.rooms, seats, cut.pos, record.sid, conn.caller.key)
         if replay is None or replay.size > self._replay_limit:
             return None
         for room in rooms:

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -59,6 +60,7 @@ class Person:
         self.socket: _Socket | None = None
         self.ready = asyncio.Event()
         self.recovered = self.refused = 0
+        self.story: deque[tuple[Any, ...]] = deque(maxlen=400)
 
     # --- the connection
 
@@ -97,6 +99,7 @@ class Person:
             self.refused += 1
             for room in self.rooms.values():
                 room.joined, room.early = False, []
+        self.story.append(("", f"connects to {socket.url[:30]} after {self.offset}", recovered))
         self.pid = answer.get("pid")
         self.socket = socket
         for name, room in self.rooms.items():
@@ -125,6 +128,8 @@ class Person:
         for stream in reply.get("streams", ()):
             room.text[stream["message_id"]] = [stream["content"], stream["next_index"], False]
         room.have = max([last, *(m["revision"] for m in messages)])
+        open_ones = [(s["message_id"], s["next_index"]) for s in reply.get("streams", ())]
+        self.story.append((name[-6:], f"joined at r{last}", reply.get("position"), open_ones))
         room.joined = True
         early, room.early = room.early, []
         for event in early:
@@ -133,7 +138,8 @@ class Person:
     # --- what is seen
 
     def wrong(self, room: str, why: str) -> Wrong:
-        error = Wrong(f"{self.name} in {room[-6:]}: {why}")
+        story = "\n".join(map(str, [each for each in self.story if each[0] in ("", room[-6:])][-40:]))
+        error = Wrong(f"{self.name} in {room[-6:]}: {why}\n{story}")
         self.crowd.failures.append(error)
         return error
 
@@ -147,9 +153,13 @@ class Person:
         data = event.data
         if not isinstance(data, dict) or event.name.startswith("@"):
             return
-        room = self.rooms.get(data.get("session_id", ""))
+        name = data.get("session_id", "")
+        room = self.rooms.get(name)
         if room is None:
             return
+        if event.name not in ("typing", "presence", "system"):
+            what = (data.get("message_id"), data.get("revision"), data.get("index"), data.get("count"))
+            self.story.append((name[-6:], event.name, *what, event.position, room.joined))
         if not room.joined:
             room.early.append(event)
         elif event.name == "stream_chunk":

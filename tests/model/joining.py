@@ -341,7 +341,7 @@ class Joining:
             return False
         replay, floors = [], {}
         for name, info in infos.items():
-            part = missed(info, record.rooms[name])
+            part = missed(info, at(record.rooms[name], asks[name]))
             if part is None:
                 return False
             replay += part
@@ -377,6 +377,13 @@ class Joining:
             conn.send(("connect", pid))
         conn.release()
         return True
+
+
+def at(seat, pos):
+    """A membership's floors as of a later position, up to which everything was had."""
+    if pos <= seat.pos:
+        return seat
+    return Seat(pos, seat.rev, {row: n for row, n in seat.idx.items() if n == INF}, seat.seq)
 
 
 def missed(info, seat):

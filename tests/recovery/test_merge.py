@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from events.event import Event, Kind, chunk_event, clip
 from events.hub import NEVER, Seat
-from events.recovery import Position, missed, parse_position
+from events.recovery import Position, at, missed, parse_position
 from storage.interfaces import Mark, RoomState, StreamText
 
 
@@ -106,6 +106,16 @@ def test_an_end_without_all_of_its_text_is_no_recovery() -> None:
     assert missed({"a": state([end], 2)}, {"a": Seat(0, 1, {"s": 1})}, 9, "c", "u") is None
     whole = [chunk("a", 1, ["x", "y"], 1), end]
     assert missed({"a": state(whole, 2)}, {"a": Seat(0, 1, {"s": 1})}, 9, "c", "u") is not None
+
+
+def test_what_was_had_since_the_membership_began_is_no_hole() -> None:
+    """Its floor is of the join; the client has seen chunks since, up to the position that it asks from."""
+    entries = [chunk("a", 2, ["x"], 9)]
+    seat = Seat(3, 1, {"s": 0, "over": NEVER}, 1)
+    assert at(seat, 3) is seat and at(seat, 2) is seat
+    assert at(seat, 8) == Seat(8, 1, {"over": NEVER}, 1)
+    replay = missed({"a": state(entries, 1)}, {"a": at(seat, 8)}, 9, "c", "u")
+    assert replay is not None and [e.index for e in replay.events] == [2]
 
 
 def test_what_is_not_for_this_connection_is_left_out() -> None:
