@@ -85,7 +85,9 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
         columns=["session_id", "user_id", "role", "joined_at"],
     )
     await connection.execute("DROP INDEX chat_search_tokens_idx")
-    await connection.execute("CREATE TEMP TABLE seeded (id bigint, revision bigint, tokens text)")
+    await connection.execute(
+        "CREATE TEMP TABLE seeded (id bigint, session bigint, revision bigint, tokens text)"
+    )
     columns = (
         "id session_id message_id seq revision sender_type sender_id message_type status content metadata"
     )
@@ -101,14 +103,14 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
             sent = now - timedelta(seconds=count - number)
             said = ("user", f"user{at % PEOPLE}", "text", "complete", text, "{}", sent)
             batch.append((number + 1, room, f"msg_{number:032x}", seq, seq, *said))
-            index.append((number + 1, seq, " ".join({*tokens(text), f"#{at + 1}"})))
+            index.append((number + 1, at + 1, seq, " ".join({*tokens(text), f"#{at + 1}"})))
         await connection.copy_records_to_table("chat_messages", records=batch, columns=columns.split())
         await connection.copy_records_to_table("seeded", records=index)
         print(f"\r{start + len(batch):,} messages", end="", flush=True)
     print()
     await connection.execute(
         "INSERT INTO chat_search "
-        "SELECT id, revision, array_to_tsvector(string_to_array(tokens, ' ')) FROM seeded"
+        "SELECT id, session, revision, array_to_tsvector(string_to_array(tokens, ' ')) FROM seeded"
     )
     await connection.execute(
         "CREATE INDEX chat_search_tokens_idx ON chat_search USING gin (tokens) WITH (fastupdate = off)"

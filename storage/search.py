@@ -17,13 +17,15 @@ from storage.database import Connection, Database, Row
 from storage.listing import whose
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
-from storage.statement import Statement, among
+from storage.statement import Statement, to_json
 from storage.tables import messages, search_marks, sessions
 from storage.words import tokens
 
 #: Sessions that are named in the index query itself. For more of them the index is asked for the words
 #: alone, and what it finds is compared with the sessions.
 NAMED = 500
+#: The part of all sessions from which on they are not named, either.
+MUCH = 0.05
 #: Sessions of one caller that are searched, those last active first.
 SEEN = 100_000
 #: Characters that one step of indexing takes apart: some milliseconds.
@@ -31,9 +33,6 @@ LETTERS = 64 * 1024
 #: Limit in seconds of one query: a search is worth less than what else the database has to do.
 LIMIT = 5.0
 
-_BEHIND = sessions.c.last_revision > sa.func.coalesce(
-    sa.select(search_marks.c.revision).where(search_marks.c.id == sessions.c.id).scalar_subquery(), 0
-)
 _PENDING_POSTGRESQL = """
 SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
 FROM chat_sessions s
@@ -52,9 +51,9 @@ WHERE s.session_id = ?
 ORDER BY m.revision LIMIT ?
 """
 _PUT_POSTGRESQL = """
-INSERT INTO chat_search (id, revision, tokens)
-SELECT id, revision, array_to_tsvector(string_to_array(tokens, ' '))
-FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS n (id, revision, tokens)
+INSERT INTO chat_search (id, session, revision, tokens)
+SELECT id, session, revision, array_to_tsvector(string_to_array(tokens, ' '))
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS n (id, session, revision, tokens)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, tokens = excluded.tokens
 WHERE chat_search.revision < excluded.revision
 """
@@ -121,7 +120,8 @@ def _sessions_of(kind: str) -> Statement:
 def _behind(kind: str) -> Statement:
     return Statement(
         sa.select(sessions.c.session_id)
-        .where(_in_scope(kind), _BEHIND)
+        .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
+        .where(_in_scope(kind), sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0))
         .order_by(sessions.c.last_activity.desc())
         .limit(sa.bindparam("limit", type_=sa.Integer))
     )
@@ -130,27 +130,29 @@ def _behind(kind: str) -> Statement:
 @lru_cache
 def _candidates(dialect: str, named: bool, walk: bool) -> Statement:
     """`named`: the sessions are compared for each candidate; not where the index query itself names them, or
-    all may be seen. `walk`: down the numbers until there are enough; else all
-    that the index has for the words, sorted (which the sum tells PostgreSQL)."""
+    all may be seen. `walk`: down the numbers until there are enough; else all that the index has for the
+    words, sorted (which the sum tells PostgreSQL)."""
     key = "id" if dialect == "postgresql" else "rowid"
-    index = sa.table("chat_search", sa.column(key, sa.BigInteger))
+    index = sa.table("chat_search", sa.column(key, sa.BigInteger), sa.column("session", sa.BigInteger))
     number = index.c[key]
     operator = "tokens @@ CAST(:query AS tsquery)" if dialect == "postgresql" else "chat_search MATCH :query"
     matching = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
-    chosen: list[sa.ColumnElement[bool]] = [number <= sa.bindparam("up_to", type_=sa.BigInteger)]
-    found = sa.select(number.label("number"))
+    found = (
+        sa.select(number.label("number"))
+        .where(matching, number <= sa.bindparam("up_to", type_=sa.BigInteger))
+        .order_by(number.desc() if walk else (number + sa.literal_column("0")).desc())
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
     if named:
-        found = found.join(messages, messages.c.id == number)
-        chosen.append(among(messages.c.session_id, "named"))
-    order = number.desc() if walk else (number + sa.literal_column("0")).desc()
+        among_them = (
+            "session = ANY (CAST(:named AS bigint[]))"
+            if dialect == "postgresql"
+            else "session IN (SELECT value FROM json_each(:named))"
+        )
+        found = found.where(sa.text(among_them).bindparams(sa.bindparam("named", type_=sa.types.NullType())))
     # The messages only of those that remain: left to itself, the planner may read all messages of all the
     # sessions instead.
-    newest = (
-        found.where(matching, *chosen)
-        .order_by(order)
-        .limit(sa.bindparam("limit", type_=sa.Integer))
-        .subquery("newest")
-    )
+    newest = found.subquery("newest")
     return Statement(
         sa.select(newest.c.number, *MESSAGE)
         .select_from(
@@ -189,7 +191,7 @@ class Search:
         # In order: two nodes that meet take their locks the same way round.
         ids = sorted(set(session_ids))
         each = max(4, 2 * limit // max(1, len(ids)))
-        put: list[tuple[int, int, set[str]]] = []
+        put: list[tuple[int, int, int, set[str]]] = []
         drop: list[int] = []
         marks: dict[int, int] = {}
         more: set[str] = set()
@@ -207,7 +209,7 @@ class Search:
                 marks[place] = revision
                 words = tokens(content) if found else set()
                 if words:
-                    put.append((number, revision, {*words, f"#{place}"}))
+                    put.append((number, place, revision, {*words, f"#{place}"}))
                 else:
                     drop.append(number)
             if marks:
@@ -228,22 +230,22 @@ class Search:
         return found
 
     async def _write(
-        self, connection: Connection, put: Sequence[tuple[int, int, set[str]]], drop: Sequence[int]
+        self, connection: Connection, put: Sequence[tuple[int, int, int, set[str]]], drop: Sequence[int]
     ) -> None:
         raw = connection.raw
         if self._db.dialect == "postgresql":
             if put:
-                columns = [[one[0] for one in put], [one[1] for one in put]]
-                await raw.execute(_PUT_POSTGRESQL, *columns, [" ".join(one[2]) for one in put])
+                columns = [[one[column] for one in put] for column in range(3)]
+                await raw.execute(_PUT_POSTGRESQL, *columns, [" ".join(one[3]) for one in put])
             if drop:
                 await raw.execute(_DROP_POSTGRESQL, drop)
             return
         gone = [(number,) for number in (*drop, *(one[0] for one in put))]
         await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
         if put:
-            rows = [(one[0], " ".join(map(_ascii, one[2]))) for one in put]
-            cursor = await raw.executemany("INSERT INTO chat_search (rowid, tokens) VALUES (?, ?)", rows)
-            await cursor.close()
+            rows = [(one[0], one[1], " ".join(map(_ascii, one[3]))) for one in put]
+            sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
+            await (await raw.executemany(sql, rows)).close()
 
     # --- asking it
 
@@ -260,30 +262,38 @@ class Search:
         lease = self._db.transaction if postgresql else self._db.connection
         async with lease(limit=LIMIT) as connection:
             allowed: set[str] | None = None
-            numbers: list[int] | None = None
+            numbers: list[int] = []
             if scope.kind != "everything":
                 rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
                 if not rows:
                     return []
-                allowed = {row[1] for row in rows}
-                if len(rows) <= NAMED:
-                    numbers = [row[0] for row in rows]
+                numbers, allowed = [row[0] for row in rows], {row[1] for row in rows}
+            # Whether the index query names the sessions.
+            few = allowed is not None and len(numbers) <= NAMED
+            walk = True
+            named: Any = None
             if postgresql:
                 # The plan depends on how common the words are: never one plan for all of them.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
-                query = _tsquery(having, lacking, numbers)
-                walk = numbers is None and await _walk(connection, query, allowed, limit)
+                sizes: dict[str, float] = dict(await connection.raw.fetch(_SIZES))
+                seen = 1.0 if allowed is None else len(numbers) / max(1.0, sizes["chat_sessions"])
+                # Those who see much of it all gain nothing by saying which.
+                few = few and seen < MUCH
+                query = _tsquery(having, lacking, numbers if few else None)
+                walk = not few and await _walk(connection, query, sizes["chat_search"], seen, limit)
                 if walk:
                     await connection.command("SET LOCAL enable_bitmapscan = off")
+                named = numbers
             else:
-                query, walk = _fts5(having, lacking, numbers), True
-            named = allowed if numbers is None and allowed is not None else None
+                query = _fts5(having, lacking, numbers if few else None)
+                named = to_json(numbers)
+            more = {"named": named} if allowed is not None and not few else {}
             found = await connection.fetch_all(
-                _candidates(self._db.dialect, named is not None, walk),
+                _candidates(self._db.dialect, bool(more), walk),
                 query=query,
                 up_to=up_to,
                 limit=limit,
-                named=named,
+                **more,
             )
         # Whose it is, is told by the message itself: the index could hold a coincidence.
         return [
@@ -292,20 +302,18 @@ class Search:
         ]
 
 
-async def _walk(connection: Connection, query: str, allowed: set[str] | None, limit: int) -> bool:
+async def _walk(connection: Connection, query: str, rows: float, seen: float, limit: int) -> bool:
     """Whether PostgreSQL finds `limit` messages sooner among the newest than among all that have the words.
 
-    The planner knows how common the words are, but takes reading a row's words for cheaper than it is, and
-    does not know how many of the sessions a caller sees.
+    `seen`: the part of all sessions that the caller sees. The planner knows how common the words are, but
+    takes reading a row's words for cheaper than it is, and does not know whose sessions are how large.
     """
     # Tokens are letters and digits, so the quotation ends where it should.
     plan = await connection.raw.fetchval(
         f"EXPLAIN (FORMAT JSON) SELECT FROM chat_search WHERE tokens @@ $q${query}$q$::tsquery"
     )
     having = max(1.0, float(orjson.loads(plan)[0]["Plan"]["Plan Rows"]))
-    sizes: dict[str, float] = dict(await connection.raw.fetch(_SIZES))
-    seen = 1.0 if allowed is None else min(1.0, len(allowed) / max(1.0, sizes["chat_sessions"]))
-    walked = limit * max(1.0, sizes["chat_search"]) / max(1.0, having * seen)
+    walked = limit * max(1.0, rows) / max(1.0, having * min(1.0, seen))
     return walked < COST_OF_SORTING * having
 
 

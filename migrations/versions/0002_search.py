@@ -15,7 +15,8 @@ branch_labels = None
 depends_on = None
 
 POSTGRESQL_UP = (
-    "CREATE TABLE chat_search (id bigint PRIMARY KEY, revision bigint NOT NULL, tokens tsvector NOT NULL)",
+    "CREATE TABLE chat_search "
+    "(id bigint PRIMARY KEY, session bigint NOT NULL, revision bigint NOT NULL, tokens tsvector NOT NULL)",
     # Every statement is short, and goes to the index at once: a list of pending entries, which each search
     # would have to read through, is worth nothing here.
     "CREATE INDEX chat_search_tokens_idx ON chat_search USING gin (tokens) WITH (fastupdate = off)",
@@ -53,7 +54,8 @@ POSTGRESQL_DOWN = (
 )
 SQLITE_UP = (
     # Tokens come in letters and digits of ASCII (`storage.search`); which message has them is all we ask.
-    "CREATE VIRTUAL TABLE chat_search USING fts5(tokens, tokenize = 'ascii', detail = none, columnsize = 0)",
+    "CREATE VIRTUAL TABLE chat_search "
+    "USING fts5(tokens, session UNINDEXED, tokenize = 'ascii', detail = none, columnsize = 0)",
     """
     CREATE TRIGGER chat_search_forget_message AFTER DELETE ON chat_messages
     BEGIN DELETE FROM chat_search WHERE rowid = old.id; END
