@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,10 @@ def ungrouped(console: Console, scenario: Scenario) -> list[Run]:
     return found
 
 
-def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list[Run]:
+def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> Iterator[Run]:
+    """All runs, one after the other."""
     cores = Cores(opts.server_core, opts.load_core)
     scenarios = chosen(opts)
-    runs = []
     for turn in range(1 if opts.quick else opts.repeat):
         for scenario in scenarios:
             if turn >= scenario.most_runs:
@@ -141,10 +142,9 @@ def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> list
                     continue
                 if scenario.ours_only and not contender.product:
                     continue
-                runs.append(one(console, contender, scenario, tools, cores) | {"turn": turn})
+                yield one(console, contender, scenario, tools, cores) | {"turn": turn}
             if scenario.name == "messages" and not opts.only:
-                runs += [run | {"turn": turn} for run in ungrouped(console, scenario)]
-    return runs
+                yield from (run | {"turn": turn} for run in ungrouped(console, scenario))
 
 
 def main() -> int:
@@ -153,15 +153,20 @@ def main() -> int:
     if opts.server_core == opts.load_core:
         console.print("[yellow]one core for server and load generator: latencies and rates mean little[/]")
     raise_file_limit()
-    # Told to end, it ends what it started on its way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin = time.monotonic()
     try:
         tools = build(opts.work, opts.python)
     except BenchError as error:
         console.print(f"[red]{error}[/]")
         return 1
-    runs = everything(console, opts, tools)
+    runs: list[Run] = []
+    interrupted = False
+    try:
+        for run in everything(console, opts, tools):
+            runs.append(run)
+    except KeyboardInterrupt:
+        interrupted = True  # what was measured is told, and what was started has ended on the way here
     rows = summarise(runs)
     ours = ["parley", *(f"parley-{version}" for version in tools.others)]
     show(console, rows, ours)
@@ -178,7 +183,7 @@ def main() -> int:
         "summary": rows,
         "runs": runs,
     }
-    whole = not (opts.quick or opts.only or opts.scenario)
+    whole = not (opts.quick or opts.only or opts.scenario or interrupted)
     out = opts.out or (HERE / "results.json" if whole else opts.work / "results.json")
     out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     console.print(f"{out} · {results['minutes']} minutes")
