@@ -136,22 +136,24 @@ class Takeover:
                 return None
             if await self._membership.fill_behind(cut):
                 continue
-            if all(not room.ready or cut.pos >= room.began for room in rooms):
+            if not all(not room.ready or cut.pos >= room.began for room in rooms):
+                continue  # somebody else opened a room, with a later cut
+            if seen > cut.pos:
+                return None
+            seats = {name: recovery.at(seat, asks[name]) for name, seat in record.rooms.items()}
+            replay = recovery.missed(cut.rooms, seats, cut.pos, record.sid, conn.caller.key)
+            if replay is None or replay.size > self._replay_limit:
+                return None
+            for room in rooms:
+                if not room.ready:
+                    state = cut.rooms[room.name]
+                    assert state is not None
+                    rows = await self._store.open_streams(room.name)
+                    if not self._membership.still(room, departures):
+                        return None
+                    self._membership.begin(room, cut, state, rows)
+            if not all(self._membership.still(room, departures) for room in rooms):
+                return None
+            if all(cut.pos >= room.began for room in rooms):
                 break
-        if seen > cut.pos:
-            return None
-        seats = {name: recovery.at(seat, asks[name]) for name, seat in record.rooms.items()}
-        replay = recovery.missed(cut.rooms, seats, cut.pos, record.sid, conn.caller.key)
-        if replay is None or replay.size > self._replay_limit:
-            return None
-        for room in rooms:
-            if not room.ready:
-                state = cut.rooms[room.name]
-                assert state is not None
-                rows = await self._store.open_streams(room.name)
-                if not self._membership.still(room, departures):
-                    return None
-                self._membership.begin(room, cut, state, rows)
-        if not all(self._membership.still(room, departures) and cut.pos >= room.began for room in rooms):
-            return None
         return replay
