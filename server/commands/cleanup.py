@@ -79,5 +79,6 @@ async def _clean(database: "Database", settings: "Settings") -> str:
         records = await sessions.purge(batch)
         await care.on_purged(records)
         erased, files = erased + len(batch), files + len(records)
-    orphans = await care.collect()
-    return f"{ended} ended, {erased} erased with {files} files, {orphans} files that nobody had"
+    files += await care.collect()
+    told = f"{ended} ended, {erased} erased"
+    return f"{told}, {files} files removed" if files else told
