@@ -51,6 +51,12 @@ HOLES = {
     ),
     "close_first": "a stream is ended while its log still takes chunks",
     "merge_tail_only": "a slow reader's chunks are merged over another event in its outbox",
+    "text_is_log": "a stream's text in Redis runs ahead of its logged chunks",
+    "replay_cut": "replay and live are joined without a common cut position",
+    "stale_fill": "whoever fills was overtaken: a message is told of a second time, as new",
+    "ordered_records": (
+        "a record write that timed out is carried out after a newer one, or in a newer epoch"
+    ),
 }
 
 #: Rules that the others cover in every schedule tried so far. Each closes a hole by itself.
@@ -58,7 +64,6 @@ BELTS = {
     "hole_check": "an entry that does not name the one before it is delivered all the same",
     "log_base": "an empty room log takes any first revision: 6 opens it, the late 5 is dropped as old",
     "base_from_sql": "a log is made anew at a node's own last revision: what others have seen comes again",
-    "stale_fill": "whoever fills was overtaken: a message is told of a second time, as new",
     "judge_by_mark": "changes were read, then others delivered: a message is told of a second time, as new",
     "away_not_behind": (
         "two open a room while the bus is away: the earlier snapshot misses what lies between"
@@ -69,16 +74,11 @@ BELTS = {
     "still_before_begin": "a room begins at a cut that was taken before the bus was lost and found again",
     "fence": "the old node writes the connection's record after the takeover",
     "clamp_to_join": "replay starts at the client's offset though the room was joined later",
-    "replay_cut": "replay and live are joined without a common cut position",
     "cut_after_begin": (
         "two connections open a room on a node at once: the earlier cut misses what lies between"
     ),
-    "text_is_log": "a stream's text in Redis runs ahead of its logged chunks",
     "ask_again": (
         "the log lost a stream's text: its producer goes on where it was, and nobody has what is before"
-    ),
-    "ordered_records": (
-        "a record write that timed out is carried out after a newer one, or in a newer epoch"
     ),
 }
 
