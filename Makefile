@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Extra arguments for pytest or the benchmark: make test ARGS="-k typing"
 ARGS ?=
+# Tests wait more than they compute. One file's tests share a server, and so a worker; 0 runs all in one process.
+WORKERS ?= 3
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 help: ## Show this list
@@ -22,7 +24,7 @@ cluster: $(VENV)/.runtime services ## Run three nodes, Redis, PostgreSQL and ngi
 	@exec $(BIN)/python scripts/cluster.py
 
 test: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 faults: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the long fault runs; their table comes at the end
 	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
