@@ -267,6 +267,7 @@ class Memory:
         if record is None:
             return None
         record.generation += 1
+        record.version = 0  # the new owner counts its own writes
         self._gone.pop(pid, None)
         self.signal("all", "takeover", msgspec.json.encode([pid, record.generation]))
         return self.epoch, record.generation, record.data

@@ -4,6 +4,7 @@ clock()
 local found = redis.call('HMGET', KEYS[2], 'epoch', 'data')
 if found[1] ~= epoch then return nil end
 local generation = redis.call('HINCRBY', KEYS[2], 'generation', 1)
+redis.call('HSET', KEYS[2], 'version', 0)  -- the new owner counts its own writes
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[3], 'Stakeover\0' .. cjson.encode({ARGV[4], generation}))
 return {epoch, generation, found[2]}

@@ -50,8 +50,10 @@ HOLES = {
         "a stream is ended by another than its producer, short of what some readers got, without its text"
     ),
     "close_first": "a stream is ended while its log still takes chunks",
+    "seal_on_close": (
+        "a connection closes while its join runs: the record is written from rooms already taken apart"
+    ),
     "merge_tail_only": "a slow reader's chunks are merged over another event in its outbox",
-    "text_is_log": "a stream's text in Redis runs ahead of its logged chunks",
     "replay_cut": "replay and live are joined without a common cut position",
     "stale_fill": "whoever fills was overtaken: a message is told of a second time, as new",
     "ordered_records": (
@@ -61,6 +63,7 @@ HOLES = {
 
 #: Rules that the others cover in every schedule tried so far. Each closes a hole by itself.
 BELTS = {
+    "text_is_log": "a stream's text in Redis runs ahead of its logged chunks",
     "hole_check": "an entry that does not name the one before it is delivered all the same",
     "log_base": "an empty room log takes any first revision: 6 opens it, the late 5 is dropped as old",
     "base_from_sql": "a log is made anew at a node's own last revision: what others have seen comes again",
@@ -121,6 +124,7 @@ class Design:
     close_first: bool = True
     ask_again: bool = True
     ordered_records: bool = True
+    seal_on_close: bool = True
     merge_tail_only: bool = True
     # Belt and braces: each entry names the one before it; a node that lacks it resyncs.
     hole_check: bool = True

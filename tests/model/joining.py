@@ -248,6 +248,8 @@ class Joining:
         """The record as it will be; the connection goes if another node has it."""
         if conn.pid is None or conn.spoiled:
             return
+        if not conn.open and self.design.seal_on_close:
+            return  # its rooms are being taken apart: the record stays as it is
         conn.version += 1
         _, answer = yield from self.call("put", conn.pid, Record(self.epoch, conn.gen, conn.version, rooms))
         if answer == "taken":

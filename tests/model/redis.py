@@ -284,6 +284,7 @@ class Redis:
         if record is None or record.epoch != data.epoch:
             return data.epoch, None
         record.gen += 1
+        record.version = 0  # the new owner counts its own writes
         for sub in self.subs:
             sub.put(("takeover", pid, record.gen))
         return data.epoch, deepcopy(record)

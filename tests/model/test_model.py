@@ -40,7 +40,7 @@ SHOWN: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "run_in_epoch": (164, 24, ("redis_save", "redis_restart", "drop", "reconnect")),
     "hold_connection": (173, 9, ("write", "join", "leave", "drop", "reconnect")),
     "warn_who_joins": (306, 22, ("redis_hang", "redis_unhang", "reconnect", "drop", "join")),
-    "text_is_log": (3423, 19, ("expire_log", "redis_flush", "stream", "reconnect")),
+    "seal_on_close": (3423, 19, ("expire_log", "redis_flush", "stream", "reconnect")),
     "replay_cut": (4458, 22, ("drop", "reconnect", "write")),
     "stale_fill": (4184, 12, ("kill_node", "edit", "tick", "write", "expire_log")),
     "ordered_records": (7702, 26, ("redis_hang", "redis_unhang", "join", "leave", "reconnect", "drop")),

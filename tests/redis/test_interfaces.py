@@ -219,12 +219,14 @@ async def test_leases_lapse(side: Side) -> None:
 async def test_records_have_one_owner(side: Side) -> None:
     epoch = await side.bus.echo()
     assert await side.records.take("p") is None
-    assert await side.records.put("p", epoch, 0, 1, b"one\x00\xff") == "ok"
+    for version in (1, 2, 3):
+        assert await side.records.put("p", epoch, 0, version, b"one\x00\xff") == "ok"
     assert await side.records.take("p") == (epoch, 1, b"one\x00\xff")
-    assert await side.records.put("p", epoch, 0, 2, b"old owner") == "taken"
-    assert await side.records.put("p", epoch, 1, 2, b"two") == "ok"
-    assert await side.records.put("p", epoch, 1, 1, b"late") == "late"
-    assert await side.records.put("p", "another", 1, 3, b"epoch") == "late"
+    assert await side.records.put("p", epoch, 0, 4, b"old owner") == "taken"
+    assert await side.records.put("p", epoch, 1, 1, b"its new owner counts anew") == "ok"
+    assert await side.records.put("p", epoch, 1, 3, b"two") == "ok"
+    assert await side.records.put("p", epoch, 1, 2, b"late") == "late"
+    assert await side.records.put("p", "another", 1, 4, b"epoch") == "late"
     assert await side.records.take("p") == (epoch, 2, b"two")
     await side.settled()
     assert side.ears.signals == [("all", "takeover", b'["p",1]'), ("all", "takeover", b'["p",2]')]
