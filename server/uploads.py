@@ -105,19 +105,21 @@ class Multipart:
     async def _read(self) -> AsyncIterator[tuple[str, bytes]]:
         size = 0
         body = self._request.stream()
+        clock = asyncio.get_running_loop().time
+        end = clock() + WHOLE
         try:
-            async with asyncio.timeout(WHOLE):
-                while True:
-                    async with asyncio.timeout(IDLE):
-                        chunk = await anext(body, None)
-                    if chunk is None:
-                        break
-                    size += len(chunk)
-                    if size > self._limit + OVERHEAD:
-                        raise PayloadTooLarge(f"at most {self._limit} bytes")
-                    self._parser.write(chunk)
-                    while self._events:
-                        yield self._events.popleft()
+            while True:
+                # Around the reading alone: what is done with a piece has limits of its own.
+                async with asyncio.timeout(min(IDLE, end - clock())):
+                    chunk = await anext(body, None)
+                if chunk is None:
+                    break
+                size += len(chunk)
+                if size > self._limit + OVERHEAD:
+                    raise PayloadTooLarge(f"at most {self._limit} bytes")
+                self._parser.write(chunk)
+                while self._events:
+                    yield self._events.popleft()
         except TimeoutError as error:
             raise ValidationFailed("the body came too slowly") from error
         except FormParserError as error:
