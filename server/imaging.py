@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).with_name("thumbnail.py")
 #: Pictures at the same time; each may take a core.
 AT_ONCE = 2
 #: Seconds for one of them.
-LIMIT = 20.0
+LIMIT = 15.0
 NO_PICTURE, TOO_MANY_PIXELS = 3, 4
 
 

@@ -14,7 +14,7 @@ MAX_PIXELS = 50_000_000
 it is shown."""
 SIDE = 320
 MEMORY = 1 << 30
-CPU_SECONDS = 15
+CPU_SECONDS = 5
 
 FORMATS = {
     "image/jpeg": "JPEG",
