@@ -155,6 +155,35 @@ async def test_recovery_on_another_node(steady: Nodes, js: JsClients) -> None:
             assert [m["content"] for m in new.named("message")] == ["two", "three"]
 
 
+async def test_a_recovered_connection_joins_leaves_and_recovers_again(steady: Nodes) -> None:
+    rooms = [await new_session(steady[0], "alice") for _ in range(4)]
+    pid = offset = None
+    async with enter("socketio", steady[0], "alice", rooms[0]) as writer:
+        for turn, room in enumerate(rooms):
+            async with SioWebSocket(steady[turn % 3].ws_url) as socket:
+                given = {"pid": pid, "offset": offset} if pid else {}
+                answer = await socket.connect(steady[0].token("alice"), **given)
+                assert pid is None or answer["pid"] == pid
+                for name in (room, rooms[0]):
+                    assert (await socket.emit("join", {"session_id": name}))["ok"]
+                if turn == 2:
+                    assert (await socket.emit("leave", {"session_id": rooms[1]}))["ok"]
+                sent = await writer.call("message", session_id=room, content=f"{turn}", reply=False)
+                assert sent["ok"]
+                await socket.wait_event("message", lambda m, turn=turn: m["content"] == f"{turn}")
+                pid, offset = answer["pid"], socket.offset
+                assert offset and offset != "-"  # no node lost the bus over it
+                socket.abort()
+        async with SioWebSocket(steady[1].ws_url) as socket:
+            answer = await socket.connect(steady[0].token("alice"), pid=pid, offset=offset)
+            assert answer["pid"] == pid
+            for room in rooms:
+                await writer.call("message", session_id=room, content="to all", reply=False)
+            await socket.wait_event("message", lambda m: m["session_id"] == rooms[3])
+            heard = {m["session_id"] for m in socket.named("message")}
+            assert heard == {rooms[0], rooms[2], rooms[3]}
+
+
 async def test_a_half_open_connection_is_taken_over_by_another_node(steady: Nodes) -> None:
     session = await new_session(steady[0], "alice", members=("bob",))
     async with enter("socketio", steady[1], "bob", session) as bob, SioWebSocket(steady[0].ws_url) as old:
