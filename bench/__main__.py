@@ -152,9 +152,11 @@ def main() -> int:
     console = Console(width=max(150, shutil.get_terminal_size().columns))
     if opts.server_core == opts.load_core:
         console.print("[yellow]one core for server and load generator: latencies and rates mean little[/]")
+    if os.getloadavg()[0] > 1:
+        console.print("[yellow]the machine is not idle: ratios bear that, rates and latencies do not[/]")
     raise_file_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    begin = time.monotonic()
+    begin, load = time.monotonic(), os.getloadavg()
     try:
         tools = build(opts.work, opts.python)
     except BenchError as error:
@@ -174,6 +176,7 @@ def main() -> int:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
         "machine": machine.describe(),
+        "load_before": [round(each, 1) for each in load],
         "versions": machine.versions(tools),
         "method": METHOD,
         "command": " ".join(["python -m bench", *sys.argv[1:]]),
