@@ -23,7 +23,7 @@ log = logging.getLogger("parley.healing")
 #: Seconds between comparisons with SQL while the bus is live: the bound for what an append lost.
 POLL_LIVE = 3.0
 #: The same while the bus is away: cross-node delivery stays under two seconds.
-POLL_AWAY = 1.0
+POLL_AWAY = 0.5
 #: Seconds until a canary that does not come back means deaf.
 CANARY = 2.0
 
