@@ -274,6 +274,7 @@ class Crowd:
         self.latency: list[float] = []
         self.deliveries: list[float] = []  # seconds from a message's sending to its arrival somewhere
         self.slowest = 0.0
+        self.stall = 0.0  # seconds for which this process itself did not come to its turn
         self.put_off = 0  # retryable refusals
         self.numbers = itertools.count(1)
         self.failures: list[Wrong] = []
@@ -336,14 +337,17 @@ class Crowd:
         async with asyncio.timeout(timeout):
             while len(self.acked) < goal:
                 self.check()
+                now = time.monotonic()
                 await asyncio.sleep(0.02)
+                self.stall = max(self.stall, time.monotonic() - now - 0.02)
 
     async def run(self, seconds: float) -> None:
         """Go on for so long."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while (now := time.monotonic()) < deadline:
             self.check()
             await asyncio.sleep(0.05)
+            self.stall = max(self.stall, time.monotonic() - now - 0.05)
 
     def check(self) -> None:
         if self.failures:

@@ -30,7 +30,7 @@ async def test_redis_is_killed(new_cluster: NewCluster, own_redis: Redis) -> Non
         own_redis.kill9()
         at = crowd.since()
         await crowd.flow(50)
-        assert crowd.percentile(0.99, at) < 1.0
+        assert crowd.percentile(0.99, at) < 1.0 + crowd.stall
         own_redis.start()
         await crowd.flow(50)
         await crowd.settle()
@@ -43,7 +43,7 @@ async def test_redis_hangs(new_cluster: NewCluster, own_redis: Redis) -> None:
         own_redis.pause()
         at = crowd.since()
         await crowd.flow(80)
-        assert crowd.percentile(0.99, at) < 1.0
+        assert crowd.percentile(0.99, at) < 1.0 + crowd.stall
         own_redis.resume()
         await crowd.flow(50)
         await crowd.settle()

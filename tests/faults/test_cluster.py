@@ -89,8 +89,8 @@ async def test_cluster_redis_killed(parts: Everything, row: Row, seconds: int) -
             f"{seconds} s without Redis: {crowd.told()}; acks p99 {away * 1000:.0f} ms, slowest delivery "
             f"{across:.2f} s, 5 s after its return {crowd.slowest_delivery(back):.2f} s"
         )
-        assert away < 1.0
-        assert across < 2.5
+        assert away < 1.0 + crowd.stall
+        assert across < 2.5 + crowd.stall
 
 
 async def test_cluster_redis_hung_for_10_s(parts: Everything, row: Row) -> None:
@@ -105,7 +105,7 @@ async def test_cluster_redis_hung_for_10_s(parts: Everything, row: Row) -> None:
         await crowd.run(5.0)
         await crowd.settle(90)
         row(f"{crowd.told()}; acks p99 {hung * 1000:.0f} ms while it hung")
-        assert hung < 1.0
+        assert hung < 1.0 + crowd.stall
 
 
 async def test_cluster_postgresql_restarted_and_killed(parts: Everything, row: Row) -> None:
@@ -161,9 +161,11 @@ async def test_cluster_round_robin_without_stickiness(parts: Everything, row: Ro
             clients = []
             for start in range(0, len(kinds), 50):
                 some = kinds[start : start + 50]
-                clients += await asyncio.gather(
-                    *(js.open(network.url, token, transports=k, timeout=60_000) for k in some)
+                opened = await asyncio.gather(
+                    *(js.open(network.url, token, transports=k, timeout=60_000, wait=False) for k in some)
                 )
+                await asyncio.gather(*(client.connected(timeout=60) for client in opened))
+                clients += opened
             replies = await asyncio.gather(
                 *(c.emit("join", {"session_id": session}, timeout=60) for c in clients)
             )
