@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.recovery.cuts import KINDS, break_it, cut_again_and_again
-from tests.recovery.test_recovery import herd
+from tests.recovery.test_recovery import herd, read_in_pieces
 from tests.support.jsclient import JsClients, JsSocket
 from tests.support.processes import free_port
 from tests.support.proxy import Proxy
@@ -31,6 +31,14 @@ async def test_cuts_while_starting_on_polling(
 ) -> None:
     counts = await cut_again_and_again(server, js, 50, seed=12)
     row(f"polling, then upgrade: {counts.total()} cuts, all recovered; 0 lost, 0 twice, 0 disordered")
+
+
+@pytest.mark.parametrize("door", ["raw", "sse"])
+async def test_fifty_cuts_of_a_reader_by_position(
+    server: Server, row: Callable[[str], None], door: str
+) -> None:
+    await read_in_pieces(server, 50, door)
+    row("50 cuts, all recovered; 0 lost, 0 twice, 0 disordered")
 
 
 async def test_a_herd_of_five_thousand(server: Server, row: Callable[[str], None]) -> None:

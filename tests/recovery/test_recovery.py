@@ -247,15 +247,15 @@ async def test_volatile_events_are_not_replayed(shared_server: Server, js: JsCli
 
 @pytest.mark.timeout(120)
 async def test_the_raw_websocket_goes_on_after_a_position(server: Server) -> None:
-    await _read_in_pieces(server, 12, "raw")
+    await read_in_pieces(server, 12, "raw")
 
 
 @pytest.mark.timeout(120)
 async def test_event_streams_go_on_after_last_event_id(server: Server) -> None:
-    await _read_in_pieces(server, 12, "sse")
+    await read_in_pieces(server, 12, "sse")
 
 
-async def _read_in_pieces(server: Server, cuts: int, door: str) -> None:
+async def read_in_pieces(server: Server, cuts: int, door: str) -> None:
     """A reader that is cut off again and again, and goes on where it was."""
     sessions = (await three_sessions(server))[:1]
     session, token = sessions[0], server.token("bob")
