@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import wait_until
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
 
@@ -40,11 +41,18 @@ class Nodes:
         return iter(self.servers)
 
     def start(self) -> "Nodes":
+        """All at once: each is busy importing for a second."""
         for server in self.servers:
-            server.start()
+            server._spawn()
+        for server in self.servers:
+            assert server.process is not None
+            wait_until(server.healthy, server.process, server.log, 40)
         return self
 
     def close(self) -> None:
+        for server in self.servers:
+            if server.running:
+                server.process.terminate()  # type: ignore[union-attr]
         for server in self.servers:
             server.close()
 

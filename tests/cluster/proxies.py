@@ -14,7 +14,8 @@ _NGINX = """\
 worker_processes 1;
 events { worker_connections 4096; }
 http {
-    access_log {folder}/access.log;
+    log_format told '"$request" $status $upstream_status';
+    access_log {folder}/access.log told;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -56,9 +57,11 @@ def statuses(front: Nginx | Haproxy) -> dict[str, int]:
     counts: dict[str, int] = {}
     if isinstance(front, Nginx):
         for line in Path(front.folder, "access.log").read_text().splitlines():
-            found = re.search(r'" (\d{3}) ', line)
+            found = re.search(r'" (\d{3}) (.*)$', line)
             if found:
-                counts[found[1]] = counts.get(found[1], 0) + 1
+                # A request that its client cut short is nginx's own 400, which nobody gets.
+                status = found[1] if found[1] in found[2] or found[1] != "400" else "cut short"
+                counts[status] = counts.get(status, 0) + 1
         return counts
     with socket.socket(socket.AF_UNIX) as control:
         control.connect(str(front.folder / "stats"))
