@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import asyncpg  # type: ignore[import-untyped]
+import psutil
 
 from events.access import Caller
 from events.search import SearchService
@@ -150,6 +151,7 @@ async def measure(url: str, words: list[str], rounds: int, chance: random.Random
     for who in ("a member", "an owner of half", "service"):
         times: dict[str, list[float]] = {}
         source = queries(chance, words)
+        before = await cpu(database)
         for _ in range(rounds * 8):
             kind, query = next(source)
             user = f"user{chance.randrange(PEOPLE)}"
@@ -159,12 +161,29 @@ async def measure(url: str, words: list[str], rounds: int, chance: random.Random
             began = time.perf_counter()
             await service.search(caller, query, None, 20, None)
             times.setdefault(kind, []).append((time.perf_counter() - began) * 1000)
+        used = await cpu(database) - before
         times["all"] = [one for each in times.values() for one in each]
         print(f"\n{who + ', ms':<18}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}")
         for kind, taken in times.items():
             cuts = statistics.quantiles(taken, n=100)
             print(f"{kind:<18}{cuts[49]:>8.1f}{cuts[94]:>8.1f}{cuts[98]:>8.1f}{max(taken):>8.1f}")
+        # On a machine that does something else as well, this is what can be compared.
+        print(f"{used / len(times['all']) * 1000:.1f} ms of CPU a query, ours and PostgreSQL's")
     await database.disconnect()
+
+
+async def cpu(database: Database) -> float:
+    """Seconds of CPU so far, of this process and of its backends (which run on this machine)."""
+    async with database.connection() as connection:
+        rows = await connection.raw.fetch(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend'"
+        )
+    total = 0.0
+    for process in (psutil.Process(), *(psutil.Process(row[0]) for row in rows)):
+        spent = process.cpu_times()
+        total += spent.user + spent.system
+    return total
 
 
 async def explain(url: str, words: list[str]) -> None:
