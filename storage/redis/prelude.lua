@@ -2,7 +2,7 @@
 -- ARGV[1]: run id of this server. Another one than the clock's means that the data is of an earlier life
 -- (an older snapshot, a replica that was promoted): positions would be given out a second time, so the
 -- epoch begins anew, and logs, streams and records of another epoch count as absent.
--- ARGV[2]: a random token of four hexadecimal digits: two servers' epochs are told apart by it.
+-- ARGV[2]: a random token of hexadecimal digits: what begins at the same moment on two servers is told apart.
 local epoch, pos
 
 local function clock()
@@ -12,8 +12,7 @@ local function clock()
   else
     -- Positions of a later epoch sort after those of an earlier one.
     local time = redis.call('TIME')
-    local tail = bit.bxor(math.floor(time[2] / 16), tonumber(ARGV[2], 16))
-    epoch, pos = string.format('%08x%04x', time[1], tail), 0
+    epoch, pos = string.format('%08x%03x', time[1], math.floor(time[2] / 256)) .. string.sub(ARGV[2], 1, 1), 0
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', ARGV[1], 'pos', 0)
     redis.call('EXPIRE', KEYS[1], 604800)
   end
