@@ -176,19 +176,21 @@ def figure_table(title: str, rows: list[Result], columns: list[Scenario], key: s
     return table
 
 
-def latency_table(rows: list[Result], columns: list[Scenario]) -> Table:
-    table = Table(
-        title="latency at the rate that each one reaches: µs, median / 99th percentile", title_justify="left"
-    )
+def latency_table(rows: list[Result], lines: list[Scenario]) -> Table:
+    """A line per scenario: all of them side by side would not fit."""
+    title = "latency at the rate that each one reaches: ms, median / 99th percentile"
+    table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for scenario in columns:
-        table.add_column(scenario.title, justify="right")
-    for server, name in servers_of(rows, columns).items():
-        cells = []
-        for s in columns:
-            p50, p99 = (cell(rows, s.name, server, key, ",.0f") for key in ("p50_us", "p99_us"))
-            cells.append(f"{p50} / {p99}" if p50 else "")
-        table.add_row(name, *cells)
+    timed = [row for row in rows if "p99_us" in row]
+    names = list(dict.fromkeys(row["server"] for row in timed))
+    for name in names:
+        table.add_column(name, justify="right")
+    found = {(row["scenario"], row["server"]): (row["p50_us"][0], row["p99_us"][0]) for row in timed}
+    for scenario in lines:
+        pairs = [found.get((scenario.name, name)) for name in names]
+        table.add_row(
+            scenario.title, *(f"{pair[0] / 1e3:.2f} / {pair[1] / 1e3:.2f}" if pair else "" for pair in pairs)
+        )
     return table
 
 
