@@ -220,6 +220,7 @@ def main() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)  # a shell without job control has its background jobs ignore it
     try:
         cluster.start()
         token = subprocess.run(
