@@ -40,6 +40,13 @@ def with_figures(readme: str) -> str:
     return before + begin + text + end + after
 
 
+def _caveat(results: dict[str, Any]) -> str:
+    """What the run says of its own circumstances."""
+    busy = "not idle" in results["method"]
+    told = " The machine was busy with other work: ratios bear that, rates and latencies do not."
+    return told if busy else ""
+
+
 def measured(results: dict[str, Any]) -> str:
     from bench.scenarios import SCENARIOS
     from bench.summary import UNITS, value
@@ -55,7 +62,7 @@ def measured(results: dict[str, Any]) -> str:
         "`make bench` measures all of them in turn on your machine; these are its medians on "
         f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). How, and everything else, is in "
         "[bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
-        "better, but for messages per second.",
+        "better, but for messages per second." + _caveat(results),
         "",
         "| | unit | " + " | ".join(titles[name] for name in servers) + " |",
         "|---|---|" + "---|" * len(servers),
