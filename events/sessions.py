@@ -429,9 +429,6 @@ class SessionManager:
 
     # --- for others of the domain
 
-    async def participant(self, session_id: str, user_id: str) -> ParticipantRecord | None:
-        return await self._participants.get(session_id, user_id)
-
     async def retain(self, days: float) -> list[str]:
         """A batch of sessions that ended more than `days` ago."""
         if days <= 0:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from server import admin, gauges, lifespan
+from server import admin, gauges, lifespan, peer
 from server.config import Settings
 from server.engine.server import Server
 from server.furnish import furnish
@@ -113,9 +113,7 @@ def socketio_server(services: Services) -> Server:
         hub=services.hub,
         outbox_limit=settings.outbox_limit,
         connect_timeout=settings.auth_timeout,
-        origin=lambda origin, scope: services.origins.allowed(
-            origin, scope["server"][1] if scope.get("server") else None
-        ),
+        origin=lambda origin, scope: services.origins.allowed(origin, peer.own_port(scope)),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
         max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,

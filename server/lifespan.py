@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
@@ -266,8 +268,6 @@ def _removed(services: Services, conn: Connection, error: ChatError) -> None:
 def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
     """A message from another node (or, on one node, from itself)."""
     if name == "takeover":
-        import msgspec
-
         pid, generation = msgspec.json.decode(body, type=tuple[str, int])
         services.membership.taken_over(pid, generation)
     elif name == "access":

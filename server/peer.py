@@ -103,6 +103,12 @@ def header(headers: Headers, name: bytes) -> str | None:
     return None
 
 
+def own_port(scope: Mapping[str, Any]) -> int | None:
+    """The port that a request came to; None on a Unix socket."""
+    server = scope.get("server")
+    return server[1] if server else None
+
+
 def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     """The client's address: the peer's, or, if that is one of TRUSTED_PROXIES, what it forwarded for.
 

@@ -72,9 +72,8 @@ class RawEndpoint:
 
 def check_origin(request: Request) -> None:
     """Raises OriginNotAllowed."""
-    server = request.scope.get("server")
     origin = request.headers.get("origin")
-    if not services_of(request).origins.allowed(origin, server[1] if server else None):
+    if not services_of(request).origins.allowed(origin, peer.own_port(request.scope)):
         raise OriginNotAllowed
 
 

@@ -160,7 +160,7 @@ class RawDoor:
     async def _authenticate(self, scope: Scope) -> Caller:
         services = self.services
         origin = peer.header(scope["headers"], b"origin")
-        if not services.origins.allowed(origin, _own_port(scope)):
+        if not services.origins.allowed(origin, peer.own_port(scope)):
             raise OriginNotAllowed
         if services.draining:
             raise Draining
@@ -304,11 +304,6 @@ def _ref_of(data: bytes) -> Any:
     if isinstance(ref, str):
         return ref if ref.isprintable() else None
     return ref if isinstance(ref, int) and abs(ref) < 2**53 else None
-
-
-def _own_port(scope: Scope) -> int | None:
-    server = scope.get("server")
-    return server[1] if server else None
 
 
 def _query(scope: Scope) -> dict[str, str]:
