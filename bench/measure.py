@@ -32,7 +32,9 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         log = stack.enter_context((tools.work / f"{contender.name}-{scenario.name}.log").open("wb"))
         env = {**contender.env, **stack.enter_context(product.redis(scenario.nodes))}
-        url = stack.enter_context(product.database(scenario.database, folder)) if contender.product else ""
+        url = ""
+        if contender.product:
+            url = stack.enter_context(product.database(scenario.database, folder, cores.load))
         servers = []
         for port in ports:
             if contender.product:

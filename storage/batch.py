@@ -172,21 +172,7 @@ class Batch:
         session.last_seq += 1
         session.last_revision += 1
         session.added += 1
-        record = MessageRecord(
-            op.session_id,
-            op.message_id,
-            session.last_seq,
-            session.last_revision,
-            op.client_message_id,
-            op.sender_type,
-            op.sender_id,
-            op.message_type,
-            op.status,
-            op.content,
-            op.metadata or {},
-            op.reply_to,
-            self.now,
-        )
+        record = new_record(op, session.last_seq, session.last_revision, self.now)
         self.inserted.append(record)
         self._messages[op.message_id] = record
         if op.client_message_id is not None:
@@ -272,6 +258,24 @@ class Batch:
         if session.touched and sliding - session.expires_at >= min(timedelta(minutes=1), lifetime / 10):
             return sliding
         return session.expires_at
+
+
+def new_record(op: NewMessage, seq: int, revision: int, now: datetime) -> MessageRecord:
+    return MessageRecord(
+        op.session_id,
+        op.message_id,
+        seq,
+        revision,
+        op.client_message_id,
+        op.sender_type,
+        op.sender_id,
+        op.message_type,
+        op.status,
+        op.content,
+        op.metadata or {},
+        op.reply_to,
+        now,
+    )
 
 
 def _key(of: MessageRecord | NewMessage, client_message_id: str) -> ClientKey:

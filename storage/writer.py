@@ -9,8 +9,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import cast
 
 from storage import batch_postgresql, batch_sqlite
+from storage.append import append, is_plain
 from storage.batch import Batch, Needs
 from storage.database import Database
 from storage.errors import AlreadyExists, StorageError, Unavailable
@@ -24,11 +26,16 @@ LOG = logging.getLogger("parley.writer")
 MAX_BATCH = 1000
 #: Characters of content in one transaction: a batch of large messages must not take seconds.
 MAX_TEXT = 4 << 20
-#: What may wait. More than this means that the database does not keep up; senders are told at once.
+#: What may wait in a lane. More than this means that the database does not keep up; senders are told at once.
 MAX_WAITING = 20_000
 #: Tries of a batch whose insert met a repeat or a taken id: the first does not look for them, the second
 #: does, and a third is for an id that another node took in between.
 TRIES = 3
+
+#: Transactions under way at once, each with sessions of its own: while PostgreSQL works on one, the next is
+#: made ready. A session stays in its lane, so that what its members send at once is committed, and
+#: delivered, at once. SQLite has one writer at a time.
+LANES = {"postgresql": 2, "sqlite": 1}
 
 _Waiting = tuple[Op, "asyncio.Future[Committed]"]
 _Outcome = Committed | StorageError
@@ -40,17 +47,13 @@ class Writer:
     def __init__(
         self, db: Database, clock: Callable[[], datetime], committed: Callable[[Sequence[Committed]], None]
     ) -> None:
-        """`committed` is called once per batch, right after its COMMIT and before any of its futures
-        resolves. It must not raise, and must not block.
+        """`committed` is called once per batch, right after its COMMIT and before anybody who waits for one
+        of its futures goes on. It must not raise, and must not block.
         """
-        self._db = db
-        self._clock = clock
+        self._lanes = [_Lane(db, clock, self._done) for _ in range(LANES[db.dialect])]
         self._committed = committed
-        self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
-        self._waiting: deque[_Waiting] = deque()
-        self._task: asyncio.Task[None] | None = None
         self._accepting = False
-        #: Loop time at which the batch under way, or the last one, was begun.
+        #: Loop time at which the batch that was committed last was begun.
         self.begun = 0.0
 
     def start(self) -> None:
@@ -59,31 +62,62 @@ class Writer:
     async def stop(self) -> None:
         """Accepts nothing more, and returns when all that was accepted has been answered."""
         self._accepting = False
-        if self._task is not None:
-            await asyncio.shield(self._task)
+        for lane in self._lanes:
+            await lane.finish()
 
     def submit(self, op: Op) -> "asyncio.Future[Committed]":
         """The future raises Unavailable (the operation may be repeated; whether it took effect is then
         not known) or what the operation's class names. Giving it up does not undo the operation.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Committed] = loop.create_future()
-        if not self._accepting:
-            future.set_exception(Unavailable("the writer is stopped"))
-        elif len(self._waiting) >= MAX_WAITING:
-            future.set_exception(Unavailable("too much waits to be written"))
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        if self._accepting:
+            self._lanes[hash(op.session_id) % len(self._lanes)].put(op, future)
         else:
-            self._waiting.append((op, future))
-            if self._task is None:
-                self._task = loop.create_task(self._run(), name="writer")
+            future.set_exception(Unavailable("the writer is stopped"))
         return future
+
+    def _done(self, batch: Sequence[Committed], begun: float) -> None:
+        self.begun = begun
+        self._committed(batch)
+
+
+class _Lane:
+    """One transaction after the other, for the sessions that are its own."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Callable[[], datetime],
+        committed: Callable[[Sequence[Committed], float], None],
+    ) -> None:
+        """`committed` is given the loop time at which the batch was begun, too."""
+        self._db = db
+        self._clock = clock
+        self._committed = committed
+        self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
+        self._appends = db.dialect == "postgresql"
+        self._waiting: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._begun = 0.0
+
+    def put(self, op: Op, future: "asyncio.Future[Committed]") -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            future.set_exception(Unavailable("too much waits to be written"))
+            return
+        self._waiting.append((op, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
+
+    async def finish(self) -> None:
+        if self._task is not None:
+            await asyncio.shield(self._task)
 
     async def _run(self) -> None:
         waiting = self._waiting
         try:
             while waiting:
                 taken = self._take()
-                begun = self.begun = asyncio.get_running_loop().time()
+                begun = self._begun = asyncio.get_running_loop().time()
                 failure = await self._write(taken)
                 if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
                     # The database hangs. What waits behind has waited as long: it is told now, instead
@@ -110,7 +144,10 @@ class Writer:
         """Commit and answer. Returns the failure if the database was away."""
         ops = [op for op, _ in taken]
         try:
-            outcomes = await self._commit(ops)
+            if self._appends and all(map(is_plain, ops)):
+                taken = await self._append(taken)
+                ops = [op for op, _ in taken]
+            outcomes = await self._commit(ops) if ops else []
         except Unavailable as error:
             _fail(taken, error)
             return error
@@ -133,6 +170,20 @@ class Writer:
                 _fail(taken[number + 1 :], failure)
                 return failure
         return None
+
+    async def _append(self, taken: list[_Waiting]) -> list[_Waiting]:
+        """The short way, for what is plain. Returns what has to go the longer one."""
+        ops = cast("list[NewMessage]", [op for op, _ in taken])
+        try:
+            # A transaction, though it is one statement: what was given up must not be stored later.
+            async with self._db.transaction() as connection:
+                # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
+                outcomes = await append(connection, ops, self._clock())
+        except AlreadyExists:
+            return taken
+        stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]
+        self._answer([one for one, _ in stored], [outcome for _, outcome in stored])
+        return [one for one, outcome in zip(taken, outcomes, strict=True) if outcome is None]
 
     async def _commit(self, ops: list[Op]) -> list[_Outcome]:
         for attempt in range(TRIES):
@@ -159,12 +210,6 @@ class Writer:
         return outcomes
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
-        done = [outcome for outcome in outcomes if isinstance(outcome, Committed)]
-        if done:
-            try:
-                self._committed(done)
-            except Exception:
-                LOG.exception("what follows a commit failed")
         for (_, future), outcome in zip(taken, outcomes, strict=True):
             if future.done():
                 continue
@@ -172,6 +217,14 @@ class Writer:
                 future.set_result(outcome)
             else:
                 future.set_exception(outcome)
+        # Who waits for a future hears of it in the next turn of the loop, after this; and before what is
+        # written here leaves, so that an acknowledgement and the event beside it are one write.
+        done = [outcome for outcome in outcomes if isinstance(outcome, Committed)]
+        if done:
+            try:
+                self._committed(done, self._begun)
+            except Exception:
+                LOG.exception("what follows a commit failed")
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:

@@ -1,0 +1,93 @@
+"""New messages that need nothing but a number, appended on PostgreSQL by one statement: the lock of their
+sessions, the counters and the rows.
+
+What needs to be looked at first (an edit, a stream, a file, an answer to a message, a repeat, a session that
+is not open) goes the longer way, `storage.batch`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from storage.batch import new_record
+from storage.database import Connection
+from storage.ops import Committed, NewMessage, Op
+from storage.statement import to_json
+
+# The locks are taken in one order, as everywhere, and `SELECT … FOR UPDATE` sees what their last holder
+# committed. JSON and not arrays: asyncpg looks at each element of an array four times.
+# The expiry moves in steps, see `Batch.new_expiry`.
+_APPEND = """
+WITH s AS (
+    SELECT session_id, last_seq, last_revision,
+        least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
+    FROM chat_sessions
+    WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
+        AND expires_at > $3
+    ORDER BY session_id
+    FOR NO KEY UPDATE
+), appended AS (
+    INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id, sender_type,
+        sender_id, message_type, status, content, metadata, created_at)
+    SELECT session_id, message_id, last_seq + nth, last_revision + nth, client_message_id, sender_type,
+        sender_id, message_type, 'complete', content, metadata, $3
+    FROM json_to_recordset($4::json) AS n (session_id text, nth bigint, message_id text,
+        client_message_id text, sender_type text, sender_id text, message_type text, content text,
+        metadata jsonb)
+    JOIN s USING (session_id)
+)
+UPDATE chat_sessions c
+SET last_seq = s.last_seq + added, last_revision = s.last_revision + added,
+    message_count = message_count + added, request_count = request_count + added,
+    last_activity = greatest(last_activity, $3),
+    expires_at = CASE WHEN $3 + ttl_hours * interval '1 hour' - expires_at >= step
+        THEN $3 + ttl_hours * interval '1 hour' ELSE expires_at END
+FROM s JOIN unnest($1::text[], $2::bigint[]) AS n (session_id, added) USING (session_id)
+WHERE c.session_id = s.session_id
+RETURNING s.session_id, s.last_seq, s.last_revision
+"""
+
+
+def is_plain(op: Op) -> bool:
+    """Whether `append` may be asked to store it."""
+    return (
+        isinstance(op, NewMessage) and op.status == "complete" and op.reply_to is None and op.file_id is None
+    )
+
+
+async def append(connection: Connection, ops: Sequence[NewMessage], now: datetime) -> list[Committed | None]:
+    """What was committed; None for the messages of sessions that take none.
+
+    Raises AlreadyExists, and has stored nothing, where one of them may be a repeat.
+    """
+    added: dict[str, int] = {}
+    places: list[int] = []
+    for op in ops:
+        nth = added[op.session_id] = added.get(op.session_id, 0) + 1
+        places.append(nth)
+    rows = to_json([_row(op, nth) for op, nth in zip(ops, places, strict=True)])
+    found = await connection.raw.fetch(_APPEND, list(added), list(added.values()), now, rows)
+    before = {session_id: (seq, revision) for session_id, seq, revision in found}
+    return [
+        _committed(op, before[op.session_id], nth, now) if op.session_id in before else None
+        for op, nth in zip(ops, places, strict=True)
+    ]
+
+
+def _row(op: NewMessage, nth: int) -> dict[str, Any]:
+    return {
+        "session_id": op.session_id,
+        "nth": nth,
+        "message_id": op.message_id,
+        "client_message_id": op.client_message_id,
+        "sender_type": op.sender_type,
+        "sender_id": op.sender_id,
+        "message_type": op.message_type,
+        "content": op.content,
+        "metadata": op.metadata or {},
+    }
+
+
+def _committed(op: NewMessage, before: tuple[int, int], nth: int, now: datetime) -> Committed:
+    seq, revision = before[0] + nth, before[1] + nth
+    return Committed(op, new_record(op, seq, revision, now), False, seq, revision)
