@@ -1,5 +1,5 @@
-"""New messages that need nothing but a number, appended on PostgreSQL by one statement: the lock of their
-sessions, the counters and the rows.
+"""New messages that need nothing but a number, appended on PostgreSQL in one round trip: the lock of their
+sessions, the counters, the rows and the commit.
 
 What needs to be looked at first (an edit, a stream, a file, an answer to a message, a repeat, a session that
 is not open) goes the longer way, `storage.batch`.
@@ -16,6 +16,7 @@ from storage.statement import to_json
 
 # The locks are taken in one order, as everywhere, and `SELECT … FOR UPDATE` sees what their last holder
 # committed. JSON and not arrays: asyncpg looks at each element of an array four times.
+# What was given up, `clock_timestamp` keeps out: a server that hung finds the statement when it wakes.
 # The expiry moves in steps, see `Batch.new_expiry`.
 _APPEND = """
 WITH s AS (
@@ -23,7 +24,7 @@ WITH s AS (
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
     FROM chat_sessions
     WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
-        AND expires_at > $3
+        AND expires_at > $3 AND clock_timestamp() < to_timestamp($5)
     ORDER BY session_id
     FOR NO KEY UPDATE
 ), appended AS (
@@ -55,8 +56,11 @@ def is_plain(op: Op) -> bool:
     )
 
 
-async def append(connection: Connection, ops: Sequence[NewMessage], now: datetime) -> list[Committed | None]:
-    """What was committed; None for the messages of sessions that take none.
+async def append(
+    connection: Connection, ops: Sequence[NewMessage], now: datetime, deadline: float
+) -> list[Committed | None]:
+    """What was committed; None for the messages of sessions that take none, and after `deadline` (a time of
+    the real clock, which the server's need only roughly agree with: None is no failure).
 
     Raises AlreadyExists, and has stored nothing, where one of them may be a repeat.
     """
@@ -66,7 +70,7 @@ async def append(connection: Connection, ops: Sequence[NewMessage], now: datetim
         nth = added[op.session_id] = added.get(op.session_id, 0) + 1
         places.append(nth)
     rows = to_json([_row(op, nth) for op, nth in zip(ops, places, strict=True)])
-    found = await connection.raw.fetch(_APPEND, list(added), list(added.values()), now, rows)
+    found = await connection.raw.fetch(_APPEND, list(added), list(added.values()), now, rows, deadline)
     before = {session_id: (seq, revision) for session_id, seq, revision in found}
     return [
         _committed(op, before[op.session_id], nth, now) if op.session_id in before else None

@@ -120,6 +120,9 @@ class Database:
                 "server_settings": {
                     "application_name": "parley",
                     "jit": "off",
+                    # The server gives up a lock before we give up the server: what waits for one is then
+                    # known not to have happened.
+                    "lock_timeout": f"{limit * 500:.0f}ms",
                     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
                 },
             }

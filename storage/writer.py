@@ -6,6 +6,7 @@ of things and what to do about failures; what an operation means is in `storage.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -174,11 +175,12 @@ class _Lane:
     async def _append(self, taken: list[_Waiting]) -> list[_Waiting]:
         """The short way, for what is plain. Returns what has to go the longer one."""
         ops = cast("list[NewMessage]", [op for op, _ in taken])
+        # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
+        deadline = time.time() + self._db.limit / 2
         try:
-            # A transaction, though it is one statement: what was given up must not be stored later.
-            async with self._db.transaction() as connection:
+            async with self._db.connection() as connection:
                 # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
-                outcomes = await append(connection, ops, self._clock())
+                outcomes = await append(connection, ops, self._clock(), deadline)
         except AlreadyExists:
             return taken
         stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]

@@ -331,6 +331,7 @@ async def test_a_server_that_hangs_is_unavailable(
     await db.connect()
     store = Store(db, clock)
     await store.session()
+    await store.say()  # the statement is prepared
     # Also the processes of open connections, not only the one that accepts new ones.
     backends = [int(pid) for pid in cluster.sql("SELECT pid FROM pg_stat_activity").split()]
     for pid in backends:
@@ -346,8 +347,22 @@ async def test_a_server_that_hangs_is_unavailable(
         _signal(pid, "CONT")
     cluster.resume()
     await until_answered(db, 5)
-    assert (await store.say()).record.seq >= 1
+    for pid in backends:  # what they were asked and nobody waits for any more
+        await gone(db, pid)
+    assert (await store.say()).record.seq == 2, "what was given up is not stored later"
     await store.close()
+
+
+async def gone(db: Database, pid: int) -> None:
+    """The server has ended this process of one of our connections."""
+    ours = Statement(
+        sa.text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND application_name = 'parley'").columns(
+            sa.column("one", sa.Integer)
+        )
+    )
+    async with asyncio.timeout(10):
+        while await db.fetch_all(ours, pid=pid):
+            await asyncio.sleep(0.02)
 
 
 def _signal(pid: int, name: str) -> None:
