@@ -107,11 +107,15 @@ def ungrouped(console: Console, scenario: Scenario) -> list[Run]:
         console.print(f"[red]{done.stderr.strip()[-300:]}[/]")
         return []
     figures = json.loads(done.stdout)["postgresql"]
+    for name, rate in figures.pop("pgbench").items():
+        figures[f"pgbench_{name}"] = {"per_second": rate}
     found = []
     for name, key, title in (
         ("one-by-one", "one_transaction_each", "one transaction each, databases pool"),
         ("one-by-one-raw", "one_transaction_each_raw", "the same, prepared statements"),
-        ("pgbench", "pgbench", "pgbench, one row each"),
+        ("pgbench", "pgbench_message_row", "pgbench, one message row each"),
+        ("pgbench-bare", "pgbench_bare_row", "pgbench, one row of a bare table each"),
+        ("pgbench-few", "pgbench_bare_row_few_clients", "the same, 20 clients"),
         ("writer", "writer", "group commit, without clients"),
     ):
         figure = figures[key]

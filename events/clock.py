@@ -1,6 +1,6 @@
 """Time as an argument: `Clock` gives epoch seconds."""
 
-import secrets
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,8 +15,9 @@ def when(seconds: float) -> datetime:
     return datetime.fromtimestamp(int(seconds * 1000) / 1000, UTC)
 
 
+@lru_cache(maxsize=64)
 def rfc3339(time: datetime) -> str:
-    """With microseconds cut to milliseconds and a `Z`."""
+    """With microseconds cut to milliseconds and a `Z`. What was committed together shares its time."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -38,4 +39,4 @@ def _to_the_second(seconds: int) -> str:
 
 def new_id(prefix: str) -> str:
     """An opaque id: `prefix`_ and 128 random bits."""
-    return f"{prefix}_{secrets.token_hex(16)}"
+    return f"{prefix}_{os.urandom(16).hex()}"
