@@ -28,10 +28,6 @@ from storage.ops import Committed
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
 
 
-#: Seconds between looks at whether the producer of a stream may still write.
-CHECK_PRODUCER = 2.0
-
-
 class Pending:
     """A write that has its place. `reply` makes the reply of what was committed."""
 
@@ -222,6 +218,8 @@ class Commands:
             # A message is answered once: a request that came twice goes on with the first answer.
             command.client_message_id = reply_key(command.reply_to)
         stream, done = await self._streams.start(caller, command, conn)
+        if stream is not None:
+            stream.writer, stream.refusal = caller, None
         reply: dict[str, Any] = {
             "message_id": done.record.message_id,
             "seq": done.record.seq,
@@ -236,37 +234,30 @@ class Commands:
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
-        now = self._sessions.now()
-        if stream.allowed_until < now:
-            return self._checked_chunk(caller, conn, stream, command)
-        return self._chunk(stream, conn, command, now)
+        if stream.writer is not caller:
+            return self._others_chunk(caller, conn, stream, command)
+        return self._chunk(stream, conn, command)
 
-    def _chunk(
-        self, stream: Stream, conn: Connection | None, command: schema.StreamChunk, now: float
-    ) -> dict[str, Any]:
+    def _chunk(self, stream: Stream, conn: Connection | None, command: schema.StreamChunk) -> dict[str, Any]:
         if stream.room != command.session_id:
             raise StreamNotFound
-        self._limits.check_chunk(stream.pace, now)
+        if stream.refusal is not None:
+            raise stream.refusal.with_traceback(None)  # the same one each time
+        self._limits.check_chunk(stream.pace, self._sessions.now())
         stream.uncounted += 1
         return {"next_index": self._streams.chunk(stream, command.content, command.index, conn)}
 
-    async def _checked_chunk(
+    async def _others_chunk(
         self, caller: Caller, conn: Connection | None, stream: Stream, command: schema.StreamChunk
     ) -> Done:
-        """A producer may have been removed meanwhile, or its session ended."""
-        await self._count_chunks(caller, conn, stream)
-        now = self._sessions.now()
-        stream.allowed_until = now + CHECK_PRODUCER
-        return self._chunk(stream, conn, command, now)
+        """Its producer goes on by another connection, or with another token."""
+        await self._writable(caller, stream.room)
+        stream.writer, stream.refusal = caller, None
+        return self._chunk(stream, conn, command)
 
-    async def _count_chunks(self, caller: Caller, conn: Connection | None, stream: Stream) -> None:
+    async def _count_chunks(self, caller: Caller, stream: Stream) -> None:
         """Chunks are activity. Raises as `_writable`."""
         count, stream.uncounted = stream.uncounted, 0
-        member = self._member(conn, stream.room)
-        if member is not None and member.room.live is not None:
-            self._sessions.member_may_write(member)
-            self._sessions.touches.touch_live(member.room, count)
-            return
         record, _ = await self._sessions.writable(caller, stream.room)
         self._sessions.touches.touch(stream.room, record.ttl_hours, record.last_activity.timestamp(), count)
 
@@ -276,7 +267,8 @@ class Commands:
         assert command.message_id is not None
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
-        return self._chunk(stream, conn, command, self._sessions.now())
+        stream.writer, stream.refusal = caller, None
+        return self._chunk(stream, conn, command)
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
         stream = self._streams.find(caller, conn, command.message_id)
@@ -287,7 +279,7 @@ class Commands:
             raise StreamNotFound
         if stream.uncounted:
             with suppress(ChatError):  # what was written may be ended whatever has become of the session
-                await self._count_chunks(caller, conn, stream)
+                await self._count_chunks(caller, stream)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
         future = self._streams.end(

@@ -15,6 +15,7 @@ from events.clock import Clock, new_id, when
 from events.delivery import Delivery
 from events.errors import (
     AgentNotFound,
+    ChatError,
     Conflict,
     Forbidden,
     SessionArchived,
@@ -205,10 +206,12 @@ class SessionManager:
 
     async def existing(self, session_id: str) -> SessionRecord:
         """Whatever its status. Raises SessionNotFound, Unavailable."""
-        record = await self._sessions.get(session_id)
+        return self._as_of_now(await self._sessions.get(session_id))
+
+    def _as_of_now(self, record: SessionRecord | None) -> SessionRecord:
         if record is None or record.status == "deleted":
             raise SessionNotFound
-        expires_at = self.touches.expires_at(session_id)  # activity that is not yet written counts
+        expires_at = self.touches.expires_at(record.session_id)  # activity that is not yet written counts
         if expires_at > record.expires_at.timestamp():
             record = msgspec.structs.replace(record, expires_at=when(expires_at))
         return record
@@ -223,6 +226,22 @@ class SessionManager:
         require(role, MAY_WRITE)
         LiveSession.of(record).check(self._clock())
         return record, role
+
+    async def still_writable(self, asked: Sequence[tuple[Caller, str]]) -> list[SessionRecord | ChatError]:
+        """`writable` for many at once: the session, or what refuses it. Raises Unavailable."""
+        records = await self._sessions.get_all([session_id for _, session_id in asked])
+        users = [(session_id, caller.key) for caller, session_id in asked if caller.role == "user"]
+        participants = await self._participants.get_all(users) if users else {}
+        answers: list[SessionRecord | ChatError] = []
+        for caller, session_id in asked:
+            try:
+                record = self._as_of_now(records.get(session_id))
+                require(role_in(caller, record, participants.get((session_id, caller.key))), MAY_WRITE)
+                LiveSession.of(record).check(self._clock())
+                answers.append(record)
+            except ChatError as refusal:
+                answers.append(refusal)
+        return answers
 
     async def joinable(self, caller: Caller, session_id: str) -> tuple[SessionRecord, SessionRole]:
         """Raises SessionNotFound, SessionExpired, SessionArchived, Unavailable."""

@@ -4,6 +4,7 @@ import asyncio
 import math
 
 from events.access import Caller
+from events.errors import ChatError
 from events.ratelimit import Pace
 from storage.ops import Committed
 from storage.records import MessageRecord
@@ -23,7 +24,6 @@ class Stream:
     __slots__ = (
         "adopted",
         "agent_task",
-        "allowed_until",
         "bytes",
         "checkpointed",
         "conn_id",
@@ -36,6 +36,7 @@ class Stream:
         "owner",
         "pace",
         "pieces",
+        "refusal",
         "room",
         "settled",
         "start",
@@ -60,10 +61,10 @@ class Stream:
         self.started_at = record.created_at.timestamp()
         self.idle_since = now
         self.conn_id = ""  # the connection that writes it
-        self.allowed_until = 0.0  # when to look again whether its producer may write
-        self.uncounted = 0  # chunks since then
+        self.uncounted = 0  # chunks that do not yet count as activity
         self.pace = Pace()
-        self.writer: Caller | None = None  # who wrote last
+        self.writer: Caller | None = None  # who wrote last, and may (`events.producers`)
+        self.refusal: ChatError | None = None  # why not any more
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
 
     @property

@@ -210,10 +210,10 @@ class Streams:
                 )
             message_id = next(iter(mine))
         stream = self.open.get(message_id)
-        if stream is not None and stream.writer is not caller:
-            if stream.owner != (caller.sender_type, caller.sub):
-                raise Forbidden("only the caller that began a stream may write it")
-            stream.writer = caller  # known from now on
+        if stream is None or stream.writer is caller:
+            return stream
+        if stream.owner != (caller.sender_type, caller.sub):
+            raise Forbidden("only the caller that began a stream may write it")
         return stream
 
     async def find_or_adopt(self, caller: Caller, session_id: str, message_id: str) -> Stream:

@@ -31,6 +31,7 @@ from events.messages import Changes, MessageService
 from events.observer import Observer
 from events.outbox import Flusher
 from events.presence import Presence
+from events.producers import Producers
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
@@ -246,6 +247,8 @@ def _janitor(services: Services) -> Janitor:
     janitor.every(min(settings.session_cleanup_interval, 5.0), "cleanup", sessions.cleanup_expired_sessions)
     # A checkpoint takes its time, too: nothing is to be older than promised.
     janitor.every(min(0.7 * settings.stream_checkpoint, 1.0), "streams", leases.tick)
+    producers = Producers(sessions)
+    janitor.every(2.0, "producers", lambda: producers.look(services.streams.open.values()))
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", leases.interrupt_lapsed)
     janitor.every(INTERVAL, "connections", lambda: watch(services))
     return janitor

@@ -4,7 +4,7 @@ A row without `joined_at` is no participant: it holds the read mark of one who m
 reason (an agent, a share link), and grants nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from sys import intern
 from typing import Any
@@ -25,6 +25,11 @@ _JOINED = participants.c.joined_at.is_not(None)
 
 _GET = Statement(
     sa.select(*PARTICIPANT).where(_SESSION, participants.c.user_id == sa.bindparam("user_id"), _JOINED)
+)
+_GET_ALL = Statement(
+    sa.select(*PARTICIPANT).where(
+        among(participants.c.session_id, "session_ids"), among(participants.c.user_id, "user_ids"), _JOINED
+    )
 )
 _LIST = Statement(
     sa.select(*PARTICIPANT)
@@ -121,6 +126,13 @@ class Participants:
         """Also one that was removed: it has `removed_at`."""
         row = await self._db.fetch_one(_GET, session_id=session_id, user_id=user_id)
         return None if row is None else ParticipantRecord(*row)
+
+    async def get_all(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], ParticipantRecord]:
+        """Those that `get` would find, by (session_id, user_id)."""
+        sessions, users = zip(*pairs, strict=True)
+        rows = await self._db.fetch_all(_GET_ALL, session_ids=list(set(sessions)), user_ids=list(set(users)))
+        records = [ParticipantRecord(*row) for row in rows]
+        return {(record.session_id, record.user_id): record for record in records}
 
     async def list(self, session_id: str) -> list[ParticipantRecord]:
         """Those not removed, in the order in which they joined. The owner only if it has a row."""

@@ -19,6 +19,9 @@ _INSERT = Statement(sessions.insert().values({column.name: sa.bindparam(column.n
 _GET = Statement(
     sa.select(*SESSION).where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
 )
+_GET_ALL = Statement(
+    sa.select(*SESSION).where(among(sessions.c.session_id, "ids"), sessions.c.status != "deleted")
+)
 _NOW = sa.bindparam("now", type_=Time)
 _ALIVE = sa.and_(sessions.c.status == "active", sessions.c.ended_at.is_(None), sessions.c.expires_at > _NOW)
 
@@ -150,6 +153,12 @@ class Sessions:
         """Also expired and archived ones; not those that await their purge."""
         row = await self._db.fetch_one(_GET, id=session_id)
         return None if row is None else SessionRecord(*row)
+
+    async def get_all(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Those that `get` would find, by id."""
+        rows = await self._db.fetch_all(_GET_ALL, ids=list(session_ids))
+        records = [SessionRecord(*row) for row in rows]
+        return {record.session_id: record for record in records}
 
     async def update(
         self,
