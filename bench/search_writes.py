@@ -19,7 +19,7 @@ from events.indexer import Indexer
 from migrations.run import upgrade
 from storage.database import Database
 from storage.ops import NewMessage
-from storage.search import Scope, Search
+from storage.search import Search
 from storage.writer import Writer
 from tests.support.services import Postgres
 
@@ -50,7 +50,7 @@ async def measure(url: str, seconds: float, rounds: int) -> None:
         await indexer.stop()
         print("with the indexer" if with_indexer else "alone", result, flush=True)
     taken, began, cpu = 0, time.perf_counter(), time.process_time()
-    while taken < 20_000 and (behind := await search.behind(Scope("", everything=True), 50)):
+    while taken < 20_000 and (behind := await search.behind(50)):
         taken += (await search.index(behind, 200))[0]
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     print(f"indexing: {taken / wall:,.0f} messages a second, {cpu / taken * 1e6:.0f} µs of our CPU each")

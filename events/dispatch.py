@@ -94,7 +94,8 @@ class Dispatcher:
         finally:
             self.observe(name, outcome, began, payload)
 
-    def error_of(self, failure: BaseException, name: str) -> ChatError:
+    @staticmethod
+    def error_of(failure: BaseException, name: str) -> ChatError:
         """What a client is told of a failure; an unexpected one is logged under the id it is told."""
         if isinstance(failure, ChatError):
             return failure

@@ -40,12 +40,16 @@ def chunk_event(
     room: str, stream: str, index: int, pieces: Sequence[str], now: float, skip: str = ""
 ) -> Event:
     """A `stream_chunk` of one or more pieces; `index` is that of the first."""
-    content = pieces[0] if len(pieces) == 1 else "".join(pieces)
+    if len(pieces) == 1:
+        content = pieces[0]
+        sizes: tuple[int, ...] = (len(content),)
+    else:
+        content = "".join(pieces)
+        sizes = tuple(map(len, pieces))
     # By hand: it is made for every chunk, and only the text is ever new.
     data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
         _chunk_head(room, stream), to_json(content), index, len(pieces), stamp(now).encode()
     )  # fmt: skip
-    sizes = tuple(map(len, pieces))
     return Event(
         room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
     )  # fmt: skip

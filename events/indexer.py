@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from storage.errors import StorageError
 from storage.ops import Committed
-from storage.search import Scope, Search
+from storage.search import Search
 
 log = logging.getLogger("parley.search")
 
@@ -52,7 +52,7 @@ class Indexer:
 
     async def sweep(self) -> None:
         """Sessions that nobody remembers: of a node that died, imported, copied. Raises Unavailable."""
-        for session_id in await self._store.behind(Scope("", everything=True), SWEPT):
+        for session_id in await self._store.behind(SWEPT):
             self._changed.setdefault(session_id)
         self._wake.set()
 

@@ -5,6 +5,7 @@ databases answer alike. Knows no SQL.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from events.errors import ValidationFailed
 from events.sessions import SessionManager
 from events.signing import Signer
 from events.snippets import Match, match, snippet
+from storage.candidates import Candidates
 from storage.records import MessageRecord
 from storage.search import Scope, Search
 from storage.words import Term, parse
@@ -60,62 +62,30 @@ class SearchService:
         if session_id is not None:
             await self._sessions.readable(caller, session_id)
         scope = _scope(caller, session_id)
+        having = dict.fromkeys(token for term in terms if not term.negative for token in term.tokens)
+        lacking = [term.tokens[0] for term in terms if term.negative and term.exact]
+        found = await self._store.find(scope, having, lacking)
         if place is None:
             # Later pages go on in what the first one has seen.
-            await self._catch_up(scope)
-        results, place = await self._page(scope, terms, limit, place or Cursor(asked, _NEWEST))
+            await self._catch_up(found.behind)
+        results, place = await _page(found, terms, limit, place or Cursor(asked, _NEWEST))
         return {
-            "results": [_view(record, found) for found, _, record in results],
+            "results": [_view(record, matched) for matched, _, record in results],
             "has_more": place is not None,
             "cursor": self._signer.seal(msgspec.json.encode(place).decode()) if place else None,
         }
 
-    async def _catch_up(self, scope: Scope) -> None:
+    async def _catch_up(self, behind: Sequence[str]) -> None:
         """What was acknowledged before the search began is found by it.
 
         But for `service`, which sees everything: it would have to look at all sessions each time, and has
         what the indexers have had.
         """
-        if scope.kind == "everything":
-            return
         for _ in range(STEPS):
-            behind = await self._store.behind(scope, STEP)
             if not behind:
                 return
-            await self._store.index(behind, STEP)
-
-    async def _page(
-        self, scope: Scope, terms: list[Term], limit: int, place: Cursor
-    ) -> tuple[list[tuple[Match, int, MessageRecord]], Cursor | None]:
-        having = dict.fromkeys(token for term in terms if not term.negative for token in term.tokens)
-        lacking = [term.tokens[0] for term in terms if term.negative and term.exact]
-        page: list[tuple[Match, int, MessageRecord]] = []
-        for _ in range(WINDOWS):
-            found = await self._store.candidates(scope, having, lacking, place.top, WINDOW)
-            if place.bottom:
-                # A window that was begun: what came up from below it has its turn in the next one.
-                found = [one for one in found if one[0] >= place.bottom]
-                bottom, more = place.bottom, True
-            else:
-                bottom, more = (found[-1][0], len(found) == WINDOW) if found else (0, False)
-            ranked = []
-            for number, record in found:
-                matched = match(record.content, terms) if record is not None else None
-                if record is not None and matched is not None and _after(place, matched.score, number):
-                    ranked.append((matched, number, record))
-            ranked.sort(key=lambda one: (-one[0].score, -one[1]))
-            room = limit - len(page)
-            page += ranked[:room]
-            if len(ranked) > room:
-                last = page[-1]
-                top = min(place.top, found[0][0])
-                return page, Cursor(place.asked, top, bottom, last[0].score, last[1])
-            if not more:
-                return page, None
-            place = Cursor(place.asked, bottom - 1)
-            if len(page) == limit:
-                break
-        return page, place
+            _, more = await self._store.index(behind[:STEP], STEP)
+            behind = [*more, *behind[STEP:]]
 
     def _opened(self, cursor: str | None, asked: str) -> Cursor | None:
         if cursor is None:
@@ -125,6 +95,38 @@ class SearchService:
         if place is None or place.asked != asked:
             raise ValidationFailed("not the cursor of this search", field="cursor")
         return place
+
+
+async def _page(
+    candidates: Candidates, terms: list[Term], limit: int, place: Cursor
+) -> tuple[list[tuple[Match, int, MessageRecord]], Cursor | None]:
+    page: list[tuple[Match, int, MessageRecord]] = []
+    for _ in range(WINDOWS):
+        found = await candidates.window(place.top, WINDOW)
+        if place.bottom:
+            # A window that was begun: what came up from below it has its turn in the next one.
+            found = [one for one in found if one[0] >= place.bottom]
+            bottom, more = place.bottom, True
+        else:
+            bottom, more = (found[-1][0], len(found) == WINDOW) if found else (0, False)
+        ranked = []
+        for number, record in found:
+            matched = match(record.content, terms) if record is not None else None
+            if record is not None and matched is not None and _after(place, matched.score, number):
+                ranked.append((matched, number, record))
+        ranked.sort(key=lambda one: (-one[0].score, -one[1]))
+        room = limit - len(page)
+        page += ranked[:room]
+        if len(ranked) > room:
+            last = page[-1]
+            top = min(place.top, found[0][0])
+            return page, Cursor(place.asked, top, bottom, last[0].score, last[1])
+        if not more:
+            return page, None
+        place = Cursor(place.asked, bottom - 1)
+        if len(page) == limit:
+            break
+    return page, place
 
 
 def _terms(query: str) -> list[Term]:

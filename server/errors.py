@@ -3,20 +3,14 @@
 Knows no transport beyond these numbers; which errors there are is `events/errors.py`'s.
 """
 
-import secrets
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import orjson
-import structlog
 from starlette.responses import Response
 
 from events import errors
 from events.errors import ChatError
-from storage.errors import Unavailable as StorageUnavailable
-
-log = structlog.get_logger("parley.errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +53,11 @@ DRAINING_CLOSE = 1012
 """Service Restart (IANA): come back, another node will answer. The code is UNAVAILABLE, as of any outage."""
 
 
-def http_status(error: ChatError) -> int:
-    return TABLE[error.code].status
-
-
 def close_code(error: ChatError) -> int | None:
     """The close code where `error` ends a raw WebSocket; None if it never does."""
     if isinstance(error, errors.Draining):
         return DRAINING_CLOSE
     return TABLE[error.code].close
-
-
-def chat_error(error: BaseException) -> ChatError:
-    """Any exception as what a client may know of it.
-
-    A store that is away is `Unavailable`; what is not ours to tell is logged with its story under an id, and
-    the client gets that id, nothing else.
-    """
-    if isinstance(error, ChatError):
-        return error
-    if isinstance(error, StorageUnavailable):
-        return errors.Unavailable()
-    log_id = secrets.token_hex(8)
-    log.error("internal_error", log_id=log_id, exc_info=error)
-    return errors.Internal(details={"log_id": log_id})
-
-
-def reply_error(error: BaseException) -> dict[str, Any]:
-    """The reply to a command that failed: `{"ok": false, "error": {…}}`."""
-    return {"ok": False, "error": chat_error(error).as_dict()}
-
-
-def error_body(error: BaseException) -> dict[str, Any]:
-    """The body of an HTTP answer that failed: `{"error": {…}}`."""
-    return {"error": chat_error(error).as_dict()}
 
 
 def retry_after(error: ChatError) -> int | None:
@@ -102,17 +67,16 @@ def retry_after(error: ChatError) -> int | None:
     return 1 if TABLE[error.code].status in (429, 503) else None
 
 
-def json_error(error: BaseException) -> Response:
+def json_error(error: ChatError) -> Response:
     """The whole HTTP answer for `error`."""
-    shown = chat_error(error)
     headers: dict[str, str] = {}
-    if (seconds := retry_after(shown)) is not None:
+    if (seconds := retry_after(error)) is not None:
         headers["Retry-After"] = str(seconds)
-    if TABLE[shown.code].status == 401:
+    if TABLE[error.code].status == 401:
         headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2: a 401 names a challenge
     return Response(
-        orjson.dumps({"error": shown.as_dict()}),
-        status_code=TABLE[shown.code].status,
+        orjson.dumps({"error": error.as_dict()}),
+        status_code=TABLE[error.code].status,
         headers=headers,
         media_type="application/json",
     )

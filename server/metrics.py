@@ -44,10 +44,11 @@ class _Counts:
 
     def add(self, *labels: str, by: float = 1) -> None:
         values = self.values
-        if labels not in values:
+        try:
+            values[labels] += by
+        except KeyError:
             labels = _bounded(labels, len(values))
-            values.setdefault(labels, 0)
-        values[labels] += by
+            values[labels] = values.get(labels, 0) + by
 
     def family(self) -> Metric:
         family = CounterMetricFamily(self.name, self.text, labels=self.labels)

@@ -22,11 +22,6 @@ _GET = Statement(
 _OF_MESSAGE = Statement(
     sa.select(*FILE).where(files.c.message_id == sa.bindparam("message_id")).order_by(files.c.id)
 )
-_ATTACH = Statement(
-    files.update()
-    .where(files.c.file_id == sa.bindparam("id"), files.c.message_id.is_(None))
-    .values(message_id=sa.bindparam("message_id"))
-)
 _ORPHANS = Statement(
     sa.select(*FILE)
     .select_from(_WITH_MESSAGE)
@@ -66,10 +61,6 @@ class Files:
 
     async def of_message(self, message_id: str) -> list[FileRecord]:
         return [FileRecord(*row) for row in await self._db.fetch_all(_OF_MESSAGE, message_id=message_id)]
-
-    async def attach(self, file_id: str, message_id: str) -> bool:
-        """False if it already belongs to a message. `NewMessage.file_id` does this with the message."""
-        return await self._db.execute(_ATTACH, id=file_id, message_id=message_id) > 0
 
     async def orphans(self, cutoff: datetime, limit: int) -> list[FileRecord]:
         """Files of deleted messages, and those uploaded before `cutoff` that were never posted."""

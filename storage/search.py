@@ -1,6 +1,5 @@
-"""The search index: filling it from what changed, and finding candidates in it.
+"""The search index: filling it from what changed, and whose messages are looked for in it.
 
-What is found here has all the tokens asked for; whether it matches is decided above, on the message itself.
 Knows no query language and no ranking (`storage.words`, `events.search`).
 """
 
@@ -10,28 +9,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 
+from storage.candidates import LIMIT, Candidates, Seen, ascii_token
 from storage.database import Connection, Database, Row
 from storage.listing import whose
-from storage.records import MessageRecord
-from storage.rows import MESSAGE
-from storage.statement import Statement, to_json
-from storage.tables import messages, search_marks, sessions
+from storage.statement import Statement
+from storage.tables import search_marks, sessions
 from storage.words import tokens
 
-#: Sessions that are named in the index query itself. For more of them the index is asked for the words
-#: alone, and what it finds is compared with the sessions.
-NAMED = 500
-#: The part of all sessions from which on they are not named, either.
-MUCH = 0.05
 #: Sessions of one caller that are searched, those last active first.
 SEEN = 100_000
 #: Characters that one step of indexing takes apart: some milliseconds.
 LETTERS = 64 * 1024
-#: Limit in seconds of one query: a search is worth less than what else the database has to do.
-LIMIT = 5.0
 
 _PENDING_POSTGRESQL = """
 SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
@@ -58,11 +48,6 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, tokens = excluded.t
 WHERE chat_search.revision < excluded.revision
 """
 _DROP_POSTGRESQL = "DELETE FROM chat_search WHERE id = ANY ($1::bigint[])"
-_SIZES = """
-SELECT relname, reltuples FROM pg_class WHERE oid IN ('chat_search'::regclass, 'chat_sessions'::regclass)
-"""
-#: A row that comes out of the index, is fetched and sorted, in rows that are walked past.
-COST_OF_SORTING = 2.0
 _MARK = Statement(
     sa.text(
         "INSERT INTO search_marks (id, revision) VALUES (:id, :revision) ON CONFLICT (id) "
@@ -107,66 +92,42 @@ def _in_scope(kind: str) -> sa.ColumnElement[bool]:
 
 
 @lru_cache
-def _sessions_of(kind: str) -> Statement:
-    return Statement(
-        sa.select(sessions.c.id, sessions.c.session_id)
-        .where(_in_scope(kind), sessions.c.status != "deleted")
-        .order_by(sessions.c.last_activity.desc())
-        .limit(SEEN)
-    )
-
-
-@lru_cache
-def _behind(kind: str) -> Statement:
-    return Statement(
-        sa.select(sessions.c.session_id)
+def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
+    """One row with everything: thousands of rows would cost more than finding them. `newest`: in order, which
+    is needed only where there are more than are searched."""
+    behind = sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0)
+    theirs = (
+        sa.select(sessions.c.id, sessions.c.session_id, sessions.c.last_seq, behind.label("behind"))
         .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
-        .where(_in_scope(kind), sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0))
-        .order_by(sessions.c.last_activity.desc())
-        .limit(sa.bindparam("limit", type_=sa.Integer))
+        .where(_in_scope(kind), sessions.c.status != "deleted")
+        .limit(SEEN if newest else SEEN + 1)
     )
+    if newest:
+        theirs = theirs.order_by(sessions.c.last_activity.desc())
+    each = theirs.subquery("theirs")
 
+    def listed(column: sa.ColumnElement[Any]) -> sa.FunctionElement[Any]:
+        if dialect == "postgresql":
+            return sa.func.array_agg(column)
+        return sa.func.json_group_array(column, type_=sa.JSON)
 
-@lru_cache
-def _candidates(dialect: str, named: bool, walk: bool) -> Statement:
-    """`named`: the sessions are compared for each candidate; not where the index query itself names them, or
-    all may be seen. `walk`: down the numbers until there are enough; else all that the index has for the
-    words, sorted (which the sum tells PostgreSQL)."""
-    key = "id" if dialect == "postgresql" else "rowid"
-    index = sa.table("chat_search", sa.column(key, sa.BigInteger), sa.column("session", sa.BigInteger))
-    number = index.c[key]
-    operator = "tokens @@ CAST(:query AS tsquery)" if dialect == "postgresql" else "chat_search MATCH :query"
-    matching = sa.text(operator).bindparams(sa.bindparam("query", type_=sa.Text))
-    found = (
-        sa.select(number.label("number"))
-        .where(matching, number <= sa.bindparam("up_to", type_=sa.BigInteger))
-        .order_by(number.desc() if walk else (number + sa.literal_column("0")).desc())
-        .limit(sa.bindparam("limit", type_=sa.Integer))
-    )
-    if named:
-        among_them = (
-            "session = ANY (CAST(:named AS bigint[]))"
-            if dialect == "postgresql"
-            else "session IN (SELECT value FROM json_each(:named))"
-        )
-        found = found.where(sa.text(among_them).bindparams(sa.bindparam("named", type_=sa.types.NullType())))
-    # The messages only of those that remain: left to itself, the planner may read all messages of all the
-    # sessions instead.
-    newest = found.subquery("newest")
     return Statement(
-        sa.select(newest.c.number, *MESSAGE)
-        .select_from(
-            newest.outerjoin(
-                messages,
-                sa.and_(
-                    messages.c.id == newest.c.number,
-                    messages.c.deleted_at.is_(None),
-                    messages.c.status != "streaming",
-                ),
-            )
+        sa.select(
+            listed(each.c.id),
+            listed(each.c.session_id),
+            listed(each.c.session_id).filter(each.c.behind),
+            sa.cast(sa.func.sum(each.c.last_seq), sa.BigInteger),
         )
-        .order_by(newest.c.number.desc())
     )
+
+
+_BEHIND = Statement(
+    sa.select(sessions.c.session_id)
+    .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
+    .where(sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0))
+    .order_by(sessions.c.last_activity.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
 
 
 class Search:
@@ -177,10 +138,9 @@ class Search:
 
     # --- filling it
 
-    async def behind(self, scope: Scope, limit: int) -> list[str]:
+    async def behind(self, limit: int) -> list[str]:
         """Sessions with changes that the index does not have yet, those last active first."""
-        rows = await self._db.fetch_all(_behind(scope.kind), limit=limit, **scope.values())
-        return [row[0] for row in rows]
+        return [row[0] for row in await self._db.fetch_all(_BEHIND, limit=limit)]
 
     async def index(self, session_ids: Iterable[str], limit: int) -> tuple[int, set[str]]:
         """Take the next changes of these sessions into the index, about `limit`; how many there were, and
@@ -243,98 +203,29 @@ class Search:
         gone = [(number,) for number in (*drop, *(one[0] for one in put))]
         await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
         if put:
-            rows = [(one[0], one[1], " ".join(map(_ascii, one[3]))) for one in put]
+            rows = [(one[0], one[1], " ".join(map(ascii_token, one[3]))) for one in put]
             sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
             await (await raw.executemany(sql, rows)).close()
 
     # --- asking it
 
-    async def candidates(
-        self, scope: Scope, having: Iterable[str], lacking: Iterable[str], up_to: int, limit: int
-    ) -> list[tuple[int, MessageRecord | None]]:
-        """The newest messages with all tokens of `having` and none of `lacking`, newest first, each with
-        its number, which is not above `up_to`.
+    async def find(self, scope: Scope, having: Iterable[str], lacking: Iterable[str]) -> Candidates:
+        """The messages of these sessions with all tokens of `having` and none of `lacking`."""
+        seen = None if scope.kind == "everything" else await self._seen(scope)
+        return Candidates(self._db, having, lacking, seen)
 
-        None stands for a message that was deleted since it was indexed.
-        """
+    async def _seen(self, scope: Scope) -> Seen:
         postgresql = self._db.dialect == "postgresql"
         # A transaction for its setting; on SQLite it would wait for the writer.
         lease = self._db.transaction if postgresql else self._db.connection
         async with lease(limit=LIMIT) as connection:
-            allowed: set[str] | None = None
-            numbers: list[int] = []
-            if scope.kind != "everything":
-                rows = await connection.fetch_all(_sessions_of(scope.kind), **scope.values())
-                if not rows:
-                    return []
-                numbers, allowed = [row[0] for row in rows], {row[1] for row in rows}
-            # Whether the index query names the sessions.
-            few = allowed is not None and len(numbers) <= NAMED
-            walk = True
-            named: Any = None
             if postgresql:
-                # The plan depends on how common the words are: never one plan for all of them.
+                # One caller has three sessions, another one thousands: never one plan for both.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
-                sizes: dict[str, float] = dict(await connection.raw.fetch(_SIZES))
-                seen = 1.0 if allowed is None else len(numbers) / max(1.0, sizes["chat_sessions"])
-                # Those who see much of it all gain nothing by saying which.
-                few = few and seen < MUCH
-                query = _tsquery(having, lacking, numbers if few else None)
-                walk = not few and await _walk(connection, query, sizes["chat_search"], seen, limit)
-                if walk:
-                    await connection.command("SET LOCAL enable_bitmapscan = off")
-                named = numbers
-            else:
-                query = _fts5(having, lacking, numbers if few else None)
-                named = to_json(numbers)
-            more = {"named": named} if allowed is not None and not few else {}
-            found = await connection.fetch_all(
-                _candidates(self._db.dialect, bool(more), walk),
-                query=query,
-                up_to=up_to,
-                limit=limit,
-                **more,
-            )
-        # Whose it is, is told by the message itself: the index could hold a coincidence.
-        return [
-            (number, MessageRecord(*row) if row[0] and (allowed is None or row[0] in allowed) else None)
-            for number, *row in found
-        ]
-
-
-async def _walk(connection: Connection, query: str, rows: float, seen: float, limit: int) -> bool:
-    """Whether PostgreSQL finds `limit` messages sooner among the newest than among all that have the words.
-
-    `seen`: the part of all sessions that the caller sees. The planner knows how common the words are, but
-    takes reading a row's words for cheaper than it is, and does not know whose sessions are how large.
-    """
-    # Tokens are letters and digits, so the quotation ends where it should.
-    plan = await connection.raw.fetchval(
-        f"EXPLAIN (FORMAT JSON) SELECT FROM chat_search WHERE tokens @@ $q${query}$q$::tsquery"
-    )
-    having = max(1.0, float(orjson.loads(plan)[0]["Plan"]["Plan Rows"]))
-    walked = limit * max(1.0, rows) / max(1.0, having * min(1.0, seen))
-    return walked < COST_OF_SORTING * having
-
-
-def _tsquery(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
-    """PostgreSQL's text form. Tokens are letters and digits: nothing in them needs escaping."""
-
-    parts = [f"'{token}'" for token in having]
-    if numbers is not None:
-        parts.append("(" + " | ".join(f"'#{number}'" for number in numbers) + ")")
-    return " & ".join([*parts, *(f"!'{token}'" for token in lacking)])
-
-
-def _fts5(having: Iterable[str], lacking: Iterable[str], numbers: Sequence[int] | None) -> str:
-    query = " AND ".join(f'"{_ascii(token)}"' for token in having)
-    if numbers is not None:
-        query = f"({query}) AND (" + " OR ".join(f'"{_ascii(f"#{number}")}"' for number in numbers) + ")"
-    for token in lacking:
-        query = f'({query}) NOT "{_ascii(token)}"'
-    return query
-
-
-def _ascii(token: str) -> str:
-    """SQLite's own splitting into words shall not touch a token."""
-    return token if token.isascii() and token.isalnum() else "x" + token.encode().hex()
+            for newest in (False, True):
+                listing = _sessions_of(scope.kind, self._db.dialect, newest)
+                row = await connection.fetch_one(listing, **scope.values())
+                numbers, names, behind, count = row or (None, None, None, None)
+                if len(numbers or ()) <= SEEN:
+                    break
+        return Seen(numbers or (), frozenset(names or ()), count or 0, behind or ())

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from events import errors
+from events.dispatch import Dispatcher
 from events.errors import ChatError
-from server.errors import TABLE, chat_error, close_code, error_body, http_status, json_error, reply_error
+from server.errors import TABLE, close_code, json_error
 from storage import errors as storage_errors
 
 CONTRACT = """
@@ -47,16 +48,15 @@ def test_complete_and_without_extras() -> None:
 
 
 def test_draining_is_an_outage_that_sends_elsewhere() -> None:
-    assert (http_status(errors.Draining()), close_code(errors.Draining())) == (503, 1012)
+    assert json_error(errors.Draining()).status_code == 503
+    assert close_code(errors.Draining()) == 1012
     assert close_code(errors.Unavailable()) == 1013
     assert close_code(errors.ValidationFailed("x")) is None
 
 
-def test_bodies() -> None:
-    error = errors.RateLimited(retry_after=1500)
+def test_the_body() -> None:
     shown = {"code": "RATE_LIMIT", "message": "Too many requests", "retryable": True, "retry_after": 1500}
-    assert error_body(error) == {"error": shown}
-    assert reply_error(error) == {"ok": False, "error": shown}
+    assert json.loads(bytes(json_error(errors.RateLimited(retry_after=1500)).body)) == {"error": shown}
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,17 @@ def test_headers() -> None:
     assert "WWW-Authenticate" not in answer.headers
 
 
-def test_what_is_not_ours_to_tell() -> None:
-    assert type(chat_error(storage_errors.Unavailable("password=hunter2"))) is errors.Unavailable
-    for error in (ValueError("hunter2"), storage_errors.StorageError("hunter2"), KeyError("hunter2")):
-        body = json_error(error)
-        assert body.status_code == 500
-        assert b"hunter2" not in bytes(body.body)
-        shown = json.loads(bytes(body.body))["error"]
-        assert shown["code"] == "INTERNAL"
-        assert set(shown["details"]) == {"log_id"}
+def test_what_is_not_ours_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    away = Dispatcher.error_of(storage_errors.Unavailable("password=hunter2"), "message")
+    assert type(away) is errors.Unavailable
+    assert "hunter2" not in away.text
+    for failure in (ValueError("hunter2"), storage_errors.StorageError("hunter2"), KeyError("hunter2")):
+        caplog.clear()
+        shown = Dispatcher.error_of(failure, "message")
+        assert type(shown) is errors.Internal
+        assert "hunter2" not in str(shown.as_dict())
+        assert set(shown.details) == {"log_id"}
+        (record,) = caplog.records
+        assert shown.details["log_id"] in record.message
+        assert record.exc_info is not None
+        assert record.exc_info[1] is failure

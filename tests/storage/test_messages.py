@@ -178,8 +178,6 @@ async def test_files(store: Store, clock: StillClock) -> None:
     assert await files.known(["posted", "missing"]) == {"posted"}
     await files.delete(["waiting", "deleted"])
     assert await files.orphans(later, 9) == []
-    assert await files.attach("new", posted.record.message_id)
-    assert not await files.attach("new", posted.record.message_id)
 
 
 async def test_agents(store: Store) -> None:
