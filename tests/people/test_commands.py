@@ -1,8 +1,8 @@
 """Every command of the documents is run, in a copy of this folder, against servers of the tests' own.
 
 A command is run as it stands, or as a rule below says, with the reason: `ADDRESSES` (other ports and hosts),
-`SERVERS` (commands that do not end), `SHORT` (those that take long) and, not run at all, `EXEMPT`. A command that
-must not run here needs its rule together with its line in the document.
+`SERVERS` (commands that do not end), `SHORT` (those that take long) and, not run at all, `EXEMPT`. A command
+that must not run here needs its rule together with its line in the document.
 """
 
 import re
