@@ -42,6 +42,35 @@ class Link {
   }
 }
 
+/** What the raw WebSocket and the event stream share: a connection for one session, which we open again ourselves. */
+class OwnLink extends Link {
+  async leave() {
+    this._drop();
+  }
+
+  cut() {
+    this.held = true;
+    this._end();
+  }
+
+  restore() {
+    this.held = false;
+    this._open(0);
+  }
+
+  /** Goes on with a new connection, the old one left as it is. */
+  _replace() {
+    this.state("offline", "half-open");
+    this._open(0);
+    return true;
+  }
+
+  close() {
+    this.closed = true;
+    this._drop();
+  }
+}
+
 /** Socket.IO: recovery is the client's own affair; past its window we sync by `after_revision`. */
 export class SocketIoLink extends Link {
   connect(sessionId) {
@@ -141,7 +170,7 @@ export class SocketIoLink extends Link {
 }
 
 /** Raw WebSocket: `{"type": name, …}`; positions in frames, `?after=` to go on. */
-export class WebSocketLink extends Link {
+export class WebSocketLink extends OwnLink {
   connect(sessionId) {
     this.sessionId = sessionId;
     this.waiting = new Map();
@@ -150,8 +179,8 @@ export class WebSocketLink extends Link {
     this._open(0);
   }
 
-  async leave() {
-    this._drop();
+  _end() {
+    this.ws?.close();
   }
 
   _drop() {
@@ -218,42 +247,25 @@ export class WebSocketLink extends Link {
     return unwrap(await reply);
   }
 
-  cut() {
-    this.held = true;
-    this.ws?.close();
-  }
-
-  restore() {
-    this.held = false;
-    this._open(0);
-  }
-
   halfOpen() {
     const abandoned = this.ws;
     abandoned.onmessage = abandoned.onclose = null;
     setTimeout(() => abandoned.close(), 60000);
     this.ws = null;
-    this.state("offline", "half-open");
-    this._open(0);
-    return true;
-  }
-
-  close() {
-    this.closed = true;
-    this._drop();
+    return this._replace();
   }
 }
 
 /** Server-sent events for what happens, REST for commands; `Last-Event-ID` to go on. */
-export class EventStreamLink extends Link {
+export class EventStreamLink extends OwnLink {
   connect(sessionId) {
     this.sessionId = sessionId;
     this.lastId = null;
     this._open(0);
   }
 
-  async leave() {
-    this._drop();
+  _end() {
+    this.controller?.abort();
   }
 
   _drop() {
@@ -336,16 +348,6 @@ export class EventStreamLink extends Link {
     }
   }
 
-  cut() {
-    this.held = true;
-    this.controller?.abort();
-  }
-
-  restore() {
-    this.held = false;
-    this._open(0);
-  }
-
   /** The old response stays open and unread; one at a time, since a browser has six connections to a host. */
   halfOpen() {
     const abandoned = this.controller;
@@ -353,14 +355,7 @@ export class EventStreamLink extends Link {
     this.abandoned = abandoned;
     setTimeout(() => abandoned?.abort(), 60000);
     this.controller = null;
-    this.state("offline", "half-open");
-    this._open(0);
-    return true;
-  }
-
-  close() {
-    this.closed = true;
-    this._drop();
+    return this._replace();
   }
 }
 
