@@ -60,6 +60,7 @@ class Settings(BaseModel):
     # cluster
     redis_url: Annotated[str | None, Field(repr=False), BeforeValidator(values.redis_url)] = None
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = "chat"
+    # Part of the contract and checked, but of no effect: docs/adr/0003.
     redis_pool_size: Whole = 10
     redis_max_connections: Whole = 50
     redis_timeout: Seconds = 1.0
