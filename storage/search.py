@@ -169,7 +169,7 @@ class Search:
                 marks[place] = revision
                 words = tokens(content) if found else set()
                 if words:
-                    put.append((number, place, revision, {*words, f"#{place}"}))
+                    put.append((number, place, revision, words))
                 else:
                     drop.append(number)
             if marks:
@@ -203,7 +203,7 @@ class Search:
         gone = [(number,) for number in (*drop, *(one[0] for one in put))]
         await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
         if put:
-            rows = [(one[0], one[1], " ".join(map(ascii_token, one[3]))) for one in put]
+            rows = [(one[0], one[1], " ".join(map(ascii_token, (*one[3], f"#{one[1]}")))) for one in put]
             sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
             await (await raw.executemany(sql, rows)).close()
 
