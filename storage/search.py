@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.candidates import LIMIT, Candidates, Seen, ascii_token
+from storage.candidates import LIMIT, Candidates, Seen, ascii_token, session_token
 from storage.database import Connection, Database, Row
 from storage.listing import whose
 from storage.statement import Statement
@@ -100,7 +100,7 @@ def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
         sa.select(sessions.c.id, sessions.c.session_id, sessions.c.last_seq, behind.label("behind"))
         .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
         .where(_in_scope(kind), sessions.c.status != "deleted")
-        .limit(SEEN if newest else SEEN + 1)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
     )
     if newest:
         theirs = theirs.order_by(sessions.c.last_activity.desc())
@@ -203,7 +203,10 @@ class Search:
         gone = [(number,) for number in (*drop, *(one[0] for one in put))]
         await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
         if put:
-            rows = [(one[0], one[1], " ".join(map(ascii_token, (*one[3], f"#{one[1]}")))) for one in put]
+            rows = [
+                (number, place, " ".join([session_token(place), *map(ascii_token, words)]))
+                for number, place, _, words in put
+            ]
             sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
             await (await raw.executemany(sql, rows)).close()
 
@@ -222,9 +225,9 @@ class Search:
             if postgresql:
                 # One caller has three sessions, another one thousands: never one plan for both.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
-            for newest in (False, True):
+            for newest, limit in ((False, SEEN + 1), (True, SEEN)):
                 listing = _sessions_of(scope.kind, self._db.dialect, newest)
-                row = await connection.fetch_one(listing, **scope.values())
+                row = await connection.fetch_one(listing, limit=limit, **scope.values())
                 numbers, names, behind, count = row or (None, None, None, None)
                 if len(numbers or ()) <= SEEN:
                     break

@@ -1,0 +1,241 @@
+"""Which messages a search may find: the newest that have its tokens, a window at a time.
+
+What is found here has all the tokens asked for; whether it matches is decided above, on the message itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Connection, Database
+from storage.records import MessageRecord
+from storage.rows import MESSAGE
+from storage.statement import Statement, to_json
+from storage.tables import messages
+
+#: Limit in seconds of one query: a search is worth less than what else the database has to do.
+LIMIT = 5.0
+#: Numbers that one look brings at most: for the window that is asked for, and those after it.
+AHEAD = 1_000
+#: Sessions that are named in the index query itself. With more of them the index is asked for the words
+#: alone, and what it finds is compared with the sessions.
+NAMED = 500
+#: A name costs more the more messages are compared with it, comparing costs more the smaller the part of all
+#: messages that is theirs: the two meet where sessions * their messages² is so many times all messages.
+BALANCE = 100_000
+#: Messages in one band of the PostgreSQL index, as a power of two (`migrations`, revision 0004).
+BAND = 13
+#: Bands of the first look, and of any; and the messages of the caller's that the first one should meet.
+FIRST, MOST, MET = 2, 64, 600
+#: Where no more than so many rows are expected below, the bands are left: they are all fetched at once.
+REST = 3_000
+
+_EXTENT = """
+SELECT (SELECT max(id) FROM chat_search), reltuples::bigint FROM pg_class WHERE oid = 'chat_search'::regclass
+"""
+#: The sums keep PostgreSQL from walking down the primary key, past all that has other words.
+_POSTGRESQL = """
+SELECT id FROM chat_search WHERE tokens @@ $1::text::tsquery AND id + 0 <= $2 {more}
+ORDER BY id + 0 DESC LIMIT {limit}
+"""
+_IN_BANDS = f"AND ARRAY[id >> {BAND}] && ${{}}::bigint[]"
+_NAMED = "AND ARRAY[session] && ${}::bigint[]"
+#: Put so that it becomes a table of hashes, whatever the planner thinks of its size.
+_COMPARED = "AND (session IN (SELECT unnest(${}::bigint[]))) IS TRUE"
+_SQLITE = """
+SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid <= ? {more}
+ORDER BY rowid DESC LIMIT {limit}
+"""
+_COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
+
+
+def _messages(numbers: str) -> Statement:
+    return Statement(
+        sa.select(messages.c.id, *MESSAGE).where(
+            sa.text(numbers).bindparams(sa.bindparam("numbers", type_=sa.types.NullType())),
+            messages.c.deleted_at.is_(None),
+            messages.c.status != "streaming",
+        )
+    )
+
+
+_MESSAGES = {
+    "postgresql": _messages("chat_messages.id = ANY (CAST(:numbers AS bigint[]))"),
+    "sqlite": _messages("chat_messages.id IN (SELECT value FROM json_each(:numbers))"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The sessions that a caller sees: their numbers, their names, how many messages they have, and which
+    of them have changes that the index lacks, those last active first."""
+
+    numbers: Sequence[int]
+    names: frozenset[str]
+    messages: int
+    behind: Sequence[str]
+
+
+class Candidates:
+    """Of one search. `seen`: None for who sees everything. Every method raises Unavailable."""
+
+    def __init__(
+        self, db: Database, having: Iterable[str], lacking: Iterable[str], seen: Seen | None
+    ) -> None:
+        self._db, self._seen = db, seen
+        self._having, self._lacking = list(having), list(lacking)
+        #: What was found so far, the newest first; what comes next is not above `_place`.
+        self._numbers: list[int] = []
+        self._place: int | None = None
+        self._whole = seen is not None and not seen.numbers
+        #: Whether the index query names the sessions; and on PostgreSQL: how many messages there are, what is
+        #: the caller's part of them, and how many bands were looked at.
+        self._named = False
+        self._count, self._part, self._walked = 0, 1.0, 0
+
+    @property
+    def behind(self) -> Sequence[str]:
+        return self._seen.behind if self._seen is not None else ()
+
+    async def window(self, up_to: int, limit: int) -> list[tuple[int, MessageRecord | None]]:
+        """The newest `limit` messages with all tokens and without those that must not be there, newest
+        first, each with its number, which is not above `up_to`. Windows are asked for from new to old.
+
+        None stands for a message that was deleted since it was indexed.
+        """
+        async with self._db.connection(limit=LIMIT) as connection:
+            if self._place is None and not self._whole:
+                await self._begin(connection, up_to)
+            numbers = self._known(up_to)
+            while len(numbers) < limit and not self._whole:
+                await self._look(connection, limit - len(numbers))
+                numbers = self._known(up_to)
+            numbers = numbers[:limit]
+            records = await self._records(connection, numbers)
+        return [(number, records.get(number)) for number in numbers]
+
+    def _known(self, up_to: int) -> list[int]:
+        return [number for number in self._numbers if number <= up_to]
+
+    async def _records(self, connection: Connection, numbers: list[int]) -> dict[int, MessageRecord]:
+        if not numbers:
+            return {}
+        dialect = self._db.dialect
+        given = numbers if dialect == "postgresql" else to_json(numbers)
+        rows = await connection.fetch_all(_MESSAGES[dialect], numbers=given)
+        # Whose it is, is told by the message itself: the index could hold a coincidence.
+        names = self._seen.names if self._seen is not None else None
+        return {number: MessageRecord(*row) for number, *row in rows if names is None or row[0] in names}
+
+    async def _begin(self, connection: Connection, up_to: int) -> None:
+        self._place = up_to
+        sessions = len(self._seen.numbers) if self._seen is not None else 0
+        self._named = 0 < sessions <= NAMED
+        if self._db.dialect == "sqlite":
+            return
+        highest, count = await connection.raw.fetchrow(_EXTENT)
+        highest = highest or 0
+        self._place = min(up_to, highest)
+        # A table that was never counted has a negative count.
+        self._count = count if count > 0 else highest
+        self._whole = highest == 0
+        if self._seen is not None:
+            theirs = max(1, self._seen.messages)
+            self._part = min(1.0, theirs / max(1, self._count))
+            self._named = self._named and sessions * theirs**2 <= BALANCE * max(theirs, self._count)
+
+    async def _look(self, connection: Connection, wanted: int) -> None:
+        """At the next part of the index."""
+        assert self._place is not None
+        sessions = self._seen.numbers if self._seen is not None else ()
+        asked = (self._having, self._lacking, self._place)
+        bands: list[int] = []
+        if self._db.dialect == "sqlite":
+            rows = await connection.raw.execute_fetchall(*sqlite(*asked, sessions, named=self._named))
+        else:
+            bands = self._bands(wanted)
+            sql, arguments = postgresql(*asked, bands, sessions, named=self._named)
+            rows = await connection.raw.fetch(sql, *arguments)
+        self._numbers += [row[0] for row in rows]
+        if len(rows) == AHEAD:
+            self._place = rows[-1][0] - 1
+        else:
+            self._place = (bands[0] << BAND) - 1 if bands else 0
+        self._whole = self._place < 1
+
+    def _bands(self, wanted: int) -> list[int]:
+        """The next ones, as many as should hold what is wanted; none: all that is left.
+
+        In a band the index meets only the words' rows of that band, however common the words are. Without
+        bands it has to meet, fetch and sort all of them, which is right for few.
+        """
+        assert self._place is not None
+        newest = self._place >> BAND
+        left = min(newest, self._count >> BAND) + 1
+        if self._walked:
+            # A word that was not met yet may still be there.
+            expected = (len(self._numbers) + 3) * left / self._walked
+            width = ceil(1.2 * wanted * self._walked / max(1, len(self._numbers)))
+        else:
+            expected = self._part * (left << BAND) if self._named else REST + 1
+            width = ceil(MET * left / max(1.0, expected)) if self._named else FIRST
+        # Rows of others' are fetched as well where the index query does not name the sessions.
+        if expected <= REST * (1.0 if self._named else self._part):
+            return []
+        oldest = max(0, newest + 1 - min(MOST, max(FIRST, width)))
+        self._walked += newest - oldest + 1
+        return list(range(oldest, newest + 1))
+
+
+def postgresql(
+    having: Iterable[str],
+    lacking: Iterable[str],
+    up_to: int,
+    bands: Sequence[int] = (),
+    sessions: Sequence[int] = (),
+    *,
+    named: bool = False,
+) -> tuple[str, list[Any]]:
+    """The query of one look and its arguments. Tokens are letters and digits: nothing in them is syntax."""
+    words = [*(f"'{token}'" for token in having), *(f"!'{token}'" for token in lacking)]
+    arguments: list[Any] = [" & ".join(words), up_to]
+    more = []
+    for given, condition in ((bands, _IN_BANDS), (sessions, _NAMED if named else _COMPARED)):
+        if given:
+            arguments.append(given)
+            more.append(condition.format(len(arguments)))
+    return _POSTGRESQL.format(more=" ".join(more), limit=AHEAD), arguments
+
+
+def sqlite(
+    having: Iterable[str],
+    lacking: Iterable[str],
+    up_to: int,
+    sessions: Sequence[int] = (),
+    *,
+    named: bool = False,
+) -> tuple[str, list[Any]]:
+    query = " AND ".join(f'"{ascii_token(token)}"' for token in having)
+    if named:
+        query = f"({query}) AND (" + " OR ".join(f'"{session_token(number)}"' for number in sessions) + ")"
+    for token in lacking:
+        query = f'({query}) NOT "{ascii_token(token)}"'
+    arguments: list[Any] = [query, up_to]
+    more = ""
+    if sessions and not named:
+        arguments.append(to_json(list(sessions)))
+        more = _COMPARED_SQLITE
+    return _SQLITE.format(more=more, limit=AHEAD), arguments
+
+
+def ascii_token(token: str) -> str:
+    """SQLite's own splitting into words shall not touch a token."""
+    return token if token.isascii() and token.isalnum() else "x" + token.encode().hex()
+
+
+def session_token(number: int) -> str:
+    """FTS5 indexes text alone: there a session is one more word, which no message can have."""
+    return ascii_token(f"#{number}")
