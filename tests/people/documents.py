@@ -20,7 +20,7 @@ LANGUAGES = {"sh", "js", "python", "json", "env", "text"}
 PROGRAMS = (
     "make", "python", "python3", ".venv/bin/python", "pytest", "parley", "pip", "node", "npm", "npx",
     "curl", "openssl", "sqlite3", "psql", "pg_dump", "pg_restore", "redis-cli", "docker", "kubectl", "git",
-    "honcho", "systemctl", "nginx", "haproxy", "sudo",
+    "source", "honcho", "systemctl", "nginx", "haproxy", "sudo",
 )  # fmt: skip
 
 

@@ -31,7 +31,9 @@ set -euo pipefail
 stays() {
     local sign=$1; shift
     setsid "$@" & local pid=$!
+    trap "kill -TERM -- -$pid" EXIT  # also if it does not get that far
     until eval "$sign"; do kill -0 $pid; sleep 0.1; done
+    trap - EXIT
     kill -TERM -- -$pid
     wait $pid || true
 }

@@ -1,11 +1,20 @@
 """The documents' snippets of JavaScript, each in a page around it. Whole programs are run as commands."""
 
 import asyncio
+import functools
+import http.server
 import json
+import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from tests.people.conftest import CLIENT
 from tests.people.documents import all_blocks
 from tests.support.doors import new_session
+from tests.support.processes import free_port
 from tests.support.server import ROOT, Server, environment
 from tests.support.services import program
 
@@ -91,3 +100,56 @@ async def test_a_page_misses_nothing(house: Server, tmp_path: Path) -> None:
 async def test_a_page_that_comes_late_has_the_whole_answer(house: Server, tmp_path: Path) -> None:
     whole = ["complete", "word by word, " * 9]
     assert await run("docs/streams.md", house, tmp_path) == [whole, whole]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing on the tests' output."""
+
+
+#: Opens the page, and prints what stands in it when the answer is there.
+BROWSER = """
+import { launch } from "%s";
+const browser = await launch();
+const page = await browser.newPage();
+const faults = [];
+page.on("pageerror", (error) => faults.push(error.message));
+await page.goto(process.argv[2]);
+await page.getByText("in pieces").waitFor({ timeout: 15000 }).catch((error) => faults.push(error.message));
+console.log(JSON.stringify([await page.locator("body").innerText(), ...faults]));
+await browser.close();
+"""
+
+
+@pytest.mark.browser
+async def test_the_first_client_in_a_page_of_another_origin(
+    sqlite_url: str, new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """As README says: the same but for `process` and the import, with the page's origin named."""
+    port = free_port()
+    node = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=f'["http://localhost:{port}"]')
+    (node.folder / "data" / "vendor").mkdir(parents=True)
+    shutil.copyfile(CLIENT, node.folder / "data" / "vendor" / CLIENT.name)
+    (text,) = [block.text for block in all_blocks() if block.title == "first.mjs"]
+    for said, instead in {
+        '"socket.io-client"': f'"{node.url}/vendor/{CLIENT.name}"',
+        "process.env.PARLEY ??": "",
+        "http://127.0.0.1:8003": node.url,
+        "process.stdout.write(": "document.body.append(",
+    }.items():
+        assert text.count(said) == 1
+        text = text.replace(said, instead)
+    (tmp_path / "index.html").write_text(f'<body><script type="module">{text}</script>')
+    (tmp_path / "open.mjs").write_text(BROWSER % (ROOT / "tests/people/browser.mjs"))
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        process = await asyncio.create_subprocess_exec(
+            program("node"), str(tmp_path / "open.mjs"), f"http://localhost:{port}/",
+            env=environment(CHROMIUM=program("chromium")), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, _ = await asyncio.wait_for(process.communicate(), 45)
+        served.shutdown()
+        thread.join()
+    assert json.loads(output) == ["Tell me this again, in pieces"]
