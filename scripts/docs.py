@@ -75,7 +75,7 @@ def measured(results: dict[str, Any]) -> str:
             "" if figure is None else f"{figure:,.{0 if figure >= 100 else 1}f}" for figure in figures
         )
         lines.append(f"| {scenario.title} | {UNITS[scenario.figure][1]} | {shown} |")
-    plots = sorted((ROOT / "bench" / "plots").glob("*.png"))
+    plots = sorted((ROOT / "bench" / "plots").glob("*.svg"))
     if plots:
         lines += ["", *(f"![{plot.stem}](bench/plots/{plot.name})" for plot in plots)]
     return "\n".join([*lines, ""])
