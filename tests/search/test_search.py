@@ -3,18 +3,23 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from events.access import Caller
 from events.errors import SessionNotFound, ValidationFailed
+from events.search import WINDOW
 from events.snippets import match
 from migrations.run import upgrade
+from storage import candidates
 from storage.database import Database
 from storage.ops import DeleteMessage, EditMessage
 from storage.participants import Participants
 from storage.statement import Statement
-from storage.words import parse
+from storage.tables import messages
+from storage.words import parse, tokens
 from tests.search.conftest import Searched
 from tests.support.server import Server
 from tests.support.services import Postgres
@@ -83,6 +88,89 @@ async def test_both_databases_rank_alike(sqlite_url: str, postgres_url: str) -> 
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        # Straight to all; in bands to the end, sessions named or compared; looks smaller than a window.
+        {},
+        {"REST": 0, "MET": 5},
+        {"REST": 0, "MOST": 3, "NAMED": 0},
+        {"REST": 60, "NAMED": 0, "AHEAD": 70},
+        {"REST": 100, "MET": 100, "AHEAD": 90},
+    ],
+    ids=str,
+)
+async def test_every_way_through_the_index_finds_the_same(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setattr(candidates, name, value)
+    for room in "stu":
+        await searched.session(room, user_id="bob" if room == "u" else "alice")
+    said = chatter(5, 700)
+    # A third of it is somebody else's.
+    said = [("u" if number % 3 == 0 else room, text) for number, (room, text) in enumerate(said)]
+    await searched.say_all(said)
+    # Far apart, so that they lie in some 70 bands; the oldest ones are missing.
+    await searched.db.execute(Statement(sa.text("UPDATE chat_messages SET id = 900 * id + 300000")))
+    stored = Statement(sa.select(messages.c.message_id, messages.c.id))
+    numbers = {name: number for name, number in await searched.db.fetch_all(stored)}
+    for query in ("fox", "red fox", "회의 -회의실", '"red fox"', "밥", "의"):
+        for who, rooms in (("alice", "st"), ("bob", "u"), (Caller("service", "backend"), "stu")):
+            own = {numbers[f"m{at}"]: text for at, (room, text) in enumerate(said) if room in rooms}
+            found = [numbers[one["message_id"]] for one in await searched.ask(query, who, limit=40)]
+            assert found == ranked(query, own), (query, who)
+
+
+def ranked(query: str, texts: dict[int, str]) -> list[int]:
+    """What `docs/search.md` says of the order, by looking at every message."""
+    terms = parse(query)
+    having = {token for term in terms if not term.negative for token in term.tokens}
+    lacking = {term.tokens[0] for term in terms if term.negative and term.exact}
+    having_all = [
+        number
+        for number, text in sorted(texts.items(), reverse=True)
+        if having <= tokens(text) and not lacking & tokens(text)
+    ]
+    order: list[int] = []
+    for start in range(0, len(having_all), WINDOW):
+        scores = {number: match(texts[number], terms) for number in having_all[start : start + WINDOW]}
+        best = sorted((-found.score, -number) for number, found in scores.items() if found is not None)
+        order += [-number for _, number in best]
+    return order
+
+
+async def test_the_index_is_what_the_query_asks_for(postgres_url: str) -> None:
+    """Words, bands and sessions by one walk through one index, whatever else the tables hold."""
+    db = Database(postgres_url)
+    await db.connect()
+    try:
+        async with db.transaction() as connection:
+            await connection.command("SET LOCAL enable_seqscan = off")
+            for bands, sessions in (([], []), ([7, 8], []), ([], [1, 2]), ([7, 8], [1, 2])):
+                sql, arguments = candidates.postgresql(["fox"], [], 70_000, bands, sessions, named=True)
+                lines = [row[0] for row in await connection.raw.fetch("EXPLAIN " + sql, *arguments)]
+                used = next(line for line in lines if "Index Cond" in line)
+                assert any("Bitmap Index Scan on chat_search_banded_idx" in line for line in lines)
+                assert "tokens @@" in used
+                assert (f"id >> {candidates.BAND}" in used) == bool(bands)
+                assert ("ARRAY[session]" in used) == bool(sessions)
+    finally:
+        await db.disconnect()
+
+
+async def test_of_too_many_sessions_the_last_active_are_searched(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.search.SEEN", 3)
+    for number in range(5):
+        await searched.session(f"s{number}")
+        await searched.say("a word", f"s{number}")
+        later = searched.clock() + timedelta(minutes=number * 3 % 5)
+        await searched.sessions.extend(f"s{number}", None, later)
+    assert {one["session_id"] for one in await searched.ask("word")} == {"s1", "s3", "s4"}
+
+
 async def test_edits_and_deletions_count_at_once(searched: Searched) -> None:
     await searched.session()
     one = await searched.say("the old text")
@@ -108,8 +196,6 @@ async def test_a_stream_is_found_when_it_has_ended(searched: Searched) -> None:
 
 
 async def test_erased_sessions_leave_nothing_in_the_index(searched: Searched, database_url: str) -> None:
-    import sqlalchemy as sa
-
     count = Statement(sa.text("SELECT count(*) FROM chat_search").columns(sa.column("n", sa.Integer)))
     marks = Statement(sa.text("SELECT count(*) FROM search_marks").columns(sa.column("n", sa.Integer)))
     for name in ("s", "t"):
