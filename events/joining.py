@@ -97,26 +97,36 @@ class Membership:
     def disconnected(self, conn: Connection) -> None:
         """It is gone; its record stays for the window."""
         rooms = [(m.room, m.present) for m in conn.rooms]
+        if conn.pid is not None:
+            last = None if self._records.shared or conn.spoiled else self._record(conn, recovery.seats(conn))
+            self._delivery.spawn(self._retire(conn.pid, last))
+            conn.pid = None
         if self._hub.remove(conn):
             self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
         for room, present in rooms:
             self._after_leave(conn, room, present, at_once=False)
-        if conn.pid is not None:
-            self._delivery.spawn(self._expire(conn.pid))
-            conn.pid = None
 
-    async def _expire(self, pid: str) -> None:
+    async def _retire(self, pid: str, last: tuple[str, int, int, bytes] | None) -> None:
         with suppress(StorageUnavailable):  # it has an expiry of its own
+            if last is not None:
+                await self._records.put(pid, *last)
             await self._records.expire([pid], self._window)
 
+    def _record(self, conn: Connection, rooms: dict[str, Seat]) -> tuple[str, int, int, bytes]:
+        """What `Records.put` takes, with the next version."""
+        conn.version += 1
+        return self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
+
     async def _save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
-        """Write the record. Raises Unavailable; cuts the connection if another node has taken it over."""
+        """Write the record, if somebody else may ask for it. Raises Unavailable."""
+        if self._records.shared:
+            await self._write(conn, rooms)
+
+    async def _write(self, conn: Connection, rooms: dict[str, Seat]) -> None:
+        """Cuts the connection if another node has taken it over. Raises Unavailable."""
         if conn.pid is None or conn.spoiled:
             return
-        conn.version += 1
-        answer = await self._records.put(
-            conn.pid, self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
-        )
+        answer = await self._records.put(conn.pid, *self._record(conn, rooms))
         if answer == "taken":
             conn.pid = None
             conn.sink.cut()
@@ -132,9 +142,21 @@ class Membership:
             except StorageUnavailable:
                 self._delivery.lost()
 
+    def alive(self, pid: str) -> Connection | None:
+        """The connection here that has this record, dead or alive."""
+        conn = self._hub.connections.get(recovery.sid_of(pid))
+        return conn if conn is not None and conn.pid == pid else None
+
+    async def give_up(self, pid: str) -> None:
+        """Somebody asks for this record: its connection, if it is one of ours, has it written."""
+        conn = self.alive(pid)
+        if conn is not None and not self._records.shared:
+            await self._write(conn, recovery.seats(conn))
+
     def taken_over(self, pid: str, generation: int) -> None:
         """The record belongs to a newer connection: the old socket goes, without its client being told."""
-        for conn in [c for c in self._hub.connections.values() if c.pid == pid and c.generation < generation]:
+        conn = self.alive(pid)
+        if conn is not None and conn.generation < generation:
             conn.pid = None
             self.disconnected(conn)
             conn.sink.cut()

@@ -3,6 +3,7 @@
 Whole or not at all: whatever is not surely right is no recovery, and the client syncs by `after_revision`.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -36,6 +37,15 @@ def format_position(cut: Cut, rev: int, logged: int) -> str:
     """The position of a snapshot that was read after `cut` and shows revisions up to `rev`."""
     text = f"{cut.epoch}-{cut.pos:012x}"
     return f"{text}~{rev}" if rev > logged else text
+
+
+def new_pid(sid: str) -> str:
+    """The secret name of a connection's record: its sid, a point, and 120 random bits."""
+    return f"{sid}.{secrets.token_urlsafe(15)}"
+
+
+def sid_of(pid: str) -> str:
+    return pid.partition(".")[0]
 
 
 class Record(msgspec.Struct, array_like=True):

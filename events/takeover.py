@@ -76,6 +76,7 @@ class Takeover:
         if offset is not None and asked is None:
             return "incomplete"
         departures, epoch = self._delivery.departures, self._delivery.epoch
+        await self._membership.give_up(pid)
         taken = await self._records.take(pid)
         if taken is None:
             return "expired"

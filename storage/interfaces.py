@@ -152,6 +152,10 @@ class StreamLog(Protocol):
 class Records(Protocol):
     """Connections' recovery records, by secret `pid`."""
 
+    #: Another process may ask for the record of a connection that still seems to live. Where none can, it is
+    #: enough to write it when the connection is gone.
+    shared: bool
+
     async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
         """ "ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
 

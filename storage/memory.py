@@ -35,6 +35,8 @@ def new_epoch(now: float) -> str:
 class Memory:
     """Bus, room log, stream log and records of one process. `window` in seconds, `log_bytes` per room."""
 
+    shared = False
+
     def __init__(self, clock: Clock, *, window: float, log_size: int, log_bytes: int) -> None:
         self._clock = clock
         self._window, self._log_size, self._log_bytes = window, log_size, log_bytes

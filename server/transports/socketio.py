@@ -1,6 +1,5 @@
 """The Socket.IO door: authenticates a CONNECT, recovers it or makes it new, and hands events to the line."""
 
-import secrets
 from typing import Any
 
 from events.access import Caller
@@ -16,6 +15,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import to_json
+from events.recovery import new_pid
 from server.engine.door import ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client
@@ -71,7 +71,7 @@ class SocketIODoor:
         pid, offset = auth.get("pid"), auth.get("offset")
         if isinstance(pid, str) and isinstance(offset, str | None) and await self._recover(conn, pid, offset):
             return
-        conn.pid = secrets.token_urlsafe(18)
+        conn.pid = new_pid(conn.id)
         await services.membership.connected(conn)
 
     async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:

@@ -11,6 +11,8 @@ class RedisRecords:
     """`storage.interfaces.Records`. A record whose connection lives is kept alive from here, so that one
     whose node died goes `window` (seconds) to twice that later."""
 
+    shared = True
+
     def __init__(self, client: Client, *, window: float) -> None:
         self._client = client
         self._window = window
