@@ -7,9 +7,9 @@ from typing import Protocol
 
 
 class Beating(Protocol):
-    """What has deadlines. `slot` belongs to the wheel."""
+    """What has deadlines. `slot` belongs to the wheel; it is None at first."""
 
-    slot: int
+    slot: "set[Beating] | None"
 
     def tick(self, now: float, /) -> None:
         """A deadline; `now` in seconds of the wheel's clock. Adds itself again, or not."""
@@ -38,18 +38,16 @@ class Wheel:
             self._turned = math.floor(self.now() / self._tick)
             self._schedule()
         # a hair more, or 0.3 / 0.1 would be a slot early
-        item.slot = max(self._turned + 1, math.floor(deadline / self._tick + 1e-6))
-        slot = self._slots.get(item.slot)
+        number = max(self._turned + 1, math.floor(deadline / self._tick + 1e-6))
+        slot = self._slots.get(number)
         if slot is None:
-            slot = self._slots[item.slot] = set()
+            slot = self._slots[number] = set()
         slot.add(item)
+        item.slot = slot
 
     def discard(self, item: Beating) -> None:
-        slot = self._slots.get(item.slot)
-        if slot is not None:
-            slot.discard(item)
-            if not slot:
-                del self._slots[item.slot]
+        if item.slot is not None:
+            item.slot.discard(item)
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -67,8 +65,9 @@ class Wheel:
         current = math.floor(now / self._tick + 1e-6)
         while self._turned < current and self._slots:
             self._turned += 1
-            for item in self._slots.pop(self._turned, ()):
-                item.tick(now)
+            due = self._slots.pop(self._turned, None)
+            while due:  # a tick may discard others that are due
+                due.pop().tick(now)
         self._turned = max(self._turned, current)
         if self._slots:
             self._schedule()

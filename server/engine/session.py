@@ -16,6 +16,7 @@ from engineio import packet as eio_packet
 from events.outbox import Sink
 from server.engine import frames, polling
 from server.engine.handshake import Handshake
+from server.engine.heartbeat import Beating
 from server.engine.protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Session(Sink):
         self.opened = now
         self.pinged = 0.0  # when the last ping went out, if its pong has not come; else negative or 0
         self.last_ping = now  # when it was last heard of
-        self.slot = 0
+        self.slot: set[Beating] | None = None
         self._data: dict[str, Any] | None = None
         self._inbox: deque[bytes | tuple[bytes]] | None = None
         self._held = 0  # CONNECTs that are being decided

@@ -30,7 +30,7 @@ from events.outbox import Sink
 from events.sessions import Origin
 from server import peer
 from server.engine import frames, packets
-from server.engine.heartbeat import Wheel
+from server.engine.heartbeat import Beating, Wheel
 from server.engine.protocol import WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
@@ -53,7 +53,7 @@ class RawSocket(Sink):
         self.alive_at = now  # of the wheel's clock
         self.refusals = 0
         self.ended = False
-        self.slot = 0
+        self.slot: set[Beating] | None = None
 
     # --- Sink
 

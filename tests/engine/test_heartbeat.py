@@ -8,7 +8,7 @@ from server.engine.heartbeat import Wheel
 class Item:
     def __init__(self, wheel: Wheel, again: float = 0.0) -> None:
         self.wheel, self.again = wheel, again
-        self.slot = 0
+        self.slot = None
         self.ticks: list[float] = []
 
     def tick(self, now: float) -> None:
