@@ -72,7 +72,7 @@ ECHO = (
     # 200 conversations, one producer and two readers each, small pieces.
     # 200 conversations, two readers each: as fast as they are delivered, and at the pace of a language model.
     Scenario("tokens", "tokens 200x(1→2)", "echo", "delivery", 400, 200, payload=60),
-    Scenario("tokens50", "tokens at 50/s each", "echo", "delivery", 400, 200, rate=50, payload=60, duration=2),
+    Scenario("tokens50", "tokens at 50/s", "echo", "delivery", 400, 200, rate=50, payload=60, duration=2),
     Scenario("ack", "event → ack", "echo", "delivery", 50, 50, load="ack", speaker="member"),
     # The same offered load for everybody, well below what the slowest can do.
     Scenario("rate100", "room of 100 at 100 msg/s", "echo", "latency", 100, 1, rate=100, duration=2),
