@@ -15,7 +15,8 @@ from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
 from events.errors import ChatError, MessageNotFound, StreamNotFound
 from events.hub import Connection, Member
-from events.joining import Joined, Membership
+from events.joining import Joined, Joining
+from events.membership import Membership
 from events.messages import MessageService
 from events.presence import Presence
 from events.ratelimit import RateLimits
@@ -68,13 +69,15 @@ class Commands:
         streams: Streams,
         replies: Replies,
         membership: Membership,
+        joining: Joining,
         presence: Presence,
         typing: Typing,
         limits: RateLimits,
         refresh: Refresh,
     ) -> None:
         self._sessions, self._messages, self._streams, self._replies = sessions, messages, streams, replies
-        self._membership, self._presence, self._typing = membership, presence, typing
+        self._membership, self._joining = membership, joining
+        self._presence, self._typing = presence, typing
         self._limits, self._refresh = limits, refresh
 
     # --- access
@@ -104,7 +107,7 @@ class Commands:
 
     async def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Joined:
         assert conn is not None
-        joined = await self._membership.join(conn, command.session_id, command.after_revision, command.limit)
+        joined = await self._joining.join(conn, command.session_id, command.after_revision, command.limit)
         member = conn.member(command.session_id)
         if member is not None:
             self._sessions.touches.touch_live(member.room)

@@ -1,4 +1,4 @@
-"""Membership: join, leave, and what ends it. One snapshot, then live events, nothing between lost.
+"""Joining: one snapshot, then live events, nothing between lost.
 
 The rules (cut first, then the snapshot; what comes meanwhile waits; the record before the reply) are
 those of the model in `tests/model/`.
@@ -6,32 +6,22 @@ those of the model in `tests/model/`.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from events import recovery
-from events.access import Caller, SessionRole
-from events.clock import Clock
+from events.access import SessionRole
 from events.delivery import Delivery
-from events.errors import (
-    ChatError,
-    SessionArchived,
-    SessionExpired,
-    SessionNotFound,
-    Unavailable,
-    ValidationFailed,
-)
-from events.event import Event, Kind, make
+from events.errors import Unavailable, ValidationFailed
 from events.hub import NEVER, Connection, Member, Room, Seat
+from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
-from events.sessions import LiveSession, SessionManager
+from events.sessions import LiveSession
 from events.snapshots import Snapshot, Snapshots
-from events.typing import Typing
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Cut, Records, RoomState
+from storage.interfaces import Cut, RoomState
 from storage.messages import Messages as Store
 from storage.records import MessageRecord, SessionRecord
 
@@ -47,138 +37,26 @@ class Joined:
     recovered: bool = False
 
 
-class Membership:
-    """Who is in which room on this node. `window` is RECOVERY_WINDOW in seconds; `replay_limit` in bytes."""
+class Joining:
+    """`replay_limit` in bytes: what was missed beyond it is not replayed."""
 
     def __init__(
         self,
+        membership: Membership,
         delivery: Delivery,
-        sessions: SessionManager,
         snapshots: Snapshots,
         store: Store,
-        records: Records,
         presence: Presence,
-        typing: Typing,
         observer: Observer,
-        clock: Clock,
         *,
         max_rooms: int,
-        window: float,
         replay_limit: int,
     ) -> None:
+        self._membership = membership
         self._delivery, self._hub = delivery, delivery.hub
-        self._sessions, self._snapshots, self._store = sessions, snapshots, store
-        self._records = records
-        self._presence, self._typing = presence, typing
-        self._observer, self._clock = observer, clock
-        self._max_rooms, self._window, self._replay_limit = max_rooms, window, replay_limit
-        self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
-        self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
-        delivery.on_session = self._on_session
-
-    # --- connections
-
-    async def connected(self, conn: Connection) -> None:
-        """A new connection with a record of its own, if it has a `pid` and the bus is there."""
-        self._hub.add(conn)
-        if self._delivery.mode == "live":
-            try:
-                if conn.pid is not None:
-                    await self._save(conn, {})
-                await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
-                return
-            except StorageUnavailable:
-                self._delivery.lost()
-            except BaseException:  # its socket went away meanwhile
-                self.disconnected(conn)
-                raise
-        conn.pid = None
-
-    def disconnected(self, conn: Connection) -> None:
-        """It is gone; its record stays for the window."""
-        rooms = [(m.room, m.present) for m in conn.rooms]
-        if conn.pid is not None:
-            last = None if self._records.shared or conn.spoiled else self._record(conn, recovery.seats(conn))
-            self._delivery.spawn(self._retire(conn.pid, last))
-            conn.pid = None
-        if self._hub.remove(conn):
-            self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
-        for room, present in rooms:
-            self._after_leave(conn, room, present, at_once=False)
-
-    async def _retire(self, pid: str, last: tuple[str, int, int, bytes] | None) -> None:
-        with suppress(StorageUnavailable):  # it has an expiry of its own
-            if last is not None:
-                await self._records.put(pid, *last)
-            await self._records.expire([pid], self._window)
-
-    def _record(self, conn: Connection, rooms: dict[str, Seat]) -> tuple[str, int, int, bytes]:
-        """What `Records.put` takes, with the next version."""
-        conn.version += 1
-        return self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
-
-    async def _save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
-        """Write the record, if somebody else may ask for it. Raises Unavailable."""
-        if self._records.shared:
-            await self._write(conn, rooms)
-
-    async def _write(self, conn: Connection, rooms: dict[str, Seat]) -> None:
-        """Cuts the connection if another node has taken it over. Raises Unavailable."""
-        if conn.pid is None or conn.spoiled:
-            return
-        answer = await self._records.put(conn.pid, *self._record(conn, rooms))
-        if answer == "taken":
-            conn.pid = None
-            conn.sink.cut()
-        elif answer != "ok":
-            self._delivery.lost()
-
-    async def remember(self, conn: Connection) -> None:
-        """The connection's status has changed: it is to come back with it. Only in the order of its commands:
-        a join that is under way writes the record, too."""
-        if self._delivery.mode == "live":
-            try:
-                await self._save(conn, recovery.seats(conn))
-            except StorageUnavailable:
-                self._delivery.lost()
-
-    def alive(self, pid: str) -> Connection | None:
-        """The connection here that has this record, dead or alive."""
-        conn = self._hub.connections.get(recovery.sid_of(pid))
-        return conn if conn is not None and conn.pid == pid else None
-
-    async def give_up(self, pid: str) -> None:
-        """Somebody asks for this record: its connection, if it is one of ours, has it written."""
-        conn = self.alive(pid)
-        if conn is not None and not self._records.shared:
-            await self._write(conn, recovery.seats(conn))
-
-    def taken_over(self, pid: str, generation: int) -> None:
-        """The record belongs to a newer connection: the old socket goes, without its client being told."""
-        conn = self.alive(pid)
-        if conn is not None and conn.generation < generation:
-            conn.pid = None
-            self.disconnected(conn)
-            conn.sink.cut()
-
-    def spoil(self, conn: Connection) -> None:
-        """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
-        if not conn.spoiled:
-            self._hub.spoil(conn, getattr(conn.codec, "poisoned", conn.codec))
-        if conn.pid is not None and conn.rooms and not conn.warned:
-            conn.warned = True
-            name = conn.rooms[0].room.name
-            # An event with an unusable position; an application fetches the session again: no harm.
-            conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
-
-    def spoil_all(self) -> None:
-        """The bus was lost."""
-        for room in self._hub.rooms.values():
-            room.known = None
-        for conn in list(self._hub.connections.values()):
-            self.spoil(conn)
-
-    # --- join
+        self._snapshots, self._store = snapshots, store
+        self._presence, self._observer = presence, observer
+        self._max_rooms, self._replay_limit = max_rooms, replay_limit
 
     async def join(
         self,
@@ -204,7 +82,7 @@ class Membership:
             return await self._join(conn, record, role, after_revision, limit, after, hidden)
         except BaseException:
             if not was_member:
-                self._part(conn, session_id)
+                self._membership.part(conn, session_id)
             self._hub.release(conn)
             raise
 
@@ -248,7 +126,7 @@ class Membership:
         if not self._here(conn):
             raise Unavailable("the connection has gone")
         if conn.spoiled:
-            self.spoil(conn)  # before it was in any room: it has not been told
+            self._membership.spoil(conn)  # before it was in any room: it has not been told
         if not was_member and not hidden:
             self._presence.enter(member)
         if not hidden:
@@ -326,7 +204,7 @@ class Membership:
         else:
             snapshot = await self._snapshots.read(room, record, role, cut, state, after_revision, limit)
         seat = snapshot.seat
-        await self._save(conn, {**recovery.seats(conn), name: seat})
+        await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
             return None
         member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
@@ -335,46 +213,6 @@ class Membership:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
-
-    async def fill_behind(self, cut: Cut) -> bool:
-        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
-        would never get it. Raises Unavailable."""
-        behind = []
-        for name, state in cut.rooms.items():
-            room = self._hub.rooms.get(name)
-            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
-                behind.append(name)
-        for name in behind:
-            await self._delivery.fill(name)
-        return bool(behind)
-
-    def _here(self, conn: Connection) -> bool:
-        """Whether the connection has not gone while something was waited for."""
-        return self._hub.connections.get(conn.id) is conn
-
-    def still(self, room: Room, departures: int) -> bool:
-        """Whether what was read of a room still holds: the bus was not lost, and the room is the same."""
-        delivery = self._delivery
-        return (
-            delivery.mode == "live"
-            and delivery.departures == departures
-            and self._hub.rooms.get(room.name) is room
-        )
-
-    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
-        """A room's first cut on this node."""
-        if room.ready:
-            return
-        room.ready, room.began, room.pos = True, cut.pos, cut.pos
-        room.delivered, room.seq = state.last.rev, state.last.seq
-        for stream, text in state.streams.items():
-            room.have[stream], room.chars[stream] = text.next_index, len(text.text)
-        for row in open_streams:
-            if row.revision <= state.last.rev and row.message_id not in room.have:
-                room.have[row.message_id] = room.chars[row.message_id] = 0
-        early, room.early = room.early, []
-        for event in early:
-            self._delivery.on_event(event)
 
     async def _seat_away(
         self, member: Member, record: SessionRecord, role: SessionRole, after_revision: int | None, limit: int
@@ -402,119 +240,45 @@ class Membership:
         member.pos, member.rev, member.seq = 0, snapshot.seat.rev, snapshot.seat.seq
         member.idx = floors or None
         member.seat = None
-        self.spoil(conn)
+        self._membership.spoil(conn)
         return snapshot
 
-    # --- leaving, and what ends a membership
+    async def fill_behind(self, cut: Cut) -> bool:
+        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
+        would never get it. Raises Unavailable."""
+        behind = []
+        for name, state in cut.rooms.items():
+            room = self._hub.rooms.get(name)
+            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
+                behind.append(name)
+        for name in behind:
+            await self._delivery.fill(name)
+        return bool(behind)
 
-    async def leave(self, conn: Connection, session_id: str) -> None:
-        """Idempotent."""
-        if conn.member(session_id) is None:
+    def still(self, room: Room, departures: int) -> bool:
+        """Whether what was read of a room still holds: the bus was not lost, and the room is the same."""
+        delivery = self._delivery
+        return (
+            delivery.mode == "live"
+            and delivery.departures == departures
+            and self._hub.rooms.get(room.name) is room
+        )
+
+    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
+        """A room's first cut on this node."""
+        if room.ready:
             return
-        self._part(conn, session_id)
-        if self._delivery.mode == "live":
-            try:
-                await self._save(conn, recovery.seats(conn))
-                return
-            except StorageUnavailable:
-                self._delivery.lost()
-        self.spoil(conn)
+        room.ready, room.began, room.pos = True, cut.pos, cut.pos
+        room.delivered, room.seq = state.last.rev, state.last.seq
+        for stream, text in state.streams.items():
+            room.have[stream], room.chars[stream] = text.next_index, len(text.text)
+        for row in open_streams:
+            if row.revision <= state.last.rev and row.message_id not in room.have:
+                room.have[row.message_id] = room.chars[row.message_id] = 0
+        early, room.early = room.early, []
+        for event in early:
+            self._delivery.on_event(event)
 
-    def _part(self, conn: Connection, name: str, *, at_once: bool = True) -> None:
-        member = conn.member(name)
-        if member is None:
-            return
-        room = self._hub.leave(conn, name)
-        if room is not None:
-            self._after_leave(conn, room, member.present, at_once=at_once)
-
-    def part_all(self, conn: Connection) -> None:
-        """Out of every room, as if it had never been in."""
-        for member in conn.rooms:
-            self._part(conn, member.room.name)
-        self._hub.release(conn)
-
-    def _after_leave(self, conn: Connection, room: Room, present: bool, *, at_once: bool) -> None:
-        if present:
-            self._typing.clear(room.name, conn.caller.key, conn.id)
-            self._presence.leave(room, conn, at_once=at_once)
-        self.on_left(conn, room.name)
-        if not room.members and room.name not in self._hub.rooms:
-            self._delivery.bus.unsubscribe(f"session:{room.name}")
-
-    def _on_session(self, room: Room, event: Event) -> None:
-        """A `session` event was delivered here: archived and expired end every membership."""
-        room.known = None
-        what = b'"event":"archived"' in event.data and "archived"
-        what = what or (b'"event":"expired"' in event.data and "expired")
-        if not what:
-            if not event.only:
-                self._delivery.spawn(self._reload(room))
-            return
-        if room.live is not None:
-            room.live.status = "archived" if what == "archived" else room.live.status
-        for member in list(room.members.values()):
-            self._remove(member, what)
-
-    async def _reload(self, room: Room) -> None:
-        try:
-            record = await self._sessions.validate_session(room.name)
-        except (ChatError, StorageUnavailable):
-            return
-        room.live = LiveSession.of(record)
-
-    def _remove(self, member: Member, what: str) -> None:
-        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(
-            what, SessionNotFound
-        )()
-        conn, name = member.conn, member.room.name
-        self._part(conn, name)
-        self._delivery.spawn(self._forget(conn))
-        self.on_removed(conn, name, error)
-
-    async def _forget(self, conn: Connection) -> None:
-        """The record must not bring it back in."""
-        try:
-            await self._save(conn, recovery.seats(conn))
-        except StorageUnavailable:
-            self._delivery.lost()
-
-    def event_streams(self, caller: Caller) -> list[Connection]:
-        """A caller's SSE event streams: what its requests without a connection speak for."""
-        return [c for c in self._hub.users.get(caller.key, ()) if c.transport == "sse"]
-
-    def event_stream_of(self, caller: Caller, session_id: str) -> str:
-        """The id of the caller's one event stream in a session; "" if there is none, or several."""
-        mine = [c.id for c in self.event_streams(caller) if c.member(session_id) is not None]
-        return mine[0] if len(mine) == 1 else ""
-
-    async def access_changed(self, session_id: str, user_id: str) -> None:
-        """A participant was added, changed or removed: see what that means for members here."""
-        room = self._hub.rooms.get(session_id)
-        if room is None:
-            return
-        room.known = None
-        members = [m for m in list(room.members.values()) if m.conn.caller.key == user_id]
-        for member in members:
-            await self.check(member, member.conn.caller)
-
-    async def check(self, member: Member, caller: Caller) -> None:
-        """Whether `caller` still may be in the room; removes the member if not."""
-        try:
-            _, role = await self._sessions.joinable(caller, member.room.name)
-        except (Unavailable, StorageUnavailable):
-            return  # nobody is told that a session does not exist because the database is away
-        except ChatError:
-            if member in member.conn.rooms:
-                payload = {"event": "removed", "user_id": caller.key}
-                event = make(member.room.name, "session", Kind.DIRECT, payload, self._clock())
-                if member.conn.held is None:
-                    member.conn.send(event)
-                self._remove(member, "removed")
-            return
-        member.role = role
-
-    async def check_all(self, conn: Connection) -> None:
-        """After an `auth_refresh` that may open less."""
-        for member in conn.rooms:
-            await self.check(member, conn.caller)
+    def _here(self, conn: Connection) -> bool:
+        """Whether the connection has not gone while something was waited for."""
+        return self._hub.connections.get(conn.id) is conn

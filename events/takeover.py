@@ -10,7 +10,8 @@ from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.hub import Connection
-from events.joining import Membership
+from events.joining import Joining
+from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession
@@ -30,6 +31,7 @@ class Takeover:
     def __init__(
         self,
         membership: Membership,
+        joining: Joining,
         delivery: Delivery,
         snapshots: Snapshots,
         store: Store,
@@ -40,7 +42,8 @@ class Takeover:
         max_rooms: int,
         replay_limit: int,
     ) -> None:
-        self._membership, self._delivery, self._hub = membership, delivery, delivery.hub
+        self._membership, self._joining = membership, joining
+        self._delivery, self._hub = delivery, delivery.hub
         self._snapshots, self._store, self._records = snapshots, store, records
         self._presence, self._observer = presence, observer
         self._max_rooms, self._replay_limit = max_rooms, replay_limit
@@ -132,10 +135,10 @@ class Takeover:
             cut = await delivery.log.read(asks)
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not all(
-                self._membership.still(room, departures) for room in rooms
+                self._joining.still(room, departures) for room in rooms
             ):
                 return None
-            if await self._membership.fill_behind(cut):
+            if await self._joining.fill_behind(cut):
                 continue
             if not all(not room.ready or cut.pos >= room.began for room in rooms):
                 continue  # somebody else opened a room, with a later cut
@@ -150,10 +153,10 @@ class Takeover:
                     state = cut.rooms[room.name]
                     assert state is not None
                     rows = await self._store.open_streams(room.name)
-                    if not self._membership.still(room, departures):
+                    if not self._joining.still(room, departures):
                         return None
-                    self._membership.begin(room, cut, state, rows)
-            if not all(self._membership.still(room, departures) for room in rooms):
+                    self._joining.begin(room, cut, state, rows)
+            if not all(self._joining.still(room, departures) for room in rooms):
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break

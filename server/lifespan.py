@@ -25,8 +25,9 @@ from events.errors import ChatError
 from events.healing import Healer
 from events.hub import Connection, Hub
 from events.janitor import Janitor
-from events.joining import Membership
+from events.joining import Joining
 from events.leases import Leases
+from events.membership import Membership
 from events.messages import Changes, MessageService
 from events.observer import Observer
 from events.outbox import Flusher
@@ -123,21 +124,21 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     snapshots = Snapshots(sessions, messages, store, clock)
     snapshots.local_text = streams.local_text
     membership = Membership(
+        delivery, sessions, backends.records, presence, typing, clock, window=settings.recovery_window
+    )
+    joining = Joining(
+        membership,
         delivery,
-        sessions,
         snapshots,
         store,
-        backends.records,
         presence,
-        typing,
         observer,
-        clock,
         max_rooms=settings.max_rooms_per_connection,
-        window=settings.recovery_window,
         replay_limit=settings.outbox_limit,
     )
     takeover = Takeover(
         membership,
+        joining,
         delivery,
         snapshots,
         store,
@@ -175,6 +176,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         streams,
         replies,
         membership,
+        joining,
         presence,
         typing,
         limits,
@@ -203,6 +205,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         leases=leases,
         replies=replies,
         membership=membership,
+        joining=joining,
         takeover=takeover,
         presence=presence,
         typing=typing,

@@ -14,8 +14,9 @@ from events.dispatch import Dispatcher
 from events.errors import Unauthorized
 from events.healing import Healer
 from events.hub import Connection, Hub
-from events.joining import Membership
+from events.joining import Joining
 from events.leases import Leases
+from events.membership import Membership
 from events.messages import MessageService
 from events.observer import Observer
 from events.presence import Presence
@@ -57,6 +58,7 @@ class Services:
     leases: Leases
     replies: Replies
     membership: Membership
+    joining: Joining
     takeover: Takeover
     presence: Presence
     typing: Typing

@@ -141,7 +141,7 @@ class EventStreamDoor:
         stream, conn = await self._open(caller, self._codec)
         reason = "closed"
         try:
-            joined = await services.membership.join(conn, session_id, after_revision, limit, after=after)
+            joined = await services.joining.join(conn, session_id, after_revision, limit, after=after)
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
             head = RETRY + b"id: " + joined.reply["position"].encode() + b"\nevent: welcome\ndata: "
@@ -168,7 +168,7 @@ class EventStreamDoor:
         reason = "closed"
         head = Head(send)
         try:
-            joined: Joined = await self._services.membership.join(conn, session_id, limit=1, hidden=True)
+            joined: Joined = await self._services.joining.join(conn, session_id, limit=1, hidden=True)
             try:
                 answer = await head.meanwhile(first(conn, stream))
             except BaseException:

@@ -188,13 +188,13 @@ class RawDoor:
             if "\0" in socket.session_id:
                 raise SessionNotFound  # PostgreSQL cannot even be asked
             try:
-                joined = await services.membership.join(
+                joined = await services.joining.join(
                     conn, socket.session_id, after_revision, min(max(limit, 1), 500), after=after
                 )
             except SessionNotFound:
                 if not await self._create(conn.caller, socket.session_id, scope):
                     raise
-                joined = await services.membership.join(conn, socket.session_id)
+                joined = await services.joining.join(conn, socket.session_id)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = services.dispatcher.error_of(failure, "join")
             socket.end(error if close_code(error) else Unavailable(error.text))

@@ -1,5 +1,5 @@
 """Connections: connect, join, leave, recover. A connection's record and what its client may rely on
-(events/joining.py, events/recovery.py, events/snapshots.py)."""
+(events/joining.py, events/membership.py, events/recovery.py, events/snapshots.py)."""
 
 from .events import INF, POISON, clip, retold
 from .hub import Conn, Member, Room

@@ -1,0 +1,259 @@
+"""Who is in which room on this node: its connections with their records, leaving, and what ends a membership.
+
+How one comes in is `events/joining.py`; the rules of both are those of the model in `tests/model/`.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from events import recovery
+from events.access import Caller
+from events.clock import Clock
+from events.delivery import Delivery
+from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound, Unavailable
+from events.event import Event, Kind, make
+from events.hub import Connection, Member, Room, Seat
+from events.presence import Presence
+from events.sessions import LiveSession, SessionManager
+from events.typing import Typing
+from storage.errors import Unavailable as StorageUnavailable
+from storage.interfaces import Records
+
+
+class Membership:
+    """`window` is RECOVERY_WINDOW in seconds: how long the record of a connection that is gone is kept."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        sessions: SessionManager,
+        records: Records,
+        presence: Presence,
+        typing: Typing,
+        clock: Clock,
+        *,
+        window: float,
+    ) -> None:
+        self._delivery, self._hub = delivery, delivery.hub
+        self._sessions, self._records = sessions, records
+        self._presence, self._typing = presence, typing
+        self._clock, self._window = clock, window
+        self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
+        self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
+        delivery.on_session = self._on_session
+
+    # --- connections and their records
+
+    async def connected(self, conn: Connection) -> None:
+        """A new connection with a record of its own, if it has a `pid` and the bus is there."""
+        self._hub.add(conn)
+        if self._delivery.mode == "live":
+            try:
+                if conn.pid is not None:
+                    await self.save(conn, {})
+                await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
+                return
+            except StorageUnavailable:
+                self._delivery.lost()
+            except BaseException:  # its socket went away meanwhile
+                self.disconnected(conn)
+                raise
+        conn.pid = None
+
+    def disconnected(self, conn: Connection) -> None:
+        """It is gone; its record stays for the window."""
+        rooms = [(m.room, m.present) for m in conn.rooms]
+        if conn.pid is not None:
+            last = None if self._records.shared or conn.spoiled else self._record(conn, recovery.seats(conn))
+            self._delivery.spawn(self._retire(conn.pid, last))
+            conn.pid = None
+        if self._hub.remove(conn):
+            self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
+        for room, present in rooms:
+            self._after_leave(conn, room, present, at_once=False)
+
+    async def _retire(self, pid: str, last: tuple[str, int, int, bytes] | None) -> None:
+        with suppress(StorageUnavailable):  # it has an expiry of its own
+            if last is not None:
+                await self._records.put(pid, *last)
+            await self._records.expire([pid], self._window)
+
+    def _record(self, conn: Connection, rooms: dict[str, Seat]) -> tuple[str, int, int, bytes]:
+        """What `Records.put` takes, with the next version."""
+        conn.version += 1
+        return self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
+
+    async def save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
+        """Write the record, if somebody else may ask for it. Raises Unavailable."""
+        if self._records.shared:
+            await self._write(conn, rooms)
+
+    async def _write(self, conn: Connection, rooms: dict[str, Seat]) -> None:
+        """Cuts the connection if another node has taken it over. Raises Unavailable."""
+        if conn.pid is None or conn.spoiled:
+            return
+        answer = await self._records.put(conn.pid, *self._record(conn, rooms))
+        if answer == "taken":
+            conn.pid = None
+            conn.sink.cut()
+        elif answer != "ok":
+            self._delivery.lost()
+
+    async def remember(self, conn: Connection) -> None:
+        """The connection's status has changed: it is to come back with it. Only in the order of its commands:
+        a join that is under way writes the record, too."""
+        if self._delivery.mode == "live":
+            try:
+                await self.save(conn, recovery.seats(conn))
+            except StorageUnavailable:
+                self._delivery.lost()
+
+    def alive(self, pid: str) -> Connection | None:
+        """The connection here that has this record, dead or alive."""
+        conn = self._hub.connections.get(recovery.sid_of(pid))
+        return conn if conn is not None and conn.pid == pid else None
+
+    async def give_up(self, pid: str) -> None:
+        """Somebody asks for this record: its connection, if it is one of ours, has it written."""
+        conn = self.alive(pid)
+        if conn is not None and not self._records.shared:
+            await self._write(conn, recovery.seats(conn))
+
+    def taken_over(self, pid: str, generation: int) -> None:
+        """The record belongs to a newer connection: the old socket goes, without its client being told."""
+        conn = self.alive(pid)
+        if conn is not None and conn.generation < generation:
+            conn.pid = None
+            self.disconnected(conn)
+            conn.sink.cut()
+
+    def spoil(self, conn: Connection) -> None:
+        """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
+        if not conn.spoiled:
+            self._hub.spoil(conn, getattr(conn.codec, "poisoned", conn.codec))
+        if conn.pid is not None and conn.rooms and not conn.warned:
+            conn.warned = True
+            name = conn.rooms[0].room.name
+            # An event with an unusable position; an application fetches the session again: no harm.
+            conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
+
+    def spoil_all(self) -> None:
+        """The bus was lost."""
+        for room in self._hub.rooms.values():
+            room.known = None
+        for conn in list(self._hub.connections.values()):
+            self.spoil(conn)
+
+    # --- leaving, and what ends a membership
+
+    async def leave(self, conn: Connection, session_id: str) -> None:
+        """Idempotent."""
+        if conn.member(session_id) is None:
+            return
+        self.part(conn, session_id)
+        if self._delivery.mode == "live":
+            try:
+                await self.save(conn, recovery.seats(conn))
+                return
+            except StorageUnavailable:
+                self._delivery.lost()
+        self.spoil(conn)
+
+    def part(self, conn: Connection, name: str, *, at_once: bool = True) -> None:
+        member = conn.member(name)
+        if member is None:
+            return
+        room = self._hub.leave(conn, name)
+        if room is not None:
+            self._after_leave(conn, room, member.present, at_once=at_once)
+
+    def part_all(self, conn: Connection) -> None:
+        """Out of every room, as if it had never been in."""
+        for member in conn.rooms:
+            self.part(conn, member.room.name)
+        self._hub.release(conn)
+
+    def _after_leave(self, conn: Connection, room: Room, present: bool, *, at_once: bool) -> None:
+        if present:
+            self._typing.clear(room.name, conn.caller.key, conn.id)
+            self._presence.leave(room, conn, at_once=at_once)
+        self.on_left(conn, room.name)
+        if not room.members and room.name not in self._hub.rooms:
+            self._delivery.bus.unsubscribe(f"session:{room.name}")
+
+    def _on_session(self, room: Room, event: Event) -> None:
+        """A `session` event was delivered here: archived and expired end every membership."""
+        room.known = None
+        what = b'"event":"archived"' in event.data and "archived"
+        what = what or (b'"event":"expired"' in event.data and "expired")
+        if not what:
+            if not event.only:
+                self._delivery.spawn(self._reload(room))
+            return
+        if room.live is not None:
+            room.live.status = "archived" if what == "archived" else room.live.status
+        for member in list(room.members.values()):
+            self._remove(member, what)
+
+    async def _reload(self, room: Room) -> None:
+        try:
+            record = await self._sessions.validate_session(room.name)
+        except (ChatError, StorageUnavailable):
+            return
+        room.live = LiveSession.of(record)
+
+    def _remove(self, member: Member, what: str) -> None:
+        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(
+            what, SessionNotFound
+        )()
+        conn, name = member.conn, member.room.name
+        self.part(conn, name)
+        self._delivery.spawn(self._forget(conn))
+        self.on_removed(conn, name, error)
+
+    async def _forget(self, conn: Connection) -> None:
+        """The record must not bring it back in."""
+        try:
+            await self.save(conn, recovery.seats(conn))
+        except StorageUnavailable:
+            self._delivery.lost()
+
+    def event_streams(self, caller: Caller) -> list[Connection]:
+        """A caller's SSE event streams: what its requests without a connection speak for."""
+        return [c for c in self._hub.users.get(caller.key, ()) if c.transport == "sse"]
+
+    def event_stream_of(self, caller: Caller, session_id: str) -> str:
+        """The id of the caller's one event stream in a session; "" if there is none, or several."""
+        mine = [c.id for c in self.event_streams(caller) if c.member(session_id) is not None]
+        return mine[0] if len(mine) == 1 else ""
+
+    async def access_changed(self, session_id: str, user_id: str) -> None:
+        """A participant was added, changed or removed: see what that means for members here."""
+        room = self._hub.rooms.get(session_id)
+        if room is None:
+            return
+        room.known = None
+        members = [m for m in list(room.members.values()) if m.conn.caller.key == user_id]
+        for member in members:
+            await self.check(member, member.conn.caller)
+
+    async def check(self, member: Member, caller: Caller) -> None:
+        """Whether `caller` still may be in the room; removes the member if not."""
+        try:
+            _, role = await self._sessions.joinable(caller, member.room.name)
+        except (Unavailable, StorageUnavailable):
+            return  # nobody is told that a session does not exist because the database is away
+        except ChatError:
+            if member in member.conn.rooms:
+                payload = {"event": "removed", "user_id": caller.key}
+                event = make(member.room.name, "session", Kind.DIRECT, payload, self._clock())
+                if member.conn.held is None:
+                    member.conn.send(event)
+                self._remove(member, "removed")
+            return
+        member.role = role
+
+    async def check_all(self, conn: Connection) -> None:
+        """After an `auth_refresh` that may open less."""
+        for member in conn.rooms:
+            await self.check(member, conn.caller)
