@@ -195,8 +195,8 @@ async def explain(url: str, words: list[str]) -> None:
     highest = await connection.fetchval("SELECT max(id) FROM chat_search")
     newest = list(range((highest >> BAND) - 1, (highest >> BAND) + 1))
     for who, bands, rooms in (
-        (f"a member of {len(rows)} sessions, all bands", [], [row[0] for row in rows]),
-        ("service, the newest two bands", newest, []),
+        (f"a member of {len(rows)} sessions, all bands", [], f"{{{','.join(str(row[0]) for row in rows)}}}"),
+        ("service, the newest two bands", newest, ""),
     ):
         sql, arguments = postgresql(tokens(words[20]), (), highest, bands, rooms, named=True)
         print(f"\nA common word, {who}:")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from storage.database import Connection, Database
@@ -42,9 +43,9 @@ SELECT id FROM chat_search WHERE tokens @@ $1::text::tsquery AND id + 0 <= $2 {m
 ORDER BY id + 0 DESC LIMIT {limit}
 """
 _IN_BANDS = f"AND ARRAY[id >> {BAND}] && ${{}}::bigint[]"
-_NAMED = "AND ARRAY[session] && ${}::bigint[]"
+_NAMED = "AND ARRAY[session] && ${}::text::bigint[]"
 #: Put so that it becomes a table of hashes, whatever the planner thinks of its size.
-_COMPARED = "AND (session IN (SELECT unnest(${}::bigint[]))) IS TRUE"
+_COMPARED = "AND (session IN (SELECT unnest(${}::text::bigint[]))) IS TRUE"
 _SQLITE = """
 SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid <= ? {more}
 ORDER BY rowid DESC LIMIT {limit}
@@ -70,10 +71,11 @@ _MESSAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The sessions that a caller sees: their numbers, their names, how many messages they have, and which
-    of them have changes that the index lacks, those last active first."""
+    """The sessions that a caller sees: how many, their numbers (as an array or a list in the database's own
+    text), their names, how many messages they have, and which of them have changes that the index lacks."""
 
-    numbers: Sequence[int]
+    count: int
+    numbers: str
     names: frozenset[str]
     messages: int
     behind: Sequence[str]
@@ -90,7 +92,7 @@ class Candidates:
         #: What was found so far, the newest first; what comes next is not above `_place`.
         self._numbers: list[int] = []
         self._place: int | None = None
-        self._whole = seen is not None and not seen.numbers
+        self._whole = seen is not None and not seen.count
         #: Whether the index query names the sessions; and on PostgreSQL: how many messages there are, what is
         #: the caller's part of them, and how many bands were looked at.
         self._named = False
@@ -132,7 +134,7 @@ class Candidates:
 
     async def _begin(self, connection: Connection, up_to: int) -> None:
         self._place = up_to
-        sessions = len(self._seen.numbers) if self._seen is not None else 0
+        sessions = self._seen.count if self._seen is not None else 0
         self._named = 0 < sessions <= NAMED
         if self._db.dialect == "sqlite":
             return
@@ -150,7 +152,7 @@ class Candidates:
     async def _look(self, connection: Connection, wanted: int) -> None:
         """At the next part of the index."""
         assert self._place is not None
-        sessions = self._seen.numbers if self._seen is not None else ()
+        sessions = self._seen.numbers if self._seen is not None else ""
         asked = (self._having, self._lacking, self._place)
         bands: list[int] = []
         if self._db.dialect == "sqlite":
@@ -195,7 +197,7 @@ def postgresql(
     lacking: Iterable[str],
     up_to: int,
     bands: Sequence[int] = (),
-    sessions: Sequence[int] = (),
+    sessions: str = "",
     *,
     named: bool = False,
 ) -> tuple[str, list[Any]]:
@@ -214,19 +216,23 @@ def sqlite(
     having: Iterable[str],
     lacking: Iterable[str],
     up_to: int,
-    sessions: Sequence[int] = (),
+    sessions: str = "",
     *,
     named: bool = False,
 ) -> tuple[str, list[Any]]:
     query = " AND ".join(f'"{ascii_token(token)}"' for token in having)
     if named:
-        query = f"({query}) AND (" + " OR ".join(f'"{session_token(number)}"' for number in sessions) + ")"
+        query = (
+            f"({query}) AND ("
+            + " OR ".join(f'"{session_token(number)}"' for number in orjson.loads(sessions))
+            + ")"
+        )
     for token in lacking:
         query = f'({query}) NOT "{ascii_token(token)}"'
     arguments: list[Any] = [query, up_to]
     more = ""
     if sessions and not named:
-        arguments.append(to_json(list(sessions)))
+        arguments.append(sessions)
         more = _COMPARED_SQLITE
     return _SQLITE.format(more=more, limit=AHEAD), arguments
 

@@ -113,7 +113,9 @@ def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
 
     return Statement(
         sa.select(
-            listed(each.c.id),
+            sa.func.count(),
+            # As text it goes back as it is, without becoming numbers in between.
+            sa.cast(listed(each.c.id), sa.Text),
             listed(each.c.session_id),
             listed(each.c.session_id).filter(each.c.behind),
             sa.cast(sa.func.sum(each.c.last_seq), sa.BigInteger),
@@ -228,7 +230,8 @@ class Search:
             for newest, limit in ((False, SEEN + 1), (True, SEEN)):
                 listing = _sessions_of(scope.kind, self._db.dialect, newest)
                 row = await connection.fetch_one(listing, limit=limit, **scope.values())
-                numbers, names, behind, count = row or (None, None, None, None)
-                if len(numbers or ()) <= SEEN:
+                assert row is not None
+                count, numbers, names, behind, theirs = row
+                if count <= SEEN:
                     break
-        return Seen(numbers or (), frozenset(names or ()), count or 0, behind or ())
+        return Seen(count, numbers or "", frozenset(names or ()), theirs or 0, behind or ())

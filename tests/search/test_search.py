@@ -79,6 +79,9 @@ async def test_both_databases_rank_alike(sqlite_url: str, postgres_url: str) -> 
             for room in "st":
                 await store.session(room)
             await store.say_all(chatter(11, 320))
+            # Of messages that are sent at once, in several sessions, either may get the lower number.
+            in_order = "UPDATE chat_messages SET id = 1000 + CAST(substr(message_id, 2) AS integer)"
+            await db.execute(Statement(sa.text(in_order)))
             found = [await store.ask(query, limit=30) for query in QUERIES]
             answers.append(
                 [[(one["message_id"], one["score"], one["snippet"]) for one in each] for each in found]
@@ -147,7 +150,7 @@ async def test_the_index_is_what_the_query_asks_for(postgres_url: str) -> None:
     try:
         async with db.transaction() as connection:
             await connection.command("SET LOCAL enable_seqscan = off")
-            for bands, sessions in (([], []), ([7, 8], []), ([], [1, 2]), ([7, 8], [1, 2])):
+            for bands, sessions in (([], ""), ([7, 8], ""), ([], "{1,2}"), ([7, 8], "{1,2}")):
                 sql, arguments = candidates.postgresql(["fox"], [], 70_000, bands, sessions, named=True)
                 lines = [row[0] for row in await connection.raw.fetch("EXPLAIN " + sql, *arguments)]
                 used = next(line for line in lines if "Index Cond" in line)
