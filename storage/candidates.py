@@ -31,8 +31,9 @@ BALANCE = 100_000
 BAND = 13
 #: Bands of the first look, and of any; and the messages of the caller's that the first one should meet.
 FIRST, MOST, MET = 2, 64, 600
-#: Where no more than so many rows are expected below, the bands are left: they are all fetched at once.
-REST = 3_000
+#: Where no more than so many rows are expected below, the bands are left: they are all fetched at once. Where
+#: sessions are named: so many times what is wanted, because these the index compares in every band.
+REST, REST_NAMED = 3_000, 2
 
 _EXTENT = """
 SELECT (SELECT max(id) FROM chat_search), reltuples::bigint FROM pg_class WHERE oid = 'chat_search'::regclass
@@ -93,9 +94,9 @@ class Candidates:
         self._numbers: list[int] = []
         self._place: int | None = None
         self._whole = seen is not None and not seen.count
-        #: Whether the index query names the sessions; and on PostgreSQL: how many messages there are, what is
-        #: the caller's part of them, and how many bands were looked at.
-        self._named = False
+        #: Whether the index query names the sessions, and whether a window was asked for. On PostgreSQL: how
+        #: many messages there are, what is the caller's part of them, and how many bands were looked at.
+        self._named, self._asked = False, False
         self._count, self._part, self._walked = 0, 1.0, 0
 
     @property
@@ -113,8 +114,10 @@ class Candidates:
                 await self._begin(connection, up_to)
             numbers = self._known(up_to)
             while len(numbers) < limit and not self._whole:
-                await self._look(connection, limit - len(numbers))
+                # Whoever asks for a second window found little in the first one, and asks for more of them.
+                await self._look(connection, AHEAD if self._asked else limit - len(numbers))
                 numbers = self._known(up_to)
+            self._asked = True
             numbers = numbers[:limit]
             records = await self._records(connection, numbers)
         return [(number, records.get(number)) for number in numbers]
@@ -185,7 +188,7 @@ class Candidates:
             expected = self._part * (left << BAND) if self._named else REST + 1
             width = ceil(MET * left / max(1.0, expected)) if self._named else FIRST
         # Rows of others' are fetched as well where the index query does not name the sessions.
-        if expected <= REST * (1.0 if self._named else self._part):
+        if expected <= (REST_NAMED * wanted if self._named else REST * self._part):
             return []
         oldest = max(0, newest + 1 - min(MOST, max(FIRST, width)))
         self._walked += newest - oldest + 1
