@@ -21,8 +21,7 @@ from events.sessions import LiveSession
 from events.snapshots import Snapshot, Snapshots
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Cut, RoomState
-from storage.messages import Messages as Store
+from storage.interfaces import Cut, Mark, RoomState
 from storage.records import MessageRecord, SessionRecord
 
 _EVERYTHING = 1 << 60
@@ -45,7 +44,6 @@ class Joining:
         membership: Membership,
         delivery: Delivery,
         snapshots: Snapshots,
-        store: Store,
         presence: Presence,
         observer: Observer,
         *,
@@ -54,7 +52,7 @@ class Joining:
     ) -> None:
         self._membership = membership
         self._delivery, self._hub = delivery, delivery.hub
-        self._snapshots, self._store = snapshots, store
+        self._snapshots = snapshots
         self._presence, self._observer = presence, observer
         self._max_rooms, self._replay_limit = max_rooms, replay_limit
 
@@ -118,7 +116,7 @@ class Joining:
                     continue
                 snapshot, replay = seated
             else:
-                away = await self._seat_away(member, record, role, after_revision, limit)
+                away = await self._seat_away(member, role, after_revision, limit)
                 if away is None:
                     continue
                 snapshot = away
@@ -172,7 +170,9 @@ class Joining:
         while True:
             cut = await self._delivery.log.read({name: asked.pos if asked else _EVERYTHING})
             state = cut.rooms[name]
-            if state is None:
+            if state is None and not room.ready:
+                await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
+            elif state is None:
                 await self._delivery.open(name)
             elif asked is None or not await self.fill_behind(cut):
                 break
@@ -191,18 +191,16 @@ class Joining:
                 replay = None
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
-        if not room.ready:
-            rows = await self._store.open_streams(name)
-            if not self.still(room, departures):
-                return None  # a cut of another epoch says nothing
-            self.begin(room, cut, state, rows)
-            if cut.pos < room.began:
-                return None  # somebody else was faster, with a later cut
+        known = await self._snapshots.known(room, state, after_revision or 0)
+        if not self.still(room, departures):
+            return None  # a cut of another epoch says nothing
+        self.begin(room, cut, state, known.page.open_streams)
+        if cut.pos < room.began:
+            return None  # somebody else was faster, with a later cut
         if replay is not None:
-            floor = replay.floors[name]
-            snapshot = await self._snapshots.recovered(room, record, role, cut, floor, state)
+            snapshot = self._snapshots.recovered(room, known, role, cut, replay.floors[name], state)
         else:
-            snapshot = await self._snapshots.read(room, record, role, cut, state, after_revision, limit)
+            snapshot = await self._snapshots.of(room, known, role, cut, state, after_revision, limit)
         seat = snapshot.seat
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
@@ -215,12 +213,13 @@ class Joining:
         return snapshot, replay
 
     async def _seat_away(
-        self, member: Member, record: SessionRecord, role: SessionRole, after_revision: int | None, limit: int
+        self, member: Member, role: SessionRole, after_revision: int | None, limit: int
     ) -> Snapshot | None:
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
         None: begin anew, the bus is back and may not know of the room."""
         room, conn = member.room, member.conn
-        snapshot = await self._snapshots.read(room, record, role, None, None, after_revision, limit)
+        known = await self._snapshots.known(room, None)
+        snapshot = await self._snapshots.of(room, known, role, None, None, after_revision, limit)
         if self._hub.rooms.get(room.name) is not room:
             return None
         if self._delivery.mode == "live":

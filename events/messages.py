@@ -338,21 +338,6 @@ class MessageService:
             "last_revision": last_revision,
         }
 
-    async def snapshot(
-        self, session_id: str, after_revision: int | None, limit: int
-    ) -> tuple[list[Message], bool, int, int]:
-        """(messages, has_more, last_seq, last_revision) as of one moment: nothing at or below
-        `last_revision` is missing from what the page covers."""
-        _, last_seq, last_revision = await self._store.counts(session_id)
-        if after_revision is None:
-            records, has_more = await self._store.newest(session_id, limit, PAGE_BYTES)
-        else:
-            records, has_more, _ = await self._store.changes(session_id, after_revision, limit, PAGE_BYTES)
-        # A commit between the two: revisions are in commit order, so the page shows all up to its highest.
-        for record in records:
-            last_seq, last_revision = max(last_seq, record.seq), max(last_revision, record.revision)
-        return await self.views(records), has_more, last_seq, last_revision
-
     async def views(self, records: Sequence[MessageRecord]) -> list[Message]:
         ids = [r.message_id for r in records if r.message_type == "file" and not r.deleted_at]
         files = await self._store.files_of(ids) if ids else {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from events.clock import Clock
 from events.delivery import Delivery
-from events.event import Kind, make
+from events.event import Event, Kind, make
 from events.hub import Connection, Member, Room
 from storage.errors import Unavailable
 from storage.interfaces import PresenceStore
@@ -18,6 +18,9 @@ from storage.interfaces import PresenceStore
 LISTED = 1000
 #: Seconds between two counts in a large room.
 COUNT_INTERVAL = 1.0
+#: Seconds after an announcement in which those that follow it in its room are gathered: when many come at
+#: once, a write to each member is most of what it costs.
+GATHER = 0.5
 
 
 class _Here:
@@ -44,6 +47,7 @@ class Presence:
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[tuple[str, str], tuple[asyncio.TimerHandle, str]] = {}  # with the last status
         self._counting: set[str] = set()
+        self._gathered: dict[str, list[Event]] = {}  # by room in which something was just announced
 
     # --- coming and going
 
@@ -71,10 +75,9 @@ class Presence:
         except Unavailable:
             new = before is None
         if new:
-            self._say(room, "system", {"event": "user_joined", "user_id": key})
-            self._say(room, "presence", {"user_id": key, "status": status})
+            self._say(room, ("system", {"event": "user_joined", "user_id": key}), _status(key, status))
         elif before is not None and before != status:
-            self._say(room, "presence", {"user_id": key, "status": status})
+            self._say(room, _status(key, status))
 
     def leave(self, room: Room, conn: Connection, *, at_once: bool) -> None:
         """A connection has left; `at_once` where it said so, else its user has the grace to come back."""
@@ -117,8 +120,7 @@ class Presence:
 
     def say_left(self, room: str, key: str) -> None:
         """The user is gone from every node."""
-        self._say(room, "system", {"event": "user_left", "user_id": key})
-        self._say(room, "presence", {"user_id": key, "status": "offline"})
+        self._say(room, ("system", {"event": "user_left", "user_id": key}), _status(key, "offline"))
 
     def set_status(self, conn: Connection, status: str) -> bool:
         """Any `online` connection of a user wins. Whether it has changed."""
@@ -139,14 +141,30 @@ class Presence:
 
     # --- telling
 
-    def _say(self, room: str, name: str, payload: dict[str, Any]) -> None:
+    def _say(self, room: str, *told: tuple[str, dict[str, Any]]) -> None:
         live = self._delivery.hub.rooms.get(room)
         if live is not None and max(live.online, len(live.users)) > self._events_max:
             if room not in self._counting:
                 self._counting.add(room)
                 asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
             return
-        self._delivery.publish(make(room, name, Kind.VOLATILE, payload, self._clock()))
+        events = [make(room, name, Kind.VOLATILE, payload, self._clock()) for name, payload in told]
+        gathered = self._gathered.get(room)
+        if gathered is not None:
+            gathered += events
+        else:
+            self._publish(room, events)
+
+    def _publish(self, room: str, events: list[Event]) -> None:
+        for event in events:
+            self._delivery.publish(event)
+        self._gathered[room] = []
+        asyncio.get_running_loop().call_later(GATHER, self._gathered_are_due, room)
+
+    def _gathered_are_due(self, room: str) -> None:
+        events = self._gathered.pop(room, None)
+        if events:
+            self._publish(room, events)
 
     def _count(self, room: str) -> None:
         self._counting.discard(room)
@@ -171,10 +189,13 @@ class Presence:
             users = {}  # this node alone
         room = self._delivery.hub.rooms.get(name)
         for key, here in room.users.items() if room is not None else ():
-            if isinstance(here, _Here):
-                status, count = users.get(key, (here.status, 0))
-                best = "online" if "online" in (status, here.status) else "away"
-                users[key] = best, max(count, here.connections)
+            assert isinstance(here, _Here)
+            mine, connections = here.status, here.connections
+            elsewhere = users.get(key)
+            if elsewhere is not None:
+                mine = "online" if elsewhere[0] == "online" else mine
+                connections = max(elsewhere[1], connections)
+            users[key] = mine, connections
         if room is not None:
             room.online = len(users)
         return users
@@ -192,8 +213,7 @@ class Presence:
             payload = {"user_id": key, "is_typing": False}
             self._delivery.publish(make(room, "typing", Kind.VOLATILE, payload, self._clock()))
         for room, key, status in found.joined:
-            self._say(room, "system", {"event": "user_joined", "user_id": key})
-            self._say(room, "presence", {"user_id": key, "status": status})
+            self._say(room, ("system", {"event": "user_joined", "user_id": key}), _status(key, status))
 
     async def first_beat(self) -> None:
         """At the start; a bus that is away is no reason not to start."""
@@ -221,3 +241,8 @@ class Presence:
         for timer, _ in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
+        self._gathered.clear()
+
+
+def _status(key: str, status: str) -> tuple[str, dict[str, Any]]:
+    return "presence", {"user_id": key, "status": status}

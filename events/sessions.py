@@ -11,7 +11,7 @@ import msgspec
 
 from events import sessionview
 from events.access import MAY_MANAGE, MAY_WRITE, Caller, SessionRole, require, role_in
-from events.clock import Clock, new_id, when
+from events.clock import Clock, new_id, stamp, when
 from events.delivery import Delivery
 from events.errors import (
     AgentNotFound,
@@ -29,7 +29,7 @@ from events.touches import Touches
 from storage import errors as storage_errors
 from storage.agents import Agents
 from storage.participants import Participants
-from storage.records import AgentRecord, FileRecord, ParticipantRecord, SessionRecord, SessionState
+from storage.records import AgentRecord, FileRecord, SessionRecord, SessionState
 from storage.sessions import Sessions
 
 #: Purges and endings per step, so that none holds the database for long.
@@ -155,10 +155,11 @@ class SessionManager:
 
     async def get_session(self, caller: Caller, session_id: str) -> tuple[SessionRecord, SessionRole]:
         """A session the caller may see, whatever its status. Raises SessionNotFound, Unavailable."""
-        record = await self.existing(session_id)
-        participant = None
-        if caller.role == "user":
-            participant = await self._participants.get(session_id, caller.key)
+        if caller.role != "user":
+            record = await self.existing(session_id)
+            return record, role_in(caller, record, None)
+        found, participant = await self._sessions.get_for(session_id, caller.key)
+        record = self.as_of_now(found)
         return record, role_in(caller, record, participant)
 
     async def delete_session(self, caller: Caller, session_id: str) -> SessionRecord:
@@ -206,12 +207,13 @@ class SessionManager:
 
     async def existing(self, session_id: str) -> SessionRecord:
         """Whatever its status. Raises SessionNotFound, Unavailable."""
-        return self._as_of_now(await self._sessions.get(session_id))
+        return self.as_of_now(await self._sessions.get(session_id))
 
-    def _as_of_now(self, record: SessionRecord | None) -> SessionRecord:
+    def as_of_now(self, record: SessionRecord | None) -> SessionRecord:
+        """As it was read, with activity that is not yet written. Raises SessionNotFound."""
         if record is None or record.status == "deleted":
             raise SessionNotFound
-        expires_at = self.touches.expires_at(record.session_id)  # activity that is not yet written counts
+        expires_at = self.touches.expires_at(record.session_id)
         if expires_at > record.expires_at.timestamp():
             record = msgspec.structs.replace(record, expires_at=when(expires_at))
         return record
@@ -235,7 +237,7 @@ class SessionManager:
         answers: list[SessionRecord | ChatError] = []
         for caller, session_id in asked:
             try:
-                record = self._as_of_now(records.get(session_id))
+                record = self.as_of_now(records.get(session_id))
                 require(role_in(caller, record, participants.get((session_id, caller.key))), MAY_WRITE)
                 LiveSession.of(record).check(self._clock())
                 answers.append(record)
@@ -335,23 +337,13 @@ class SessionManager:
         participants = await self._participants.list(record.session_id)
         return sessionview.roles(record, {p.user_id: p.role for p in participants})
 
-    async def everyone(self, session_id: str) -> dict[str, ParticipantRecord]:
-        """By user id; those removed, too."""
-        return {p.user_id: p for p in await self._participants.everyone(session_id)}
-
-    async def read_marks(self, session_id: str) -> Mapping[str, int]:
-        return await self._participants.read_marks(session_id)
-
-    async def agent_of(self, record: SessionRecord) -> AgentRecord | None:
-        return await self._agents.get(record.agent_id) if record.agent_id is not None else None
-
     def brief(self, record: SessionRecord) -> dict[str, Any]:
         """What creation answers."""
         return sessionview.brief(record, self._clock())
 
     async def full(self, record: SessionRecord, role: SessionRole) -> dict[str, Any]:
         """The session as `GET` shows it."""
-        agent = await self.agent_of(record)
+        agent = await self._agents.get(record.agent_id) if record.agent_id is not None else None
         participants = await self._participants.list(record.session_id)
         return self.view(record, role, agent, {p.user_id: p.role for p in participants})
 
@@ -365,6 +357,16 @@ class SessionManager:
         """The session as a caller in this role sees it. `participants`: user id -> role."""
         unwritten = self.touches.count(record.session_id)
         return sessionview.whole(record, role, agent, participants, unwritten, self._clock())
+
+    def activity(self, record: SessionRecord, room: Room) -> dict[str, Any]:
+        """What moves in that view while the session is live here."""
+        moved: dict[str, Any] = {"request_count": record.request_count + self.touches.count(room.name)}
+        live = room.live
+        if live is not None:
+            last = live.expires_at - live.ttl_hours * 3600.0
+            moved["last_activity"] = stamp(max(record.last_activity.timestamp(), last))
+            moved["expires_at"] = stamp(live.expires_at)
+        return moved
 
     async def list_sessions(
         self, caller: Caller, status: str | None, agent_id: int | None, limit: int, offset: int

@@ -4,24 +4,20 @@ A room in which many join (or come back) at once costs one reading, not one each
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from events import recovery
 from events.access import Caller, SessionRole, role_in
-from events.clock import when
+from events.errors import SessionNotFound
 from events.hub import NEVER, Room, Seat
-from events.messages import MessageService
+from events.messages import PAGE_BYTES, MessageService
 from events.schema import Message
 from events.sessions import SessionManager
 from storage.interfaces import Cut, RoomState, StreamText
-from storage.messages import Messages as Store
 from storage.records import AgentRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.snapshot import SnapshotReader
 
-#: Attempts at a reading between whose parts nothing was committed.
-TRIES = 5
 #: Messages kept of a session that is known: what a join asks for if it does not say.
 PAGE = 50
 #: Seconds for which a reading is kept for those who come next.
@@ -37,12 +33,11 @@ class Page:
     last_seq: int
     last_revision: int
     open_streams: list[MessageRecord]
-    settled: bool  # nothing was committed while it was read
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A session as of a revision."""
+    """A session as of one moment."""
 
     record: SessionRecord
     agent: AgentRecord | None
@@ -50,6 +45,7 @@ class Known:
     read_marks: Mapping[str, int]
     page: Page
     at: float  # when it was read, in epoch seconds
+    views: dict[SessionRole, dict[str, Any]] = field(default_factory=dict)  # the session as each role sees it
 
 
 @dataclass(slots=True)
@@ -62,9 +58,13 @@ class Snapshots:
     """Reads sessions for those who join."""
 
     def __init__(
-        self, sessions: SessionManager, messages: MessageService, store: Store, clock: Callable[[], float]
+        self,
+        sessions: SessionManager,
+        messages: MessageService,
+        reader: SnapshotReader,
+        clock: Callable[[], float],
     ) -> None:
-        self._sessions, self._messages, self._store, self._clock = sessions, messages, store, clock
+        self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
         self.local_text: Callable[[str], StreamText | None] = lambda stream: None
 
     async def joinable(
@@ -81,28 +81,34 @@ class Snapshots:
         room.live.check(self._clock())
         return known.record, role
 
-    async def read(
+    async def known(self, room: Room, state: RoomState | None, seen: int = 0) -> Known:
+        """The session as of a cut of the log (None: the bus is away) or later. `seen`: the revision that the
+        reader has seen already, elsewhere or in another snapshot: the log may lag behind SQL.
+
+        Raises SessionNotFound, Unavailable.
+        """
+        known = room.known
+        logged = state.last.rev if state is not None else -1
+        if known is None or known.page.last_revision != logged or seen > logged:
+            known = await self._read(room.name, None, PAGE)
+            if known.page.last_revision == logged:
+                room.known = known
+        return known
+
+    async def of(
         self,
         room: Room,
-        record: SessionRecord,
+        known: Known,
         role: SessionRole,
         cut: Cut | None,
         state: RoomState | None,
         after_revision: int | None,
         limit: int,
     ) -> Snapshot:
-        """The session as of a cut of the log (None: the bus is away), or a little later."""
-        known = room.known
-        # The log may lag behind SQL, which this reader has seen already: elsewhere, or in another snapshot.
-        seen = after_revision or 0
-        stale = known is None or state is None or known.page.last_revision != state.last.rev
-        if known is None or stale or seen > known.page.last_revision:
-            known = await self._know(record)
-            if state is not None and known.page.settled and known.page.last_revision == state.last.rev:
-                room.known = known
+        """What a join is told. Raises SessionNotFound, Unavailable."""
         page = _part(known.page, after_revision, limit)
         if page is None:
-            page = await self._page(record.session_id, after_revision, limit)
+            page = (await self._read(room.name, after_revision, limit)).page
         logged = dict(state.streams) if state is not None else {}
         floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
         streams = []
@@ -123,15 +129,14 @@ class Snapshots:
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
         return Snapshot(reply, seat)
 
-    async def recovered(
-        self, room: Room, record: SessionRecord, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
+    def recovered(
+        self, room: Room, known: Known, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
     ) -> Snapshot:
         """A recovered reader needs no messages: they follow as events."""
-        known = room.known or await self._know(record)
         reply = self._reply(room, known, role, cut, state, floor.rev) | {
             "messages": [],
             "has_more": False,
-            "last_seq": max(record.last_seq, state.last.seq),
+            "last_seq": max(known.page.last_seq, state.last.seq),
             "streams": [],
         }
         return Snapshot(reply, floor)
@@ -145,36 +150,26 @@ class Snapshots:
         state: RoomState | None,
         last_revision: int,
     ) -> dict[str, Any]:
-        record = known.record
-        if room.live is not None:
-            last_activity = when(room.live.expires_at - room.live.ttl_hours * 3600.0)
-            record = msgspec.structs.replace(
-                record,
-                expires_at=when(room.live.expires_at),
-                last_activity=max(record.last_activity, last_activity),
-            )
-        present = {p.user_id: p.role for p in known.participants.values() if p.removed_at is None}
+        session = known.views.get(role)
+        if session is None:
+            present = {p.user_id: p.role for p in known.participants.values() if p.removed_at is None}
+            session = known.views[role] = self._sessions.view(known.record, role, known.agent, present)
         logged = state.last.rev if state is not None else 0
         return {
-            "session": self._sessions.view(record, role, known.agent, present),
+            "session": session | self._sessions.activity(known.record, room),
             "last_revision": last_revision,
             "position": recovery.format_position(cut, last_revision, logged) if cut else "-",
             "read_marks": known.read_marks,
         }
 
-    async def _know(self, record: SessionRecord) -> Known:
-        name = record.session_id
-        page = await self._page(name, None, PAGE)
-        # The record was read before the page; what counts messages in it must not lag behind.
-        fresh = record if record.last_revision == page.last_revision else await self._sessions.existing(name)
-        return Known(
-            fresh,
-            await self._sessions.agent_of(fresh),
-            await self._sessions.everyone(name),
-            await self._sessions.read_marks(name),
-            page,
-            self._clock(),
-        )
+    async def _read(self, name: str, after_revision: int | None, limit: int) -> Known:
+        found = await self._reader.read(name, after_revision, limit, PAGE_BYTES)
+        if found is None:
+            raise SessionNotFound
+        record = self._sessions.as_of_now(found.session)
+        messages = await self._messages.views(found.messages)
+        page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams)
+        return Known(record, found.agent, found.participants, found.read_marks, page, self._clock())
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""
@@ -183,35 +178,22 @@ class Snapshots:
             if room.known is not None and room.known.at < oldest:
                 room.known = None
 
-    async def _page(self, name: str, after_revision: int | None, limit: int) -> Page:
-        for _ in range(TRIES):
-            messages, has_more, last_seq, last_revision = await self._messages.snapshot(
-                name, after_revision, limit
-            )
-            rows = await self._store.open_streams(name)
-            _, _, now_at = await self._store.counts(name)
-            if now_at == last_revision:
-                break
-        return Page(messages, has_more, last_seq, last_revision, rows, now_at == last_revision)
-
 
 def _part(page: Page, after_revision: int | None, limit: int) -> Page | None:
     """What is asked for, if the page holds it."""
     if after_revision is not None and after_revision >= page.last_revision:
-        return Page([], False, page.last_seq, page.last_revision, page.open_streams, page.settled)
+        return Page([], False, page.last_seq, page.last_revision, page.open_streams)
     if after_revision is not None:
         if page.has_more:
             return None
         messages = sorted((m for m in page.messages if m.revision > after_revision), key=_revision)
         more = len(messages) > limit
-        return Page(
-            messages[:limit], more, page.last_seq, page.last_revision, page.open_streams, page.settled
-        )
+        return Page(messages[:limit], more, page.last_seq, page.last_revision, page.open_streams)
     if limit > PAGE and page.has_more:
         return None
     messages = page.messages[-limit:]
     more = page.has_more or len(messages) < len(page.messages)
-    return Page(messages, more, page.last_seq, page.last_revision, page.open_streams, page.settled)
+    return Page(messages, more, page.last_seq, page.last_revision, page.open_streams)
 
 
 def _revision(message: Message) -> int:

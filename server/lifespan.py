@@ -61,6 +61,7 @@ from storage.participants import Participants
 from storage.records import AgentRecord
 from storage.revocations import Revocations
 from storage.sessions import Sessions
+from storage.snapshot import SnapshotReader
 from storage.writer import Writer
 
 log = logging.getLogger("parley.node")
@@ -121,7 +122,7 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
     typing = Typing(delivery, clock, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
-    snapshots = Snapshots(sessions, messages, store, clock)
+    snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
     snapshots.local_text = streams.local_text
     membership = Membership(
         delivery, sessions, backends.records, presence, typing, clock, window=settings.recovery_window
@@ -130,7 +131,6 @@ def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Jan
         membership,
         delivery,
         snapshots,
-        store,
         presence,
         observer,
         max_rooms=settings.max_rooms_per_connection,

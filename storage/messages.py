@@ -37,13 +37,15 @@ _COUNTS = Statement(
         sessions.c.session_id == sa.bindparam("session_id")
     )
 )
-_OPEN = sa.select(*MESSAGE).where(messages.c.status == "streaming").order_by(messages.c.id)
+#: The word stands in the text: neither database takes the index of open streams for a parameter, and SQLite
+#: then plans the statement anew each time.
+_IS_OPEN = messages.c.status == sa.literal_column("'streaming'")
+_OPEN = sa.select(*MESSAGE).where(_IS_OPEN).order_by(messages.c.id)
+OPEN_IN = _OPEN.where(_SESSION)
 _OPEN_ALL = Statement(_OPEN)
-_OPEN_IN = Statement(_OPEN.where(_SESSION))
+_OPEN_IN = Statement(OPEN_IN)
 _OPEN_IDS = Statement(
-    sa.select(messages.c.message_id, messages.c.created_at)
-    .where(messages.c.status == "streaming")
-    .order_by(messages.c.id)
+    sa.select(messages.c.message_id, messages.c.created_at).where(_IS_OPEN).order_by(messages.c.id)
 )
 _FILES = Statement(sa.select(*FILE).where(among(files.c.message_id, "ids")).order_by(files.c.id))
 _CONTEXT = Statement(
@@ -99,9 +101,8 @@ _BOUNDS: dict[str, sa.ColumnElement[bool]] = {
 }
 
 
-@lru_cache
-def _page(bounds: frozenset[str], key: str, *, descending: bool) -> Statement:
-    """At most `limit` + 1 rows in order of `key`, and no more of them than fill `max_bytes`.
+def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Select[Any]:
+    """At most `rows` rows in order of `key`, and no more of them than fill `max_bytes`.
 
     Each row is followed by how many there would have been without the limit in bytes.
     """
@@ -121,14 +122,19 @@ def _page(bounds: frozenset[str], key: str, *, descending: bool) -> Statement:
         # What comes before this row.
         (sa.func.sum(found.c.size).over(order_by=in_order, rows=(None, 0)) - found.c.size).label("preceding"),
     ).subquery("sized")
-    return Statement(
+    return (
         sa.select(*(sized.c[column.name] for column in MESSAGE), sized.c.available)
         .where(sized.c.preceding <= sa.bindparam("max_bytes", type_=sa.BigInteger))
         .order_by(sized.c[key].desc() if descending else sized.c[key].asc())
     )
 
 
-def _cut(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
+@lru_cache
+def _page(bounds: frozenset[str], key: str, *, descending: bool) -> Statement:
+    return Statement(page_select(bounds, key, descending=descending))
+
+
+def cut_page(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
     """The rows that fit, at least one, and whether there are more."""
     records: list[MessageRecord] = []
     size = 0
@@ -196,10 +202,6 @@ class Messages:
             records.reverse()
         return records, more
 
-    async def newest(self, session_id: str, limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
-        """The newest messages, oldest of them first."""
-        return await self.page(session_id, limit=limit, max_bytes=max_bytes)
-
     async def changes(
         self, session_id: str, after_revision: int, limit: int, max_bytes: int
     ) -> tuple[list[MessageRecord], bool, int]:
@@ -231,7 +233,7 @@ class Messages:
         rows = await self._db.fetch_all(
             statement, session_id=session_id, rows=limit + 1, max_bytes=max_bytes, **clamped
         )
-        return _cut(rows, limit, max_bytes)
+        return cut_page(rows, limit, max_bytes)
 
     async def context(self, session_id: str, before_seq: int, limit: int) -> list[MessageRecord]:
         """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first."""

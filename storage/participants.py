@@ -4,9 +4,8 @@ A row without `joined_at` is no participant: it holds the read mark of one who m
 reason (an agent, a share link), and grants nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from sys import intern
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,12 +34,6 @@ _LIST = Statement(
     sa.select(*PARTICIPANT)
     .where(_SESSION, _JOINED, participants.c.removed_at.is_(None))
     .order_by(participants.c.joined_at, participants.c.user_id)
-)
-_EVERYONE = Statement(sa.select(*PARTICIPANT).where(_SESSION, _JOINED))
-_MARKS = Statement(
-    sa.select(participants.c.user_id, participants.c.read_seq).where(
-        _SESSION, participants.c.removed_at.is_(None), participants.c.read_seq > 0
-    )
 )
 
 #: Who takes part in each of several sessions, its owner too.
@@ -139,12 +132,6 @@ class Participants:
         rows = await self._db.fetch_all(_LIST, session_id=session_id)
         return [ParticipantRecord(*row) for row in rows]
 
-    async def everyone(self, session_id: str) -> Sequence[ParticipantRecord]:
-        """Those removed, too."""
-        rows = await self._db.fetch_all(_EVERYONE, session_id=session_id)
-        # Kept while the session is live: what all rows say alike is one object.
-        return [ParticipantRecord(session_id, user, intern(role), *rest) for _, user, role, *rest in rows]
-
     async def of_sessions(self, session_ids: Collection[str]) -> dict[str, set[str]]:
         """By session: everybody who takes part in it, its owner too."""
         found: dict[str, set[str]] = {}
@@ -177,6 +164,3 @@ class Participants:
             _UNREAD, session_id=session_id, seq=read_seq, sender_type=sender_type, sender_id=sender_id
         )
         return read_seq, count[0] if count else 0
-
-    async def read_marks(self, session_id: str) -> dict[str, int]:
-        return {row[0]: row[1] for row in await self._db.fetch_all(_MARKS, session_id=session_id)}

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from storage.database import Connection, Database
 from storage.listing import list_sessions
-from storage.records import FileRecord, SessionRecord, SessionState, SessionSummary
-from storage.rows import FILE, SESSION
+from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
+from storage.rows import FILE, PARTICIPANT, SESSION
 from storage.statement import Statement, among
 from storage.tables import files, participants, sessions
 from storage.types import Time
@@ -18,6 +18,20 @@ from storage.types import Time
 _INSERT = Statement(sessions.insert().values({column.name: sa.bindparam(column.name) for column in SESSION}))
 _GET = Statement(
     sa.select(*SESSION).where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
+)
+_GET_FOR = Statement(
+    sa.select(*SESSION, *PARTICIPANT)
+    .select_from(
+        sessions.outerjoin(
+            participants,
+            sa.and_(
+                participants.c.session_id == sessions.c.session_id,
+                participants.c.user_id == sa.bindparam("user_id"),
+                participants.c.joined_at.is_not(None),
+            ),
+        )
+    )
+    .where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
 )
 _GET_ALL = Statement(
     sa.select(*SESSION).where(among(sessions.c.session_id, "ids"), sessions.c.status != "deleted")
@@ -153,6 +167,16 @@ class Sessions:
         """Also expired and archived ones; not those that await their purge."""
         row = await self._db.fetch_one(_GET, id=session_id)
         return None if row is None else SessionRecord(*row)
+
+    async def get_for(
+        self, session_id: str, user_id: str
+    ) -> tuple[SessionRecord | None, ParticipantRecord | None]:
+        """As `get`, with this user as a participant: also one that was removed."""
+        row = await self._db.fetch_one(_GET_FOR, id=session_id, user_id=user_id)
+        if row is None:
+            return None, None
+        session, participant = row[: len(SESSION)], row[len(SESSION) :]
+        return SessionRecord(*session), ParticipantRecord(*participant) if participant[0] else None
 
     async def get_all(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
         """Those that `get` would find, by id."""

@@ -3,7 +3,7 @@
 Compiling costs more than running a small query; a `Statement` is made at import and costs nothing more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -40,6 +40,12 @@ _DIALECTS: Mapping[str, Callable[[], Dialect]] = {
 }
 
 
+def processors(types: Iterable[sa.types.TypeEngine[Any]], dialect_name: str) -> list[Processor]:
+    """What makes of each column's value, as the driver gives it, the one that goes up."""
+    dialect = _DIALECTS[dialect_name]()
+    return [each.dialect_impl(dialect).result_processor(dialect, None) for each in types]
+
+
 class Compiled:
     """One statement in one dialect: its text, the order of its parameters, and the conversions."""
 
@@ -58,10 +64,7 @@ class Compiled:
         results: list[Processor] = []
         # PostgreSQL's driver already gives what is wanted; a row then goes up as it is.
         if dialect_name == "sqlite" and isinstance(expression, sa.sql.expression.ReturnsRows):
-            results = [
-                column.type.dialect_impl(dialect).result_processor(dialect, None)
-                for column in expression.exported_columns
-            ]
+            results = processors([column.type for column in expression.exported_columns], dialect_name)
         self._results = results if any(results) else None
 
     def arguments(self, given: Mapping[str, Any]) -> list[Any]:

@@ -1,5 +1,7 @@
 """Who is typing and who is here, through every door that can say so."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 
 from tests.support.doors import KINDS, LIVE, enter, new_session
@@ -58,6 +60,23 @@ async def test_typing_ends_with_the_connection(parley: Server, kind: str) -> Non
             await alice.call("typing", is_typing=True)
             await bob.wait_event("typing", lambda t: t["is_typing"])
         await bob.wait_event("typing", lambda t: not t["is_typing"])
+
+
+async def test_many_who_come_and_go_at_once_are_each_told_in_order(parley: Server) -> None:
+    names = [f"user{n}" for n in range(5)]
+    session = await new_session(parley, members=tuple(names))
+    async with enter("socketio", parley, "alice", session) as alice:
+        async with AsyncExitStack() as stack:
+            for name in names:
+                await stack.enter_async_context(enter("websocket", parley, name, session))
+            await alice.wait_event("presence", lambda p: p["user_id"] == names[-1])
+            joined = [s["user_id"] for s in alice.named("system") if s["event"] == "user_joined"]
+            assert [name for name in joined if name != "alice"] == names
+            online = [p["user_id"] for p in alice.named("presence") if p["status"] == "online"]
+            assert [name for name in online if name != "alice"] == names
+        for name in names:
+            gone = {"user_id": name, "status": "offline"}
+            await alice.wait_event("presence", lambda p, gone=gone: gone.items() <= p.items())
 
 
 @every_door

@@ -39,7 +39,8 @@ async def test_pages_by_number(store: Store) -> None:
     assert await seqs(store, after_seq=1, before_seq=4) == ([2, 3], False)
     assert await seqs(store, after_seq=7) == ([], False)
     assert await seqs(store, before_seq=10**30, limit=7) == ([1, 2, 3, 4, 5, 6, 7], False)
-    assert await store.messages.newest("t", 5, PAGE) == ([await store.messages.get("m8")], False)
+    other = await store.messages.get("m8")
+    assert await store.messages.page("t", limit=5, max_bytes=PAGE) == ([other], False)
 
 
 async def test_pages_by_time(store: Store, clock: StillClock) -> None:

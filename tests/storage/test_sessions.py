@@ -8,6 +8,7 @@ import pytest
 from storage.errors import AlreadyExists, SessionMissing, StorageError
 from storage.ops import DeleteMessage
 from storage.records import SessionState
+from storage.snapshot import SnapshotReader
 from tests.storage.conftest import StillClock, Store
 
 
@@ -144,7 +145,7 @@ async def test_purging(store: Store, clock: StillClock) -> None:
     removed = await store.sessions.purge(["old", "archived"])
     assert [f.file_id for f in removed] == ["f-old"]
     assert await store.sessions.get("old") is None
-    assert await store.messages.newest("old", 10, 1 << 20) == ([], False)
+    assert await store.messages.page("old", limit=10, max_bytes=1 << 20) == ([], False)
     assert await store.files.get("f-old") is None
     assert await store.participants.get("old", "bob") is None
     assert await store.sessions.get("kept") is not None
@@ -300,6 +301,27 @@ async def test_everybody_in_several_sessions(store: Store, clock: StillClock) ->
     }
 
 
+async def test_a_session_with_one_who_asks(store: Store, clock: StillClock) -> None:
+    record = await store.session(agent_id=1)
+    await store.session("gone", status="deleted")
+    await store.participants.put("s", "bob", "member", clock.now)
+    await store.participants.put("s", "carol", "viewer", clock.now)
+    await store.participants.remove("s", "carol", clock.advance(seconds=1))
+    await store.participants.mark_read("s", "visitor", 0)
+    for user in ("bob", "carol", "visitor", "nobody"):
+        expected = await store.participants.get("s", user)
+        assert await store.sessions.get_for("s", user) == (record, expected)
+    assert expected is None
+    assert await store.sessions.get_for("gone", "bob") == (None, None)
+    assert await store.sessions.get_for("missing", "bob") == (None, None)
+
+
+async def read_marks(store: Store) -> dict[str, int]:
+    snapshot = await SnapshotReader(store.db).read("s", None, 1, 1 << 20)
+    assert snapshot is not None
+    return snapshot.read_marks
+
+
 async def test_read_marks(store: Store, clock: StillClock) -> None:
     await store.session(agent_id=1)
     people = store.participants
@@ -315,15 +337,15 @@ async def test_read_marks(store: Store, clock: StillClock) -> None:
     assert await people.mark_read("s", "agent:1", 1) == (1, 3)
     assert await people.mark_read("s", "1", 1) == (1, 4), "user 1 is not agent 1"
     assert await people.mark_read("s", "visitor", 3) == (3, 2)
-    assert await people.read_marks("s") == {"bob": 5, "agent:1": 1, "1": 1, "visitor": 3}
+    assert await read_marks(store) == {"bob": 5, "agent:1": 1, "1": 1, "visitor": 3}
     owner = await people.get("s", "alice")
     assert owner is not None
     assert owner.role == "owner"
     assert await people.get("s", "visitor") is None, "a read mark grants nothing"
     assert [p.user_id for p in await people.list("s")] == ["alice", "bob"]
     await people.put("s", "visitor", "member", clock.now)
-    assert (await people.read_marks("s"))["visitor"] == 3
+    assert (await read_marks(store))["visitor"] == 3
     await people.remove("s", "bob", clock.now)
-    assert "bob" not in await people.read_marks("s")
+    assert "bob" not in await read_marks(store)
     with pytest.raises(SessionMissing):
         await people.mark_read("missing", "bob", 1)

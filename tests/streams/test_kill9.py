@@ -61,7 +61,7 @@ async def committed(url: str, session_id: str, message_id: str) -> dict[str, Any
     await database.connect()
     try:
         session = await Sessions(database).get(session_id)
-        messages, _ = await Messages(database).newest(session_id, 10, 1 << 20)
+        messages, _ = await Messages(database).page(session_id, limit=10, max_bytes=1 << 20)
         return {"session": session, "messages": messages}
     finally:
         await database.disconnect()

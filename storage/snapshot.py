@@ -1,0 +1,82 @@
+"""Reads a session with all that somebody who joins it is told, as of one moment."""
+
+from functools import lru_cache
+from sys import intern
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from storage.database import Database
+from storage.messages import OPEN_IN, cut_page, page_select
+from storage.records import AgentRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.rows import AGENT, PARTICIPANT, SESSION
+from storage.tables import agents, participants, sessions
+from storage.together import Together
+
+_ID = sa.bindparam("session_id", type_=sa.String)
+_SESSION = sa.select(*SESSION).where(sessions.c.session_id == _ID, sessions.c.status != "deleted")
+_AGENT = sa.select(*AGENT).where(
+    agents.c.id == sa.select(sessions.c.agent_id).where(sessions.c.session_id == _ID).scalar_subquery()
+)
+_PEOPLE = sa.select(*PARTICIPANT).where(participants.c.session_id == _ID)
+
+
+class SessionSnapshot(Struct, frozen=True):
+    """Participants by user id, those removed, too; read marks also of those who only read. `messages` oldest
+    first, or in order of revision where it was asked for what changed; `has_more` of them."""
+
+    session: SessionRecord
+    agent: AgentRecord | None
+    participants: dict[str, ParticipantRecord]
+    read_marks: dict[str, int]
+    messages: list[MessageRecord]
+    has_more: bool
+    open_streams: list[MessageRecord]
+
+
+@lru_cache
+def _all(changes: bool) -> Together:
+    if changes:
+        page = page_select(frozenset({"after_revision"}), "revision", descending=False)
+    else:
+        page = page_select(frozenset(), "seq", descending=True)
+    return Together(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN)
+
+
+class SnapshotReader:
+    """Raises Unavailable."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def read(
+        self, session_id: str, after_revision: int | None, limit: int, max_bytes: int
+    ) -> SessionSnapshot | None:
+        """The newest messages, or those with a higher revision: at most `limit` and `max_bytes` of JSON, at
+        least one. None: there is no such session, or it awaits its purge."""
+        changes = after_revision is not None
+        found, agent, people, page, streams = await _all(changes).fetch(
+            self._db,
+            session_id=session_id,
+            after_revision=min(after_revision or 0, 2**62),
+            rows=limit + 1,
+            max_bytes=max_bytes,
+        )
+        if not found:
+            return None
+        records, more = cut_page(page, limit, max_bytes)
+        if not changes:
+            records.reverse()
+        # Kept while the session is live: what all rows say alike is one object.
+        everyone = [
+            ParticipantRecord(session_id, user, intern(role), *rest) for _, user, role, *rest in people
+        ]
+        return SessionSnapshot(
+            SessionRecord(*found[0]),
+            AgentRecord(*agent[0]) if agent else None,
+            {p.user_id: p for p in everyone if p.joined_at is not None},
+            {p.user_id: p.read_seq for p in everyone if p.removed_at is None and p.read_seq > 0},
+            records,
+            more,
+            [MessageRecord(*row) for row in streams],
+        )

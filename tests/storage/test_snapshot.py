@@ -1,0 +1,106 @@
+"""What a join is told, in one reading: the same as everything read by itself."""
+
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.messages import OPEN_IN
+from storage.ops import EditMessage, EndStream
+from storage.snapshot import SessionSnapshot, SnapshotReader
+from storage.statement import Statement
+from storage.tables import sessions
+from storage.together import Together
+from tests.storage.conftest import StillClock, Store
+
+PAGE = 256 * 1024
+
+
+async def snapshot(
+    store: Store, session_id: str = "s", after: int | None = None, limit: int = 50, max_bytes: int = PAGE
+) -> SessionSnapshot:
+    found = await SnapshotReader(store.db).read(session_id, after, limit, max_bytes)
+    assert found is not None
+    return found
+
+
+async def test_everything_as_read_by_itself(store: Store, clock: StillClock) -> None:
+    await store.session(
+        agent_id=1,
+        title='Ünïcode \U0001f600 "\\',
+        metadata={"a": {"b": [1, 2.5, None, True]}},
+        ttl_hours=0.5,
+        created_via="rest",
+    )
+    await store.session("t")
+    people = store.participants
+    for user, role in (("bob", "member"), ("carol", "viewer"), ("dave", "member")):
+        await people.put("s", user, role, clock.advance(seconds=1))
+    await people.put("t", "erin", "member", clock.now)
+    await people.remove("s", "carol", clock.now)
+    await store.say('one\n"\x01\u2028', metadata={"k": "ü"}, client_message_id="c1")
+    await store.say("in the other", "t")
+    for name in ("a", "b", "c"):
+        await store.say("", message_id=name, message_type="stream", status="streaming")
+    await store.writer.submit(EditMessage("s", "m1", "edited", "user", "alice"))
+    await store.writer.submit(EndStream("s", "b", "failed", "so far", error={"code": "X", "message": "y"}))
+    await people.mark_read("s", "bob", 2)
+    await people.mark_read("s", "carol", 1)
+    await people.mark_read("s", "visitor", 3)
+
+    found = await snapshot(store)
+    assert found.session == await store.sessions.get("s")
+    assert type(found.session.ttl_hours) is float
+    assert found.agent == await store.agents.get(1)
+    assert found.participants == {user: await people.get("s", user) for user in ("bob", "carol", "dave")}
+    assert found.read_marks == {"bob": 2, "visitor": 3}
+    assert (found.messages, found.has_more) == await store.messages.page("s", limit=50, max_bytes=PAGE)
+    assert [m.seq for m in found.messages] == [1, 2, 3, 4]
+    assert found.open_streams == await store.messages.open_streams("s")
+    assert [m.message_id for m in found.open_streams] == ["a", "c"]
+    assert (await snapshot(store, "t")).open_streams == []
+
+
+async def test_bare_and_missing(store: Store) -> None:
+    record = await store.session()
+    await store.session("gone", status="deleted")
+    assert await snapshot(store) == SessionSnapshot(record, None, {}, {}, [], False, [])
+    for session_id in ("gone", "missing"):
+        assert await SnapshotReader(store.db).read(session_id, None, 50, PAGE) is None
+
+
+async def test_its_page(store: Store) -> None:
+    await store.session()
+    for n in range(12):
+        await store.say(f"{n} " + "x" * 1000)
+    await store.writer.submit(EditMessage("s", "m2", "edited", "user", "alice"))
+
+    async def page(*given: int | None) -> tuple[list[int], bool]:
+        found = await snapshot(store, "s", *given)
+        return [m.revision for m in found.messages], found.has_more
+
+    assert await page(None, 3) == ([10, 11, 12], True)
+    assert await page(None, 12) == ([1, 13, *range(3, 13)], False)
+    assert await page(None, 12, 4000) == ([11, 12], True)
+    assert await page(None, 12, 1) == ([12], True), "at least one"
+    assert await page(9, 50) == ([10, 11, 12, 13], False)
+    assert await page(9, 2) == ([10, 11], True)
+    assert await page(13, 50) == ([], False)
+    assert await page(10**30, 50) == ([], False)
+
+
+async def test_rows_keep_their_order(store: Store) -> None:
+    for n in (3, 1, 2):
+        await store.session(f"s{n}")
+    ids = sa.select(sessions.c.session_id)
+    both = Together(ids.order_by(sessions.c.session_id.desc()), ids.order_by(sessions.c.session_id))
+    assert await both.fetch(store.db) == [[["s3"], ["s2"], ["s1"]], [["s1"], ["s2"], ["s3"]]]
+
+
+async def test_open_streams_have_an_index(db: Database) -> None:
+    if db.dialect == "postgresql":
+        return  # chooses by what is in the table
+    compiled = Statement(OPEN_IN).on("sqlite")
+    async with db.connection() as connection:
+        plan = await connection.raw.execute_fetchall(
+            f"EXPLAIN QUERY PLAN {compiled.sql}", compiled.arguments({"session_id": "s"})
+        )
+    assert "chat_messages_streaming_idx" in str([tuple(row) for row in plan])
