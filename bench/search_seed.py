@@ -192,14 +192,12 @@ async def explain(url: str, words: list[str]) -> None:
         "SELECT id FROM chat_sessions WHERE user_id = 'user7' OR session_id IN "
         "(SELECT session_id FROM chat_participants WHERE user_id = 'user7')"
     )
+    theirs = "{" + ",".join(str(row[0]) for row in rows) + "}"
     highest = await connection.fetchval("SELECT max(id) FROM chat_search")
-    newest = list(range((highest >> BAND) - 1, (highest >> BAND) + 1))
-    for who, bands, rooms in (
-        (f"a member of {len(rows)} sessions, all bands", [], f"{{{','.join(str(row[0]) for row in rows)}}}"),
-        ("service, the newest two bands", newest, ""),
-    ):
-        sql, arguments = postgresql(tokens(words[20]), (), highest, bands, rooms, named=True)
-        print(f"\nA common word, {who}:")
+    for who, bands, sessions in ((f"a member of {len(rows)} sessions", 16, theirs), ("service", 2, "")):
+        newest = list(range((highest >> BAND) + 1 - bands, (highest >> BAND) + 1))
+        sql, arguments = postgresql(tokens(words[20]), (), highest, newest, sessions, named=True)
+        print(f"\nA common word, {who}, the newest {bands} bands:")
         for row in await connection.fetch("EXPLAIN (ANALYZE, BUFFERS) " + sql, *arguments):
             print("  " + (row[0] if len(row[0]) < 150 else row[0][:147] + "..."))
     sizes = await connection.fetchrow(
