@@ -7,15 +7,16 @@ times and two plans. With --seeded the database of --url is one that was seeded 
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import asyncpg  # type: ignore[import-untyped]
-import psutil
 
 from events.access import Caller
 from events.search import SearchService
@@ -152,38 +153,45 @@ async def measure(url: str, words: list[str], rounds: int, chance: random.Random
     service = SearchService(Search(database), cast(Any, None), Signer("s" * 40, "search"))
     for who in ("a member", *(f"in {many}" for many in MANY), "service"):
         times: dict[str, list[float]] = {}
+        busy: dict[str, list[float]] = {}
         source = queries(chance, words)
-        before = await cpu(database)
+        processes = await ours_and_its(database)
         for _ in range(rounds * 8):
             kind, query = next(source)
             user = f"user{chance.randrange(PEOPLE)}" if who == "a member" else who
             caller = Caller("service", "bench") if who == "service" else Caller("user", user)
-            began = time.perf_counter()
+            before, began = cpu(processes), time.perf_counter()
             await service.search(caller, query, None, 20, None)
             times.setdefault(kind, []).append((time.perf_counter() - began) * 1000)
-        used = await cpu(database) - before
-        times["all"] = [one for each in times.values() for one in each]
-        print(f"\n{who + ', ms':<18}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}")
+            busy.setdefault(kind, []).append(cpu(processes) - before)
+        for each in (times, busy):
+            each["all"] = [one for taken in each.values() for one in taken]
+        print(
+            f"\n{who + ', ms':<18}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}{'CPU p50':>12}{'p95':>8}{'p99':>8}"
+        )
         for kind, taken in times.items():
-            cuts = statistics.quantiles(taken, n=100, method="inclusive")
-            print(f"{kind:<18}{cuts[49]:>8.1f}{cuts[94]:>8.1f}{cuts[98]:>8.1f}{max(taken):>8.1f}")
-        # On a machine that does something else as well, this is what can be compared.
-        print(f"{used / len(times['all']) * 1000:.1f} ms of CPU a query, ours and PostgreSQL's")
+            cuts, spent = (
+                statistics.quantiles(each, n=100, method="inclusive") for each in (taken, busy[kind])
+            )
+            print(f"{kind:<18}{cuts[49]:>8.1f}{cuts[94]:>8.1f}{cuts[98]:>8.1f}{max(taken):>8.1f}", end="")
+            print(f"{spent[49]:>12.1f}{spent[94]:>8.1f}{spent[98]:>8.1f}")
     await database.disconnect()
 
 
-async def cpu(database: Database) -> float:
-    """Seconds of CPU so far, of this process and of its backends (which run on this machine)."""
+async def ours_and_its(database: Database) -> list[str]:
+    """Where Linux says how long this process, and each of PostgreSQL's for it, had a CPU."""
     async with database.connection() as connection:
         rows = await connection.raw.fetch(
             "SELECT pid FROM pg_stat_activity "
             "WHERE datname = current_database() AND backend_type = 'client backend'"
         )
-    total = 0.0
-    for process in (psutil.Process(), *(psutil.Process(row[0]) for row in rows)):
-        spent = process.cpu_times()
-        total += spent.user + spent.system
-    return total
+    return [f"/proc/{number}/schedstat" for number in (os.getpid(), *(row[0] for row in rows))]
+
+
+def cpu(processes: list[str]) -> float:
+    """Milliseconds so far. A search goes from one process to the other and back: with nobody else on the
+    machine its time is about the sum, which waiting for other work does not change."""
+    return sum(int(Path(one).read_text().split()[0]) for one in processes) / 1e6
 
 
 async def explain(url: str, words: list[str]) -> None:
