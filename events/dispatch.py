@@ -107,7 +107,8 @@ class Dispatcher:
         return Internal(details={"log_id": log_id})
 
     def observe(self, name: str, outcome: str, began: float, payload: object) -> None:
-        seconds = time.perf_counter() - began
+        """`began`: 0 where it was answered at once; there is no time to tell of then."""
+        seconds = time.perf_counter() - began if began else 0.0
         self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
         if self._debug:
             session = payload.get("session_id") if isinstance(payload, dict) else None
@@ -202,7 +203,7 @@ class Line:
             return None
         if type(done) is dict:  # answered at once: typing, chunks
             self._voice.answer(self._conn, ref, name, done)
-            self._dispatcher.observe(name, "ok", began, payload)
+            self._dispatcher.observe(name, "ok", 0.0, payload)
             return None
         if isinstance(done, Coroutine):
             return self._finish(done, name, payload, ref, began)

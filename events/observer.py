@@ -5,7 +5,7 @@ class Observer:
     """Does nothing. `server.metrics` overrides. Times are in seconds."""
 
     def command(self, name: str, outcome: str, seconds: float) -> None:
-        """A command was answered; `outcome` is "ok" or an error code."""
+        """A command was answered; `outcome` is "ok" or an error code. 0 seconds: at once."""
 
     def connected(self, transport: str) -> None: ...
 

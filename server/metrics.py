@@ -167,7 +167,8 @@ class Metrics(Observer, Collector):
 
     def command(self, name: str, outcome: str, seconds: float) -> None:
         self.commands.add(name, outcome)
-        self.command_seconds.observe(seconds, name)
+        if seconds > 0:
+            self.command_seconds.observe(seconds, name)
 
     def connected(self, transport: str) -> None:
         self.connects.add(transport)

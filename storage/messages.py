@@ -70,17 +70,13 @@ _OF_USER = Statement(
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 
-_CHECKPOINT = Statement(
-    messages.update()
-    .where(messages.c.message_id == sa.bindparam("which"), messages.c.status == "streaming")
-    .values(content=sa.bindparam("content"))
-)
-_STILL_OPEN = Statement(
-    sa.select(messages.c.message_id).where(
-        among(messages.c.message_id, "ids"), messages.c.status == "streaming"
-    )
-)
-_CHECKPOINT_ALL = """
+#: One statement for all: SQLite's driver gives up the interpreter's lock with every step, and waits for it.
+_CHECKPOINT_SQLITE = """
+UPDATE chat_messages SET content = n.value FROM json_each(?) AS n
+WHERE message_id = n.key AND status = 'streaming'
+RETURNING message_id
+"""
+_CHECKPOINT_POSTGRESQL = """
 WITH locked AS (
     SELECT message_id FROM chat_messages WHERE message_id = ANY ($1::text[]) AND status = 'streaming'
     ORDER BY message_id FOR NO KEY UPDATE
@@ -270,14 +266,11 @@ class Messages:
         texts = dict(batch)
         if self._db.dialect == "postgresql":
             async with self._db.connection() as connection:
-                rows = await connection.raw.fetch(_CHECKPOINT_ALL, list(texts), list(texts.values()))
+                rows = await connection.raw.fetch(_CHECKPOINT_POSTGRESQL, list(texts), list(texts.values()))
             return {row[0] for row in rows}
         async with self._db.transaction() as connection:
-            await connection.execute_many(
-                _CHECKPOINT,
-                [{"which": message_id, "content": content} for message_id, content in texts.items()],
-            )
-            return {row[0] for row in await connection.fetch_all(_STILL_OPEN, ids=list(texts))}
+            rows = await connection.raw.execute_fetchall(_CHECKPOINT_SQLITE, (to_json(texts),))
+            return {row[0] for row in rows}
 
     async def erase_user(self, user_id: str, *, now: datetime, limit: int = 500) -> list[MessageRecord]:
         """Make tombstones of a user's messages, in whatever state their sessions are.

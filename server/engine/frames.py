@@ -6,6 +6,7 @@ longer be one frame that every member shares. So no RSV bit is ever valid here.
 """
 
 import codecs
+import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -77,14 +78,18 @@ class Control(Protocol):
         """`code` is NO_STATUS for an empty Close frame. Nothing after it is read."""
 
 
+_HEAD_16 = struct.Struct("!BBH").pack
+_HEAD_64 = struct.Struct("!BBQ").pack
+
+
 def frame(opcode: int, data: bytes) -> bytes:
     """One unfragmented, unmasked frame."""
     n = len(data)
     if n < 126:
         return bytes((0x80 | opcode, n)) + data
     if n < 65536:
-        return bytes((0x80 | opcode, 126)) + n.to_bytes(2, "big") + data
-    return bytes((0x80 | opcode, 127)) + n.to_bytes(8, "big") + data
+        return _HEAD_16(0x80 | opcode, 126, n) + data
+    return _HEAD_64(0x80 | opcode, 127, n) + data
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
