@@ -9,7 +9,7 @@ from typing import Any
 
 from events.clock import Clock
 from events.delivery import Delivery
-from events.event import Event, Kind, make
+from events.event import Kind, make
 from events.hub import Connection, Member, Room
 from storage.errors import Unavailable
 from storage.interfaces import PresenceStore
@@ -21,6 +21,10 @@ COUNT_INTERVAL = 1.0
 #: Seconds after an announcement in which those that follow it in its room are gathered: when many come at
 #: once, a write to each member is most of what it costs.
 GATHER = 0.5
+
+
+#: When, whose, which status, and whether the user came or went: small while it waits.
+_Told = tuple[float, str, str, str]
 
 
 class _Here:
@@ -47,7 +51,7 @@ class Presence:
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[tuple[str, str], tuple[asyncio.TimerHandle, str]] = {}  # with the last status
         self._counting: set[str] = set()
-        self._gathered: dict[str, list[Event]] = {}  # by room in which something was just announced
+        self._gathered: dict[str, list[_Told]] = {}  # by room in which something was just announced
 
     # --- coming and going
 
@@ -75,9 +79,9 @@ class Presence:
         except Unavailable:
             new = before is None
         if new:
-            self._say(room, ("system", {"event": "user_joined", "user_id": key}), _status(key, status))
+            self._say(room, key, status, "user_joined")
         elif before is not None and before != status:
-            self._say(room, _status(key, status))
+            self._say(room, key, status)
 
     def leave(self, room: Room, conn: Connection, *, at_once: bool) -> None:
         """A connection has left; `at_once` where it said so, else its user has the grace to come back."""
@@ -120,7 +124,7 @@ class Presence:
 
     def say_left(self, room: str, key: str) -> None:
         """The user is gone from every node."""
-        self._say(room, ("system", {"event": "user_left", "user_id": key}), _status(key, "offline"))
+        self._say(room, key, "offline", "user_left")
 
     def set_status(self, conn: Connection, status: str) -> bool:
         """Any `online` connection of a user wins. Whether it has changed."""
@@ -141,30 +145,34 @@ class Presence:
 
     # --- telling
 
-    def _say(self, room: str, *told: tuple[str, dict[str, Any]]) -> None:
+    def _say(self, room: str, key: str, status: str, event: str = "") -> None:
+        """A user's status, and `event` before it where that says that it came or went."""
         live = self._delivery.hub.rooms.get(room)
         if live is not None and max(live.online, len(live.users)) > self._events_max:
             if room not in self._counting:
                 self._counting.add(room)
                 asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
             return
-        events = [make(room, name, Kind.VOLATILE, payload, self._clock()) for name, payload in told]
+        told = (self._clock(), key, status, event)
         gathered = self._gathered.get(room)
         if gathered is not None:
-            gathered += events
+            gathered.append(told)
         else:
-            self._publish(room, events)
+            self._publish(room, [told])
 
-    def _publish(self, room: str, events: list[Event]) -> None:
-        for event in events:
-            self._delivery.publish(event)
+    def _publish(self, room: str, gathered: list[_Told]) -> None:
+        publish = self._delivery.publish
+        for now, key, status, event in gathered:
+            if event:
+                publish(make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now))
+            publish(make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now))
         self._gathered[room] = []
         asyncio.get_running_loop().call_later(GATHER, self._gathered_are_due, room)
 
     def _gathered_are_due(self, room: str) -> None:
-        events = self._gathered.pop(room, None)
-        if events:
-            self._publish(room, events)
+        gathered = self._gathered.pop(room, None)
+        if gathered:
+            self._publish(room, gathered)
 
     def _count(self, room: str) -> None:
         self._counting.discard(room)
@@ -213,7 +221,7 @@ class Presence:
             payload = {"user_id": key, "is_typing": False}
             self._delivery.publish(make(room, "typing", Kind.VOLATILE, payload, self._clock()))
         for room, key, status in found.joined:
-            self._say(room, ("system", {"event": "user_joined", "user_id": key}), _status(key, status))
+            self._say(room, key, status, "user_joined")
 
     async def first_beat(self) -> None:
         """At the start; a bus that is away is no reason not to start."""
@@ -242,7 +250,3 @@ class Presence:
             timer.cancel()
         self._leaving.clear()
         self._gathered.clear()
-
-
-def _status(key: str, status: str) -> tuple[str, dict[str, Any]]:
-    return "presence", {"user_id": key, "status": status}
