@@ -18,13 +18,6 @@ from storage.interfaces import PresenceStore
 LISTED = 1000
 #: Seconds between two counts in a large room.
 COUNT_INTERVAL = 1.0
-#: Seconds after an announcement in which those that follow it in its room are gathered: when many come at
-#: once, a write to each member is most of what it costs.
-GATHER = 0.5
-
-
-#: When, whose, which status, and whether the user came or went: small while it waits.
-_Told = tuple[float, str, str, str]
 
 
 class _Here:
@@ -51,7 +44,6 @@ class Presence:
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[tuple[str, str], tuple[asyncio.TimerHandle, str]] = {}  # with the last status
         self._counting: set[str] = set()
-        self._gathered: dict[str, list[_Told]] = {}  # by room in which something was just announced
 
     # --- coming and going
 
@@ -153,26 +145,10 @@ class Presence:
                 self._counting.add(room)
                 asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
             return
-        told = (self._clock(), key, status, event)
-        gathered = self._gathered.get(room)
-        if gathered is not None:
-            gathered.append(told)
-        else:
-            self._publish(room, [told])
-
-    def _publish(self, room: str, gathered: list[_Told]) -> None:
-        publish = self._delivery.publish
-        for now, key, status, event in gathered:
-            if event:
-                publish(make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now))
-            publish(make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now))
-        self._gathered[room] = []
-        asyncio.get_running_loop().call_later(GATHER, self._gathered_are_due, room)
-
-    def _gathered_are_due(self, room: str) -> None:
-        gathered = self._gathered.pop(room, None)
-        if gathered:
-            self._publish(room, gathered)
+        now, publish = self._clock(), self._delivery.publish
+        if event:
+            publish(make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now))
+        publish(make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now))
 
     def _count(self, room: str) -> None:
         self._counting.discard(room)
@@ -249,4 +225,3 @@ class Presence:
         for timer, _ in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
-        self._gathered.clear()
