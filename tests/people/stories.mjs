@@ -95,7 +95,8 @@ const stories = {
     await say(gil, long);
     const answer = fay.locator(".message.agent").nth(1);
     await answer.locator(".text", { hasText: "word2" }).waitFor();
-    await answer.getByRole("button", { name: "Stop" }).click();
+    // By the keyboard: while the text grows the button moves, and a click waits until it stands still.
+    await answer.getByRole("button", { name: "Stop" }).press("Enter");
     await answer.getByText("stopped").waitFor();
     await gil.locator(".message.agent").nth(1).getByText("stopped").waitFor();
     const text = await answer.locator(".text").textContent();

@@ -193,6 +193,7 @@ class SioPolling(_Packets):
         self.query = {"EIO": "4", "transport": "polling"}
         self.http = httpx.AsyncClient(timeout=60, trust_env=False, headers=headers or {})
         self._poller: asyncio.Task[None] | None = None
+        self._posting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         opened = await self.http.get(self.url, params=self.query)
@@ -212,7 +213,8 @@ class SioPolling(_Packets):
         await self.http.aclose()
 
     async def write(self, packet: str) -> None:
-        (await self.post(packet)).raise_for_status()
+        async with self._posting:  # one at a time, as the official client does
+            (await self.post(packet)).raise_for_status()
 
     async def post(self, body: str | bytes) -> httpx.Response:
         """A POST of any body; returns the response."""
