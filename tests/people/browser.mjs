@@ -22,7 +22,7 @@ export function check(condition, text) {
 /** A page on which any error of the page's own is a failure. */
 export async function playground(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...options });
-  context.setDefaultTimeout(10000);
+  context.setDefaultTimeout(30000);
   const page = await context.newPage();
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error.stack)));
