@@ -222,7 +222,7 @@ class Commands:
             command.client_message_id = reply_key(command.reply_to)
         stream, done = await self._streams.start(caller, command, conn)
         if stream is not None:
-            stream.writer, stream.refusal = caller, None
+            stream.allow(caller)
         reply: dict[str, Any] = {
             "message_id": done.record.message_id,
             "seq": done.record.seq,
@@ -255,7 +255,7 @@ class Commands:
     ) -> Done:
         """Its producer goes on by another connection, or with another token."""
         await self._writable(caller, stream.room)
-        stream.writer, stream.refusal = caller, None
+        stream.allow(caller)
         return self._chunk(stream, conn, command)
 
     async def _count_chunks(self, caller: Caller, stream: Stream) -> None:
@@ -270,7 +270,7 @@ class Commands:
         assert command.message_id is not None
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
-        stream.writer, stream.refusal = caller, None
+        stream.allow(caller)
         return self._chunk(stream, conn, command)
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:

@@ -67,6 +67,10 @@ class Stream:
         self.refusal: ChatError | None = None  # why not any more
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
 
+    def allow(self, caller: Caller) -> None:
+        """Whether it may write was just asked."""
+        self.writer, self.refusal = caller, None
+
     @property
     def text(self) -> str:
         return "".join(self.pieces)

@@ -145,10 +145,11 @@ class _Lane:
         """Commit and answer. Returns the failure if the database was away."""
         ops = [op for op, _ in taken]
         try:
-            if self._appends and all(map(is_plain, ops)):
+            tried = self._appends and all(map(is_plain, ops))
+            if tried:
                 taken = await self._append(taken)
                 ops = [op for op, _ in taken]
-            outcomes = await self._commit(ops) if ops else []
+            outcomes = await self._commit(ops, tried) if ops else []
         except Unavailable as error:
             _fail(taken, error)
             return error
@@ -187,8 +188,9 @@ class _Lane:
         self._answer([one for one, _ in stored], [outcome for _, outcome in stored])
         return [one for one, outcome in zip(taken, outcomes, strict=True) if outcome is None]
 
-    async def _commit(self, ops: list[Op]) -> list[_Outcome]:
-        for attempt in range(TRIES):
+    async def _commit(self, ops: list[Op], tried: bool) -> list[_Outcome]:
+        """`tried`: the short way was the first try, which does not look for repeats."""
+        for attempt in range(int(tried), TRIES):
             try:
                 return await self._transact(ops, thorough=attempt > 0)
             except AlreadyExists:
