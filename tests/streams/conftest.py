@@ -9,7 +9,7 @@ import pytest
 from tests.support.server import Server
 
 QUICK = {
-    "STREAM_LEASE": "1.5",
+    "STREAM_LEASE": "3",
     "STREAM_CHECKPOINT": "0.3",
     "STREAM_MAX_SIZE": "4096",
     "STREAM_CHUNK_SIZE": "5",
