@@ -21,15 +21,13 @@ class Chunks:
     def __init__(self, log: StreamLog, delivery: Delivery, clock: Clock) -> None:
         self._log, self._delivery, self._clock = log, delivery, clock
 
-    def push(self, stream: Stream) -> None:
+    def push(self, stream: Stream, now: float) -> None:
         """One append in flight; what arrives meanwhile leaves, merged, with the next."""
         if self._delivery.mode != "live":
             self._deliver_here(stream)
             return
         pieces = stream.pieces[stream.logged :]
-        event = chunk_event(
-            stream.room, stream.message_id, stream.logged, pieces, self._clock(), stream.conn_id
-        )
+        event = chunk_event(stream.room, stream.message_id, stream.logged, pieces, now, stream.conn_id)
         answer = self._log.append(event, stream.start, pieces)
         whole = len(stream.pieces)
         if type(answer) is ChunkAnswer and answer.next_index == whole and answer.answer == "next":
@@ -86,7 +84,7 @@ class Chunks:
             self._delivery.spawn(self._make_room(stream, result.answer))
             return
         if result.answer == "next" and stream.logged < len(stream.pieces):
-            self.push(stream)
+            self.push(stream, self._clock())
         else:
             self._settle(stream)
 
@@ -104,7 +102,7 @@ class Chunks:
             again = False  # SQL is away: with the next chunk, or the next tick
         stream.flying = False
         if again and not stream.gone and self._delivery.mode == "live":
-            self.push(stream)
+            self.push(stream, self._clock())
         else:
             self._settle(stream)
 

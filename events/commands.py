@@ -234,6 +234,9 @@ class Commands:
         return reply
 
     def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
+        stream = self._streams.open.get(command.message_id or "")
+        if stream is not None and stream.writer is caller:  # most of them
+            return self._chunk(stream, conn, command)
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
@@ -246,9 +249,10 @@ class Commands:
             raise StreamNotFound
         if stream.refusal is not None:
             raise stream.refusal.with_traceback(None)  # the same one each time
-        self._limits.check_chunk(stream.pace, self._sessions.now())
+        now = self._sessions.now()
+        self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
-        return {"next_index": self._streams.chunk(stream, command.content, command.index, conn)}
+        return {"next_index": self._streams.chunk(stream, command.content, command.index, conn, now)}
 
     async def _others_chunk(
         self, caller: Caller, conn: Connection | None, stream: Stream, command: schema.StreamChunk

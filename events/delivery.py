@@ -179,17 +179,16 @@ class Delivery:
             elif event.only:
                 self.hub.to_user(event.only, event, outside=event.skip)
         elif self.mode == "live":
-            self._on_log(event)
+            room = self.hub.rooms.get(event.room)
+            if room is not None:
+                self._on_log(room, event)
         elif self.mode == "sync":
             self.hold.append(event)
             if len(self.hold) > HOLD_MAX:  # start over rather than grow
                 self.hold.clear()
                 self.overrun = True
 
-    def _on_log(self, event: Event) -> None:
-        room = self.hub.rooms.get(event.room)
-        if room is None:
-            return
+    def _on_log(self, room: Room, event: Event) -> None:
         if not room.ready:
             room.early.append(event)
             if len(room.early) > EARLY_MAX:
@@ -230,7 +229,9 @@ class Delivery:
             sizes = event.sizes
             room.have[event.stream] = event.index + len(sizes)
             room.chars[event.stream] += sizes[0] if len(sizes) == 1 else sum(sizes)
-        elif event.kind == _DURABLE:
+            self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
+            return
+        if event.kind == _DURABLE:
             if event.rev <= room.delivered:
                 return
             if (event.frm or event.rev) > room.delivered + 1:

@@ -192,19 +192,20 @@ class Line:
 
     def _begin(self, name: str, payload: object, ref: Any) -> Coroutine[Any, Any, None] | None:
         """What remains to be done, if it could not be done at once."""
-        began = time.perf_counter()
-        command = CATALOG.get(name)
+        conn, dispatcher = self._conn, self._dispatcher
         try:
+            command = CATALOG.get(name)
             if command is None:
                 raise UnknownCommand(f"no such command: {name[:100]}")
-            done = self._dispatcher.start(command, self._conn.caller, self._conn, payload)
+            done = dispatcher.start(command, conn.caller, conn, payload)
         except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
-            self._fail(failure, name, payload, ref, began)
+            self._fail(failure, name, payload, ref, 0.0)
             return None
         if type(done) is dict:  # answered at once: typing, chunks
-            self._voice.answer(self._conn, ref, name, done)
-            self._dispatcher.observe(name, "ok", 0.0, payload)
+            self._voice.answer(conn, ref, name, done)
+            dispatcher.observe(name, "ok", 0.0, payload)
             return None
+        began = time.perf_counter()
         if isinstance(done, Coroutine):
             return self._finish(done, name, payload, ref, began)
         self._done(done, name, payload, ref, began)

@@ -125,8 +125,7 @@ class Joining:
             raise Unavailable("the connection has gone")
         if conn.spoiled:
             self._membership.spoil(conn)  # before it was in any room: it has not been told
-        if not was_member and not hidden:
-            self._presence.enter(member)
+        tell = self._presence.enter(member) if not was_member and not hidden else None
         if not hidden:
             snapshot.reply["online"] = await self._presence.online(name)
 
@@ -135,6 +134,8 @@ class Joining:
                 for event in replay.events:
                     conn.send(event)
             self._hub.release(conn)
+            if tell is not None:
+                tell()
             if self._delivery.mode == "live" and member.rev > room.delivered:
                 # A commit that is not in the log yet: see to it soon, not with the next poll.
                 self._delivery.spawn(self._hurry(room, member.rev))

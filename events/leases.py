@@ -44,7 +44,7 @@ class Leases:
             if stream.agent_task is None and now - stream.idle_since > self._lease:
                 self._delivery.spawn(self._silent(stream))
             elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.mode == "live":
-                self._chunks.push(stream)
+                self._chunks.push(stream, now)
         live = [s for s in live if s.ending is None]
         if not live:
             return

@@ -20,18 +20,24 @@ FLUSH_BUDGET = 400
 class Flusher:
     """Writes once per turn of the loop what was pushed to each sink in it."""
 
-    __slots__ = ("_dirty", "_scheduled", "observer")
+    __slots__ = ("_dirty", "_loop", "_scheduled", "observer")
 
     def __init__(self, observer: Observer | None = None) -> None:
         self.observer = observer or Observer()
         self._dirty: list[Sink] = []
         self._scheduled = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, sink: "Sink") -> None:
         self._dirty.append(sink)
         if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        if self._loop is None:  # asked once: to be sure of the process it costs a system call each time
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(self._flush)
 
     def fan_out(
         self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
@@ -58,8 +64,7 @@ class Flusher:
                 before = out
                 sink.out = both = out + data
         if self._dirty and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._schedule()
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
@@ -67,7 +72,7 @@ class Flusher:
             # A large fan-out yields. Order holds: a sink that waits collects what comes in its `out`.
             self._dirty = dirty[FLUSH_BUDGET:]
             del dirty[FLUSH_BUDGET:]
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._schedule()
         else:
             self._scheduled = False
         for sink in dirty:

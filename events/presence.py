@@ -5,6 +5,8 @@ Knows no transport; leases and other nodes are the `PresenceStore`'s.
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from events.clock import Clock
@@ -47,8 +49,9 @@ class Presence:
 
     # --- coming and going
 
-    def enter(self, member: Member) -> None:
-        """A connection has joined."""
+    def enter(self, member: Member) -> Callable[[], None]:
+        """A connection has joined: it counts from now on. What is returned tells the others, once it has been
+        told of its joining itself."""
         member.present = True
         room, key = member.room, member.conn.caller.key
         here = room.users.get(key)
@@ -61,15 +64,28 @@ class Presence:
         left = self._leaving.pop((room.name, key), None)
         if left is not None:
             left[0].cancel()
-        if before != here.status:
-            known = before or (left[1] if left is not None else None)
-            self._delivery.spawn(self._entered(room.name, key, here.status, known))
+        if before == here.status:
+            return _nothing
+        known = before or (left[1] if left is not None else None)
+        return partial(self._entered, room.name, key, here.status, known)
 
-    async def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
+    def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
+        new = self._store.enter(room, key, status)
+        if isinstance(new, bool):
+            self._say_entered(new, room, key, status, before)
+        else:
+            self._delivery.spawn(self._entered_elsewhere(new, room, key, status, before))
+
+    async def _entered_elsewhere(
+        self, answer: Awaitable[bool], room: str, key: str, status: str, before: str | None
+    ) -> None:
         try:
-            new = await self._store.enter(room, key, status)
+            new = await answer
         except Unavailable:
             new = before is None
+        self._say_entered(new, room, key, status, before)
+
+    def _say_entered(self, new: bool, room: str, key: str, status: str, before: str | None) -> None:
         if new:
             self._say(room, key, status, "user_joined")
         elif before is not None and before != status:
@@ -86,7 +102,7 @@ class Presence:
         here.away -= conn.away
         if here.connections:
             if here.status != before:
-                self._delivery.spawn(self._entered(room.name, key, here.status, before))
+                self._entered(room.name, key, here.status, before)
             return
         del room.users[key]
         if at_once or self._grace <= 0:
@@ -129,9 +145,7 @@ class Presence:
                 before = here.status
                 here.away += 1 if away else -1
                 if here.status != before:
-                    self._delivery.spawn(
-                        self._entered(member.room.name, conn.caller.key, here.status, before)
-                    )
+                    self._entered(member.room.name, conn.caller.key, here.status, before)
         conn.away = away
         return True
 
@@ -225,3 +239,7 @@ class Presence:
         for timer, _ in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
+
+
+def _nothing() -> None:
+    """There is nothing to tell."""

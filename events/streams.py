@@ -228,11 +228,21 @@ class Streams:
             raise StreamClosed(details={"status": record.status})
         return self.open.get(message_id) or await self._adopt(record)
 
-    def chunk(self, stream: Stream, content: str, index: int | None, conn: Connection | None = None) -> int:
-        """Accept a piece; the next index. Raises IndexConflict, PayloadTooLarge, StreamClosed."""
+    def chunk(
+        self,
+        stream: Stream,
+        content: str,
+        index: int | None,
+        conn: Connection | None = None,
+        now: float | None = None,
+    ) -> int:
+        """Accept a piece; the next index. `now`: for those who have just asked the clock.
+
+        Raises IndexConflict, PayloadTooLarge, StreamClosed.
+        """
         if stream.ending is not None:
             raise StreamClosed
-        stream.idle_since = self._clock()
+        stream.idle_since = now = now or self._clock()
         expected = len(stream.pieces)
         if index is not None and index < expected:
             return expected
@@ -250,7 +260,7 @@ class Streams:
         stream.bytes += size
         stream.pieces.append(content)
         if not stream.flying:
-            self._chunks.push(stream)
+            self._chunks.push(stream, now)
         return expected + 1
 
     # --- the end

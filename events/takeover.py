@@ -106,15 +106,18 @@ class Takeover:
             return "incomplete"
         conn.pid, conn.generation, conn.away = pid, generation, record.away
         self._hub.add(conn)
+        tell = []
         for member in conn.rooms:
             member.seat = record.rooms[member.room.name]
             floor = replay.floors[member.room.name]
             member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
             member.idx = dict(floor.idx or {}) or None
-            self._presence.enter(member)
+            tell.append(self._presence.enter(member))
         for event in replay.events:
             conn.send(event)
         self._hub.release(conn)
+        for say in tell:
+            say()
         return "recovered"
 
     async def _catch_up(

@@ -43,6 +43,9 @@ class _Counts:
         self.values: dict[tuple[str, ...], float] = {} if labels else {(): 0}
 
     def add(self, *labels: str, by: float = 1) -> None:
+        self.more(labels, by)
+
+    def more(self, labels: tuple[str, ...], by: float) -> None:
         values = self.values
         try:
             values[labels] += by
@@ -166,7 +169,7 @@ class Metrics(Observer, Collector):
     # --- Observer
 
     def command(self, name: str, outcome: str, seconds: float) -> None:
-        self.commands.add(name, outcome)
+        self.commands.more((name, outcome), 1)
         if seconds > 0:
             self.command_seconds.observe(seconds, name)
 
@@ -181,7 +184,7 @@ class Metrics(Observer, Collector):
         self.batches.observe(batch)
 
     def delivered(self, name: str, members: int, seconds: float) -> None:
-        self.deliveries.add(name, by=members)
+        self.deliveries.more((name,), members)
         if seconds > 0:
             self.delivery_seconds.observe(seconds)
 

@@ -213,7 +213,7 @@ class Beat(msgspec.Struct, frozen=True):
 class PresenceStore(Protocol):
     """Who is online in which room, over all nodes, held by node leases."""
 
-    async def enter(self, room: str, user: str, status: str) -> bool:
+    def enter(self, room: str, user: str, status: str) -> bool | Awaitable[bool]:
         """This node has the user in the room now, with this status. True if no node had before."""
 
     async def leave(self, room: str, user: str) -> bool:

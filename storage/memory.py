@@ -111,16 +111,16 @@ class Memory:
         return Appended("ok", Mark(log.rev, log.seq))
 
     def _log(self, log: "_Log", event: Event) -> None:
-        self._pos += 1
-        event.epoch, event.pos, event.prev = self.epoch, self._pos, log.pos
-        now = self._clock()
-        log.pos = self._pos
-        log.touched = now
-        if not log.entries:
-            log.entries = deque()
-        log.entries.append((now, event))
+        pos = self._pos = self._pos + 1
+        event.epoch, event.pos, event.prev = self.epoch, pos, log.pos
+        log.pos = pos
+        now = log.touched = self._clock()
+        entries = log.entries
+        if not entries:
+            entries = log.entries = deque()
+        entries.append((now, event))
         log.bytes += len(event.data)
-        if len(log.entries) > self._log_size or log.bytes > self._log_bytes:
+        if len(entries) > self._log_size or log.bytes > self._log_bytes:
             self._trim(log, now)  # by age when it is read, and with every poll
         if self._receiver is not None:
             self._receiver.on_event(event)
@@ -318,7 +318,7 @@ class MemoryPresence:
         self._online: dict[str, dict[str, str]] = {}
         self._typing: set[tuple[str, str]] = set()
 
-    async def enter(self, room: str, user: str, status: str) -> bool:
+    def enter(self, room: str, user: str, status: str) -> bool:
         users = self._online.setdefault(room, {})
         new = user not in users
         users[user] = status

@@ -144,7 +144,7 @@ class FrameParser:
             if length > 125:
                 if length == 126:
                     start += 2
-                    length = int.from_bytes(data[pos + 2 : pos + 4], "big")
+                    length = data[pos + 2] << 8 | data[pos + 3]
                     minimum = 126
                 else:
                     start += 8

@@ -29,6 +29,8 @@ ID_DIGITS: Final = 16
 #: Levels of arrays and objects taken. orjson reads 1024 and writes 254, and what is stored leaves in replies
 #: that are a few levels deeper.
 DEPTH: Final = 200
+#: What is shorter cannot be deeper: each level is two bytes.
+_SHALLOW: Final = 2 * DEPTH
 
 _ID: Final = re.compile(rb"[0-9]{1,%d}(?![0-9])" % ID_DIGITS)
 
@@ -48,9 +50,9 @@ def loads(data: bytes) -> Any:
     which PostgreSQL cannot store and no client sends in earnest, nothing nested deeper than `DEPTH`. Raises
     ValueError."""
     value = _loads(data)
-    if len(data) > 2 * DEPTH and data.count(b"{") + data.count(b"[") > DEPTH and _too_deep(value):
+    if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > DEPTH and _too_deep(value):
         raise ValueError("nested too deep")
-    if b"\\u0000" in data and _has_nul(value):
+    if 92 in data and b"\\u0000" in data and _has_nul(value):  # a backslash is found six times as fast
         raise ValueError("NUL in a string")
     return value
 

@@ -150,8 +150,10 @@ class RawDoor:
         socket.conn = conn
         self.sockets.add(socket)
         self.services.observer.connected("websocket")
+        socket.pause_writing()  # nothing goes before the answer to the upgrade
         await self.services.membership.connected(conn)
         protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit)
+        socket.resume()
         self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)
         # What the client says before it has been welcomed waits in line.
         query = _query(scope)

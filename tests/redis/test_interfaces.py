@@ -272,9 +272,9 @@ async def test_signals_reach_all_nodes(side: Side) -> None:
 
 
 async def test_presence_of_one_node(side: Side) -> None:
-    assert await side.presence.enter("A", "alice", "online")
-    assert not await side.presence.enter("A", "alice", "away")
-    assert await side.presence.enter("A", "bob", "online")
+    assert await answer(side.presence.enter("A", "alice", "online"))
+    assert not await answer(side.presence.enter("A", "alice", "away"))
+    assert await answer(side.presence.enter("A", "bob", "online"))
     assert dict(await side.presence.online("A")) == {"alice": ("away", 1), "bob": ("online", 1)}
     beat = await side.presence.beat({"A": {"alice": ("away", 1), "bob": ("online", 1)}})
     assert (list(beat.left), list(beat.typing), list(beat.joined)) == ([], [], [])
