@@ -1,5 +1,6 @@
 """One suite for both sides of `storage.interfaces`: what holds in one process holds in the cluster."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -244,6 +245,7 @@ async def test_records_go(side: Side) -> None:
     assert await side.records.take("q") is not None
     while await side.records.take("r") is not None:
         await side.records.expire(["r"], 0.001)
+        await asyncio.sleep(0.005)  # taking it is what keeps it
 
 
 # --- bus
