@@ -163,4 +163,8 @@ class Takeover:
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break
+        for room in rooms:
+            state = cut.rooms[room.name]
+            assert state is not None
+            self._joining.advance(room, cut, state)
         return replay

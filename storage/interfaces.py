@@ -91,6 +91,7 @@ class RoomState(msgspec.Struct, frozen=True):
     """A room as of a cut position."""
 
     last: Mark
+    pos: int  # of its newest entry, or where it began
     complete: bool  # `entries` holds all above the asked position
     entries: Sequence[Event]
     streams: Mapping[str, StreamText]  # whose end is not logged

@@ -167,7 +167,7 @@ class Memory:
             for name in self._streams_of.get(room, ())
             if self._streams[name].start <= log.rev and not self._streams[name].ended
         }
-        return RoomState(Mark(log.rev, log.seq), after >= log.trim, entries, streams)
+        return RoomState(Mark(log.rev, log.seq), log.pos, after >= log.trim, entries, streams)
 
     async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
         now = self._clock()

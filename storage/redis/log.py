@@ -108,9 +108,11 @@ def _appended(reply: Sequence[Any]) -> Appended:
 def _state(found: Sequence[Any]) -> RoomState | None:
     if not found:
         return None
-    rev, seq, complete, entries, streams = found
+    rev, seq, pos, complete, entries, streams = found
     texts = {
         name.decode(): StreamText(text.decode(), index, start, bool(closed), False)
         for name, index, start, closed, text in streams
     }
-    return RoomState(Mark(rev, seq), bool(complete), [wire.stamped(entry) for entry in entries], texts)
+    return RoomState(
+        Mark(rev, seq), pos, bool(complete), [wire.stamped(entry) for entry in entries], texts
+    )

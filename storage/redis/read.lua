@@ -1,6 +1,6 @@
 -- Many rooms as of one cut. KEYS: clock. ARGV[3..5]: prefix, window (s), own cut (1: a fresh position: who
 -- has seen it has seen all before); then pairs of room and the position that is asked from.
--- Answers {epoch, cut, rooms}; a room is {} or {rev, seq, complete, entries, streams}, a stream
+-- Answers {epoch, cut, rooms}; a room is {} or {rev, seq, pos, complete, entries, streams}, a stream
 -- {name, next index, start, closed, text}.
 clock()
 if ARGV[5] == '1' then tick() end
@@ -31,7 +31,7 @@ for i = 6, #ARGV, 2 do
                                  table.concat(redis.call('LRANGE', s.key, 1, -1))}
       end
     end
-    rooms[#rooms + 1] = {log.rev, log.seq, after >= log.trim and 1 or 0, entries, streams}
+    rooms[#rooms + 1] = {log.rev, log.seq, log.pos, after >= log.trim and 1 or 0, entries, streams}
   end
 end
 return {epoch, pos, rooms}

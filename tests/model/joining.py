@@ -116,6 +116,11 @@ class Joining:
             elif self.mode == "sync":
                 self.hold.append(event)
 
+    def advance(self, room, cut, info):
+        """Served all that its log held at a cut, a room is served up to the cut."""
+        if room.pos >= info.pos:
+            room.pos = max(room.pos, cut)
+
     # --- join
 
     def do_join(self, conn, ref, body):
@@ -199,6 +204,7 @@ class Joining:
             self.spawn(later())
         if not self.still(room, departures):
             return None
+        self.advance(room, cut, info)
         member.stand(seat)
         member.seat = seat
         if conn.held:
@@ -365,6 +371,8 @@ class Joining:
             return False
         if any(cut < m.room.began for m in members.values()) and self.design.cut_after_begin:
             return False  # somebody else was faster, with a later cut
+        for name, member in members.items():
+            self.advance(member.room, cuts[name], infos[name])
         conn.pid, conn.gen, conn.added = pid, record.gen, True
         for name, member in members.items():
             member.seat = record.rooms[name]

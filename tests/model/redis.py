@@ -60,6 +60,7 @@ class Info:
     """A room as of a cut position."""
 
     last: Mark
+    pos: int  # of its last entry, or where it began
     complete: bool
     entries: list
     streams: dict  # row -> Stream whose end is not logged
@@ -261,7 +262,7 @@ class Redis:
                 if s.room == room and not s.ended and (s.start <= meta.last or not self.design.text_is_log)
             }
             mark = Mark(meta.last, meta.seq)
-            out[room] = Info(mark, after >= meta.trim, entries, deepcopy(streams))
+            out[room] = Info(mark, meta.pos, after >= meta.trim, entries, deepcopy(streams))
         return data.epoch, data.pos, out
 
     def put(self, pid, record):

@@ -21,7 +21,8 @@ def chunk(room: str, index: int, pieces: list[str], pos: int, skip: str = "") ->
 
 def state(entries: list[Event], last: int, complete: bool = True, chunks: int = 0) -> RoomState:
     streams = {"s": StreamText("", chunks, 1, False, False)} if chunks else {}
-    return RoomState(Mark(last, last), complete, entries, streams)
+    newest = entries[-1].pos if entries else 0
+    return RoomState(Mark(last, last), newest, complete, entries, streams)
 
 
 @given(
