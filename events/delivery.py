@@ -229,7 +229,7 @@ class Delivery:
             sizes = event.sizes
             room.have[event.stream] = event.index + len(sizes)
             room.chars[event.stream] += sizes[0] if len(sizes) == 1 else sum(sizes)
-            self.observer.delivered(event.name, self.hub.broadcast(room, event, whole), 0.0)
+            self.observer.chunks += self.hub.broadcast(room, event, whole)
             return
         if event.kind == _DURABLE:
             if event.rev <= room.delivered:

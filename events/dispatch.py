@@ -106,15 +106,22 @@ class Dispatcher:
         log.error("command %s failed, log id %s", name[:100], log_id, exc_info=failure)
         return Internal(details={"log_id": log_id})
 
+    def answered_at_once(self, name: str, payload: object) -> None:
+        self._observer.at_once[name] += 1
+        if self._debug:
+            self._log(name, "ok", 0.0, payload)
+
     def observe(self, name: str, outcome: str, began: float, payload: object) -> None:
         """`began`: 0 where it was answered at once; there is no time to tell of then."""
         seconds = time.perf_counter() - began if began else 0.0
         self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
         if self._debug:
-            session = payload.get("session_id") if isinstance(payload, dict) else None
-            log.debug(
-                "%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)}
-            )
+            self._log(name, outcome, seconds, payload)
+
+    @staticmethod
+    def _log(name: str, outcome: str, seconds: float, payload: object) -> None:
+        session = payload.get("session_id") if isinstance(payload, dict) else None
+        log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
 
 
 async def bounded(work: Awaitable[T]) -> T:
@@ -203,7 +210,7 @@ class Line:
             return None
         if type(done) is dict:  # answered at once: typing, chunks
             self._voice.answer(conn, ref, name, done)
-            dispatcher.observe(name, "ok", 0.0, payload)
+            dispatcher.answered_at_once(name, payload)
             return None
         began = time.perf_counter()
         if isinstance(done, Coroutine):

@@ -120,6 +120,7 @@ class Metrics(Observer, Collector):
     """One app's metrics, in a registry of its own. Names begin `parley_`; times are in seconds."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._now = _Now()
         self._gauges: list[_Gauge] = []
         self.commands = _Counts(
@@ -224,6 +225,11 @@ class Metrics(Observer, Collector):
         return encoder(self.registry), content_type
 
     def collect(self) -> Iterator[Metric]:
+        for name, count in self.at_once.items():
+            self.commands.more((name, "ok"), count)
+        self.deliveries.more(("stream_chunk",), self.chunks)
+        self.at_once.clear()
+        self.chunks = 0
         for counted in self._counted:
             yield counted.family()
         yield GaugeMetricFamily(
