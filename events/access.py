@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from events.errors import Forbidden, SessionNotFound
-from storage.records import ParticipantRecord, SessionRecord
+from storage.records import REMOVED, SessionRecord
 
 Role = Literal["user", "agent", "service"]
 SessionRole = Literal["owner", "member", "viewer", "agent", "service"]
@@ -54,8 +54,11 @@ MAY_WRITE = frozenset({"owner", "member", "agent", "service"})
 MAY_MANAGE = frozenset({"owner", "service"})
 
 
-def role_in(caller: Caller, session: SessionRecord, participant: ParticipantRecord | None) -> SessionRole:
-    """The caller's role in a session. Raises SessionNotFound: to everyone else it does not exist."""
+def role_in(caller: Caller, session: SessionRecord, standing: str | None) -> SessionRole:
+    """The caller's role in a session; `standing` is a participant's (`ParticipantRecord.standing`).
+
+    Raises SessionNotFound: to everyone else it does not exist.
+    """
     if not caller.reaches(session.session_id):
         raise SessionNotFound
     if caller.role == "service":
@@ -64,14 +67,14 @@ def role_in(caller: Caller, session: SessionRecord, participant: ParticipantReco
         if session.agent_id is not None and str(session.agent_id) == caller.sub:
             return "agent"
         raise SessionNotFound
-    if participant is not None and participant.removed_at is not None:
-        raise SessionNotFound  # remembered: outranks a token's claim
+    if standing == REMOVED:
+        raise SessionNotFound
     if caller.sessions is not None:
         return caller.session_role
     if session.user_id == caller.key:
         return "owner"
-    if participant is not None:
-        return "member" if participant.role == "owner" else cast(SessionRole, participant.role)
+    if standing is not None:
+        return "member" if standing == "owner" else cast(SessionRole, standing)
     raise SessionNotFound
 
 

@@ -3,7 +3,8 @@
 Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -162,6 +163,28 @@ class Member:
         return have not in (end.final, NEVER)
 
 
+class Here(NamedTuple):
+    """A user's connections in a room on this node."""
+
+    connections: int
+    away: int  # of them
+
+    @classmethod
+    def of(cls, before: "Here | None", connections: int, away: int) -> "Here":
+        """With so many more of each."""
+        if before is not None:
+            connections, away = connections + before.connections, away + before.away
+        return _ONCE if (connections, away) == (1, 0) else cls(connections, away)
+
+    @property
+    def status(self) -> str:
+        return "online" if self.connections > self.away else "away"
+
+
+#: What nearly everybody is: one object, not one each.
+_ONCE = Here(1, 0)
+
+
 class Room:
     """A session's members on this node, and up to where they have been served."""
 
@@ -191,7 +214,7 @@ class Room:
         self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
         self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
         self.online = 0  # users over all nodes, as last heard
-        self.users: dict[str, object] = {}  # presence's: user key -> its state here
+        self.users: dict[str, Here] = {}  # by key: who is present
         self.live: LiveSession | None = None
         self.known: Known | None = None  # what a join is told, while nothing changes
         self.ready = False  # `pos` and `delivered` are known
@@ -256,15 +279,16 @@ class Hub:
         self.hold_limit = hold_limit
         self.rooms: dict[str, Room] = {}
         self.connections: dict[str, Connection] = {}
-        self.users: dict[str, tuple[Connection, ...]] = {}
+        # A user's connections by key: the one that most have, or all of them.
+        self._users: dict[str, Connection | tuple[Connection, ...]] = {}
 
     # --- connections
 
     def add(self, conn: Connection) -> bool:
         """True if it is the user's first on this node."""
         self.connections[conn.id] = conn
-        mine = self.users.get(conn.caller.key, ())
-        self.users[conn.caller.key] = (*mine, conn)
+        mine = self.of_user(conn.caller.key)
+        self._users[conn.caller.key] = (*mine, conn) if mine else conn
         return not mine
 
     def remove(self, conn: Connection) -> bool:
@@ -273,11 +297,21 @@ class Hub:
             self.leave(conn, member.room.name)
         if self.connections.get(conn.id) is conn:
             del self.connections[conn.id]
-        mine = tuple(c for c in self.users.get(conn.caller.key, ()) if c is not conn)
+        mine = tuple(c for c in self.of_user(conn.caller.key) if c is not conn)
         if mine:
-            self.users[conn.caller.key] = mine
+            self._users[conn.caller.key] = mine
             return False
-        return self.users.pop(conn.caller.key, None) is not None
+        return self._users.pop(conn.caller.key, None) is not None
+
+    @property
+    def users(self) -> Collection[str]:
+        """Keys of those who have a connection here."""
+        return self._users.keys()
+
+    def of_user(self, key: str) -> tuple[Connection, ...]:
+        """A user's connections."""
+        found = self._users.get(key, ())
+        return found if isinstance(found, tuple) else (found,)
 
     # --- rooms
 
@@ -387,7 +421,7 @@ class Hub:
     def to_user(self, key: str, event: Event, outside: str = "") -> int:
         """To a user's connections; with `outside`, a room, only those that are not in it but might be. How
         many got it."""
-        conns = self.users.get(key, ())
+        conns = self.of_user(key)
         if outside:
             conns = tuple(c for c in conns if c.member(outside) is None and c.caller.reaches(outside))
         for conn in conns:

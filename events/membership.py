@@ -220,7 +220,7 @@ class Membership:
 
     def event_streams(self, caller: Caller) -> list[Connection]:
         """A caller's SSE event streams: what its requests without a connection speak for."""
-        return [c for c in self._hub.users.get(caller.key, ()) if c.transport == "sse"]
+        return [c for c in self._hub.of_user(caller.key) if c.transport == "sse"]
 
     def event_stream_of(self, caller: Caller, session_id: str) -> str:
         """The id of the caller's one event stream in a session; "" if there is none, or several."""

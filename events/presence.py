@@ -12,7 +12,7 @@ from typing import Any
 from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Kind, make
-from events.hub import Connection, Member, Room
+from events.hub import Connection, Here, Member, Room
 from storage.errors import Unavailable
 from storage.interfaces import PresenceStore
 
@@ -20,20 +20,6 @@ from storage.interfaces import PresenceStore
 LISTED = 1000
 #: Seconds between two counts in a large room.
 COUNT_INTERVAL = 1.0
-
-
-class _Here:
-    """A user in a room on this node."""
-
-    __slots__ = ("away", "connections")
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.away = 0  # of them
-
-    @property
-    def status(self) -> str:
-        return "online" if self.connections > self.away else "away"
 
 
 class Presence:
@@ -54,19 +40,14 @@ class Presence:
         told of its joining itself."""
         member.present = True
         room, key = member.room, member.conn.caller.key
-        here = room.users.get(key)
-        if here is None:
-            here = room.users[key] = _Here()
-        assert isinstance(here, _Here)
-        before = here.status if here.connections else None
-        here.connections += 1
-        here.away += member.conn.away
+        before = room.users.get(key)
+        here = room.users[key] = Here.of(before, 1, member.conn.away)
         left = self._leaving.pop((room.name, key), None)
         if left is not None:
             left[0].cancel()
-        if before == here.status:
+        if before is not None and before.status == here.status:
             return _nothing
-        known = before or (left[1] if left is not None else None)
+        known = before.status if before is not None else left[1] if left is not None else None
         return partial(self._entered, room.name, key, here.status, known)
 
     def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
@@ -94,15 +75,13 @@ class Presence:
     def leave(self, room: Room, conn: Connection, *, at_once: bool) -> None:
         """A connection has left; `at_once` where it said so, else its user has the grace to come back."""
         key = conn.caller.key
-        here = room.users.get(key)
-        if not isinstance(here, _Here):
+        before = room.users.get(key)
+        if before is None:
             return
-        before = here.status
-        here.connections -= 1
-        here.away -= conn.away
+        here = room.users[key] = Here.of(before, -1, -conn.away)
         if here.connections:
-            if here.status != before:
-                self._entered(room.name, key, here.status, before)
+            if here.status != before.status:
+                self._entered(room.name, key, here.status, before.status)
             return
         del room.users[key]
         if at_once or self._grace <= 0:
@@ -113,7 +92,7 @@ class Presence:
             if old is not None:
                 old[0].cancel()
             timer = loop.call_later(self._grace, self._gone, room.name, key)
-            self._leaving[room.name, key] = timer, before
+            self._leaving[room.name, key] = timer, before.status
 
     def _gone(self, room: str, key: str) -> None:
         self._leaving.pop((room, key), None)
@@ -140,12 +119,11 @@ class Presence:
         if conn.away == away:
             return False
         for member in conn.rooms:
-            here = member.room.users.get(conn.caller.key)
-            if isinstance(here, _Here):
-                before = here.status
-                here.away += 1 if away else -1
-                if here.status != before:
-                    self._entered(member.room.name, conn.caller.key, here.status, before)
+            before = member.room.users.get(conn.caller.key)
+            if before is not None:
+                here = member.room.users[conn.caller.key] = Here.of(before, 0, 1 if away else -1)
+                if here.status != before.status:
+                    self._entered(member.room.name, conn.caller.key, here.status, before.status)
         conn.away = away
         return True
 
@@ -187,7 +165,6 @@ class Presence:
             users = {}  # this node alone
         room = self._delivery.hub.rooms.get(name)
         for key, here in room.users.items() if room is not None else ():
-            assert isinstance(here, _Here)
             mine, connections = here.status, here.connections
             elsewhere = users.get(key)
             if elsewhere is not None:
@@ -226,11 +203,7 @@ class Presence:
     def counts(self) -> dict[str, dict[str, tuple[str, int]]]:
         """This node's part, for its heartbeat: room -> user -> (status, connections)."""
         return {
-            name: {
-                key: (here.status, here.connections)
-                for key, here in room.users.items()
-                if isinstance(here, _Here)
-            }
+            name: {key: (here.status, here.connections) for key, here in room.users.items()}
             for name, room in self._delivery.hub.rooms.items()
             if room.users
         }

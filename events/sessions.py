@@ -160,7 +160,7 @@ class SessionManager:
             return record, role_in(caller, record, None)
         found, participant = await self._sessions.get_for(session_id, caller.key)
         record = self.as_of_now(found)
-        return record, role_in(caller, record, participant)
+        return record, role_in(caller, record, participant.standing if participant else None)
 
     async def delete_session(self, caller: Caller, session_id: str) -> SessionRecord:
         """Archive. Raises SessionNotFound, Forbidden, Unavailable."""
@@ -238,7 +238,8 @@ class SessionManager:
         for caller, session_id in asked:
             try:
                 record = self.as_of_now(records.get(session_id))
-                require(role_in(caller, record, participants.get((session_id, caller.key))), MAY_WRITE)
+                participant = participants.get((session_id, caller.key))
+                require(role_in(caller, record, participant.standing if participant else None), MAY_WRITE)
                 LiveSession.of(record).check(self._clock())
                 answers.append(record)
             except ChatError as refusal:
@@ -360,13 +361,13 @@ class SessionManager:
 
     def activity(self, record: SessionRecord, room: Room) -> dict[str, Any]:
         """What moves in that view while the session is live here."""
-        moved: dict[str, Any] = {"request_count": record.request_count + self.touches.count(room.name)}
-        live = room.live
-        if live is not None:
-            last = live.expires_at - live.ttl_hours * 3600.0
-            moved["last_activity"] = stamp(max(record.last_activity.timestamp(), last))
-            moved["expires_at"] = stamp(live.expires_at)
-        return moved
+        live = room.live or LiveSession.of(record)
+        last = live.expires_at - live.ttl_hours * 3600.0
+        return {
+            "request_count": record.request_count + self.touches.count(room.name),
+            "last_activity": stamp(max(record.last_activity.timestamp(), last)),
+            "expires_at": stamp(live.expires_at),
+        }
 
     async def list_sessions(
         self, caller: Caller, status: str | None, agent_id: int | None, limit: int, offset: int

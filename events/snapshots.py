@@ -7,21 +7,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Raw
+
 from events import recovery
 from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
+from events.event import to_json
 from events.hub import NEVER, Room, Seat
 from events.messages import PAGE_BYTES, MessageService
 from events.schema import Message
 from events.sessions import SessionManager
 from storage.interfaces import Cut, RoomState, StreamText
-from storage.records import AgentRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.records import REMOVED, AgentRecord, MessageRecord, SessionRecord
 from storage.snapshot import SnapshotReader
 
 #: Messages kept of a session that is known: what a join asks for if it does not say.
 PAGE = 50
 #: Seconds for which a reading is kept for those who come next.
 KEPT = 10.0
+_MOVING = frozenset({"request_count", "last_activity", "expires_at", "last_seq", "last_revision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,11 @@ class Known:
 
     record: SessionRecord
     agent: AgentRecord | None
-    participants: Mapping[str, ParticipantRecord]  # those removed, too
+    standings: Mapping[str, str]  # of participants
     read_marks: Mapping[str, int]
     page: Page
     at: float  # when it was read, in epoch seconds
-    views: dict[SessionRole, dict[str, Any]] = field(default_factory=dict)  # the session as each role sees it
+    views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ class Snapshots:
         known = room.known if room is not None else None
         if room is None or known is None or room.live is None:
             return await self._sessions.joinable(caller, name)
-        role = role_in(caller, known.record, known.participants.get(caller.key))
+        role = role_in(caller, known.record, known.standings.get(caller.key))
         room.live.check(self._clock())
         return known.record, role
 
@@ -119,13 +123,11 @@ class Snapshots:
             floors[row.message_id] = index
             streams.append({"message_id": row.message_id, "content": content, "next_index": index})
         last_revision = page.last_revision
-        reply = self._reply(room, known, role, cut, state, last_revision) | {
+        reply = self._reply(room, known, role, cut, state, page.last_seq, last_revision) | {
             "messages": page.messages,
             "has_more": page.has_more,
-            "last_seq": page.last_seq,
             "streams": streams,
         }
-        reply["session"] |= {"last_seq": page.last_seq, "last_revision": last_revision}
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
         return Snapshot(reply, seat)
 
@@ -133,10 +135,10 @@ class Snapshots:
         self, room: Room, known: Known, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
     ) -> Snapshot:
         """A recovered reader needs no messages: they follow as events."""
-        reply = self._reply(room, known, role, cut, state, floor.rev) | {
+        last_seq = max(known.page.last_seq, state.last.seq)
+        reply = self._reply(room, known, role, cut, state, last_seq, floor.rev) | {
             "messages": [],
             "has_more": False,
-            "last_seq": max(known.page.last_seq, state.last.seq),
             "streams": [],
         }
         return Snapshot(reply, floor)
@@ -148,19 +150,29 @@ class Snapshots:
         role: SessionRole,
         cut: Cut | None,
         state: RoomState | None,
+        last_seq: int,
         last_revision: int,
     ) -> dict[str, Any]:
-        session = known.views.get(role)
-        if session is None:
-            present = {p.user_id: p.role for p in known.participants.values() if p.removed_at is None}
-            session = known.views[role] = self._sessions.view(known.record, role, known.agent, present)
         logged = state.last.rev if state is not None else 0
+        moved = self._sessions.activity(known.record, room)
+        moved |= {"last_seq": last_seq, "last_revision": last_revision}
         return {
-            "session": session | self._sessions.activity(known.record, room),
+            "session": Raw(self._view(known, role) + to_json(moved)[1:]),
+            "last_seq": last_seq,
             "last_revision": last_revision,
             "position": recovery.format_position(cut, last_revision, logged) if cut else "-",
             "read_marks": known.read_marks,
         }
+
+    def _view(self, known: Known, role: SessionRole) -> bytes:
+        """The session as this role sees it, up to and with the comma before what moves."""
+        view = known.views.get(role)
+        if view is None:
+            present = {user: standing for user, standing in known.standings.items() if standing != REMOVED}
+            whole = self._sessions.view(known.record, role, known.agent, present)
+            still = {name: value for name, value in whole.items() if name not in _MOVING}
+            view = known.views[role] = to_json(still)[:-1] + b","
+        return view
 
     async def _read(self, name: str, after_revision: int | None, limit: int) -> Known:
         found = await self._reader.read(name, after_revision, limit, PAGE_BYTES)
@@ -169,7 +181,7 @@ class Snapshots:
         record = self._sessions.as_of_now(found.session)
         messages = await self._messages.views(found.messages)
         page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams)
-        return Known(record, found.agent, found.participants, found.read_marks, page, self._clock())
+        return Known(record, found.agent, found.standings, found.read_marks, page, self._clock())
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""

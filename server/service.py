@@ -97,7 +97,7 @@ class ServiceApi:
     def _carry_out(self, order: Order) -> None:
         if order.before is not None:
             self._revoked.note(order.user_id, order.before)
-        for conn in self._services.hub.users.get(order.user_id, ()):
+        for conn in self._services.hub.of_user(order.user_id):
             if isinstance(conn, Client) and order.before is None:
                 conn.disconnect()  # its client stays away until it is told to come back
             else:
@@ -166,7 +166,7 @@ class ServiceApi:
 
     def _rows(self, user_id: str | None, session_id: str | None) -> list[dict[str, Any]]:
         hub = self._services.hub
-        found = hub.users.get(user_id, ()) if user_id is not None else hub.connections.values()
+        found = hub.of_user(user_id) if user_id is not None else hub.connections.values()
         rows: list[dict[str, Any]] = []
         for conn in list(found):
             rooms = [member.room.name for member in conn.rooms if not member.hidden]

@@ -59,6 +59,10 @@ class MessageRecord(Struct, frozen=True):
     deleted_at: datetime | None = None
 
 
+#: The standing of one who was a participant: remembered, for it outranks a token's claim.
+REMOVED = "removed"
+
+
 class ParticipantRecord(Struct, frozen=True):
     """`user_id` is "agent:<id>" for an agent, so that user 1 is not agent 1."""
 
@@ -68,6 +72,11 @@ class ParticipantRecord(Struct, frozen=True):
     read_seq: int
     joined_at: datetime
     removed_at: datetime | None = None
+
+    @property
+    def standing(self) -> str:
+        """Its role, or `REMOVED`."""
+        return self.role if self.removed_at is None else REMOVED
 
 
 class FileRecord(Struct, frozen=True):

@@ -22,12 +22,12 @@ _PEOPLE = sa.select(*PARTICIPANT).where(participants.c.session_id == _ID)
 
 
 class SessionSnapshot(Struct, frozen=True):
-    """Participants by user id, those removed, too; read marks also of those who only read. `messages` oldest
+    """`standings` of participants by user id; read marks also of those who only read. `messages` oldest
     first, or in order of revision where it was asked for what changed; `has_more` of them."""
 
     session: SessionRecord
     agent: AgentRecord | None
-    participants: dict[str, ParticipantRecord]
+    standings: dict[str, str]
     read_marks: dict[str, int]
     messages: list[MessageRecord]
     has_more: bool
@@ -67,14 +67,12 @@ class SnapshotReader:
         records, more = cut_page(page, limit, max_bytes)
         if not changes:
             records.reverse()
-        # Kept while the session is live: what all rows say alike is one object.
-        everyone = [
-            ParticipantRecord(session_id, user, intern(role), *rest) for _, user, role, *rest in people
-        ]
+        everyone = [ParticipantRecord(*row) for row in people]
         return SessionSnapshot(
             SessionRecord(*found[0]),
             AgentRecord(*agent[0]) if agent else None,
-            {p.user_id: p for p in everyone if p.joined_at is not None},
+            # Kept while the session is live: of what all rows say alike there is one object.
+            {p.user_id: intern(p.standing) for p in everyone if p.joined_at is not None},
             {p.user_id: p.read_seq for p in everyone if p.removed_at is None and p.read_seq > 0},
             records,
             more,

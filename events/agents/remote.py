@@ -39,7 +39,7 @@ class Workers:
 
     def has(self, key: str) -> bool:
         """Whether a worker of this agent is connected to this node."""
-        return any(c.transport == "socketio" for c in self._hub.users.get(key, ()))
+        return any(c.transport == "socketio" for c in self._hub.of_user(key))
 
     async def offer(self, key: str, payload: bytes) -> bool:
         """Whether a worker on this node acked the request."""
@@ -55,7 +55,7 @@ class Workers:
         return False
 
     def _in_turn(self, key: str) -> list[Connection]:
-        workers = [c for c in self._hub.users.get(key, ()) if c.transport == "socketio"]
+        workers = [c for c in self._hub.of_user(key) if c.transport == "socketio"]
         if not workers:
             return []
         turn = self._turn.get(key, 0) % len(workers)

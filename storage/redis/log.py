@@ -113,6 +113,4 @@ def _state(found: Sequence[Any]) -> RoomState | None:
         name.decode(): StreamText(text.decode(), index, start, bool(closed), False)
         for name, index, start, closed, text in streams
     }
-    return RoomState(
-        Mark(rev, seq), pos, bool(complete), [wire.stamped(entry) for entry in entries], texts
-    )
+    return RoomState(Mark(rev, seq), pos, bool(complete), [wire.stamped(entry) for entry in entries], texts)

@@ -50,7 +50,7 @@ async def test_everything_as_read_by_itself(store: Store, clock: StillClock) -> 
     assert found.session == await store.sessions.get("s")
     assert type(found.session.ttl_hours) is float
     assert found.agent == await store.agents.get(1)
-    assert found.participants == {user: await people.get("s", user) for user in ("bob", "carol", "dave")}
+    assert found.standings == {"bob": "member", "carol": "removed", "dave": "member"}
     assert found.read_marks == {"bob": 2, "visitor": 3}
     assert (found.messages, found.has_more) == await store.messages.page("s", limit=50, max_bytes=PAGE)
     assert [m.seq for m in found.messages] == [1, 2, 3, 4]
