@@ -23,11 +23,12 @@ def rfc3339(time: datetime) -> str:
 
 def stamp(seconds: float) -> str:
     """`rfc3339(when(seconds))` at a fraction of its cost: every event has one, and many share theirs."""
-    return _to_the_millisecond(int(seconds * 1000))
+    return stamp_of(int(seconds * 1000))
 
 
 @lru_cache(maxsize=8)
-def _to_the_millisecond(milliseconds: int) -> str:
+def stamp_of(milliseconds: int) -> str:
+    """The same of whole milliseconds."""
     whole, rest = divmod(milliseconds, 1000)
     return f"{_to_the_second(whole)}.{rest:03d}Z"
 

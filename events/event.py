@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from events.clock import stamp
+from events.clock import stamp, stamp_of
 from storage.interfaces import Event, Kind
 
 __all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "retold", "to_json"]
@@ -48,11 +48,17 @@ def chunk_event(
         sizes = tuple(map(len, pieces))
     # By hand: it is made for every chunk, and only the text is ever new.
     data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
-        _chunk_head(room, stream), to_json(content), index, len(pieces), stamp(now).encode()
+        _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
     )  # fmt: skip
     return Event(
         room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
     )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _stamp(milliseconds: int) -> bytes:
+    """Chunks come many to a millisecond."""
+    return stamp_of(milliseconds).encode()
 
 
 @lru_cache(maxsize=4096)

@@ -31,7 +31,7 @@ class SocketIODoor:
     """`server.engine.door.Door` for the namespace "/"."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self._services, self._clock = services, services.clock
 
     async def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> None:
         try:
@@ -81,7 +81,7 @@ class SocketIODoor:
         return recovered
 
     def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None) -> None:
-        conn.heard_at = self._services.clock()
+        conn.heard_at = self._clock()
         if conn.line is None:
             # Made when there is something to say, and dropped again (`server.watch`): most only listen.
             conn.line = Line(self._services.dispatcher, conn, self)
