@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic, sleep
 
 from events.event import Codec, Event, Kind, merge
 from events.observer import Observer
@@ -15,20 +16,29 @@ log = logging.getLogger("parley.outbox")
 
 #: Sinks flushed in one turn of the loop: a system call costs about 5 µs, so that others wait some 2 ms.
 FLUSH_BUDGET = 400
+#: Seconds for which the loop lets chunks gather while they, and nothing else, come faster than that: to wake
+#: for each costs as much as to carry it. Why it may: docs/adr/0007.
+PAUSE = 0.0005
+#: With more sinks than this a turn is long enough without.
+LONG = 64
 
 
 class Flusher:
     """Writes once per turn of the loop what was pushed to each sink in it."""
 
-    __slots__ = ("_dirty", "_loop", "_scheduled", "observer")
+    __slots__ = ("_chunks", "_dirty", "_flushed", "_loop", "_others", "_scheduled", "observer")
 
     def __init__(self, observer: Observer | None = None) -> None:
         self.observer = observer or Observer()
         self._dirty: list[Sink] = []
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._chunks = 0  # that this turn brought
+        self._others = False  # whether it brought anything else
+        self._flushed = 0.0  # when chunks left last
 
     def add(self, sink: "Sink") -> None:
+        self._others = True
         self._dirty.append(sink)
         if not self._scheduled:
             self._schedule()
@@ -43,6 +53,10 @@ class Flusher:
         self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
     ) -> None:
         """Push the same bytes to many; with `event` and `codec`, what is slow treats it by its class."""
+        if event is not None and event.sizes:
+            self._chunks += 1
+        else:
+            self._others = True
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
         before = both = None
         add = self._dirty.append
@@ -82,6 +96,18 @@ class Flusher:
                     sink.write(out)
                 except Exception:  # one that cannot must not take along those behind it
                     log.exception("a write failed")
+        chunks, others = self._chunks, self._others
+        self._chunks, self._others = 0, False
+        if chunks and not others and len(dirty) <= LONG:
+            self._gather(chunks)
+
+    def _gather(self, chunks: int) -> None:
+        """Nobody waits for more than the next chunk: if it will be here in a moment, others will, too."""
+        now = monotonic()
+        if chunks > 1 or now - self._flushed < PAUSE:
+            sleep(PAUSE)
+            now += PAUSE
+        self._flushed = now
 
 
 class Sink:

@@ -48,14 +48,16 @@ class Presence:
         if before is not None and before.status == here.status:
             return _nothing
         known = before.status if before is not None else left[1] if left is not None else None
-        return partial(self._entered, room.name, key, here.status, known)
+        return partial(self._entered, room, key, here.status, known)
 
-    def _entered(self, room: str, key: str, status: str, before: str | None) -> None:
-        new = self._store.enter(room, key, status)
+    def _entered(self, room: Room, key: str, status: str, before: str | None) -> None:
+        if key not in room.users:
+            return  # gone again
+        new = self._store.enter(room.name, key, status)
         if isinstance(new, bool):
-            self._say_entered(new, room, key, status, before)
+            self._say_entered(new, room.name, key, status, before)
         else:
-            self._delivery.spawn(self._entered_elsewhere(new, room, key, status, before))
+            self._delivery.spawn(self._entered_elsewhere(new, room.name, key, status, before))
 
     async def _entered_elsewhere(
         self, answer: Awaitable[bool], room: str, key: str, status: str, before: str | None
@@ -81,7 +83,7 @@ class Presence:
         here = room.users[key] = Here.of(before, -1, -conn.away)
         if here.connections:
             if here.status != before.status:
-                self._entered(room.name, key, here.status, before.status)
+                self._entered(room, key, here.status, before.status)
             return
         del room.users[key]
         if at_once or self._grace <= 0:
@@ -123,7 +125,7 @@ class Presence:
             if before is not None:
                 here = member.room.users[conn.caller.key] = Here.of(before, 0, 1 if away else -1)
                 if here.status != before.status:
-                    self._entered(member.room.name, conn.caller.key, here.status, before.status)
+                    self._entered(member.room, conn.caller.key, here.status, before.status)
         conn.away = away
         return True
 
