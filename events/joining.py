@@ -206,7 +206,7 @@ class Joining:
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
             return None
-        self.advance(room, cut, state)
+        advance(room, cut, state)
         member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
         member.idx, member.seat = dict(seat.idx or {}) or None, seat
         if conn.held:
@@ -280,12 +280,13 @@ class Joining:
         for event in early:
             self._delivery.on_event(event)
 
-    def advance(self, room: Room, cut: Cut, state: RoomState) -> None:
-        """Where a room was served all that its log held at a cut, it is served up to the cut: who begins
-        there is level with it, and need not be guarded until something is logged."""
-        if room.pos >= state.pos:
-            room.pos = max(room.pos, cut.pos)
-
     def _here(self, conn: Connection) -> bool:
         """Whether the connection has not gone while something was waited for."""
         return self._hub.connections.get(conn.id) is conn
+
+
+def advance(room: Room, cut: Cut, state: RoomState) -> None:
+    """Where a room was served all that its log held at a cut, it is served up to the cut: who begins there is
+    level with it, and need not be guarded until something is logged."""
+    if room.pos >= state.pos:
+        room.pos = max(room.pos, cut.pos)

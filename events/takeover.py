@@ -10,7 +10,7 @@ from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.hub import Connection
-from events.joining import Joining
+from events.joining import Joining, advance
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
@@ -166,5 +166,5 @@ class Takeover:
         for room in rooms:
             state = cut.rooms[room.name]
             assert state is not None
-            self._joining.advance(room, cut, state)
+            advance(room, cut, state)
         return replay
