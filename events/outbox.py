@@ -43,11 +43,16 @@ class Flusher:
         if not self._scheduled:
             self._schedule()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop, asked for once: `get_running_loop` makes a system call each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
     def _schedule(self) -> None:
         self._scheduled = True
-        if self._loop is None:  # asked once: to be sure of the process it costs a system call each time
-            self._loop = asyncio.get_running_loop()
-        self._loop.call_soon(self._flush)
+        self.loop.call_soon(self._flush)
 
     def fan_out(
         self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None

@@ -147,7 +147,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             work = self._run_handler(handler, args, client, ack_id, mine)
             if not self.async_handlers:
                 return work
-            task = asyncio.Task(work, loop=asyncio.get_running_loop(), **_EAGERLY)
+            task = asyncio.Task(work, loop=self.flusher.loop, **_EAGERLY)
             if not task.done():
                 mine.append(task)
                 self._running.add(task)  # the loop itself keeps only weak references
