@@ -49,7 +49,7 @@ async def test_schemathesis_finds_nothing(house: Server, tmp_path: Path, phases:
         f"--phases={phases}",
         f"--max-examples={examples}",
         "--seed=7",
-        # More would parse Python in several threads at once, which before 3.11.8 now and then fails (gh-106905).
+        # More would parse Python in several threads at once, which before 3.11.8 sometimes fails (gh-106905).
         "--workers=1",
         "--suppress-health-check=all",
         "--request-timeout=20",
