@@ -39,7 +39,7 @@ from events.snapshots import KEPT, Snapshots
 from events.streams import Streams
 from events.takeover import Takeover
 from events.typing import Typing
-from server import cluster, peer
+from server import cluster, memory, peer
 from server.auth import Authenticator
 from server.backends import choose
 from server.closing import drain
@@ -254,6 +254,7 @@ def _janitor(services: Services) -> Janitor:
     janitor.every(2.0, "producers", lambda: producers.look(services.streams.open.values()))
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", leases.interrupt_lapsed)
     janitor.every(INTERVAL, "connections", lambda: watch(services))
+    janitor.every(memory.INTERVAL, "memory", memory.give_back)
     return janitor
 
 
