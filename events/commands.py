@@ -234,9 +234,6 @@ class Commands:
         return reply
 
     def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
-        stream = self._streams.open.get(command.message_id or "")
-        if stream is not None and stream.writer is caller:  # most of them
-            return self._chunk(stream, conn, command)
         stream = self._streams.find(caller, conn, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
