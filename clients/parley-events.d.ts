@@ -500,7 +500,8 @@ export interface ParleyEvents {
   error: (payload: ErrorEvent) => void;
 }
 
-/** What a client sends: `await socket.emitWithAck(name, payload)`. */
+/** What a client sends: `await socket.emitWithAck(name, payload)`. Take `join` in with a callback:
+ *  what follows its reply may be handled before an `await` goes on. */
 export interface ParleyCommands {
   /** Become a member of the session's room; the reply is a snapshot that live events carry on. */
   join: (payload: Join, ack: (reply: Reply<JoinReply>) => void) => void;

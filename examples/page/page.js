@@ -14,14 +14,10 @@ const socket = io(SERVER, { auth: { token } });
 let revision = null; // all that changed up to here is on the page; null: not joined yet
 let writing = null; // the answer that is being written
 
-socket.on("connect", async () => {
+socket.on("connect", () => {
   $("status").textContent = "Connected";
   if (socket.recovered && revision !== null) return; // what was missed has come already
-  const joined = await socket.emitWithAck("join", { session_id, ...(revision && { after_revision: revision }) });
-  if (!joined.ok) return void ($("status").textContent = joined.error.message);
-  joined.messages.forEach(show);
-  joined.streams.forEach(({ message_id, content }) => ($(message_id).textContent = content));
-  revision = joined.last_revision;
+  socket.emit("join", { session_id, ...(revision && { after_revision: revision }) }, entered);
 });
 socket.on("disconnect", () => ($("status").textContent = "Connecting again…"));
 
@@ -34,6 +30,14 @@ socket.on("stream_end", (end) => {
   if (end.content !== undefined) $(end.message_id).textContent = end.content; // chunks had been lost
   show(end);
 });
+
+// Called as the reply comes; after an `await` it might be later than what comes behind it.
+function entered(joined) {
+  if (!joined.ok) return void ($("status").textContent = joined.error.message);
+  joined.messages.forEach(show);
+  joined.streams.forEach(({ message_id, content }) => ($(message_id).textContent = content));
+  revision = joined.last_revision;
+}
 
 function show(message) {
   const { message_id, sender_type, content, status = "complete", deleted_at } = message;

@@ -54,7 +54,8 @@ def _events() -> str:
 
 def _commands() -> str:
     lines = [
-        "/** What a client sends: `await socket.emitWithAck(name, payload)`. */",
+        "/** What a client sends: `await socket.emitWithAck(name, payload)`. Take `join` in with a callback:",
+        " *  what follows its reply may be handled before an `await` goes on. */",
         "export interface ParleyCommands {",
     ]
     for name, command in CATALOG.items():

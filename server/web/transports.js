@@ -107,19 +107,23 @@ export class SocketIoLink extends Link {
     await this.call("leave", { session_id: sessionId }).catch(() => {});
   }
 
-  async _join() {
+  _join() {
     const sessionId = this.sessionId;
     const after = this.room?.lastRevision;
     const payload = { session_id: sessionId };
     if (after) Object.assign(payload, { after_revision: after, limit: 500 });
-    try {
-      const reply = await this.call("join", payload);
+    // As the reply comes: after an `await` it might be later than what comes behind it.
+    this.socket.timeout(15000).emit("join", payload, (failure, answer) => {
       if (sessionId !== this.sessionId) return;
-      this.state("online");
-      this.on.snapshot(reply, { resumed: Boolean(after) });
-    } catch (error) {
-      this.state("offline", error.code ?? error.message);
-    }
+      try {
+        if (failure) throw failure;
+        const reply = unwrap(answer);
+        this.state("online");
+        this.on.snapshot(reply, { resumed: Boolean(after) });
+      } catch (error) {
+        this.state("offline", error.code ?? error.message);
+      }
+    });
   }
 
   _watch() {

@@ -1,6 +1,7 @@
 // `useSession` in a component, against a server: node hook.mjs URL TOKEN (in a folder with the compiled hook)
 import { createElement } from "react";
 import renderer, { act } from "react-test-renderer";
+import { bundle } from "./bundles.mjs";
 import { useSession } from "./examples/react/built/useSession.js";
 
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
@@ -70,6 +71,24 @@ await act(async () => {
   tree = renderer.create(createElement(Probe, { sessionId: "nobody-knows-this" }));
 });
 await until(() => chat.status === "online" && chat.sessionId.startsWith("sess_"), "one in place of it");
+await act(async () => tree.unmount());
+
+// A mount in the middle of an answer has all of it.
+bundle();
+await act(async () => {
+  tree = renderer.create(createElement(Probe, { sessionId: null }));
+});
+await until(() => chat.status === "online", "online again");
+const long = "word by word, ".repeat(40);
+await act(() => chat.send(long));
+await until(() => (chat.messages[1]?.content ?? "").length > 20, "the first of the answer");
+const last = chat.sessionId;
+await act(async () => tree.unmount());
+await act(async () => {
+  tree = renderer.create(createElement(Probe, { sessionId: last }));
+});
+await until(() => chat.messages[1]?.status === "complete", "the end");
+if (chat.messages[1].content !== long) throw new Error(`a hole: ${chat.messages[1].content}`);
 await act(async () => tree.unmount());
 console.log("all of it");
 process.exit(0);

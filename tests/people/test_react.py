@@ -26,7 +26,8 @@ def compiled(folder: Path) -> Path:
     hook = project / "built" / "useSession.js"
     hook.write_text(hook.read_text().replace('"./conversation"', '"./conversation.js"'))
     (folder / "package.json").write_text('{"type": "module"}')
-    shutil.copyfile(ROOT / "tests/people/hook.mjs", folder / "hook.mjs")
+    for name in ("hook.mjs", "bundles.mjs"):
+        shutil.copy(ROOT / "tests/people" / name, folder)
     return folder
 
 

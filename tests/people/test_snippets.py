@@ -18,6 +18,8 @@ from tests.support.processes import free_port
 from tests.support.server import ROOT, Server, environment
 from tests.support.services import program
 
+#: Packets come in bundles, as when one read brings several.
+BUNDLES = 'import { bundle } from "./bundles.mjs";\nbundle();\n'
 #: Joins, hears of its own message, loses its connection, and hears of the next one.
 RECOVERY = """
 const { url, token, session_id } = JSON.parse(process.argv[2]);
@@ -48,7 +50,7 @@ async function page(asks) {
   const replace = (_, content) => { text = content; };
   const finish = (_, status) => finished(status);
   // the snippet
-  if (asks) await socket.emitWithAck("message", { session_id, content: "word by word, ".repeat(9) });
+  if (asks) await socket.emitWithAck("message", { session_id, content: "word by word, ".repeat(30) });
   await some;
   const others = asks ? await page(false) : [];
   const status = await end;
@@ -68,7 +70,8 @@ def snippets() -> dict[str, str]:
 
 async def run(document: str, house: Server, folder: Path) -> list[object]:
     text = PAGES[document].replace("// the snippet", snippets()[document])
-    (folder / "page.mjs").write_text(text.replace('"https://chat.example.com"', "url"))
+    (folder / "page.mjs").write_text(BUNDLES + text.replace('"https://chat.example.com"', "url"))
+    shutil.copy(ROOT / "tests/people/bundles.mjs", folder)
     (folder / "node_modules").symlink_to(ROOT / "tests/js/node_modules")
     given = {
         "url": house.url,
@@ -98,7 +101,7 @@ async def test_a_page_misses_nothing(house: Server, tmp_path: Path) -> None:
 
 
 async def test_a_page_that_comes_late_has_the_whole_answer(house: Server, tmp_path: Path) -> None:
-    whole = ["complete", "word by word, " * 9]
+    whole = ["complete", "word by word, " * 30]
     assert await run("docs/streams.md", house, tmp_path) == [whole, whole]
 
 

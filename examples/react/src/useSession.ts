@@ -1,7 +1,7 @@
 // `useSession`: one Parley session in a component, over the official Socket.IO client.
 import { useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
 import { io } from "socket.io-client";
-import type { ParleySocket, Problem, Reply, SessionDetails } from "../../../clients/parley-events";
+import type { JoinReply, ParleySocket, Problem, Reply, SessionDetails } from "../../../clients/parley-events";
 import { EMPTY, EVENT_NAMES, reduce, type Action, type Conversation } from "./conversation";
 
 export interface Options {
@@ -84,7 +84,14 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
         callbacks.current.onSession?.(current.current);
       }
       const after = known ? { after_revision: latest.current.lastRevision, limit: 500 } : {};
-      const reply = await line.emitWithAck("join", { session_id: current.current, ...after });
+      // The snapshot is taken in as it comes: after an `await` it might be later than what comes behind it.
+      const reply = await new Promise<Reply<JoinReply>>((resolve, reject) =>
+        line.timeout(10_000).emit("join", { session_id: current.current!, ...after }, (failure, answer) => {
+          if (failure) return reject(failure);
+          if (answer.ok && !over) dispatch({ type: "snapshot", reply: answer, resumed: known });
+          resolve(answer);
+        }),
+      );
       if (over) return;
       if (!reply.ok) {
         if (!GONE.includes(reply.error.code)) throw reply.error;
@@ -94,7 +101,6 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
         return join();
       }
       setSession(reply.session);
-      dispatch({ type: "snapshot", reply, resumed: known });
       let more: boolean = known && reply.has_more;
       let seen = reply.messages.at(-1)?.revision ?? 0;
       while (more && !over) {
