@@ -1,6 +1,5 @@
 """Time as an argument: `Clock` gives epoch seconds."""
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,8 +35,3 @@ def stamp_of(milliseconds: int) -> str:
 @lru_cache(maxsize=8)
 def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
-
-
-def new_id(prefix: str) -> str:
-    """An opaque id: `prefix`_ and 128 random bits."""
-    return f"{prefix}_{os.urandom(16).hex()}"

@@ -105,13 +105,23 @@ class Commands:
 
     # --- rooms
 
-    async def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Joined:
+    def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Action:
         assert conn is not None
+        joined = self._joining.at_once(conn, command.session_id, command.after_revision, command.limit)
+        if joined is None:
+            return self._join(conn, command)
+        self._joined(conn, command.session_id)
+        return joined
+
+    async def _join(self, conn: Connection, command: schema.Join) -> Joined:
         joined = await self._joining.join(conn, command.session_id, command.after_revision, command.limit)
-        member = conn.member(command.session_id)
+        self._joined(conn, command.session_id)
+        return joined
+
+    def _joined(self, conn: Connection, session_id: str) -> None:
+        member = conn.member(session_id)
         if member is not None:
             self._sessions.touches.touch_live(member.room)
-        return joined
 
     async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
         member = self._member(conn, command.session_id)

@@ -152,14 +152,12 @@ class Delivery:
             if room is not None and room.ready:
                 self.deliver(room, event)
 
-    def publish(self, event: Event) -> None:
-        """A volatile event to a room's members everywhere."""
+    def publish(self, *events: Event) -> None:
+        """Volatile events to a room's members everywhere."""
         if self.mode == "live":
-            self.bus.publish(f"session:{event.room}", event)
+            self.bus.publish(f"session:{events[0].room}", *events)
         else:
-            room = self.hub.rooms.get(event.room)
-            if room is not None:
-                self.hub.broadcast(room, event)
+            self.on_volatile(events)
 
     def to_user(self, key: str, event: Event) -> None:
         """A volatile event to a user's connections everywhere; `event.skip` names a room whose members are
@@ -173,11 +171,7 @@ class Delivery:
 
     def on_event(self, event: Event) -> None:
         if event.kind >= _VOLATILE:
-            room = self.hub.rooms.get(event.room)
-            if room is not None:
-                self.observer.delivered(event.name, self.hub.broadcast(room, event), 0.0)
-            elif event.only:
-                self.hub.to_user(event.only, event, outside=event.skip)
+            self.on_volatile((event,))
         elif self.mode == "live":
             room = self.hub.rooms.get(event.room)
             if room is not None:
@@ -187,6 +181,16 @@ class Delivery:
             if len(self.hold) > HOLD_MAX:  # start over rather than grow
                 self.hold.clear()
                 self.overrun = True
+
+    def on_volatile(self, events: Sequence[Event]) -> None:
+        first = events[0]
+        room = self.hub.rooms.get(first.room)
+        if room is not None:
+            members = self.hub.broadcast(room, first) if len(events) == 1 else self.hub.tell(room, events)
+            for event in events:
+                self.observer.delivered(event.name, members, 0.0)
+        elif first.only:
+            self.hub.to_user(first.only, first, outside=first.skip)
 
     def _on_log(self, room: Room, event: Event) -> None:
         if not room.ready:
@@ -253,7 +257,7 @@ class Delivery:
         members = self.hub.broadcast(room, event, whole)
         self.observer.delivered(event.name, members, self.clock() - event.at if event.at else 0.0)
         if event.name == "read":
-            room.known = None
+            room.changed()
         elif event.name == "session":
             self.on_session(room, event)
 

@@ -157,10 +157,10 @@ class Line:
     """The commands of one connection take effect in the order in which they came, also when it does not
     wait for replies. Writes need not wait for each other's commit: their order is the writer's."""
 
-    __slots__ = ("_busy", "_conn", "_dispatcher", "_pending", "_queue", "_settled", "_task", "_voice")
+    __slots__ = ("_busy", "_dispatcher", "_pending", "_queue", "_settled", "_task", "_voice", "conn")
 
     def __init__(self, dispatcher: Dispatcher, conn: Connection, voice: "Voice") -> None:
-        self._dispatcher, self._conn, self._voice = dispatcher, conn, voice
+        self._dispatcher, self.conn, self._voice = dispatcher, conn, voice
         self._busy = False
         self._pending = 0  # writes on their way to their commit
         self._settled: asyncio.Future[None] | None = None
@@ -174,7 +174,7 @@ class Line:
                 self._queue = deque()
             self._queue.append((name, payload, ref))
             if len(self._queue) == LINE_LIMIT:
-                self._voice.hold_up(self._conn, True)
+                self._voice.hold_up(self.conn, True)
             return
         if self._pending and not self._may_pass(name):
             self._occupy(self._after_writes(name, payload, ref))
@@ -199,7 +199,7 @@ class Line:
 
     def _begin(self, name: str, payload: object, ref: Any) -> Coroutine[Any, Any, None] | None:
         """What remains to be done, if it could not be done at once."""
-        conn, dispatcher = self._conn, self._dispatcher
+        conn, dispatcher = self.conn, self._dispatcher
         try:
             command = CATALOG.get(name)
             if command is None:
@@ -236,10 +236,10 @@ class Line:
             )
             return
         if isinstance(done, Joined):
-            self._voice.answer(self._conn, ref, name, done.reply)
+            self._voice.answer(self.conn, ref, name, done.reply)
             done.then()
         else:
-            self._voice.answer(self._conn, ref, name, done)
+            self._voice.answer(self.conn, ref, name, done)
         self._dispatcher.observe(name, "ok", began, payload)
 
     def _committed(
@@ -256,14 +256,14 @@ class Line:
         if failure is not None:
             self._fail(failure, name, payload, ref, began)
         else:
-            self._voice.answer(self._conn, ref, name, reply(future.result()))
+            self._voice.answer(self.conn, ref, name, reply(future.result()))
             self._dispatcher.observe(name, "ok", began, payload)
         if self._pending == 0 and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)
 
     def _fail(self, failure: BaseException, name: str, payload: object, ref: Any, began: float) -> None:
         error = self._dispatcher.error_of(failure, name)
-        self._voice.answer(self._conn, ref, name, error)
+        self._voice.answer(self.conn, ref, name, error)
         self._dispatcher.observe(name, error.code, began, payload)
 
     async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
@@ -289,7 +289,7 @@ class Line:
             while self._queue:
                 name, payload, ref = self._queue.popleft()
                 if len(self._queue) == LINE_LIMIT - 1:
-                    self._voice.hold_up(self._conn, False)
+                    self._voice.hold_up(self.conn, False)
                 if self._pending and not self._may_pass(name):
                     await self._writes_done()
                 rest = self._begin(name, payload, ref)

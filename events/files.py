@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from events.access import Caller
-from events.clock import Clock, new_id, rfc3339, when
+from events.clock import Clock, rfc3339, when
 from events.errors import (
     ChatError,
     FileNotFound,
@@ -21,6 +21,7 @@ from events.errors import (
 )
 from events.filecare import FileCare, thumbnail_key
 from events.filetypes import HEAD, IMAGES, TextCheck, display_name, judge
+from events.ids import new_id
 from events.messages import MessageService, translate
 from events.ratelimit import RateLimits
 from events.schema import PostFile

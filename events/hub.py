@@ -3,7 +3,7 @@
 Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -191,6 +191,7 @@ class Room:
     __slots__ = (
         "ahead",
         "began",
+        "changes",
         "chars",
         "delivered",
         "early",
@@ -217,6 +218,7 @@ class Room:
         self.users: dict[str, Here] = {}  # by key: who is present
         self.live: LiveSession | None = None
         self.known: Known | None = None  # what a join is told, while nothing changes
+        self.changes = 0  # how often something has: what is being read just then is not kept
         self.ready = False  # `pos` and `delivered` are known
         self.began = 0  # the cut it was begun with
         self.early: list[Event] = []  # what the bus brought before it was ready
@@ -226,6 +228,11 @@ class Room:
         self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
         self.chars: dict[str, int] = {}  # the same in characters
+
+    def changed(self) -> None:
+        """What was read of the session may not be so any more."""
+        self.known = None
+        self.changes += 1
 
     def told(self, seq: int) -> bool:
         """A message is told of; False if it was before."""
@@ -391,6 +398,16 @@ class Hub:
                 self.flusher.fan_out([s for s in sinks.values() if s is not mine], data, event, codec)
         if room.guarded:
             self.give_guarded(room, whole or event)
+        return len(room.members)
+
+    def tell(self, room: Room, events: Sequence[Event]) -> int:
+        """Give everybody in a room the same volatile events, all at once; how many are there."""
+        for codec, sinks in room.groups.items():
+            data = b"".join([codec.encode(event) for event in events])
+            self.flusher.fan_out(sinks.values(), data, events[0], codec)
+        if room.guarded:
+            for event in events:
+                self.give_guarded(room, event)
         return len(room.members)
 
     def give_guarded(self, room: Room, event: Event) -> None:

@@ -18,13 +18,11 @@ from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession
-from events.snapshots import Snapshot, Snapshots
+from events.snapshots import Snapshot, Snapshots, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Cut, Mark, RoomState
+from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
 from storage.records import MessageRecord, SessionRecord
-
-_EVERYTHING = 1 << 60
 
 
 @dataclass(slots=True)
@@ -73,7 +71,7 @@ class Joining:
         known_room = self._hub.rooms.get(session_id)
         record, role = await self._snapshots.joinable(conn.caller, known_room, session_id)
         if conn.member(session_id) is None and len(conn.rooms) >= self._max_rooms:
-            raise ValidationFailed(f"at most {self._max_rooms} sessions per connection", field="session_id")
+            raise self._too_many()
         was_member = conn.member(session_id) is not None
         self._hub.hold(conn)
         try:
@@ -83,6 +81,47 @@ class Joining:
                 self._membership.part(conn, session_id)
             self._hub.release(conn)
             raise
+
+    def at_once(
+        self, conn: Connection, session_id: str, after_revision: int | None, limit: int
+    ) -> Joined | None:
+        """The same, where nothing has to be asked for: the log is in this process, and the session was read
+        a moment ago for somebody who joined before. None where it has.
+
+        Raises SessionNotFound, SessionExpired, SessionArchived, ValidationFailed.
+        """
+        room = self._hub.rooms.get(session_id)
+        if room is None or room.live is None or not room.ready:
+            return None
+        if self._delivery.mode != "live" or conn.held is not None or not self._here(conn):
+            return None
+        cut = self._delivery.log.at_hand(session_id)
+        state = cut.rooms[session_id] if cut is not None else None
+        if cut is None or state is None or cut.epoch != self._delivery.epoch:
+            return None
+        known = self._snapshots.at_hand(room, state, after_revision or 0)
+        if known is None or conn.member(session_id) is not None:
+            return None
+        role = self._snapshots.role(conn.caller, known, room.live)
+        if len(conn.rooms) >= self._max_rooms:
+            raise self._too_many()
+        page = part(known.page, after_revision, limit)
+        if page is None:
+            return None
+        snapshot = self._snapshots.made(room, known, role, cut, state, page)
+        member = self._hub.enter(conn, session_id)
+        try:
+            member.role = role
+            self._seat(member, cut, state, snapshot.seat)
+            tell = self._presence.enter(member)
+            snapshot.reply["online"] = self._presence.at_hand(session_id)
+            return self._joined(member, snapshot, None, tell)
+        except BaseException:
+            self._membership.part(conn, session_id)
+            raise
+
+    def _too_many(self) -> ValidationFailed:
+        return ValidationFailed(f"at most {self._max_rooms} sessions per connection", field="session_id")
 
     async def _join(
         self,
@@ -123,11 +162,21 @@ class Joining:
             break
         if not self._here(conn):
             raise Unavailable("the connection has gone")
-        if conn.spoiled:
-            self._membership.spoil(conn)  # before it was in any room: it has not been told
         tell = self._presence.enter(member) if not was_member and not hidden else None
         if not hidden:
             snapshot.reply["online"] = await self._presence.online(name)
+        return self._joined(member, snapshot, replay, tell)
+
+    def _joined(
+        self,
+        member: Member,
+        snapshot: Snapshot,
+        replay: recovery.Replay | None,
+        tell: Callable[[], None] | None,
+    ) -> Joined:
+        conn, room = member.conn, member.room
+        if conn.spoiled:
+            self._membership.spoil(conn)  # before it was in any room: it has not been told
 
         def then() -> None:
             if replay is not None:
@@ -169,7 +218,7 @@ class Joining:
         if asked is not None and asked.epoch != self._delivery.epoch:
             asked = None
         while True:
-            cut = await self._delivery.log.read({name: asked.pos if asked else _EVERYTHING})
+            cut = await self._delivery.log.read({name: asked.pos if asked else EVERYTHING})
             state = cut.rooms[name]
             if state is None and not room.ready:
                 await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
@@ -206,13 +255,18 @@ class Joining:
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
             return None
-        advance(room, cut, state)
-        member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
-        member.idx, member.seat = dict(seat.idx or {}) or None, seat
+        self._seat(member, cut, state, seat)
         if conn.held:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
+
+    @staticmethod
+    def _seat(member: Member, cut: Cut, state: RoomState, seat: Seat) -> None:
+        """The member was told all that the log held at the cut."""
+        advance(member.room, cut, state)
+        member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
+        member.idx, member.seat = dict(seat.idx or {}) or None, seat
 
     async def _seat_away(
         self, member: Member, role: SessionRole, after_revision: int | None, limit: int

@@ -3,8 +3,9 @@
 How one comes in is `events/joining.py`; the rules of both are those of the model in `tests/model/`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from events import recovery
 from events.access import Caller
@@ -44,21 +45,27 @@ class Membership:
 
     # --- connections and their records
 
-    async def connected(self, conn: Connection) -> None:
-        """A new connection with a record of its own, if it has a `pid` and the bus is there."""
+    def connected(self, conn: Connection) -> Coroutine[Any, Any, None] | None:
+        """A new connection with a record of its own, if it has a `pid` and the bus is there. What is returned
+        has to be awaited: others have to be told."""
         self._hub.add(conn)
-        if self._delivery.mode == "live":
-            try:
-                if conn.pid is not None:
-                    await self.save(conn, {})
-                await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
-                return
-            except StorageUnavailable:
-                self._delivery.lost()
-            except BaseException:  # its socket went away meanwhile
-                self.disconnected(conn)
-                raise
-        conn.pid = None
+        if self._delivery.mode != "live":
+            conn.pid = None
+        elif self._records.shared:
+            return self._connected(conn)
+        return None
+
+    async def _connected(self, conn: Connection) -> None:
+        try:
+            if conn.pid is not None:
+                await self.save(conn, {})
+            await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
+        except StorageUnavailable:
+            self._delivery.lost()
+            conn.pid = None
+        except BaseException:  # its socket went away meanwhile
+            self.disconnected(conn)
+            raise
 
     def disconnected(self, conn: Connection) -> None:
         """It is gone; its record stays for the window."""
@@ -140,7 +147,7 @@ class Membership:
     def spoil_all(self) -> None:
         """The bus was lost."""
         for room in self._hub.rooms.values():
-            room.known = None
+            room.changed()
         for conn in list(self._hub.connections.values()):
             self.spoil(conn)
 
@@ -183,7 +190,7 @@ class Membership:
 
     def _on_session(self, room: Room, event: Event) -> None:
         """A `session` event was delivered here: archived and expired end every membership."""
-        room.known = None
+        room.changed()
         what = b'"event":"archived"' in event.data and "archived"
         what = what or (b'"event":"expired"' in event.data and "expired")
         if not what:
@@ -232,7 +239,7 @@ class Membership:
         room = self._hub.rooms.get(session_id)
         if room is None:
             return
-        room.known = None
+        room.changed()
         members = [m for m in list(room.members.values()) if m.conn.caller.key == user_id]
         for member in members:
             await self.check(member, member.conn.caller)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from events.access import Caller, SessionRole, require
-from events.clock import Clock, new_id, rfc3339, when
+from events.clock import Clock, rfc3339, when
 from events.delivery import Delivery
 from events.errors import (
     ChatError,
@@ -29,6 +29,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import Event, Kind, to_json
+from events.ids import new_id
 from events.schema import Delete, Edit, File, FileInfo, History, Message, PostFile, SendMessage
 from storage import errors as storage_errors
 from storage.files import Files

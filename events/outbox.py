@@ -5,9 +5,11 @@ Knows bytes and events' classes, nothing of rooms or protocols.
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import monotonic, sleep
+from typing import Any
 
 from events.event import Codec, Event, Kind, merge
 from events.observer import Observer
@@ -21,16 +23,21 @@ FLUSH_BUDGET = 400
 PAUSE = 0.0005
 #: With more sinks than this a turn is long enough without.
 LONG = 64
+#: Who came and who went: nobody waits for it, and where many come at once it is most of what is written.
+PATIENT = frozenset({"presence", "system"})
+#: Seconds for which these wait for something to leave with.
+PATIENCE = 0.25
 
 
 class Flusher:
     """Writes once per turn of the loop what was pushed to each sink in it."""
 
-    __slots__ = ("_chunks", "_dirty", "_flushed", "_loop", "_others", "_scheduled", "observer")
+    __slots__ = ("_chunks", "_dirty", "_flushed", "_loop", "_others", "_patient", "_scheduled", "observer")
 
     def __init__(self, observer: Observer | None = None) -> None:
         self.observer = observer or Observer()
         self._dirty: list[Sink] = []
+        self._patient: list[Sink] = []  # those that have something that waits
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._chunks = 0  # that this turn brought
@@ -58,8 +65,13 @@ class Flusher:
         self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
     ) -> None:
         """Push the same bytes to many; with `event` and `codec`, what is slow treats it by its class."""
-        if event is not None and event.sizes:
+        patient = False
+        if event is None:
+            self._others = True
+        elif event.sizes:
             self._chunks += 1
+        elif event.name in PATIENT:
+            patient = True
         else:
             self._others = True
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
@@ -75,8 +87,11 @@ class Flusher:
                 continue
             out = sink.out
             if out is None:
-                sink.out = data
-                add(sink)
+                if patient:
+                    self._let_wait(sink, data)
+                else:
+                    sink.out = data
+                    add(sink)
             elif out is before:
                 sink.out = both
             else:
@@ -84,6 +99,22 @@ class Flusher:
                 sink.out = both = out + data
         if self._dirty and not self._scheduled:
             self._schedule()
+
+    def _let_wait(self, sink: "Sink", data: bytes) -> None:
+        """It leaves before the next that is pushed, or in a moment."""
+        if sink.waits is not None:
+            sink.waits.append(data)
+            return
+        sink.waits = [data]
+        if not self._patient:
+            self.loop.call_later(PATIENCE, self._waited)
+        self._patient.append(sink)
+
+    def _waited(self) -> None:
+        patient, self._patient = self._patient, []
+        for sink in patient:
+            if sink.waits is not None:
+                self.add(sink)
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
@@ -94,17 +125,31 @@ class Flusher:
             self._schedule()
         else:
             self._scheduled = False
+        write = os.write
         for sink in dirty:
-            out, sink.out = sink.out, None
+            if sink.waits is None:
+                out, sink.out = sink.out, None
+            else:
+                out = sink.leaving()
             if out:
                 try:
-                    sink.write(out)
-                except Exception:  # one that cannot must not take along those behind it
-                    log.exception("a write failed")
+                    sent = write(sink.fd, out) if sink.fd >= 0 else 0
+                except OSError:
+                    sent = 0  # it takes no more, or never will: its transport finds out
+                if sent != len(out):
+                    # not a copy: what waits of a room's frame is one frame for all who are slow
+                    self._write(sink, memoryview(out)[sent:] if sent else out)
         chunks, others = self._chunks, self._others
         self._chunks, self._others = 0, False
         if chunks and not others and len(dirty) <= LONG:
             self._gather(chunks)
+
+    @staticmethod
+    def _write(sink: "Sink", data: Any) -> None:
+        try:
+            sink.write(data)
+        except Exception:  # one that cannot must not take along those behind it
+            log.exception("a write failed")
 
     def _gather(self, chunks: int) -> None:
         """Nobody waits for more than the next chunk: if it will be here in a moment, others will, too."""
@@ -116,14 +161,18 @@ class Flusher:
 
 
 class Sink:
-    """The end of a connection that writes. `out` leaves at the end of this turn; `backlog` is there only
-    while the peer reads slower than we write. A subclass gives `write` (bytes to the wire) and `cut`."""
+    """The end of a connection that writes. `out` leaves at the end of this turn, what `waits` before it or in
+    a moment; `backlog` is there only while the peer reads slower than we write. A subclass gives `write`
+    (bytes to the wire) and `cut`. `fd` is the socket's descriptor while bytes may go to it past `write`,
+    which takes the rest then (docs/adr/0009); else -1."""
 
-    __slots__ = ("backlog", "flusher", "out")
+    __slots__ = ("backlog", "fd", "flusher", "out", "waits")
 
     def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
+        self.fd = -1
         self.out: bytes | None = None
+        self.waits: list[bytes] | None = None
         self.backlog: Backlog | None = None
 
     def write(self, data: bytes) -> None:
@@ -145,6 +194,16 @@ class Sink:
         else:
             self.out = out + data
 
+    def leaving(self) -> bytes | None:
+        """All that has not left, in its order; from here on it is the caller's."""
+        out, self.out = self.out, None
+        if self.waits is None:
+            return out
+        waits, self.waits = self.waits, None
+        if out is not None:
+            waits.append(out)
+        return b"".join(waits)
+
     def give(self, event: Event, codec: Codec, data: bytes) -> None:
         """An event that is already encoded."""
         if self.backlog is not None:
@@ -164,7 +223,7 @@ class Sink:
         if backlog is None:
             return
         backlog.paused = False
-        out, self.out = self.out, None
+        out = self.leaving()
         if out:  # pushed before the pause, and its flush has not come yet: it goes first
             self.write(out)
         while not backlog.paused and (data := backlog.take()):

@@ -5,7 +5,7 @@ Knows no transport; leases and other nodes are the `PresenceStore`'s.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -139,10 +139,13 @@ class Presence:
                 self._counting.add(room)
                 asyncio.get_running_loop().call_later(COUNT_INTERVAL, self._count, room)
             return
-        now, publish = self._clock(), self._delivery.publish
+        now = self._clock()
+        presence = make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now)
         if event:
-            publish(make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now))
-        publish(make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now))
+            system = make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now)
+            self._delivery.publish(system, presence)
+        else:
+            self._delivery.publish(presence)
 
     def _count(self, room: str) -> None:
         self._counting.discard(room)
@@ -154,17 +157,22 @@ class Presence:
 
     async def online(self, room: str) -> list[dict[str, Any]]:
         """Who is online, at most `LISTED` of them: `{user_id, status, connections}`."""
-        users = await self._online(room)
-        return [
-            {"user_id": user, "status": status, "connections": count}
-            for user, (status, count) in sorted(users.items())[:LISTED]
-        ]
+        return _listed(await self._online(room))
+
+    def at_hand(self, room: str) -> list[dict[str, Any]]:
+        """The same, as far as this process knows."""
+        return _listed(self._together(room, self._store.at_hand(room) or {}))
 
     async def _online(self, name: str) -> dict[str, tuple[str, int]]:
         try:
-            users = dict(await self._store.online(name))
+            found = await self._store.online(name)
         except Unavailable:
-            users = {}  # this node alone
+            found = {}  # this node alone
+        return self._together(name, found)
+
+    def _together(self, name: str, found: Mapping[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
+        """What the store found, and what is so here."""
+        users = dict(found)
         room = self._delivery.hub.rooms.get(name)
         for key, here in room.users.items() if room is not None else ():
             mine, connections = here.status, here.connections
@@ -214,6 +222,13 @@ class Presence:
         for timer, _ in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
+
+
+def _listed(users: Mapping[str, tuple[str, int]]) -> list[dict[str, Any]]:
+    return [
+        {"user_id": user, "status": status, "connections": count}
+        for user, (status, count) in sorted(users.items())[:LISTED]
+    ]
 
 
 def _nothing() -> None:

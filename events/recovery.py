@@ -3,13 +3,13 @@
 Whole or not at all: whatever is not surely right is no recovery, and the client syncs by `after_revision`.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from events.event import POISON, Event, Kind, clip, retold
 from events.hub import NEVER, Connection, Seat
+from events.ids import new_token
 from storage.interfaces import Cut, RoomState
 
 
@@ -41,7 +41,7 @@ def format_position(cut: Cut, rev: int, logged: int) -> str:
 
 def new_pid(sid: str) -> str:
     """The secret name of a connection's record: its sid, a point, and 120 random bits."""
-    return f"{sid}.{secrets.token_urlsafe(15)}"
+    return f"{sid}.{new_token()}"
 
 
 def sid_of(pid: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from events import sessionview
 from events.access import MAY_MANAGE, MAY_WRITE, Caller, SessionRole, require, role_in
-from events.clock import Clock, new_id, stamp, when
+from events.clock import Clock, stamp, when
 from events.delivery import Delivery
 from events.errors import (
     AgentNotFound,
@@ -25,6 +25,7 @@ from events.errors import (
 )
 from events.event import Kind, make
 from events.hub import Member, Room
+from events.ids import new_id
 from events.touches import Touches
 from storage import errors as storage_errors
 from storage.agents import Agents

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 
+from events.ids import base64url
+
 
 class Signer:
     """HMAC-SHA256 (RFC 2104) under a key of its own for each purpose, so that none passes for another."""
@@ -14,14 +16,14 @@ class Signer:
     def sign(self, text: str) -> str:
         """128 bits, in letters fit for an address."""
         digest = hmac.digest(self._key, text.encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+        return base64url(digest[:16]).decode()
 
     def matches(self, text: str, signature: str) -> bool:
         return hmac.compare_digest(self.sign(text).encode(), signature.encode(errors="replace"))
 
     def seal(self, text: str) -> str:
         """The text with its signature, opaque to a glance (not secret)."""
-        return base64.urlsafe_b64encode(f"{self.sign(text)}{text}".encode()).rstrip(b"=").decode()
+        return base64url(f"{self.sign(text)}{text}".encode()).decode()
 
     def open(self, sealed: str) -> str | None:
         """What was sealed; None for anything else."""

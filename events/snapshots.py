@@ -4,7 +4,7 @@ A room in which many join (or come back) at once costs one reading, not one each
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import Raw
@@ -16,7 +16,8 @@ from events.event import to_json
 from events.hub import NEVER, Room, Seat
 from events.messages import PAGE_BYTES, MessageService
 from events.schema import Message
-from events.sessions import SessionManager
+from events.sessions import LiveSession, SessionManager
+from storage.gather import Gather
 from storage.interfaces import Cut, RoomState, StreamText
 from storage.records import REMOVED, AgentRecord, MessageRecord, SessionRecord
 from storage.snapshot import SnapshotReader
@@ -37,6 +38,11 @@ class Page:
     last_seq: int
     last_revision: int
     open_streams: list[MessageRecord]
+    told: Raw  # `messages` as they are told, to whoever joins
+
+    def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
+        """These instead."""
+        return replace(self, messages=messages, has_more=has_more, told=Raw(to_json(messages)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class Known:
     record: SessionRecord
     agent: AgentRecord | None
     standings: Mapping[str, str]  # of participants
-    read_marks: Mapping[str, int]
+    read_marks: Raw
     page: Page
     at: float  # when it was read, in epoch seconds
     views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves
@@ -69,6 +75,7 @@ class Snapshots:
         clock: Callable[[], float],
     ) -> None:
         self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
+        self._newest = Gather(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
         self.local_text: Callable[[str], StreamText | None] = lambda stream: None
 
     async def joinable(
@@ -78,12 +85,24 @@ class Snapshots:
 
         Raises SessionNotFound, SessionExpired, SessionArchived, Unavailable.
         """
-        known = room.known if room is not None else None
-        if room is None or known is None or room.live is None:
+        if room is None or room.known is None or room.live is None:
             return await self._sessions.joinable(caller, name)
+        return room.known.record, self.role(caller, room.known, room.live)
+
+    def role(self, caller: Caller, known: Known, live: LiveSession) -> SessionRole:
+        """What `joinable` need not read. Raises SessionNotFound, SessionExpired, SessionArchived."""
         role = role_in(caller, known.record, known.standings.get(caller.key))
-        room.live.check(self._clock())
-        return known.record, role
+        live.check(self._clock())
+        return role
+
+    @staticmethod
+    def at_hand(room: Room, state: RoomState, seen: int) -> Known | None:
+        """What `known` needs not read. A room may have been served more than its log holds, from SQL."""
+        known = room.known
+        logged = state.last.rev
+        if known is None or known.page.last_revision != logged or max(seen, room.delivered) > logged:
+            return None
+        return known
 
     async def known(self, room: Room, state: RoomState | None, seen: int = 0) -> Known:
         """The session as of a cut of the log (None: the bus is away) or later. `seen`: the revision that the
@@ -91,11 +110,11 @@ class Snapshots:
 
         Raises SessionNotFound, Unavailable.
         """
-        known = room.known
-        logged = state.last.rev if state is not None else -1
-        if known is None or known.page.last_revision != logged or seen > logged:
+        known = self.at_hand(room, state, seen) if state is not None else None
+        if known is None:
+            changes = room.changes
             known = await self._read(room.name, None, PAGE)
-            if known.page.last_revision == logged:
+            if room.changes == changes and state is not None and known.page.last_revision == state.last.rev:
                 room.known = known
         return known
 
@@ -110,9 +129,21 @@ class Snapshots:
         limit: int,
     ) -> Snapshot:
         """What a join is told. Raises SessionNotFound, Unavailable."""
-        page = _part(known.page, after_revision, limit)
+        page = part(known.page, after_revision, limit)
         if page is None:
             page = (await self._read(room.name, after_revision, limit)).page
+        return self.made(room, known, role, cut, state, page)
+
+    def made(
+        self,
+        room: Room,
+        known: Known,
+        role: SessionRole,
+        cut: Cut | None,
+        state: RoomState | None,
+        page: Page,
+    ) -> Snapshot:
+        """The same of a page that is at hand."""
         logged = dict(state.streams) if state is not None else {}
         floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
         streams = []
@@ -124,7 +155,7 @@ class Snapshots:
             streams.append({"message_id": row.message_id, "content": content, "next_index": index})
         last_revision = page.last_revision
         reply = self._reply(room, known, role, cut, state, page.last_seq, last_revision) | {
-            "messages": page.messages,
+            "messages": page.told,
             "has_more": page.has_more,
             "streams": streams,
         }
@@ -175,37 +206,42 @@ class Snapshots:
         return view
 
     async def _read(self, name: str, after_revision: int | None, limit: int) -> Known:
-        found = await self._reader.read(name, after_revision, limit, PAGE_BYTES)
+        if after_revision is None and limit == PAGE:
+            found = await self._newest.get(name)
+        else:
+            found = await self._reader.read(name, after_revision, limit, PAGE_BYTES)
         if found is None:
             raise SessionNotFound
         record = self._sessions.as_of_now(found.session)
         messages = await self._messages.views(found.messages)
-        page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams)
-        return Known(record, found.agent, found.standings, found.read_marks, page, self._clock())
+        told = Raw(to_json(messages))
+        page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
+        marks = Raw(to_json(found.read_marks))
+        return Known(record, found.agent, found.standings, marks, page, self._clock())
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""
         oldest = self._clock() - KEPT
         for room in rooms.values():
             if room.known is not None and room.known.at < oldest:
-                room.known = None
+                room.changed()
 
 
-def _part(page: Page, after_revision: int | None, limit: int) -> Page | None:
+def part(page: Page, after_revision: int | None, limit: int) -> Page | None:
     """What is asked for, if the page holds it."""
     if after_revision is not None and after_revision >= page.last_revision:
-        return Page([], False, page.last_seq, page.last_revision, page.open_streams)
+        return page.with_messages([], False)
     if after_revision is not None:
         if page.has_more:
             return None
         messages = sorted((m for m in page.messages if m.revision > after_revision), key=_revision)
         more = len(messages) > limit
-        return Page(messages[:limit], more, page.last_seq, page.last_revision, page.open_streams)
+        return page.with_messages(messages[:limit], more)
     if limit > PAGE and page.has_more:
         return None
-    messages = page.messages[-limit:]
-    more = page.has_more or len(messages) < len(page.messages)
-    return Page(messages, more, page.last_seq, page.last_revision, page.open_streams)
+    if limit >= len(page.messages):
+        return page
+    return page.with_messages(page.messages[-limit:], True)
 
 
 def _revision(message: Message) -> int:

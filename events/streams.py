@@ -9,7 +9,7 @@ from typing import Any
 
 from events.access import Caller
 from events.chunks import Chunks
-from events.clock import Clock, new_id
+from events.clock import Clock
 from events.delivery import Delivery
 from events.errors import (
     ChatError,
@@ -24,6 +24,7 @@ from events.errors import (
 )
 from events.event import Kind, make
 from events.hub import Connection
+from events.ids import new_id
 from events.messages import translate
 from events.observer import Observer
 from events.schema import StreamStart
@@ -362,9 +363,10 @@ class Streams:
         self._unbind(stream)
 
     def ended_elsewhere(self, message_id: str) -> None:
-        """Its end was committed, by whomever."""
+        """Its end was committed, by whomever. This may be known before the wish to stop it has come."""
         stream = self.open.get(message_id)
         if stream is not None and stream.ending is None:
+            self.tell_producer(stream)
             if stream.agent_task is not None:
                 stream.agent_task.cancel()
             self.forget(stream)

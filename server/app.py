@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
+from server.engine.protocol import WebSocketProtocol
 from server.engine.server import Server
 from server.furnish import furnish
 from server.metrics import Metrics
@@ -26,6 +27,8 @@ from server.transports.websocket import RawDoor
 
 #: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
 FRAME_OVERHEAD = 1024
+#: Where the official client looks for the server.
+SOCKETIO_PATH = "/socket.io/"
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -59,6 +62,12 @@ def create_app(settings: Settings) -> Starlette:
         else:
             await sio.eio.handle_request(scope, receive, send)
 
+    def at_once(scope: Scope, protocol: WebSocketProtocol) -> bool:
+        """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
+        if services.draining or not scope["path"].startswith(SOCKETIO_PATH):
+            return False
+        return sio.eio.at_once(forwarding.accept(scope) if forwarding is not None else scope, protocol)
+
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
         *dev.ROUTES,
@@ -74,6 +83,7 @@ def create_app(settings: Settings) -> Starlette:
     ]
     app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
     app.state.services = services
+    app.at_once = at_once  # type: ignore[attr-defined]
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 
@@ -122,7 +132,7 @@ def socketio_server(services: Services) -> Server:
         elsewhere=forwarding.elsewhere if forwarding is not None else None,
     )
     if forwarding is not None:
-        sio.eio.generate_id = forwarding.new_sid  # its documented hook
+        sio.eio.generate_id = forwarding.new_sid  # type: ignore[method-assign]  # its documented hook
     return sio
 
 
@@ -145,7 +155,7 @@ class _Doors:
         self._app.is_allowed_origin = lambda origin: origins.allowed(origin)  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and scope["path"].startswith("/socket.io/"):
+        if scope["type"] in ("http", "websocket") and scope["path"].startswith(SOCKETIO_PATH):
             await self._engine(scope, receive, send)  # type: ignore[operator]
         else:
             await self._app(scope, receive, send)

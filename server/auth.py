@@ -104,7 +104,7 @@ class Authenticator:
         self._generation = 0
 
     async def authenticate(
-        self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
+        self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
     ) -> Caller:
         """The caller whom `token` names.
 
@@ -124,7 +124,7 @@ class Authenticator:
             raise
 
     def authenticate_now(
-        self, token: str, *, origin: str | None = None, from_query: bool = False, address: str | None = None
+        self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
     ) -> Caller | None:
         """As `authenticate`, without waiting; None if a key must be fetched first."""
         try:

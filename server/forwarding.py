@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import httpx
 from starlette.types import Message, Receive, Scope, Send
 
 from events.clock import Clock
+from events.ids import new_token
 from events.signing import Signer
 from server.tunnel import tunnel
 from storage.errors import Unavailable
@@ -65,7 +65,7 @@ class Forwarding:
 
     def new_sid(self) -> str:
         """Names this node: whoever gets a request for it knows where to pass it."""
-        return node_letters(self._node) + secrets.token_urlsafe(15)
+        return node_letters(self._node) + new_token()
 
     # --- on the node that has not the session
 

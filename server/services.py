@@ -82,14 +82,7 @@ class Services:
 
     async def authenticate(self, token: str, origin: str | None, from_query: bool, address: str) -> Caller:
         """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
-        caller = self.authenticator.authenticate_now(
-            token, origin=origin, from_query=from_query, address=address
-        )
-        if caller is None:
-            caller = await self.authenticator.authenticate(
-                token, origin=origin, from_query=from_query, address=address
-            )
-        return caller
+        return await self.authenticator.authenticate(token, origin, from_query, address)
 
     @staticmethod
     def token_of(headers: Headers, query: bytes, subprotocols: Sequence[str]) -> tuple[str, str] | None:

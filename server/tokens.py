@@ -13,6 +13,7 @@ import orjson
 
 from events.access import Caller, Role
 from events.errors import TokenExpired, Unauthorized
+from events.ids import base64url
 from server.config import Settings
 
 LEEWAY = 5.0
@@ -78,7 +79,7 @@ class Verifier:
         head, _, body = signed.partition(b".")
         if head in self._good_headers:
             digest = hmac.digest(self._secret, signed, hashlib.sha256)
-            if not hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"="), signature):
+            if not hmac.compare_digest(base64url(digest), signature):
                 raise Unauthorized("the token's signature is wrong")
             try:
                 return base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4))

@@ -105,6 +105,10 @@ class Cut(msgspec.Struct, frozen=True):
     rooms: Mapping[str, RoomState | None]
 
 
+#: A position that nothing is above: who asks for it gets a room's state without entries.
+EVERYTHING = 1 << 60
+
+
 class RoomLog(Protocol):
     """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
 
@@ -114,6 +118,9 @@ class RoomLog(Protocol):
 
     async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
         """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position."""
+
+    def at_hand(self, room: str) -> Cut | None:
+        """A cut without entries, where the log is in this process; None where it has to be asked for."""
 
     async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
         """How far each room's log reaches; None for a room without one. Keeps those logs alive."""
@@ -172,6 +179,9 @@ class Receiver(Protocol):
 
     def on_event(self, event: Event) -> None: ...
 
+    def on_volatile(self, events: Sequence[Event]) -> None:
+        """Volatile events of one room that are told together."""
+
     def on_signal(self, channel: str, name: str, body: bytes) -> None:
         """A node-to-node message: `takeover`, `cancel`, ... on the channel it was sent to."""
 
@@ -193,8 +203,8 @@ class Bus(Protocol):
 
     def unsubscribe(self, channel: str) -> None: ...
 
-    def publish(self, channel: str, event: Event) -> None:
-        """A volatile event; fire and forget."""
+    def publish(self, channel: str, *events: Event) -> None:
+        """Volatile events of one room; fire and forget."""
 
     def signal(self, channel: str, name: str, body: bytes) -> None:
         """A node-to-node message; fire and forget."""
@@ -222,6 +232,10 @@ class PresenceStore(Protocol):
 
     async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
         """user -> (status, connections) over all live nodes."""
+
+    def at_hand(self, room: str) -> Mapping[str, tuple[str, int]] | None:
+        """The same, where all of it is in this process (not to be changed); None where it has to be asked
+        for."""
 
     async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
         """Renew this node's lease, say who is here, and take over what dead nodes left behind."""

@@ -7,10 +7,12 @@ those of the model in `tests/model/`; what travels there happens at once here.
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
 from storage.interfaces import (
+    EVERYTHING,
     Appended,
     Beat,
     ChunkAnswer,
@@ -60,9 +62,9 @@ class Memory:
     def unsubscribe(self, channel: str) -> None:
         """See `subscribe`."""
 
-    def publish(self, channel: str, event: Event) -> None:
+    def publish(self, channel: str, *events: Event) -> None:
         if self._receiver is not None:
-            self._receiver.on_event(event)
+            self._receiver.on_volatile(events)
 
     def signal(self, channel: str, name: str, body: bytes) -> None:
         if self._receiver is not None:
@@ -149,6 +151,9 @@ class Memory:
         return Cut(
             self.epoch, self._pos, {room: self._state(room, after, now) for room, after in asks.items()}
         )
+
+    def at_hand(self, room: str) -> Cut:
+        return Cut(self.epoch, self._pos, {room: self._state(room, EVERYTHING, self._clock())})
 
     def _state(self, room: str, after: int, now: float) -> RoomState | None:
         log = self._logs.get(room)
@@ -315,13 +320,13 @@ class MemoryPresence:
     """Presence of one node: what it says of itself is all there is."""
 
     def __init__(self) -> None:
-        self._online: dict[str, dict[str, str]] = {}
+        self._online: dict[str, dict[str, tuple[str, int]]] = {}
         self._typing: set[tuple[str, str]] = set()
 
     def enter(self, room: str, user: str, status: str) -> bool:
         users = self._online.setdefault(room, {})
         new = user not in users
-        users[user] = status
+        users[user] = _alone(status)
         return new
 
     async def leave(self, room: str, user: str) -> bool:
@@ -332,7 +337,10 @@ class MemoryPresence:
         return gone
 
     async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
-        return {user: (status, 1) for user, status in self._online.get(room, {}).items()}
+        return self.at_hand(room)
+
+    def at_hand(self, room: str) -> Mapping[str, tuple[str, int]]:
+        return self._online.get(room, {})
 
     async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
         return Beat()
@@ -345,6 +353,12 @@ class MemoryPresence:
         else:
             self._typing.add(key)
         return changed
+
+
+@lru_cache(maxsize=8)
+def _alone(status: str) -> tuple[str, int]:
+    """One object for all who say the same."""
+    return status, 1
 
 
 class MemoryBuckets:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import Connection, Database
+from storage.gather import Gather
 from storage.listing import list_sessions
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
 from storage.rows import FILE, PARTICIPANT, SESSION
@@ -19,6 +20,7 @@ _INSERT = Statement(sessions.insert().values({column.name: sa.bindparam(column.n
 _GET = Statement(
     sa.select(*SESSION).where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
 )
+#: A row for each session and each of the users who takes part in it; without a user where none does.
 _GET_FOR = Statement(
     sa.select(*SESSION, *PARTICIPANT)
     .select_from(
@@ -26,12 +28,12 @@ _GET_FOR = Statement(
             participants,
             sa.and_(
                 participants.c.session_id == sessions.c.session_id,
-                participants.c.user_id == sa.bindparam("user_id"),
+                among(participants.c.user_id, "user_ids"),
                 participants.c.joined_at.is_not(None),
             ),
         )
     )
-    .where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
+    .where(among(sessions.c.session_id, "ids"), sessions.c.status != "deleted")
 )
 _GET_ALL = Statement(
     sa.select(*SESSION).where(among(sessions.c.session_id, "ids"), sessions.c.status != "deleted")
@@ -151,11 +153,16 @@ def _update(names: frozenset[str]) -> Statement:
     )
 
 
+_For = tuple[SessionRecord, ParticipantRecord | None]
+
+
 class Sessions:
     """Every method raises Unavailable; those that can raise something else say so."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._for = Gather(self._get_for)
+        _GET_FOR.on(db.dialect)  # now, not when the first one joins
 
     async def create(self, record: SessionRecord) -> SessionRecord:
         """Raises AlreadyExists (session_id or trace_id)."""
@@ -172,11 +179,20 @@ class Sessions:
         self, session_id: str, user_id: str
     ) -> tuple[SessionRecord | None, ParticipantRecord | None]:
         """As `get`, with this user as a participant: also one that was removed."""
-        row = await self._db.fetch_one(_GET_FOR, id=session_id, user_id=user_id)
-        if row is None:
-            return None, None
-        session, participant = row[: len(SESSION)], row[len(SESSION) :]
-        return SessionRecord(*session), ParticipantRecord(*participant) if participant[0] else None
+        return await self._for.get((session_id, user_id)) or (None, None)
+
+    async def _get_for(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], _For]:
+        ids, user_ids = {session_id for session_id, _ in pairs}, {user_id for _, user_id in pairs}
+        rows = await self._db.fetch_all(_GET_FOR, ids=list(ids), user_ids=list(user_ids))
+        found: dict[str, SessionRecord] = {}
+        people: dict[tuple[str, str], ParticipantRecord] = {}
+        for row in rows:
+            session = SessionRecord(*row[: len(SESSION)])
+            found[session.session_id] = session
+            if row[len(SESSION)]:
+                participant = ParticipantRecord(*row[len(SESSION) :])
+                people[session.session_id, participant.user_id] = participant
+        return {pair: (found[pair[0]], people.get(pair)) for pair in pairs if pair[0] in found}
 
     async def get_all(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
         """Those that `get` would find, by id."""

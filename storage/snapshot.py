@@ -1,12 +1,13 @@
 """Reads a session with all that somebody who joins it is told, as of one moment."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from sys import intern
 
 import sqlalchemy as sa
 from msgspec import Struct
 
-from storage.database import Database
+from storage.database import Database, Row
 from storage.messages import OPEN_IN, cut_page, page_select
 from storage.records import AgentRecord, MessageRecord, ParticipantRecord, SessionRecord
 from storage.rows import AGENT, PARTICIPANT, SESSION
@@ -40,7 +41,7 @@ def _all(changes: bool) -> Together:
         page = page_select(frozenset({"after_revision"}), "revision", descending=False)
     else:
         page = page_select(frozenset(), "seq", descending=True)
-    return Together(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN)
+    return Together(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, each="session_id")
 
 
 class SnapshotReader:
@@ -48,22 +49,36 @@ class SnapshotReader:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        _all(False).statement.on(db.dialect)  # takes 10 ms, which nobody who joins should wait for
 
     async def read(
         self, session_id: str, after_revision: int | None, limit: int, max_bytes: int
     ) -> SessionSnapshot | None:
         """The newest messages, or those with a higher revision: at most `limit` and `max_bytes` of JSON, at
         least one. None: there is no such session, or it awaits its purge."""
+        return (await self.read_all([session_id], after_revision, limit, max_bytes)).get(session_id)
+
+    async def read_all(
+        self, session_ids: Sequence[str], after_revision: int | None, limit: int, max_bytes: int
+    ) -> dict[str, SessionSnapshot]:
+        """The same of many."""
         changes = after_revision is not None
-        found, agent, people, page, streams = await _all(changes).fetch(
+        found = await _all(changes).fetch(
             self._db,
-            session_id=session_id,
+            session_ids,
             after_revision=min(after_revision or 0, 2**62),
             rows=limit + 1,
             max_bytes=max_bytes,
         )
-        if not found:
-            return None
+        return {
+            session_id: self._made(rows, changes, limit, max_bytes)
+            for session_id, rows in found.items()
+            if rows[0]
+        }
+
+    @staticmethod
+    def _made(rows: Sequence[list[Row]], changes: bool, limit: int, max_bytes: int) -> SessionSnapshot:
+        found, agent, people, page, streams = rows
         records, more = cut_page(page, limit, max_bytes)
         if not changes:
             records.reverse()

@@ -101,7 +101,7 @@ class Statement:
         return compiled
 
 
-class _Strings(TypeDecorator[list[str]]):
+class Strings(TypeDecorator[list[str]]):
     """A list of strings as one parameter: an array, or on SQLite a JSON array."""
 
     impl = sa.Text
@@ -120,9 +120,13 @@ class _Among(ColumnElement[bool]):
     inherit_cache = False
     type = sa.Boolean()
 
+    def self_group(self, against: Any = None) -> "_Among":
+        """As it is: where a dialect has no boolean, ` = 1` behind it would keep every index out."""
+        return self
+
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        self.strings: sa.BindParameter[Any] = sa.bindparam(name, type_=_Strings())
+        self.strings: sa.BindParameter[Any] = sa.bindparam(name, type_=Strings())
 
 
 @compiles(_Among, "postgresql")

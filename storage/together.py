@@ -1,18 +1,21 @@
-"""Several statements as one, so that all of them see the same moment, in one round trip."""
+"""Several statements as one, and for many, so that all of them see the same moment, in one round trip."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from storage.database import Database, Row
-from storage.statement import Statement, processors
+from storage.statement import Statement, Strings, processors
 from storage.types import Time
+
+_VALUE = sa.literal_column("asked.value", type_=sa.Text())
 
 
 class _array(FunctionElement[str]):
@@ -49,28 +52,58 @@ def _arrays_sqlite(element: _arrays, compiler: SQLCompiler, **options: Any) -> s
     return f"json_group_array({compiler.process(element.clauses, **options)})"
 
 
-class Together:
-    """Selects that share their parameters. Their rows travel as JSON and arrive as each alone gives them."""
+class _each(FunctionElement[str]):
+    """A list of strings as a table."""
 
-    def __init__(self, *selects: sa.Select[Any]) -> None:
-        parts = [select.subquery() for select in selects]
+    inherit_cache = True
+    type = sa.Text()
+
+
+@compiles(_each, "postgresql")
+def _each_postgresql(element: _each, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(SELECT unnest({compiler.process(element.clauses, **options)}) AS value)"
+
+
+@compiles(_each, "sqlite")
+def _each_sqlite(element: _each, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+class Together:
+    """Selects that share their parameters, for many values of one of these, the text `each`. Their rows
+    travel as JSON and arrive as each select alone gives them."""
+
+    def __init__(self, *selects: sa.Select[Any], each: str) -> None:
+        self._each = each
+        parts = [self._of_each(select).subquery() for select in selects]
         self._types = [[column.type for column in part.c] for part in parts]
-        self._statement = Statement(
-            sa.select(*(sa.select(_arrays(_array(*part.c))).scalar_subquery() for part in parts))
+        asked = _each(sa.bindparam(each, type_=Strings())).table_valued("value", name="asked")
+        self.statement = Statement(
+            sa.select(
+                _VALUE, *(sa.select(_arrays(_array(*part.c))).scalar_subquery() for part in parts)
+            ).select_from(asked)
         )
         self._decoders: dict[str, list[list[Callable[[Any], Any] | None]]] = {}
 
-    async def fetch(self, db: Database, **values: Any) -> list[list[Row]]:
-        """The rows of each."""
-        found = await db.fetch_one(self._statement, **values)
-        assert found is not None
+    def _of_each(self, select: sa.Select[Any]) -> sa.Select[Any]:
+        def replaced(element: Any, **_: Any) -> Any:
+            return _VALUE if isinstance(element, sa.BindParameter) and element.key == self._each else None
+
+        return cast(sa.Select[Any], replacement_traverse(select, {}, replaced))
+
+    async def fetch(self, db: Database, asked: Sequence[str], **values: Any) -> dict[str, list[list[Row]]]:
+        """By value, the rows of each select."""
+        rows = await db.fetch_all(self.statement, **values, **{self._each: asked})
         decoders = self._decoders.get(db.dialect)
         if decoders is None:
             decoders = self._decoders[db.dialect] = [_decoders(types, db.dialect) for types in self._types]
-        return [
-            [_decoded(row, part) for row in orjson.loads(text)]
-            for text, part in zip(found, decoders, strict=True)
-        ]
+        return {
+            value: [
+                [_decoded(row, part) for row in orjson.loads(text)]
+                for text, part in zip(found, decoders, strict=True)
+            ]
+            for value, *found in rows
+        }
 
 
 def _decoders(types: Sequence[sa.types.TypeEngine[Any]], dialect: str) -> list[Callable[[Any], Any] | None]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from events.clock import new_id
+from events.ids import new_id
 from storage.interfaces import Bus
 
 #: Seconds until a node that has a worker has said so.

@@ -3,20 +3,21 @@
 Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket application::
 
     protocol = scope["extensions"]["parley.protocol"]["protocol"]     # WebSocketProtocol
-    protocol.take_over(taker, subprotocol="bearer", first=frames.frame(frames.TEXT, b"{}"), max_size=65536)
+    protocol.take_over(taker, subprotocol="bearer", first=frames.text(b"{}"), max_size=65536)
 
 Before that the ASGI interface works as anywhere (`websocket.http.response` too). `taker` (`protocol.Taker`)
 gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but
-not after its own `close` or `abort`) and, if it has it, `pong(bytes)`. It writes whole frames with
-`protocol.transport.write(frames.frame(frames.TEXT, data))`, and ends with `protocol.close(code, reason)`
-or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold up a peer that sends too fast.
+not after its own `close` or `abort`) and, if it has it, `pong(bytes)`; its `fd` is the protocol's to set. It
+writes whole frames with `protocol.write(frames.text(data))`, and ends with
+`protocol.close(code, reason)` or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold
+up a peer that sends too fast.
 `heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **python_socketio_settings)` is a
 `socketio.AsyncServer`. Without a door it is that and nothing else. With one, the namespace "/" belongs to
 the `Door` (`door.py`):
 
-    async def connect(conn, info, auth) -> None     # raise ConnectRefused(message, data) to refuse
+    def connect(conn, info, auth) -> Coroutine | None   # raise ConnectRefused(message, data) to refuse
     def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order, never awaited
     def refused(conn, name, ack_id, problem) -> None    # reserved name, binary, not strict JSON: reply
     def gone(conn, reason) -> None                  # exactly once after a connect that returned

@@ -39,14 +39,13 @@ class AsgiWebSocket:
     """Messages to events, events to frames; runs the application."""
 
     __slots__ = (
-        "_inbox", "_paused", "_response", "_waiter", "accepted", "closed", "key", "protocol", "scope",
-        "taken_over", "writable",
+        "_inbox", "_paused", "_response", "_waiter", "accepted", "closed", "protocol", "scope", "taken_over",
+        "writable",
     )  # fmt: skip
 
-    def __init__(self, protocol: "WebSocketProtocol", scope: Scope, key: bytes) -> None:
+    def __init__(self, protocol: "WebSocketProtocol", scope: Scope) -> None:
         self.protocol = protocol
         self.scope = scope
-        self.key = key  # Sec-WebSocket-Accept
         self.accepted = False
         self.taken_over = False
         self.closed = False
@@ -130,7 +129,7 @@ class AsgiWebSocket:
         elif kind == "websocket.send" and self.accepted:
             data = event.get("bytes")
             opcode = frames.TEXT if data is None else frames.BINARY
-            protocol.transport.write(frames.frame(opcode, event["text"].encode() if data is None else data))
+            protocol.write(frames.frame(opcode, event["text"].encode() if data is None else data))
         elif kind == "websocket.close":
             self.closed = True
             if self.accepted:

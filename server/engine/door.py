@@ -1,5 +1,6 @@
 """What the engine asks of the product about the namespace "/". Knows no product."""
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
 #: Why an event did not reach `Door.event`: the packet is not strict JSON of an array that begins with a
 #: string; its name is Socket.IO's own; it carries binary attachments; its payload is over `payload_limit`.
 Problem = Literal["malformed", "reserved", "binary", "large"]
+
+
+#: What has to be awaited before the next packet of the connection is handled.
+Work = Coroutine[Any, Any, None]
 
 
 class ConnectRefused(Exception):
@@ -24,11 +29,12 @@ class Door(Protocol):
     """Who may come in, and what clients say. Nothing here may block; what `event`, `refused` and `gone`
     raise is logged and goes no further."""
 
-    async def connect(self, conn: "Client", info: "Handshake", auth: dict[str, Any], /) -> None:
-        """Authenticate. `auth` is the client's `auth` option; it may hold `token`, `pid`, `offset`.
+    def connect(self, conn: "Client", info: "Handshake", auth: dict[str, Any], /) -> Work | None:
+        """Authenticate: at once, or when what is returned has been awaited. `auth` is the client's `auth`
+        option; it may hold `token`, `pid`, `offset`.
 
         Raises ConnectRefused; any other exception refuses as well, and is logged. If the socket goes
-        away meanwhile, `gone` comes right after this returned.
+        away meanwhile, `gone` comes right after.
         """
 
     def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:

@@ -1,8 +1,8 @@
 """The Engine.IO server: python-engineio's AsyncServer with sessions and request handling of our own.
 
 Knows Socket.IO only as the two functions that take what comes in. Of python-engineio 4.15.1 it keeps
-`handlers`, `sockets`, `_get_socket`, `generate_id`, `_generate_sid_cookie`, `reason` and the public methods
-that use them; tests/engine/test_pins.py fails when they change.
+`handlers`, `sockets`, `_get_socket`, `_generate_sid_cookie`, `reason` and the public methods that use them;
+`generate_id` is replaced; tests/engine/test_pins.py fails when they change.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any, Final
 import engineio
 import orjson
 
+from events.ids import new_token
 from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
@@ -65,6 +66,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.wheel = Wheel(self.tick)
         self._last_words: dict[str, tuple[float, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
+        #: A connect handler that neither waits nor refuses: with any other, every connection has a task.
+        self.plain_handler: Any = None
         interval = self.ping_interval + self.ping_interval_grace_period
         self._open_tail = orjson.dumps(
             {
@@ -84,24 +87,42 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         else:
             await self._http(scope, receive, send)
 
+    def at_once(self, scope: Scope, protocol: WebSocketProtocol) -> bool:
+        """A new session over WebSocket, with nothing to wait for; anything else is `handle_request`'s."""
+        query = query_of(scope)
+        if b"sid" in query or self._refusal(query, scope) is not None:
+            return False
+        if self.handlers["connect"] is not self.plain_handler:
+            return False
+        self._start(self._new(scope, "websocket")[0], protocol)
+        return True
+
+    def _refusal(self, query: dict[bytes, bytes], scope: Scope) -> tuple[int, int] | None:
+        """Why a WebSocket may not come in: an HTTP status and the error's number."""
+        allowed = self._origins.allowed(scope)
+        if query.get(b"transport") != b"websocket" or "websocket" not in self.transports:
+            return 400, 0
+        if query.get(b"EIO") != b"4":
+            return 400, 5
+        return None if allowed else (403, 4)
+
+    def _start(self, session: Session, protocol: WebSocketProtocol) -> None:
+        session.start(protocol, frames.text(self._opening(session.sid, False)))
+        self.wheel.add(session, self._first_deadline(session))
+
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = query_of(scope)
-        transport, sid = query.get(b"transport"), query.get(b"sid", b"").decode("latin-1")
-        allowed = self._origins.allowed(scope)
+        sid = query.get(b"sid", b"").decode("latin-1")
         protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
-        if transport != b"websocket" or "websocket" not in self.transports:
-            protocol.refuse(400, (), error(0))
-        elif query.get(b"EIO") != b"4":
-            protocol.refuse(400, (), error(5))
-        elif not allowed:
-            protocol.refuse(403, (), error(4))
+        refusal = self._refusal(query, scope)
+        if refusal is not None:
+            protocol.refuse(refusal[0], (), error(refusal[1]))
         elif not sid:
             session = await self._open(scope, "websocket")
             if session is None:
                 protocol.refuse(401)
             else:
-                session.start(protocol, frames.frame(frames.TEXT, self._opening(session.sid, False)))
-                self.wheel.add(session, self._first_deadline(session))
+                self._start(session, protocol)
         else:
             session = self._find(sid, scope)
             if session is None:
@@ -241,19 +262,30 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     # --- sessions
 
+    def generate_id(self) -> str:
+        return new_token()
+
     async def _open(self, scope: Scope, transport: str) -> Session | None:
+        session, answer = self._new(scope, transport)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is not None and answer is not True:
+            self.sockets.pop(session.sid, None)
+            return None
+        return session
+
+    def _new(self, scope: Scope, transport: str) -> tuple[Session, Any]:
+        """A session, and what its connect handler answered."""
         sid = self.generate_id()
         handshake = Handshake(scope, transport)
         session = Session(self, sid, handshake, self.wheel.now())
         session.owner = self.identify(scope)
         self.sockets[sid] = session
-        answer = self.handlers["connect"](sid, handshake)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if answer is not None and answer is not True:
-            self.sockets.pop(sid, None)
-            return None
-        return session
+        try:
+            return session, self.handlers["connect"](sid, handshake)
+        except BaseException:
+            del self.sockets[sid]
+            raise
 
     def _opening(self, sid: str, upgrade: bool) -> bytes:
         upgrades = b'["websocket"]' if upgrade and self.allow_upgrades else b"[]"

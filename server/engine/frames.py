@@ -78,6 +78,8 @@ class Control(Protocol):
         """`code` is NO_STATUS for an empty Close frame. Nothing after it is read."""
 
 
+#: What most frames of ours begin with: a text of so many bytes.
+_TEXT_HEADS: Final = tuple(bytes((_FIN_TEXT, n)) for n in range(126))
 _HEAD_16 = struct.Struct("!BBH").pack
 _HEAD_64 = struct.Struct("!BBQ").pack
 
@@ -90,6 +92,12 @@ def frame(opcode: int, data: bytes) -> bytes:
     if n < 65536:
         return _HEAD_16(0x80 | opcode, 126, n) + data
     return _HEAD_64(0x80 | opcode, 127, n) + data
+
+
+def text(data: bytes) -> bytes:
+    """The same for a text message; `data` is UTF-8."""
+    n = len(data)
+    return _TEXT_HEADS[n] + data if n < 126 else frame(TEXT, data)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

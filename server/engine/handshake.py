@@ -27,9 +27,8 @@ class Handshake(MutableMapping[str, Any]):
         self.scheme: str = scope["scheme"]
         # from the ASGI scope: who may speak for others (X-Forwarded-For) is the server's setting
         self.client: tuple[str, int] | None = scope["client"]
-        # one bytes object instead of a list of tuples; neither byte can be in a header
         self._environ: dict[str, Any] | None = None
-        self._headers = b"\n".join([k + b"\0" + v for k, v in scope["headers"]])
+        self._headers: list[tuple[bytes, bytes]] | bytes = scope["headers"]
 
     @property
     def address(self) -> str:
@@ -38,9 +37,9 @@ class Handshake(MutableMapping[str, Any]):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Names are in lower case."""
-        if not self._headers:
-            return []
-        return [(k, v) for k, _, v in (line.partition(b"\0") for line in self._headers.split(b"\n"))]
+        if not isinstance(self._headers, bytes):
+            return self._headers
+        return [(k, v) for k, _, v in (line.partition(b"\0") for line in self._headers.splitlines())]
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name."""
@@ -84,8 +83,11 @@ class Handshake(MutableMapping[str, Any]):
         return environ
 
     def compact(self) -> None:
-        """Forget the mapping; what was put into it is lost."""
+        """For as long as the connection lives: without the mapping (what was put into it is lost), and the
+        headers as one object instead of a list of tuples."""
         self._environ = None
+        # neither byte can be in a header
+        self._headers = b"\n".join([k + b"\0" + v for k, v in self.headers])
 
     def _mapping(self) -> dict[str, Any]:
         if self._environ is None:

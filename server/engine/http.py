@@ -5,7 +5,7 @@ connections that never finish theirs are two hundred descriptors. Also hands an 
 WebSocket class without rebuilding it as bytes, and tells whoever waits that the client has hung up.
 
 Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `headers`, `url`, `scope`,
-`handle_websocket_upgrade`; tests/engine/test_pins.py guards them.
+`_should_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py guards them.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from server.engine.asgi import http_response
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
-#: Seconds for a request's head, from the connection's or the request's first byte.
+#: Seconds for a connection's first bytes, and for a request's head.
 HEAD_TIMEOUT = 15.0
 
 
@@ -36,7 +36,11 @@ class HttpProtocol(HttpToolsProtocol):
     finds this object at `scope["extensions"]["parley.http"]["protocol"]`."""
 
     waiter: Waiter | None = None
-    _head = 0  # bytes of the head so far
+    _read = 0  # bytes of the last piece
+    _begins = True  # no request has ended in it
+    _head = 0  # bytes since the head began, at most, or since there was a piece of body: trailers count, too
+    _large = False  # the head was: what follows it is ignored
+    _upgrade: bool | None = None  # whether the request is for a WebSocket
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -63,43 +67,50 @@ class HttpProtocol(HttpToolsProtocol):
             self.waiter.stopping()
 
     def data_received(self, data: bytes) -> None:
+        self._read, self._begins = len(data), True
+        self._head += self._read
         super().data_received(data)
-        if self._head > HEAD_LIMIT and not self.transport.is_closing():
+        # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
+        if (self._large or self._head > HEAD_LIMIT) and not self.transport.is_closing():
             self._refuse(431)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 0
+        self._head, self._upgrade = self._read if self._begins else 0, None
         if self._timer is None:
             self._await_head()
 
-    def on_url(self, url: bytes) -> None:
-        self._head += len(url)
-        if self._head <= HEAD_LIMIT:
-            self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head += len(name) + len(value) + 4
-        if self._head <= HEAD_LIMIT:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         self._head_done()
-        if self._head > HEAD_LIMIT:
+        if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
+            size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
+            self._large = self._large or size > HEAD_LIMIT
+        self._head = 0
+        if self._large:
             return
         self.scope["extensions"] = {"parley.http": {"protocol": self}}
         super().on_headers_complete()
+        if not self._upgrade:
+            self.headers = []  # what trailers follow are not the request's headers
 
     def on_body(self, body: bytes) -> None:
-        if self._head <= HEAD_LIMIT:
+        self._head = 0
+        if not self._large:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._head <= HEAD_LIMIT:
+        self._head, self._begins = 0, False
+        if not self._large:
             super().on_message_complete()
 
+    def _should_upgrade(self) -> bool:
+        # uvicorn asks three times for each request
+        if self._upgrade is None:
+            self._upgrade = super()._should_upgrade()
+        return self._upgrade
+
     def handle_websocket_upgrade(self) -> None:
-        if self._head > HEAD_LIMIT:
+        if self._large:
             return
         if not (self.ws_protocol_class and issubclass(self.ws_protocol_class, WebSocketProtocol)):
             return super().handle_websocket_upgrade()
@@ -114,14 +125,15 @@ class HttpProtocol(HttpToolsProtocol):
         protocol.upgrade(method, self.url, self.headers)
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(HEAD_TIMEOUT, self._too_slow)
+        self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)
 
     def _head_done(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
+        """What was waited for has not come."""
         self._timer = None
         if not self.transport.is_closing():
             self._refuse(408)

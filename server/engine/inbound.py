@@ -4,11 +4,10 @@ to who waits for them, CONNECT and DISCONNECT to the server. What is no packet n
 
 import inspect
 import sys
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from server.engine import packets
-from server.engine.door import Problem
+from server.engine.door import Problem, Work
 from server.engine.packets import RESERVED, Packet, PacketError, loads
 from server.engine.rooms import Client
 from server.engine.session import Session
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: Binary attachments of one packet; together they may be as large as a message.
 ATTACHMENTS_LIMIT: Final = 32
-
-#: What has to be awaited before the next packet of the connection is handled.
-Work = Coroutine[Any, Any, None]
 
 
 class Inbound:

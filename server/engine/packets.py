@@ -19,9 +19,10 @@ CONNECT_ERROR: Final = 4
 BINARY_EVENT: Final = 5
 BINARY_ACK: Final = 6
 
-#: What a client may not call an event: a server, or the other clients, would take it for something else.
+#: What a client may not call an event: a server, or the other clients, would take it for something else
+#: ("*" is python-socketio's name for the handler of all others).
 RESERVED: Final = frozenset(
-    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+    ("*", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )
 #: Longest acknowledgement id taken: JavaScript counts to 2**53.
 ID_DIGITS: Final = 16
@@ -34,7 +35,10 @@ _SHALLOW: Final = 2 * DEPTH
 
 _ID: Final = re.compile(rb"[0-9]{1,%d}(?![0-9])" % ID_DIGITS)
 
-_loads = orjson.loads
+#: How a packet of each type in the namespace "/" begins.
+_STARTS: Final = tuple(b"4%d" % kind for kind in range(BINARY_ACK + 1))
+
+_loads, _dumps = orjson.loads, orjson.dumps
 
 
 class PacketError(ValueError):
@@ -166,7 +170,7 @@ def fill(data: Any, attachments: list[bytes]) -> Any:
 
 def text_frame(body: bytes) -> bytes:
     """The frame of a packet without attachments; `body` begins with its type."""
-    return frames.frame(frames.TEXT, b"4" + body)
+    return frames.text(b"4" + body)
 
 
 def head(kind: int, namespace: str, id: int | None = None) -> bytes:
@@ -178,13 +182,11 @@ def head(kind: int, namespace: str, id: int | None = None) -> bytes:
 def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes:
     """The frame of a packet, and those of its attachments."""
     try:
-        body = b"" if data is None else orjson.dumps(data)
+        body = b"" if data is None else _dumps(data)
     except TypeError:  # bytes inside, or what only the standard library's json can do
         return legacy_frames(sio.Packet(kind, namespace=namespace, data=data, id=id))
     if namespace == "/":
-        data = (b"4%d" % kind if id is None else b"4%d%d" % (kind, id)) + body
-        n = len(data)
-        return bytes((0x81, n)) + data if n < 126 else frames.frame(frames.TEXT, data)
+        return frames.text((_STARTS[kind] if id is None else b"4%d%d" % (kind, id)) + body)
     return text_frame(head(kind, namespace, id) + body)
 
 

@@ -3,7 +3,9 @@ to whoever takes the messages.
 
 A connection begins as an ordinary ASGI websocket (`asgi.py`). The application may take it over
 (`WebSocketProtocol.take_over`): from then on messages go straight to its receiver, the ASGI task ends, and
-an idle connection owns no task, no queue and no timer. Knows nothing of Engine.IO.
+an idle connection owns no task, no queue and no timer. An application that has a method
+`at_once(scope, protocol) -> bool` may do so before there is a task at all (True: taken over, or refused).
+Knows nothing of Engine.IO.
 
 uvicorn calls a `ws=` class without a written contract; what is leaned on (0.54.0,
 `protocols/http/httptools_impl.py`): the keyword arguments of `__init__`, `connection_made`, the rebuilt
@@ -21,7 +23,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 from server.engine import frames
-from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response
+from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log
 from server.engine.frames import FrameParser, ProtocolError, Receiver
 
 #: Bytes of a request head: a long bearer token in the query fits, a flood does not.
@@ -34,7 +36,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 class Taker(Protocol):
     """What takes a connection over. `lost` comes exactly once, unless the taker itself called `close` or
     `abort`: then not at all. Nothing else comes after any of the three. A method `pong(data)`, if there
-    is one, gets the peer's Pong frames."""
+    is one, gets the peer's Pong frames. `fd` is ours to set (`WebSocketProtocol.descriptor`)."""
+
+    fd: int
 
     def text(self, data: bytes, /) -> None:
         """A whole text message, valid UTF-8."""
@@ -62,11 +66,11 @@ _NOBODY = _Nobody()
 
 
 class WebSocketProtocol(asyncio.Protocol):
-    """One WebSocket. `transport.write` takes finished frames (`frames.frame`)."""
+    """One WebSocket. `write` takes finished frames (`frames.frame`)."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_head", "_parser", "_pong", "_slow", "_timer", "app_state", "asgi",
-        "config", "server_state", "taker", "transport",
+        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "app_state",
+        "asgi", "config", "server_state", "taker", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -78,6 +82,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.asgi: AsgiWebSocket | None = None
         self.taker: Taker | None = None
         self._parser: FrameParser | None = None
+        self._key = b""  # Sec-WebSocket-Accept, until the request has been answered
         self._head = b""
         self._slow = False  # the peer reads slower than we write
         self._closing = False  # our Close frame is out, or there is nothing to send it on
@@ -179,8 +184,16 @@ class WebSocketProtocol(asyncio.Protocol):
             return self.refuse(400)
         if version != b"13":
             return self.refuse(426, [(b"sec-websocket-version", b"13")])
-        accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        self.asgi = AsgiWebSocket(self, self._scope(target, headers, protocols), accept)
+        self._key = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+        scope = self._scope(target, headers, protocols)
+        at_once = getattr(self.config.loaded_app, "at_once", None)
+        try:
+            if at_once is not None and at_once(scope, self):
+                return
+        except Exception:  # noqa: BLE001 - whatever it is, the connection must not stay
+            log.exception("error in the application")
+            return self.refuse(500)
+        self.asgi = AsgiWebSocket(self, scope)
         task = asyncio.get_running_loop().create_task(self.asgi.run(self.config.loaded_app))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
@@ -200,12 +213,13 @@ class WebSocketProtocol(asyncio.Protocol):
     def accept(self, subprotocol: str | None, headers: Headers) -> None:
         """Answer the request for the ASGI application; from here on frames are read."""
         assert self.asgi is not None
-        self._accept(self.asgi.key, self.asgi, None, b"", subprotocol, headers)
+        self._accept(self.asgi, None, b"", subprotocol, headers)
 
     def _accept(
-        self, key: bytes, receiver: Receiver, max_size: int | None, first: bytes, subprotocol: str | None,
+        self, receiver: Receiver, max_size: int | None, first: bytes, subprotocol: str | None,
         headers: Headers = (),
     ) -> None:  # fmt: skip
+        key, self._key = self._key, b""
         lines = [
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
             b"sec-websocket-accept: " + key + b"\r\n"
@@ -216,6 +230,8 @@ class WebSocketProtocol(asyncio.Protocol):
         lines.append(b"\r\n" + first)
         self._parser = FrameParser(receiver, self, max_size or self.config.ws_max_size)
         self.transport.write(b"".join(lines))
+        if self.taker is not None:
+            self.taker.fd = self.descriptor()
         if self._head:
             head, self._head = self._head, b""
             self.data_received(head)
@@ -225,32 +241,57 @@ class WebSocketProtocol(asyncio.Protocol):
     def take_over(
         self, taker: Taker, subprotocol: str | None = None, first: bytes = b"", max_size: int | None = None
     ) -> None:
-        """Hand the connection to `taker`, once, from within the ASGI application.
+        """Hand the connection to `taker`, once, from within the ASGI application or its `at_once`.
 
         Answers the upgrade request if that is not done yet, in one write with `first` (finished frames).
         Messages that came before are handed over at once. If the peer has already gone, `taker.lost`
         comes in the loop's next turn. `max_size` in bytes is for messages, instead of uvicorn's setting.
         """
         asgi, self.asgi = self.asgi, None
-        if asgi is None or self._closing:
+        if self._closing or (asgi is None and not self._key):
             asyncio.get_running_loop().call_soon(taker.lost, frames.ABNORMAL)
             return
-        asgi.taken_over = True
+        if asgi is not None:
+            asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
         if self._slow:
             taker.pause_writing()
-        if self._parser is None:
-            self._accept(asgi.key, taker, max_size, first, subprotocol)
+        if self._parser is None or asgi is None:
+            self._accept(taker, max_size, first, subprotocol)
             return
         self._parser.receiver = taker
         self._parser.max_size = max_size or self._parser.max_size
         if first:
             self.transport.write(first)
+        taker.fd = self.descriptor()
         for data, is_text in asgi.pending():
             if self.taker is taker:
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
+
+    def descriptor(self) -> int:
+        """The socket, for the taker to write to past the transport (docs/adr/0009); -1 where it must not:
+        something waits in the transport, or TLS is in between.
+
+        uvloop 0.23 closes it after `connection_lost`, where `fd` is taken back at the latest: used any longer
+        its number may be another connection's (tests/engine/test_descriptor.py fails if that changes).
+        """
+        transport = self.transport
+        if self.taker is None or self._closing or transport.is_closing():
+            return -1
+        if transport.get_write_buffer_size():
+            return -1
+        if transport.get_extra_info("sslcontext") is not None:
+            return -1
+        socket = transport.get_extra_info("socket")
+        return -1 if socket is None else int(socket.fileno())
+
+    def write(self, data: bytes) -> None:
+        """Finished frames, or the rest of one, behind all that was written before."""
+        self.transport.write(data)
+        if self.taker is not None and self.transport.get_write_buffer_size():
+            self.taker.fd = -1
 
     def pause_reading(self) -> None:
         """Hold up a peer that sends too fast; what has been read already still comes."""
@@ -264,13 +305,14 @@ class WebSocketProtocol(asyncio.Protocol):
     def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
         """Close with the closing handshake: what was written goes out first, then the Close frame; the
         peer has CLOSE_TIMEOUT to answer. The taker hears nothing more."""
-        self.taker = self._pong = None
+        self._release()
         if not self._closing:
             self._send_close(code, reason)
 
     def abort(self) -> None:
         """Drop the connection and what has not gone out yet. The taker hears nothing more."""
-        self.taker = self._pong = self._parser = None
+        self._release()
+        self._parser = None
         self._closing = True
         self.transport.abort()
 
@@ -301,19 +343,26 @@ class WebSocketProtocol(asyncio.Protocol):
         self._lost(code)
 
     def _lost(self, code: int) -> None:
-        taker, asgi = self.taker, self.asgi
-        self.taker = self.asgi = self._pong = None
+        asgi, self.asgi = self.asgi, None
+        taker = self._release()
         if taker is not None:
             taker.lost(code)
         elif asgi is not None:
             asgi.lost(code)
+
+    def _release(self) -> Taker | None:
+        """The taker, which has nothing to do with this connection any more."""
+        taker, self.taker, self._pong = self.taker, None, None
+        if taker is not None:
+            taker.fd = -1
+        return taker
 
     # --- control frames
 
     def ping_received(self, data: bytes) -> None:
         # a peer that pings and does not read must not fill our memory with pongs
         if not self._closing and not self._slow:
-            self.transport.write(frames.frame(frames.PONG, data))
+            self.write(frames.frame(frames.PONG, data))
 
     def pong_received(self, data: bytes) -> None:
         if self._pong is not None:

@@ -33,6 +33,8 @@ def credentials(scope: Scope) -> bytes | None:
     for name, value in scope["headers"]:
         if name == b"authorization":
             return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
+    if b"token=" not in scope["query_string"]:
+        return None
     token = query_of(scope).get(b"token")
     return hashlib.sha256(token).digest()[:16] if token else None
 

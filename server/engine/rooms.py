@@ -290,10 +290,15 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio has no t
         self, event: str, data: Any, namespace: str, room: Any = None, skip_sid: Any = None,
         callback: Any = None, to: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
+        self.emit_now(event, data, namespace, to or room, skip_sid, callback)
+
+    def emit_now(
+        self, event: str, data: Any, namespace: str, room: Any = None, skip_sid: Any = None,
+        callback: Any = None,
+    ) -> None:  # fmt: skip
         space = self.spaces.get(namespace)
         if space is None:
             return
-        room = to or room
         args = [event, data] if data is not None else [event]
         if type(data) is tuple:
             args[1:] = data

@@ -5,7 +5,7 @@ from typing import Any
 
 import uvicorn
 
-from server.engine.http import HttpProtocol
+from server.engine.opening import Opening
 from server.engine.protocol import WebSocketProtocol
 
 
@@ -30,7 +30,7 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
     defaults: dict[str, Any] = {
         "host": "127.0.0.1",
         "loop": "uvloop",
-        "http": HttpProtocol,
+        "http": Opening,
         "ws": WebSocketProtocol,
         "access_log": False,
         "log_level": "warning",

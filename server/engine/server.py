@@ -1,8 +1,9 @@
 """The Socket.IO server: `socketio.AsyncServer` on our sessions, with strict packets and the product's door.
 
 Of python-socketio 5.18.1 it replaces `_engineio_server_class`, `_handle_eio_message`, `_send_packet`,
-`_send_eio_packet`, `_handle_connect` and the way to a handler, and calls `_trigger_event`, `_handle_event`,
-`_get_event_handler`, `_get_namespace_handler`; tests/engine/test_pins.py fails when they change.
+`_send_eio_packet`, `_handle_connect` and the way to a handler, does what `_handle_eio_connect` does
+(`manager_initialized`), and calls `_trigger_event`, `_handle_event`, `_get_event_handler`,
+`_get_namespace_handler`; tests/engine/test_pins.py fails when they change.
 """
 
 import asyncio
@@ -21,10 +22,10 @@ from events.hub import Hub
 from events.outbox import Flusher
 from server.engine import packets
 from server.engine.asgi import Scope
-from server.engine.door import ConnectRefused, Door
+from server.engine.door import ConnectRefused, Door, Work
 from server.engine.engine import Elsewhere, Engine
 from server.engine.handshake import Handshake
-from server.engine.inbound import Inbound, Work
+from server.engine.inbound import Inbound
 from server.engine.packets import Packet
 from server.engine.requests import OriginRule, credentials
 from server.engine.rooms import Client, EventCodec, Manager, Space
@@ -47,6 +48,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     eio: Engine
     manager: Manager
+    manager_initialized: bool
     inbound: Inbound
     #: The packets are python-socketio's own kind, which we encode and decode ourselves.
     strict: bool
@@ -80,6 +82,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         }  # fmt: skip
         settings.setdefault("async_mode", "asgi")
         super().__init__(client_manager=client_manager or Manager(), **settings)
+        self.eio.plain_handler = self._opened
+        self.eio.on("connect", self.eio.plain_handler)
         #: (kind, namespace, id, data) to the WebSocket frames of a packet
         self.encode: Callable[[int, str, int | None, Any], bytes] = (
             packets.packet_frames if self.strict else self._encode_otherwise
@@ -198,6 +202,21 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             ignore_queue=ignore_queue,
         )  # fmt: skip
 
+    def emit_now(
+        self,
+        event: str,
+        data: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+    ) -> None:
+        """`emit`, which has nothing to wait for, as a plain function: with it a handler can be one, too, and
+        needs no task."""
+        if self._instrumented:  # the Admin UI looks on where `emit` goes
+            self.eio.run(self.emit(event, data, room=room, skip_sid=skip_sid, namespace=namespace))
+        else:
+            self.manager.emit_now(event, data, namespace or "/", room, skip_sid)
+
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)
         if session is not None:
@@ -210,54 +229,78 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     # --- coming
 
-    async def connect(self, session: Session, packet: Packet) -> None:
-        """CONNECT. What is sent to the client meanwhile waits, and follows the answer in one write: the
-        official client keeps events that come first in a buffer that outlives a broken connection."""
-        if session.closing:  # between the packet and this task
-            return
+    def connect(self, session: Session, packet: Packet) -> Work | None:
+        """CONNECT: decided at once, or when what is returned has been awaited."""
         namespace = packet.namespace
         door = self.door if namespace == "/" else None
         known = door is not None or self.namespaces == "*" or namespace in self.namespaces
         if not (known or namespace in self.handlers or namespace in self.namespace_handlers):
             error = {"message": "Invalid namespace"}
             session.push(self.encode(packets.CONNECT_ERROR, namespace, None, error))
-            return
+            return None
         if door is not None and session.handshake is None and session.client is None:
             # it was here before and left; the request that the door judges by is no longer kept (half a
             # KiB each): a client whose connection ends comes back on a new one
             session.end(self.reason.SERVER_DISCONNECT)
-            return
+            return None
         client = self.manager.add(session, namespace)
         if client is None:
             error = {"message": "Unable to connect"}
             session.push(self.encode(packets.CONNECT_ERROR, namespace, None, error))
+            return None
+        if door is None:
+            session.hold()
+            return self._deciding(client, self._connect_handler(client, packet.data))
+        waiting, refusal = self._knock(door, client, packet.data or {})
+        if waiting is not None:
+            session.hold()
+            return self._deciding(client, waiting)
+        session.push(self._decided(client, refusal))
+        self._settled(client, refusal)
+        return None
+
+    async def _deciding(self, client: Client, work: Work) -> None:
+        """What is sent to the client meanwhile waits, and follows the answer in one write: the official
+        client keeps events that come first in a buffer that outlives a broken connection."""
+        session = client.session
+        mine = client.namespace == "/" and self.door is not None
+        if session.closing and not mine:  # between the packet and this task: no handler has begun
+            work.close()
+            self.manager.remove(client)
             return
-        session.hold()
-        kind, data = packets.CONNECT_ERROR, None
+        refusal: _Refused | None = _Refused(None)
         try:
-            if door is not None:
-                await self._knock(door, client, packet.data or {})
-            else:
-                await self._connect_handler(client, packet.data)
-            kind = packets.CONNECT
-            data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
-        except _Refused as refusal:
-            data = refusal.data
+            await work
+            refusal = None
+        except _Refused as error:
+            refusal = error
         finally:
-            if kind == packets.CONNECT_ERROR:
-                self.manager.remove(client)
-            elif not session.closing:
-                client.state = None
-            session.release(self.encode(kind, namespace, None, data), together=door is not None)
-        if session.closing and kind == packets.CONNECT:
+            session.release(self._decided(client, refusal), together=mine)
+        if session.closing and refusal is None:
             await self._gone(client, self.reason.TRANSPORT_CLOSE)
-        elif kind == packets.CONNECT_ERROR and door is not None and not session.others:
+        self._settled(client, refusal)
+
+    def _decided(self, client: Client, refusal: "_Refused | None") -> bytes:
+        """The answer to a CONNECT, which counts from now on."""
+        if refusal is not None:
+            self.manager.remove(client)
+            return self.encode(packets.CONNECT_ERROR, client.namespace, None, refusal.data)
+        if not client.session.closing:
+            client.state = None
+        data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
+        return self.encode(packets.CONNECT, client.namespace, None, data)
+
+    def _settled(self, client: Client, refusal: "_Refused | None") -> None:
+        """Nothing more needs the request that opened the connection; who is refused has no business here."""
+        session = client.session
+        door = self.door if client.namespace == "/" else None
+        if refusal is not None and door is not None and not session.others:
             session.end(self.reason.SERVER_DISCONNECT)
-        if isinstance(environ := self.environ.get(session.sid), Handshake):
-            environ.compact()
         if door is not None and not self._elsewhere():
             self.environ.pop(session.sid, None)
             session.handshake = None
+        elif isinstance(environ := self.environ.get(session.sid), Handshake):
+            environ.compact()
 
     def _elsewhere(self) -> bool:
         """Whether there are namespaces besides the door's, the Admin UI's say: theirs need the environ."""
@@ -265,21 +308,39 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             self.namespaces != ["/"] or bool(self.namespace_handlers) or any(n != "/" for n in self.handlers)
         )
 
-    async def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> None:
+    def _knock(
+        self, door: Door, client: Client, auth: dict[str, Any]
+    ) -> "tuple[Work | None, _Refused | None]":
+        """What has to be awaited for the door's answer; or, if nothing, whether it refused."""
         session, sid = client.session, client.sid
         assert session.handshake is not None
         try:
-            await door.connect(client, session.handshake, auth)
-        except ConnectRefused as refusal:
-            data = {"message": refusal.message}
-            raise _Refused(data if refusal.data is None else {**data, "data": refusal.data}) from refusal
+            waiting = door.connect(client, session.handshake, auth)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it refuses
+            return None, self._refused(error)
+        if waiting is not None or self._instrumented:
+            return self._wait_for(client, sid, auth, waiting), None
+        return None, None
+
+    async def _wait_for(self, client: Client, sid: str, auth: dict[str, Any], waiting: Work | None) -> None:
+        """`sid` is the one that the client had before the door was asked."""
+        try:
+            if waiting is not None:
+                await waiting
         except Exception as error:
-            self.eio.log.exception("error in the door's connect")
-            raise _Refused({"message": "Connection refused by server"}) from error
+            raise self._refused(error) from error
         if client.sid != sid:
             self.manager.rename(client, sid)
         if self._instrumented:
-            await self._trigger_event("connect", "/", client.sid, self.environ.get(session.sid), auth)
+            environ = self.environ.get(client.session.sid)
+            await self._trigger_event("connect", "/", client.sid, environ, auth)
+
+    def _refused(self, error: Exception) -> "_Refused":
+        if not isinstance(error, ConnectRefused):
+            self.eio.log.error("error in the door's connect", exc_info=error)
+            return _Refused({"message": "Connection refused by server"})
+        data = {"message": error.message}
+        return _Refused(data if error.data is None else {**data, "data": error.data})
 
     async def _connect_handler(self, client: Client, auth: Any) -> None:
         """The application's connect handler, in either signature (python-socketio's `_handle_connect`)."""
@@ -325,6 +386,13 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             self.eio.log.exception("error in a disconnect handler")
         finally:
             self.manager.remove(client)
+
+    def _opened(self, eio_sid: str, environ: Any) -> None:
+        """As `_handle_eio_connect`, which is a coroutine and need not wait."""
+        if not self.manager_initialized:
+            self.manager_initialized = True
+            self.manager.initialize()
+        self.environ[eio_sid] = environ
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         session = self.eio.sockets.get(eio_sid)

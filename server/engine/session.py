@@ -30,21 +30,17 @@ POLLED_INBOX_LIMIT: Final = 1000
 #: Seconds between a CONNECT's answer and what was sent while it was decided, without a door.
 APART: Final = 0.01
 
-PING: Final = frames.frame(frames.TEXT, b"2")
+PING: Final = frames.text(b"2")
 _MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
 
 
-def _discard(data: bytes) -> None:
-    """Where the writes of a finished session go."""
-
-
 class Session(Sink):
-    """`write` is the one way out: the transport's own method once there is a WebSocket."""
+    """Over long polling at first, or over a WebSocket."""
 
     __slots__ = (
         "__weakref__", "_data", "_held", "_inbox", "_slow", "attachments", "busy", "client", "closed",
         "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner", "pinged",
-        "poll", "protocol", "sid", "slot", "upgraded", "upgrading", "write",
+        "poll", "protocol", "sid", "slot", "upgraded", "upgrading",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -69,7 +65,6 @@ class Session(Sink):
         self._inbox: deque[bytes | tuple[bytes]] | None = None
         self._held = 0  # CONNECTs that are being decided
         self._slow = False
-        self.write: Any = self._write_poll
         self.pause(engine.outbox_limit)
 
     # --- what python-socketio and its Admin UI look at
@@ -129,6 +124,12 @@ class Session(Sink):
         if self.protocol is not None or self.poll is not None:
             self.resume()
 
+    def write(self, data: bytes) -> None:
+        if self.protocol is not None:
+            self.protocol.write(data)
+        elif not self.closing:
+            self._write_poll(data)
+
     def _write_poll(self, data: bytes) -> None:
         """Answer the request that waits; what comes before the next one waits in its turn."""
         poll, self.poll = self.poll, None
@@ -142,6 +143,7 @@ class Session(Sink):
     def hold(self) -> None:
         """From here on nothing leaves, until `release`: a CONNECT is being decided."""
         self._held += 1
+        self.waits = None  # of rooms that it was in before; volatile
         self.pause(self.engine.outbox_limit)
 
     def release(self, first: bytes, together: bool) -> None:
@@ -252,7 +254,6 @@ class Session(Sink):
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
         self.upgraded, self.upgrading = True, False
-        self.write = protocol.transport.write
         if self._held:
             self.pause(self.engine.outbox_limit)
             assert self.backlog is not None
@@ -297,7 +298,7 @@ class Session(Sink):
         if self.poll is not None:
             poll, self.poll = self.poll, None
             self.pause(self.engine.outbox_limit)
-            out, self.out = self.out, None
+            out = self.leaving()
             if not poll.done():
                 poll.set_result(polling.payload(out) if out else polling.NOOP)
 
@@ -309,6 +310,8 @@ class Session(Sink):
         engine = self.engine
         if self.closing:
             return
+        if self.protocol is not None and self.fd < 0:
+            self.fd = self.protocol.descriptor()  # what waited in the transport may have left
         nobody = self.client is None and not self.others
         sent = abs(self.pinged) or self.opened
         # a slot comes up to a tick early
@@ -367,19 +370,18 @@ class Session(Sink):
         if self.closing:
             return None
         self.closing = True
-        out, self.out = self.out, None
+        out = self.leaving()
         backlog, self.backlog = self.backlog, None
         protocol, self.protocol = self.protocol, None
-        write, self.write = self.write, _discard
         self.engine.wheel.discard(self)
         if abort:
             if protocol is not None:
                 protocol.abort()
         elif protocol is not None:
             if out:
-                write(out)
+                protocol.write(out)
             while backlog is not None and not self._held and (data := backlog.take()):
-                write(data)
+                protocol.write(data)
             protocol.close()
         elif not self.upgraded:
             last = out or b""

@@ -1,8 +1,8 @@
 """The Socket.IO door: authenticates a CONNECT, recovers it or makes it new, and hands events to the line."""
 
+from collections.abc import Awaitable
 from typing import Any
 
-from events.access import Caller
 from events.dispatch import Line, Reply
 from events.errors import (
     ChatError,
@@ -16,10 +16,13 @@ from events.errors import (
 )
 from events.event import to_json
 from events.recovery import new_pid
-from server.engine.door import ConnectRefused, Problem
+from server.engine.door import ConnectRefused, Problem, Work
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client
 from server.services import Services
+
+#: Token, Origin header, whether the token stood in the query, the client's address.
+Shown = tuple[str, str | None, bool, str]
 
 _PROBLEMS: dict[Problem, str] = {
     "malformed": "an event is a name and one JSON object, in strict JSON",
@@ -32,20 +35,47 @@ class SocketIODoor:
 
     def __init__(self, services: Services) -> None:
         self._services, self._clock = services, services.clock
+        self._spare: Line | None = None  # nobody's
 
-    async def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> None:
+    def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
         try:
-            conn.caller = await self._authenticate(info, auth)
-            await self._admit(conn, auth)
-        except ChatError as error:
-            self._services.observer.disconnected("socketio", error.code)
-            raise ConnectRefused(error.text, error.as_dict()) from error
+            waiting = self._admit(conn, info, auth)
         except Exception as error:
-            shown = self._services.dispatcher.error_of(error, "connect")
-            raise ConnectRefused(shown.text, shown.as_dict()) from error
+            raise self._refused(error) from error
+        if waiting is not None:
+            return self._admitted(waiting)
+        self._services.observer.connected("socketio")
+        return None
+
+    async def _admitted(self, waiting: Work) -> None:
+        try:
+            await waiting
+        except Exception as error:
+            raise self._refused(error) from error
         self._services.observer.connected("socketio")
 
-    async def _authenticate(self, info: Handshake, auth: dict[str, Any]) -> Caller:
+    def _refused(self, failure: Exception) -> ConnectRefused:
+        error = self._services.dispatcher.error_of(failure, "connect")
+        if isinstance(failure, ChatError):
+            self._services.observer.disconnected("socketio", error.code)
+        return ConnectRefused(error.text, error.as_dict())
+
+    def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
+        shown = self._shown(info, auth)
+        caller = self._services.authenticator.authenticate_now(*shown)
+        if caller is None:
+            return self._authenticate(conn, auth, shown)
+        conn.caller = caller
+        return self._seat(conn, auth)
+
+    async def _authenticate(self, conn: Client, auth: dict[str, Any], shown: Shown) -> None:
+        conn.caller = await self._services.authenticator.authenticate(*shown)
+        waiting = self._seat(conn, auth)
+        if waiting is not None:
+            await waiting
+
+    def _shown(self, info: Handshake, auth: dict[str, Any]) -> Shown:
+        """What a caller shows of itself: token, Origin, whether the token stood in the query, address."""
         services = self._services
         if services.draining:
             raise Draining
@@ -61,18 +91,31 @@ class SocketIODoor:
         if not isinstance(token, str):
             raise Unauthorized("the token must be a string")
         address = services.address_of(info.client, info.headers)
-        return await services.authenticate(token, info.header(b"origin"), source == "query", address)
+        return token, info.header(b"origin"), source == "query", address
 
-    async def _admit(self, conn: Client, auth: dict[str, Any]) -> None:
-        services = self._services
-        waiting = services.limits.check(conn.caller, "connect")
+    def _seat(self, conn: Client, auth: dict[str, Any]) -> Work | None:
+        """In the place of the connection that it had before, or in one of its own."""
+        waiting = self._services.limits.check(conn.caller, "connect")
+        pid, offset = auth.get("pid"), auth.get("offset")
+        if not isinstance(pid, str) or not isinstance(offset, str | None):
+            pid = None
+        if waiting is None and pid is None:
+            return self._begin(conn)
+        return self._recover_or_begin(conn, waiting, pid, offset)
+
+    async def _recover_or_begin(
+        self, conn: Client, waiting: Awaitable[None] | None, pid: str | None, offset: str | None
+    ) -> None:
         if waiting is not None:
             await waiting
-        pid, offset = auth.get("pid"), auth.get("offset")
-        if isinstance(pid, str) and isinstance(offset, str | None) and await self._recover(conn, pid, offset):
-            return
+        if pid is None or not await self._recover(conn, pid, offset):
+            rest = self._begin(conn)
+            if rest is not None:
+                await rest
+
+    def _begin(self, conn: Client) -> Work | None:
         conn.pid = new_pid(conn.id)
-        await services.membership.connected(conn)
+        return self._services.membership.connected(conn)
 
     async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:
         recovered = await self._services.takeover.recover(conn, pid, offset)
@@ -82,10 +125,15 @@ class SocketIODoor:
 
     def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None) -> None:
         conn.heard_at = self._clock()
-        if conn.line is None:
-            # Made when there is something to say, and dropped again (`server.watch`): most only listen.
-            conn.line = Line(self._services.dispatcher, conn, self)
-        conn.line.put(name, args[0] if len(args) == 1 else None, ack_id)
+        payload = args[0] if len(args) == 1 else None
+        if conn.line is not None:
+            conn.line.put(name, payload, ack_id)
+            return
+        line, self._spare = self._spare or Line(self._services.dispatcher, conn, self), None
+        line.conn, conn.line = conn, line
+        line.put(name, payload, ack_id)
+        if line.idle:  # most are answered at once: then it serves the next connection
+            conn.line, self._spare = None, line
 
     def refused(self, conn: Client, name: str | None, ack_id: int | None, problem: Problem) -> None:
         error: ChatError

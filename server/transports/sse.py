@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.clock import new_id
 from events.errors import ChatError, Draining, ServerFull, SlowConsumer
 from events.event import Codec, to_json
 from events.hub import NEVER, Connection
+from events.ids import new_id
 from events.joining import Joined
 from events.outbox import Sink
 from server.services import Services
@@ -113,7 +113,9 @@ class EventStreamDoor:
         conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         stream.conn = conn
         self.streams.add(stream)
-        await services.membership.connected(conn)
+        waiting = services.membership.connected(conn)
+        if waiting is not None:
+            await waiting
         services.observer.connected("sse")
         return stream, conn
 

@@ -10,7 +10,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.clock import new_id
 from events.dispatch import Line, Reply
 from events.errors import (
     ChatError,
@@ -26,6 +25,7 @@ from events.errors import (
 )
 from events.event import Codec, to_json
 from events.hub import Connection
+from events.ids import new_id
 from events.outbox import Sink
 from events.sessions import Origin
 from server import peer
@@ -59,7 +59,7 @@ class RawSocket(Sink):
 
     def write(self, data: bytes) -> None:
         if not self.ended:
-            self.protocol.transport.write(data)
+            self.protocol.write(data)
 
     def cut(self) -> None:
         self.end(SlowConsumer(), abort_after=1.0)
@@ -88,7 +88,7 @@ class RawSocket(Sink):
     # --- for the door
 
     def tell(self, message: dict[str, Any]) -> None:
-        self.push(frames.frame(frames.TEXT, to_json(message)))
+        self.push(frames.text(to_json(message)))
 
     def tick(self, now: float) -> None:
         settings = self.door.services.settings
@@ -96,6 +96,8 @@ class RawSocket(Sink):
             self.protocol.abort()
             self.door.gone(self, "ping timeout")
             return
+        if self.fd < 0:
+            self.fd = self.protocol.descriptor()
         self.push(frames.frame(frames.PING, b""))
         due = min(now + settings.ws_heartbeat_interval,
                   self.alive_at + settings.ws_heartbeat_interval + settings.ws_ping_timeout)  # fmt: skip
@@ -105,7 +107,7 @@ class RawSocket(Sink):
         """Close with the error's code; what was written before goes out first."""
         if self.ended:
             return
-        out, self.out = self.out, None
+        out = self.leaving()
         if out and self.backlog is None:
             self.write(out)
         self.ended = True
@@ -151,7 +153,9 @@ class RawDoor:
         self.sockets.add(socket)
         self.services.observer.connected("websocket")
         socket.pause_writing()  # nothing goes before the answer to the upgrade
-        await self.services.membership.connected(conn)
+        waiting = self.services.membership.connected(conn)
+        if waiting is not None:
+            await waiting
         protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit)
         socket.resume()
         self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)

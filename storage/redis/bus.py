@@ -83,8 +83,9 @@ class RedisBus:
             # One connection, commands in order: a later SUBSCRIBE is confirmed after this.
             self._link.send("UNSUBSCRIBE", name)
 
-    def publish(self, channel: str, event: Event) -> None:
-        self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.volatile(event))
+    def publish(self, channel: str, *events: Event) -> None:
+        for event in events:
+            self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.volatile(event))
 
     def signal(self, channel: str, name: str, body: bytes) -> None:
         self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.signal(name, body))

@@ -70,6 +70,9 @@ class RedisLog:
             epoch.decode(), pos, {room: _state(state) for room, state in zip(asks, states, strict=True)}
         )
 
+    def at_hand(self, room: str) -> None:
+        """The log is in Redis."""
+
     async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
         """Raises Unavailable."""
         found: dict[str, Mark | None] = {}

@@ -64,6 +64,9 @@ class RedisPresence:
         )
         return {found[i].decode(): (found[i + 1].decode(), found[i + 2]) for i in range(0, len(found), 3)}
 
+    def at_hand(self, room: str) -> None:
+        """Other nodes' users are in Redis alone."""
+
     async def beat(self, counts: Mapping[str, _Users]) -> Beat:
         """Raises Unavailable."""
         try:

@@ -64,12 +64,13 @@ class Person:
 
     # --- the connection
 
-    async def live(self) -> None:
-        """Be connected, for as long as the crowd is there."""
+    async def live(self, first: Server) -> None:
+        """Be connected, for as long as the crowd is there: to `first`, later to any node."""
+        node: Server | None = first
         while True:
-            node = self.crowd.any_node()
             if node is None:
                 await asyncio.sleep(0.05)
+                node = self.crowd.any_node()
                 continue
             with suppress(*GONE):
                 async with asyncio.timeout(10):
@@ -85,6 +86,7 @@ class Person:
                     with suppress(*GONE):
                         await socket.__aexit__()
             await asyncio.sleep(random.uniform(0.02, 0.1))
+            node = self.crowd.any_node()
 
     async def _use(self, socket: _Socket) -> None:
         auth = {"pid": self.pid, "offset": self.offset} if self.pid else {}
@@ -300,7 +302,9 @@ class Crowd:
         for name in names:
             mine = random.sample(self.rooms, k=max(1, round(len(self.rooms) * 0.7)))
             self.people.append(Person(self, name, mine))
-        self._tasks = [asyncio.create_task(person.live()) for person in self.people]
+        for n, person in enumerate(self.people):  # every node has somebody to lose
+            first = self.nodes[n % len(self.nodes)]
+            self._tasks.append(asyncio.create_task(person.live(first)))
         async with asyncio.timeout(20):
             await asyncio.gather(*(person.ready.wait() for person in self.people))
         self._writers = [asyncio.create_task(self._write(person)) for person in self.people]

@@ -20,7 +20,7 @@ async def test_a_node_is_killed(new_cluster: NewCluster, redis: Redis) -> None:
         await nodes[1].start_async()
         await crowd.flow(30)
         await crowd.settle()
-        assert crowd.recoveries > 0
+        assert crowd.recoveries > 0, crowd.told()
 
 
 async def test_redis_is_killed(new_cluster: NewCluster, own_redis: Redis) -> None:

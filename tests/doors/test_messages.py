@@ -254,14 +254,36 @@ async def test_two_hundred_without_waiting_keep_their_order(either: Server, kind
         enter("rest", either, "alice", session) as other,
     ):
         before = await commits(either)
-        acks = await asyncio.gather(*[await _start(alice, n) for n in range(200)])
-        assert [ack["seq"] for ack in acks] == list(range(1, 201))
-        if kind != "polling":
+        if kind == "polling":  # its requests are answered one by one
+            acks = await asyncio.gather(*[await _start(alice, n) for n in range(200)])
+        else:
+            either.pause()  # all of them wait for the server, however slow the client is
+            try:
+                started = [await _start(alice, n) for n in range(200)]
+            finally:
+                either.resume()
+            acks = await asyncio.gather(*started)
             # In order, but not one by one: what waits is committed together.
             assert await commits(either) - before < 40
+        assert [ack["seq"] for ack in acks] == list(range(1, 201))
         await other.wait_event("message", lambda m: m["seq"] == 200)
         assert [m["content"] for m in other.named("message")] == [str(n) for n in range(200)]
         assert [m["content"] for m in await alice.history(order="asc")] == [str(n) for n in range(200)]
+
+
+@live_door
+async def test_each_of_two_who_write_at_once_gets_its_own_acks(either: Server, kind: str) -> None:
+    session = await new_session(either, members=("bob",))
+    async with enter(kind, either, "alice", session) as alice, enter(kind, either, "bob", session) as bob:
+
+        async def write(door: Door, first: int) -> None:
+            for n in range(first, first + 20):
+                ack = await door.message(str(n))
+                mine[ack["message_id"]] = str(n)
+
+        mine: dict[str, str] = {}
+        await asyncio.gather(write(alice, 0), write(bob, 100))
+        assert mine == {m["message_id"]: m["content"] for m in await alice.history(limit=100)}
 
 
 async def commits(either: Server) -> float:

@@ -74,6 +74,8 @@ async def test_development_mode(with_door: bool) -> None:
         assert (await told(watcher, "room_joined"))[:3] == ["/", "q", again["sid"]]
         await sio.emit("x", {"y": 1}, room="q")
         assert (await told(watcher, "event_sent"))[:3] == ["/", again["sid"], ["x", {"y": 1}]]
+        sio.emit_now("x", {"y": 2}, room="q")
+        assert (await told(watcher, "event_sent"))[:3] == ["/", again["sid"], ["x", {"y": 2}]]
         await second.close()
         assert (await told(watcher, "socket_disconnected"))[:3] == ["/", again["sid"], "transport close"]
         await watcher.close()

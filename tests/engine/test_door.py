@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, engineio, servi
 
 class Door:
     """Lets in who brings `{"token": "good"}`; what to do on the way in is the test's."""
+
+    at_once = False
 
     def __init__(self) -> None:
         self.log: list[Any] = []
@@ -45,14 +47,25 @@ class Door:
         await raw.closed()
         await raw.close()
 
-    async def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> None:
+    def connect(
+        self, conn: Client, info: Handshake, auth: dict[str, Any]
+    ) -> Coroutine[Any, Any, None] | None:
         self.infos.append(info)
+        if self.on_connect is None and self.at_once:
+            self.judge(conn, auth)
+            return None
+        return self.wait(conn, auth)
+
+    async def wait(self, conn: Client, auth: dict[str, Any]) -> None:
+        if self.on_connect is not None:
+            await self.on_connect(conn, auth)
+        self.judge(conn, auth)
+
+    def judge(self, conn: Client, auth: dict[str, Any]) -> None:
         if auth.get("token") == "bug":
             raise ValueError("on purpose")
         if auth.get("token") != "good":
             raise ConnectRefused("no", {"code": "UNAUTHORIZED"})
-        if self.on_connect is not None:
-            await self.on_connect(conn, auth)
         self.conns.append(conn)
 
     def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None) -> None:
@@ -68,6 +81,11 @@ class Door:
 
     def gone(self, conn: Client, reason: str) -> None:
         self.write("gone", reason)
+
+
+@pytest.fixture(params=["waits", "at once"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Door, "at_once", request.param == "at once")
 
 
 class Codec:
@@ -113,6 +131,23 @@ async def test_connect_and_events_in_order() -> None:
             assert door.conns[0].engine_transport == "websocket"
             assert abs(door.conns[0].connected_at - door.conns[0].last_ping) < 5
         await door.until("gone", "transport close")
+
+
+async def test_who_leaves_before_the_answer_is_gone_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the door has begun with, it hears the end of, though nobody had waited for its answer yet."""
+
+    def connect(self: Door, conn: Client, info: Handshake, auth: dict[str, Any]) -> Any:
+        conn.session.end("transport close")
+        return self.wait(conn, auth)
+
+    monkeypatch.setattr(Door, "connect", connect)
+    async with house() as (port, door, _):
+        raw, _ = await engineio(port)
+        async with raw:
+            raw.text("40" + json.dumps(GOOD))
+            await door.until("gone", "transport close")
+            assert len(door.conns) == 1
+        assert door.log == [("gone", "transport close")]
 
 
 @pytest.mark.parametrize(

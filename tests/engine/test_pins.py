@@ -39,8 +39,7 @@ def parameters(function: Any) -> list[str]:
         (HttpToolsProtocol.data_received, ["self", "data"]),
         (HttpToolsProtocol.handle_websocket_upgrade, ["self"]),
         (HttpToolsProtocol.on_message_begin, ["self"]),
-        (HttpToolsProtocol.on_url, ["self", "url"]),
-        (HttpToolsProtocol.on_header, ["self", "name", "value"]),
+        (HttpToolsProtocol._should_upgrade, ["self"]),
         (HttpToolsProtocol.on_headers_complete, ["self"]),
         (HttpToolsProtocol.on_body, ["self", "body"]),
         (HttpToolsProtocol.on_message_complete, ["self"]),
@@ -124,6 +123,9 @@ def test_uvicorns_unwritten_contract_with_a_websocket_class() -> None:
         "self.transport.set_protocol(protocol)",
     ):
         assert line in upgrade
+    made = inspect.getsource(uvicorn_server.Server.startup)  # server/engine/opening.py
+    for line in ("config.http_protocol_class(", "config=config", "server_state=self.server_state"):
+        assert line in made
     stop = inspect.getsource(uvicorn_server.Server.shutdown)
     assert "connection.shutdown()" in stop
     waiting = inspect.getsource(uvicorn_server.Server._wait_tasks_to_complete)

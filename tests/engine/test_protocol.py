@@ -1,7 +1,6 @@
 """The WebSocket and HTTP protocol classes under uvicorn: handshake, ASGI, take-over, limits, closing, TLS."""
 
 import asyncio
-import datetime
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,8 @@ UPGRADE = (
 class Taker:
     """Writes down what it is told, and echoes text."""
 
+    fd = -1
+
     def __init__(self, scope: Scope) -> None:
         self.protocol: protocol.WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
         self.said: list[Any] = []
@@ -36,7 +37,7 @@ class Taker:
         elif data == b"abort":
             self.protocol.abort()
         else:
-            self.protocol.transport.write(frames.frame(frames.TEXT, data))
+            self.protocol.write(frames.frame(frames.TEXT, data))
 
     def binary(self, data: bytes) -> None:
         self.said.append(data)
@@ -54,18 +55,39 @@ class Taker:
         self.over.set_result(code)
 
 
+class Application:
+    """Hands every connection to a `Taker`: at once, or from its task."""
+
+    at_once_too = False
+
+    def __init__(self, how: dict[str, Any]) -> None:
+        self.how = how
+        self.takers: asyncio.Queue[Taker] = asyncio.Queue()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.take(scope)
+
+    def at_once(self, scope: Scope, protocol: protocol.WebSocketProtocol) -> bool:
+        if self.at_once_too:
+            self.take(scope)
+        return self.at_once_too
+
+    def take(self, scope: Scope) -> None:
+        taker = Taker(scope)
+        taker.protocol.take_over(taker, **self.how)
+        self.takers.put_nowait(taker)
+
+
+@pytest.fixture(params=["task", "at once"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Application, "at_once_too", request.param == "at once")
+
+
 @asynccontextmanager
 async def taking_over(**how: Any) -> AsyncIterator[tuple[int, "asyncio.Queue[Taker]"]]:
-    """A server whose application hands every connection to a `Taker`."""
-    takers: asyncio.Queue[Taker] = asyncio.Queue()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        taker = Taker(scope)
-        taker.protocol.take_over(taker, **how)
-        takers.put_nowait(taker)
-
+    app = Application(how)
     async with serving(app) as port:
-        yield port, takers
+        yield port, app.takers
 
 
 async def asgi_echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,6 +174,37 @@ async def test_a_head_without_end_is_refused() -> None:
         await raw.ended()
 
 
+async def test_a_header_without_end_is_refused() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        raw.send(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(400):
+            raw.send(b"y" * 100)
+        assert (await raw.response())[0] == 431
+        await raw.ended()
+
+
+async def test_trailers_without_end_are_refused() -> None:
+    whole = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+        while (event := await receive())["type"] == "http.request":
+            size += len(event["body"])
+            if size == 10_000:
+                whole.set()
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.send(b"1\r\nx\r\n" * 10_000)
+        async with asyncio.timeout(LIMIT):
+            await whole.wait()  # what comes in one piece with the body is not counted
+        raw.send(b"0\r\n")
+        for i in range(400):
+            raw.send(b"X-%d: %s\r\n" % (i, b"y" * 100))
+        assert (await raw.response())[0] == 431
+        await raw.ended()
+
+
 async def test_a_large_body_is_no_large_head() -> None:
     async with serving(asgi_echo) as port, await Http.connect(port) as raw:
         assert isinstance(raw, Http)
@@ -179,6 +232,56 @@ async def test_pipelined_requests_still_work() -> None:
         raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
         for _ in range(3):
             assert (await raw.response())[0] == 200
+        many = http.HEAD_LIMIT // 20
+        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * many + b"GET / HTTP/1.1\r\n")
+        for _ in range(many):
+            assert (await raw.response())[0] == 200
+        raw.send(b"Host: x\r\n\r\n")
+        assert (await raw.response())[0] == 200
+
+
+async def test_pieces_of_several_requests_are_no_large_head() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n\r\n" + b"x" * 30_000
+        raw.send(post + b"GET / HTTP/1.1\r\nHost: x\r\n")
+        assert (await raw.response())[0] == 200
+        raw.send(b"\r\n")
+        assert (await raw.response())[0] == 200
+
+
+async def test_behind_a_large_head_nothing_is_answered() -> None:
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        large = b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n"
+        raw.send(large + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await raw.response())[0] == 431
+        await raw.ended()
+
+
+async def test_trailers_are_no_headers() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        raw.send(b"0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
+        assert (await raw.response())[0] == 200
+    assert dict(seen) == {b"host": b"x", b"transfer-encoding": b"chunked"}
+
+
+async def test_an_application_that_fails_at_once_is_an_error() -> None:
+    class Failing(Application):
+        def at_once(self, scope: Scope, protocol: protocol.WebSocketProtocol) -> bool:
+            raise ValueError("on purpose")
+
+    async with serving(Failing({})) as port, await Raw.connect(port) as raw:
+        assert (await raw.upgrade())[0] == 500
+        await raw.ended()
 
 
 # --- ASGI
@@ -429,35 +532,6 @@ async def test_a_fragment_of_a_head_in_every_piece_size() -> None:
 
 
 # --- TLS
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "both.pem"
-    file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
 
 
 async def test_tls(certificate: Path) -> None:

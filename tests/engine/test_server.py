@@ -58,6 +58,32 @@ async def test_another_serializer_is_python_socketios_to_decode() -> None:
             assert await raw.next_text() == '42["x",{"y":1}]'
 
 
+async def test_a_plain_handler_may_emit_as_a_coroutine_does() -> None:
+    sio = Server()
+
+    @sio.event  # type: ignore[untyped-decorator]
+    def say(sid: str, data: Any) -> None:
+        sio.emit_now("msg", data, room=["r", sid], skip_sid=data["skip"])
+        sio.emit_now("end")
+
+    @sio.event  # type: ignore[untyped-decorator]
+    async def waiting(sid: str, data: Any) -> None:
+        await sio.emit("msg", data, room=["r", sid], skip_sid=data["skip"])
+        await sio.emit("end")
+
+    async with serving(app_of(sio)) as port:
+        (first, one), (second, two) = await socketio(port), await socketio(port)
+        async with first, second:
+            await sio.enter_room(two["sid"], "r")
+            for name in ("say", "waiting"):
+                for skip, has in ((None, (first, second)), (one["sid"], (second,)), ([two["sid"]], (first,))):
+                    first.text(f'42["{name}",{json.dumps({"skip": skip})}]')
+                    for raw in (first, second):
+                        if raw in has:
+                            assert json.loads((await raw.next_text())[2:]) == ["msg", {"skip": skip}]
+                        assert await raw.next_text() == '42["end"]'
+
+
 @pytest.mark.parametrize("cookie", ["io", {"name": "io", "path": "/", "HttpOnly": True}])
 async def test_cookie(cookie: Any) -> None:
     async with serving(app_of(Server(cookie=cookie))) as port, await Http.connect(port) as http:

@@ -1,7 +1,7 @@
 """Both sides of `storage.interfaces`: one process's memory, and Redis."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -22,6 +22,9 @@ class Ears:
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
+
+    def on_volatile(self, events: Sequence[Event]) -> None:
+        self.events.extend(events)
 
     def on_signal(self, channel: str, name: str, body: bytes) -> None:
         self.signals.append((channel, name, body))

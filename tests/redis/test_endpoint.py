@@ -2,21 +2,16 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from storage.errors import Unavailable
 from storage.interfaces import Mark
 from storage.redis.endpoint import Endpoint
 from tests.redis.conftest import durable, in_redis
+from tests.support.certificate import self_signed
 from tests.support.processes import end, free_port, listening, spawn, wait_until
 from tests.support.services import Redis, program
 
@@ -69,27 +64,11 @@ async def test_a_unix_socket() -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
     files = tmp_path / "redis.crt", tmp_path / "redis.key"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    pem = serialization.PrivateFormat.PKCS8
-    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
-    yield files
+    for file, content in zip(files, self_signed(), strict=True):
+        file.write_bytes(content)
+    return files
 
 
 async def test_tls(certificate: tuple[Path, Path]) -> None:

@@ -1,13 +1,16 @@
 """Sessions: their life, their lists, and who takes part."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from storage.database import Database
 from storage.errors import AlreadyExists, SessionMissing, StorageError
 from storage.ops import DeleteMessage
 from storage.records import SessionState
+from storage.sessions import _GET_FOR
 from storage.snapshot import SnapshotReader
 from tests.storage.conftest import StillClock, Store
 
@@ -314,6 +317,31 @@ async def test_a_session_with_one_who_asks(store: Store, clock: StillClock) -> N
     assert expected is None
     assert await store.sessions.get_for("gone", "bob") == (None, None)
     assert await store.sessions.get_for("missing", "bob") == (None, None)
+
+
+async def test_who_asks_is_found_by_index(db: Database) -> None:
+    if db.dialect == "postgresql":
+        return  # chooses by what is in the table
+    compiled = _GET_FOR.on("sqlite")
+    arguments = compiled.arguments({"ids": ["s"], "user_ids": ["u"]})
+    async with db.connection() as connection:
+        plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {compiled.sql}", arguments)
+    steps = [row[3] for row in plan]
+    assert not [step for step in steps if step.startswith("SCAN chat")], steps
+    assert any("(session_id=? AND user_id=?)" in step for step in steps), steps
+
+
+async def test_sessions_with_those_who_ask_at_the_same_time(store: Store, clock: StillClock) -> None:
+    for name in ("s", "t"):
+        await store.session(name)
+    await store.participants.put("s", "bob", "member", clock.now)
+    await store.participants.put("t", "bob", "viewer", clock.now)
+    await store.participants.put("t", "carol", "member", clock.now)
+    asked = [(session, user) for session in ("s", "t", "missing") for user in ("bob", "carol", "dave")]
+    found = await asyncio.gather(*[store.sessions.get_for(*pair) for pair in asked + asked])
+    for (session, user), answer in zip(asked + asked, found, strict=True):
+        record = await store.sessions.get(session)
+        assert answer == (record, await store.participants.get(session, user))
 
 
 async def read_marks(store: Store) -> dict[str, int]:

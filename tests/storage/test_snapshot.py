@@ -89,18 +89,43 @@ async def test_its_page(store: Store) -> None:
 
 async def test_rows_keep_their_order(store: Store) -> None:
     for n in (3, 1, 2):
-        await store.session(f"s{n}")
-    ids = sa.select(sessions.c.session_id)
-    both = Together(ids.order_by(sessions.c.session_id.desc()), ids.order_by(sessions.c.session_id))
-    assert await both.fetch(store.db) == [[["s3"], ["s2"], ["s1"]], [["s1"], ["s2"], ["s3"]]]
+        await store.session(f"s{n}", user_id="odd" if n % 2 else "even")
+    ids = sa.select(sessions.c.session_id).where(sessions.c.user_id == sa.bindparam("user"))
+    both = Together(
+        ids.order_by(sessions.c.session_id.desc()), ids.order_by(sessions.c.session_id), each="user"
+    )
+    assert await both.fetch(store.db, ["even", "nobody", "odd"]) == {
+        "even": [[["s2"]], [["s2"]]],
+        "nobody": [[], []],
+        "odd": [[["s3"], ["s1"]], [["s1"], ["s3"]]],
+    }
+
+
+async def test_many_as_each_by_itself(store: Store, clock: StillClock) -> None:
+    names = [f"s{n}" for n in range(5)]
+    for n, name in enumerate(names):
+        await store.session(name, agent_id=1 if n % 2 else None)
+        await store.participants.put(name, f"user{n}", "member", clock.now)
+        for i in range(n):
+            await store.say(f"{n}.{i}", name)
+        await store.say("", name, message_id=f"open{n}", message_type="stream", status="streaming")
+    await store.session("gone", status="deleted")
+    reader = SnapshotReader(store.db)
+    for after, limit, size in ((None, 50, PAGE), (None, 2, PAGE), (1, 2, PAGE), (None, 50, 600)):
+        found = await reader.read_all([*names, "gone", "missing"], after, limit, size)
+        assert found == {name: await reader.read(name, after, limit, size) for name in names}
+    assert [len(found[name].messages) for name in names] == [1, 1, 1, 1, 1]
 
 
 async def test_open_streams_have_an_index(db: Database) -> None:
     if db.dialect == "postgresql":
         return  # chooses by what is in the table
     compiled = Statement(OPEN_IN).on("sqlite")
+    many = Together(OPEN_IN, each="session_id").statement.on("sqlite")
     async with db.connection() as connection:
-        plan = await connection.raw.execute_fetchall(
-            f"EXPLAIN QUERY PLAN {compiled.sql}", compiled.arguments({"session_id": "s"})
-        )
-    assert "chat_messages_streaming_idx" in str([tuple(row) for row in plan])
+        for sql, arguments in (
+            (compiled.sql, compiled.arguments({"session_id": "s"})),
+            (many.sql, many.arguments({"session_id": ["s"]})),
+        ):
+            plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {sql}", arguments)
+            assert "chat_messages_streaming_idx" in str([tuple(row) for row in plan])

@@ -1,7 +1,9 @@
 """The rules of writing a stream, through every door."""
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -65,6 +67,7 @@ async def test_a_stream_from_start_to_end(node: Server, kind: str) -> None:
         }  # fmt: skip
         # What it said itself comes back on the raw WebSocket alone (and on an event stream, which is
         # nobody's connection for writing).
+        await alice.wait_event("stream_end")
         own = alice.named("stream_chunk")
         assert len(own) == (3 if kind in ("websocket", "rest") else 0)
 
@@ -232,6 +235,26 @@ async def test_stop(node: Server, kind: str) -> None:
         assert late["error"]["code"] == "STREAM_CLOSED"
         again = await bob.call("stream_cancel", message_id=message_id)
         assert again["status"] == "cancelled"
+
+
+async def test_a_producer_whose_stream_another_node_has_ended(node: Server) -> None:
+    """Its own node may find that in the database before anything else tells of it."""
+    session_id = await new_session(node)
+    async with enter("socketio", node, ALICE, session_id) as alice:
+        message_id = await begin(alice)
+        with (
+            closing(sqlite3.connect(node.database_url.removeprefix("sqlite:///"))) as database,
+            database,
+        ):
+            done = database.execute(
+                "UPDATE chat_messages SET status = 'cancelled' WHERE message_id = ?", (message_id,)
+            )
+            assert done.rowcount == 1
+        await write(alice, message_id, "so far")
+        told = await alice.wait_event("stream_cancel")
+        assert told["message_id"] == message_id
+        late = await alice.call("stream_chunk", message_id=message_id, content="!")
+        assert late["error"]["code"] == "STREAM_CLOSED"
 
 
 async def test_stop_is_quick(node: Server) -> None:

@@ -83,7 +83,10 @@ class RawClient(Inbox):
 
     async def send(self, command: str, /, *, timeout: float = 10, **payload: Any) -> dict[str, Any]:
         """One command; returns its ack."""
-        return await asyncio.wait_for(self.send_nowait(command, **payload), timeout)
+        answer = self.send_nowait(command, **payload)
+        # not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the answer
+        async with asyncio.timeout(timeout):
+            return await answer
 
     def send_nowait(self, command: str, /, **payload: Any) -> asyncio.Future[dict[str, Any]]:
         """Write a command without waiting; the future is its ack. Written in call order."""

@@ -54,15 +54,17 @@ class _Packets(Inbox):
             self.sid, self.pid = answer["sid"], answer.get("pid")
         return answer
 
-    async def emit(self, name: str, payload: Any = None, *, timeout: float = 10) -> Any:
+    async def emit(self, name: str, payload: Any = None, *, timeout: float = 30) -> Any:
         """EVENT with an ack id; returns the ack's first value."""
         args = [name] if payload is None else [name, payload]
         return await self.emit_raw(json.dumps(args), timeout=timeout)
 
-    async def emit_raw(self, text: str, *, timeout: float = 10) -> Any:
+    async def emit_raw(self, text: str, *, timeout: float = 30) -> Any:
         """The same with the JSON array given as text, valid or not."""
         answer = await self.start_raw(text)
-        return await asyncio.wait_for(answer, timeout)
+        # not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the answer
+        async with asyncio.timeout(timeout):
+            return await answer
 
     async def start_raw(self, text: str) -> asyncio.Future[Any]:
         """Send it and return the future of its ack."""

@@ -1,0 +1,50 @@
+"""Identifiers that nobody can guess.
+
+Their random bytes are fetched from the kernel for many at once: a system call for each costs as much as the
+rest of a handshake's thinking. For the event loop's thread alone.
+"""
+
+import os
+from binascii import b2a_base64
+
+#: Bytes fetched at once.
+_FETCHED = 4096
+
+
+class _Random:
+    """Bytes of `os.urandom`, each given out once, also after a fork."""
+
+    __slots__ = ("_bytes", "_next")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._bytes, self._next = b"", 0
+
+    def take(self, count: int) -> bytes:
+        start, self._next = self._next, self._next + count
+        if self._next > len(self._bytes):
+            self._bytes = os.urandom(max(count, _FETCHED))
+            start, self._next = 0, count
+        return self._bytes[start : self._next]
+
+
+_random = _Random()
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+os.register_at_fork(after_in_child=_random.forget)
+
+
+def new_id(prefix: str) -> str:
+    """An opaque id: `prefix`_ and 128 random bits."""
+    return f"{prefix}_{_random.take(16).hex()}"
+
+
+def new_token() -> str:
+    """A secret of 120 random bits: 20 letters of base64url."""
+    return base64url(_random.take(15)).decode()
+
+
+def base64url(data: bytes) -> bytes:
+    """Base64 for addresses, without padding (RFC 4648, section 5; RFC 7515, section 2)."""
+    return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")

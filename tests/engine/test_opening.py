@@ -1,0 +1,137 @@
+"""Upgrade requests that are read without uvicorn's parser: what it would have read, or nothing."""
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from server.engine.opening import Opening, upgrade_request
+from server.engine.protocol import HEAD_LIMIT
+from tests.engine.test_protocol import UPGRADE
+
+LINES = UPGRADE.split(b"\r\n")[1:-2]
+
+
+class Parsed:
+    """What httptools tells of a request."""
+
+    def __init__(self, data: bytes) -> None:
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+        self.parser = httptools.HttpRequestParser(self)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            assert upgrade.args[0] == len(data)  # nothing follows
+        assert self.parser.should_upgrade()
+
+    def on_url(self, part: bytes) -> None:
+        self.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def head(target: bytes, lines: list[bytes]) -> bytes:
+    return b"\r\n".join([b"GET " + target + b" HTTP/1.1", *lines, b"", b""])
+
+
+bytes_of_a_head = st.binary(max_size=12)
+line = st.one_of(
+    st.sampled_from([*LINES, b"A:", b"a: \t b \t", b"Origin: http://x", b"X: \xe9", b" folded", b"No colon"]),
+    st.sampled_from([b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Connection: close", b"A : b"]),
+    st.builds(lambda name, value: name + b":" + value, bytes_of_a_head, bytes_of_a_head),
+)
+target = st.one_of(
+    st.sampled_from([b"/", b"/a?b=c%20d", b"*", b"http://x/", b"/a b", b"/\xe9", b"/#a"]), line
+)
+
+
+@given(target, st.lists(line, max_size=6), st.binary(max_size=3))
+def test_what_is_read_is_what_the_parser_reads(target: bytes, more: list[bytes], after: bytes) -> None:
+    data = head(target, [*LINES, *more]) + after
+    found = upgrade_request(data)
+    if found is not None:
+        parsed = Parsed(data)
+        assert parsed.complete
+        # RFC 9112 section 5 has white space at both ends of a value, llhttp leaves it at the second
+        assert found == (parsed.target, [(name, value.strip(b" \t")) for name, value in parsed.headers])
+
+
+def test_an_ordinary_request_is_read() -> None:
+    found = upgrade_request(head(b"/x?y=1", [*LINES, b"Origin:http://a "]))
+    assert found is not None
+    assert (found[0], list(found[1])[-1]) == (b"/x?y=1", (b"origin", b"http://a"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        UPGRADE[:-1],
+        UPGRADE + b"\x81\x80abcd",
+        UPGRADE.replace(b"GET", b"POST"),
+        UPGRADE.replace(b"1.1", b"1.0"),
+        UPGRADE.replace(b"\r\n", b"\n"),
+        head(b"/", []),
+        head(b"/", [line for line in LINES if not line.startswith(b"Upgrade")]),
+        head(b"/", [line for line in LINES if not line.startswith(b"Connection")]),
+        head(b"/", [*LINES, b"Connection: x-upgrade"]),
+        head(b"/", [*LINES, b"Upgrade: h2c"]),
+        head(b"/", [*LINES, b"Content-Length: 0"]),
+        head(b"/", [*LINES, b"Transfer-Encoding: chunked"]),
+        head(b"/", [*LINES, b"Expect: 100-continue"]),
+        head(b"/", [*LINES, b"A: b\x00"]),
+        head(b"/", [*LINES, b"A b: c"]),
+        head(b"/" + b"a" * HEAD_LIMIT, LINES),
+    ],
+)
+def test_everything_else_is_the_parsers(data: bytes) -> None:
+    assert upgrade_request(data) is None
+
+
+class Transport:
+    """One that can be closed."""
+
+    closed = False
+    protocol: object = None
+
+    def close(self) -> None:
+        self.closed = True
+
+    def set_protocol(self, protocol: object) -> None:
+        self.protocol = protocol
+
+
+async def test_who_says_nothing_is_let_go_when_the_server_stops_and_forgotten() -> None:
+    state, transport = ServerState(), Transport()
+    opening = Opening(None, state, {})
+    opening.connection_made(transport)
+    assert opening in state.connections
+    opening.shutdown()
+    assert transport.closed
+    opening.connection_lost(None)
+    assert not state.connections
+    assert opening._timer.cancelled()
+
+
+async def test_what_it_becomes_has_the_connection_to_itself() -> None:
+    made: list[object] = []
+
+    class Kind:
+        def __init__(self, *_: object) -> None:
+            made.append(self)
+
+        def connection_made(self, transport: Transport) -> None:
+            state.connections.add(self)  # type: ignore[arg-type]
+
+    state, transport = ServerState(), Transport()
+    opening = Opening(None, state, {})
+    opening.connection_made(transport)
+    assert opening._becomes(Kind) is made[0]
+    assert state.connections == {made[0]} == {transport.protocol}
+    assert opening._timer.cancelled()
