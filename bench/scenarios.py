@@ -69,14 +69,24 @@ ECHO = (
     # Several messages to one socket at once: what leaving in one write is worth.
     Scenario("room100w8", "room of 100, 8 in flight", "echo", "delivery", 100, 1, window=8),
     Scenario("rooms100x10", "100 rooms of 10", "echo", "delivery", 1000, 100),
-    # 200 conversations, one producer and two readers each, small pieces.
     # 200 conversations, two readers each: as fast as they are delivered, and at the pace of a language model.
     Scenario("tokens", "tokens 200x(1→2)", "echo", "delivery", 400, 200, payload=60),
     Scenario("tokens50", "tokens at 50/s", "echo", "delivery", 400, 200, rate=50, payload=60, duration=2),
     Scenario("ack", "event → ack", "echo", "delivery", 50, 50, load="ack", speaker="member"),
     # The same offered load for everybody, well below what the slowest can do.
     Scenario("rate100", "room of 100 at 100 msg/s", "echo", "latency", 100, 1, rate=100, duration=2),
-    Scenario("connect", "set-up", "echo", "connect", 2000, 200, load="none", speaker="member", duration=0),
+    Scenario(
+        "connect",
+        "set-up",
+        "echo",
+        "connect",
+        2000,
+        200,
+        load="none",
+        speaker="member",
+        duration=0,
+        idle=1,
+    ),
     Scenario(
         "idle10k",
         "10,000 idle connections",
@@ -151,6 +161,7 @@ PRODUCT = (
         load="none",
         speaker="member",
         duration=0,
+        idle=1,
     ),
     # What of it is the join: reading the session, its messages and who is there.
     Scenario(
@@ -163,6 +174,7 @@ PRODUCT = (
         load="none",
         speaker="member",
         duration=0,
+        idle=1,
         join=False,
     ),
     Scenario(
