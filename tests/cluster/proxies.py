@@ -14,7 +14,7 @@ _NGINX = """\
 worker_processes 1;
 events { worker_connections 4096; }
 http {
-    log_format told '"$request" $status $upstream_status';
+    log_format told '$msec "$request" $status $upstream_status';
     access_log {folder}/access.log told;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -52,15 +52,18 @@ def haproxy(nodes: Sequence[Server], config: str = "haproxy.cfg") -> Haproxy:
     return Haproxy(text.replace("global\n", "global\n    stats socket {folder}/stats\n"))
 
 
-def statuses(front: Nginx | Haproxy) -> dict[str, int]:
-    """How often each status (nginx), or class of statuses (haproxy: "4xx"), was answered."""
+def statuses(front: Nginx | Haproxy, cut: tuple[float, float] = (0.0, 0.0)) -> dict[str, int]:
+    """How often each status (nginx), or class of statuses (haproxy: "4xx"), was answered. `cut`: from when
+    to when (epoch seconds) no client was connected to nginx: what it answered then nobody got."""
     counts: dict[str, int] = {}
     if isinstance(front, Nginx):
         for line in Path(front.folder, "access.log").read_text().splitlines():
-            found = re.search(r'" (\d{3}) (.*)$', line)
+            found = re.search(r'^([\d.]+) .*" (\d{3}) (.*)$', line)
             if found:
                 # A request that its client cut short is nginx's own 400, which nobody gets.
-                status = found[1] if found[1] in found[2] or found[1] != "400" else "cut short"
+                status = found[2] if found[2] in found[3] or found[2] != "400" else "cut short"
+                if cut[0] <= float(found[1]) <= cut[1]:
+                    status = "to nobody"
                 counts[status] = counts.get(status, 0) + 1
         return counts
     with socket.socket(socket.AF_UNIX) as control:

@@ -3,25 +3,26 @@ restated, and what its document says besides."""
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
 from tests.conformance.servers import application
-from tests.engine.kit import BINARY, TEXT, Polling, Raw, engineio, serving, socketio
+from tests.engine.kit import BINARY, LIMIT, TEXT, Polling, Raw, engineio, serving, socketio
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def quick() -> AsyncIterator[int]:
-    async with serving(application(0.3, 0.2)) as port:
+    async with serving(application(0.3, 0.2, LIMIT)) as port:
         yield port
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def slow() -> AsyncIterator[int]:
-    async with serving(application(25, 20)) as port:
+    async with serving(application(25, 20, LIMIT)) as port:
         yield port
 
 
@@ -30,10 +31,12 @@ def port(request: pytest.FixtureRequest, quick: int, slow: int) -> int:
     return quick if request.param == "300/200 ms" else slow
 
 
-async def connected(port: int) -> Raw:
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Raw]:
     raw, _ = await socketio(port)
-    assert await raw.next_text() == '42["auth",{}]'
-    return raw
+    async with raw:
+        assert await raw.next_text() == '42["auth",{}]'
+        yield raw
 
 
 # Connecting
@@ -79,24 +82,24 @@ async def test_invalid_handshake(port: int, packet: str) -> None:
         await raw.closed()
 
 
-async def test_no_handshake(slow: int) -> None:
-    """connect_timeout is a second here."""
-    raw, _ = await engineio(slow)
-    async with raw:
-        await raw.closed()
+async def test_no_handshake() -> None:
+    async with serving(application(25, 20, connect_timeout=1.0)) as port:
+        raw, _ = await engineio(port)
+        async with raw:
+            await raw.closed()
 
 
 # Leaving
 
 
 async def test_disconnect_from_the_main_namespace(quick: int) -> None:
-    async with await connected(quick) as raw:
+    async with connected(quick) as raw:
         raw.text("41")
         assert await raw.receive() == (TEXT, b"2")
 
 
 async def test_disconnect_from_a_custom_namespace(port: int) -> None:
-    async with await connected(port) as raw:
+    async with connected(port) as raw:
         raw.text("40/custom")
         assert (await raw.next_text()).startswith("40/custom,")
         assert await raw.next_text() == '42/custom,["auth",{}]'
@@ -109,13 +112,13 @@ async def test_disconnect_from_a_custom_namespace(port: int) -> None:
 
 
 async def test_plain_text(port: int) -> None:
-    async with await connected(port) as raw:
+    async with connected(port) as raw:
         raw.text('42["message",1,"2",{"3":[true]}]')
         assert await raw.next_text() == '42["message-back",1,"2",{"3":[true]}]'
 
 
 async def test_plain_text_with_ack(port: int) -> None:
-    async with await connected(port) as raw:
+    async with connected(port) as raw:
         raw.text('42456["message-with-ack",1,"2",{"3":[false]}]')
         assert await raw.next_text() == '43456[1,"2",{"3":[false]}]'
 
@@ -123,7 +126,7 @@ async def test_plain_text_with_ack(port: int) -> None:
 @pytest.mark.parametrize(("id", "event", "kind"), [("", "message", "5"), ("789", "message-with-ack", "6")])
 async def test_binary_attachments(port: int, id: str, event: str, kind: str) -> None:
     placeholders = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}'
-    async with await connected(port) as raw:
+    async with connected(port) as raw:
         raw.text(f'452-{id}["{event}",{placeholders}]')
         raw.frame(BINARY, b"\x01\x02\x03")
         raw.frame(BINARY, b"\x04\x05\x06")
@@ -143,7 +146,7 @@ INVALID = [
 
 @pytest.mark.parametrize("packet", INVALID)
 async def test_invalid_packets_close_the_connection(slow: int, packet: str) -> None:
-    async with await connected(slow) as raw:
+    async with connected(slow) as raw:
         raw.text(packet)
         if packet.startswith("451-"):
             raw.text('42["message","text where an attachment is due"]')
@@ -156,20 +159,20 @@ async def test_invalid_placeholders(slow: int) -> None:
         '{"_placeholder":true}',
         '{"_placeholder":true,"num":"0"}',
     ):
-        async with await connected(slow) as raw:
+        async with connected(slow) as raw:
             raw.text(f'451-["message",{placeholder}]')
             raw.frame(BINARY, b"\x01")
             await raw.closed()
 
 
 async def test_a_binary_message_that_nothing_announced(slow: int) -> None:
-    async with await connected(slow) as raw:
+    async with connected(slow) as raw:
         raw.frame(BINARY, b"\x01")
         await raw.closed()
 
 
 async def test_attachments_are_limited_in_sum(slow: int) -> None:
-    async with await connected(slow) as raw:
+    async with connected(slow) as raw:
         raw.text('452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
         raw.frame(BINARY, bytes(600_000))
         raw.frame(BINARY, bytes(600_000))
@@ -177,14 +180,14 @@ async def test_attachments_are_limited_in_sum(slow: int) -> None:
 
 
 async def test_an_unknown_acknowledgement_is_ignored(slow: int) -> None:
-    async with await connected(slow) as raw:
+    async with connected(slow) as raw:
         raw.text("4377[1]")
         raw.text('42["message",1]')
         assert await raw.next_text() == '42["message-back",1]'
 
 
 async def test_an_event_of_a_namespace_that_was_left_is_ignored(slow: int) -> None:
-    async with await connected(slow) as raw:
+    async with connected(slow) as raw:
         raw.text('42/custom,["message",1]')
         raw.text('42["message",2]')
         assert await raw.next_text() == '42["message-back",2]'

@@ -92,8 +92,9 @@ class Raw:
     ) -> Self:  # fmt: skip
         """A connection whose upgrade was accepted."""
         self = await cls.connect(port, tls, buffer)
-        status, _, _ = await self.upgrade(path, headers)
-        assert status == 101, status
+        async with self.kept():
+            status, _, _ = await self.upgrade(path, headers)
+            assert status == 101, status
         return self
 
     async def upgrade(
@@ -188,6 +189,15 @@ class Raw:
         with suppress(ConnectionError):
             await self.writer.wait_closed()
 
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Closed if what is done meanwhile fails: one failed test is to be one, not those after it, too."""
+        try:
+            yield
+        except BaseException:
+            await self.close()
+            raise
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -276,8 +286,9 @@ async def engineio(
 ) -> tuple[Raw, dict[str, Any]]:
     """An Engine.IO session by WebSocket, and its OPEN packet."""
     raw = await Raw.websocket(port, f"{path}?EIO=4&transport=websocket", headers, buffer=buffer)
-    opening = await raw.next_text()
-    assert opening[0] == "0"
+    async with raw.kept():
+        opening = await raw.next_text()
+        assert opening[0] == "0"
     return raw, json.loads(opening[1:])
 
 
@@ -290,7 +301,8 @@ async def socketio(
 ) -> tuple[Raw, dict[str, Any]]:
     """A Socket.IO connection by WebSocket, and what its CONNECT was answered with."""
     raw, _ = await engineio(port, path, headers, buffer)
-    raw.text("40" + ("" if auth is None else json.dumps(auth)))
-    answer = await raw.next_text()
-    assert answer[:2] == "40", answer
+    async with raw.kept():
+        raw.text("40" + ("" if auth is None else json.dumps(auth)))
+        answer = await raw.next_text()
+        assert answer[:2] == "40", answer
     return raw, json.loads(answer[2:])
