@@ -18,11 +18,14 @@ from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession
-from events.snapshots import Snapshot, Snapshots, part
+from events.snapshots import Known, Snapshot, Snapshots, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
 from storage.records import MessageRecord, SessionRecord
+
+#: How often a session is read for one join because it changes meanwhile: read marks may all the time.
+READINGS = 3
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class Joining:
             replay: recovery.Replay | None = None
             if self._delivery.mode == "live":
                 try:
-                    seated = await self._seat_live(member, record, role, after_revision, limit, after)
+                    seated = await self._seat_live(member, record, after_revision, limit, after)
                 except BusUnavailable:
                     self._delivery.lost()
                     continue
@@ -155,7 +158,7 @@ class Joining:
                     continue
                 snapshot, replay = seated
             else:
-                away = await self._seat_away(member, role, after_revision, limit)
+                away = await self._seat_away(member, after_revision, limit)
                 if away is None:
                     continue
                 snapshot = away
@@ -205,7 +208,6 @@ class Joining:
         self,
         member: Member,
         record: SessionRecord,
-        role: SessionRole,
         after_revision: int | None,
         limit: int,
         after: str | None,
@@ -241,16 +243,16 @@ class Joining:
                 replay = None
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
-        known = await self._snapshots.known(room, state, after_revision or 0)
+        known = await self._known(member, state, after_revision or 0)
         if not self.still(room, departures):
             return None  # a cut of another epoch says nothing
         self.begin(room, cut, state, known.page.open_streams)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
         if replay is not None:
-            snapshot = self._snapshots.recovered(room, known, role, cut, replay.floors[name], state)
+            snapshot = self._snapshots.recovered(room, known, member.role, cut, replay.floors[name], state)
         else:
-            snapshot = await self._snapshots.of(room, known, role, cut, state, after_revision, limit)
+            snapshot = await self._snapshots.of(room, known, member.role, cut, state, after_revision, limit)
         seat = snapshot.seat
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
@@ -261,6 +263,19 @@ class Joining:
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
         return snapshot, replay
 
+    async def _known(self, member: Member, state: RoomState | None, seen: int = 0) -> Known:
+        """The session, and what the member may do there, read when it is in the room already: a change of its
+        access that is not in what was read finds it there (`Membership.access_changed`)."""
+        room = member.room
+        for _ in range(READINGS):
+            changes = room.changes
+            known = await self._snapshots.known(room, state, seen)
+            if room.changes == changes:
+                break
+        if room.live is not None:
+            member.role = self._snapshots.role(member.conn.caller, known, room.live)
+        return known
+
     @staticmethod
     def _seat(member: Member, cut: Cut, state: RoomState, seat: Seat) -> None:
         """The member was told all that the log held at the cut."""
@@ -268,14 +283,12 @@ class Joining:
         member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
         member.idx, member.seat = dict(seat.idx or {}) or None, seat
 
-    async def _seat_away(
-        self, member: Member, role: SessionRole, after_revision: int | None, limit: int
-    ) -> Snapshot | None:
+    async def _seat_away(self, member: Member, after_revision: int | None, limit: int) -> Snapshot | None:
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
         None: begin anew, the bus is back and may not know of the room."""
         room, conn = member.room, member.conn
-        known = await self._snapshots.known(room, None)
-        snapshot = await self._snapshots.of(room, known, role, None, None, after_revision, limit)
+        known = await self._known(member, None)
+        snapshot = await self._snapshots.of(room, known, member.role, None, None, after_revision, limit)
         if self._hub.rooms.get(room.name) is not room:
             return None
         if self._delivery.mode == "live":

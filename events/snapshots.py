@@ -26,7 +26,7 @@ from storage.snapshot import SnapshotReader
 PAGE = 50
 #: Seconds for which a reading is kept for those who come next.
 KEPT = 10.0
-_MOVING = frozenset({"request_count", "last_activity", "expires_at", "last_seq", "last_revision"})
+_MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "last_seq", "last_revision"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,10 @@ class Snapshots:
         """
         if room is None or room.known is None or room.live is None:
             return await self._sessions.joinable(caller, name)
-        return room.known.record, self.role(caller, room.known, room.live)
+        try:
+            return room.known.record, self.role(caller, room.known, room.live)
+        except SessionNotFound:  # another node may have let the caller in since
+            return await self._sessions.joinable(caller, name)
 
     def role(self, caller: Caller, known: Known, live: LiveSession) -> SessionRole:
         """What `joinable` need not read. Raises SessionNotFound, SessionExpired, SessionArchived."""
@@ -97,10 +100,13 @@ class Snapshots:
 
     @staticmethod
     def at_hand(room: Room, state: RoomState, seen: int) -> Known | None:
-        """What `known` needs not read. A room may have been served more than its log holds, from SQL."""
+        """What `known` needs not read. A room may have been served more than its log holds, from SQL; and its
+        log may hold what has not come here: a title or a read mark, which has no revision."""
         known = room.known
         logged = state.last.rev
         if known is None or known.page.last_revision != logged or max(seen, room.delivered) > logged:
+            return None
+        if room.pos < state.pos:
             return None
         return known
 
@@ -186,7 +192,8 @@ class Snapshots:
     ) -> dict[str, Any]:
         logged = state.last.rev if state is not None else 0
         moved = self._sessions.activity(known.record, room)
-        moved |= {"last_seq": last_seq, "last_revision": last_revision}
+        # who is told has just been let in
+        moved |= {"status": "active", "last_seq": last_seq, "last_revision": last_revision}
         return {
             "session": Raw(self._view(known, role) + to_json(moved)[1:]),
             "last_seq": last_seq,

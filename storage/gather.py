@@ -77,8 +77,8 @@ class Gather(Generic[K, V]):
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it is for those who asked
             if len(asked) > 1 and not isinstance(error, Unavailable):
-                for key, futures in asked.items():  # one of them is what cannot be read
-                    await self._trip({key: futures})
+                each = [self._trip({key: futures}) for key, futures in asked.items()]
+                await asyncio.gather(*each)  # one of them is what cannot be read
                 return
             for future in _waiting(asked):
                 future.set_exception(error)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +231,54 @@ async def test_where_there_is_more_to_it_it_has_to_wait(node: Node, what: str) -
         assert node.at_once(conn, name, after) is None
     except ChatError as error:
         raise AssertionError("refused") from error
+
+
+async def test_what_is_logged_and_has_not_come_here_is_not_missed(node: Node) -> None:
+    name = await node.session()
+    await node.slowly(node.connection(ALICE), name)
+    node.services.hub.rooms[name].pos -= 1  # a title, say, of which the bus has yet to tell this node
+    assert node.at_once(node.connection(BOB), name) is None
+
+
+async def test_who_was_let_in_at_another_node_need_not_wait_until_this_one_hears(node: Node) -> None:
+    name = await node.session()
+    await node.slowly(node.connection(ALICE), name)
+    room = node.services.hub.rooms[name]
+    known = room.known
+    await node.services.sessions.put_participant(ALICE, name, EVE.key, "member")
+    room.known = known
+    await node.slowly(node.connection(EVE), name)
+
+
+async def test_a_session_that_lives_on_is_not_told_as_expired(node: Node) -> None:
+    name = await node.session()
+    await node.slowly(node.connection(ALICE), name)
+    room = node.services.hub.rooms[name]
+    assert room.known is not None
+    # as it was read before somebody else's coming prolonged it
+    record = msgspec.structs.replace(room.known.record, expires_at=room.known.record.created_at)
+    room.known = replace(room.known, record=record, views={})
+    quick = node.at_once(node.connection(BOB), name)
+    assert quick is not None
+    assert told(quick)["session"]["status"] == "active"
+
+
+async def test_a_role_that_changes_while_somebody_joins_is_the_new_one(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await node.session()
+    sessions = node.services.sessions
+    joinable = sessions.joinable
+
+    async def changed_meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(sessions, "joinable", joinable)
+        found = await joinable(*args)
+        await sessions.put_participant(ALICE, name, BOB.key, "viewer")
+        return found
+
+    monkeypatch.setattr(sessions, "joinable", changed_meanwhile)
+    conn = node.connection(BOB)
+    joined = await node.slowly(conn, name)
+    member = conn.member(name)
+    assert member is not None
+    assert member.role == told(joined)["session"]["role"] == "viewer"

@@ -43,6 +43,24 @@ async def test_one_turn_is_one_trip() -> None:
     assert len(table.trips) == 1
 
 
+async def test_after_a_fault_all_are_read_at_the_same_time() -> None:
+    alone: list[str] = []
+    all_there = asyncio.Event()
+
+    async def read(keys: Sequence[str]) -> dict[str, int]:
+        if len(keys) > 1:
+            raise ValueError("one of them cannot be read")
+        alone.append(keys[0])
+        if len(alone) == 3:
+            all_there.set()
+        await all_there.wait()  # as a database that hangs: none may wait for another's time-out
+        return {keys[0]: 1}
+
+    gather = Gather(read)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(gather.get(key) for key in "abc")) == [1, 1, 1]
+
+
 async def test_who_asks_later_gets_a_later_answer() -> None:
     table = Table()
     gather = Gather(table.read)
