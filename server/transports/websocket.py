@@ -313,7 +313,7 @@ def _ref_of(data: bytes) -> Any:
 
 
 def _query(scope: Scope) -> dict[str, str]:
-    return dict(parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=20))
+    return dict(parse_qsl(scope["query_string"].decode("latin-1")))
 
 
 def _number(text: str | None) -> int | None:

@@ -36,6 +36,13 @@ async def test_a_socketio_payload_at_the_limit_and_one_more(parley: Server, kind
         assert len(await alice.history()) == 1
 
 
+async def test_a_raw_websocket_with_many_parameters_is_welcomed(parley: Server) -> None:
+    client = RawClient(parley.ws_url, await new_session(parley), parley.token("alice"))
+    client.url += "?" + "&".join(f"a{n}=1" for n in range(200))
+    async with client:
+        assert (await client.welcome())["ok"]
+
+
 @pytest.mark.parametrize("data", ["{}", "null", '"x"', '{"a": [1]}'])
 async def test_an_event_without_an_array_gets_its_ack(parley: Server, data: str) -> None:
     async with SioWebSocket(parley.ws_url) as socket:
