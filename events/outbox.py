@@ -18,6 +18,8 @@ log = logging.getLogger("parley.outbox")
 
 #: Sinks flushed in one turn of the loop: a system call costs about 5 µs, so that others wait some 2 ms.
 FLUSH_BUDGET = 400
+#: Bytes that may be put together for one write: to copy more is not worth it, and it would wait uncounted.
+FULL = 16384
 #: Seconds for which the loop lets chunks gather while they, and nothing else, come faster than that: to wake
 #: for each costs as much as to carry it. Why it may: docs/adr/0007.
 PAUSE = 0.0005
@@ -94,9 +96,15 @@ class Flusher:
                     add(sink)
             elif out is before:
                 sink.out = both
-            else:
+            elif len(out) < FULL:
                 before = out
                 sink.out = both = out + data
+            else:
+                self.leave(sink)
+                if event is None or codec is None:
+                    sink.push(data)
+                else:
+                    sink.give(event, codec, data)
         if self._dirty and not self._scheduled:
             self._schedule()
 
@@ -143,6 +151,12 @@ class Flusher:
         self._chunks, self._others = 0, False
         if chunks and not others and len(dirty) <= LONG:
             self._gather(chunks)
+
+    def leave(self, sink: "Sink") -> None:
+        """What was pushed to a sink leaves before the turn has ended."""
+        out = sink.leaving()
+        if out:
+            self._write(sink, out)
 
     @staticmethod
     def _write(sink: "Sink", data: Any) -> None:
@@ -191,8 +205,11 @@ class Sink:
         if out is None:
             self.out = data
             self.flusher.add(self)
-        else:
+        elif len(out) < FULL:
             self.out = out + data
+        else:
+            self.flusher.leave(self)
+            self.push(data)
 
     def leaving(self) -> bytes | None:
         """All that has not left, in its order; from here on it is the caller's."""
@@ -267,6 +284,11 @@ class Backlog:
                 last.size += len(data)
             else:
                 self._items.append(_Run(codec, [event], len(data)))
+
+    def keep(self, wanted: Callable[[bytes], bool]) -> None:
+        """Forget the frames that are not wanted, and all chunks."""
+        kept = [item for item in self._items if isinstance(item, bytes) and wanted(item)]
+        self._items, self.size = deque(kept), sum(map(len, kept))
 
     def _grow(self, size: int) -> bool:
         self.size += size

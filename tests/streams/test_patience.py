@@ -52,6 +52,22 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+async def test_what_is_pushed_in_one_turn_leaves_in_pieces(readers: list[Reader]) -> None:
+    frames = [b"%08d" % n * 10 for n in range(2000)]
+    for n, frame in enumerate(frames):
+        if n % 2:
+            readers[0].push(frame)
+            readers[1].push(frame)
+        else:
+            readers[0].flusher.fan_out(readers, frame, TYPING, CODEC)
+        for reader in readers:
+            assert len(reader.out or b"") <= outbox.FULL + len(frame)
+    await turns()
+    assert b"".join(readers[0].got) == b"".join(frames) == b"".join(readers[1].got)
+    assert b"".join(readers[2].got) == b"".join(frames[::2])
+    assert len(readers[0].got) == len(b"".join(frames)) // (outbox.FULL + 80) + 1
+
+
 async def test_it_leaves_alone_in_a_moment_and_all_of_it_at_once(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
