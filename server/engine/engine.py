@@ -113,7 +113,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = query_of(scope)
         sid = query.get(b"sid", b"").decode("latin-1")
-        protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
+        protocol: WebSocketProtocol | None = (
+            scope.get("extensions", {}).get("parley.protocol", {}).get("protocol")
+        )
+        if protocol is None:
+            raise RuntimeError("WebSockets need uvicorn with ws=WebSocketProtocol (server.engine.run)")
         refusal = self._refusal(query, scope)
         if refusal is not None:
             protocol.refuse(refusal[0], (), error(refusal[1]))
@@ -142,21 +146,20 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         if session.upgraded or session.upgrading or not self.allow_upgrades:
             await send({"type": "websocket.close"})
             return
-        session.upgrading = True
+        session.upgrading = "asked"
         try:
             # a probe that goes nowhere must not hold the session back for long
             async with asyncio.timeout(self.ping_timeout):
                 if (await receive()).get("text") == "2probe" and not session.closing:
                     await send({"type": "websocket.send", "text": "3probe"})
-                    session.write_noop()
+                    session.probed()
                     if (await receive()).get("text") == "5" and not session.closing:
                         session.start(protocol)
                         return
         except (TimeoutError, OSError):
             pass
         finally:
-            session.upgrading = False
-        session.upgrade_failed()
+            session.upgrading = ""
         protocol.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -181,6 +184,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         if method not in ("GET", "POST"):
             return await respond(send, 400, headers, error(2))
         session = self._find(sid, scope)
+        if session is not None and session.owner is not None and self.identify(scope) is None:
+            session = None  # unlike a browser's WebSocket, a request can show them
         if session is None:
             if method == "GET" and (words := self._last_words.pop(sid, None)) is not None:
                 return await respond(send, 200, headers, words[1])
@@ -296,7 +301,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         return session.opened + first
 
     def _find(self, sid: str, scope: Scope) -> Session | None:
-        """The session, if it is here and the caller's own: a sid that leaked opens nothing by itself."""
+        """The session, if it is here and not somebody else's. A browser's WebSocket cannot show the
+        credentials that its polling was opened with, and comes without any."""
         session = self.sockets.get(sid)
         if session is None or session.closing:
             return None

@@ -1,11 +1,12 @@
 """uvicorn's HTTP protocol class (`http=`) with a bounded head and no patience for slow ones.
 
-Stock uvicorn takes a head of any length in any time: an endless header line is memory, and two hundred
-connections that never finish theirs are two hundred descriptors. Also hands an upgrade request to our
+Stock uvicorn takes a head of any length in any time, and waits for a body's end for ever: an endless header
+line is memory, two hundred connections that never finish theirs are two hundred descriptors, and one of them
+holds up a stop. Also hands an upgrade request to our
 WebSocket class without rebuilding it as bytes, and tells whoever waits that the client has hung up.
 
-Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `headers`, `url`, `scope`,
-`_should_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py guards them.
+Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `flow`, `headers`, `url`, `scope`,
+`_should_upgrade`, `_get_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py guards them.
 """
 
 import asyncio
@@ -19,6 +20,10 @@ from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
 #: Seconds for a connection's first bytes, and for a request's head.
 HEAD_TIMEOUT = 15.0
+#: Seconds without a piece of a body that has begun; it may take up to twice as long until that is noticed.
+BODY_TIMEOUT = 15.0
+#: The same while the server stops.
+LAST_BODY_TIMEOUT = 1.0
 
 
 class Waiter(Protocol):
@@ -42,6 +47,8 @@ class HttpProtocol(HttpToolsProtocol):
     _large = False  # the head was: what follows it is ignored
     _upgrade: bool | None = None  # whether the request is for a WebSocket
     _timer: asyncio.TimerHandle | None = None
+    _unfinished = False  # a request's end has not come
+    _quiet = False  # nothing has come since its body was looked at last
 
     def connection_made(self, transport: Any) -> None:
         # as uvicorn's, but it asks for the transport's socket: on uvloop an object that then lives as
@@ -55,7 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_done()
+        self._stop_timer()
         super().connection_lost(exc)
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
@@ -65,14 +72,20 @@ class HttpProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.waiter is not None:
             self.waiter.stopping()
+        if self._unfinished:
+            self._stop_timer()
+            self._quiet = True
+            self._timer = self.loop.call_later(LAST_BODY_TIMEOUT, self._body_late)
 
     def data_received(self, data: bytes) -> None:
-        self._read, self._begins = len(data), True
+        self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
         if (self._large or self._head > HEAD_LIMIT) and not self.transport.is_closing():
             self._refuse(431)
+        elif self._unfinished and self._timer is None:
+            self._timer = self.loop.call_later(BODY_TIMEOUT, self._body_late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -81,7 +94,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def on_headers_complete(self) -> None:
-        self._head_done()
+        self._stop_timer()
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             self._large = self._large or size > HEAD_LIMIT
@@ -91,6 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {"parley.http": {"protocol": self}}
         super().on_headers_complete()
         if not self._upgrade:
+            self._unfinished = True
             self.headers = []  # what trailers follow are not the request's headers
 
     def on_body(self, body: bytes) -> None:
@@ -99,7 +113,8 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._head, self._begins = 0, False
+        self._head, self._begins, self._unfinished = 0, False, False
+        self._stop_timer()
         if not self._large:
             super().on_message_complete()
 
@@ -109,12 +124,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._upgrade = super()._should_upgrade()
         return self._upgrade
 
+    def _get_upgrade(self) -> bytes | None:
+        # uvicorn's takes the last line alone of those that are one list (RFC 9110 section 5.3)
+        tokens = (
+            b",".join([value for name, value in self.headers if name == b"connection"]).lower().split(b",")
+        )
+        if b"upgrade" not in [token.strip() for token in tokens]:
+            return None
+        return next((value.lower() for name, value in self.headers if name == b"upgrade"), None)
+
     def handle_websocket_upgrade(self) -> None:
         if self._large:
             return
         if not (self.ws_protocol_class and issubclass(self.ws_protocol_class, WebSocketProtocol)):
             return super().handle_websocket_upgrade()
-        self._head_done()
+        self._stop_timer()
         self.connections.discard(self)
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
@@ -127,7 +151,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)
 
-    def _head_done(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -138,8 +162,20 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self._refuse(408)
 
+    def _body_late(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if not self._quiet or self.flow.read_paused:  # it came, or was not let in
+            self._quiet = True
+            self._timer = self.loop.call_later(BODY_TIMEOUT, self._body_late)
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(408)
+
     def _refuse(self, status: int) -> None:
-        self._head_done()
+        self._stop_timer()
         headers = [*self.server_state.default_headers, (b"connection", b"close")]
         self.transport.write(http_response(status, headers, b""))
         self.transport.close()

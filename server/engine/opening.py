@@ -41,7 +41,7 @@ def upgrade_request(data: bytes) -> tuple[bytes, Headers] | None:
         if name == b"upgrade":
             asked = value.lower() == b"websocket"
         elif name == b"connection":
-            joined = b"upgrade" in [token.strip() for token in value.lower().split(b",")]
+            joined = joined or b"upgrade" in [token.strip() for token in value.lower().split(b",")]
         headers.append((name, value))
     return (found[1], headers) if asked and joined else None
 

@@ -4,6 +4,7 @@ Knows no sessions. Binary attachments are the caller's to collect (`fill`).
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -177,6 +178,12 @@ def head(kind: int, namespace: str, id: int | None = None) -> bytes:
     """What comes before a packet's data."""
     start = b"%d" % kind if namespace == "/" else b"%d%b," % (kind, namespace.encode())
     return start if id is None else start + b"%d" % id
+
+
+def events_of(namespace: str) -> Callable[[bytes], Any]:
+    """Whether an Engine.IO packet is an event in a namespace."""
+    mine = b"(?!/)" if namespace == "/" else re.escape(namespace.encode()) + b","
+    return re.compile(rb"4(?:2|5[0-9]+-)" + mine).match
 
 
 def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes:

@@ -171,11 +171,11 @@ class WebSocketProtocol(asyncio.Protocol):
         protocols: list[str] = []
         for name, value in headers:
             if name == b"sec-websocket-key":
-                key = value
+                key = b"twice" if key else value  # RFC 6455 section 11.3.1
             elif name == b"upgrade":
                 upgrade = value.lower()
             elif name == b"connection":
-                connection = value.lower()
+                connection += b"," + value.lower()  # RFC 9110 section 5.3: lines of one name are one list
             elif name == b"sec-websocket-version":
                 version = value
             elif name == b"sec-websocket-protocol":
@@ -199,6 +199,8 @@ class WebSocketProtocol(asyncio.Protocol):
         task.add_done_callback(self.server_state.tasks.discard)
 
     def _scope(self, target: bytes, headers: Headers, protocols: list[str]) -> Scope:
+        if not target.startswith(b"/"):  # RFC 9112 section 3.2.2: the absolute form is to be taken, too
+            target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         raw_path, _, query = target.partition(b"?")
         return websocket_scope(self, raw_path, query, headers, protocols)
 
@@ -312,7 +314,9 @@ class WebSocketProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection and what has not gone out yet. The taker hears nothing more."""
         self._release()
-        self._parser = None
+        if self._parser is not None:
+            self._parser.receiver = _NOBODY  # the rest of what is being read
+            self._parser = None
         self._closing = True
         self.transport.abort()
 
@@ -369,6 +373,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self._pong(data)
 
     def close_received(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return  # it was aborted by what came before this in one piece
         self._parser = None
         if not self._closing:
             self._closing = True

@@ -20,7 +20,7 @@ from socketio import packet as sio_packet
 from events.event import Codec
 from events.hub import Hub
 from events.outbox import Flusher
-from server.engine import packets
+from server.engine import packets, polling
 from server.engine.asgi import Scope
 from server.engine.door import ConnectRefused, Door, Work
 from server.engine.engine import Elsewhere, Engine
@@ -158,11 +158,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             return None
         try:
             result = handler(*args)
-        except Exception:
-            self.eio.log.exception("error in an event handler")
-        else:
             if ack_id is not None and result is not self.not_handled:
                 self._acknowledge(client, ack_id, result)
+        except Exception:
+            self.eio.log.exception("error in an event handler")
         return None
 
     async def _run_handler(
@@ -275,7 +274,12 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         except _Refused as error:
             refusal = error
         finally:
-            session.release(self._decided(client, refusal), together=mine)
+            answer = self._decided(client, refusal)
+            if refusal is not None and session.backlog is not None:
+                # what was sent to everybody meanwhile is not for who was refused
+                events = packets.events_of(client.namespace)
+                session.backlog.keep(lambda frame: not events(polling.payload(frame)))
+            session.release(answer, together=mine)
         if session.closing and refusal is None:
             await self._gone(client, self.reason.TRANSPORT_CLOSE)
         self._settled(client, refusal)

@@ -8,7 +8,7 @@ for long polling they are turned into a payload here. Knows Socket.IO only as `e
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from engineio import exceptions as eio_exceptions
 from engineio import packet as eio_packet
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 INBOX_LIMIT: Final = 64
 #: ... and with long polling, where reading cannot pause, the session ends.
 POLLED_INBOX_LIMIT: Final = 1000
+#: Seconds for which a poll may wait whose client is about to go over to its WebSocket: it has to end before.
+LAST_POLL: Final = 0.1
 #: Seconds between a CONNECT's answer and what was sent while it was decided, without a door.
 APART: Final = 0.01
 
@@ -54,7 +56,8 @@ class Session(Sink):
         self.client: Client | None = None  # in the namespace "/"
         self.others: dict[str, Client] | None = None  # in other namespaces
         self.attachments: Any = None  # a packet that still lacks some
-        self.closing = self.closed = self.upgraded = self.upgrading = False
+        self.closing = self.closed = self.upgraded = False
+        self.upgrading: Literal["", "asked", "probed"] = ""  # by a WebSocket that is to replace polling
         self.busy = False  # a POST is being read
         self.held_up: asyncio.Future[None] | None = None
         self.opened = now
@@ -119,7 +122,7 @@ class Session(Sink):
 
     def _resume(self) -> None:
         """Let what waits go, unless something is still in its way."""
-        if self.closing or self._held or self._slow or self.upgrading:
+        if self.closing or self._held or self._slow:
             return
         if self.protocol is not None or self.poll is not None:
             self.resume()
@@ -143,7 +146,8 @@ class Session(Sink):
     def hold(self) -> None:
         """From here on nothing leaves, until `release`: a CONNECT is being decided."""
         self._held += 1
-        self.waits = None  # of rooms that it was in before; volatile
+        if self.waits is not None and (out := self.leaving()):
+            self.write(out)
         self.pause(self.engine.outbox_limit)
 
     def release(self, first: bytes, together: bool) -> None:
@@ -213,7 +217,7 @@ class Session(Sink):
         if self.protocol is None:
             if len(self._inbox) > POLLED_INBOX_LIMIT:
                 self.end(self.engine.reason.TRANSPORT_ERROR)
-        elif len(self._inbox) == INBOX_LIMIT:
+        elif len(self._inbox) >= INBOX_LIMIT:  # beyond it, if what was polled waits, too
             self.protocol.pause_reading()
 
     def _begin(self, first: Coroutine[Any, Any, None]) -> None:
@@ -225,23 +229,24 @@ class Session(Sink):
         inbox = self._inbox
         assert inbox is not None
         while True:
-            if waiting is not None:
-                try:
+            try:
+                if waiting is not None:
                     await waiting
-                except Exception:
-                    self.engine.log.exception("error while handling a packet")
-            waiting = None
-            if not inbox or self.closing:
-                break
-            data = inbox.popleft()
-            if len(inbox) == INBOX_LIMIT // 2 and self.protocol is not None:
-                self.protocol.resume_reading()
-            if isinstance(data, tuple):
-                waiting = self.engine.attachment(self, data[0])
-            elif data[:1] == b"4":
-                waiting = self.engine.message(self, data)
-            else:
-                self._control(data[0] if data else 0)
+                waiting = None
+                if not inbox or self.closing:
+                    break
+                data = inbox.popleft()
+                if len(inbox) == INBOX_LIMIT // 2 and self.protocol is not None:
+                    self.protocol.resume_reading()
+                if isinstance(data, tuple):
+                    waiting = self.engine.attachment(self, data[0])
+                elif data[:1] == b"4":
+                    waiting = self.engine.message(self, data)
+                else:
+                    self._control(data[0] if data else 0)
+            except Exception:
+                waiting = None
+                self.engine.log.exception("error while handling a packet")
         self._inbox = None
 
     # --- life
@@ -253,7 +258,7 @@ class Session(Sink):
             poll.set_result(polling.NOOP)
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
-        self.upgraded, self.upgrading = True, False
+        self.upgraded, self.upgrading = True, ""
         if self._held:
             self.pause(self.engine.outbox_limit)
             assert self.backlog is not None
@@ -269,12 +274,11 @@ class Session(Sink):
         if self.poll is not None:
             self.end(self.engine.reason.TRANSPORT_ERROR)
             return None
-        poll: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        if self.upgrading:
-            poll.set_result(polling.NOOP)  # whatever waits takes the new way
-        else:
-            self.poll = poll
-            self._resume()
+        loop = asyncio.get_running_loop()
+        poll = self.poll = loop.create_future()
+        self._resume()
+        if self.upgrading == "probed" and not poll.done():
+            loop.call_later(LAST_POLL, self._end_poll, poll)
         return poll
 
     def feed(self, body: bytes) -> bool:
@@ -293,17 +297,19 @@ class Session(Sink):
                 (self.binary if is_binary else self.text)(data)
         return True
 
-    def write_noop(self) -> None:
-        """End the request that waits, so that the client can go over to its WebSocket."""
+    def probed(self) -> None:
+        """The client's WebSocket works: it goes over to it when no request waits any more."""
+        self.upgrading = "probed"
         if self.poll is not None:
-            poll, self.poll = self.poll, None
+            self._end_poll(self.poll)
+
+    def _end_poll(self, poll: asyncio.Future[bytes]) -> None:
+        if self.poll is poll:
+            self.poll = None
             self.pause(self.engine.outbox_limit)
             out = self.leaving()
             if not poll.done():
                 poll.set_result(polling.payload(out) if out else polling.NOOP)
-
-    def upgrade_failed(self) -> None:
-        self._resume()
 
     def tick(self, now: float) -> None:
         """The wheel's deadline: a ping, its time-out, or nobody in any namespace for too long."""

@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
 
+import socketio as python_socketio
 import uvicorn
 
+from server.engine.asgi import Scope
 from server.engine.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from server.engine.protocol import WebSocketProtocol
 from server.engine.run import uvicorn_config
 
 __all__ = ["BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT"]
@@ -42,6 +45,14 @@ async def serving(app: Any, **settings: Any) -> AsyncIterator[int]:
     finally:
         server.should_exit = True
         await task
+
+
+class QuickApp(python_socketio.ASGIApp):  # type: ignore[misc]  # socketio has no types
+    """A server's application that lets WebSockets in at once, as the product does."""
+
+    def at_once(self, scope: Scope, protocol: WebSocketProtocol) -> bool:
+        quick: bool = self.engineio_server.eio.at_once(scope, protocol)
+        return quick
 
 
 MASK = b"\x12\x34\x56\x78"

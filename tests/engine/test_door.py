@@ -15,7 +15,7 @@ from server.engine.door import ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client, EventCodec
 from server.engine.server import Server
-from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, engineio, serving, socketio
+from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, QuickApp, engineio, serving, socketio
 
 
 class Door:
@@ -99,7 +99,8 @@ class Codec:
 async def house(**settings: Any) -> AsyncIterator[tuple[int, Door, Hub]]:
     door, hub = Door(), Hub()
     sio = Server(door=door, hub=hub, codec=Codec(), **settings)
-    async with serving(python_socketio.ASGIApp(sio)) as port:
+    app = QuickApp if door.at_once else python_socketio.ASGIApp
+    async with serving(app(sio)) as port:
         yield port, door, hub
 
 
@@ -236,6 +237,39 @@ async def test_other_namespaces_beside_the_doors() -> None:
             raw.text("41")
             raw.text("40" + json.dumps(GOOD))
             assert (await raw.next_text()).startswith('40{"sid":')
+
+
+async def test_another_namespace_loses_nothing_of_the_doors() -> None:
+    async with house(namespaces=["/", "/other"]) as (port, door, hub):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            hub.enter(door.conns[0], "r")
+            hub.broadcast(hub.rooms["r"], an_event("presence", {"n": 1}, Kind.VOLATILE))
+            raw.text("40/other,")
+            assert await raw.next_text() == '42["presence",{"n": 1}]'
+            assert (await raw.next_text()).startswith("40/other,")
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_who_is_refused_gets_nothing_that_was_for_others(transport: str) -> None:
+    async with house() as (port, door, _):
+
+        async def meanwhile(conn: Client, auth: dict[str, Any]) -> None:
+            await conn.server.emit("secret", {"a": 1})
+
+        door.on_connect = meanwhile
+        if transport == "websocket":
+            raw, _ = await engineio(port)
+            async with raw:
+                raw.text('40{"token":"bad"}')
+                assert (await raw.next_text()).startswith("44")
+                assert await raw.closed() == 1000
+        else:
+            async with Polling(port) as session:
+                await session.post('40{"token":"bad"}')
+                refusal, *rest = await session.packets()
+                assert refusal.startswith("44")
+                assert rest in ([], ["1"])
 
 
 async def test_a_client_that_leaves_during_connect_is_gone_once() -> None:

@@ -69,6 +69,11 @@ def test_an_ordinary_request_is_read() -> None:
     assert (found[0], list(found[1])[-1]) == (b"/x?y=1", (b"origin", b"http://a"))
 
 
+def test_lines_of_one_name_are_one_list() -> None:
+    assert upgrade_request(head(b"/", [*LINES, b"Connection: keep-alive"])) is not None
+    assert upgrade_request(head(b"/", [b"Connection: keep-alive", *LINES])) is not None
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -80,7 +85,7 @@ def test_an_ordinary_request_is_read() -> None:
         head(b"/", []),
         head(b"/", [line for line in LINES if not line.startswith(b"Upgrade")]),
         head(b"/", [line for line in LINES if not line.startswith(b"Connection")]),
-        head(b"/", [*LINES, b"Connection: x-upgrade"]),
+        head(b"/", [line.replace(b"Connection: upgrade", b"Connection: x-upgrade") for line in LINES]),
         head(b"/", [*LINES, b"Upgrade: h2c"]),
         head(b"/", [*LINES, b"Content-Length: 0"]),
         head(b"/", [*LINES, b"Transfer-Encoding: chunked"]),

@@ -153,6 +153,36 @@ async def test_the_scope() -> None:
     assert (b"x-forwarded-for", b"10.0.0.1") in scope["headers"]
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_requests_as_the_rfcs_allow_them(pieces: int) -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+
+    async def status(request: bytes) -> int:
+        async with await Raw.connect(port) as raw:
+            cut = len(request) // pieces
+            raw.send(request[:cut])
+            if pieces > 1:
+                await raw.writer.drain()
+                await asyncio.sleep(0.02)  # until it has been read: nothing tells
+                raw.send(request[cut:])
+            return (await raw.response())[0]
+
+    async with serving(app) as port:
+        # the absolute form (RFC 9112 section 3.2.2); 500, because this application accepts nothing
+        assert await status(UPGRADE.replace(b"GET /", b"GET http://x/a?b=c")) == 500
+        assert (scopes[0]["path"], scopes[0]["query_string"]) == ("/a", b"b=c")
+        # lines of one name are one list (RFC 9110 section 5.3)
+        for order in (b"Connection: keep-alive\r\n%s", b"%s\r\nConnection: keep-alive"):
+            line = b"Connection: upgrade"
+            assert await status(UPGRADE.replace(line, order.replace(b"%s", line))) == 500
+        # but for the key (RFC 6455 section 11.3.1)
+        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        assert await status(UPGRADE.replace(key, key + key)) == 400
+
+
 async def test_a_request_line_of_12_kilobytes_is_served_and_one_of_20_refused_at_once() -> None:
     async with taking_over() as (port, _):
         async with await Raw.connect(port) as raw:
@@ -203,6 +233,42 @@ async def test_trailers_without_end_are_refused() -> None:
             raw.send(b"X-%d: %s\r\n" % (i, b"y" * 100))
         assert (await raw.response())[0] == 431
         await raw.ended()
+
+
+@pytest.mark.parametrize("how", [b"Content-Length: 10", b"Transfer-Encoding: chunked"])
+async def test_a_body_that_stays_away_is_not_waited_for(how: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % how)
+        raw.send(b"1\r\nx\r\n")
+        assert (await raw.response())[0] == 408
+        await raw.ended()
+
+
+async def test_a_body_that_stays_away_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LAST_BODY_TIMEOUT", 0.1)
+    begun = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asgi_echo(scope, receive, send)
+
+    async with serving(app) as port:
+        raw = await Raw.connect(port)
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        await begun.wait()
+    async with raw:
+        assert (await raw.response())[0] == 408
+
+
+async def test_a_body_in_pieces_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.5)
+    async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n")
+        for _ in range(30):
+            raw.send(b"x")
+            await asyncio.sleep(0.05)  # three times the time-out, in all
+        assert (await raw.response())[0] == 200
 
 
 async def test_a_large_body_is_no_large_head() -> None:
@@ -477,6 +543,15 @@ async def test_a_peer_that_does_not_answer_the_close_is_dropped(monkeypatch: pyt
         raw.text("close")
         assert await raw.receive() == (CLOSE, b"\x0f\xa8as asked")
         await raw.ended()
+
+
+async def test_nothing_follows_an_abort() -> None:
+    async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
+        raw.send(masked(TEXT, b"abort") + masked(TEXT, b"more") * 3 + masked(PING, b"x") + masked(CLOSE))
+        taker = await takers.get()
+        await raw.ended()
+        assert taker.said == [b"abort"]
+        assert not taker.over.done()
 
 
 async def test_abort() -> None:

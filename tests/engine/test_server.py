@@ -9,13 +9,24 @@ import socketio as python_socketio
 from socketio import packet as sio_packet
 
 from server.engine.server import Server
-from tests.engine.kit import BINARY, TEXT, Http, Polling, Raw, engineio, serving, socketio
+from tests.engine.kit import BINARY, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
 OPEN = "/socket.io/?EIO=4&transport=polling"
 
 
+class Way:
+    """Whether a WebSocket comes in at once, or by way of an ASGI task."""
+
+    app: Any = QuickApp
+
+
+@pytest.fixture(params=["task", "at once"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Way, "app", QuickApp if request.param == "at once" else python_socketio.ASGIApp)
+
+
 def app_of(sio: Server) -> Any:
-    return python_socketio.ASGIApp(sio)
+    return Way.app(sio)
 
 
 async def test_handlers_of_one_client_run_in_order_when_asked_to() -> None:
@@ -135,9 +146,111 @@ async def test_an_upgrade_needs_the_sessions_own_credentials() -> None:
                 assert (await raw.upgrade(path, {"Authorization": "Bearer mine"}))[0] == 101
                 raw.text("2probe")
                 assert await raw.receive() == (TEXT, b"3probe")
+        async with Polling(port, headers={"Authorization": "Bearer mine"}) as session:
+            session.headers = {}
+            assert (await session.get())[0] == 400
+            assert (await session.post("40"))[0] == 400
+            path = f"/socket.io/?EIO=4&transport=websocket&sid={session.opening['sid']}"
+            async with await Raw.connect(port) as raw:  # a browser's cannot show them
+                assert (await raw.upgrade(path))[0] == 101
         async with Polling(port) as session:  # opened with none: it stays with none
             status, _, _ = await session.request("POST", session.target + "&token=late", b"40")
             assert status == 400
+
+
+async def test_an_upgrade_that_does_not_come_about_holds_nothing_up() -> None:
+    sio = Server()
+    async with serving(app_of(sio)) as port, Polling(port) as session:
+        await session.post("40")
+        await session.packets()
+        path = f"/socket.io/?EIO=4&transport=websocket&sid={session.opening['sid']}"
+        async with await Raw.websocket(port, path) as raw:
+            await sio.emit("before", {})
+            assert await session.packets() == ['42["before",{}]']
+            waiting = asyncio.create_task(session.packets())
+            await sio.emit("waited", {})
+            assert await waiting == ['42["waited",{}]']
+            raw.text("2probe")
+            assert await raw.receive() == (TEXT, b"3probe")
+            assert await session.packets() == ["6"]  # it is to come over
+            await sio.emit("probed", {})
+            assert await session.packets() == ['42["probed",{}]']
+            await sio.emit("over", {})
+            raw.text("5")
+            assert await raw.next_text() == '42["over",{}]'
+
+
+async def test_what_was_polled_counts_for_the_websockets_limit() -> None:
+    sio, gate = Server(), asyncio.Event()
+
+    async def connect(sid: str, environ: Any) -> None:
+        await gate.wait()
+
+    sio.on("connect", connect)
+    sio.on("n", lambda sid, n: n)
+    async with serving(app_of(sio)) as port, Polling(port) as session:
+        await session.post("\x1e".join(["40", *(f'42{n}["n",{n}]' for n in range(100))]))
+        path = f"/socket.io/?EIO=4&transport=websocket&sid={session.opening['sid']}"
+        async with await Raw.websocket(port, path) as raw:
+            raw.text("2probe")
+            assert await raw.receive() == (TEXT, b"3probe")
+            raw.text("5")
+            raw.text('42100["n",100]')
+            inner = sio.eio.sockets[session.opening["sid"]]
+            while inner.protocol is None or inner.protocol.transport.is_reading():
+                await asyncio.sleep(0.001)
+            gate.set()
+            assert (await raw.next_text()).startswith("40")
+            for n in range(101):
+                assert await raw.next_text() == f"43{n}[{n}]"
+
+
+async def test_an_answer_that_cannot_be_encoded_is_all_that_is_lost() -> None:
+    sio = Server()
+
+    async def connect(sid: str, environ: Any) -> None:
+        await asyncio.sleep(0)
+
+    sio.on("connect", connect)
+    sio.on("bad", lambda sid: {1, 2})
+    sio.on("good", lambda sid: 1)
+    packets = ["40", '421["bad"]', '422["good"]']
+    async with serving(app_of(sio)) as port:
+        raw, _ = await engineio(port)
+        async with raw:
+            for packet in (*packets, *packets[1:]):  # behind the CONNECT, and when it is answered
+                raw.text(packet)
+            assert (await raw.next_text()).startswith("40")
+            assert [await raw.next_text(), await raw.next_text()] == ["432[1]", "432[1]"]
+            raw.text('421["bad"]')
+            raw.text('422["good"]')
+            assert await raw.next_text() == "432[1]"
+        async with Polling(port) as session:
+            await session.post("40")
+            await session.packets()
+            assert await session.post("\x1e".join(packets[1:])) == (200, "ok")
+            assert await session.packets() == ["432[1]"]
+
+
+async def test_who_is_refused_keeps_what_other_namespaces_sent() -> None:
+    sio = Server(namespaces=["/", "/other"])
+
+    async def connect(sid: str, environ: Any) -> bool:
+        await sio.emit("mine", {})
+        await sio.emit("theirs", {}, namespace="/other")
+        return False
+
+    sio.on("connect", connect)
+    async with serving(app_of(sio)) as port:
+        raw, _ = await engineio(port)
+        async with raw:
+            raw.text("40/other,")
+            assert (await raw.next_text()).startswith("40/other,")
+            raw.text("40")
+            assert (await raw.next_text()).startswith("44")
+            assert await raw.next_text() == '42/other,["theirs",{}]'
+            raw.text("42/other,1[]")  # no packet: the end
+            await raw.closed()
 
 
 async def test_a_session_of_another_node_is_the_hooks() -> None:
