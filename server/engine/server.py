@@ -250,7 +250,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         if door is None:
             session.hold()
             return self._deciding(client, self._connect_handler(client, packet.data))
-        waiting, refusal = self._knock(door, client, packet.data or {})
+        refusal: _Refused | None = None
+        try:
+            waiting = self._knock(door, client, packet.data or {})
+        except _Refused as error:
+            waiting, refusal = None, error
         if waiting is not None:
             session.hold()
             return self._deciding(client, waiting)
@@ -312,19 +316,17 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             self.namespaces != ["/"] or bool(self.namespace_handlers) or any(n != "/" for n in self.handlers)
         )
 
-    def _knock(
-        self, door: Door, client: Client, auth: dict[str, Any]
-    ) -> "tuple[Work | None, _Refused | None]":
-        """What has to be awaited for the door's answer; or, if nothing, whether it refused."""
+    def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> Work | None:
+        """What has to be awaited for the door's answer. Raises _Refused."""
         session, sid = client.session, client.sid
         assert session.handshake is not None
         try:
             waiting = door.connect(client, session.handshake, auth)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it refuses
-            return None, self._refused(error)
+        except Exception as error:
+            raise self._refused(error) from error
         if waiting is not None or self._instrumented:
-            return self._wait_for(client, sid, auth, waiting), None
-        return None, None
+            return self._wait_for(client, sid, auth, waiting)
+        return None
 
     async def _wait_for(self, client: Client, sid: str, auth: dict[str, Any], waiting: Work | None) -> None:
         """`sid` is the one that the client had before the door was asked."""
