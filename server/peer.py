@@ -72,7 +72,7 @@ def bearer_token(
     if len(subprotocols) >= 2 and subprotocols[0].lower() == "bearer":
         return subprotocols[1], "subprotocol"
     if b"token=" in query:
-        for field, given in parse_qsl(query.decode("latin-1")):
+        for field, given in parse_qsl(query.decode("latin-1"), max_num_fields=100):
             if field == "token":
                 return given, "query"
     return None
