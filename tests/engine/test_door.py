@@ -426,6 +426,29 @@ async def test_close_and_disconnect() -> None:
             assert await session.get() == (200, '42["bye",1]\x1e1')
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_what_waits_for_company_leaves_before_the_end(transport: str) -> None:
+    async with house() as (port, door, hub):
+
+        def tell_and_end() -> None:
+            hub.enter(door.conns[0], "r")
+            hub.broadcast(hub.rooms["r"], an_event("presence", {"n": 1}, Kind.VOLATILE))
+            door.conns[0].close()
+
+        if transport == "websocket":
+            raw, _ = await socketio(port, GOOD)
+            async with raw:
+                tell_and_end()
+                assert await raw.next_text() == '42["presence",{"n": 1}]'
+                assert await raw.closed() == 1000
+        else:
+            async with Polling(port) as session:
+                await session.post("40" + json.dumps(GOOD))
+                await session.packets()
+                tell_and_end()
+                assert await session.packets() == ['42["presence",{"n": 1}]', "1"]
+
+
 async def test_client_says_goodbye() -> None:
     async with house() as (port, door, _):
         raw, _ = await socketio(port, GOOD)
