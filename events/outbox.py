@@ -286,9 +286,10 @@ class Backlog:
                 self._items.append(_Run(codec, [event], len(data)))
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
-        """Forget the frames that are not wanted, and all chunks."""
-        kept = [item for item in self._items if isinstance(item, bytes) and wanted(item)]
-        self._items, self.size = deque(kept), sum(map(len, kept))
+        """Forget the frames that are not wanted; chunks are."""
+        kept = [item for item in self._items if isinstance(item, _Run) or wanted(item)]
+        self._items = deque(kept)
+        self.size = sum(item.size if isinstance(item, _Run) else len(item) for item in kept)
 
     def _grow(self, size: int) -> bool:
         self.size += size

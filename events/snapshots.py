@@ -90,7 +90,9 @@ class Snapshots:
         try:
             return room.known.record, self.role(caller, room.known, room.live)
         except SessionNotFound:  # another node may have let the caller in since
-            return await self._sessions.joinable(caller, name)
+            found = await self._sessions.joinable(caller, name)
+            room.changed()
+            return found
 
     def role(self, caller: Caller, known: Known, live: LiveSession) -> SessionRole:
         """What `joinable` need not read. Raises SessionNotFound, SessionExpired, SessionArchived."""

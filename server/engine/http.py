@@ -2,11 +2,12 @@
 
 Stock uvicorn takes a head of any length in any time, and waits for a body's end for ever: an endless header
 line is memory, two hundred connections that never finish theirs are two hundred descriptors, and one of them
-holds up a stop. Also hands an upgrade request to our
-WebSocket class without rebuilding it as bytes, and tells whoever waits that the client has hung up.
+holds up a stop. Also hands an upgrade request to our WebSocket class without rebuilding it as bytes, and
+tells whoever waits that the client has hung up.
 
 Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `flow`, `headers`, `url`, `scope`,
-`_should_upgrade`, `_get_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py guards them.
+`_start_asgi_task`, `_should_upgrade`, `_get_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py
+guards them.
 """
 
 import asyncio
@@ -49,6 +50,10 @@ class HttpProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _unfinished = False  # a request's end has not come
     _quiet = False  # nothing has come since its body was looked at last
+    _stopping = False
+    _answering: Any = (
+        None  # the cycle whose application runs or ran last; `cycle` may be one behind it in line
+    )
 
     def connection_made(self, transport: Any) -> None:
         # as uvicorn's, but it asks for the transport's socket: on uvloop an object that then lives as
@@ -63,6 +68,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._answering is not None:  # uvicorn tells the last in line alone
+            self._answering.disconnected = not self._answering.response_complete
+            self._answering.message_event.set()
         super().connection_lost(exc)
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
@@ -72,10 +80,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.waiter is not None:
             self.waiter.stopping()
+        self._stopping = True
         if self._unfinished:
             self._stop_timer()
-            self._quiet = True
-            self._timer = self.loop.call_later(LAST_BODY_TIMEOUT, self._body_late)
+            self._await_body()
 
     def data_received(self, data: bytes) -> None:
         self._read, self._begins, self._quiet = len(data), True, False
@@ -85,7 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
         if (self._large or self._head > HEAD_LIMIT) and not self.transport.is_closing():
             self._refuse(431)
         elif self._unfinished and self._timer is None:
-            self._timer = self.loop.call_later(BODY_TIMEOUT, self._body_late)
+            self._await_body()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -106,6 +114,10 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._upgrade:
             self._unfinished = True
             self.headers = []  # what trailers follow are not the request's headers
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -162,20 +174,30 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self._refuse(408)
 
+    def _await_body(self) -> None:
+        self._quiet = True
+        patience = LAST_BODY_TIMEOUT if self._stopping else BODY_TIMEOUT
+        self._timer = self.loop.call_later(patience, self._body_late)
+
     def _body_late(self) -> None:
         self._timer = None
         if self.transport.is_closing():
             return
-        if not self._quiet or self.flow.read_paused:  # it came, or was not let in
-            self._quiet = True
-            self._timer = self.loop.call_later(BODY_TIMEOUT, self._body_late)
-        elif self.cycle.response_started:
-            self.transport.close()
-        else:
+        kept_out = self.flow.read_paused or self.cycle.waiting_for_100_continue
+        if self._quiet and not kept_out:
             self._refuse(408)
+        else:
+            self._await_body()
+            self._quiet = not kept_out  # from when it is let in it has all the time
 
     def _refuse(self, status: int) -> None:
+        """Answer, where it is this request's turn, and close."""
         self._stop_timer()
-        headers = [*self.server_state.default_headers, (b"connection", b"close")]
-        self.transport.write(http_response(status, headers, b""))
+        answering = self._answering
+        turn = answering is None or answering.response_complete
+        if self._unfinished and answering is self.cycle:
+            turn = not answering.response_started
+        if turn:
+            headers = [*self.server_state.default_headers, (b"connection", b"close")]
+            self.transport.write(http_response(status, headers, b""))
         self.transport.close()

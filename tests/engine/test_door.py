@@ -250,6 +250,23 @@ async def test_another_namespace_loses_nothing_of_the_doors() -> None:
             assert (await raw.next_text()).startswith("40/other,")
 
 
+async def test_a_refusal_elsewhere_costs_the_door_no_chunk() -> None:
+    async with house(namespaces=["/", "/other"]) as (port, door, hub):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            hub.enter(door.conns[0], "r")
+
+            async def meanwhile(sid: str, environ: Any) -> bool:
+                chunk = an_event("stream_chunk", {"n": 1}, stream="m", sizes=(1,))
+                hub.broadcast(hub.rooms["r"], chunk)
+                return False
+
+            door.conns[0].server.on("connect", meanwhile, namespace="/other")
+            raw.text("40/other,")
+            assert (await raw.next_text()).startswith("44/other,")
+            assert await raw.next_text() == '42["stream_chunk",{"n": 1}]'
+
+
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_who_is_refused_gets_nothing_that_was_for_others(transport: str) -> None:
     async with house() as (port, door, _):

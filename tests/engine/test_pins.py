@@ -41,6 +41,7 @@ def parameters(function: Any) -> list[str]:
         (HttpToolsProtocol.on_message_begin, ["self"]),
         (HttpToolsProtocol._should_upgrade, ["self"]),
         (HttpToolsProtocol._get_upgrade, ["self"]),
+        (HttpToolsProtocol._start_asgi_task, ["self", "cycle", "app"]),
         (HttpToolsProtocol.on_headers_complete, ["self"]),
         (HttpToolsProtocol.on_body, ["self", "body"]),
         (HttpToolsProtocol.on_message_complete, ["self"]),

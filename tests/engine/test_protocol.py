@@ -261,6 +261,37 @@ async def test_a_body_that_stays_away_does_not_hold_up_a_stop(monkeypatch: pytes
         assert (await raw.response())[0] == 408
 
 
+async def test_a_refusal_is_no_piece_of_another_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"streaming", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        async with asyncio.timeout(LIMIT):
+            answer = await raw.reader.read()
+        assert answer.count(b"HTTP/1.1") == 1
+        assert answer.endswith(b"streaming\r\n")
+
+
+async def test_a_body_that_was_not_asked_for_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.05)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)  # many time-outs
+        await asgi_echo(scope, receive, send)
+
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert (await raw.response())[0] == 100
+        raw.send(b"12345")
+        assert (await raw.response())[0] == 200
+
+
 async def test_a_body_in_pieces_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "BODY_TIMEOUT", 0.5)
     async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
