@@ -23,7 +23,7 @@ from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import Headers, OriginRule, Origins, error, query_of, respond
-from server.engine.session import Session
+from server.engine.session import AT_ONCE, Session
 
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
 Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
@@ -143,10 +143,10 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
     ) -> None:
         """From polling to WebSocket (engine.io-protocol, "Upgrade")."""
         await send({"type": "websocket.accept"})
-        if session.upgraded or session.upgrading or not self.allow_upgrades:
+        if session.upgraded or session.upgrading is not None or not self.allow_upgrades:
             await send({"type": "websocket.close"})
             return
-        session.upgrading = "asked"
+        session.upgrading = AT_ONCE
         try:
             # a probe that goes nowhere must not hold the session back for long
             async with asyncio.timeout(self.ping_timeout):
@@ -159,7 +159,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         except (TimeoutError, OSError):
             pass
         finally:
-            session.upgrading = ""
+            if not session.upgraded:
+                session.upgrade_failed()
         protocol.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ for long polling they are turned into a payload here. Knows Socket.IO only as `e
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from engineio import exceptions as eio_exceptions
 from engineio import packet as eio_packet
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 INBOX_LIMIT: Final = 64
 #: ... and with long polling, where reading cannot pause, the session ends.
 POLLED_INBOX_LIMIT: Final = 1000
-#: Seconds for which a poll may wait whose client is about to go over to its WebSocket: it has to end before.
+#: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there. Were
+#: a CONNECT answered before, and its WebSocket broke then, the official client would neither poll nor go over.
+#: An upgrade that takes longer does not come about, and holds nothing up.
+AT_ONCE: Final = 10
+#: Seconds for which each of the further ones may wait.
 LAST_POLL: Final = 0.1
 #: Seconds between a CONNECT's answer and what was sent while it was decided, without a door.
 APART: Final = 0.01
@@ -57,7 +61,7 @@ class Session(Sink):
         self.others: dict[str, Client] | None = None  # in other namespaces
         self.attachments: Any = None  # a packet that still lacks some
         self.closing = self.closed = self.upgraded = False
-        self.upgrading: Literal["", "asked", "probed"] = ""  # by a WebSocket that is to replace polling
+        self.upgrading: int | None = None  # to a WebSocket: polls that will still be answered at once
         self.busy = False  # a POST is being read
         self.held_up: asyncio.Future[None] | None = None
         self.opened = now
@@ -122,7 +126,7 @@ class Session(Sink):
 
     def _resume(self) -> None:
         """Let what waits go, unless something is still in its way."""
-        if self.closing or self._held or self._slow:
+        if self.closing or self._held or self._slow or self.upgrading:
             return
         if self.protocol is not None or self.poll is not None:
             self.resume()
@@ -258,7 +262,7 @@ class Session(Sink):
             poll.set_result(polling.NOOP)
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
-        self.upgraded, self.upgrading = True, ""
+        self.upgraded, self.upgrading = True, None
         if self._held:
             self.pause(self.engine.outbox_limit)
             assert self.backlog is not None
@@ -275,9 +279,14 @@ class Session(Sink):
             self.end(self.engine.reason.TRANSPORT_ERROR)
             return None
         loop = asyncio.get_running_loop()
-        poll = self.poll = loop.create_future()
+        poll: asyncio.Future[bytes] = loop.create_future()
+        if self.upgrading:
+            self.upgrading -= 1
+            poll.set_result(polling.NOOP)
+            return poll
+        self.poll = poll
         self._resume()
-        if self.upgrading == "probed" and not poll.done():
+        if self.upgrading is not None and not poll.done():
             loop.call_later(LAST_POLL, self._end_poll, poll)
         return poll
 
@@ -299,9 +308,12 @@ class Session(Sink):
 
     def probed(self) -> None:
         """The client's WebSocket works: it goes over to it when no request waits any more."""
-        self.upgrading = "probed"
         if self.poll is not None:
             self._end_poll(self.poll)
+
+    def upgrade_failed(self) -> None:
+        self.upgrading = None
+        self._resume()
 
     def _end_poll(self, poll: asyncio.Future[bytes]) -> None:
         if self.poll is poll:
