@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 INBOX_LIMIT: Final = 64
 #: ... and with long polling, where reading cannot pause, the session ends.
 POLLED_INBOX_LIMIT: Final = 1000
-#: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there. Were
-#: a CONNECT answered before, and its WebSocket broke then, the official client would neither poll nor go over.
-#: An upgrade that takes longer does not come about, and holds nothing up.
+#: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there.
+#: Were a CONNECT answered before, and its WebSocket broke then, the official client would neither poll nor
+#: go over. An upgrade that takes longer does not come about, and holds nothing up.
 AT_ONCE: Final = 10
 #: Seconds for which each of the further ones may wait.
 LAST_POLL: Final = 0.1
