@@ -51,9 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
     _unfinished = False  # a request's end has not come
     _quiet = False  # nothing has come since its body was looked at last
     _stopping = False
-    _answering: Any = (
-        None  # the cycle whose application runs or ran last; `cycle` may be one behind it in line
-    )
+    _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
     def connection_made(self, transport: Any) -> None:
         # as uvicorn's, but it asks for the transport's socket: on uvloop an object that then lives as
@@ -138,10 +136,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _get_upgrade(self) -> bytes | None:
         # uvicorn's takes the last line alone of those that are one list (RFC 9110 section 5.3)
-        tokens = (
-            b",".join([value for name, value in self.headers if name == b"connection"]).lower().split(b",")
-        )
-        if b"upgrade" not in [token.strip() for token in tokens]:
+        listed = b",".join([value for name, value in self.headers if name == b"connection"])
+        if b"upgrade" not in [token.strip() for token in listed.lower().split(b",")]:
             return None
         return next((value.lower() for name, value in self.headers if name == b"upgrade"), None)
 
