@@ -3,6 +3,7 @@
 python -m bench                                 everything, three times
 python -m bench --quick                         once, shorter, without 10,000 connections
 python -m bench --only node,parley --scenario rooms100x10,ack
+python -m bench --before v1.0 --repeat 5        this build and an earlier one, side by side, nobody else
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import machine
+from bench import before, machine
 from bench.build import HERE, ROOT, Tools, build
 from bench.contenders import Contender, contenders
 from bench.measure import Cores, measure
@@ -54,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--python", action="append", default=[], metavar="PATH", help="run ours on this interpreter, too"
     )
+    parser.add_argument("--before", metavar="REVISION", help="ours and this revision's build alone, in turn")
     parser.add_argument("--work", type=Path, default=HERE / ".work", help="folder for tools and peers")
     parser.add_argument("--out", type=Path, help="where the results go (whole runs: bench/results.json)")
     cores = sorted(os.sched_getaffinity(0))
@@ -63,6 +65,8 @@ def arguments() -> argparse.Namespace:
     for name in opts.scenario:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name}")
+    if opts.before:
+        opts.only = [before.BEFORE, "parley"]
     return opts
 
 
@@ -135,11 +139,14 @@ def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> Iter
     """All runs, one after the other."""
     cores = Cores(opts.server_core, opts.load_core)
     scenarios = chosen(opts)
+    earlier = before.unpack(opts.before, opts.work) if opts.before else None
     for turn in range(1 if opts.quick else opts.repeat):
         for scenario in scenarios:
-            if turn >= scenario.most_runs:
+            if turn >= scenario.most_runs and not opts.before:
                 continue
-            for contender in contenders(tools):
+            found = contenders(tools, earlier)
+            # Who comes second finds the caches as the first left them: with two, they change places.
+            for contender in found if turn % 2 == 0 else reversed(found):
                 if contender.group != scenario.group or (opts.only and contender.name not in opts.only):
                     continue
                 if turn >= contender.most_runs and contender.name not in opts.only:
@@ -176,6 +183,9 @@ def main() -> int:
     rows = summarise(runs)
     ours = ["parley", *(f"parley-{version}" for version in tools.others)]
     show(console, rows, ours)
+    against = before.compared(runs)
+    if against:
+        before.show(console, against)
     results = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
@@ -187,6 +197,7 @@ def main() -> int:
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "ratios": [row for name in ours for row in ratios(rows, name)],
         "bounds": bounds(rows),
+        **({"before": {"revision": opts.before, "rows": against}} if opts.before else {}),
         "summary": rows,
         "runs": runs,
     }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.before import BEFORE
 from bench.build import HERE, ROOT, Tools, node_env
 from bench.scenarios import Group
 
@@ -16,7 +17,7 @@ PEERS = HERE / "peers"
 class Contender:
     """`{port}` in the command is replaced. `product`: needs a database, sessions and tokens of its own.
 
-    `most_runs`: those that nothing is held against need fewer repeats.
+    `root`: the tree whose code runs. `most_runs`: those that nothing is held against need fewer repeats.
     """
 
     name: str
@@ -25,12 +26,12 @@ class Contender:
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     product: bool = False
-    cwd: Path = ROOT
+    root: Path = ROOT
     most_runs: int = 99
 
 
-def contenders(tools: Tools) -> list[Contender]:
-    """In the order of the tables; names are what `--only` takes."""
+def contenders(tools: Tools, before: Path | None = None) -> list[Contender]:
+    """In the order of the tables; names are what `--only` takes. `before`: an earlier build's tree."""
     node = node_env(tools)
     jwt = {"JWT_SECRET_KEY": SECRET}
     stock = (str(tools.stock), str(PEERS / "python_socketio.py"), "{port}")
@@ -62,8 +63,12 @@ def contenders(tools: Tools) -> list[Contender]:
         Contender("stock", "python-socketio, stock", "product", (*stock, "--relay"), jwt),
         Contender("parley", "Parley", "product", (sys.executable, *serve), jwt, product=True),
     ]
-    for version, python in tools.others.items():
+    if before is not None:
+        title, python = "Parley, before", sys.executable
+        found.append(Contender(BEFORE, title, "echo", (python, *ours), root=before))
+        found.append(Contender(BEFORE, title, "product", (python, *serve), jwt, product=True, root=before))
+    for version, interpreter in tools.others.items():
         name, title = f"parley-{version}", f"Parley, Python {version}"
-        found.append(Contender(name, title, "echo", (str(python), *ours)))
-        found.append(Contender(name, title, "product", (str(python), *serve), jwt, product=True))
+        found.append(Contender(name, title, "echo", (str(interpreter), *ours)))
+        found.append(Contender(name, title, "product", (str(interpreter), *serve), jwt, product=True))
     return found

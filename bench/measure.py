@@ -38,11 +38,11 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
         servers = []
         for port in ports:
             if contender.product:
-                env |= product.settings(port, url, folder)
+                env |= product.settings(contender.root, port, url, folder)
                 if port == ports[0]:
                     product.migrate(contender, env, folder)
             command = [part.replace("{port}", str(port)) for part in contender.command]
-            cwd = folder if contender.product else contender.cwd
+            cwd = folder if contender.product else contender.root
             servers.append(
                 stack.enter_context(Process(command, core=cores.server, log=log, env=env, cwd=cwd))
             )

@@ -14,7 +14,6 @@ from typing import Any
 
 import jwt
 
-from bench.build import ROOT
 from bench.contenders import SECRET, Contender
 from bench.process import BenchError
 from bench.scenarios import Scenario
@@ -23,10 +22,10 @@ from bench.scenarios import Scenario
 from tests.support.services import Postgres, Redis
 
 
-def settings(port: int, database_url: str, folder: Path) -> dict[str, str]:
-    """A production process but for the rate limits: a load generator is over all of them."""
+def settings(root: Path, port: int, database_url: str, folder: Path) -> dict[str, str]:
+    """A production process of the tree `root`, but no rate limits: a load generator is over all of them."""
     return {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(root),
         "HOST": "127.0.0.1",
         "SERVICE_PORT": str(port),
         "PORT": str(port),

@@ -139,7 +139,7 @@ def show(console: Console, rows: list[Result], ours: Iterable[str] = ("parley",)
     if latencies:
         console.print(latency_table(rows, latencies))
     for name in ours:
-        found = ratios(rows, name)
+        found = [row for row in ratios(rows, name) if len(row) > 2]
         if found:
             console.print(ratio_table(name, found))
     for row in bounds(rows):
