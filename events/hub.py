@@ -40,6 +40,7 @@ class Connection:
     its rooms, in order: a later position must not overtake an earlier one."""
 
     __slots__ = (
+        "address",
         "away",
         "caller",
         "codec",
@@ -63,6 +64,7 @@ class Connection:
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
         self.transport = transport
+        self.address = ""  # its client's, as its door found it
         self.connected_at = self.heard_at = now  # epoch seconds
         self.line: Any = None  # its commands, in order (`events.dispatch.Line`)
         self.noticed = False  # told that its token will expire

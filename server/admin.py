@@ -1,21 +1,24 @@
 """The Socket.IO Admin UI, to look at and not to touch; only with ADMIN_PASSWORD (contract, section 10)."""
 
 import hmac
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from server.engine.server import Server
+from server.peer import network_of
 from server.services import Services
 
 NAMESPACE = "/admin"
-#: Wrong passwords from one address, and from all of them together, in a minute; then even the right one has
-#: to wait, or there would be nothing to guess against.
-PER_ADDRESS, IN_ALL = 5, 50
+#: Wrong passwords from one network in a minute; then even the right one has to wait there, or there would be
+#: nothing to guess against.
+PER_NETWORK = 5
+#: Wrong passwords from everywhere in a minute; then each network has one try, which nobody else can take.
+IN_ALL = 50
 MINUTE = 60.0
-ADDRESSES = 10_000
+NETWORKS = 10_000
 
 
 class Attempts:
@@ -23,21 +26,26 @@ class Attempts:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._wrong: OrderedDict[str, list[float]] = OrderedDict()
-        self._all: list[float] = []
+        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # by network
+        self._all: deque[float] = deque(maxlen=IN_ALL)
 
     def allowed(self, address: str) -> bool:
-        now = self._clock()
-        self._all = [time for time in self._all if time > now - MINUTE]
-        recent = [time for time in self._wrong.get(address, ()) if time > now - MINUTE]
-        return len(recent) < PER_ADDRESS and len(self._all) < IN_ALL
+        recent = self._recent(network_of(address))
+        return len(recent) < (1 if self._under_attack() else PER_NETWORK)
+
+    def _under_attack(self) -> bool:
+        return len(self._all) == IN_ALL and self._all[0] > self._clock() - MINUTE
+
+    def _recent(self, network: str) -> list[float]:
+        return [time for time in self._wrong.get(network, ()) if time > self._clock() - MINUTE]
 
     def wrong(self, address: str) -> None:
-        now = self._clock()
-        recent = [time for time in self._wrong.pop(address, ()) if time > now - MINUTE]
-        self._wrong[address] = [*recent, now]
+        now, network = self._clock(), network_of(address)
+        recent = self._recent(network)
+        self._wrong.pop(network, None)
+        self._wrong[network] = [*recent, now]
         self._all.append(now)
-        if len(self._wrong) > ADDRESSES:
+        if len(self._wrong) > NETWORKS:
             self._wrong.popitem(last=False)
 
 

@@ -21,6 +21,7 @@ from server.peer import (
     dev_token_allowed,
     header,
     metrics_allowed,
+    network_of,
     request_token,
 )
 from server.tokens import Verifier, mint
@@ -44,7 +45,7 @@ brings the same one. HS256 costs 5, less than the memory is worth: about 1 KiB e
 
 
 class FailedTokens:
-    """Failed tokens per address: 30 a minute, then `RateLimited` in place of the reason.
+    """Failed tokens per network (`peer.network_of`): 30 a minute, then `RateLimited` in place of the reason.
 
     Only failures are counted and only failures are refused: a wrong token behind a shared address never
     locks out the right ones beside it. Memory is bounded; what is forgotten first is the longest silent.
@@ -57,15 +58,15 @@ class FailedTokens:
         self._limit = limit
         self._per = per
         self._addresses = addresses
-        # Per address: tokens left in the bucket, and when that was.
+        # Per network: tokens left in the bucket, and when that was.
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def failed(self, address: str) -> None:
         """Counts one failure. Raises `RateLimited` when the address has had its share."""
-        now = self._clock()
-        left, since = self._left.pop(address, (float(self._limit), now))
+        now, network = self._clock(), network_of(address)
+        left, since = self._left.pop(network, (float(self._limit), now))
         left = min(self._limit, left + (now - since) * self._limit / self._per)
-        self._left[address] = (max(0.0, left - 1), now)
+        self._left[network] = (max(0.0, left - 1), now)
         if len(self._left) > self._addresses:
             self._left.popitem(last=False)
         if left < 1:
@@ -109,8 +110,9 @@ class Authenticator:
         """The caller whom `token` names.
 
         `origin` is the request's Origin header, `from_query` says that the token stood in `?token=`, and
-        failures are counted for `address`. Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service
-        token from a browser or an address bar), `RateLimited`, or `Unavailable` (the issuer's keys).
+        failures are counted for `address`; not an expiry: its token was rightly signed, and is no guess.
+        Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service token from a browser or an address bar),
+        `RateLimited`, or `Unavailable` (the issuer's keys).
         """
         caller = self.authenticate_now(token, origin=origin, from_query=from_query, address=address)
         if caller is not None:
@@ -119,7 +121,7 @@ class Authenticator:
         try:
             key = await self._jwks.key(self._verifier.header(token).get("kid"))
             return self._admitted(token, self._verifier.caller(token, key), origin, from_query)
-        except (Unauthorized, TokenExpired):
+        except Unauthorized:
             self._count(address)
             raise
 
@@ -137,7 +139,7 @@ class Authenticator:
                         return None
                 caller = self._verifier.caller(token, key)
             return self._admitted(token, caller, origin, from_query)
-        except (Unauthorized, TokenExpired):
+        except Unauthorized:
             self._count(address)
             raise
 

@@ -13,6 +13,7 @@ from server.config_rules import is_loopback
 Headers = Iterable[tuple[bytes, bytes]]
 Source = Literal["header", "subprotocol", "query"]
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 FORWARDING_HEADERS = frozenset(
     (b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip")
 )
@@ -129,6 +130,26 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
         if not _trusted(address, settings):
             break
     return address
+
+
+def network_of(address: str) -> str:
+    """The bucket that an address is counted in, for every limit that goes by address.
+
+    An IPv4 address is its own, also inside IPv6 (mapped, RFC 4291; translated by NAT64, RFC 6052). IPv6 goes
+    by its /64: the smallest network that one subscriber gets, in which he may use any address. What is no
+    address (a Unix socket's "") stays as it is.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    if parsed in _NAT64:
+        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    return f"{ipaddress.IPv6Address(int(parsed) >> 64 << 64)}/64"
 
 
 def _address(entry: str) -> str | None:

@@ -93,7 +93,7 @@ class Services:
 
     async def refresh(self, caller: Caller, conn: Connection | None, token: str) -> dict[str, Any]:
         """`auth_refresh`: the same identity with a newer token."""
-        fresh = await self.authenticator.authenticate(token)
+        fresh = await self.authenticator.authenticate(token, address=conn.address if conn else None)
         if fresh.identity != caller.identity:
             raise Unauthorized("the token is another identity's")
         if conn is not None:

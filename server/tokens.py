@@ -106,8 +106,6 @@ class Verifier:
         expires_at = _time(claims, "exp")
         if expires_at is None:
             raise Unauthorized("the token has no exp")
-        if expires_at <= now:
-            raise TokenExpired()
         issued_at = _time(claims, "iat")
         if max(_time(claims, "nbf") or now, issued_at or now) > now + LEEWAY:
             raise Unauthorized("the token is not valid yet")
@@ -127,6 +125,9 @@ class Verifier:
         ):
             # A restriction that cannot be read must not become no restriction.
             raise Unauthorized("the token's sessions are no list of texts")
+        if expires_at <= now:
+            # The last thing that is asked: a newer token of the same kind is the cure for this alone.
+            raise TokenExpired()
         name = claims.get("name")
         role = claims.get("role")
         return Caller(

@@ -62,6 +62,7 @@ class SocketIODoor:
 
     def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
         shown = self._shown(info, auth)
+        conn.address = shown[3]
         caller = self._services.authenticator.authenticate_now(*shown)
         if caller is None:
             return self._authenticate(conn, auth, shown)

@@ -103,7 +103,7 @@ class EventStreamDoor:
         self._codec = EventStreamCodec()
         self.streams: set[EventStream] = set()
 
-    async def _open(self, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
+    async def _open(self, scope: Scope, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
         services = self._services
         if services.draining:
             raise Draining
@@ -111,6 +111,7 @@ class EventStreamDoor:
             raise ServerFull
         stream = EventStream(services)
         conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
+        conn.address = services.address_of(scope["client"], scope["headers"])
         stream.conn = conn
         self.streams.add(stream)
         waiting = services.membership.connected(conn)
@@ -140,7 +141,7 @@ class EventStreamDoor:
         waiting = services.limits.check(caller, "connect")
         if waiting is not None:
             await waiting
-        stream, conn = await self._open(caller, self._codec)
+        stream, conn = await self._open(scope, caller, self._codec)
         reason = "closed"
         try:
             joined = await services.joining.join(conn, session_id, after_revision, limit, after=after)
@@ -166,7 +167,7 @@ class EventStreamDoor:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
         it can be missed. Raises ChatError before anything is sent."""
         codec = AnswerCodec()
-        stream, conn = await self._open(caller, codec)
+        stream, conn = await self._open(scope, caller, codec)
         reason = "closed"
         head = Head(send)
         try:

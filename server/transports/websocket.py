@@ -141,13 +141,15 @@ class RawDoor:
         session_id = scope["path_params"]["session_id"]
         socket = RawSocket(self, protocol, session_id, self.wheel.now())
         try:
-            caller = await self._authenticate(scope)
+            address = self.services.address_of(scope["client"], scope["headers"])
+            caller = await self._authenticate(scope, address)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = self.services.dispatcher.error_of(failure, "connect")
             await send({"type": "websocket.accept", "subprotocol": bearer})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return
         conn = Connection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
+        conn.address = address
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
         self.sockets.add(socket)
@@ -163,7 +165,7 @@ class RawDoor:
         query = _query(scope)
         conn.line.first(self._welcome(socket, conn, query, scope))
 
-    async def _authenticate(self, scope: Scope) -> Caller:
+    async def _authenticate(self, scope: Scope, address: str) -> Caller:
         services = self.services
         origin = peer.header(scope["headers"], b"origin")
         if not services.origins.allowed(origin, peer.own_port(scope)):
@@ -176,7 +178,6 @@ class RawDoor:
         if found is None:
             raise Unauthorized("a token is needed")
         token, source = found
-        address = services.address_of(scope["client"], scope["headers"])
         caller = await services.authenticate(token, origin, source == "query", address)
         waiting = services.limits.check(caller, "connect")
         if waiting is not None:

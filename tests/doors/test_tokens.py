@@ -140,6 +140,25 @@ async def test_a_connection_outlives_no_token(
 
 
 @live_door
+async def test_failed_refreshes_count_as_failed_tokens(
+    sqlite_url: str, new_server: Callable[..., Server], kind: str
+) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    session = await new_session(node, "alice")
+    async with enter(kind, node, "alice", session) as alice:
+        codes = [(await alice.call("auth_refresh", token="wrong"))["error"]["code"] for _ in range(31)]
+        assert codes == ["UNAUTHORIZED"] * 30 + ["RATE_LIMIT"]
+        # Who is told that its token has expired knows what to do; a right one is never refused.
+        expired = await alice.call("auth_refresh", token=node.token("alice", ttl=-60))
+        assert expired["error"]["code"] == "TOKEN_EXPIRED"
+        assert (await alice.call("auth_refresh", token=node.token("alice")))["ok"]
+    found = await refusal("rest", node, "wrong", session)
+    assert found.code == "RATE_LIMIT"
+    found = await refusal(kind, node, node.token("alice", ttl=-60), session)
+    assert found.code in ("TOKEN_EXPIRED", None if kind == "websocket" else "TOKEN_EXPIRED")
+
+
+@live_door
 async def test_a_refresh_that_opens_less_ends_membership(parley: Server, kind: str) -> None:
     session, other = await new_session(parley, "alice"), await new_session(parley, "alice")
     async with enter(kind, parley, "alice", session) as alice, enter("rest", parley, "alice", session) as tab:

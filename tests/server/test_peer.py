@@ -10,6 +10,7 @@ from server.auth import (
     client_address,
     dev_token_allowed,
     metrics_allowed,
+    network_of,
     request_token,
 )
 from server.config import Settings
@@ -139,6 +140,24 @@ def test_the_subprotocol_counts_on_raw_websockets_alone() -> None:
 
 
 # Addresses.
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("64:ff9b::192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:0DB8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_the_network_that_limits_count(address: str, network: str) -> None:
+    assert network_of(address) == network
 
 
 def test_a_peer_that_is_no_proxy_says_nothing_of_itself() -> None:

@@ -340,11 +340,38 @@ async def test_failed_tokens_are_limited_by_address() -> None:
     with pytest.raises(RateLimited) as caught:
         await by.authenticate("wrong", address="192.0.2.1")
     assert 0 < (caught.value.retry_after or 0) <= 2001
-    with pytest.raises(RateLimited):
+    with pytest.raises(TokenExpired):  # rightly signed: its client knows what to do
         await by.authenticate(signed({"exp": NOW - 1}), address="192.0.2.1")
     assert await by.authenticate(signed({}), address="192.0.2.1"), "a right token is never refused"
     with pytest.raises(Unauthorized):
         await by.authenticate("wrong", address="192.0.2.2")
+
+
+async def test_expired_tokens_are_no_guesses() -> None:
+    by = Authenticator(settings(), Clock(), monotonic=Clock())
+    for _ in range(60):
+        with pytest.raises(TokenExpired):
+            await by.authenticate(signed({"exp": NOW - 1}), address="192.0.2.1")
+    with pytest.raises(Unauthorized):
+        await by.authenticate("wrong", address="192.0.2.1")
+
+
+async def test_expired_is_said_of_tokens_that_were_all_right_alone() -> None:
+    by = authenticator(JWT_AUDIENCE="parley")
+    await refused(by, signed({"exp": NOW - 1, "aud": "another"}))
+    await refused(by, signed({"exp": NOW - 1, "aud": "parley"}, OTHER))
+    await refused(by, signed({"exp": NOW - 1, "aud": "parley"}), TokenExpired)
+
+
+async def test_an_ipv6_subscriber_has_one_share_of_failures() -> None:
+    by = Authenticator(settings(), Clock(), monotonic=Clock())
+    for number in range(30):
+        with pytest.raises(Unauthorized):
+            await by.authenticate("wrong", address=f"2001:db8:1:2::{number:x}")
+    with pytest.raises(RateLimited):
+        await by.authenticate("wrong", address="2001:db8:1:2:ffff::1")
+    with pytest.raises(Unauthorized):
+        await by.authenticate("wrong", address="2001:db8:1:3::1")
 
 
 async def test_limits_can_be_off() -> None:

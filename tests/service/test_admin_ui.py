@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 
-from server.admin import IN_ALL, PER_ADDRESS, Attempts
+from server.admin import IN_ALL, PER_NETWORK, Attempts
 from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
 
@@ -45,7 +45,7 @@ async def test_to_look_at_with_few_attempts(sqlite_url: str, new_server: Callabl
         await admin.write('42/admin,["emit", "/", null, "x", {}]')
         assert (await user.emit("presence", {"status": "away"}))["ok"] is True
         await admin.__aexit__()
-    for number in range(PER_ADDRESS + 2):
+    for number in range(PER_NETWORK + 2):
         client, answer = await knock(server, f"wrong {number}")
         assert answer.startswith("44/admin,")
         await client.__aexit__()
@@ -58,15 +58,34 @@ async def test_to_look_at_with_few_attempts(sqlite_url: str, new_server: Callabl
 def test_attempts_are_forgotten_after_a_minute() -> None:
     now = 0.0
     attempts = Attempts(lambda: now)
-    for _ in range(PER_ADDRESS):
+    for _ in range(PER_NETWORK):
         assert attempts.allowed("a")
         attempts.wrong("a")
     assert not attempts.allowed("a")
     assert attempts.allowed("b")
     now = 61.0
     assert attempts.allowed("a")
-    for number in range(IN_ALL):
-        attempts.wrong(f"address {number}")
-    assert not attempts.allowed("another")
-    now = 130.0
-    assert attempts.allowed("another")
+
+
+def test_others_cannot_keep_the_right_password_out() -> None:
+    now = 0.0
+    attempts = Attempts(lambda: now)
+    for number in range(2 * IN_ALL):
+        assert attempts.allowed(f"192.0.2.{number}")
+        attempts.wrong(f"192.0.2.{number}")
+        assert not attempts.allowed(f"192.0.2.{number}") or number < IN_ALL - 1
+    # Each network has its one try; a second one, after so many wrong ones, nobody has.
+    assert attempts.allowed("198.51.100.1")
+    attempts.wrong("198.51.100.1")
+    assert not attempts.allowed("198.51.100.1")
+    now = 61.0
+    assert attempts.allowed("198.51.100.1")
+    assert attempts.allowed("192.0.2.1")
+
+
+def test_an_ipv6_subscriber_has_one_share_of_attempts() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(PER_NETWORK):
+        attempts.wrong(f"2001:db8:1:2::{number + 1:x}")
+    assert not attempts.allowed("2001:db8:1:2:aaaa::1")
+    assert attempts.allowed("2001:db8:1:3::1")
