@@ -4,8 +4,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import msgspec
 
@@ -17,7 +18,7 @@ from events.agents.openai import OpenAI
 from events.agents.remote import Workers
 from events.agents.replies import Replies
 from events.chunks import Chunks
-from events.clock import when
+from events.clock import Clock, when
 from events.commands import Commands
 from events.delivery import Delivery
 from events.dispatch import Dispatcher
@@ -41,7 +42,7 @@ from events.takeover import Takeover
 from events.typing import Typing
 from server import cluster, memory, peer
 from server.auth import Authenticator
-from server.backends import choose
+from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
 from server.engine.rooms import Client
@@ -70,19 +71,36 @@ log = logging.getLogger("parley.node")
 OPENAI_KEY = "OPENAI_API_KEY"
 
 
-def build(settings: Settings, observer: Observer) -> tuple[Services, Writer, Janitor]:
-    """Everything of one node, wired and not yet started."""
-    clock = time.time
-    database = Database(
+def open_database(settings: Settings) -> Database:
+    return Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_max_overflow,
     )
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a node has from outside of its process. The simulation in `tests/simulation/` gives it others."""
+
+    clock: Clock = time.time
+    monotonic: Clock = time.monotonic
+    database: Callable[[Settings], Database] = open_database
+    backends: Callable[[Settings, str, Clock, Clock], Backends] = choose
+
+
+def build(
+    settings: Settings, observer: Observer, outside: Outside | None = None
+) -> tuple[Services, Writer, Janitor]:
+    """Everything of one node, wired and not yet started."""
+    outside = outside or Outside()
+    clock = outside.clock
+    database = outside.database(settings)
     store_sessions, store, participants = Sessions(database), Messages(database), Participants(database)
     agents, files, revoked = Agents(database), Files(database), Revoked(Revocations(database), clock)
 
     node_id = f"node_{secrets.token_hex(8)}"
-    backends = choose(settings, node_id, clock, time.monotonic)
+    backends = outside.backends(settings, node_id, clock, outside.monotonic)
 
     hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
     changes = Changes(store_sessions, store, files, clock)
