@@ -14,9 +14,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 Source = Literal["header", "subprotocol", "query"]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: What a node's request to another carries.
+FORWARDED = b"x-parley-forwarded"
 FORWARDING_HEADERS = frozenset(
-    (b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip")
-)
+    (
+        b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip",
+        FORWARDED,
+    )
+)  # fmt: skip
 
 
 class Origins:
@@ -176,16 +181,9 @@ def _trusted(address: str, settings: Settings) -> bool:
 def dev_token_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
     """Whether a request may be given a development token (contract, section 10).
 
-    Only with DEBUG, from a loopback peer, without any header that a proxy adds, and for Host localhost or
-    127.0.0.1: a page elsewhere that rebinds its name to 127.0.0.1 still sends its own name as Host.
+    Only with DEBUG, and straight from this machine.
     """
-    if not settings.debug or not _from_this_machine(scope):
-        return False
-    hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-    if len(hosts) != 1:
-        return False
-    host, _, port = hosts[0].partition(":")
-    return host in ("localhost", "127.0.0.1") and (not port or port.isdecimal())
+    return settings.debug and _from_this_machine(scope)
 
 
 def metrics_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
@@ -197,10 +195,15 @@ def metrics_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
 
 
 def _from_this_machine(scope: Mapping[str, Any]) -> bool:
-    """A loopback peer that forwards nobody's request, as far as its headers tell."""
+    """A loopback peer that forwards nobody's request, as far as its headers tell, for Host localhost or
+    127.0.0.1: a page elsewhere that rebinds its name to 127.0.0.1 still sends its own name as Host."""
     client = scope.get("client")
     if not client or client[0] == "localhost" or not is_loopback(client[0]):
         return False
-    return not any(
-        name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS for name, _ in scope["headers"]
-    )
+    if any(name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS for name, _ in scope["headers"]):
+        return False
+    hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        return False
+    host, _, port = hosts[0].partition(":")
+    return host in ("localhost", "127.0.0.1") and (not port or port.isdecimal())

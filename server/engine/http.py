@@ -17,6 +17,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine.asgi import http_response
+from server.engine.heads import ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
 #: Seconds for a connection's first bytes, and for a request's head.
@@ -45,7 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
     _read = 0  # bytes of the last piece
     _begins = True  # no request has ended in it
     _head = 0  # bytes since the head began, at most, or since there was a piece of body: trailers count, too
-    _large = False  # the head was: what follows it is ignored
+    _fault = 0  # the head's, as a status: what follows it is ignored
     _upgrade: bool | None = None  # whether the request is for a WebSocket
     _timer: asyncio.TimerHandle | None = None
     _unfinished = False  # a request's end has not come
@@ -88,8 +89,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head += self._read
         super().data_received(data)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
-        if (self._large or self._head > HEAD_LIMIT) and not self.transport.is_closing():
-            self._refuse(431)
+        if (self._fault or self._head > HEAD_LIMIT) and not self.transport.is_closing():
+            self._refuse(self._fault or 431)
         elif self._unfinished and self._timer is None:
             self._await_body()
 
@@ -103,9 +104,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
-            self._large = self._large or size > HEAD_LIMIT
+            self._fault = self._fault or (431 if size > HEAD_LIMIT else 0)
         self._head = 0
-        if self._large:
+        self._fault = self._fault or self._head_fault()
+        if self._fault:
             return
         self.scope["extensions"] = {"parley.http": {"protocol": self}}
         super().on_headers_complete()
@@ -113,19 +115,27 @@ class HttpProtocol(HttpToolsProtocol):
             self._unfinished = True
             self.headers = []  # what trailers follow are not the request's headers
 
+    def _head_fault(self) -> int:
+        """400 for a request that another reader, this one's parser included, could take differently."""
+        if ambiguous(self.headers):
+            return 400
+        if self._should_upgrade() and (not self.parser.should_upgrade() or has_body(self.headers)):
+            return 400
+        return 0
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
-        if not self._large:
+        if not self._fault:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._head, self._begins, self._unfinished = 0, False, False
         self._stop_timer()
-        if not self._large:
+        if not self._fault:
             super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
@@ -135,14 +145,11 @@ class HttpProtocol(HttpToolsProtocol):
         return self._upgrade
 
     def _get_upgrade(self) -> bytes | None:
-        # uvicorn's takes the last line alone of those that are one list (RFC 9110 section 5.3)
-        listed = b",".join([value for name, value in self.headers if name == b"connection"])
-        if b"upgrade" not in [token.strip() for token in listed.lower().split(b",")]:
-            return None
-        return next((value.lower() for name, value in self.headers if name == b"upgrade"), None)
+        # uvicorn's takes the last line of each name
+        return b"websocket" if asks_for_websocket(self.headers) else None
 
     def handle_websocket_upgrade(self) -> None:
-        if self._large:
+        if self._fault:
             return
         if not (self.ws_protocol_class and issubclass(self.ws_protocol_class, WebSocketProtocol)):
             return super().handle_websocket_upgrade()

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from server.engine import http
 from server.engine.asgi import Headers
+from server.engine.heads import asks_for_websocket
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 
 #: A whole head of a GET (RFC 9112 sections 3 and 5), no stricter and no laxer than need be: what does not fit
@@ -32,18 +33,13 @@ def upgrade_request(data: bytes) -> tuple[bytes, Headers] | None:
     if found is None:
         return None
     headers: list[tuple[bytes, bytes]] = []
-    asked = joined = False
     for line in found[2].split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
+        name = name.lower()
         if name in _BODY:
             return None
-        if name == b"upgrade":
-            asked = value.lower() == b"websocket"
-        elif name == b"connection":
-            joined = joined or b"upgrade" in [token.strip() for token in value.lower().split(b",")]
-        headers.append((name, value))
-    return (found[1], headers) if asked and joined else None
+        headers.append((name, value.strip(b" \t")))
+    return (found[1], headers) if asks_for_websocket(headers) else None
 
 
 class Opening(asyncio.Protocol):

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 from server.engine import frames
 from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log
 from server.engine.frames import FrameParser, ProtocolError, Receiver
+from server.engine.heads import ambiguous, asks_for_websocket, has_body
 
 #: Bytes of a request head: a long bearer token in the query fits, a flood does not.
 HEAD_LIMIT = 16384
@@ -167,20 +168,18 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def upgrade(self, method: bytes, target: bytes, headers: Headers) -> None:
         """The opening handshake (RFC 6455 section 4.2.1); names of `headers` are in lower case."""
-        key = upgrade = connection = version = b""
+        key = version = b""
         protocols: list[str] = []
         for name, value in headers:
             if name == b"sec-websocket-key":
-                key = b"twice" if key else value  # RFC 6455 section 11.3.1
-            elif name == b"upgrade":
-                upgrade = value.lower()
-            elif name == b"connection":
-                connection += b"," + value.lower()  # RFC 9110 section 5.3: lines of one name are one list
+                key = value
             elif name == b"sec-websocket-version":
                 version = value
             elif name == b"sec-websocket-protocol":
                 protocols += [token.strip() for token in value.decode("latin-1").split(",")]
-        if method != b"GET" or b"websocket" not in upgrade or b"upgrade" not in connection or not _good(key):
+        if method != b"GET" or ambiguous(headers) or not asks_for_websocket(headers):
+            return self.refuse(400)
+        if not _good(key) or has_body(headers):
             return self.refuse(400)
         if version != b"13":
             return self.refuse(426, [(b"sec-websocket-version", b"13")])

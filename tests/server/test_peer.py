@@ -238,6 +238,7 @@ def test_no_development_tokens_for_a_rebound_name(host: str) -> None:
         "Forwarded",
         "Via",
         "X-Real-IP",
+        "X-Parley-Forwarded",
     ],
 )
 def test_no_development_tokens_through_a_proxy(header: str) -> None:
@@ -264,6 +265,14 @@ def test_metrics() -> None:
     assert not metrics_allowed(with_token, scope("/", wrong))
     assert not metrics_allowed(with_token, scope("/", client=far))
     assert not metrics_allowed(without, scope("/", right, client=far))
-    assert metrics_allowed(with_token, scope())
-    assert metrics_allowed(without, scope())
-    assert not metrics_allowed(without, scope("/", ("X-Forwarded-For", "192.0.2.1")))
+    assert metrics_allowed(with_token, scope("/", HOST))
+    assert metrics_allowed(without, scope("/", HOST))
+    assert metrics_allowed(with_token, scope("/", right, ("Host", "chat.example.com")))
+    for name in ("X-Forwarded-For", "X-Parley-Forwarded"):
+        assert not metrics_allowed(without, scope("/", HOST, (name, "192.0.2.1")))
+
+
+def test_no_metrics_for_a_rebound_name() -> None:
+    assert not metrics_allowed(settings(), scope("/", ("Host", "evil.example")))
+    assert not metrics_allowed(settings(), scope("/", HOST, ("Host", "evil.example")))
+    assert not metrics_allowed(settings(), scope("/"))
