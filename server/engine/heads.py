@@ -1,13 +1,13 @@
-"""What a request's head asks for, in the one reading that all of the engine goes by, and heads that two readers
-could take differently. Knows no connection.
+"""What a request's head asks for, in the one reading that all of the engine goes by, and heads that two
+readers could take differently. Knows no connection.
 """
 
 from typing import Final
 
 from server.engine.asgi import Headers
 
-#: A request has at most one line of each: of two, one reader takes the first and another the last. `Connection`
-#: and the lists of RFC 6455 (protocols, extensions) are not here: their lines are one list for every reader.
+#: A request has at most one line of each: of two, one reader takes the first and another the last.
+#: `Connection` and the lists of RFC 6455 (protocols, extensions) are not here: their lines are one list.
 _SINGLE: Final = (
     b"authorization", b"content-length", b"host", b"origin", b"sec-websocket-key", b"sec-websocket-version",
     b"transfer-encoding", b"upgrade",
