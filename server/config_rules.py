@@ -52,6 +52,8 @@ ACCEPTED = {
     "FILE_STORAGE_TYPE": "local or s3",
     "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
     "OPENAI_BASE_URL": "an http:// or https:// address",
+    "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
+    "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",
     "S3_ENDPOINT_URL": "an http:// or https:// address",
 }
 _MAKE_KEY = (

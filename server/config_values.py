@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from events.agents.upstreams import UpstreamHost, split
+
 
 def upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
@@ -65,6 +67,27 @@ def networks(value: Any) -> Any:
         raise ValueError("has an entry that is neither an address nor a network") from None
 
 
+def upstream_hosts(value: Any) -> Any:
+    """`host`, `host:port` or `[address]:port`, and after `=` the variable whose key may go there."""
+    return tuple(entry if isinstance(entry, UpstreamHost) else _upstream(entry) for entry in listed(value))
+
+
+def _upstream(entry: str) -> UpstreamHost:
+    place, tied, key = (part.strip() for part in entry.partition("="))
+    if tied and re.fullmatch(r"[A-Z0-9_]*API_KEY", key) is None:
+        raise ValueError("ties a host to what is no name that ends in API_KEY")
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise ValueError("has an entry that is no host and port") from None
+    if not re.fullmatch(r"[a-z0-9_.:-]+", host) or parts.netloc != place or parts.username is not None:
+        raise ValueError("has an entry that is no host and port")
+    if port == 0 or place.endswith(":"):
+        raise ValueError("has an entry with a port that cannot be asked")
+    return UpstreamHost(host, port, key or None)
+
+
 def http_url(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -72,6 +95,12 @@ def http_url(value: Any) -> Any:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
         raise ValueError("is no http:// or https:// address")
     return value.rstrip("/")
+
+
+def upstream_url(value: Any) -> Any:
+    if isinstance(value, str):
+        split(value)
+    return http_url(value)
 
 
 def public_url(value: Any) -> Any:
