@@ -139,7 +139,7 @@ def build(
         grace=settings.presence_grace,
         events_max=settings.presence_events_max,
     )
-    typing = Typing(delivery, clock, ttl=settings.typing_ttl)
+    typing = Typing(delivery, clock, outside.monotonic, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
     snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
