@@ -8,7 +8,10 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from storage.redis import endpoint
+from storage.url import check, dialect_of
 
 from events.agents.upstreams import UpstreamHost, split
 
@@ -113,29 +116,16 @@ def database_url(value: Any) -> Any:
     """One spelling for each database: `postgresql://…` or `sqlite:///…`."""
     if not isinstance(value, str):
         return value
-    scheme, found, rest = value.partition("://")
-    kind, _, driver = scheme.lower().partition("+")
-    if not found or (kind, driver) not in {
-        ("postgresql", ""),
-        ("postgres", ""),
-        ("postgresql", "asyncpg"),
-        ("postgresql", "psycopg"),
-        ("sqlite", ""),
-        ("sqlite", "aiosqlite"),
-    }:
-        raise ValueError("names no database that is supported")
-    if kind == "sqlite":
-        if not rest.startswith("/") or not rest.strip("/") or rest.strip("/").startswith(":memory:"):
-            raise ValueError("names no file")
-        return f"sqlite://{rest}"
     try:
-        parts = urlsplit(f"postgresql://{rest}")
-        _ = parts.port
+        dialect = dialect_of(value)
     except ValueError:
-        raise ValueError("has a port that is no number") from None
-    if not parts.path.strip("/"):
-        raise ValueError("names no database on the server")
-    return urlunsplit(parts)
+        raise ValueError("names no database that is supported") from None
+    rest = value.partition("://")[2]
+    if dialect == "sqlite" and (
+        not rest.startswith("/") or not rest.strip("/") or rest.strip("/").startswith(":memory:")
+    ):
+        raise ValueError("names no file")
+    return check(value)
 
 
 def redis_url(value: Any) -> Any:
@@ -149,6 +139,7 @@ def redis_url(value: Any) -> Any:
         raise ValueError("is no address of a Redis")
     if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
         raise ValueError("names no Sentinel service after the hosts")
+    endpoint.check(value)
     return value
 
 
@@ -181,4 +172,4 @@ def masked(value: Any, *, secret: bool) -> Any:
         return value
     if "://" not in str(value):
         return "(set)"
-    return re.sub(r"://[^/@]*@", "://***@", str(value)).partition("?")[0]
+    return re.sub(r"://[^/]*@", "://***@", str(value)).partition("?")[0]

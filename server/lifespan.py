@@ -317,13 +317,7 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
 async def running(services: Services, writer: Writer, janitor: Janitor) -> AsyncIterator[None]:
     """Start in order, stop in reverse."""
     settings = services.settings
-    await services.database.connect()
-    try:
-        await ensure_whole(services.database)
-    except StorageError as error:
-        await services.database.disconnect()  # its threads would keep the process
-        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
-        raise
+    await _open(services.database)
     await _ensure_openai(services)
     await _look_at_upstreams(services)
     writer.start()
@@ -370,6 +364,25 @@ async def _look_at_upstreams(services: Services) -> None:
                 allowed(agent.config, services.upstreams)
             except ValueError as error:
                 log.warning("agent %s cannot answer: %s", agent.id, error)
+
+
+class CannotServe(Exception):
+    """A node that cannot start; the log has said why, in one line."""
+
+
+async def _open(database: Database) -> None:
+    """Raises CannotServe."""
+    try:
+        await database.connect()
+    except StorageError as error:
+        log.error("the database cannot be reached: %s", error)
+        raise CannotServe from error
+    try:
+        await ensure_whole(database)
+    except StorageError as error:
+        await database.disconnect()  # its threads would keep the process
+        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
+        raise CannotServe from error
 
 
 async def _ensure_openai(services: Services) -> None:
