@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from events.agents.upstreams import UpstreamHost, split
 from storage.redis import endpoint
 from storage.url import check, dialect_of
-
-from events.agents.upstreams import UpstreamHost, split
 
 
 def upper(value: Any) -> Any:
