@@ -4,6 +4,7 @@ import time
 from itertools import cycle
 
 from events.access import Caller
+from events.bounds import CAPS
 from events.ratelimit import RateLimits
 from storage.memory import MemoryBuckets
 
@@ -17,7 +18,8 @@ def main() -> None:
     for _ in range(ROUNDS):
         buckets.take(next(keys), 60.0, 1.0)
     print(f"take, 1,000 users: {(time.perf_counter() - began) / ROUNDS * 1e6:.2f} µs")
-    limits = RateLimits(buckets, enabled=True, messages_per_minute=10**9)
+    figures = {cap.setting: 0 for cap in CAPS} | {"rate_limit_messages_per_minute": 10**9}
+    limits = RateLimits(buckets, MemoryBuckets(time.monotonic), enabled=True, figures=figures)
     caller = Caller("user", "alice")
     began = time.perf_counter()
     for _ in range(ROUNDS):

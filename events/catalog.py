@@ -1,42 +1,100 @@
-"""Every command: its name, schema, action and rate bucket."""
+"""Every command: its name, schema, and what it may do to us."""
 
 from dataclasses import dataclass
 
 from msgspec import Struct
 
 from events import schema
+from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`bucket` is a kind of `events.ratelimit`. `pipelined`: may begin while writes before it are on their
-    way to their commit. `sockets_only`: makes no sense without a connection."""
+    """`pipelined`: may begin while writes before it are on their way to their commit. `sockets_only`: makes
+    no sense without a connection."""
 
     name: str
     schema: type[Struct]
-    bucket: str | None = None
+    bounds: Bounds
     pipelined: bool = False
     sockets_only: bool = False
 
 
+#: The payload's size, and the deadline of `events.dispatch`.
+PAYLOAD = "`WS_MESSAGE_SIZE_LIMIT` bytes, 20 s"
+#: What anything with a rate and a payload is told beyond them.
+TOO_MUCH = ("RATE_LIMIT", "PAYLOAD_TOO_LARGE")
+PAGE = "256 KiB or 500 messages a page, 20 s"
+
+
+def _bounds(
+    who: str, rate: str, *caps: Cap, holds: str = "nothing", size: str = PAYLOAD, beyond: tuple[str, ...] = ()
+) -> Bounds:
+    return Bounds(who, rate, size, (*TOO_MUCH, *beyond), caps, holds)
+
+
+_WRITERS = "who may write in the session"
+_READERS = "who may see the session"
+_PRODUCER = "the stream's producer"
+
 CATALOG: dict[str, Command] = {
     command.name: command
     for command in (
-        Command("join", schema.Join, sockets_only=True),
-        Command("leave", schema.Leave, sockets_only=True),
-        Command("message", schema.SendMessage, "message", pipelined=True),
-        Command("edit", schema.Edit, "message", pipelined=True),
-        Command("delete", schema.Delete, "message"),
-        Command("file", schema.PostFile, "message"),
-        Command("typing", schema.Typing, "typing", pipelined=True),
-        Command("presence", schema.Presence, pipelined=True),
-        Command("read", schema.Read),
-        Command("history", schema.History),
-        Command("stream_start", schema.StreamStart, "message"),
-        Command("stream_chunk", schema.StreamChunk, pipelined=True),
-        Command("stream_end", schema.StreamEnd),
-        Command("stream_cancel", schema.StreamCancel),
-        Command("stream_resume", schema.StreamResume),
-        Command("auth_refresh", schema.AuthRefresh, sockets_only=True),
+        Command(
+            "join",
+            schema.Join,
+            _bounds(_READERS, "join", ROOMS, holds="a membership", size=PAGE, beyond=("VALIDATION_ERROR",)),
+            sockets_only=True,
+        ),
+        Command("leave", schema.Leave, _bounds("members of the room", "join"), sockets_only=True),
+        Command(
+            "message",
+            schema.SendMessage,
+            _bounds(_WRITERS, "message", holds="a row, and an answer of its agent"),
+            pipelined=True,
+        ),
+        Command("edit", schema.Edit, _bounds("its sender", "message"), pipelined=True),
+        Command("delete", schema.Delete, _bounds("its sender, the owner", "message")),
+        Command("file", schema.PostFile, _bounds("its uploader", "message", holds="a row")),
+        Command(
+            "typing",
+            schema.Typing,
+            _bounds(_WRITERS, "typing", holds="a timer for `TYPING_TTL`"),
+            pipelined=True,
+        ),
+        Command("presence", schema.Presence, _bounds("everybody", "presence"), pipelined=True),
+        Command("read", schema.Read, _bounds(_READERS, "read", holds="a mark")),
+        Command("history", schema.History, _bounds(_READERS, "read", size=PAGE)),
+        Command(
+            "stream_start",
+            schema.StreamStart,
+            _bounds(_WRITERS, "message", OPEN_STREAMS, holds="a row, and a lease for `STREAM_LEASE`"),
+        ),
+        Command(
+            "stream_chunk",
+            schema.StreamChunk,
+            Bounds(
+                _PRODUCER,
+                None,
+                "`STREAM_MAX_SIZE` bytes a stream",
+                TOO_MUCH,
+                holds="its text until the end",
+                unrated=f"{CHUNKS_PER_SECOND} a second and stream; one that has to be looked up: `stream`",
+            ),
+            pipelined=True,
+        ),
+        Command("stream_end", schema.StreamEnd, _bounds(_PRODUCER, "stream")),
+        Command("stream_cancel", schema.StreamCancel, _bounds(_WRITERS, "stream")),
+        Command(
+            "stream_resume",
+            schema.StreamResume,
+            _bounds(_READERS, "read", size="`STREAM_MAX_SIZE` bytes, 20 s"),
+        ),
+        Command(
+            "auth_refresh",
+            schema.AuthRefresh,
+            _bounds("everybody, with a token of the same identity", "refresh", beyond=("UNAUTHORIZED",)),
+            sockets_only=True,
+        ),
     )
 }

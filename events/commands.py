@@ -265,9 +265,16 @@ class Commands:
         self, caller: Caller, conn: Connection | None, stream: Stream, command: schema.StreamChunk
     ) -> Done:
         """Its producer goes on by another connection, or with another token."""
+        await self._look_up(caller)
         await self._writable(caller, stream.room)
         stream.allow(caller)
         return self._chunk(stream, conn, command)
+
+    async def _look_up(self, caller: Caller) -> None:
+        """A chunk has its stream's pace; one whose stream is asked for in SQL counts as other calls do."""
+        waiting = self._limits.check(caller, "stream")
+        if waiting is not None:
+            await waiting
 
     async def _count_chunks(self, caller: Caller, stream: Stream) -> None:
         """Chunks are activity. Raises as `_writable`."""
@@ -279,6 +286,7 @@ class Commands:
         self, caller: Caller, conn: Connection | None, command: schema.StreamChunk
     ) -> Done:
         assert command.message_id is not None
+        await self._look_up(caller)
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
         stream.allow(caller)

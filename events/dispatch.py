@@ -64,14 +64,26 @@ class Dispatcher:
         """The part that can be done at once. Raises ChatError or StorageError."""
         struct = decode(command, payload)
         action = self._actions[command.name]
-        if command.bucket is not None:
-            waiting = self._limits.check(caller, command.bucket)
+        rate = command.bounds.rate
+        if rate is not None:
+            waiting = self._limits.check(caller, rate)
             if waiting is not None:
                 return _after(waiting, action, caller, conn, struct)
         return action(caller, conn, struct)  # type: ignore[no-any-return]
 
-    async def call(self, name: str, caller: Caller, payload: object, conn: Connection | None = None) -> Reply:
-        """For a request that waits for its answer. Raises ChatError."""
+    def _act(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
+        return self._actions[command.name](caller, conn, decode(command, payload))  # type: ignore[no-any-return]
+
+    async def call(
+        self,
+        name: str,
+        caller: Caller,
+        payload: object,
+        conn: Connection | None = None,
+        *,
+        limited: bool = False,
+    ) -> Reply:
+        """For a request that waits for its answer; `limited`: its bucket has been asked. Raises ChatError."""
         began = time.perf_counter()
         outcome = "ok"
         try:
@@ -79,7 +91,8 @@ class Dispatcher:
             if command is None or (command.sockets_only and conn is None):
                 raise UnknownCommand(f"no such command: {name[:100]}")
             try:
-                done = self.start(command, caller, conn, payload)
+                begin = self._act if limited else self.start
+                done = begin(command, caller, conn, payload)
                 if isinstance(done, Coroutine):
                     done = await bounded(done)
                 if isinstance(done, Pending):

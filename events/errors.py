@@ -140,6 +140,13 @@ class PayloadTooLarge(ChatError):
     message = "The payload is too large"
 
 
+class LimitReached(ChatError):
+    """Of what stays until somebody takes it away: unlike `RateLimited`, waiting does not help."""
+
+    code = "LIMIT_REACHED"
+    message = "There are as many as there may be"
+
+
 class UnsupportedFileType(ChatError):
     code = "UNSUPPORTED_FILE_TYPE"
     message = "Files of this type are not accepted"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from events.access import Caller
+from events.bounds import OPERATORS, STORED
 from events.clock import Clock, rfc3339, when
 from events.errors import (
     ChatError,
@@ -85,12 +86,19 @@ class FileService:
 
     async def may_upload(self, caller: Caller, session_id: str) -> None:
         """Before a byte is read. Raises SessionNotFound, Forbidden, SessionExpired, SessionArchived,
-        RateLimited, Unavailable."""
+        PayloadTooLarge (its files are as much as they may be), Unavailable."""
         record, _ = await self._sessions.writable(caller, session_id)
-        waiting = self._limits.check(caller, "upload")
-        if waiting is not None:
-            await waiting
+        await self._left(caller)
         self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+
+    async def _left(self, caller: Caller) -> int:
+        """Bytes that an upload may have: what the user's files leave of the quota. Raises PayloadTooLarge."""
+        most = self._limits.most(STORED)
+        if not most or caller.role in OPERATORS:
+            return self.max_size
+        stored = await self._files.stored_by(caller.key)
+        self._limits.admit(STORED, stored)
+        return min(self.max_size, most - stored)
 
     async def take(
         self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]
@@ -114,7 +122,8 @@ class FileService:
         if media_type not in self._allowed:
             raise UnsupportedFileType(f"{media_type} is not accepted")
         try:
-            content = self._checked(bytes(head), chunks, media_type == "text/plain")
+            most = await self._left(caller)
+            content = self._checked(bytes(head), chunks, media_type == "text/plain", most)
             size = await self._blobs.put(file_id, content, media_type)
             thumbnail = await self._thumbnail(file_id, media_type)
             record = FileRecord(
@@ -145,7 +154,7 @@ class FileService:
             raise SessionNotFound from error  # erased while the upload was on its way
 
     async def _checked(
-        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool
+        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool, most: int
     ) -> AsyncIterator[bytes]:
         size = 0
         text = TextCheck()
@@ -153,8 +162,8 @@ class FileService:
         def check(piece: bytes) -> bytes:
             nonlocal size
             size += len(piece)
-            if size > self.max_size:
-                raise PayloadTooLarge(f"at most {self.max_size} bytes")
+            if size > most:
+                raise PayloadTooLarge(f"at most {most} bytes")
             if is_text and not text.takes(piece):
                 raise UnsupportedFileType("neither a known format nor text in UTF-8")
             return piece

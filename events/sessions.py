@@ -11,6 +11,7 @@ import msgspec
 
 from events import sessionview
 from events.access import MAY_MANAGE, MAY_WRITE, Caller, SessionRole, require, role_in
+from events.bounds import OPERATORS, PARTICIPANTS, SESSIONS
 from events.clock import Clock, stamp, when
 from events.delivery import Delivery
 from events.errors import (
@@ -26,6 +27,7 @@ from events.errors import (
 from events.event import Kind, make
 from events.hub import Member, Room
 from events.ids import new_id
+from events.ratelimit import RateLimits
 from events.touches import Touches
 from storage import errors as storage_errors
 from storage.agents import Agents
@@ -88,7 +90,9 @@ class SessionManager:
         clock: Clock,
         *,
         ttl_hours: float,
+        limits: RateLimits,
     ) -> None:
+        self._limits = limits
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
         self._ttl_hours = ttl_hours
@@ -110,7 +114,8 @@ class SessionManager:
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> SessionRecord:
-        """Raises Forbidden, AgentNotFound, Conflict (the id is taken), ValidationFailed, Unavailable."""
+        """Raises Forbidden, AgentNotFound, Conflict (the id is taken), LimitReached, ValidationFailed,
+        Unavailable."""
         if caller.role == "agent" or caller.sessions is not None:
             raise Forbidden
         if user_id is not None and caller.role != "service":
@@ -122,6 +127,8 @@ class SessionManager:
             agent = await self._agents.get(agent_id)
             if agent is None or not agent.is_active:
                 raise AgentNotFound
+        if (most := self._limits.most(SESSIONS)) and caller.role not in OPERATORS:
+            self._limits.admit(SESSIONS, await self._sessions.count_of(caller.key, most))
         now = when(self._clock())
         record = SessionRecord(
             session_id=session_id or new_id("sess"),
@@ -312,11 +319,14 @@ class SessionManager:
         return record
 
     async def put_participant(self, caller: Caller, session_id: str, user_id: str, role: str) -> None:
-        """Raises SessionNotFound, Forbidden, ValidationFailed, Unavailable."""
+        """Raises SessionNotFound, Forbidden, ValidationFailed, LimitReached, Unavailable."""
         record, mine = await self.get_session(caller, session_id)
         require(mine, MAY_MANAGE)
         if user_id == record.user_id:
             raise ValidationFailed("the owner's role cannot change", field="user_id")
+        if most := self._limits.most(PARTICIPANTS):
+            others = await self._participants.count(session_id, most, besides=user_id)
+            self._limits.admit(PARTICIPANTS, others + 1)  # the owner is one, too
         await self._participants.put(session_id, user_id, role, when(self._clock()))
         self._tell(session_id, "updated")
         self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())

@@ -22,22 +22,36 @@ def generated() -> dict[Path, str]:
     from server.contract.typescript import declarations
 
     template = (ROOT / "docs" / "templates" / "protocol.md").read_text()
-    readme = ROOT / "README.md"
+    readme, security = ROOT / "README.md", ROOT / "docs" / "security.md"
     return {
         readme: with_figures(readme.read_text()),
+        security: with_bounds(security.read_text()),
         ROOT / "docs" / "protocol.md": filled(template),
         ROOT / "clients" / "parley-events.d.ts": declarations(),
     }
 
 
+def between(text: str, mark: str, lines: list[str]) -> str:
+    """`text` with these lines between its two marks."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + "\n".join(lines) + "\n" + end + after
+
+
+def with_bounds(security: str) -> str:
+    from server.contract.tables import bounds, caps, rates
+
+    for mark, lines in (("rates", rates()), ("caps", caps()), ("bounds", bounds())):
+        security = between(security, mark, lines)
+    return security
+
+
 def with_figures(readme: str) -> str:
     """The README with the figures of bench/results.json between its two marks."""
-    begin, end = "<!-- measured -->\n", "<!-- /measured -->"
-    before, _, rest = readme.partition(begin)
-    _, _, after = rest.partition(end)
     results = ROOT / "bench" / "results.json"
     text = measured(json.loads(results.read_text())) if results.exists() else ""
-    return before + begin + text + end + after
+    return between(readme, "measured", text.splitlines())
 
 
 def _caveat(results: dict[str, Any]) -> str:

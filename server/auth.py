@@ -25,6 +25,8 @@ from server.peer import (
     request_token,
 )
 from server.tokens import Verifier, mint
+from storage.interfaces import Clock
+from storage.memory import MemoryBuckets
 
 __all__ = [
     "Authenticator",
@@ -44,33 +46,25 @@ CACHE = 5_000
 brings the same one. HS256 costs 5, less than the memory is worth: about 1 KiB each."""
 
 
+#: Failed tokens of one network in a minute.
+FAILURES = 30
+
+
 class FailedTokens:
-    """Failed tokens per network (`peer.network_of`): 30 a minute, then `RateLimited` in place of the reason.
+    """Failed tokens per network (`peer.network_of`): `limit` a minute, then `RateLimited`, not the reason.
 
     Only failures are counted and only failures are refused: a wrong token behind a shared address never
-    locks out the right ones beside it. Memory is bounded; what is forgotten first is the longest silent.
+    locks out the right ones beside it. What is forgotten first is the longest silent.
     """
 
-    def __init__(
-        self, clock: Callable[[], float], limit: int = 30, per: float = 60.0, addresses: int = 10_000
-    ) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, limit: int = FAILURES, networks: int = 10_000) -> None:
         self._limit = limit
-        self._per = per
-        self._addresses = addresses
-        # Per network: tokens left in the bucket, and when that was.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = MemoryBuckets(clock, networks)
 
     def failed(self, address: str) -> None:
-        """Counts one failure. Raises `RateLimited` when the address has had its share."""
-        now, network = self._clock(), network_of(address)
-        left, since = self._left.pop(network, (float(self._limit), now))
-        left = min(self._limit, left + (now - since) * self._limit / self._per)
-        self._left[network] = (max(0.0, left - 1), now)
-        if len(self._left) > self._addresses:
-            self._left.popitem(last=False)
-        if left < 1:
-            wait = (1 - left) * self._per / self._limit
+        """Counts one failure. Raises `RateLimited` when the network has had its share."""
+        wait = self._buckets.take(network_of(address), float(self._limit), self._limit / 60.0)
+        if wait > 0.0:
             raise RateLimited("too many failed tokens", retry_after=int(wait * 1000) + 1)
 
 

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from events.agents.upstreams import UpstreamHost
 from server import config_rules as rules
 from server import config_values as values
 from server.config_rules import Fault, SettingsError
@@ -33,9 +32,7 @@ class Settings(BaseModel):
     Build one with `Settings.load`; the constructor alone applies no rule that spans two settings.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # service
     service_name: Annotated[str, Field(min_length=1, max_length=100)] = "parley"
@@ -116,10 +113,9 @@ class Settings(BaseModel):
     stream_lease: Seconds = 60.0
     stream_max_size: Whole = 262_144
     max_streams_per_user: Whole = 20
-    openai_base_url: Annotated[str | None, BeforeValidator(values.upstream_url)] = None
+    openai_base_url: Annotated[str | None, BeforeValidator(values.http_url)] = None
     openai_model: str | None = None
     openai_api_key: Secret = None
-    upstream_hosts: Annotated[tuple[UpstreamHost, ...], BeforeValidator(values.upstream_hosts)] = ()
 
     # files
     file_storage_type: Literal["local", "s3"] = "local"
@@ -137,9 +133,15 @@ class Settings(BaseModel):
     aws_access_key_id: Secret = None
     aws_secret_access_key: Secret = None
 
-    # limits
+    # limits; 0 is none
     rate_limit_enabled: bool = True
     rate_limit_messages_per_minute: Whole = 60
+    max_participants_per_session: Annotated[int, Field(ge=0)] = 1000
+    max_sessions_per_user: Annotated[int, Field(ge=0)] = 10_000
+    max_stored_bytes_per_user: Annotated[int, Field(ge=0)] = 5_368_709_120
+    max_event_streams_per_user: Annotated[int, Field(ge=0)] = 100
+    max_readers_per_stream: Annotated[int, Field(ge=0)] = 1000
+    max_requests_per_user: Annotated[int, Field(ge=0)] = 100
 
     @classmethod
     def load(

@@ -40,6 +40,7 @@ TABLE = {
     "STREAM_CLOSED": Outside(409),
     "INDEX_CONFLICT": Outside(409),
     "PAYLOAD_TOO_LARGE": Outside(413, 1009),
+    "LIMIT_REACHED": Outside(409),
     "UNSUPPORTED_FILE_TYPE": Outside(415),
     "RATE_LIMIT": Outside(429, 4008),
     # Only a connection is ever cut off for its slowness; the status is there for completeness.

@@ -14,10 +14,9 @@ from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.nodes import OtherNodes
-from events.agents.openai import OpenAI, allowed
+from events.agents.openai import OpenAI
 from events.agents.remote import Workers
 from events.agents.replies import Replies
-from events.agents.upstreams import Upstreams, split
 from events.chunks import Chunks
 from events.clock import Clock, when
 from events.commands import Commands
@@ -46,8 +45,8 @@ from server.auth import Authenticator
 from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
-from server.config_rules import is_loopback
 from server.engine.rooms import Client
+from server.requests import Requests
 from server.revoked import Revoked
 from server.services import Services
 from server.transports.sse import EventStream
@@ -58,6 +57,7 @@ from storage.copying import ensure_whole
 from storage.database import Database
 from storage.errors import StorageError
 from storage.files import Files
+from storage.memory import MemoryBuckets
 from storage.messages import Messages
 from storage.ops import Committed
 from storage.participants import Participants
@@ -104,11 +104,23 @@ def build(
     node_id = f"node_{secrets.token_hex(8)}"
     backends = outside.backends(settings, node_id, clock, outside.monotonic)
 
+    limits = RateLimits(
+        backends.buckets,
+        MemoryBuckets(outside.monotonic),
+        enabled=settings.rate_limit_enabled,
+        figures=settings.model_dump(),
+    )
     hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
     changes = Changes(store_sessions, store, files, clock)
     delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)
     sessions = SessionManager(
-        store_sessions, participants, agents, delivery, clock, ttl_hours=settings.session_ttl_hours
+        store_sessions,
+        participants,
+        agents,
+        delivery,
+        clock,
+        ttl_hours=settings.session_ttl_hours,
+        limits=limits,
     )
     messages: MessageService
     writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch))
@@ -139,7 +151,7 @@ def build(
         grace=settings.presence_grace,
         events_max=settings.presence_events_max,
     )
-    typing = Typing(delivery, clock, outside.monotonic, ttl=settings.typing_ttl)
+    typing = Typing(delivery, clock, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
     snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
@@ -168,21 +180,12 @@ def build(
         max_rooms=settings.max_rooms_per_connection,
         replay_limit=settings.outbox_limit,
     )
-    limits = RateLimits(
-        backends.buckets,
-        enabled=settings.rate_limit_enabled,
-        messages_per_minute=settings.rate_limit_messages_per_minute,
-    )
     workers = Workers(hub, _ask)
 
     def echo(agent: AgentRecord) -> Agent:
         return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
-    upstreams = upstreams_of(settings)
-    openai = OpenAI(
-        lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name),
-        upstreams=upstreams,
-    )
+    openai = OpenAI(lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name))
     replies = Replies(
         agents,
         store,
@@ -234,10 +237,10 @@ def build(
         presence=presence,
         typing=typing,
         limits=limits,
+        requests=Requests(limits),
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,
-        upstreams=upstreams,
         files=files,
         store=store,
         revoked=revoked,
@@ -317,9 +320,14 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
 async def running(services: Services, writer: Writer, janitor: Janitor) -> AsyncIterator[None]:
     """Start in order, stop in reverse."""
     settings = services.settings
-    await _open(services.database)
+    await services.database.connect()
+    try:
+        await ensure_whole(services.database)
+    except StorageError as error:
+        await services.database.disconnect()  # its threads would keep the process
+        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
+        raise
     await _ensure_openai(services)
-    await _look_at_upstreams(services)
     writer.start()
     await services.healer.start()
     for start in services.at_start:
@@ -348,41 +356,6 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
             log.exception("activity could not be written")
         await services.database.disconnect()
         log.info("stopped")
-
-
-def upstreams_of(settings: Settings) -> Upstreams:
-    """The operator's own, those of UPSTREAM_HOSTS, and this machine's while the node serves it alone."""
-    own = (split(settings.openai_base_url)[0], OPENAI_KEY) if settings.openai_base_url else None
-    return Upstreams(settings.upstream_hosts, own=own, loopback=is_loopback(settings.host))
-
-
-async def _look_at_upstreams(services: Services) -> None:
-    """Agents that were made under other settings are told of now, not with their next answer."""
-    for agent in await services.agents.list():
-        if agent.kind == "openai" and agent.is_active:
-            try:
-                allowed(agent.config, services.upstreams)
-            except ValueError as error:
-                log.warning("agent %s cannot answer: %s", agent.id, error)
-
-
-class CannotServe(Exception):
-    """A node that cannot start; the log has said why, in one line."""
-
-
-async def _open(database: Database) -> None:
-    """Raises CannotServe."""
-    try:
-        await database.connect()
-    except StorageError as error:
-        log.error("the database cannot be reached: %s", error)
-        raise CannotServe from error
-    try:
-        await ensure_whole(database)
-    except StorageError as error:
-        await database.disconnect()  # its threads would keep the process
-        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
-        raise CannotServe from error
 
 
 async def _ensure_openai(services: Services) -> None:

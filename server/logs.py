@@ -159,5 +159,6 @@ def others(level: str) -> dict[str, str]:
         "asyncio": calm,
         "httpx": "WARNING",
         "httpcore": "WARNING",
+        "openai": "WARNING",
         "PIL": "WARNING",
     }

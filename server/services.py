@@ -7,7 +7,6 @@ from typing import Any
 
 from events.access import Caller
 from events.agents.replies import Replies
-from events.agents.upstreams import Upstreams
 from events.clock import rfc3339, when
 from events.commands import Commands
 from events.delivery import Delivery
@@ -29,6 +28,7 @@ from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
 from server.config import Settings
+from server.requests import Requests
 from server.revoked import Revoked
 from storage.agents import Agents
 from storage.database import Database
@@ -64,10 +64,10 @@ class Services:
     presence: Presence
     typing: Typing
     limits: RateLimits
+    requests: Requests
     commands: Commands
     dispatcher: Dispatcher
     agents: Agents
-    upstreams: Upstreams
     files: Files
     store: Messages
     revoked: Revoked

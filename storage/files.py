@@ -40,6 +40,11 @@ _OF_USER = Statement(
     .order_by(files.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
+_STORED_BY = Statement(
+    sa.select(sa.func.coalesce(sa.func.sum(files.c.file_size), 0)).where(
+        files.c.uploaded_by == sa.bindparam("uploaded_by")
+    )
+)
 _KNOWN = Statement(sa.select(files.c.file_id).where(among(files.c.file_id, "ids")))
 _DELETE = Statement(files.delete().where(among(files.c.file_id, "ids")))
 
@@ -70,6 +75,11 @@ class Files:
     async def of_user(self, uploaded_by: str, limit: int) -> list[FileRecord]:
         rows = await self._db.fetch_all(_OF_USER, uploaded_by=uploaded_by, limit=limit)
         return [FileRecord(*row) for row in rows]
+
+    async def stored_by(self, uploaded_by: str) -> int:
+        """Bytes of a user's files."""
+        row = await self._db.fetch_one(_STORED_BY, uploaded_by=uploaded_by)
+        return int(row[0]) if row else 0
 
     async def known(self, file_ids: Iterable[str]) -> set[str]:
         """Those of the given ids that have a row."""

@@ -6,7 +6,7 @@ those of the model in `tests/model/`; what travels there happens at once here.
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -21,7 +21,6 @@ from storage.interfaces import (
     Event,
     Kind,
     Mark,
-    Presences,
     Receiver,
     RoomState,
     StreamText,
@@ -322,6 +321,7 @@ class MemoryPresence:
 
     def __init__(self) -> None:
         self._online: dict[str, dict[str, tuple[str, int]]] = {}
+        self._typing: set[tuple[str, str]] = set()
 
     def enter(self, room: str, user: str, status: str) -> bool:
         users = self._online.setdefault(room, {})
@@ -342,13 +342,17 @@ class MemoryPresence:
     def at_hand(self, room: str) -> Mapping[str, tuple[str, int]]:
         return self._online.get(room, {})
 
-    async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
+    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
         return Beat()
 
-    async def look(
-        self, rooms: Collection[str], again: Collection[str], listed: int
-    ) -> Mapping[str, Presences | int]:
-        return {}
+    async def typing(self, room: str, user: str, until: float | None) -> bool:
+        key = (room, user)
+        changed = (key in self._typing) != (until is not None)
+        if until is None:
+            self._typing.discard(key)
+        else:
+            self._typing.add(key)
+        return changed
 
 
 @lru_cache(maxsize=8)
@@ -358,33 +362,52 @@ def _alone(status: str) -> tuple[str, int]:
 
 
 class MemoryBuckets:
-    """Token buckets. A full bucket is forgotten: it is as good as a new one."""
+    """Token buckets, at most `most`. A full one is forgotten: it is as good as a new one. Beyond `most` the
+    one goes that was not asked for the longest."""
 
-    #: Buckets kept before full ones are looked for and dropped.
-    SWEEP = 10_000
+    #: A bucket is some 300 bytes.
+    MOST = 200_000
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._buckets: dict[str, list[float]] = {}  # key -> [tokens, as of, capacity, per second]
+    def __init__(self, clock: Clock, most: int = MOST) -> None:
+        self._clock, self._most = clock, most
+        #: key -> (tokens, as of, capacity, per second), the longest silent first.
+        self._buckets: dict[str, tuple[float, float, float, float]] = {}
 
     def take(self, key: str, capacity: float, per_second: float) -> float:
         now = self._clock()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= self.SWEEP:
-                self._sweep(now)
-            self._buckets[key] = [capacity - 1.0, now, capacity, per_second]
-            return 0.0
-        tokens = min(capacity, bucket[0] + (now - bucket[1]) * per_second)
-        bucket[1] = now
+        tokens = self._tokens(key, capacity, per_second, now)
+        wait = 0.0
         if tokens >= 1.0:
-            bucket[0] = tokens - 1.0
-            return 0.0
-        bucket[0] = tokens
-        return (1.0 - tokens) / per_second
+            tokens -= 1.0
+        else:
+            wait = (1.0 - tokens) / per_second
+        self._buckets[key] = (tokens, now, capacity, per_second)
+        return wait
 
-    def _sweep(self, now: float) -> None:
-        self._buckets = {k: b for k, b in self._buckets.items() if b[0] + (now - b[1]) * b[3] < b[2]}
+    def wait(self, key: str, capacity: float, per_second: float) -> float:
+        """What `take` would answer, without taking."""
+        tokens = self._tokens(key, capacity, per_second, now := self._clock())
+        self._buckets[key] = (tokens, now, capacity, per_second)
+        return 0.0 if tokens >= 1.0 else (1.0 - tokens) / per_second
+
+    def _tokens(self, key: str, capacity: float, per_second: float, now: float) -> float:
+        """What the bucket holds; it is taken out, to be put back as the one asked for last."""
+        bucket = self._buckets.pop(key, None)
+        if bucket is None:
+            self._forget(now)
+            return capacity
+        return min(capacity, bucket[0] + max(0.0, now - bucket[1]) * per_second)
+
+    def _forget(self, now: float) -> None:
+        """Two for one that comes: there are never many more than are in use."""
+        for _ in range(2):
+            if not self._buckets:
+                return
+            oldest = next(iter(self._buckets))
+            tokens, since, capacity, per_second = self._buckets[oldest]
+            if tokens + (now - since) * per_second < capacity and len(self._buckets) < self._most:
+                return
+            del self._buckets[oldest]
 
 
 #: Never added to.

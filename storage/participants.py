@@ -36,6 +36,21 @@ _LIST = Statement(
     .order_by(participants.c.joined_at, participants.c.user_id)
 )
 
+_COUNT = Statement(
+    sa.select(sa.func.count()).select_from(
+        sa.select(participants.c.user_id)
+        .where(
+            _SESSION,
+            _JOINED,
+            participants.c.removed_at.is_(None),
+            participants.c.role != "owner",
+            participants.c.user_id != sa.bindparam("besides"),
+        )
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery()
+    )
+)
+
 #: Who takes part in each of several sessions, its owner too.
 _OF_SESSIONS = Statement(
     sa.union(
@@ -131,6 +146,11 @@ class Participants:
         """Those not removed, in the order in which they joined. The owner only if it has a row."""
         rows = await self._db.fetch_all(_LIST, session_id=session_id)
         return [ParticipantRecord(*row) for row in rows]
+
+    async def count(self, session_id: str, most: int, *, besides: str) -> int:
+        """Those not removed but for one, counted up to `most`. The owner only if it has a row."""
+        row = await self._db.fetch_one(_COUNT, session_id=session_id, besides=besides, most=most)
+        return int(row[0]) if row else 0
 
     async def of_sessions(self, session_ids: Collection[str]) -> dict[str, set[str]]:
         """By session: everybody who takes part in it, its owner too."""

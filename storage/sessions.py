@@ -43,6 +43,15 @@ _ALIVE = sa.and_(sessions.c.status == "active", sessions.c.ended_at.is_(None), s
 
 _COUNT_ACTIVE = Statement(sa.select(sa.func.count()).select_from(sessions).where(_ALIVE))
 
+_COUNT_OF = Statement(
+    sa.select(sa.func.count()).select_from(
+        sa.select(sessions.c.session_id)
+        .where(sessions.c.user_id == sa.bindparam("user_id"), sessions.c.status != "deleted")
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .subquery()
+    )
+)
+
 _ENDING = (
     sa.select(sessions.c.session_id)
     .where(sessions.c.status == "active", sessions.c.ended_at.is_(None), sessions.c.expires_at <= _NOW)
@@ -285,6 +294,11 @@ class Sessions:
 
     async def count_active(self, now: datetime) -> int:
         row = await self._db.fetch_one(_COUNT_ACTIVE, now=now)
+        return int(row[0]) if row else 0
+
+    async def count_of(self, user_id: str, most: int) -> int:
+        """Sessions of an owner, whatever their status; counted up to `most`."""
+        row = await self._db.fetch_one(_COUNT_OF, user_id=user_id, most=most)
         return int(row[0]) if row else 0
 
     async def end_expired(self, now: datetime, limit: int) -> list[str]:

@@ -81,7 +81,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "POST", "/api/chat/sessions", "Create a session", "sessions", status=201,
-        answer=payloads.Session, body=schema.CreateSession, errors=(404,),
+        answer=payloads.Session, body=schema.CreateSession, errors=(404, 409),
     ),
     Operation(
         "GET", "/api/chat/sessions", "Your sessions, newest activity first", "sessions",

@@ -6,7 +6,9 @@ from typing import Any
 from msgspec import Struct
 
 from events import payloads
+from events.bounds import CAPS, RATES, Bounds, Cap
 from events.catalog import CATALOG
+from server.bounds import CALLS, DOORS, GIVES, bounds_of
 from server.config import Settings
 from server.contract.operations import OPERATIONS, TAGS
 from server.contract.schemas import doc, error_codes, fields
@@ -98,6 +100,59 @@ def _shown(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value) if not isinstance(value, Path) else value.as_posix()
+
+
+def bounds() -> list[str]:
+    """The table of docs/security.md: every command, call and door."""
+    lines = ["| call | who may | how often | how many | how much | beyond it |", "|---|---|---|---|---|---|"]
+    for name, command in CATALOG.items():
+        lines.append(_bounds(f"`{name}`", command.bounds))
+    for method, path in CALLS:
+        lines.append(_bounds(f"`{method} {path}`", CALLS[method, path]))
+    for (method, path), given in GIVES.items():
+        told = "the command that it names" if given == "*" else f"`{given}`"
+        lines.append(
+            _bounds(f"`{method} {path}`: {told}", None if given == "*" else bounds_of((method, path)))
+        )
+    for door, declared in DOORS.items():
+        lines.append(_bounds(door, declared))
+    return lines
+
+
+def _bounds(call: str, bounds: Bounds | None) -> str:
+    if bounds is None:
+        return (
+            f"| {call} | as the command | as the command | as the command | as the command | as the command |"
+        )
+    many = [_cap(cap) for cap in bounds.caps] + [f"keeps {bounds.holds}"]
+    beyond = ", ".join(f"`{code}`" if code in TABLE else code for code in dict.fromkeys(bounds.beyond))
+    often = f"`{bounds.rate}`" if bounds.rate is not None else bounds.unrated
+    return f"| {call} | {bounds.who} | {often} | {'; '.join(many)} | {bounds.size} | {beyond} |"
+
+
+def _cap(cap: Cap) -> str:
+    return f"`{cap.setting.upper()}`"
+
+
+def caps() -> list[str]:
+    """What the settings under "how many" are about."""
+    lines = ["| setting | at most | beyond it |", "|---|---|---|"]
+    for cap in CAPS:
+        default = Settings.model_fields[cap.setting].default
+        lines.append(f"| `{cap.setting.upper()}` | {default:,} {cap.told} | `{cap.beyond.code}` |")
+    return lines
+
+
+def rates() -> list[str]:
+    """The buckets, by the names that stand under "how often"."""
+    lines = ["| bucket | for each | at once | then a minute | without it |", "|---|---|---|---|---|"]
+    for name, rate in RATES.items():
+        figure = f"`{rate.setting.upper()}`" if rate.setting is not None else None
+        exempt = ", ".join(sorted(rate.exempt)) or "nobody"
+        lines.append(
+            f"| `{name}` | {rate.each} | {figure or rate.burst} | {figure or rate.per_minute} | {exempt} |"
+        )
+    return lines
 
 
 def _operations() -> list[str]:

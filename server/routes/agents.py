@@ -5,13 +5,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events.access import Caller
 from events.agents import openai
-from events.agents.upstreams import Refused, Upstreams
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
-from server.routes.common import body_of, caller_of, endpoint, reply, services_of, struct_of
+from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
 from storage.records import AgentRecord
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -55,13 +53,13 @@ def _id(request: Request) -> int:
     return int(text)
 
 
-def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstreams) -> dict[str, Any] | None:
+def _checked(kind: str | None, config: dict[str, Any] | None) -> dict[str, Any] | None:
     if config and any(name in config for name in ("api_key", "key", "secret")):
         raise ValidationFailed("name the environment variable in api_key_env, never the key", field="config")
     if kind == "openai":
         try:
-            openai.allowed(config or {}, upstreams)
-        except (ValidationError, Refused) as error:
+            openai.checked(config or {})
+        except ValidationError as error:
             raise ValidationFailed(str(error), field="config") from error
     return config
 
@@ -93,7 +91,7 @@ async def create(request: Request) -> Response:
         name=body.name,
         kind=body.kind,
         avatar_url=body.avatar_url,
-        config=_checked(body.kind, body.config, services.upstreams) or {},
+        config=_checked(body.kind, body.config) or {},
         is_active=body.is_active,
     )
     return reply(_view(agent, caller), 201)
@@ -106,8 +104,7 @@ async def change(request: Request) -> Response:
     if known is None:
         raise AgentNotFound
     if body.kind is not None or body.config is not None:
-        config = known.config if body.config is None else body.config
-        _checked(body.kind or known.kind, config, services.upstreams)
+        _checked(body.kind or known.kind, known.config if body.config is None else body.config)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
     agent = await services.agents.update(_id(request), **changes)
     if agent is None:
@@ -124,9 +121,9 @@ async def delete(request: Request) -> Response:
 
 BASE = "/api/chat/agents"
 ROUTES = [
-    Route(BASE, endpoint(list_all), methods=["GET"]),
-    Route(BASE, endpoint(create), methods=["POST"]),
-    Route(BASE + "/{agent_id}", endpoint(get), methods=["GET"]),
-    Route(BASE + "/{agent_id}", endpoint(change), methods=["PATCH"]),
-    Route(BASE + "/{agent_id}", endpoint(delete), methods=["DELETE"]),
+    call("GET", BASE, list_all),
+    call("POST", BASE, create),
+    call("GET", BASE + "/{agent_id}", get),
+    call("PATCH", BASE + "/{agent_id}", change),
+    call("DELETE", BASE + "/{agent_id}", delete),
 ]

@@ -1,11 +1,13 @@
 """What every REST route needs: the caller, a strict body, and errors as the contract has them."""
 
+import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
@@ -13,6 +15,7 @@ from events.errors import OriginNotAllowed, PayloadTooLarge, Unauthorized, Valid
 from events.event import to_json
 from events.schema import SessionId
 from server import peer
+from server.bounds import CALLS, GIVES
 from server.engine.packets import loads
 from server.errors import json_error
 from server.services import Services
@@ -31,28 +34,43 @@ def reply(body: Any, status: int = 200) -> Response:
     return Response(to_json(body), status_code=status, media_type="application/json")
 
 
-def endpoint(handler: Handler) -> Handler:
-    """Origin checked, errors shaped; an unexpected one is logged and told as INTERNAL."""
+def call(method: str, path: str, handler: Handler | Raw, *, head: bool = False) -> Route:
+    """A route, with the bounds that `server.bounds` declares for it: one without any is a KeyError.
 
-    async def guarded(request: Request) -> Response:
-        try:
-            check_origin(request)
-            clean(request.path_params)
-            return await handler(request)
-        except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
-            return json_error(services_of(request).dispatcher.error_of(failure, request.url.path))
-
-    return guarded
+    A `Handler` answers with a response, a `Raw` one by itself. Errors get their form, and an unexpected one
+    is logged and told as INTERNAL.
+    """
+    key = (method, path.replace(":path}", "}"))
+    rate = None if key in GIVES else CALLS[key].rate  # a command's is asked by `dispatch`
+    return Route(path, _Call(handler, rate), methods=[method, "HEAD"] if head else [method])
 
 
-class RawEndpoint:
-    """An ASGI route that streams: errors are shaped as long as nothing was sent."""
+def page(path: str, handler: Handler) -> Route:
+    """The same for what anybody may look at, from anywhere and without a token."""
+    return Route(path, _Call(handler, CALLS["GET", path].rate, public=True), methods=["GET"])
 
-    def __init__(self, handler: Raw) -> None:
-        self._handler = handler
+
+def _answering(handler: Handler | Raw) -> Raw:
+    if len(inspect.signature(handler).parameters) > 1:
+        return cast(Raw, handler)
+
+    async def answer(request: Request, receive: Receive, send: Send) -> None:
+        response = await cast(Handler, handler)(request)
+        await response(request.scope, receive, send)
+
+    return answer
+
+
+class _Call:
+    """The ASGI application of one route."""
+
+    def __init__(self, handler: Handler | Raw, rate: str | None, *, public: bool = False) -> None:
+        self._answer, self._rate, self._public = _answering(handler), rate, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        scope["parley.rate"] = self._rate
+        requests = services_of(request).requests
         started = False
 
         async def sending(message: Any) -> None:
@@ -61,13 +79,18 @@ class RawEndpoint:
             await send(message)
 
         try:
-            check_origin(request)
-            clean(request.path_params)
-            await self._handler(request, receive, sending)
+            if self._public:
+                await _anybody(request, self._rate)
+            else:
+                check_origin(request)
+                clean(request.path_params)
+            await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
             error = services_of(request).dispatcher.error_of(failure, request.url.path)
             if not started:
                 await json_error(error)(scope, receive, send)
+        finally:
+            requests.end(scope)
 
 
 def check_origin(request: Request) -> None:
@@ -78,7 +101,10 @@ def check_origin(request: Request) -> None:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
+    """Who is calling, within what the route declares: to be asked before anything is read or done.
+
+    Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable.
+    """
     services = services_of(request)
     found = peer.request_token(request.scope)
     if found is None:
@@ -86,7 +112,24 @@ async def caller_of(request: Request) -> Caller:
     token, source = found
     scope = request.scope
     address = peer.client_address(scope, services.settings)
-    return await services.authenticate(token, request.headers.get("origin"), source == "query", address)
+    caller = await services.authenticate(token, request.headers.get("origin"), source == "query", address)
+    services.requests.begin(scope, caller)
+    if scope["parley.rate"] is not None:
+        waiting = services.limits.check(caller, scope["parley.rate"])
+        if waiting is not None:
+            await waiting
+    return caller
+
+
+async def _anybody(request: Request, rate: str | None) -> None:
+    """Raises RateLimited."""
+    if rate is None:
+        return
+    services = services_of(request)
+    address = peer.client_address(request.scope, services.settings)
+    waiting = services.limits.check_each(rate, peer.network_of(address))
+    if waiting is not None:
+        await waiting
 
 
 async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events.errors import Forbidden
 from server import peer
-from server.routes.common import body_of, endpoint, reply, services_of, struct_of
+from server.routes.common import body_of, call, reply, services_of, struct_of
 from server.services import rfc3339_of
 from server.tokens import mint
 
@@ -42,4 +41,4 @@ async def token(request: Request) -> Response:
     return reply({"token": made, "expires_at": rfc3339_of(expires_at)})
 
 
-ROUTES = [Route("/api/dev/token", endpoint(token), methods=["POST"])]
+ROUTES = [call("POST", "/api/dev/token", token)]

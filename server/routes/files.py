@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.clock import rfc3339, when
@@ -16,7 +15,7 @@ from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE
 from server.errors import json_error
-from server.routes.common import RawEndpoint, caller_of, endpoint, reply, services_of, session_id_of
+from server.routes.common import call, caller_of, reply, services_of, session_id_of
 from server.uploads import Multipart
 from storage.records import FileRecord
 
@@ -116,6 +115,9 @@ async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
     signature, expires = request.query_params.get("signature"), request.query_params.get("expires", "")
     if signature is not None:
         record = await files.by_signature(file_id, thumbnail, expires, signature)
+        waiting = services_of(request).limits.check_each("signed", signature)
+        if waiting is not None:
+            await waiting
         # The copy ends with the address. A page elsewhere may show it: that is what it was signed for.
         age = max(0, int(int(expires) - services_of(request).clock()))
         caching = f"private, max-age={age}"
@@ -209,8 +211,8 @@ def _range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
 
 
 ROUTES = [
-    Route("/api/chat/sessions/{session_id}/files", RawEndpoint(upload), methods=["POST"]),
-    Route("/api/chat/files/{file_id}/url", endpoint(address), methods=["GET"]),
-    Route("/files/{file_id}", RawEndpoint(download), methods=["GET", "HEAD"]),
-    Route("/files/{file_id}/thumb", RawEndpoint(thumbnail), methods=["GET", "HEAD"]),
+    call("POST", "/api/chat/sessions/{session_id}/files", upload),
+    call("GET", "/api/chat/files/{file_id}/url", address),
+    call("GET", "/files/{file_id}", download, head=True),
+    call("GET", "/files/{file_id}/thumb", thumbnail, head=True),
 ]

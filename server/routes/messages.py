@@ -4,18 +4,16 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Send
 
 from events import schema
 from events.catalog import CATALOG
 from events.errors import UnknownCommand, ValidationFailed
 from server.routes.common import (
-    RawEndpoint,
     body_of,
+    call,
     caller_of,
     clean,
-    endpoint,
     query_of,
     reply,
     services_of,
@@ -27,8 +25,15 @@ BASE = "/api/chat/sessions/{session_id}"
 BY_NAME = [name for name, command in CATALOG.items() if not command.sockets_only and name != "message"]
 
 
-async def _call(request: Request, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+async def _give(request: Request, name: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A command, whose payload is the body unless it is given; the caller is known before that is read."""
     services, caller = services_of(request), await caller_of(request)
+    if payload is None:
+        payload = await body_of(request)
+        key = request.headers.get("idempotency-key") if name == "message" else None
+        if key and payload.get("client_message_id") is None:
+            payload["client_message_id"] = clean({"Idempotency-Key": key})["Idempotency-Key"]
+    payload |= {name: value for name, value in request.path_params.items() if name != "command"}
     payload["session_id"] = session_id_of(request)
     return await services.dispatcher.call(name, caller, payload)
 
@@ -41,29 +46,22 @@ async def history(request: Request) -> Response:
 
 
 async def send(request: Request) -> Response:
-    body = await body_of(request)
-    key = request.headers.get("idempotency-key")
-    if key and body.get("client_message_id") is None:
-        body["client_message_id"] = clean({"Idempotency-Key": key})["Idempotency-Key"]
-    done = await _call(request, "message", body)
-    return reply({**done, "status": "sent"}, 201)
+    return reply({**await _give(request, "message"), "status": "sent"}, 201)
 
 
 async def edit(request: Request) -> Response:
-    body = await body_of(request)
-    body["message_id"] = request.path_params["message_id"]
-    return reply(await _call(request, "edit", body))
+    return reply(await _give(request, "edit"))
 
 
 async def delete(request: Request) -> Response:
-    return reply(await _call(request, "delete", {"message_id": request.path_params["message_id"]}))
+    return reply(await _give(request, "delete", {}))
 
 
 async def command(request: Request) -> Response:
     name = request.path_params["command"]
     if name not in BY_NAME:
         raise UnknownCommand(f"no such command: {name[:100]}")
-    return reply(await _call(request, name, await body_of(request)))
+    return reply(await _give(request, name))
 
 
 async def events(request: Request, receive: Receive, send: Send) -> None:
@@ -90,10 +88,10 @@ async def events(request: Request, receive: Receive, send: Send) -> None:
 
 
 ROUTES = [
-    Route(BASE + "/messages", endpoint(history), methods=["GET"]),
-    Route(BASE + "/messages", endpoint(send), methods=["POST"]),
-    Route(BASE + "/messages/{message_id}", endpoint(edit), methods=["PATCH"]),
-    Route(BASE + "/messages/{message_id}", endpoint(delete), methods=["DELETE"]),
-    Route(BASE + "/events", RawEndpoint(events), methods=["GET"]),
-    Route(BASE + "/{command}", endpoint(command), methods=["POST"]),
+    call("GET", BASE + "/messages", history),
+    call("POST", BASE + "/messages", send),
+    call("PATCH", BASE + "/messages/{message_id}", edit),
+    call("DELETE", BASE + "/messages/{message_id}", delete),
+    call("GET", BASE + "/events", events),
+    call("POST", BASE + "/{command}", command),
 ]

@@ -4,12 +4,12 @@ import asyncio
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events.errors import Unauthorized
 from server import peer
 from server.errors import json_error
-from server.routes.common import reply, services_of
+from server.routes.common import page, reply, services_of
+from server.services import Services
 from storage.errors import StorageError
 
 #: Seconds until a part that does not answer counts as failing.
@@ -21,16 +21,33 @@ async def healthz(request: Request) -> Response:
     return reply({"status": "ok"})
 
 
+class Asked:
+    """One question to the database for all who ask at a time: anybody may, as often as they like."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._asking: asyncio.Task[str] | None = None
+
+    async def database(self) -> str:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> str:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._services.database.ping()
+        except (TimeoutError, StorageError):
+            return "failing"
+        return "ok"
+
+
 async def readyz(request: Request) -> Response:
     """Whether this node should be given work; names what fails."""
     services = services_of(request)
     bus = "redis" if services.settings.redis_url is not None else "bus"
     checks = {"database": "ok", bus: "ok", "draining": "no"}
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await services.database.ping()
-    except (TimeoutError, StorageError):
-        checks["database"] = "failing"
+    checks["database"] = await services.extras["readiness"].database()
     if services.delivery.mode != "live":
         checks[bus] = "deaf" if services.healer.deaf else "away"
     if services.draining:
@@ -49,7 +66,7 @@ async def metrics(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/healthz", healthz, methods=["GET"]),
-    Route("/readyz", readyz, methods=["GET"]),
-    Route("/metrics", metrics, methods=["GET"]),
+    page("/healthz", healthz),
+    page("/readyz", readyz),
+    page("/metrics", metrics),
 ]

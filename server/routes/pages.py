@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
 from events.event import to_json
-from server.contract import VERSION, asyncapi, openapi, page
-from server.routes.common import reply, services_of
+from server.contract import VERSION, asyncapi, openapi
+from server.contract import page as reference
+from server.routes.common import page, reply, services_of
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 #: What `make run` fetches lands there.
@@ -57,7 +57,7 @@ async def playground(request: Request) -> Response:
 async def asset(request: Request) -> Response:
     """The look of `/docs` is there always, the playground's modules with DEBUG."""
     name = request.path_params["name"]
-    shared = name in page.ASSETS
+    shared = name in reference.ASSETS
     if name not in _files(WEB) or not (shared or services_of(request).settings.debug):
         return _nothing()
     return FileResponse(WEB / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
@@ -93,14 +93,14 @@ async def asyncapi_json(request: Request) -> Response:
 
 
 async def docs(request: Request) -> Response:
-    return Response(page.html(VERSION), media_type=TYPES[".html"], headers=HEADERS)
+    return Response(reference.html(VERSION), media_type=TYPES[".html"], headers=HEADERS)
 
 
 ROUTES = [
-    Route("/", playground, methods=["GET"]),
-    Route("/web/{name}", asset, methods=["GET"]),
-    Route("/vendor/{name}", vendor, methods=["GET"]),
-    Route("/openapi.json", openapi_json, methods=["GET"]),
-    Route("/asyncapi.json", asyncapi_json, methods=["GET"]),
-    Route("/docs", docs, methods=["GET"]),
+    page("/", playground),
+    page("/web/{name}", asset),
+    page("/vendor/{name}", vendor),
+    page("/openapi.json", openapi_json),
+    page("/asyncapi.json", asyncapi_json),
+    page("/docs", docs),
 ]

@@ -5,10 +5,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events.schema import SessionId
-from server.routes.common import caller_of, endpoint, query_of, reply, services_of
+from server.routes.common import call, caller_of, query_of, reply, services_of
 
 
 class Ask(Struct, kw_only=True):
@@ -27,4 +26,4 @@ async def search(request: Request) -> Response:
     return reply(found)
 
 
-ROUTES = [Route("/api/chat/search", endpoint(search), methods=["GET"])]
+ROUTES = [call("GET", "/api/chat/search", search)]

@@ -5,12 +5,11 @@ from typing import Any
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events.access import Caller
 from events.errors import Forbidden, ValidationFailed
 from events.schema import SessionId, UserId
-from server.routes.common import body_of, caller_of, clean, endpoint, query_of, reply, services_of, struct_of
+from server.routes.common import body_of, call, caller_of, clean, query_of, reply, services_of, struct_of
 from server.service import ServiceApi
 
 
@@ -79,9 +78,9 @@ async def erase_user(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/api/server/publish", endpoint(publish), methods=["POST"]),
-    Route("/api/server/disconnect", endpoint(disconnect), methods=["POST"]),
-    Route("/api/server/stats", endpoint(stats), methods=["GET"]),
-    Route("/api/server/connections", endpoint(connections), methods=["GET"]),
-    Route("/api/server/users/{user_id:path}", endpoint(erase_user), methods=["DELETE"]),
+    call("POST", "/api/server/publish", publish),
+    call("POST", "/api/server/disconnect", disconnect),
+    call("GET", "/api/server/stats", stats),
+    call("GET", "/api/server/connections", connections),
+    call("DELETE", "/api/server/users/{user_id:path}", erase_user),
 ]

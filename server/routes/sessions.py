@@ -2,7 +2,6 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from events import schema
 from events.clock import rfc3339
@@ -11,8 +10,8 @@ from events.sessions import Origin
 from server import peer
 from server.routes.common import (
     body_of,
+    call,
     caller_of,
-    endpoint,
     query_of,
     reply,
     services_of,
@@ -124,15 +123,13 @@ async def presence(request: Request) -> Response:
 
 
 ROUTES = [
-    Route(BASE, endpoint(create), methods=["POST"]),
-    Route(BASE, endpoint(list_all), methods=["GET"]),
-    Route(BASE + "/{session_id}", endpoint(get), methods=["GET"]),
-    Route(BASE + "/{session_id}", endpoint(patch), methods=["PATCH"]),
-    Route(BASE + "/{session_id}", endpoint(delete), methods=["DELETE"]),
-    Route(BASE + "/{session_id}/extend", endpoint(extend), methods=["POST"]),
-    Route(BASE + "/{session_id}/presence", endpoint(presence), methods=["GET"]),
-    Route(BASE + "/{session_id}/participants/{user_id:path}", endpoint(put_participant), methods=["PUT"]),
-    Route(
-        BASE + "/{session_id}/participants/{user_id:path}", endpoint(delete_participant), methods=["DELETE"]
-    ),
+    call("POST", BASE, create),
+    call("GET", BASE, list_all),
+    call("GET", BASE + "/{session_id}", get),
+    call("PATCH", BASE + "/{session_id}", patch),
+    call("DELETE", BASE + "/{session_id}", delete),
+    call("POST", BASE + "/{session_id}/extend", extend),
+    call("GET", BASE + "/{session_id}/presence", presence),
+    call("PUT", BASE + "/{session_id}/participants/{user_id:path}", put_participant),
+    call("DELETE", BASE + "/{session_id}/participants/{user_id:path}", delete_participant),
 ]

@@ -1,11 +1,11 @@
 """Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Send
 
 from events import schema
@@ -14,11 +14,10 @@ from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
 from events.hub import Connection
 from server.routes.common import (
-    RawEndpoint,
     body_of,
+    call,
     caller_of,
     clean,
-    endpoint,
     reply,
     services_of,
     session_id_of,
@@ -27,9 +26,10 @@ from server.routes.common import (
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import one_line
-from server.transports.sse import Answer, EventStream
+from server.transports.sse import Answer, EventStream, until_gone
 from storage.records import AgentRecord, MessageRecord
 
+T = TypeVar("T")
 Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
 
 
@@ -80,9 +80,6 @@ async def _ask(
     """Send the user's message; (its session's agent, its record, what begins the answer)."""
     record, _ = await services.sessions.writable(caller, session_id)
     agent = await services.replies.agent(record.agent_id)
-    waiting = services.limits.check(caller, "message")
-    if waiting is not None:
-        await waiting
     command = schema.SendMessage(
         session_id=session_id,
         content=body.content,
@@ -121,17 +118,25 @@ async def ask(request: Request, receive: Receive, send: Send) -> None:
     """`POST …/messages/stream`."""
     services, caller = services_of(request), await caller_of(request)
     body = await _question(request)
+    if body.stream:
+        await services.extras["event_streams"].admit(caller)
     await _answer(request, receive, send, services, caller, session_id_of(request), body, b"")
 
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
-    """`POST /api/chat`: the session, then the answer. Both are committed before `session` is sent."""
+    """`POST /api/chat`: the session, then the answer. Both are committed before `session` is sent, and each
+    bucket is asked before the session is made."""
     services, caller = services_of(request), await caller_of(request)
     body = await _question(request)
+    if body.stream:
+        await services.extras["event_streams"].admit(caller)
     session_id = body.session_id
     if session_id is not None:
         await services.sessions.writable(caller, session_id)
     else:
+        waiting = services.limits.check(caller, "create")
+        if waiting is not None:
+            await waiting
         agent_id = int(body.agent_id) if body.agent_id is not None else 1
         record = await services.sessions.create_session(caller, origin_of(request), agent_id=agent_id)
         session_id = record.session_id
@@ -163,10 +168,23 @@ async def _answer(
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return
-    collected = await services.replies.whole_answer(agent, message)
+    collected = await _while_here(receive, services.replies.whole_answer(agent, message))
+    if collected is None:
+        return
     view = await services.messages.views([collected])
     payload = {"session_id": session_id, "request": {"message_id": message.message_id, "seq": message.seq}}
     await reply(payload | {"message": view[0]}, 201)(request.scope, receive, send)
+
+
+async def _while_here(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """What comes of `work`; None if the client goes before."""
+    gone, working = asyncio.create_task(until_gone(receive)), asyncio.create_task(work)
+    try:
+        await asyncio.wait((gone, working), return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        gone.cancel()
+        working.cancel()
 
 
 async def resume(request: Request, receive: Receive, send: Send) -> None:
@@ -183,6 +201,7 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     if record.status != "streaming":
         await door.finished(send, await _from(services, record, from_index))
         return
+    await door.admit(caller)
     await door.answer(request.scope, receive, send, caller, record.session_id, begin)
 
 
@@ -203,12 +222,12 @@ async def cancel(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     record = await _visible(services, caller, request.path_params["message_id"])
     payload = {"session_id": record.session_id, "message_id": record.message_id}
-    return reply(await services.dispatcher.call("stream_cancel", caller, payload))
+    return reply(await services.dispatcher.call("stream_cancel", caller, payload, limited=True))
 
 
 ROUTES = [
-    Route("/api/chat", RawEndpoint(chat), methods=["POST"]),
-    Route("/api/chat/sessions/{session_id}/messages/stream", RawEndpoint(ask), methods=["POST"]),
-    Route("/api/chat/streams/{message_id}", RawEndpoint(resume), methods=["GET"]),
-    Route("/api/chat/streams/{message_id}/cancel", endpoint(cancel), methods=["POST"]),
+    call("POST", "/api/chat", chat),
+    call("POST", "/api/chat/sessions/{session_id}/messages/stream", ask),
+    call("GET", "/api/chat/streams/{message_id}", resume),
+    call("POST", "/api/chat/streams/{message_id}/cancel", cancel),
 ]

@@ -4,11 +4,13 @@ HTML Standard, "Server-sent events". A comment every 15 s keeps proxies from clo
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
+from events.bounds import EVENT_STREAMS, OPERATORS, READERS
 from events.errors import ChatError, Draining, ServerFull, SlowConsumer
 from events.event import Codec, to_json
 from events.hub import NEVER, Connection
@@ -59,7 +61,7 @@ class EventStream(Sink):
 
     async def serve(self, receive: Receive, send: Send, finished: Callable[[], bool]) -> None:
         """Send until the client goes, the stream is ended, or `finished` says so."""
-        listening = asyncio.create_task(_until_gone(receive))
+        listening = asyncio.create_task(until_gone(receive))
         listening.add_done_callback(lambda _: self.end())
         try:
             while True:
@@ -90,7 +92,7 @@ class EventStream(Sink):
             listening.cancel()
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -102,13 +104,30 @@ class EventStreamDoor:
         self._services = services
         self._codec = EventStreamCodec()
         self.streams: set[EventStream] = set()
+        self._readers: Counter[str] = Counter()  # of one stream each, by message id
 
-    async def _open(self, scope: Scope, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
+    async def admit(self, caller: Caller) -> None:
+        """Before anything is made. Raises Draining, RateLimited, ServerFull."""
+        waiting = self._services.limits.check(caller, "connect")
+        if waiting is not None:
+            await waiting
+        self._free(caller)
+
+    def _free(self, caller: Caller) -> None:
+        """Whether there is a place. Raises Draining, RateLimited, ServerFull."""
         services = self._services
         if services.draining:
             raise Draining
         if len(services.hub.connections) >= services.settings.ws_max_connections:
             raise ServerFull
+        if caller.role not in OPERATORS:
+            mine = [conn for conn in services.hub.of_user(caller.key) if conn.transport == "sse"]
+            services.limits.admit(EVENT_STREAMS, len(mine))
+
+    async def _open(self, scope: Scope, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
+        services = self._services
+        self._free(caller)
+        services.requests.end(scope)
         stream = EventStream(services)
         conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         conn.address = services.address_of(scope["client"], scope["headers"])
@@ -138,9 +157,6 @@ class EventStreamDoor:
     ) -> None:
         """`GET …/{id}/events`: `welcome`, then what happens. Raises ChatError before anything is sent."""
         services = self._services
-        waiting = services.limits.check(caller, "connect")
-        if waiting is not None:
-            await waiting
         stream, conn = await self._open(scope, caller, self._codec)
         reason = "closed"
         try:
@@ -174,13 +190,15 @@ class EventStreamDoor:
             joined: Joined = await self._services.joining.join(conn, session_id, limit=1, hidden=True)
             try:
                 answer = await head.meanwhile(first(conn, stream))
+                self._services.limits.admit(READERS, self._readers[answer.message_id])
             except BaseException:
                 joined.then()
                 raise
-            await head.send()
-            stream.push(answer.head)
+            self._readers[answer.message_id] += 1
             codec.message_id, codec.next_index = answer.message_id, answer.next_index
             codec.ended = answer.ended
+            await head.send()
+            stream.push(answer.head)
             member = conn.member(session_id)
             if member is not None:
                 # It has the text up to here; what waits is clipped to what it lacks.
@@ -196,7 +214,14 @@ class EventStreamDoor:
             body = b"event: error\ndata: " + to_json(error.as_dict()) + b"\n\n"
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
+            if codec.message_id:
+                self._read_no_more(codec.message_id)
             self._close(stream, conn, reason)
+
+    def _read_no_more(self, message_id: str) -> None:
+        self._readers[message_id] -= 1
+        if not self._readers[message_id]:
+            del self._readers[message_id]
 
     async def finished(self, send: Send, answer: "Answer") -> None:
         """A stream that has ended already."""

@@ -12,17 +12,22 @@ import httpx
 import jsonschema
 import pytest
 from openapi_spec_validator import validate
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
 
 from events import payloads
+from events.bounds import Bounds
 from events.catalog import CATALOG
 from events.errors import ChatError
 from server.app import create_app
+from server.bounds import CALLS, DOORS, GIVES
 from server.config import Settings
-from server.contract import VERSION, asyncapi, openapi
+from server.contract import VERSION, asyncapi, openapi, tables
 from server.contract.operations import OPERATIONS
 from server.contract.schemas import error_codes
 from server.errors import TABLE
+from server.routes.common import call
 from tests.people.frames import Validators, closed
 from tests.support.doors import Door, enter, new_session
 from tests.support.server import ROOT, SECRET, Server
@@ -60,7 +65,7 @@ def test_every_route_is_documented_and_every_documented_one_is_there(tmp_path: P
     settings = Settings.load(
         {"JWT_SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}, None, data_dir=tmp_path
     )
-    pages = {"/", "/web/{name}", "/vendor/{name}", "/docs", "/openapi.json", "/asyncapi.json"}
+    pages = {path for _, path in CALLS} - {op.path for op in OPERATIONS}
     by_name = "/api/chat/sessions/{session_id}/{command}"
     served: set[tuple[str, str]] = set()
     for route in create_app(settings).routes:
@@ -69,6 +74,43 @@ def test_every_route_is_documented_and_every_documented_one_is_there(tmp_path: P
             served |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
     commands = {("POST", op.path) for op in OPERATIONS if op.tag == "commands"}
     assert served == {(op.method, op.path) for op in OPERATIONS} - commands
+
+
+def test_every_call_declares_its_bounds(tmp_path: Path) -> None:
+    """What can be reached is in the table of docs/security.md, and nothing else; no cell of it is empty."""
+    settings = Settings.load(
+        {"JWT_SECRET_KEY": SECRET, "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"}, None, data_dir=tmp_path
+    )
+    served: set[tuple[str, str]] = set()
+    for route in create_app(settings).routes:
+        if isinstance(route, Route):
+            path = route.path.replace(":path}", "}")
+            served |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
+        else:
+            assert isinstance(route, WebSocketRoute)
+            assert f"`{route.path.replace(':path}', '}')}`" in DOORS
+    assert served == set(CALLS) | set(GIVES)
+    by_name = {op.path.rpartition("/")[2] for op in OPERATIONS if op.tag == "commands"}
+    assert set(CATALOG) >= by_name | (set(GIVES.values()) - {"*"})
+    for table in (tables.bounds(), tables.rates(), tables.caps()):
+        width = table[0].count("|")
+        for row in table[2:]:
+            cells = [cell.strip() for cell in row.split("|")[1:-1]]
+            assert len(cells) == width - 1 and all(cells), row
+    for name in {code for bounds in [*CALLS.values(), *DOORS.values()] for code in bounds.beyond}:
+        assert name in TABLE or not name.isupper(), name
+
+
+def test_a_call_without_bounds_cannot_be_added() -> None:
+    async def handler(request: Request) -> Response:
+        return Response()
+
+    with pytest.raises(KeyError):
+        call("GET", "/api/chat/nothing", handler)
+    with pytest.raises(ValueError, match="a rate"):
+        Bounds("everybody", None, "64 KiB", ("RATE_LIMIT",))
+    with pytest.raises(ValueError, match="declared"):
+        Bounds("everybody", "read", "", ("RATE_LIMIT",))
 
 
 def test_every_command_and_error_has_its_place() -> None:

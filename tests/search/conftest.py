@@ -15,7 +15,6 @@ from storage.database import Database
 from storage.participants import Participants
 from storage.search import Search
 from storage.sessions import Sessions
-from storage.turns import Turns
 from tests.storage.conftest import StillClock, Store
 
 
@@ -31,10 +30,10 @@ class Searched(Store):
             cast(Any, None),
             lambda: self.clock().timestamp(),
             ttl_hours=24,
+            limits=cast(Any, None),
         )
-        self.turns = Turns()
-        self.index = Search(db, self.turns)
-        self.service = SearchService(self.index, manager, Signer("s" * 40, "search"), self.turns)
+        self.index = Search(db)
+        self.service = SearchService(self.index, manager, Signer("s" * 40, "search"))
 
     async def ask(
         self, query: str, user: str | Caller = "alice", session_id: str | None = None, limit: int = 100

@@ -77,7 +77,6 @@ DEFAULTS = {
     "openai_base_url": None,
     "openai_model": None,
     "openai_api_key": None,
-    "upstream_hosts": (),
     "file_storage_type": "local",
     "file_storage_path": Path("data/files"),
     "max_file_size": 10485760,
@@ -87,6 +86,12 @@ DEFAULTS = {
     "s3_endpoint_url": None,
     "aws_access_key_id": None,
     "aws_secret_access_key": None,
+    "max_participants_per_session": 1000,
+    "max_sessions_per_user": 10_000,
+    "max_stored_bytes_per_user": 5 * 2**30,
+    "max_event_streams_per_user": 100,
+    "max_readers_per_stream": 1000,
+    "max_requests_per_user": 100,
     "rate_limit_enabled": True,
     "rate_limit_messages_per_minute": 60,
 }
@@ -499,31 +504,3 @@ def test_the_example_file_names_every_setting_and_holds(tmp_path: Path) -> None:
     for name, default in DEFAULTS.items():
         if name not in examples:
             assert getattr(settings, name) == default, name
-
-
-def test_hosts_of_upstreams(tmp_path: Path) -> None:
-    given = "api.example=FIRST_API_KEY, Ollama:11434,[fd12::1]:80=SECOND_API_KEY"
-    settings = load(tmp_path, UPSTREAM_HOSTS=given)
-    assert settings.described()["UPSTREAM_HOSTS"] == settings.upstream_hosts
-    assert [str(entry) for entry in settings.upstream_hosts] == [
-        "api.example=FIRST_API_KEY", "ollama:11434", "[fd12::1]:80=SECOND_API_KEY",
-    ]  # fmt: skip
-    assert load(tmp_path, UPSTREAM_HOSTS='["a:1"]').upstream_hosts[0].port == 1
-    nothing = [
-        "https://a",
-        "a/b",
-        "a:x",
-        "a:0",
-        "a:",
-        "a:99999",
-        "u@a",
-        "*",
-        "a=",
-        "=X_API_KEY",
-        "::1:80",
-        "ä",
-    ]
-    for wrong in (*nothing, "a=JWT_SECRET_KEY"):
-        assert set(faults(tmp_path, UPSTREAM_HOSTS=wrong)) == {"UPSTREAM_HOSTS"}, wrong
-    for wrong in ("http://u:p@h/v1", "http://h:0/v1", "http://h/v1#f"):
-        assert set(faults(tmp_path, OPENAI_BASE_URL=wrong, OPENAI_MODEL="m")) == {"OPENAI_BASE_URL"}, wrong

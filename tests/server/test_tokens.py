@@ -383,7 +383,7 @@ async def test_limits_can_be_off() -> None:
 
 def test_failures_are_forgotten_with_time_and_bounded() -> None:
     clock = Clock()
-    failed = FailedTokens(clock, limit=2, per=60, addresses=3)
+    failed = FailedTokens(clock, limit=2, networks=3)
     failed.failed("a")
     failed.failed("a")
     with pytest.raises(RateLimited):
@@ -396,7 +396,7 @@ def test_failures_are_forgotten_with_time_and_bounded() -> None:
     for address in "bcd":
         failed.failed(address)
     failed.failed("a")  # forgotten: three others came since
-    assert len(failed._left) == 3
+    assert len(failed._buckets._buckets) == 3
 
 
 # Minting.

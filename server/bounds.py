@@ -1,0 +1,188 @@
+"""What each door and each REST call may do to us. A route without an entry here cannot be made
+(`server.routes.common`); one that gives a command has the command's (`events.catalog`)."""
+
+from dataclasses import replace
+
+from events.bounds import EVENT_STREAMS, PARTICIPANTS, READERS, REQUESTS, SESSIONS, STORED, Bounds, Cap
+from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
+from server.admin import IN_ALL, PER_NETWORK
+from server.auth import FAILURES
+from server.engine.engine import BODY_TIMEOUT
+from server.engine.http import HEAD_TIMEOUT
+from server.engine.protocol import HEAD_LIMIT
+
+#: Method and path.
+Call = tuple[str, str]
+
+_S = "/api/chat/sessions/{session_id}"
+_READERS = "who may see the session"
+_OWNER = "its owner, `service`"
+_OPERATOR = "`service` alone"
+_EVERYBODY = "everybody"
+_REFUSED = ("RATE_LIMIT",)
+_HEAD = f"a head of {HEAD_LIMIT // 1024} KiB, {HEAD_TIMEOUT:g} s"
+_SLOW_READER = "`OUTBOX_LIMIT` bytes for a slow reader"
+
+
+def _writing(
+    who: str, rate: str, *caps: Cap, holds: str = "nothing", size: str = PAYLOAD, beyond: tuple[str, ...] = ()
+) -> Bounds:
+    return Bounds(who, rate, size, (*TOO_MUCH, *beyond), (REQUESTS, *caps), holds)
+
+
+def _reading(who: str, size: str, rate: str = "read") -> Bounds:
+    return Bounds(who, rate, size, _REFUSED, (REQUESTS,))
+
+
+def _public(rate: str, size: str = _HEAD) -> Bounds:
+    return Bounds(_EVERYBODY, rate, size, _REFUSED)
+
+
+def _unrated(who: str, why: str, size: str = _HEAD, beyond: str = "431, 408") -> Bounds:
+    return Bounds(who, None, size, (beyond,), unrated=why)
+
+
+def _command(name: str) -> Bounds:
+    bounds = CATALOG[name].bounds
+    return replace(bounds, caps=(REQUESTS, *bounds.caps))
+
+
+#: A request until it begins, a connection from then on.
+_ANSWER = _writing(
+    "who may write in the session",
+    "message",
+    EVENT_STREAMS,
+    READERS,
+    holds="two rows; a connection, which counts as `connect` too",
+    size=f"`WS_MESSAGE_SIZE_LIMIT` bytes; {_SLOW_READER}",
+    beyond=("SERVER_FULL",),
+)
+_CHANGE = _writing(_OWNER, "change")
+_OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))
+_DOWNLOAD = _reading(_READERS, "`MAX_FILE_SIZE` bytes", "download")
+
+#: The command that a call gives; `dispatch` asks its bucket. "*": the one that the path names.
+GIVES: dict[Call, str] = {
+    ("GET", f"{_S}/messages"): "history",
+    ("POST", f"{_S}/messages"): "message",
+    ("PATCH", f"{_S}/messages/{{message_id}}"): "edit",
+    ("DELETE", f"{_S}/messages/{{message_id}}"): "delete",
+    ("POST", f"{_S}/{{command}}"): "*",
+}
+
+CALLS: dict[Call, Bounds] = {
+    ("POST", "/api/chat"): replace(
+        _ANSWER, caps=(*_ANSWER.caps, SESSIONS), beyond=(*_ANSWER.beyond, "LIMIT_REACHED")
+    ),
+    ("POST", "/api/chat/sessions"): _writing(
+        "users, `service`", "create", SESSIONS, holds="a row", beyond=("LIMIT_REACHED",)
+    ),
+    ("GET", "/api/chat/sessions"): _reading(_EVERYBODY, "100 sessions a page"),
+    ("GET", _S): _reading(_READERS, "500 participants are named"),
+    ("PATCH", _S): _CHANGE,
+    ("DELETE", _S): _CHANGE,
+    ("POST", f"{_S}/extend"): _CHANGE,
+    ("GET", f"{_S}/presence"): _reading(_READERS, "1000 users are named"),
+    ("PUT", f"{_S}/participants/{{user_id}}"): _writing(
+        _OWNER, "participant", PARTICIPANTS, holds="a row", beyond=("LIMIT_REACHED",)
+    ),
+    ("DELETE", f"{_S}/participants/{{user_id}}"): _writing(
+        "its owner, `service`, oneself", "participant", holds="a row"
+    ),
+    ("GET", f"{_S}/events"): Bounds(
+        _READERS,
+        "connect",
+        f"{PAGE}; {_SLOW_READER}",
+        (*_REFUSED, "SERVER_FULL"),
+        (EVENT_STREAMS,),
+        "a connection",
+    ),
+    ("POST", f"{_S}/messages/stream"): _ANSWER,
+    ("GET", "/api/chat/streams/{message_id}"): Bounds(
+        _READERS,
+        "read",
+        f"`STREAM_MAX_SIZE` bytes; {_SLOW_READER}",
+        (*_REFUSED, "SERVER_FULL"),
+        (REQUESTS, EVENT_STREAMS, READERS),
+        "while it is written a connection, which counts as `connect` too",
+    ),
+    ("POST", "/api/chat/streams/{message_id}/cancel"): _command("stream_cancel"),
+    ("GET", "/api/chat/agents"): _reading(_EVERYBODY, "all that there are"),
+    ("POST", "/api/chat/agents"): _OPERATORS,
+    ("GET", "/api/chat/agents/{agent_id}"): _reading(_EVERYBODY, "one"),
+    ("PATCH", "/api/chat/agents/{agent_id}"): _OPERATORS,
+    ("DELETE", "/api/chat/agents/{agent_id}"): _OPERATORS,
+    ("POST", f"{_S}/files"): _writing(
+        "who may write in the session",
+        "upload",
+        STORED,
+        holds="a file, its thumbnail, a row",
+        size="`MAX_FILE_SIZE` bytes, 1800 s, 30 s without a byte",
+        beyond=("UNSUPPORTED_FILE_TYPE",),
+    ),
+    ("GET", "/api/chat/files/{file_id}/url"): _reading(_READERS, "one, for `FILE_URL_TTL`"),
+    ("GET", "/files/{file_id}"): _DOWNLOAD,
+    ("GET", "/files/{file_id}/thumb"): _DOWNLOAD,
+    ("GET", "/api/chat/search"): _reading(_EVERYBODY, "256 characters, 16 words; 1000 candidates", "search"),
+    ("POST", "/api/server/publish"): _OPERATORS,
+    ("POST", "/api/server/disconnect"): _OPERATORS,
+    ("GET", "/api/server/stats"): _OPERATORS,
+    ("GET", "/api/server/connections"): _OPERATORS,
+    ("DELETE", "/api/server/users/{user_id}"): _OPERATORS,
+    ("POST", "/api/dev/token"): _unrated(
+        "this machine, with `DEBUG`", "for development", PAYLOAD, "FORBIDDEN"
+    ),
+    ("GET", "/healthz"): _unrated(_EVERYBODY, "a balancer's; it asks nobody"),
+    ("GET", "/readyz"): _unrated(_EVERYBODY, "a balancer's", "one question to the database, 3 s"),
+    ("GET", "/metrics"): _unrated("this machine, `METRICS_TOKEN`", "the operator's", beyond="UNAUTHORIZED"),
+    ("GET", "/"): _public("page"),
+    ("GET", "/web/{name}"): _public("page"),
+    ("GET", "/vendor/{name}"): _public("page"),
+    ("GET", "/openapi.json"): _public("page"),
+    ("GET", "/asyncapi.json"): _public("page"),
+    ("GET", "/docs"): _public("page"),
+}
+
+_UPGRADE = "`WS_MESSAGE_SIZE_LIMIT` bytes a message, 64 commands in line; " + _SLOW_READER
+
+#: Ways in that are no REST call. Who has shown no token yet is bounded by `server.engine.strangers`.
+DOORS: dict[str, Bounds] = {
+    "a TCP connection": _unrated(
+        _EVERYBODY, "the one that is silent the longest goes: see below", _HEAD, "a closed connection"
+    ),
+    "Socket.IO session, before CONNECT": _unrated(
+        _EVERYBODY, "the oldest goes: see below", f"{_HEAD}; `AUTH_TIMEOUT`", "a closed session"
+    ),
+    "Socket.IO poll and post": _unrated(
+        "who opened the session",
+        "one of each at a time",
+        f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
+        "413, 400",
+    ),
+    "Socket.IO CONNECT": Bounds(
+        _EVERYBODY, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"
+    ),
+    "`/ws/{session_id}`": Bounds(
+        _READERS, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"
+    ),
+    "`/files/…` with a signature": Bounds(
+        "who has the address",
+        "signed",
+        "`MAX_FILE_SIZE` bytes, `FILE_URL_TTL`",
+        (*_REFUSED, "FILE_NOT_FOUND"),
+    ),
+    "a token that is refused": _unrated(
+        _EVERYBODY, f"{FAILURES} a minute and network", f"{HEAD_LIMIT // 1024} KiB", "RATE_LIMIT"
+    ),
+    "`/admin` CONNECT": _unrated(
+        "`ADMIN_PASSWORD`",
+        f"{PER_NETWORK} wrong ones a minute and network, then none; 1 where there are {IN_ALL} in all",
+        PAYLOAD,
+        "`too many attempts`",
+    ),
+}
+
+
+def bounds_of(call: Call) -> Bounds:
+    """What the table shows. Raises KeyError for a call that declares nothing."""
+    return _command(GIVES[call]) if call in GIVES else CALLS[call]

@@ -1,0 +1,34 @@
+"""REST requests under way on this node, by user: one alone cannot keep it busy. Knows no route."""
+
+from collections import Counter
+from collections.abc import MutableMapping
+from typing import Any
+
+from events.access import Caller
+from events.bounds import OPERATORS, REQUESTS
+from events.ratelimit import RateLimits
+
+#: Where a request's scope says whom it is counted for.
+_KEY = "parley.under_way"
+
+
+class Requests:
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
+        self._count: Counter[str] = Counter()
+
+    def begin(self, scope: MutableMapping[str, Any], caller: Caller) -> None:
+        """Raises RateLimited."""
+        if caller.role in OPERATORS or _KEY in scope:
+            return
+        self._limits.admit(REQUESTS, self._count[caller.key])
+        self._count[caller.key] += 1
+        scope[_KEY] = caller.key
+
+    def end(self, scope: MutableMapping[str, Any]) -> None:
+        """It has been answered, or counts as a connection from now on. Idempotent."""
+        key = scope.pop(_KEY, None)
+        if key is not None:
+            self._count[key] -= 1
+            if not self._count[key]:
+                del self._count[key]

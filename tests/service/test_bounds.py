@@ -1,0 +1,295 @@
+"""Every call has its bucket, one for all doors; every number that can grow has its cap."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.doors import Door, enter, new_session
+from tests.support.server import Server
+from tests.support.services import Redis
+
+#: What a person does in a minute, and a flood that is beyond any bucket.
+FEW, FLOOD = 20, 1500
+
+
+@pytest.fixture(scope="module")
+def limited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from migrations.run import upgrade
+
+    folder = tmp_path_factory.mktemp("limited")
+    url = f"sqlite:///{folder}/parley.db"
+    upgrade(url)
+    with Server(folder, url, RATE_LIMIT_ENABLED="true") as node:
+        yield node
+
+
+Call = Callable[[httpx.AsyncClient, Door, int], Awaitable[httpx.Response]]
+BASE = "/api/chat/sessions"
+
+
+def _in(door: Door) -> str:
+    return f"{BASE}/{door.session_id}"
+
+
+#: By bucket: calls over REST, and commands with their payloads.
+CALLS: dict[str, tuple[list[Call], list[tuple[str, dict[str, Any]]]]] = {
+    "create": ([lambda api, door, n: api.post(BASE, json={})], []),
+    "change": (
+        [
+            lambda api, door, n: api.patch(_in(door), json={"title": f"t{n}"}),
+            lambda api, door, n: api.post(f"{_in(door)}/extend", json={"hours": 1}),
+            lambda api, door, n: api.delete(f"{BASE}/none"),
+            lambda api, door, n: api.get("/api/server/stats"),
+            lambda api, door, n: api.post("/api/server/publish", json={}),
+        ],
+        [],
+    ),
+    "participant": (
+        [
+            lambda api, door, n: api.put(f"{_in(door)}/participants/u{n}", json={}),
+            lambda api, door, n: api.delete(f"{_in(door)}/participants/u{n}"),
+        ],
+        [],
+    ),
+    "read": (
+        [
+            lambda api, door, n: api.get("/api/chat/agents"),
+            lambda api, door, n: api.get("/api/chat/agents/1"),
+            lambda api, door, n: api.get(BASE),
+            lambda api, door, n: api.get(_in(door)),
+            lambda api, door, n: api.get(f"{_in(door)}/presence"),
+            lambda api, door, n: api.get(f"{_in(door)}/messages"),
+            lambda api, door, n: api.post(f"{_in(door)}/read", json={"seq": 0}),
+            lambda api, door, n: api.get("/api/chat/streams/none"),
+            lambda api, door, n: api.get("/api/chat/files/none/url"),
+        ],
+        [("history", {"limit": 1}), ("read", {"seq": 0}), ("stream_resume", {"message_id": "none"})],
+    ),
+    "search": ([lambda api, door, n: api.get("/api/chat/search", params={"q": f"word{n}"})], []),
+    "download": (
+        [lambda api, door, n: api.get("/files/none"), lambda api, door, n: api.get("/files/none/thumb")],
+        [],
+    ),
+    "presence": (
+        [lambda api, door, n: api.post(f"{_in(door)}/presence", json={"status": "away"})],
+        [("presence", {"status": "away"})],
+    ),
+    "stream": (
+        [lambda api, door, n: api.post("/api/chat/streams/none/cancel")],
+        [
+            ("stream_end", {"message_id": "none"}),
+            ("stream_cancel", {"message_id": "none"}),
+            ("stream_chunk", {"message_id": "none", "content": "x"}),
+        ],
+    ),
+    "join": ([], [("leave", {}), ("join", {"limit": 1})]),
+    "refresh": ([], [("auth_refresh", {"token": "none"})]),
+}
+
+
+@pytest.mark.parametrize("bucket", CALLS)
+async def test_a_flood_is_refused_at_every_door(limited: Server, bucket: str) -> None:
+    """A person is not; and each kind has a bucket of its own."""
+    user = f"floods {bucket}"
+    room = await new_session(limited, user)
+    rest, commands = CALLS[bucket]
+    async with limited.api(user) as api, enter("socketio", limited, user, room) as door:
+
+        async def errors(which: int, count: int) -> list[dict[str, Any]]:
+            if which < len(rest):
+                answers = await asyncio.gather(*(rest[which](api, door, n) for n in range(count)))
+                assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
+                return [answer.json().get("error", {}) for answer in answers]
+            name, payload = commands[which - len(rest)]
+            replies = await asyncio.gather(*(door.call(name, **payload) for _ in range(count)))
+            return [reply.get("error", {}) for reply in replies]
+
+        async def refused(which: int, count: int) -> list[dict[str, Any]]:
+            return [e for e in await errors(which, count) if e.get("code") == "RATE_LIMIT"]
+
+        assert not await refused(0, FEW)
+        for _ in range(0, FLOOD, 50):
+            if found := await refused(0, 50):
+                break
+        assert found, "never refused"
+        assert found[0]["retryable"] is True
+        assert 0 < found[0]["retry_after"] <= 60_000
+        for which in range(1, len(rest) + len(commands)):
+            # Waiting for refusals gave it some tokens back.
+            for _ in range(30):
+                if await refused(which, 5):
+                    break
+            else:
+                pytest.fail(f"call {which} of {bucket} has another bucket")
+        assert (await door.call("message", content="hello", reply=False))["ok"]
+
+
+@pytest.mark.parametrize("cluster", [False, True], ids=["memory", "redis"])
+async def test_doors_and_nodes_share_one_count(
+    cluster: bool, request: pytest.FixtureRequest, postgres_url: str, new_server: Callable[..., Server]
+) -> None:
+    settings = {"RATE_LIMIT_ENABLED": "true"}
+    if cluster:
+        redis: Redis = request.getfixturevalue("redis")
+        settings["REDIS_URL"] = redis.url
+    nodes = [new_server(postgres_url, **settings) for _ in range(2 if cluster else 1)]
+    room = await new_session(nodes[0], "alice")
+    async with nodes[0].api("alice") as api, enter("websocket", nodes[-1], "alice", room) as door:
+        codes = []
+        for _ in range(40):
+            codes.append((await api.post(f"{BASE}/{room}/presence", json={"status": "away"})).status_code)
+        replies = [await door.call("presence", status="online") for _ in range(40)]
+        assert 429 not in codes
+        taken = 40 + sum(reply["ok"] for reply in replies)
+        assert 60 <= taken <= 66
+
+
+async def test_a_page_that_comes_back_with_all_its_rooms(limited: Server) -> None:
+    """Three tabs of 200 rooms: listed, joined, read, marked."""
+    async with limited.api("billing", "service") as api:
+        made = [await api.post(BASE, json={"user_id": "carol"}) for _ in range(200)]
+        rooms = [answer.json()["session_id"] for answer in made]
+    async with limited.api("carol") as api:
+        pages = await asyncio.gather(*(api.get(BASE, params={"offset": 20 * n}) for n in range(10)))
+        assert all(page.status_code == 200 for page in pages)
+    for _ in range(3):
+        async with enter("socketio", limited, "carol", rooms[0]) as door:
+            calls = [("join", {"limit": 1}), ("history", {"limit": 1}), ("read", {"seq": 0})]
+            for name, payload in calls[:2] if _ else calls:
+                for start in range(0, 200, 50):
+                    replies = await asyncio.gather(
+                        *(door.call(name, session_id=room, **payload) for room in rooms[start : start + 50])
+                    )
+                    assert all(reply["ok"] for reply in replies), replies
+
+
+async def test_nothing_is_made_for_who_is_refused(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="3")
+    async with node.api("alice") as api:
+        codes = [
+            (await api.post("/api/chat", json={"content": "hi", "stream": False})).status_code
+            for _ in range(12)
+        ]
+        assert codes.count(201) <= 4 and codes[-1] == 429
+        total = (await api.get(BASE)).json()["total"]
+        assert total == codes.count(201)
+
+
+async def test_who_goes_on_after_refusals_waits_for_them(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="1")
+    room = await new_session(node, "mallory", members=("alice",))
+    async with (
+        enter("socketio", node, "mallory", room) as mallory,
+        enter("socketio", node, "alice", room) as alice,
+    ):
+        answers = [asyncio.ensure_future(mallory.call("message", content="x")) for _ in range(80)]
+        done, late = await asyncio.wait(answers, timeout=0.9)
+        assert late and len(done) >= 60
+        # Nobody else waits with it.
+        assert (await alice.call("message", content="y"))["ok"]
+        for answer in answers:
+            answer.cancel()
+
+
+# --- caps
+
+
+async def test_participants_of_a_session(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, MAX_PARTICIPANTS_PER_SESSION="4")
+    room = await new_session(node, "alice", members=("a", "b", "c"))
+    async with node.api("alice") as api:
+        refused = await api.put(f"{BASE}/{room}/participants/d", json={})
+        assert refused.status_code == 409
+        assert refused.json()["error"]["code"] == "LIMIT_REACHED"
+        assert refused.json()["error"]["details"] == {"limit": 4}
+        assert (await api.put(f"{BASE}/{room}/participants/c", json={"role": "viewer"})).is_success
+        assert (await api.delete(f"{BASE}/{room}/participants/c")).is_success
+        assert (await api.put(f"{BASE}/{room}/participants/d", json={})).is_success
+
+
+async def test_sessions_of_an_owner(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, MAX_SESSIONS_PER_USER="2")
+    async with node.api("alice") as api:
+        first = (await api.post(BASE, json={})).json()["session_id"]
+        assert (await api.post("/api/chat", json={"content": "hi", "stream": False})).status_code == 201
+        for refused in (
+            await api.post(BASE, json={}),
+            await api.post("/api/chat", json={"content": "hi", "stream": False}),
+        ):
+            assert refused.status_code == 409
+            assert refused.json()["error"]["code"] == "LIMIT_REACHED"
+        assert (await api.delete(f"{BASE}/{first}", params={"purge": "true"})).is_success
+        assert (await api.post(BASE, json={})).status_code == 201
+    async with node.api("bob") as api:
+        assert (await api.post(BASE, json={})).status_code == 201
+
+
+async def test_bytes_of_a_user(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, MAX_STORED_BYTES_PER_USER="1000")
+    room = await new_session(node, "alice", members=("bob",))
+
+    async def upload(user: str, size: int) -> httpx.Response:
+        async with node.api(user) as api:
+            return await api.post(
+                f"{BASE}/{room}/files", files={"file": ("a.txt", b"x" * size, "text/plain")}
+            )
+
+    assert (await upload("alice", 600)).status_code == 201
+    refused = await upload("alice", 600)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert (await upload("alice", 400)).status_code == 201
+    full = await upload("alice", 1)
+    assert (full.status_code, full.json()["error"]["details"]) == (413, {"limit": 1000})
+    assert (await upload("bob", 600)).status_code == 201
+
+
+async def test_event_streams_and_readers(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(
+        sqlite_url, MAX_EVENT_STREAMS_PER_USER="3", MAX_READERS_PER_STREAM="2", STREAM_LEASE="30"
+    )
+    room = await new_session(node, "alice", members=("bob",))
+    async with enter("socketio", node, "alice", room) as alice:
+        stream = (await alice.call("stream_start"))["message_id"]
+        async with node.api("alice") as api, node.api("bob") as other:
+
+            def read(client: httpx.AsyncClient) -> Any:
+                return client.stream("GET", f"/api/chat/streams/{stream}")
+
+            async with read(api) as one, read(api) as two:
+                assert (one.status_code, two.status_code) == (200, 200)
+                async with read(other) as third:
+                    assert third.status_code == 429
+                    assert (await third.aread()) and third.json()["error"]["code"] == "RATE_LIMIT"
+                async with api.stream("GET", f"{BASE}/{room}/events") as three:
+                    assert three.status_code == 200
+                    async with api.stream("GET", f"{BASE}/{room}/events") as four:
+                        assert four.status_code == 429
+            assert (await alice.call("stream_end", message_id=stream))["ok"]
+
+
+async def test_requests_under_way(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    """The body that does not come holds one place of its user's, and nobody else's."""
+    node = new_server(sqlite_url, MAX_REQUESTS_PER_USER="2")
+    room = await new_session(node, "alice")
+    head = (
+        f"POST {BASE}/{room}/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
+        f"Authorization: Bearer {node.token('alice')}\r\n\r\n"
+    ).encode()
+    waiting = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(2)]
+    for _, writer in waiting:
+        writer.write(head)
+    async with node.api("alice") as api, node.api("bob") as other:
+        async with asyncio.timeout(10):
+            while (await api.get(BASE)).status_code != 429:
+                await asyncio.sleep(0.01)
+        assert (await other.get(BASE)).status_code == 200
+        for _, writer in waiting:
+            writer.close()
+        async with asyncio.timeout(10):
+            while (await api.get(BASE)).status_code != 200:
+                await asyncio.sleep(0.01)
