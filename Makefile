@@ -70,7 +70,7 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.runtime: setup.cfg | $(BIN)/python
-	$(PIP) -e '.[s3,openai]'
+	$(PIP) -e '.[s3]'
 	@touch $@
 
 tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json

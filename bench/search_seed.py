@@ -25,6 +25,7 @@ from migrations.run import upgrade
 from storage.candidates import BAND, postgresql
 from storage.database import Database
 from storage.search import Search
+from storage.turns import Turns
 from storage.words import tokens
 from tests.support.services import Postgres
 
@@ -150,7 +151,8 @@ def queries(chance: random.Random, words: list[str]) -> Iterator[tuple[str, str]
 async def measure(url: str, words: list[str], rounds: int, chance: random.Random) -> None:
     database = Database(url)
     await database.connect()
-    service = SearchService(Search(database), cast(Any, None), Signer("s" * 40, "search"))
+    turns = Turns()
+    service = SearchService(Search(database, turns), cast(Any, None), Signer("s" * 40, "search"), turns)
     for who in ("a member", *(f"in {many}" for many in MANY), "service"):
         times: dict[str, list[float]] = {}
         busy: dict[str, list[float]] = {}

@@ -20,6 +20,7 @@ from migrations.run import upgrade
 from storage.database import Database
 from storage.ops import NewMessage
 from storage.search import Search
+from storage.turns import Turns
 from storage.writer import Writer
 from tests.support.services import Postgres
 
@@ -31,7 +32,7 @@ async def measure(url: str, seconds: float, rounds: int) -> None:
     chance = random.Random(1)
     said = list(texts(chance, vocabulary(chance), 5000))
     numbers = count()
-    search = Search(db)
+    search = Search(db, Turns())
     for with_indexer in (False, True) * rounds:
         indexer = Indexer(search)
         await indexer.start()

@@ -62,6 +62,9 @@ class Delivery:
         self.on_stream_end: Callable[[Event], None] = lambda event: None
         self.on_lost: Callable[[], None] = lambda: None
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
+        #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
+        #: know it already.
+        self.watches: dict[str, Callable[[Event], bool]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- from the commit to the log
@@ -186,6 +189,10 @@ class Delivery:
         first = events[0]
         room = self.hub.rooms.get(first.room)
         if room is not None:
+            for event in events:
+                watch = self.watches.get(event.name)
+                if watch is not None and not watch(event):
+                    return
             members = self.hub.broadcast(room, first) if len(events) == 1 else self.hub.tell(room, events)
             for event in events:
                 self.observer.delivered(event.name, members, 0.0)

@@ -167,7 +167,7 @@ class Joining:
             raise Unavailable("the connection has gone")
         tell = self._presence.enter(member) if not was_member and not hidden else None
         if not hidden:
-            snapshot.reply["online"] = await self._presence.online(name)
+            snapshot.reply["online"] = await self._presence.welcome(member)
         return self._joined(member, snapshot, replay, tell)
 
     def _joined(

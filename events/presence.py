@@ -5,7 +5,7 @@ Knows no transport; leases and other nodes are the `PresenceStore`'s.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,9 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Kind, make
 from events.hub import Connection, Here, Member, Room
+from events.witness import Witness
 from storage.errors import Unavailable
-from storage.interfaces import PresenceStore
+from storage.interfaces import Presences, PresenceStore
 
 #: Users that a list of those online shows at most.
 LISTED = 1000
@@ -30,8 +31,11 @@ class Presence:
     ) -> None:
         self._store, self._delivery, self._clock = store, delivery, clock
         self._grace, self._events_max = grace, events_max
-        self._leaving: dict[tuple[str, str], tuple[asyncio.TimerHandle, str]] = {}  # with the last status
+        self._leaving: dict[str, dict[str, tuple[asyncio.TimerHandle, str]]] = {}  # with the last status
         self._counting: set[str] = set()
+        self._life = (0, "")  # of the bus, at the last heartbeat
+        #: Where there are other nodes: what the members here were told.
+        self.witness: Witness | None = None
 
     # --- coming and going
 
@@ -40,11 +44,11 @@ class Presence:
         told of its joining itself."""
         member.present = True
         room, key = member.room, member.conn.caller.key
+        if self.witness is not None:
+            self.witness.entered(room.name)
         before = room.users.get(key)
         here = room.users[key] = Here.of(before, 1, member.conn.away)
-        left = self._leaving.pop((room.name, key), None)
-        if left is not None:
-            left[0].cancel()
+        left = self._stays(room.name, key)
         if before is not None and before.status == here.status:
             return _nothing
         known = before.status if before is not None else left[1] if left is not None else None
@@ -90,14 +94,22 @@ class Presence:
             self._delivery.spawn(self._left(room.name, key))
         else:
             loop = asyncio.get_running_loop()
-            old = self._leaving.pop((room.name, key), None)
-            if old is not None:
-                old[0].cancel()
+            self._stays(room.name, key)
             timer = loop.call_later(self._grace, self._gone, room.name, key)
-            self._leaving[room.name, key] = timer, before.status
+            self._leaving.setdefault(room.name, {})[key] = timer, before.status
+
+    def _stays(self, room: str, key: str) -> tuple[asyncio.TimerHandle, str] | None:
+        """Who had the grace to come back needs it no more."""
+        leaving = self._leaving.get(room)
+        left = leaving.pop(key, None) if leaving is not None else None
+        if left is not None:
+            left[0].cancel()
+            if not leaving:
+                del self._leaving[room]
+        return left
 
     def _gone(self, room: str, key: str) -> None:
-        self._leaving.pop((room, key), None)
+        self._stays(room, key)
         self._delivery.spawn(self._left(room, key))
 
     async def _left(self, name: str, key: str) -> None:
@@ -159,6 +171,14 @@ class Presence:
         """Who is online, at most `LISTED` of them: `{user_id, status, connections}`."""
         return _listed(await self._online(room))
 
+    async def welcome(self, member: Member) -> list[dict[str, Any]]:
+        """The same, as the last thing that is asked for before it is told to one who joins."""
+        room = member.room.name
+        online = await self._online(room)
+        if self.witness is not None:
+            self.witness.joined(room, member.conn.caller.key, online)
+        return _listed(online)
+
     def at_hand(self, room: str) -> list[dict[str, Any]]:
         """The same, as far as this process knows."""
         return _listed(self._together(room, self._store.at_hand(room) or {}))
@@ -188,40 +208,70 @@ class Presence:
     # --- the node's heartbeat
 
     async def beat(self) -> None:
-        """Say who is here, and announce what a dead node left behind. Raises Unavailable."""
-        found = await self._store.beat(self.counts())
+        """Say who is here, announce what a dead node left behind, and see to it that the members here were
+        told how things are. Raises Unavailable."""
+        life = self._delivery.departures, self._delivery.epoch
+        found = await self._store.beat(
+            _Mine(self._delivery.hub.rooms, self._leaving), doubtful=life != self._life
+        )
+        self._life = life
         for room, key in found.left:
             here = self._delivery.hub.rooms.get(room)
             if here is None or key not in here.users:
                 self.say_left(room, key)
-        for room, key in found.typing:
-            payload = {"user_id": key, "is_typing": False}
-            self._delivery.publish(make(room, "typing", Kind.VOLATILE, payload, self._clock()))
         for room, key, status in found.joined:
             self._say(room, key, status, "user_joined")
+        if self.witness is not None:
+            await self._look(self.witness)
+
+    async def _look(self, witness: Witness) -> None:
+        rooms = [name for name, room in self._delivery.hub.rooms.items() if room.users]
+        found = await self._store.look(rooms, witness.doubted(rooms), self._events_max)
+        witness.forget(self._delivery.hub.rooms.keys())
+        told = witness.hold(found, self._together)
+        if told:
+            self._delivery.observer.healed("presence", told)
 
     async def first_beat(self) -> None:
         """At the start; a bus that is away is no reason not to start."""
         with contextlib.suppress(Unavailable):
             await self.beat()
 
-    async def spread_typing(self, room: str, key: str, until: float | None) -> None:
-        """For the one who has to tell if this node dies."""
-        with contextlib.suppress(Unavailable):
-            await self._store.typing(room, key, until)
-
-    def counts(self) -> dict[str, dict[str, tuple[str, int]]]:
-        """This node's part, for its heartbeat: room -> user -> (status, connections)."""
-        return {
-            name: {key: (here.status, here.connections) for key, here in room.users.items()}
-            for name, room in self._delivery.hub.rooms.items()
-            if room.users
-        }
-
     def stop(self) -> None:
-        for timer, _ in self._leaving.values():
-            timer.cancel()
+        for leaving in self._leaving.values():
+            for timer, _ in leaving.values():
+                timer.cancel()
         self._leaving.clear()
+
+
+class _Mine(Mapping[str, Presences]):
+    """This node's part, for its heartbeat, as of the moment it is asked for: room -> user -> (status,
+    connections). Who has the grace to come back is there."""
+
+    def __init__(
+        self, rooms: Mapping[str, Room], leaving: Mapping[str, Mapping[str, tuple[Any, str]]]
+    ) -> None:
+        self._rooms, self._leaving = rooms, leaving
+
+    def __iter__(self) -> Iterator[str]:
+        here = [name for name, room in self._rooms.items() if room.users]
+        return iter(here + [n for n in self._leaving if (r := self._rooms.get(n)) is None or not r.users])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        room = self._rooms.get(name)  # type: ignore[call-overload]
+        return (room is not None and bool(room.users)) or name in self._leaving
+
+    def __getitem__(self, name: str) -> Presences:
+        room, leaving = self._rooms.get(name), self._leaving.get(name)
+        users = {k: (here.status, here.connections) for k, here in room.users.items()} if room else {}
+        if leaving:
+            users = {key: (status, 1) for key, (_, status) in leaving.items()} | users
+        if not users:
+            raise KeyError(name)
+        return users
 
 
 def _listed(users: Mapping[str, tuple[str, int]]) -> list[dict[str, Any]]:

@@ -15,10 +15,11 @@ from events.clock import rfc3339
 from events.errors import ValidationFailed
 from events.sessions import SessionManager
 from events.signing import Signer
-from events.snippets import Match, match, snippet
-from storage.candidates import Candidates
+from events.snippets import Match, matching, snippet
+from storage.candidates import Candidates, Found
 from storage.records import MessageRecord
 from storage.search import Scope, Search
+from storage.turns import Turns
 from storage.words import Term, parse
 
 #: Letters, words and phrases, and tokens of a query.
@@ -27,10 +28,14 @@ QUERY, TERMS, TOKENS = 256, 16, 64
 WINDOW = 200
 #: Windows that one call looks through for its page.
 WINDOWS = 5
+#: Bytes of messages that one call looks through: where they are long its page is short, and has a next.
+BYTES = 4 * 1024 * 1024
 #: Messages that a call takes into the index in one step, and how many steps, before it answers with what
 #: is there.
 STEP, STEPS = 200, 50
 _NEWEST = (1 << 62) - 1
+#: How a message matches, its number, and the message.
+Ranked = tuple[Match, int, MessageRecord]
 
 
 class Cursor(msgspec.Struct, array_like=True):
@@ -46,8 +51,8 @@ class Cursor(msgspec.Struct, array_like=True):
 class SearchService:
     """`GET /api/chat/search`."""
 
-    def __init__(self, store: Search, sessions: SessionManager, signer: Signer) -> None:
-        self._store, self._sessions, self._signer = store, sessions, signer
+    def __init__(self, store: Search, sessions: SessionManager, signer: Signer, turns: Turns) -> None:
+        self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
 
     async def search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
@@ -68,7 +73,7 @@ class SearchService:
         if place is None:
             # Later pages go on in what the first one has seen.
             await self._catch_up(found.behind)
-        results, place = await _page(found, terms, limit, place or Cursor(asked, _NEWEST))
+        results, place = await self._page(found, terms, limit, place or Cursor(asked, _NEWEST))
         return {
             "results": [_view(record, matched) for matched, _, record in results],
             "has_more": place is not None,
@@ -87,6 +92,45 @@ class SearchService:
             _, more = await self._store.index(behind[:STEP], STEP)
             behind = [*more, *behind[STEP:]]
 
+    async def _page(
+        self, candidates: Candidates, terms: list[Term], limit: int, place: Cursor
+    ) -> tuple[list[Ranked], Cursor | None]:
+        page: list[Ranked] = []
+        left = BYTES
+        for _ in range(WINDOWS):
+            found, more = await candidates.window(place.top, WINDOW, left)
+            bottom = found[-1][0] if found else 0
+            if place.bottom:
+                # A window that was begun: what came up from below it has its turn in the next one.
+                found = [one for one in found if one[0] >= place.bottom]
+                bottom, more = max(bottom, place.bottom), True
+            ranked = await self._ranked(found, terms, place)
+            room = limit - len(page)
+            page += ranked[:room]
+            if len(ranked) > room:
+                last = page[-1]
+                top = min(place.top, found[0][0])
+                return page, Cursor(place.asked, top, bottom, last[0].score, last[1])
+            if not more:
+                return page, None
+            place = Cursor(place.asked, bottom - 1)
+            left -= sum(len(record.content) for _, record in found if record is not None)
+            if len(page) == limit or left <= 0:
+                break
+        return page, place
+
+    async def _ranked(self, found: list[Found], terms: list[Term], place: Cursor) -> list[Ranked]:
+        """Those that match and come after `place`, best first, and the newer of equals first."""
+        ranked: list[Ranked] = []
+        for number, record in found:
+            if record is None:
+                continue
+            matched = await self._turns.take(matching(record.content, terms))
+            if matched is not None and _after(place, matched.score, number):
+                ranked.append((matched, number, record))
+        ranked.sort(key=lambda one: (-one[0].score, -one[1]))
+        return ranked
+
     def _opened(self, cursor: str | None, asked: str) -> Cursor | None:
         if cursor is None:
             return None
@@ -95,38 +139,6 @@ class SearchService:
         if place is None or place.asked != asked:
             raise ValidationFailed("not the cursor of this search", field="cursor")
         return place
-
-
-async def _page(
-    candidates: Candidates, terms: list[Term], limit: int, place: Cursor
-) -> tuple[list[tuple[Match, int, MessageRecord]], Cursor | None]:
-    page: list[tuple[Match, int, MessageRecord]] = []
-    for _ in range(WINDOWS):
-        found = await candidates.window(place.top, WINDOW)
-        if place.bottom:
-            # A window that was begun: what came up from below it has its turn in the next one.
-            found = [one for one in found if one[0] >= place.bottom]
-            bottom, more = place.bottom, True
-        else:
-            bottom, more = (found[-1][0], len(found) == WINDOW) if found else (0, False)
-        ranked = []
-        for number, record in found:
-            matched = match(record.content, terms) if record is not None else None
-            if record is not None and matched is not None and _after(place, matched.score, number):
-                ranked.append((matched, number, record))
-        ranked.sort(key=lambda one: (-one[0].score, -one[1]))
-        room = limit - len(page)
-        page += ranked[:room]
-        if len(ranked) > room:
-            last = page[-1]
-            top = min(place.top, found[0][0])
-            return page, Cursor(place.asked, top, bottom, last[0].score, last[1])
-        if not more:
-            return page, None
-        place = Cursor(place.asked, bottom - 1)
-        if len(page) == limit:
-            break
-    return page, place
 
 
 def _terms(query: str) -> list[Term]:

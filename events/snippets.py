@@ -6,12 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.words import Term, fold
+from storage.turns import Work, at_once
+from storage.words import Places, Term, folding
 
 #: Characters of a snippet, and of what comes before its first hit.
 LENGTH, BEFORE = 240, 60
 #: Hits of one word that count.
 HITS = 10
+#: Characters that are looked through for one word together.
+PIECE = 4096
 OPEN, CLOSE = "<mark>", "</mark>"
 
 
@@ -30,17 +33,20 @@ def match(text: str, terms: Sequence[Term]) -> Match | None:
     each less than the one before), a word for itself more than a part of one, words close together more than
     far apart, and a short message more than a long one.
     """
-    folded, origins = fold(text)
+    return at_once(matching(text, terms))
+
+
+def matching(text: str, terms: Sequence[Term]) -> Work[Match | None]:
+    """`match`, in pieces."""
+    folded, origins = yield from folding(text)
     found: list[list[tuple[int, int]]] = []
     score = 0.0
     for term in terms:
-        if term.negative:
-            if term.pattern.search(folded):
-                return None
-            continue
-        hits = [hit.span() for hit, _ in zip(term.pattern.finditer(folded), range(HITS), strict=False)]
-        if not hits:
+        hits = yield from _hits(term, folded)
+        if bool(hits) == term.negative:
             return None
+        if term.negative:
+            continue
         found.append(hits)
         alone = any(_alone(folded, start, stop) for start, stop in hits)
         score += (1.0 + math.log2(len(hits))) * (1.0 if alone else 0.75)
@@ -51,6 +57,23 @@ def match(text: str, terms: Sequence[Term]) -> Match | None:
     if origins is not None:
         spans = _merged([(origins[start], _end(origins, stop)) for start, stop in spans])
     return Match(round(score, 6), tuple(spans))
+
+
+def _hits(term: Term, folded: str) -> Work[list[tuple[int, int]]]:
+    """The first places of what is looked for, or of what must not be there the first."""
+    most = 1 if term.negative else HITS
+    hits: list[tuple[int, int]] = []
+    start = 0
+    while start < len(folded) and len(hits) < most:
+        stop = start + PIECE
+        # Whatever begins in this piece is seen as a whole.
+        for hit in term.pattern.finditer(folded, start, stop + term.reach):
+            if hit.start() >= stop or len(hits) == most:
+                break
+            hits.append(hit.span())
+        yield min(stop, len(folded)) - start
+        start = max(stop, hits[-1][1]) if hits else stop
+    return hits
 
 
 def _alone(text: str, start: int, stop: int) -> bool:
@@ -69,7 +92,7 @@ def _distance(found: Sequence[Sequence[tuple[int, int]]]) -> int:
     return best
 
 
-def _end(origins: Sequence[int], stop: int) -> int:
+def _end(origins: Places, stop: int) -> int:
     # The whole of a character of which only a part was meant.
     while stop < len(origins) - 1 and origins[stop] == origins[stop - 1]:
         stop += 1

@@ -4,6 +4,7 @@ Chunks never touch SQL one by one: the text is checkpointed, and committed at th
 """
 
 import asyncio
+import logging
 from collections import Counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from events.errors import (
     ChatError,
     Forbidden,
     IndexConflict,
+    Internal,
     PayloadTooLarge,
     RateLimited,
     StreamClosed,
@@ -36,6 +38,8 @@ from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage
 from storage.records import MessageRecord
 from storage.writer import Writer
+
+log = logging.getLogger("parley.streams")
 
 
 class Streams:
@@ -306,17 +310,16 @@ class Streams:
                 whole = False
             if whole:
                 self._finals[stream.message_id] = len(stream.pieces)
-            done = await self._commit_end(
-                EndStream(
-                    session_id=stream.room,
-                    message_id=stream.message_id,
-                    status=status,
-                    content=text,
-                    error=error,
-                    tokens_used=tokens(text) if tokens_used is None else tokens_used,
-                    latency_ms=self._latency(stream.started_at) if latency_ms is None else latency_ms,
-                )
+            op = EndStream(
+                session_id=stream.room,
+                message_id=stream.message_id,
+                status=status,
+                content=text,
+                error=error,
+                tokens_used=tokens(text) if tokens_used is None else tokens_used,
+                latency_ms=self._latency(stream.started_at) if latency_ms is None else latency_ms,
             )
+            done = await self._commit_end(op)
             if not future.done():
                 future.set_result(done)
             self._observer.stream(status)
@@ -329,8 +332,11 @@ class Streams:
             self.forget(stream)
 
     async def _commit_end(self, op: EndStream) -> Committed:
-        """Until the database takes it: an answer that was given is not lost because SQL is away."""
-        delay, doubtful = 0.1, False
+        """Until the database takes it: an answer that was given is not lost because SQL is away.
+
+        One that no database can hold ends all the same, as failed, instead of staying open for its lease.
+        """
+        delay, doubtful, given = 0.1, False, op
         while True:
             try:
                 return await self._writer.submit(op)
@@ -346,6 +352,11 @@ class Streams:
                 if record is None or (error.status, record.content) != (op.status, op.content):
                     raise
                 return Committed(op, record, True, record.seq, record.revision)
+            except StorageError as error:
+                if type(error) is not StorageError or op is not given:
+                    raise
+                log.error("the end of %s cannot be stored as it is: %s", op.message_id, error)
+                op = _storable(op)
 
     def final_of(self, message_id: str) -> int:
         """Pieces of a text that the log has whole; -1 if its end must carry it."""
@@ -464,3 +475,10 @@ class Streams:
         if text is None or (record.status != "streaming" and text.next_index == 0 and record.content):
             return 0, record.content, 1 if record.content else 0, record.status
         return from_index, text.text, text.next_index, record.status
+
+
+def _storable(op: EndStream) -> EndStream:
+    """A failed end with the text alone, without what no database takes: NUL and lone surrogates."""
+    text = (op.content or "").encode("utf-8", "replace").decode().replace("\0", "")
+    error = {"code": Internal.code, "message": Internal.message}
+    return EndStream(op.session_id, op.message_id, "failed", content=text, error=error)

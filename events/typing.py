@@ -1,54 +1,125 @@
-"""Who is typing. Knows no transport."""
+"""Who is typing: as connections here say it, and as this node's members were told it. Knows no transport.
+
+Both are held by deadlines of this node's monotonic clock: what was told ends by itself, also where the node
+that heard it and the bus are gone.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections import OrderedDict
+
+import msgspec
 
 from events.clock import Clock
 from events.delivery import Delivery
-from events.event import Kind, make
+from events.event import Event, Kind, make
+
+#: A node tells the others that somebody still types, at the latest after this share of the TTL: whoever
+#: heard it last hears it again before the deadline.
+REFRESH = 0.5
+#: Seconds between two looks at those who type here, as a share of the TTL.
+LOOK = 0.125
+
+
+class _Told(msgspec.Struct):
+    """The payload of a `typing` event."""
+
+    user_id: str
+    is_typing: bool
+
+
+class _Mine(msgspec.Struct):
+    """Somebody types on a connection of this node. Times are monotonic."""
+
+    conn_id: str
+    until: float
+    told: float
 
 
 class Typing:
-    """Who is typing. Clears by itself after `ttl` seconds without a refresh."""
+    """Clears by itself after `ttl` seconds without a refresh. `clock` tells events' times, `monotonic`
+    measures."""
 
-    def __init__(self, delivery: Delivery, clock: Clock, *, ttl: float) -> None:
-        self._delivery, self._clock, self._ttl = delivery, clock, ttl
-        self._typing: dict[tuple[str, str], tuple[float, str]] = {}  # -> (until, connection)
-        self._sweep: asyncio.TimerHandle | None = None
-        self.spread: Callable[[str, str, float | None], None] = lambda room, key, until: None
+    def __init__(self, delivery: Delivery, clock: Clock, monotonic: Clock, *, ttl: float) -> None:
+        self._delivery, self._clock, self._monotonic, self._ttl = delivery, clock, monotonic, ttl
+        self._mine: dict[tuple[str, str], _Mine] = {}
+        self._told: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()  # -> (until, skipped)
+        self._timer: asyncio.TimerHandle | None = None
+        delivery.watches["typing"] = self._heard
+
+    # --- said on a connection of this node
 
     def set(self, room: str, conn_id: str, key: str, is_typing: bool) -> None:
-        """Refreshes are not rebroadcast."""
+        """Clients are told a change alone; other nodes a refresh, too, from time to time."""
         if not is_typing:
             self.clear(room, key)
             return
-        known = (room, key) in self._typing
-        self._typing[room, key] = (self._clock() + self._ttl, conn_id)
-        if not known:
+        now = self._monotonic()
+        mine = self._mine.get((room, key))
+        if mine is None:
+            self._mine[room, key] = _Mine(conn_id, now + self._ttl, now)
             self._tell(room, conn_id, key, True)
-        if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(self._ttl / 4, self._expire)
+        else:
+            mine.conn_id, mine.until = conn_id, now + self._ttl
+            if now - mine.told >= REFRESH * self._ttl:
+                mine.told = now
+                self._tell(room, conn_id, key, True)
+        self._watch()
 
     def clear(self, room: str, key: str, conn_id: str | None = None) -> None:
         """With `conn_id`: only if it was heard from that connection."""
-        found = self._typing.get((room, key))
-        if found is not None and (conn_id is None or found[1] == conn_id):
-            del self._typing[room, key]
-            self._tell(room, found[1], key, False)
+        mine = self._mine.get((room, key))
+        if mine is not None and (conn_id is None or mine.conn_id == conn_id):
+            del self._mine[room, key]
+            self._tell(room, mine.conn_id, key, False)
+
+    def disown(self) -> None:
+        """This node was away for so long that others may speak for its users: it tells nothing of them."""
+        self._mine.clear()
+
+    def _event(self, room: str, conn_id: str, key: str, is_typing: bool) -> Event:
+        payload = {"user_id": key, "is_typing": is_typing}
+        return make(room, "typing", Kind.VOLATILE, payload, self._clock(), skip=conn_id)
 
     def _tell(self, room: str, conn_id: str, key: str, is_typing: bool) -> None:
-        self.spread(room, key, self._ttl if is_typing else None)
-        payload = {"user_id": key, "is_typing": is_typing}
-        self._delivery.publish(make(room, "typing", Kind.VOLATILE, payload, self._clock(), skip=conn_id))
+        self._delivery.publish(self._event(room, conn_id, key, is_typing))
 
-    def _expire(self) -> None:
-        self._sweep = None
-        now = self._clock()
-        for room, key in [k for k, (until, _) in self._typing.items() if until <= now]:
-            self.clear(room, key)
-        if self._typing:
-            self._sweep = asyncio.get_running_loop().call_later(self._ttl / 4, self._expire)
+    # --- told to the members here
+
+    def _heard(self, event: Event) -> bool:
+        """Whether an event says what the members here do not know."""
+        told = msgspec.json.decode(event.data, type=_Told)
+        at = event.room, told.user_id
+        known = self._told.pop(at, None) is not None
+        if told.is_typing:
+            self._told[at] = self._monotonic() + self._ttl, event.skip
+            self._watch()
+            return not known
+        return known
+
+    # --- deadlines
+
+    def _watch(self) -> None:
+        if self._timer is None:
+            first = next(iter(self._told.values()))[0] - self._monotonic() if self._told else self._ttl
+            delay = max(0.0, min(LOOK * self._ttl, first))
+            self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._monotonic()
+        for (room, key), mine in list(self._mine.items()):
+            if mine.until <= now:
+                self.clear(room, key)
+            elif mine.until > mine.told + self._ttl and now - mine.told >= REFRESH * self._ttl:
+                mine.told = now
+                self._tell(room, mine.conn_id, key, True)
+        while self._told and next(iter(self._told.values()))[0] <= now:
+            (room, key), (_, skipped) = next(iter(self._told.items()))
+            self._delivery.on_volatile((self._event(room, skipped, key, False),))
+            self._told.pop((room, key), None)  # nobody is in the room any more
+        if self._mine or self._told:
+            self._watch()
 
     def stop(self) -> None:
-        if self._sweep is not None:
-            self._sweep.cancel()
+        if self._timer is not None:
+            self._timer.cancel()

@@ -5,8 +5,8 @@ import os
 
 from alembic import context
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from migrations.run import async_engine
 from storage.tables import is_ours, metadata
 
 #: Any number that nobody else locks: nodes that start together migrate one after the other.
@@ -29,7 +29,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def main(url: str) -> None:
-    engine = create_async_engine(url)
+    engine = async_engine(url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)

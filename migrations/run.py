@@ -6,11 +6,16 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from storage.address import parse
+from storage.connecting import Connector
 from storage.url import dialect_of, plain, sqlite_file
 
 HERE = Path(__file__).parent
+#: Seconds until a server that does not answer counts as away.
+LIMIT = 10.0
 
 
 def async_url(url: str) -> str:
@@ -21,11 +26,25 @@ def async_url(url: str) -> str:
     return plain(url, "aiosqlite")
 
 
+def async_engine(url: str) -> AsyncEngine:
+    """Connections as `storage.database` opens them."""
+    if dialect_of(url) == "sqlite":
+        return create_async_engine(async_url(url))
+    connector = Connector(parse(url), limit=LIMIT)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connector.connect,
+        poolclass=NullPool,
+        # Whoever waited for the lock sees what its last holder has migrated.
+        isolation_level="READ COMMITTED",
+    )
+
+
 def configuration(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["url"] = async_url(url)
+    config.attributes["url"] = url
     return config
 
 
@@ -40,11 +59,11 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 def current(url: str) -> str | None:
     """The revision the database is at; None for an empty one."""
-    return asyncio.run(_current(async_url(url)))
+    return asyncio.run(_current(url))
 
 
 async def _current(url: str) -> str | None:
-    engine = create_async_engine(url)
+    engine = async_engine(url)
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
@@ -49,8 +49,12 @@ def create_app(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
-        async with lifespan.running(services, writer, janitor):
-            yield
+        try:
+            async with lifespan.running(services, writer, janitor):
+                yield
+        except lifespan.CannotServe:
+            services.extras["refused"] = True
+            raise
 
     forwarding = services.extras.get("forwarding")
 
@@ -142,6 +146,7 @@ class _Doors:
 
     def __init__(self, app: object, engine: object, services: Services) -> None:
         self._engine = engine
+        self._services = services
         self._app = CORSMiddleware(
             app,  # type: ignore[arg-type]
             allow_origins=(),
@@ -156,7 +161,20 @@ class _Doors:
         self._app.is_allowed_origin = lambda origin: origins.allowed(origin)  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            send = _brief(send, self._services)
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(SOCKETIO_PATH):
             await self._engine(scope, receive, send)  # type: ignore[operator]
         else:
             await self._app(scope, receive, send)
+
+
+def _brief(send: Send, services: Services) -> Send:
+    """A start that failed for a reason which the log has: without Starlette's traceback on top of it."""
+
+    async def brief(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed" and services.extras.get("refused"):
+            message = {**message, "message": ""}
+        await send(message)
+
+    return brief

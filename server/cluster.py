@@ -9,6 +9,7 @@ import msgspec
 from events.custom import custom
 from events.errors import ChatError
 from events.janitor import Janitor
+from events.witness import Witness
 from server.backends import Backends
 from server.forwarding import Forwarding
 from server.furnish import signer
@@ -36,10 +37,10 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
     cluster, settings = backends.cluster, services.settings
     if cluster is None:
         return
-    presence, delivery = services.presence, services.delivery
+    presence = services.presence
+    presence.witness = Witness(services.delivery, services.clock, listed=settings.presence_events_max)
     janitor.every(settings.node_lease * BEAT, "presence", presence.beat)
     services.at_start.append(presence.first_beat)
-    services.typing.spread = lambda room, key, until: delivery.spawn(presence.spread_typing(room, key, until))
     cluster.bus.on_emit = lambda message: emitted(services, message)
     forwarding = Forwarding(
         services.node_id,

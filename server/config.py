@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from events.agents.upstreams import UpstreamHost
 from server import config_rules as rules
 from server import config_values as values
 from server.config_rules import Fault, SettingsError
@@ -32,7 +33,9 @@ class Settings(BaseModel):
     Build one with `Settings.load`; the constructor alone applies no rule that spans two settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True
+    )
 
     # service
     service_name: Annotated[str, Field(min_length=1, max_length=100)] = "parley"
@@ -113,9 +116,10 @@ class Settings(BaseModel):
     stream_lease: Seconds = 60.0
     stream_max_size: Whole = 262_144
     max_streams_per_user: Whole = 20
-    openai_base_url: Annotated[str | None, BeforeValidator(values.http_url)] = None
+    openai_base_url: Annotated[str | None, BeforeValidator(values.upstream_url)] = None
     openai_model: str | None = None
     openai_api_key: Secret = None
+    upstream_hosts: Annotated[tuple[UpstreamHost, ...], BeforeValidator(values.upstream_hosts)] = ()
 
     # files
     file_storage_type: Literal["local", "s3"] = "local"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 from server import keys
 
@@ -42,7 +43,7 @@ ACCEPTED = {
     "CORS_ORIGINS": 'origins as JSON or separated by commas, such as ["https://app.example.com"]',
     "TRUSTED_PROXIES": "addresses or networks as JSON or separated by commas, such as 10.0.0.0/8",
     "ADMIN_PASSWORD": "16 characters or more",
-    "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name",
+    "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name?sslmode=…",
     "REDIS_URL": "redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/name",
     "REDIS_PREFIX": "1 to 64 letters, digits, '_', '.', ':' or '-'",
     "NODE_URL": "an http:// address at which the other nodes reach this one",
@@ -52,6 +53,8 @@ ACCEPTED = {
     "FILE_STORAGE_TYPE": "local or s3",
     "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
     "OPENAI_BASE_URL": "an http:// or https:// address",
+    "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
+    "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",
     "S3_ENDPOINT_URL": "an http:// or https:// address",
 }
 _MAKE_KEY = (
@@ -115,6 +118,17 @@ def check(settings: "Settings") -> Iterator[Fault]:
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
         missing = "AWS_SECRET_ACCESS_KEY" if settings.aws_access_key_id else "AWS_ACCESS_KEY_ID"
         yield Fault(missing, "is not set, but its other half is", "both of the pair, or neither")
+
+
+def notices(settings: "Settings") -> Iterator[str]:
+    """What holds, but should be known: said by check-config, and in the log at every start."""
+    s3 = urlsplit(settings.s3_endpoint_url or "")
+    if s3.scheme == "http" and settings.file_storage_type == "s3" and not is_loopback(s3.hostname or ""):
+        yield "S3_ENDPOINT_URL: files travel unencrypted, and who sees a request can repeat it"
+    options = parse_qs(urlsplit(settings.redis_url or "").query)
+    for name in ("ssl_cert_reqs", "ssl_check_hostname"):
+        if options.get(name, ["true"])[-1].lower() in ("0", "false", "no", "none"):
+            yield f"REDIS_URL: {name} lets anybody in between answer for Redis"
 
 
 def _check_keys(settings: "Settings") -> Iterator[Fault]:

@@ -8,7 +8,11 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from events.agents.upstreams import UpstreamHost, split
+from storage.redis import endpoint
+from storage.url import check, dialect_of
 
 
 def upper(value: Any) -> Any:
@@ -65,6 +69,27 @@ def networks(value: Any) -> Any:
         raise ValueError("has an entry that is neither an address nor a network") from None
 
 
+def upstream_hosts(value: Any) -> Any:
+    """`host`, `host:port` or `[address]:port`, and after `=` the variable whose key may go there."""
+    return tuple(entry if isinstance(entry, UpstreamHost) else _upstream(entry) for entry in listed(value))
+
+
+def _upstream(entry: str) -> UpstreamHost:
+    place, tied, key = (part.strip() for part in entry.partition("="))
+    if tied and re.fullmatch(r"[A-Z0-9_]*API_KEY", key) is None:
+        raise ValueError("ties a host to what is no name that ends in API_KEY")
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError:
+        raise ValueError("has an entry that is no host and port") from None
+    if not re.fullmatch(r"[a-z0-9_.:-]+", host) or parts.netloc != place or parts.username is not None:
+        raise ValueError("has an entry that is no host and port")
+    if port == 0 or place.endswith(":"):
+        raise ValueError("has an entry with a port that cannot be asked")
+    return UpstreamHost(host, port, key or None)
+
+
 def http_url(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -72,6 +97,12 @@ def http_url(value: Any) -> Any:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
         raise ValueError("is no http:// or https:// address")
     return value.rstrip("/")
+
+
+def upstream_url(value: Any) -> Any:
+    if isinstance(value, str):
+        split(value)
+    return http_url(value)
 
 
 def public_url(value: Any) -> Any:
@@ -84,29 +115,16 @@ def database_url(value: Any) -> Any:
     """One spelling for each database: `postgresql://…` or `sqlite:///…`."""
     if not isinstance(value, str):
         return value
-    scheme, found, rest = value.partition("://")
-    kind, _, driver = scheme.lower().partition("+")
-    if not found or (kind, driver) not in {
-        ("postgresql", ""),
-        ("postgres", ""),
-        ("postgresql", "asyncpg"),
-        ("postgresql", "psycopg"),
-        ("sqlite", ""),
-        ("sqlite", "aiosqlite"),
-    }:
-        raise ValueError("names no database that is supported")
-    if kind == "sqlite":
-        if not rest.startswith("/") or not rest.strip("/") or rest.strip("/").startswith(":memory:"):
-            raise ValueError("names no file")
-        return f"sqlite://{rest}"
     try:
-        parts = urlsplit(f"postgresql://{rest}")
-        _ = parts.port
+        dialect = dialect_of(value)
     except ValueError:
-        raise ValueError("has a port that is no number") from None
-    if not parts.path.strip("/"):
-        raise ValueError("names no database on the server")
-    return urlunsplit(parts)
+        raise ValueError("names no database that is supported") from None
+    rest = value.partition("://")[2]
+    if dialect == "sqlite" and (
+        not rest.startswith("/") or not rest.strip("/") or rest.strip("/").startswith(":memory:")
+    ):
+        raise ValueError("names no file")
+    return check(value)
 
 
 def redis_url(value: Any) -> Any:
@@ -120,6 +138,7 @@ def redis_url(value: Any) -> Any:
         raise ValueError("is no address of a Redis")
     if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
         raise ValueError("names no Sentinel service after the hosts")
+    endpoint.check(value)
     return value
 
 
@@ -152,4 +171,4 @@ def masked(value: Any, *, secret: bool) -> Any:
         return value
     if "://" not in str(value):
         return "(set)"
-    return re.sub(r"://[^/@]*@", "://***@", str(value)).partition("?")[0]
+    return re.sub(r"://[^/]*@", "://***@", str(value)).partition("?")[0]

@@ -15,6 +15,7 @@ from server.services import Services
 from storage.blobs.local import LocalBlobs
 from storage.interfaces import BlobStore
 from storage.search import Search
+from storage.turns import Turns
 
 #: Seconds between looks through all contents for those that no row names: each lists the whole storage.
 SWEEP = 6 * 3600.0
@@ -37,9 +38,12 @@ def _retention(services: Services, janitor: Janitor) -> None:
 
 
 def _search(services: Services, janitor: Janitor) -> None:
-    store = Search(services.database)
+    turns = Turns()
+    store = Search(services.database, turns)
     indexer = Indexer(store)
-    services.extras["search"] = SearchService(store, services.sessions, signer(services.settings, "search"))
+    services.extras["search"] = SearchService(
+        store, services.sessions, signer(services.settings, "search"), turns
+    )
     services.after_commit.append(indexer.on_committed)
     services.at_start.append(indexer.start)
     services.at_stop.append(indexer.stop)

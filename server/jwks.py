@@ -4,6 +4,7 @@ Knows no claims. Fetches in a thread: urllib blocks.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -24,6 +25,8 @@ UNKNOWN_EVERY = 60.0
 RETRY = 5.0
 """Seconds between attempts while there is no key at all and so nobody can come in."""
 TIMEOUT = 5.0
+"""Seconds of silence; WHOLE is for all of an answer, which may come a byte at a time."""
+WHOLE = 10.0
 MAX_BYTES = 1_048_576
 
 log = structlog.get_logger("parley.auth")
@@ -41,10 +44,14 @@ class _NoRedirect(HTTPRedirectHandler):
 def fetch_url(url: str) -> bytes:
     """The body at `url`, at most 1 MiB. Blocks; raises OSError, HTTPException or ValueError."""
     request = Request(url, headers={"Accept": "application/json"})
+    until, body = time.monotonic() + WHOLE, b""
     with build_opener(_NoRedirect).open(request, timeout=TIMEOUT) as answer:
-        body: bytes = answer.read(MAX_BYTES + 1)
-    if len(body) > MAX_BYTES:
-        raise ValueError("the key set is too large")
+        while piece := answer.read1(MAX_BYTES):
+            body += piece
+            if len(body) > MAX_BYTES:
+                raise ValueError("the key set is too large")
+            if time.monotonic() > until:
+                raise TimeoutError("the key set takes too long")
     return body
 
 
@@ -104,7 +111,8 @@ class Jwks:
         # A thread of its own: the loop's default pool may be full of slow work, such as thumbnails.
         pool = ThreadPoolExecutor(1, thread_name_prefix="jwks")
         try:
-            body = await asyncio.get_running_loop().run_in_executor(pool, self._fetch, self._url)
+            async with asyncio.timeout(WHOLE + TIMEOUT):
+                body = await asyncio.get_running_loop().run_in_executor(pool, self._fetch, self._url)
             keys = usable_keys(orjson.loads(body), self._algorithm)
         except (OSError, HTTPException, ValueError) as error:
             self._reached = False

@@ -14,9 +14,10 @@ from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.nodes import OtherNodes
-from events.agents.openai import OpenAI
+from events.agents.openai import OpenAI, allowed
 from events.agents.remote import Workers
 from events.agents.replies import Replies
+from events.agents.upstreams import Upstreams, split
 from events.chunks import Chunks
 from events.clock import Clock, when
 from events.commands import Commands
@@ -45,6 +46,7 @@ from server.auth import Authenticator
 from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
+from server.config_rules import is_loopback
 from server.engine.rooms import Client
 from server.requests import Requests
 from server.revoked import Revoked
@@ -151,7 +153,7 @@ def build(
         grace=settings.presence_grace,
         events_max=settings.presence_events_max,
     )
-    typing = Typing(delivery, clock, ttl=settings.typing_ttl)
+    typing = Typing(delivery, clock, outside.monotonic, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
     snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
@@ -185,7 +187,11 @@ def build(
     def echo(agent: AgentRecord) -> Agent:
         return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
-    openai = OpenAI(lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name))
+    upstreams = upstreams_of(settings)
+    openai = OpenAI(
+        lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name),
+        upstreams=upstreams,
+    )
     replies = Replies(
         agents,
         store,
@@ -241,6 +247,7 @@ def build(
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,
+        upstreams=upstreams,
         files=files,
         store=store,
         revoked=revoked,
@@ -320,14 +327,9 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
 async def running(services: Services, writer: Writer, janitor: Janitor) -> AsyncIterator[None]:
     """Start in order, stop in reverse."""
     settings = services.settings
-    await services.database.connect()
-    try:
-        await ensure_whole(services.database)
-    except StorageError as error:
-        await services.database.disconnect()  # its threads would keep the process
-        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
-        raise
+    await _open(services.database)
     await _ensure_openai(services)
+    await _look_at_upstreams(services)
     writer.start()
     await services.healer.start()
     for start in services.at_start:
@@ -356,6 +358,41 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
             log.exception("activity could not be written")
         await services.database.disconnect()
         log.info("stopped")
+
+
+def upstreams_of(settings: Settings) -> Upstreams:
+    """The operator's own, those of UPSTREAM_HOSTS, and this machine's while the node serves it alone."""
+    own = (split(settings.openai_base_url)[0], OPENAI_KEY) if settings.openai_base_url else None
+    return Upstreams(settings.upstream_hosts, own=own, loopback=is_loopback(settings.host))
+
+
+async def _look_at_upstreams(services: Services) -> None:
+    """Agents that were made under other settings are told of now, not with their next answer."""
+    for agent in await services.agents.list():
+        if agent.kind == "openai" and agent.is_active:
+            try:
+                allowed(agent.config, services.upstreams)
+            except ValueError as error:
+                log.warning("agent %s cannot answer: %s", agent.id, error)
+
+
+class CannotServe(Exception):
+    """A node that cannot start; the log has said why, in one line."""
+
+
+async def _open(database: Database) -> None:
+    """Raises CannotServe."""
+    try:
+        await database.connect()
+    except StorageError as error:
+        log.error("the database cannot be reached: %s", error)
+        raise CannotServe from error
+    try:
+        await ensure_whole(database)
+    except StorageError as error:
+        await database.disconnect()  # its threads would keep the process
+        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
+        raise CannotServe from error
 
 
 async def _ensure_openai(services: Services) -> None:

@@ -159,6 +159,5 @@ def others(level: str) -> dict[str, str]:
         "asyncio": calm,
         "httpx": "WARNING",
         "httpcore": "WARNING",
-        "openai": "WARNING",
         "PIL": "WARNING",
     }

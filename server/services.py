@@ -7,6 +7,7 @@ from typing import Any
 
 from events.access import Caller
 from events.agents.replies import Replies
+from events.agents.upstreams import Upstreams
 from events.clock import rfc3339, when
 from events.commands import Commands
 from events.delivery import Delivery
@@ -68,6 +69,7 @@ class Services:
     commands: Commands
     dispatcher: Dispatcher
     agents: Agents
+    upstreams: Upstreams
     files: Files
     store: Messages
     revoked: Revoked

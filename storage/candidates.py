@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from storage.database import Connection, Database
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
-from storage.statement import Statement, to_json
+from storage.statement import Statement, octets, to_json
 from storage.tables import messages
 
 #: Limit in seconds of one query: a search is worth less than what else the database has to do.
@@ -54,20 +54,45 @@ ORDER BY rowid DESC LIMIT {limit}
 _COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
 
 
-def _messages(numbers: str) -> Statement:
-    return Statement(
-        sa.select(messages.c.id, *MESSAGE).where(
+#: A search shows no metadata, which may be larger than the message: in its place stands an empty object.
+_NOTHING = {"postgresql": "'{}'::jsonb", "sqlite": "'{}'"}
+
+
+def _messages(dialect: str, numbers: str) -> Statement:
+    """The newest of them that fill `most` bytes, or the first if it is larger. Each row ends with how many
+    there would have been without the bound."""
+    nothing = sa.literal_column(_NOTHING[dialect], messages.c.metadata.type).label("metadata")
+    shown = [nothing if column.name == "metadata" else column for column in MESSAGE]
+    found = (
+        sa.select(messages.c.id, *shown, octets(messages.c.content).label("size"))
+        .where(
             sa.text(numbers).bindparams(sa.bindparam("numbers", type_=sa.types.NullType())),
             messages.c.deleted_at.is_(None),
             messages.c.status != "streaming",
         )
+        .subquery("found")
+    )
+    newest = found.c.id.desc()
+    sized = sa.select(
+        *found.c,
+        sa.func.count().over().label("available"),
+        (sa.func.sum(found.c.size).over(order_by=newest, rows=(None, 0)) - found.c.size).label("preceding"),
+    ).subquery("sized")
+    return Statement(
+        sa.select(sized.c.id, *(sized.c[column.name] for column in MESSAGE), sized.c.available)
+        .where(sized.c.preceding < sa.bindparam("most", type_=sa.BigInteger))
+        .order_by(sized.c.id.desc())
     )
 
 
 _MESSAGES = {
-    "postgresql": _messages("chat_messages.id = ANY (CAST(:numbers AS bigint[]))"),
-    "sqlite": _messages("chat_messages.id IN (SELECT value FROM json_each(:numbers))"),
+    "postgresql": _messages("postgresql", "chat_messages.id = ANY (CAST(:numbers AS bigint[]))"),
+    "sqlite": _messages("sqlite", "chat_messages.id IN (SELECT value FROM json_each(:numbers))"),
 }
+
+
+#: A message's number, and the message.
+Found = tuple[int, MessageRecord | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +128,10 @@ class Candidates:
     def behind(self) -> Sequence[str]:
         return self._seen.behind if self._seen is not None else ()
 
-    async def window(self, up_to: int, limit: int) -> list[tuple[int, MessageRecord | None]]:
+    async def window(self, up_to: int, limit: int, most: int) -> tuple[list[Found], bool]:
         """The newest `limit` messages with all tokens and without those that must not be there, newest
-        first, each with its number, which is not above `up_to`. Windows are asked for from new to old.
+        first, each with its number, which is not above `up_to`; and whether there may be more. They are
+        fewer if they have more than `most` bytes together. Windows are asked for from new to old.
 
         None stands for a message that was deleted since it was indexed.
         """
@@ -119,21 +145,27 @@ class Candidates:
                 numbers = self._known(up_to)
             self._asked = True
             numbers = numbers[:limit]
-            records = await self._records(connection, numbers)
-        return [(number, records.get(number)) for number in numbers]
+            records, lowest = await self._records(connection, numbers, most)
+        kept = [(number, records.get(number)) for number in numbers if number >= lowest]
+        return kept, len(numbers) == limit or len(kept) < len(numbers)
 
     def _known(self, up_to: int) -> list[int]:
         return [number for number in self._numbers if number <= up_to]
 
-    async def _records(self, connection: Connection, numbers: list[int]) -> dict[int, MessageRecord]:
+    async def _records(
+        self, connection: Connection, numbers: list[int], most: int
+    ) -> tuple[dict[int, MessageRecord], int]:
+        """Those that fill `most` bytes, and the lowest number up to which they are all there."""
         if not numbers:
-            return {}
+            return {}, 0
         dialect = self._db.dialect
         given = numbers if dialect == "postgresql" else to_json(numbers)
-        rows = await connection.fetch_all(_MESSAGES[dialect], numbers=given)
+        rows = await connection.fetch_all(_MESSAGES[dialect], numbers=given, most=most)
+        lowest = rows[-1][0] if rows and len(rows) < rows[0][-1] else 0
         # Whose it is, is told by the message itself: the index could hold a coincidence.
         names = self._seen.names if self._seen is not None else None
-        return {number: MessageRecord(*row) for number, *row in rows if names is None or row[0] in names}
+        found = {number: MessageRecord(*row) for number, *row, _ in rows if names is None or row[0] in names}
+        return found, lowest
 
     async def _begin(self, connection: Connection, up_to: int) -> None:
         self._place = up_to

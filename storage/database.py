@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from databases import Database as Databases
 from databases.core import Connection as Link
 
+from storage.address import Address, parse
+from storage.connecting import Connector
 from storage.errors import Unavailable
 from storage.failures import DRIVER_ERRORS, translate
 from storage.statement import Statement
@@ -29,6 +31,8 @@ BUSY_MS = 4000
 READERS = 4
 #: A node that stops in the middle of a transaction must not hold a session's row for good.
 IDLE_IN_TRANSACTION = "15s"
+#: What the pool says of a connection; the rest is in the address.
+_GIVEN = ("loop", "connection_class", "record_class")
 
 _PING = Statement(sa.select(sa.literal(1)))
 
@@ -103,30 +107,30 @@ class Database:
     def __init__(
         self, url: str, *, pool_size: int = 20, max_overflow: int = 40, limit: float = LIMIT
     ) -> None:
+        """Raises ValueError for an address that cannot be kept (`storage.url.check`)."""
         self.dialect = dialect_of(url)
         self.limit = limit
+        #: Seconds for the first connection: an address may name several hosts, and a time for each.
+        self._patience = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
-        options: dict[str, Any] = {}
         if self.dialect == "postgresql":
-            options = {
-                "min_size": 1,
-                "max_size": pool_size + max_overflow,
-                "timeout": limit,
-                "command_timeout": None,  # each operation has its own limit, and may ask for more
-                "init": _decode_json,
+            address = parse(url)
+            connector = Connector(address, limit=limit)
+            self._patience = max(limit, connector.patience)
+            self._settings = _settings(address, limit)
+            self._databases = Databases(
+                # Where and how to connect is the connector's alone.
+                "postgresql://",
+                connect=lambda *_, **given: connector.connect(**{name: given[name] for name in _GIVEN}),
+                min_size=1,
+                max_size=pool_size + max_overflow,
+                init=self._prepare,
                 # No operation leaves anything behind in its connection: asyncpg's own reset, a round
                 # trip at each release, has nothing to do. It still rolls back what was left open.
-                "reset": _keep,
-                "server_settings": {
-                    "application_name": "parley",
-                    "jit": "off",
-                    # The server gives up a lock before we give up the server: what waits for one is then
-                    # known not to have happened.
-                    "lock_timeout": f"{limit * 500:.0f}ms",
-                    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
-                },
-            }
-        self._databases = Databases(plain(url), **options)
+                reset=_keep,
+            )
+        else:
+            self._databases = Databases(plain(url))
         self._readers: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._writer: asyncio.Queue[Link] = asyncio.Queue()
         self._links: list[Link] = []
@@ -138,7 +142,7 @@ class Database:
         if self._databases.is_connected:
             return
         with _translated():
-            async with asyncio.timeout(self.limit):
+            async with asyncio.timeout(self._patience):
                 await self._databases.connect()
                 try:
                     if self.dialect == "sqlite":
@@ -217,6 +221,11 @@ class Database:
             return await connection.fetch_all(statement, **values)
 
     # -- PostgreSQL ---------------------------------------------------------------------------------
+
+    async def _prepare(self, raw: Any) -> None:
+        """A new connection: one statement more, and no parameter at its start that a pooler would refuse."""
+        await raw.execute(self._settings)
+        await _decode_json(raw)
 
     @asynccontextmanager
     async def _lease_postgresql(self, limit: float, _pool: object) -> AsyncIterator[Connection]:
@@ -315,6 +324,23 @@ class Database:
                 await Connection(link.raw_connection, "sqlite").command("ROLLBACK")
         finally:
             self._writer.put_nowait(link)
+
+
+def _settings(address: Address, limit: float) -> str:
+    """What we rely on in each connection, whatever the server's, database's or role's defaults are."""
+    ours = {
+        "jit": "off",
+        # Statements wait for each other under row locks; under a stricter level they would fail instead.
+        "default_transaction_isolation": "read committed",
+        # The server gives up a lock before we give up the server: what waits for one is then known not to
+        # have happened.
+        "lock_timeout": f"{limit * 500:.0f}ms",
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+    }
+    chosen = address.options or ""
+    # What the address's `options` set is the operator's choice; but for the isolation, which is ours.
+    kept = {n: v for n, v in ours.items() if n == "default_transaction_isolation" or f"{n}=" not in chosen}
+    return "; ".join(f"SET {name} = '{value}'" for name, value in kept.items())
 
 
 async def _decode_json(raw: Any) -> None:

@@ -6,7 +6,7 @@ rules of `RoomLog`, `StreamLog` and `Records` are those of the model in `tests/m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -217,8 +217,11 @@ class Beat(msgspec.Struct, frozen=True):
     """What a heartbeat found: things that this node, and no other, has to announce."""
 
     left: Sequence[tuple[str, str]] = ()  # (room, user): a dead node had them, and no node has now
-    typing: Sequence[tuple[str, str]] = ()  # (room, user) that a dead node heard typing
     joined: Sequence[tuple[str, str, str]] = ()  # (room, user, status): this node was taken for dead
+
+
+#: user -> (status, connections)
+Presences = Mapping[str, tuple[str, int]]
 
 
 class PresenceStore(Protocol):
@@ -230,18 +233,22 @@ class PresenceStore(Protocol):
     async def leave(self, room: str, user: str) -> bool:
         """This node has the user in the room no more. True if no node has."""
 
-    async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
-        """user -> (status, connections) over all live nodes."""
+    async def online(self, room: str) -> Presences:
+        """Over all live nodes."""
 
-    def at_hand(self, room: str) -> Mapping[str, tuple[str, int]] | None:
+    def at_hand(self, room: str) -> Presences | None:
         """The same, where all of it is in this process (not to be changed); None where it has to be asked
         for."""
 
-    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
-        """Renew this node's lease, say who is here, and take over what dead nodes left behind."""
+    async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
+        """Renew this node's lease, say who is here (all of it where `doubtful`: the store may have lost what
+        was said), and take over what dead nodes left behind."""
 
-    async def typing(self, room: str, user: str, until: float | None) -> bool:
-        """Set (`until`, seconds from now) or clear; True if that changes what others see."""
+    async def look(
+        self, rooms: Collection[str], again: Collection[str], listed: int
+    ) -> Mapping[str, Presences | int]:
+        """Of `rooms` those whose presence is not what the last look found, and those of `again`: who is
+        there, as `online`; the number alone where more than `listed` are."""
 
 
 class Buckets(Protocol):

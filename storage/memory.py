@@ -6,7 +6,7 @@ those of the model in `tests/model/`; what travels there happens at once here.
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -21,6 +21,7 @@ from storage.interfaces import (
     Event,
     Kind,
     Mark,
+    Presences,
     Receiver,
     RoomState,
     StreamText,
@@ -321,7 +322,6 @@ class MemoryPresence:
 
     def __init__(self) -> None:
         self._online: dict[str, dict[str, tuple[str, int]]] = {}
-        self._typing: set[tuple[str, str]] = set()
 
     def enter(self, room: str, user: str, status: str) -> bool:
         users = self._online.setdefault(room, {})
@@ -342,17 +342,13 @@ class MemoryPresence:
     def at_hand(self, room: str) -> Mapping[str, tuple[str, int]]:
         return self._online.get(room, {})
 
-    async def beat(self, counts: Mapping[str, Mapping[str, tuple[str, int]]]) -> Beat:
+    async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
         return Beat()
 
-    async def typing(self, room: str, user: str, until: float | None) -> bool:
-        key = (room, user)
-        changed = (key in self._typing) != (until is not None)
-        if until is None:
-            self._typing.discard(key)
-        else:
-            self._typing.add(key)
-        return changed
+    async def look(
+        self, rooms: Collection[str], again: Collection[str], listed: int
+    ) -> Mapping[str, Presences | int]:
+        return {}
 
 
 @lru_cache(maxsize=8)

@@ -3,9 +3,8 @@
 Knows no query language and no ranking (`storage.words`, `events.search`).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -14,32 +13,50 @@ import sqlalchemy as sa
 from storage.candidates import LIMIT, Candidates, Seen, ascii_token, session_token
 from storage.database import Connection, Database, Row
 from storage.listing import whose
-from storage.statement import Statement
+from storage.statement import Statement, to_json
 from storage.tables import search_marks, sessions
-from storage.words import tokens
+from storage.turns import Turns, Work
+from storage.words import tokenizing
 
 #: Sessions of one caller that are searched, those last active first.
 SEEN = 100_000
-#: Characters that one step of indexing takes apart: some milliseconds.
-LETTERS = 64 * 1024
+#: Bytes of messages that one step of indexing reads and takes apart; the last one may go beyond.
+BYTES = 64 * 1024
+#: Tokens that are written down together, and what each costs, compared with a character that is read.
+TOGETHER, WRITTEN = 512, 4
 
+#: What is beyond the bound in bytes comes without its content.
 _PENDING_POSTGRESQL = """
-SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
-FROM chat_sessions s
-LEFT JOIN search_marks k ON k.id = s.id
-CROSS JOIN LATERAL (
-    SELECT id, revision, content, deleted_at, status FROM chat_messages
-    WHERE session_id = s.session_id AND revision > coalesce(k.revision, 0) ORDER BY revision LIMIT $2
-) m
-WHERE s.session_id = ANY ($1::text[]) ORDER BY s.session_id, m.revision
+SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN content END, found FROM (
+    SELECT *, sum(size) OVER (ORDER BY session_id, revision ROWS UNBOUNDED PRECEDING) AS total FROM (
+        SELECT s.session_id, s.id AS place, coalesce(k.revision, 0) AS mark, m.*,
+            octet_length(m.content) AS size
+        FROM chat_sessions s
+        LEFT JOIN search_marks k ON k.id = s.id
+        CROSS JOIN LATERAL (
+            SELECT id, revision, content, deleted_at IS NULL AND status <> 'streaming' AS found
+            FROM chat_messages
+            WHERE session_id = s.session_id AND revision > coalesce(k.revision, 0) ORDER BY revision LIMIT $2
+        ) m
+        WHERE s.session_id = ANY ($1::text[])
+    ) pending
+) summed ORDER BY session_id, revision
 """
 _PENDING_SQLITE = """
-SELECT s.session_id, s.id, m.id, m.revision, m.content, m.deleted_at IS NULL AND m.status <> 'streaming'
-FROM chat_sessions s JOIN chat_messages m ON m.session_id = s.session_id
-WHERE s.session_id = ?
-    AND m.revision > coalesce((SELECT revision FROM search_marks WHERE id = s.id), 0)
-ORDER BY m.revision LIMIT ?
+SELECT session_id, place, mark, id, revision, CASE WHEN total - size < ? THEN content END, found FROM (
+    SELECT *, sum(size) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING) AS total FROM (
+        SELECT s.session_id, s.id AS place, coalesce(k.revision, 0) AS mark, m.id, m.revision, m.content,
+            m.deleted_at IS NULL AND m.status <> 'streaming' AS found, length(CAST(m.content AS BLOB)) AS size
+        FROM chat_sessions s
+        LEFT JOIN search_marks k ON k.id = s.id
+        JOIN chat_messages m ON m.session_id = s.session_id
+        WHERE s.session_id = ? AND m.revision > coalesce(k.revision, 0)
+        ORDER BY m.revision LIMIT ?
+    )
+) ORDER BY revision
 """
+_MARKS_POSTGRESQL = "SELECT id, revision FROM search_marks WHERE id = ANY ($1::bigint[])"
+_MARKS_SQLITE = "SELECT id, revision FROM search_marks WHERE id IN (SELECT value FROM json_each(?))"
 _PUT_POSTGRESQL = """
 INSERT INTO chat_search (id, session, revision, tokens)
 SELECT id, session, revision, array_to_tsvector(string_to_array(tokens, ' '))
@@ -132,11 +149,25 @@ _BEHIND = Statement(
 )
 
 
+@dataclass(slots=True)
+class _Share:
+    """What one step takes into the index of one session: its number, up to which revision the index had it,
+    and has it then; (message, revision, its tokens as text) of what is put, messages of what is dropped."""
+
+    session_id: str
+    place: int
+    mark: int
+    revision: int = 0
+    count: int = 0
+    put: list[tuple[int, int, str]] = field(default_factory=list)
+    drop: list[int] = field(default_factory=list)
+
+
 class Search:
     """Every method raises Unavailable."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, turns: Turns) -> None:
+        self._db, self._turns = db, turns
 
     # --- filling it
 
@@ -153,64 +184,89 @@ class Search:
         # In order: two nodes that meet take their locks the same way round.
         ids = sorted(set(session_ids))
         each = max(4, 2 * limit // max(1, len(ids)))
-        put: list[tuple[int, int, int, set[str]]] = []
-        drop: list[int] = []
-        marks: dict[int, int] = {}
-        more: set[str] = set()
-        counted: Counter[str] = Counter()
-        letters = 0
-        async with self._db.transaction(limit=30) as connection:
-            for session_id, place, number, revision, content, found in await self._pending(
-                connection, ids, each
-            ):
-                if letters >= LETTERS:
-                    more.add(session_id)
-                    continue
-                letters += len(content)
-                counted[session_id] += 1
-                marks[place] = revision
-                words = tokens(content) if found else set()
-                if words:
-                    put.append((number, place, revision, words))
-                else:
-                    drop.append(number)
-            if marks:
-                await self._write(connection, put, drop)
-                await connection.execute_many(
-                    _MARK, [{"id": place, "revision": revision} for place, revision in marks.items()]
-                )
-        return counted.total(), more | {name for name, count in counted.items() if count >= each}
+        # Texts are taken apart before anything is locked: that takes turns with all else a node does.
+        shares, more = await self._shares(await self._pending(ids, each))
+        if shares:
+            async with self._db.transaction(limit=30) as connection:
+                marks = await self._marks(connection, [share.place for share in shares])
+                late = {share.session_id for share in shares if marks.get(share.place, 0) != share.mark}
+                shares = [share for share in shares if share.session_id not in late]
+                await self._write(connection, shares)
+            more |= late
+        count = sum(share.count for share in shares)
+        return count, more | {share.session_id for share in shares if share.count >= each}
 
-    async def _pending(self, connection: Connection, ids: Sequence[str], each: int) -> Sequence[Row]:
+    async def _pending(self, ids: Sequence[str], each: int) -> Sequence[Row]:
         """At most `each` changes of each session, in order of revision."""
-        if self._db.dialect == "postgresql":
-            rows: Sequence[Row] = await connection.raw.fetch(_PENDING_POSTGRESQL, ids, each)
-            return rows
-        found: list[Row] = []
-        for session_id in ids:
-            found += await connection.raw.execute_fetchall(_PENDING_SQLITE, (session_id, each))
-        return found
+        async with self._db.connection(limit=30) as connection:
+            if self._db.dialect == "postgresql":
+                rows: Sequence[Row] = await connection.raw.fetch(_PENDING_POSTGRESQL, ids, each, BYTES)
+                return rows
+            found: list[Row] = []
+            left = BYTES
+            for session_id in ids:
+                rows = await connection.raw.execute_fetchall(_PENDING_SQLITE, (left, session_id, each))
+                found += rows
+                left = max(0, left - sum(len(row[5]) for row in rows if row[5] is not None))
+            return found
 
-    async def _write(
-        self, connection: Connection, put: Sequence[tuple[int, int, int, set[str]]], drop: Sequence[int]
-    ) -> None:
+    async def _shares(self, pending: Iterable[Row]) -> tuple[list[_Share], set[str]]:
+        """One share for each session with changes; and the sessions of which some are too much for now."""
+        shares: dict[str, _Share] = {}
+        more: set[str] = set()
+        for session_id, place, mark, number, revision, content, found in pending:
+            if content is None:
+                more.add(session_id)
+                continue
+            share = shares.setdefault(session_id, _Share(session_id, place, mark))
+            share.revision, share.count = revision, share.count + 1
+            words = await self._turns.take(self._taken_apart(content)) if found else ""
+            if words:
+                share.put.append((number, revision, words))
+            else:
+                share.drop.append(number)
+        return list(shares.values()), more
+
+    def _taken_apart(self, content: str) -> Work[str]:
+        words = list((yield from tokenizing(content)))
+        if self._db.dialect == "postgresql":
+            return " ".join(words)
+        parts = []
+        for at in range(0, len(words), TOGETHER):
+            parts.append(" ".join(map(ascii_token, words[at : at + TOGETHER])))
+            yield WRITTEN * TOGETHER
+        return " ".join(parts)
+
+    async def _marks(self, connection: Connection, places: Sequence[int]) -> dict[int, int]:
+        if self._db.dialect == "postgresql":
+            rows = await connection.raw.fetch(_MARKS_POSTGRESQL, places)
+        else:
+            rows = await connection.raw.execute_fetchall(_MARKS_SQLITE, (to_json(list(places)),))
+        return {place: revision for place, revision in rows}
+
+    async def _write(self, connection: Connection, shares: Sequence[_Share]) -> None:
         raw = connection.raw
+        put = [
+            (number, share.place, revision, words)
+            for share in shares
+            for number, revision, words in share.put
+        ]
+        drop = [number for share in shares for number in share.drop]
         if self._db.dialect == "postgresql":
             if put:
-                columns = [[one[column] for one in put] for column in range(3)]
-                await raw.execute(_PUT_POSTGRESQL, *columns, [" ".join(one[3]) for one in put])
+                await raw.execute(_PUT_POSTGRESQL, *map(list, zip(*put, strict=True)))
             if drop:
                 await raw.execute(_DROP_POSTGRESQL, drop)
-            return
-        gone = [(number,) for number in (*drop, *(one[0] for one in put))]
-        await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
-        if put:
-            rows = [
-                (number, place, " ".join([session_token(place), *map(ascii_token, words)]))
-                for number, place, _, words in put
-            ]
-            sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
-            await (await raw.executemany(sql, rows)).close()
+        else:
+            gone = [(number,) for number in (*drop, *(one[0] for one in put))]
+            await (await raw.executemany("DELETE FROM chat_search WHERE rowid = ?", gone)).close()
+            if put:
+                rows = [(number, place, f"{session_token(place)} {words}") for number, place, _, words in put]
+                sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
+                await (await raw.executemany(sql, rows)).close()
+        await connection.execute_many(
+            _MARK, [{"id": share.place, "revision": share.revision} for share in shares]
+        )
 
     # --- asking it
 

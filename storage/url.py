@@ -1,7 +1,10 @@
-"""The spellings of a database address, and where they lead."""
+"""The spellings of a database address, and where they lead. PostgreSQL's parameters: `storage.address`."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from storage.address import parse
+from storage.tls import context
 
 _DIALECTS = {
     "postgresql": "postgresql",
@@ -21,6 +24,18 @@ def dialect_of(url: str) -> str:
     if scheme not in _DIALECTS or "://" not in url:
         raise ValueError(f"not a database address that is understood: {scheme}://…")
     return _DIALECTS[scheme]
+
+
+def check(url: str) -> str:
+    """The plain spelling of an address that can be kept, with all that it asks for.
+
+    Raises ValueError that names what is wrong, and never repeats a value.
+    """
+    if dialect_of(url) == "sqlite":
+        sqlite_file(url)
+    else:
+        context(parse(url).tls)
+    return plain(url)
 
 
 def plain(url: str, driver: str = "") -> str:

@@ -6,8 +6,10 @@ its locale, has a say.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from bisect import bisect_right
 from dataclasses import dataclass
+
+from storage.turns import Work, at_once
 
 #: Scripts that are written without spaces, or (Hangul) that glue particles to words: a word is not what
 #: stands between two spaces, so every pair of neighbouring letters is a token.
@@ -23,79 +25,210 @@ _LETTER = rf"[^\W_{SPACELESS}]"
 _RUN = re.compile(rf"(?P<pairs>[{SPACELESS}]+)|{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*")
 
 _ASCII = re.compile("[a-z0-9]+")
+#: What a word that was begun may go on with.
+_REST = re.compile(rf"[\w{_MARKS}{SPACELESS}]*")
+#: In front of what would compose with the character before it, but shall not: a vowel after a consonant is no
+#: syllable where each was written as a letter of its own.
+_APART = re.compile(
+    "(?=[\u09be\u09d7\u0b3e\u0b56\u0b57\u0bbe\u0bd7\u0cc2\u0cd5\u0cd6\u0d3e\u0d57\u0dcf\u0ddf\u0f73\u0f75\u0f81"
+    "\u0fb5\u0fb7\u102e\u1b35\u3133\u3135\u3136\u313a-\u313f\u314f-\u3163"
+    "\uffa3\uffa5\uffa6\uffaa-\uffaf\uffc2-\uffc7\uffca-\uffcf\uffd2-\uffd7\uffda-\uffdc\U00011127\U0001133e\U00011357\U000114b0\U000114ba"
+    "\U000114bd\U000115af\U00011930])"
+)
 
+#: Characters that are folded together. Normalising takes time by the square of how many marks are in a row.
+BLOCK = 256
+#: Marks that stay with their character even where a block ends (Unicode's Stream-Safe Text Format has 30).
+CLUSTER = 32
+#: Characters that are taken apart into words together.
+PIECE = 2048
+#: What a character of a script without spaces costs, with its pair, compared with one of a word.
+PAIRS = 4
+
+#: What may stand between the words of a phrase.
+GAP = 40
 #: Letters of a word that count: longer ones are addresses, keys and the like.
 WORD = 64
 #: Different tokens of one message: far more than 256 KiB of prose have.
 TOKENS = 20_000
 
 
-def fold(text: str) -> tuple[str, list[int] | None]:
+class Places:
+    """Where each character of a folded text comes from: the place of the character, with what composes with
+    it, of which it is a part. One place more stands for the end.
+
+    Kept by block, and worked out within one when somebody asks: few places of a text are ever asked for.
+    """
+
+    __slots__ = ("_blocks", "_known", "_length", "_sources", "_starts", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._length = 0
+        #: Where each block starts, folded and not; and its length in `text`, or 0 where its characters stand
+        #: in the same order, one for one.
+        self._starts: list[int] = []
+        self._sources: list[int] = []
+        self._blocks: list[int] = []
+        self._known: dict[int, list[int]] = {}
+
+    def add(self, source: int, block: int, folded: int, *, even: bool) -> None:
+        """The next block: so many characters from `source` on that became `folded`."""
+        if not even or not self._blocks or self._blocks[-1]:
+            self._starts.append(self._length)
+            self._sources.append(source)
+            self._blocks.append(0 if even else block)
+        self._length += folded
+
+    @property
+    def uneven(self) -> bool:
+        return any(self._blocks)
+
+    def __len__(self) -> int:
+        return self._length + 1
+
+    def __getitem__(self, index: int) -> int:
+        if index >= self._length:
+            if index > self._length:
+                raise IndexError
+            return len(self._text)
+        number = bisect_right(self._starts, index) - 1
+        within = index - self._starts[number]
+        if not self._blocks[number]:
+            return self._sources[number] + within
+        if number not in self._known:
+            self._known[number] = self._origins(self._sources[number], self._blocks[number])
+        return self._known[number][within]
+
+    @staticmethod
+    def _cluster_end(text: str, start: int, stop: int) -> int:
+        end = start + 1
+        while end < stop and _continues(text[end]):
+            end += 1
+        return end
+
+    def _origins(self, start: int, length: int) -> list[int]:
+        origins: list[int] = []
+        stop = start + length
+        while start < stop:
+            end = self._cluster_end(self._text, start, stop)
+            origins += [start] * len(_folded(self._text[start:end]))
+            start = end
+        return origins
+
+
+def fold(text: str) -> tuple[str, Places | None]:
     """Lower case, one form for what looks alike (NFKC); and where each character comes from in `text`.
 
     None: from the same place.
     """
+    return at_once(folding(text))
+
+
+def folding(text: str) -> Work[tuple[str, Places | None]]:
+    """`fold`, in pieces: what is in its form already costs next to nothing, a block that is not a little
+    more, and neither makes the others dearer."""
     if text.isascii():
         return text.lower(), None
-    folded = _fold(text)
-    if len(folded) == len(text) and unicodedata.is_normalized("NFKC", text):
-        return folded, None
     parts: list[str] = []
-    origins: list[int] = []
-    for start, cluster in _clusters(text):
-        part = _fold(cluster)
-        parts.append(part)
-        origins += [start] * len(part)
-    return "".join(parts), [*origins, len(text)]
+    places = Places(text)
+    start = 0
+    while start < len(text):
+        stop = _block_end(text, start)
+        block = text[start:stop]
+        folded, even = _block(block)
+        parts.append(folded)
+        places.add(start, len(block), len(folded), even=even)
+        yield max(len(block), len(folded))
+        start = stop
+    return "".join(parts), places if places.uneven else None
 
 
-def _fold(text: str) -> str:
+def _block_end(text: str, start: int) -> int:
+    """Not in front of what composes with the character before it, unless that goes on for too long."""
+    stop = start + BLOCK
+    while stop < len(text) and stop < start + BLOCK + CLUSTER and _continues(text[stop]):
+        stop += 1
+    return stop
+
+
+def _block(block: str) -> tuple[str, bool]:
+    """A folded block, and whether its characters stand for those of the block one for one."""
+    if block.isascii():
+        return block.lower(), True
+    if unicodedata.is_normalized("NFKC", block):
+        lower = block.casefold()
+        if unicodedata.is_normalized("NFKC", lower):
+            return lower, len(lower) == len(block)
+    return "".join(map(_folded, _APART.split(block))), False
+
+
+def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
-def _clusters(text: str) -> Iterator[tuple[int, str]]:
-    """Characters with those that compose with them."""
-    start = 0
-    for index in range(1, len(text) + 1):
-        if index < len(text):
-            char = text[index]
-            # Accents, half-width voice marks, and the later parts of a decomposed Hangul syllable.
-            if unicodedata.combining(char) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff":
-                continue
-        yield start, text[start:index]
-        start = index
+def _continues(char: str) -> bool:
+    """Whether it composes with what is before it."""
+    # Accents, half-width voice marks, and the later parts of a decomposed Hangul syllable.
+    return bool(unicodedata.combining(char)) or "\uff9e" <= char <= "\uff9f" or "\u1160" <= char <= "\u11ff"
 
 
 def tokens(text: str) -> set[str]:
     """What a text is found by."""
-    folded = fold(text)[0]
-    if folded.isascii():
-        return {word[:WORD] for word in _ASCII.findall(folded)}
+    return at_once(tokenizing(text))
+
+
+def tokenizing(text: str) -> Work[set[str]]:
+    """`tokens`, in pieces."""
+    folded, _ = yield from folding(text)
+    ascii_only = folded.isascii()
     found: set[str] = set()
-    for run in _RUN.finditer(folded):
+    start = 0
+    while start < len(folded) and len(found) <= TOKENS:
+        stop = start + PIECE
+        # Not in the middle of a word.
+        rest = _REST.match(folded, stop)
+        stop = rest.end() if rest else len(folded)
+        if ascii_only:
+            end = min(stop, start + PIECE + WORD)  # what follows is the rest of one word
+            found.update([word[:WORD] for word in _ASCII.findall(folded, start, end)])
+            yield end - start
+        else:
+            yield from _tokens(folded, start, stop, found)
+        start = stop
+    return found
+
+
+def _tokens(folded: str, start: int, stop: int, found: set[str]) -> Work[None]:
+    for run in _RUN.finditer(folded, start, stop):
         word = run.group()
         if run.lastgroup is None:
             found.add(word[:WORD])
-        else:
+            yield len(word)
+            continue
+        for at in range(0, len(word), PIECE):
             # Letters by themselves, too: the pairs that begin with one are many.
-            found.update(word)
-            found.update(word[index : index + 2] for index in range(len(word) - 1))
-        if len(found) > TOKENS:
-            break
-    return found
+            piece = word[at : at + PIECE + 1]
+            found.update(piece)
+            found.update([piece[index : index + 2] for index in range(len(piece) - 1)])
+            yield PAIRS * len(piece)
+            if len(found) > TOKENS:
+                return
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """One word, phrase or piece of a spaceless text. `pattern` decides, on folded text.
 
-    `tokens`: whatever the pattern matches has them all. `exact`: what has them matches, too.
+    `tokens`: whatever the pattern matches has them all. `exact`: what has them matches, too. `reach`: how
+    many characters it looks at to match somewhere, at most.
     """
 
     pattern: re.Pattern[str]
     tokens: tuple[str, ...]
     exact: bool
     negative: bool
+    reach: int
 
 
 def term(text: str, *, negative: bool = False) -> Term | None:
@@ -112,9 +245,10 @@ def term(text: str, *, negative: bool = False) -> Term | None:
             continue
         patterns.append(re.escape(word))
         found += [word[index : index + 2] for index in range(max(1, len(word) - 1))]
-    pattern = re.compile(r"[\W_]{0,40}".join(patterns))
+    pattern = re.compile(rf"[\W_]{{0,{GAP}}}".join(patterns))
+    reach = sum(len(run.group()) + GAP for run in runs) + 1
     exact = len(runs) == 1 and len(found) == 1 and len(runs[0].group()) <= WORD
-    return Term(pattern, tuple(dict.fromkeys(found)), exact, negative)
+    return Term(pattern, tuple(dict.fromkeys(found)), exact, negative, reach)
 
 
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02", '"' * 7)

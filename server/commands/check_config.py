@@ -17,12 +17,16 @@ def command(everything: bool) -> None:
       DEBUG=true PORT=9000 python -m server check-config
     """
     settings = load_settings()
+    from server.config_rules import notices
+
     defaults = {name.upper(): field.default for name, field in type(settings).model_fields.items()}
     shown = 0
     for name, value in settings.described().items():
         if everything or getattr(settings, name.lower()) != defaults[name]:
             click.echo(f"{name}={_text(value)}")
             shown += 1
+    for notice in notices(settings):
+        click.echo(f"note: {notice}", err=True)
     left = len(defaults) - shown
     click.echo("settings hold" + (f"; {left} at their defaults (--all shows them)" if left else ""), err=True)
 

@@ -25,21 +25,25 @@ def command(source: str, target: str) -> None:
     Examples:
       python -m server copy-database --from sqlite:///data/parley.db --to postgresql://chat@localhost/chat
     """
+    import sqlalchemy.exc
+
     from migrations.run import current, upgrade
     from server.logs import scrub
     from storage.copying import CannotCopy
     from storage.errors import StorageError
-    from storage.url import dialect_of, sqlite_file
+    from storage.failures import DRIVER_ERRORS
+    from storage.url import check, dialect_of, sqlite_file
 
     for option, url in (("--from", source), ("--to", target)):
         try:
-            dialect_of(url)
+            check(url)
         except ValueError as error:
             fail(f"{option}: {error}")
     if dialect_of(source) == "sqlite" and not sqlite_file(source).is_file():
         fail(f"--from: no file {sqlite_file(source)}")
     if source == target:
         fail("--from and --to are the same database")
+    unreachable: tuple[type[Exception], ...] = (*DRIVER_ERRORS, sqlalchemy.exc.SQLAlchemyError)
     try:
         upgrade(target)
         if current(source) != current(target):
@@ -47,8 +51,8 @@ def command(source: str, target: str) -> None:
         found = asyncio.run(_run(source, target))
     except (StorageError, CannotCopy) as error:
         fail(scrub(str(error)) or type(error).__name__)
-    except OSError as error:
-        fail(f"a database cannot be reached: {scrub(str(error))}")
+    except unreachable as error:
+        fail(f"a database cannot be reached: {scrub(str(error)) or type(error).__name__}")
     for name, (rows, checksum) in found.items():
         click.echo(f"{name:<20}{rows:>12} rows  {checksum}")
     click.echo("counts and checksums are equal: the copy is whole")

@@ -25,7 +25,9 @@ def command(down: str | None, current: bool) -> None:
     from alembic.util import CommandError
 
     from migrations import run
+    from storage.failures import DRIVER_ERRORS
 
+    faults: tuple[type[Exception], ...] = (*DRIVER_ERRORS, sqlalchemy.exc.SQLAlchemyError, CommandError)
     try:
         if not current:
             if down is None:
@@ -33,7 +35,7 @@ def command(down: str | None, current: bool) -> None:
             else:
                 run.downgrade(settings.database_url, down)
         click.echo(run.current(settings.database_url) or "empty")
-    except (OSError, sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+    except faults as error:
         from server.logs import scrub
 
-        fail(f"cannot migrate: {scrub(str(error))}")
+        fail(f"cannot migrate: {scrub(str(error)) or type(error).__name__}")

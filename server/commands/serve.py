@@ -1,5 +1,6 @@
 """Serve on HOST and SERVICE_PORT until told to stop."""
 
+import logging
 import math
 import signal
 import sys
@@ -30,8 +31,11 @@ def command() -> None:
     """
     settings = load_settings()
     from server import logs
+    from server.config_rules import notices
 
     logs.configure(settings)
+    for notice in notices(settings):
+        logging.getLogger("parley.settings").warning("%s", notice)
     import uvicorn
 
     from server.app import create_app

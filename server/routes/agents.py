@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from events.access import Caller
 from events.agents import openai
+from events.agents.upstreams import Refused, Upstreams
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
 from storage.records import AgentRecord
@@ -53,13 +54,13 @@ def _id(request: Request) -> int:
     return int(text)
 
 
-def _checked(kind: str | None, config: dict[str, Any] | None) -> dict[str, Any] | None:
+def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstreams) -> dict[str, Any] | None:
     if config and any(name in config for name in ("api_key", "key", "secret")):
         raise ValidationFailed("name the environment variable in api_key_env, never the key", field="config")
     if kind == "openai":
         try:
-            openai.checked(config or {})
-        except ValidationError as error:
+            openai.allowed(config or {}, upstreams)
+        except (ValidationError, Refused) as error:
             raise ValidationFailed(str(error), field="config") from error
     return config
 
@@ -91,7 +92,7 @@ async def create(request: Request) -> Response:
         name=body.name,
         kind=body.kind,
         avatar_url=body.avatar_url,
-        config=_checked(body.kind, body.config) or {},
+        config=_checked(body.kind, body.config, services.upstreams) or {},
         is_active=body.is_active,
     )
     return reply(_view(agent, caller), 201)
@@ -104,7 +105,8 @@ async def change(request: Request) -> Response:
     if known is None:
         raise AgentNotFound
     if body.kind is not None or body.config is not None:
-        _checked(body.kind or known.kind, known.config if body.config is None else body.config)
+        config = known.config if body.config is None else body.config
+        _checked(body.kind or known.kind, config, services.upstreams)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
     agent = await services.agents.update(_id(request), **changes)
     if agent is None:

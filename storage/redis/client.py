@@ -54,6 +54,11 @@ class Client:
         """To be asked for before the connection is there: it is loaded with each new one."""
         return self._scripts.setdefault(name, Script(name, *shared))
 
+    @property
+    def connection(self) -> str:
+        """Names the present connection: another one may lead to a server that lacks what was said."""
+        return self._token
+
     # --- calls
 
     @property

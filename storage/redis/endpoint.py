@@ -1,6 +1,7 @@
 """Where Redis is: a URL to a connected, authenticated `Link`; through Sentinel to the present master."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,32 @@ from storage.errors import BusUnavailable
 from storage.redis.link import Link
 
 _FALSE = ("0", "false", "no", "none")
+#: Options of a URL that ask for TLS, by redis-py's names; what else begins with "ssl" cannot be kept.
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+
+
+def check(url: str) -> None:
+    """Raises ValueError that names an option which would ask for TLS in vain; it repeats no value."""
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    for name in options:
+        if name.startswith("ssl") and name not in _TLS_OPTIONS:
+            raise ValueError(f"has {name}, which cannot be kept here: rediss:// asks for TLS")
+        if name.startswith("ssl") and not parts.scheme.startswith("rediss"):
+            raise ValueError(f"has {name}, but asks for no TLS: that is rediss://")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in options and not os.access(options[name], os.R_OK):
+            raise ValueError(f"has {name} that names no file which can be read")
+    for name, choices in (
+        ("ssl_cert_reqs", ("required", "optional", *_FALSE)),
+        ("ssl_check_hostname", ("1", "true", "yes", *_FALSE)),
+    ):
+        if options.get(name, choices[0]).lower() not in choices:
+            raise ValueError(f"has {name} that is none of {', '.join(choices)}")
+    try:
+        Endpoint(url, 1.0).context()
+    except (OSError, ssl.SSLError):
+        raise ValueError("has ssl_ca_certs, ssl_certfile or ssl_keyfile without a certificate") from None
 
 
 class Endpoint:
@@ -35,9 +62,11 @@ class Endpoint:
         self._master = ""
         if parts.scheme.endswith("+sentinel"):
             self._sentinels = [_host_port(each, 26379) for each in hosts.split(",")]
-            self._master = path[1] if len(path) > 1 else self._options.get("service_name", "mymaster")
+            named = [part for part in path if not part.isdigit()]
+            self._master = named[0] if named else self._options.get("service_name", "mymaster")
         self._address = ("", 0) if self._unix or self._sentinels else _host_port(hosts, 6379)
-        self.db = int(self._options.get("db") or (path[0] if path else 0))
+        numbers = [part for part in path if part.isdigit()]
+        self.db = int(self._options.get("db") or (numbers[0] if numbers else 0))
 
     async def connect(self, on_push: Callable[[Any], None] | None = None) -> tuple[Link, str]:
         """A link to the (present) master and that server's run id. Raises Unavailable."""
@@ -100,14 +129,15 @@ class Endpoint:
             return link
         host, port = address
         _, link = await loop.create_connection(
-            lambda: Link(self._timeout), host, port, ssl=self._context(), server_hostname=self._name(host)
+            lambda: Link(self._timeout), host, port, ssl=self.context(), server_hostname=self._name(host)
         )
         return link
 
     def _name(self, host: str) -> str | None:
         return host if self._tls else None
 
-    def _context(self) -> ssl.SSLContext | None:
+    def context(self) -> ssl.SSLContext | None:
+        """None without TLS."""
         if not self._tls:
             return None
         context = ssl.create_default_context(cafile=self._options.get("ssl_ca_certs"))

@@ -1,20 +1,26 @@
 """Presence in Redis: what each node says of itself, held by the node's lease. Knows no event."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from storage.errors import Unavailable
-from storage.interfaces import Beat
+from storage.interfaces import Beat, Presences
 from storage.redis.client import Client
 from storage.redis.link import Argument
 
 #: Rooms of a dead node that one heartbeat takes over: its script must not keep Redis from the others.
 ROOMS_AT_ONCE = 500
+#: Rooms that one script looks at, for the same reason: some 5 µs each.
+LOOKED_AT_ONCE = 200
+#: Rooms that are said anew before any answer is waited for.
+SAID_AT_ONCE = 500
 #: A lease lasts so much of NODE_LEASE, and is renewed every `BEAT` of it: with both a dead node is
 #: noticed within it.
 LEASE, BEAT = 0.6, 0.2
 
-_Users = Mapping[str, tuple[str, int]]
+#: Of nodes whose lease has lapsed those that live nevertheless. May raise Unavailable.
+Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 
 
 class RedisPresence:
@@ -32,24 +38,29 @@ class RedisPresence:
             f"{prefix}:lease-of:",
             f"{prefix}:rooms-of:",
         )
-        self._users_key, self._typing_key = f"{prefix}:presence:", f"{prefix}:typing-of:"
+        self._users_key = f"{prefix}:presence:"
         self._enter, self._leave = client.script("enter"), client.script("leave")
         self._online, self._beat = client.script("online"), client.script("beat")
+        self._bury, self._look = client.script("bury"), client.script("look")
         self._told: dict[str, dict[str, tuple[str, int]]] = {}  # what Redis has of this node
+        self._found: dict[str, str] = {}  # room -> digest of what the last look found
+        self._touched: set[str] = set()  # rooms of which something was said since a look was sent
         self._doubtful = True  # something may have been lost: say all again
+        self._connection = ""  # the one over which it was said
+        self.vouch: Vouch = _nobody
 
     # --- PresenceStore
 
     async def enter(self, room: str, user: str, status: str) -> bool:
         """Raises Unavailable."""
         count = self._told.get(room, {}).get(user, ("", 0))[1]
-        new = await self._put(room, {user: (status, count)}, "")
-        return bool(new)
+        return bool(await self._answer(self._put(room, {user: (status, count)}, "")))
 
     async def leave(self, room: str, user: str) -> bool:
         """Raises Unavailable."""
         users = self._told.get(room, {})
         users.pop(user, None)
+        self._touched.add(room)
         try:
             gone = await self._client.run_script(self._leave, (self._users_key + room,), self._node, user)
         except Unavailable:
@@ -57,7 +68,7 @@ class RedisPresence:
             raise
         return bool(gone)
 
-    async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
+    async def online(self, room: str) -> Presences:
         """Raises Unavailable."""
         found = await self._client.run_script(
             self._online, (self._users_key + room,), self._node, self._node_key
@@ -67,71 +78,135 @@ class RedisPresence:
     def at_hand(self, room: str) -> None:
         """Other nodes' users are in Redis alone."""
 
-    async def beat(self, counts: Mapping[str, _Users]) -> Beat:
+    # --- the heartbeat
+
+    async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
         """Raises Unavailable."""
+        self._doubtful = self._doubtful or doubtful or self._connection != self._client.connection
         try:
             return await self._beat_once(counts)
         except Unavailable:
             self._doubtful = True
             raise
 
-    async def _beat_once(self, counts: Mapping[str, _Users]) -> Beat:
-        had, announced, left, typing = await self._client.run_script(
-            self._beat, (self._nodes,), self._node, self._address, self._lease, self._node_key,
-            self._rooms_key, self._users_key, self._typing_key, ROOMS_AT_ONCE,
+    async def _beat_once(self, counts: Mapping[str, Presences]) -> Beat:
+        connection = self._client.connection
+        had, announced, lapsed = await self._client.run_script(
+            self._beat, (self._nodes, self._rooms_key + self._node), self._node, self._address, self._lease,
+            self._node_key,
         )  # fmt: skip
-        again = self._doubtful or not had
-        joined: list[tuple[str, str, str]] = []
-        if again:
-            # All of it, and nothing else: what was said while Redis was away may not have come through.
-            self._doubtful = False
-            for room in {*self._told, *counts}:
-                users = counts.get(room, {})
-                new = await self._put(room, users, "all")
-                if announced:  # others were told that they had left
-                    joined += [(room, user, users[user][0]) for user in new]
-            self._told = {room: dict(users) for room, users in counts.items() if users}
+        if self._doubtful or not had:
+            self._doubtful, self._connection = False, connection
+            new = await self._say_all(counts)
+            joined = new if announced else []  # others were told that they had left
         else:
-            for room, users in counts.items():
-                known = self._told.get(room, {})
-                changed = {user: here for user, here in users.items() if known.get(user) != here}
-                if changed:
-                    await self._put(room, changed, "")
-                else:
-                    self._client.call("EXPIRE", self._users_key + room, self._ttl)
-            for room in [r for r in self._told if r not in counts]:
-                if not self._told[room]:
-                    del self._told[room]
-                    await self._put(room, {}, "all")
-        pairs = [(left[i].decode(), left[i + 1].decode()) for i in range(0, len(left), 2)]
-        stopped = [tuple(field.decode().split("\0", 1)) for field in typing]
-        return Beat(pairs, [(room, user) for room, user in stopped], joined)
+            await self._say_changes(counts)
+            joined = []
+        return Beat(await self._take_over([node.decode() for node in lapsed]), joined)
 
-    async def _put(self, room: str, users: _Users, mode: str) -> Sequence[str]:
+    async def _say_all(self, counts: Mapping[str, Presences]) -> list[tuple[str, str, str]]:
+        """All of it, and nothing else: what was said while Redis was away may not have come through, and what
+        was taken back may be there again. Answers those whom no node had: (room, user, status)."""
+        said = await self._client.call("SMEMBERS", self._rooms_key + self._node)
+        rooms = [*{*self._told, *counts, *(each.decode() for each in said)}]
+        joined: list[tuple[str, str, str]] = []
+        for start in range(0, len(rooms), SAID_AT_ONCE):
+            sent = []
+            for room in rooms[start : start + SAID_AT_ONCE]:
+                users = counts.get(room, {})
+                self._told[room] = {}
+                sent.append((room, users, self._put(room, users, "all")))
+                if not users:
+                    del self._told[room]
+            for room, users, answer in sent:
+                joined += [(room, user, users[user][0]) for user in await self._answer(answer)]
+        return joined
+
+    async def _say_changes(self, counts: Mapping[str, Presences]) -> None:
+        sent = []
+        for room, users in counts.items():
+            known = self._told.get(room, {})
+            changed = {user: here for user, here in users.items() if known.get(user) != here}
+            if changed:
+                sent.append(self._put(room, changed, ""))
+        for room in [r for r in self._told if not self._told[r] and r not in counts]:
+            del self._told[room]
+            sent.append(self._put(room, {}, "all"))
+        for answer in sent:
+            await self._answer(answer)
+
+    async def _take_over(self, lapsed: Sequence[str]) -> list[tuple[str, str]]:
+        """What dead nodes left behind; one that somebody else vouches for keeps its lease."""
+        if not lapsed:
+            return []
+        alive = await self.vouch(lapsed)
+        for node in alive:
+            self._client.call("SET", self._node_key + node, "", "PX", self._lease, "NX")
+        dead = [node for node in lapsed if node not in alive]
+        if not dead:
+            return []
+        left = await self._client.run_script(
+            self._bury, (self._nodes,), self._node_key, self._rooms_key, self._users_key, ROOMS_AT_ONCE, *dead
+        )
+        return [(left[i].decode(), left[i + 1].decode()) for i in range(0, len(left), 2)]
+
+    def _put(self, room: str, users: Presences, mode: str) -> "asyncio.Future[Any]":
+        """Sent in this turn: what is said of a room later is later there, too."""
+        self._touched.add(room)
         words: list[Argument] = []
         for user, (status, count) in users.items():
             words += (user, status, count)
         if users:
             known = self._told.setdefault(room, {})
             known.update({user: (status, count or 1) for user, (status, count) in users.items()})
+        return self._client.run_script(
+            self._enter, (self._users_key + room, self._rooms_key + self._node), self._node, room, self._ttl,
+            mode, *words,
+        )  # fmt: skip
+
+    async def _answer(self, sent: "asyncio.Future[Any]") -> Sequence[str]:
         try:
-            new = await self._client.run_script(
-                self._enter, (self._users_key + room, self._rooms_key + self._node), self._node, room,
-                self._ttl, mode, *words,
-            )  # fmt: skip
+            return [user.decode() for user in await sent]
         except Unavailable:
             self._doubtful = True
             raise
-        return [user.decode() for user in new]
 
-    async def typing(self, room: str, user: str, until: float | None) -> bool:
-        """Raises Unavailable."""
-        key, field = self._typing_key + self._node, f"{room}\0{user}"
-        if until is None:
-            return bool(await self._client.call("HDEL", key, field))
-        added: Any = self._client.call("HSET", key, field, round(until, 3))
-        self._client.call("EXPIRE", key, self._ttl)
-        return bool(await added)
+    # --- what Redis has
+
+    async def look(
+        self, rooms: Collection[str], again: Collection[str], listed: int
+    ) -> Mapping[str, Presences | int]:
+        """Raises Unavailable. What it has of this node, and should not or lacks, is said anew."""
+        self._found = {room: self._found.get(room, "") for room in rooms}
+        self._found.update(dict.fromkeys(again, ""))
+        names, differing = list(self._found), {}
+        for start in range(0, len(names), LOOKED_AT_ONCE):
+            differing.update(await self._look_at(names[start : start + LOOKED_AT_ONCE], listed))
+        return differing
+
+    async def _look_at(self, rooms: Sequence[str], listed: int) -> dict[str, Presences | int]:
+        words: list[Argument] = []
+        for room in rooms:
+            words += (room, self._found[room])
+        self._touched.clear()
+        rows = await self._client.run_script(
+            self._look, (self._nodes, self._rooms_key + self._node), self._node, self._node_key,
+            self._users_key, self._ttl, listed, *words,
+        )  # fmt: skip
+        differing: dict[str, Presences | int] = {}
+        for row in rows:
+            room, count = row[0].decode(), row[2]
+            self._found[room] = row[1].decode()
+            if count > listed:
+                differing[room] = count
+                continue
+            users = {row[i].decode(): (row[i + 1].decode(), row[i + 2]) for i in range(3, len(row), 4)}
+            differing[room] = users
+            mine = {row[i].decode(): row[i + 3].decode() for i in range(3, len(row), 4) if row[i + 3]}
+            said = self._told.get(room, {})
+            if room not in self._touched and mine != {user: status for user, (status, _) in said.items()}:
+                await self._answer(self._put(room, said, "all"))
+        return differing
 
     # --- where nodes are
 
@@ -139,3 +214,7 @@ class RedisPresence:
         """Where a live node said that it can be reached. Raises Unavailable."""
         found = await self._client.call("GET", self._node_key + node)
         return bytes(found).decode() if found else None
+
+
+async def _nobody(nodes: Sequence[str]) -> Collection[str]:
+    return ()

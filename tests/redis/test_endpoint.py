@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from storage.errors import Unavailable
 from storage.interfaces import Mark
-from storage.redis.endpoint import Endpoint
+from storage.redis.endpoint import Endpoint, check
 from tests.redis.conftest import durable, in_redis
-from tests.support.certificate import self_signed
+from tests.support.certificate import Authority, self_signed
 from tests.support.processes import end, free_port, listening, spawn, wait_until
 from tests.support.services import Redis, program
 
@@ -85,6 +86,64 @@ async def test_tls(certificate: tuple[Path, Path]) -> None:
             await Endpoint(f"rediss://127.0.0.1:{port}/0", 1.0).connect()
         with pytest.raises(Unavailable):  # it does not speak plainly
             await Endpoint(f"redis://127.0.0.1:{port}/0", 1.0).connect()
+
+
+async def test_tls_that_is_asked_for_is_there(tmp_path: Path) -> None:
+    authority = Authority()
+    root = tmp_path / "root"
+    root.write_bytes(authority.pem)
+    past = {"begins": timedelta(days=-2), "ends": timedelta(days=-1)}
+    for certificate, answered in (
+        (authority.sign("127.0.0.1"), True),
+        (authority.sign("127.0.0.1", **past), False),
+        (authority.sign("redis.example.com"), False),
+    ):
+        crt, key, port = tmp_path / "crt", tmp_path / "key", free_port()
+        crt.write_bytes(certificate[0])
+        key.write_bytes(certificate[1])
+        options = (
+            "--port",
+            "0",
+            "--tls-port",
+            str(port),
+            "--tls-cert-file",
+            str(crt),
+            "--tls-key-file",
+            str(key),
+        )
+        options = (*options, "--tls-ca-cert-file", str(root), "--tls-auth-clients", "no")
+        with Special(*options, url="", port=port):
+            asked = Endpoint(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={root}", 1.0)
+            if answered:
+                link, _ = await asked.connect()
+                link.close()
+            else:
+                with pytest.raises(Unavailable, match="certificate"):
+                    await asked.connect()
+
+
+async def test_a_redis_without_tls_is_not_spoken_to(redis: Redis) -> None:
+    with pytest.raises(Unavailable):
+        await Endpoint(f"rediss://127.0.0.1:{redis.port}/0", 1.0).connect()
+    with pytest.raises(Unavailable):  # a Sentinel's connection is one, too
+        await Endpoint(f"rediss+sentinel://127.0.0.1:{redis.port}/0/mymaster", 1.0).connect()
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("redis://h/0?ssl_ca_certs=/x", "ssl_ca_certs"),
+        ("redis://h/0?ssl=true", "ssl"),
+        ("redis+sentinel://h/0/m?ssl_cert_reqs=required", "ssl_cert_reqs"),
+        ("rediss://h/0?ssl_ca_certs=/nowhere", "ssl_ca_certs"),
+        ("rediss://h/0?ssl_ca_data=x", "ssl_ca_data"),
+        ("rediss://h/0?ssl_cert_reqs=requird", "ssl_cert_reqs"),
+        ("rediss://h/0?ssl_check_hostname=nope", "ssl_check_hostname"),
+    ],
+)
+def test_options_that_would_ask_in_vain_are_named(url: str, named: str) -> None:
+    with pytest.raises(ValueError, match=f"has {named}"):
+        check(url)
 
 
 async def test_sentinel_leads_to_the_master_and_to_the_next_one(tmp_path: Path) -> None:

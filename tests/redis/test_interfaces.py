@@ -279,13 +279,9 @@ async def test_presence_of_one_node(side: Side) -> None:
     assert await answer(side.presence.enter("A", "bob", "online"))
     assert dict(await side.presence.online("A")) == {"alice": ("away", 1), "bob": ("online", 1)}
     beat = await side.presence.beat({"A": {"alice": ("away", 1), "bob": ("online", 1)}})
-    assert (list(beat.left), list(beat.typing), list(beat.joined)) == ([], [], [])
+    assert (list(beat.left), list(beat.joined)) == ([], [])
     assert await side.presence.leave("A", "alice")
     assert dict(await side.presence.online("A")) == {"bob": ("online", 1)}
-    assert await side.presence.typing("A", "bob", 5.0)
-    assert not await side.presence.typing("A", "bob", 5.0)
-    assert await side.presence.typing("A", "bob", None)
-    assert not await side.presence.typing("A", "bob", None)
     assert await side.presence.leave("A", "bob")
     assert dict(await side.presence.online("A")) == {}
 

@@ -1,7 +1,7 @@
 """What only several nodes, or a Redis with a life of its own, can show."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -155,11 +155,10 @@ async def test_every_key_has_an_expiry(new_node: NewNode, redis: Redis) -> None:
     await side.streams.close("A", "u")
     await side.records.put("p", await side.bus.echo(), 0, 1, b"")
     await side.presence.enter("A", "alice", "online")
-    await side.presence.typing("A", "alice", 5.0)
     await side.presence.beat({"A": {"alice": ("online", 1)}})
     await side.buckets.take("k", 5.0, 1.0)
     keys = redis.cli("KEYS", "*").split()
-    assert len(keys) >= 12
+    assert len(keys) >= 11
     assert all(key.startswith("test:") for key in keys)
     forever = [key for key in keys if int(redis.cli("TTL", key)) < 0]
     assert forever == []
@@ -231,18 +230,14 @@ async def test_exactly_one_survivor_announces_the_dead(new_node: NewNode) -> Non
     dead, *alive = nodes
     for node in nodes:
         await node.presence.beat(counts if node is dead else {"A": {"bob": ("online", 1)}})
-    await dead.presence.typing("A", "alice", 5.0)
     left: list[tuple[str, str]] = []
-    typing: list[tuple[str, str]] = []
-
     async with asyncio.timeout(10):
         while not left:
             beats = await asyncio.gather(*(n.presence.beat({"A": {"bob": ("online", 1)}}) for n in alive))
             for beat in beats:
                 left += beat.left
-                typing += beat.typing
             await asyncio.sleep(0.1)
-    assert left == [("A", "alice")] and typing == [("A", "alice")]
+    assert left == [("A", "alice")]
     assert set(await alive[0].presence.online("A")) == {"bob"}
     # It was only standing still: it says so again, and is told to announce it.
     beat = await dead.presence.beat(counts)
@@ -269,6 +264,49 @@ async def test_presence_is_said_again_when_redis_lost_it(new_node: NewNode, redi
     beat = await one.presence.beat(counts)
     assert (list(beat.left), list(beat.joined)) == ([], [])
     assert set(await two.presence.online("A")) == {"alice"}
+
+
+async def test_a_look_finds_what_has_changed_and_mends_what_was_lost(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    alice: dict[str, dict[str, tuple[str, int]]] = {"A": {"alice": ("online", 1)}}
+    bob: dict[str, dict[str, tuple[str, int]]] = {"A": {"bob": ("away", 2)}}
+    await one.presence.beat(alice)
+    await two.presence.beat(bob)
+    both = {"alice": ("online", 1), "bob": ("away", 2)}
+    assert await one.presence.look(["A"], [], 10) == {"A": both}
+    assert await one.presence.look(["A"], [], 10) == {}
+    assert await one.presence.look(["A"], ["A"], 10) == {"A": both}
+    await two.presence.leave("A", "bob")
+    assert await one.presence.look(["A"], [], 10) == {"A": alice["A"]}
+    await two.presence.enter("A", "bob", "away")
+    await two.presence.look(["A"], [], 10)
+    redis.cli("DEL", "test:presence:A")  # evicted: each node says its part again
+    assert await one.presence.look(["A"], [], 10) == {"A": {}}
+    assert await two.presence.look(["A"], [], 10) == {"A": alice["A"]}
+    assert set((await one.presence.look(["A"], [], 10))["A"]) == {"alice", "bob"}
+    # Beyond the limit nothing but the number travels.
+    assert await one.presence.look(["A"], ["A"], 1) == {"A": 2}
+
+
+async def test_a_node_that_somebody_vouches_for_is_not_taken_for_dead(
+    new_node: NewNode, redis: Redis
+) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    counts: dict[str, dict[str, tuple[str, int]]] = {"A": {"alice": ("online", 1)}}
+    await one.presence.beat(counts)
+    await two.presence.beat({"A": {"bob": ("online", 1)}})
+    asked: list[str] = []
+
+    async def vouch(nodes: Sequence[str]) -> Sequence[str]:
+        asked.extend(nodes)
+        return nodes if len(asked) == 1 else ()
+
+    two.presence.vouch = vouch
+    redis.cli("DEL", "test:lease-of:n1")
+    assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == []
+    assert asked == ["n1"] and set(await two.presence.online("A")) == {"alice", "bob"}
+    redis.cli("DEL", "test:lease-of:n1")
+    assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == [("A", "alice")]
 
 
 async def test_nodes_say_where_they_are(redis: Redis) -> None:

@@ -15,6 +15,7 @@ from storage.database import Database
 from storage.participants import Participants
 from storage.search import Search
 from storage.sessions import Sessions
+from storage.turns import Turns
 from tests.storage.conftest import StillClock, Store
 
 
@@ -32,8 +33,9 @@ class Searched(Store):
             ttl_hours=24,
             limits=cast(Any, None),
         )
-        self.index = Search(db)
-        self.service = SearchService(self.index, manager, Signer("s" * 40, "search"))
+        self.turns = Turns()
+        self.index = Search(db, self.turns)
+        self.service = SearchService(self.index, manager, Signer("s" * 40, "search"), self.turns)
 
     async def ask(
         self, query: str, user: str | Caller = "alice", session_id: str | None = None, limit: int = 100

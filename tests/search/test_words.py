@@ -1,6 +1,7 @@
 """Text as tokens, and queries as terms."""
 
 import unicodedata
+from bisect import bisect_right
 
 import pytest
 from hypothesis import given
@@ -83,8 +84,9 @@ def test_places_lead_back_to_the_text(text: str) -> None:
         assert len(folded) == len(text)
     else:
         assert len(origins) == len(folded) + 1
-        assert origins == sorted(origins)
-        assert origins[-1] == len(text)
+        places = list(origins)
+        assert places == sorted(places)
+        assert places[-1] == len(text)
 
 
 def test_snippets_are_safe_html() -> None:
@@ -121,3 +123,37 @@ def test_the_order_of_what_is_found() -> None:
     assert near is not None
     assert far is not None
     assert near.score > far.score
+
+
+#: Letters that compose, decompose, grow or shrink when they are folded, marks in any order, and plain ones.
+ODD = (
+    "aZ 1-Jjß\u0130\u00c5\ufb01\uff21\u01f0\ufdfa\u0345\u1e9b\u0323\u0307\u0301\u030c\u0327"
+    "\u1100\u1161\u11a8가하힣\u3131\u314f\u3133\u3160\uffa1\uffc2\uff76\uff9e\u304b\u3099"
+    "\u0995\u09c7\u09be\u0bc6\u0bbe\u0928\u093c\u0e01\u0e31\u102d\u4e00\ufa10\U0001d400"
+)
+
+
+def one_by_one(text: str) -> tuple[str, list[int]]:
+    """Every character with its marks folded by itself: the slow and simple way."""
+    folded, origins, start = "", [], 0
+    for index in range(1, len(text) + 1):
+        char = text[index : index + 1]
+        if char and (unicodedata.combining(char) or char in "\uff9e\uff9f" or "\u1160" <= char <= "\u11ff"):
+            continue
+        part = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text[start:index]).casefold())
+        folded, origins, start = folded + part, origins + [start] * len(part), index
+    return folded, [*origins, len(text)]
+
+
+@given(st.text(st.sampled_from(ODD) | st.characters(codec="utf-8"), max_size=40), st.integers(0, 300))
+def test_folding_in_blocks_is_folding_one_by_one(text: str, before: int) -> None:
+    if text and unicodedata.combining(text[0]):
+        text = "a" + text
+    text = "x" * before + text * 20
+    folded, places = fold(text)
+    expected, origins = one_by_one(text)
+    assert folded == expected
+    # A mark has a place of its own where its block is as it was.
+    clusters = sorted(set(origins))
+    found = places if places is not None else range(len(text) + 1)
+    assert [clusters[bisect_right(clusters, place) - 1] for place in found] == origins

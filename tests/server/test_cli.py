@@ -238,3 +238,14 @@ def test_sessions_without_a_schema(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "python -m server migrate" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_check_config_tells_what_travels_openly(tmp_path: Path) -> None:
+    s3 = {"FILE_STORAGE_TYPE": "s3", "S3_BUCKET_NAME": "b", "JWT_SECRET_KEY": KEY}
+    done = run(tmp_path, "check-config", S3_ENDPOINT_URL="http://minio:9000", **s3)
+    assert done.returncode == 0
+    assert "note: S3_ENDPOINT_URL" in done.stderr
+    for endpoint in ("https://minio:9000", "http://127.0.0.1:9000"):
+        assert "note:" not in run(tmp_path, "check-config", S3_ENDPOINT_URL=endpoint, **s3).stderr
+    redis = "rediss://redis:6379/0?ssl_cert_reqs=none"
+    assert "note: REDIS_URL" in run(tmp_path, "check-config", REDIS_URL=redis, JWT_SECRET_KEY=KEY).stderr

@@ -77,6 +77,7 @@ DEFAULTS = {
     "openai_base_url": None,
     "openai_model": None,
     "openai_api_key": None,
+    "upstream_hosts": (),
     "file_storage_type": "local",
     "file_storage_path": Path("data/files"),
     "max_file_size": 10485760,
@@ -504,3 +505,31 @@ def test_the_example_file_names_every_setting_and_holds(tmp_path: Path) -> None:
     for name, default in DEFAULTS.items():
         if name not in examples:
             assert getattr(settings, name) == default, name
+
+
+def test_hosts_of_upstreams(tmp_path: Path) -> None:
+    given = "api.example=FIRST_API_KEY, Ollama:11434,[fd12::1]:80=SECOND_API_KEY"
+    settings = load(tmp_path, UPSTREAM_HOSTS=given)
+    assert settings.described()["UPSTREAM_HOSTS"] == settings.upstream_hosts
+    assert [str(entry) for entry in settings.upstream_hosts] == [
+        "api.example=FIRST_API_KEY", "ollama:11434", "[fd12::1]:80=SECOND_API_KEY",
+    ]  # fmt: skip
+    assert load(tmp_path, UPSTREAM_HOSTS='["a:1"]').upstream_hosts[0].port == 1
+    nothing = [
+        "https://a",
+        "a/b",
+        "a:x",
+        "a:0",
+        "a:",
+        "a:99999",
+        "u@a",
+        "*",
+        "a=",
+        "=X_API_KEY",
+        "::1:80",
+        "ä",
+    ]
+    for wrong in (*nothing, "a=JWT_SECRET_KEY"):
+        assert set(faults(tmp_path, UPSTREAM_HOSTS=wrong)) == {"UPSTREAM_HOSTS"}, wrong
+    for wrong in ("http://u:p@h/v1", "http://h:0/v1", "http://h/v1#f"):
+        assert set(faults(tmp_path, OPENAI_BASE_URL=wrong, OPENAI_MODEL="m")) == {"OPENAI_BASE_URL"}, wrong

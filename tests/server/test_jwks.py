@@ -1,8 +1,10 @@
 """Keys of an issuer: rotation, floods of unknown ids, an issuer that is away. Over a real HTTP server."""
 
 import asyncio
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from events.errors import Unauthorized, Unavailable
+from server import jwks
 from server.auth import Authenticator
 from server.config import Settings
 from server.jwks import REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
@@ -237,3 +240,38 @@ def test_only_fitting_keys_count() -> None:
     assert set(usable_keys(document, "RS256")) == {"good", None}
     assert set(usable_keys(document, "ES256")) == {"curve", None}
     assert set(usable_keys({"keys": [jwk(FIRST, "a"), jwk(SECOND, "b")]}, "RS256")) == {"a", "b"}
+
+
+def test_an_issuer_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then is no silence: the whole of it has a time, too."""
+    monkeypatch.setattr(jwks, "WHOLE", 0.2)
+
+    class Drip(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.02)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(TimeoutError):
+            jwks.fetch_url(f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+
+
+async def test_nobody_waits_for_ever_for_an_issuer(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(jwks, "WHOLE", 0.05)
+    monkeypatch.setattr(jwks, "TIMEOUT", 0.05)
+    release = threading.Event()
+    keys = jwks.Jwks("http://127.0.0.1:9/", "RS256", clock, lambda _: str(release.wait(10)).encode())
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable):
+                await keys.key("first")
+    finally:
+        release.set()

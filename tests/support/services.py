@@ -105,7 +105,7 @@ class Postgres(Service):
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         super().__init__("postgres")
-        self._settings = settings or {}
+        self._settings = dict(settings or {})
         self._names = count(1)
         self._postgres = program("postgres", "/usr/lib/postgresql/*/bin")
         self._bin = Path(self._postgres).resolve().parent
@@ -163,6 +163,30 @@ class Postgres(Service):
             end(self.process, signal.SIGQUIT, wait=5)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def use_tls(self, certificate: bytes, key: bytes, *, clients: bytes | None = None) -> None:
+        """Before `start`. `clients`: who connects over TCP shows a certificate of this authority."""
+        self._write("server.crt", certificate)
+        self._write("server.key", key)
+        self._settings["ssl"] = "on"
+        if clients is not None:
+            self._write("clients.crt", clients)
+            self._write("pg_hba.conf", b"hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n")
+            self._settings["ssl_ca_file"] = "clients.crt"
+
+    def _write(self, name: str, content: bytes) -> None:
+        file = self._data / name
+        file.write_bytes(content)
+        file.chmod(0o600)
+        if self._user is not None:
+            shutil.chown(file, self._user, self._user)
+
+    def program(self, name: str) -> str:
+        return str(self._bin / name)
+
+    @property
+    def socket_folder(self) -> Path:
+        return self._data
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

@@ -1,0 +1,55 @@
+"""Connections to upstreams: to an address that was checked, and to no other. Knows no HTTP."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpcore
+
+from events.agents.upstreams import Address, Refused
+
+#: Seconds for one address of a host, before the next is tried.
+CONNECT = 5.0
+#: Addresses of a host that are tried.
+ADDRESSES = 4
+
+Admits = Callable[[str, int, Address], bool]
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """A name is looked up once, here: what `admits` has seen is what is connected to, so that a name which
+    changes between two look-ups leads nowhere else. TLS still checks the name."""
+
+    def __init__(self, admits: Admits) -> None:
+        self._admits = admits
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's interface)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises Refused, or what httpcore raises where nobody answers."""
+        failure: Exception = httpcore.ConnectError("the host has no address")
+        for address in await self._addresses(host, port):
+            try:
+                return await self._network.connect_tcp(address, port, CONNECT, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _addresses(self, host: str, port: int) -> list[str]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(str(error)) from error
+        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+        admitted = [each for each in addresses if self._admits(host, port, ipaddress.ip_address(each))]
+        if addresses and not admitted:
+            raise Refused(f"{host}:{port} leads to {', '.join(addresses)}, which no setting allows")
+        return admitted[:ADDRESSES]
