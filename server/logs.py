@@ -1,9 +1,11 @@
-"""Structured logs on standard error, one line an event, with every token taken out. Knows no business.
+"""Structured logs on standard error, one line an event, without tokens, and without characters that a
+terminal obeys. Knows no business.
 
 All of it goes through the standard library's root logger, other packages' lines too: uvicorn writes a
 WebSocket's whole address, `?token=` included, even with its access log off.
 """
 
+import json
 import logging
 import re
 import sys
@@ -58,6 +60,45 @@ _SECRET_KEYS = frozenset(
 )
 
 
+#: What a terminal or a viewer obeys instead of showing: C0, DEL and C1 (ECMA-48), separators of lines, marks
+#: of direction (UAX #9); and halves of surrogate pairs, which cannot be written at all.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+#: The values that have lines of their own.
+_LINED = frozenset(("exception", "stack"))
+
+
+def escape(text: str) -> str:
+    """`text` with its controls spelled as JSON spells them: `\\u001b`."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def escape_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """structlog's processor for people's eyes. A traceback keeps its lines; none looks like an event's."""
+    return {
+        escape(key): _lined(value) if key in _LINED and isinstance(value, str) else _escaped(value)
+        for key, value in event.items()
+    }
+
+
+def _lined(text: str) -> str:
+    return "\n    ".join(map(escape, text.split("\n")))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {escape(str(name)): _escaped(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return value
+
+
+def _json(event: Any, **options: Any) -> str:
+    """JSON on one line. Outside of its strings all is ASCII, so what is escaped stands inside of one."""
+    return escape(json.dumps(event, ensure_ascii=False, **options))
+
+
 def scrub(text: str) -> str:
     """`text` without tokens, signatures and passwords."""
     for pattern, replacement in _PATTERNS:
@@ -89,12 +130,11 @@ def _clean(key: str, value: Any) -> Any:
     return scrub(str(value))
 
 
-def _renderer(log_format: str) -> Any:
+def _rendering(log_format: str) -> list[Any]:
     if log_format == "json":
-        return structlog.processors.JSONRenderer(ensure_ascii=False)
-    return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
+        return [structlog.processors.JSONRenderer(_json)]
+    colors, tracebacks = sys.stderr.isatty(), structlog.dev.plain_traceback
+    return [escape_event, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=tracebacks)]
 
 
 def configure(settings: Settings) -> None:
@@ -124,7 +164,7 @@ def configure(settings: Settings) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             scrub_event,
-            _renderer(settings.log_format),
+            *_rendering(settings.log_format),
         ],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -133,7 +173,7 @@ def configure(settings: Settings) -> None:
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(settings.log_level)
+    root.setLevel(_quiet(settings.log_level))
     for name, level in others(settings.log_level).items():
         logger = logging.getLogger(name)
         # uvicorn brings handlers of its own, which know nothing of tokens.
@@ -143,21 +183,23 @@ def configure(settings: Settings) -> None:
 
 
 def others(level: str) -> dict[str, str]:
-    """Other packages' loggers: at DEBUG theirs would bury ours, and some print what they send."""
+    """The levels of named loggers. All others have the root's: other packages' lines would bury ours, some
+    print what they send, and what they call themselves changes with their releases."""
     calm = "INFO" if level == "DEBUG" else level
+    quiet = _quiet(level)
     return {
+        "parley": level,
         "uvicorn": calm,
         "uvicorn.error": calm,
-        "uvicorn.access": "WARNING",
-        "engineio": "WARNING",
-        "socketio": "WARNING",
-        "engineio.server": "WARNING",
-        "socketio.server": "WARNING",
-        "databases": "WARNING",
-        "sqlalchemy": "WARNING",
-        "aiosqlite": "WARNING",
         "asyncio": calm,
-        "httpx": "WARNING",
-        "httpcore": "WARNING",
-        "PIL": "WARNING",
+        "uvicorn.access": quiet,
+        # These set a level of their own where they find none.
+        "engineio": quiet,
+        "socketio": quiet,
+        "engineio.server": quiet,
+        "socketio.server": quiet,
     }
+
+
+def _quiet(level: str) -> str:
+    return level if level in ("ERROR", "CRITICAL") else "WARNING"

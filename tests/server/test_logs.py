@@ -188,3 +188,69 @@ def test_uvicorn_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.getLogger("uvicorn.error").info("/ws/s?token=%s", TOKEN)
     assert TOKEN not in written.text
     assert len(written.lines) == 1
+
+
+#: Harmless, but for what a terminal or a line-based reader makes of them.
+CONTROLS = ["a\nb", "a\r\nb", "a\x1b[31mb", "a\x9b31mb", "a\x07b", "a\x7fb", "a\u2028b", "a\u2029b",
+            "a\u202eb", "a\u2066b", "a\x85b", "a\x00b", "a\ufeffb", "a\udc80b", "a\x0cb"]  # fmt: skip
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("text", CONTROLS, ids=ascii)
+def test_no_control_by_any_way_into_the_log(
+    monkeypatch: pytest.MonkeyPatch, log_format: str, text: str
+) -> None:
+    written = configured(monkeypatch, LOG_FORMAT=log_format, LOG_LEVEL="DEBUG")
+    log = structlog.get_logger("parley.test")
+    ways = [
+        lambda: log.debug("as a value", name=text),
+        lambda: log.info("in a name", **{text: 1}),
+        lambda: log.info("deep", scope={"x": [text, {text: (text,)}], "y": text.encode("utf-8", "replace")}),
+        lambda: log.info(text),
+        lambda: log.info("an error", error=ValueError(text)),
+        lambda: structlog.get_logger(f"parley.{text}").info("a logger"),
+        lambda: logging.getLogger("parley").info("by hand %s", text, extra={"session_id": text}),
+        lambda: logging.getLogger("uvicorn.error").info('"WebSocket %s" [accepted]', text),
+        lambda: logging.getLogger("some.library").warning(text),
+    ]
+    for way in ways:
+        way()
+    with structlog.contextvars.bound_contextvars(path=text):
+        log.info("in the context")
+    lines = written.text.removesuffix("\n").split("\n")
+    assert len(lines) == len(ways) + 1
+    assert not [c for line in lines for c in line if c in text and c not in "ab" and not c.isprintable()]
+    assert written.text.splitlines() == lines
+    if log_format == "json":
+        assert json.loads(lines[0])["name"] == text
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_has_no_line_that_looks_like_an_events(
+    monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    written = configured(monkeypatch, LOG_FORMAT=log_format)
+    try:
+        raise ValueError("first\n2026-01-01T00:00:00Z [info     ] forged\x1b[2K")
+    except ValueError:
+        structlog.get_logger("parley.test").exception("ours")
+        logging.getLogger("uvicorn.error").exception("theirs")
+    assert "\x1b" not in written.text
+    begin = [line for line in written.text.splitlines() if not line.startswith((" ", "Traceback"))]
+    assert len(begin) == 2, written.text
+    assert all("ours" in line or "theirs" in line for line in begin)
+    assert "forged" in written.text
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+@pytest.mark.parametrize(
+    "name", ["httpx", "httpx2", "httpcore2.http11", "openai._base_client", "anything.new"]
+)
+def test_other_packages_are_calm_whatever_they_call_themselves(
+    monkeypatch: pytest.MonkeyPatch, level: str, name: str
+) -> None:
+    written = configured(monkeypatch, LOG_LEVEL=level)
+    logging.getLogger(name).info("HTTP Request: POST")
+    assert written.text == ""
+    logging.getLogger(name).warning("something is wrong")
+    assert [line["event"] for line in written.lines] == ["something is wrong"]
