@@ -9,6 +9,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from storage import private
 from storage.address import parse
 from storage.connecting import Connector
 from storage.url import dialect_of, plain, sqlite_file
@@ -19,10 +20,10 @@ LIMIT = 10.0
 
 
 def async_url(url: str) -> str:
-    """The address with the driver that SQLAlchemy's async engine needs; an SQLite file's folder is made."""
+    """The address with the driver that SQLAlchemy's async engine needs; an SQLite file is made."""
     if dialect_of(url) == "postgresql":
         return plain(url, "asyncpg")
-    sqlite_file(url).parent.mkdir(parents=True, exist_ok=True)
+    private.database(sqlite_file(url))
     return plain(url, "aiosqlite")
 
 

@@ -21,7 +21,7 @@ DEFAULTS = {
 def main() -> None:
     root = Path(__file__).resolve().parent.parent
     os.chdir(root)
-    Path("data").mkdir(exist_ok=True)
+    Path("data").mkdir(mode=0o700, exist_ok=True)
     given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
     for name, value in DEFAULTS.items():
         if name not in given:

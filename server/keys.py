@@ -10,6 +10,8 @@ import re
 import secrets
 from pathlib import Path
 
+from storage import private
+
 MIN_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key has at least the size of the hash."""
 
@@ -73,7 +75,7 @@ def development_key(folder: Path) -> str:
     """
     path = folder / "dev-secret"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
         draft = folder / f".dev-secret-{os.getpid()}-{secrets.token_hex(4)}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

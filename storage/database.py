@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from databases import Database as Databases
 from databases.core import Connection as Link
 
+from storage import private
 from storage.address import Address, parse
 from storage.connecting import Connector
 from storage.errors import Unavailable
@@ -137,11 +138,11 @@ class Database:
         self._cleanups: set[asyncio.Future[Any]] = set()
 
     async def connect(self) -> None:
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
         if self._databases.is_connected:
             return
         with _translated():
+            if self._file is not None:
+                private.database(self._file)
             async with asyncio.timeout(self._patience):
                 await self._databases.connect()
                 try:

@@ -40,6 +40,7 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
       python -m server import-sessions --from sqlite:////var/lib/old/sessions.db --report misfits.jsonl
     """
     settings = load_for_tool()
+    from storage import private
     from storage.database import Database
     from storage.errors import StorageError
     from storage.old_sessions import NotAStore
@@ -57,7 +58,7 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
         await database.connect()
         try:
             with ExitStack() as stack:
-                out = stack.enter_context(report.open("w")) if report else sys.stdout
+                out = stack.enter_context(private.text(report)) if report else sys.stdout
                 return await _import(database, file, settings.session_ttl_hours, dry_run, out)
         finally:
             await database.disconnect()

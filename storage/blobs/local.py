@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from storage import private
 from storage.errors import Unavailable
 
 T = TypeVar("T")
@@ -61,15 +62,15 @@ class LocalBlobs:
                 await asyncio.shield(asyncio.to_thread(_discard, file))
 
     def _begin(self) -> BinaryIO:
-        self._unfinished.mkdir(parents=True, exist_ok=True)
-        return (self._unfinished / secrets.token_hex(16)).open("xb", buffering=0)
+        private.folder(self._unfinished)
+        return open(self._unfinished / secrets.token_hex(16), "xb", buffering=0, opener=private.opener)
 
     def _finish(self, file: BinaryIO, rest: bytearray, target: Path) -> None:
         file.write(rest)
         # The row that names it is committed after this: what the row promises is on the disk.
         os.fsync(file.fileno())
         file.close()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private.folder(target.parent)
         Path(file.name).replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
         try:

@@ -155,6 +155,7 @@ async def test_killed_twice_every_good_row_is_there_once(
     done = run(database_url, tmp_path, "--report", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
     assert f"{ROWS} rows: {ROWS - len(bad) - interrupted} imported" in done.stderr
+    assert (tmp_path / "report").stat().st_mode & 0o777 == 0o600, "it holds messages"
     report = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
     assert {line["row"] - 1 for line in report} == bad
     assert len(report) == len(bad)
