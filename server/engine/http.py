@@ -2,16 +2,18 @@
 
 Stock uvicorn takes a head of any length in any time, and waits for a body's end for ever: an endless header
 line is memory, two hundred connections that never finish theirs are two hundred descriptors, and one of them
-holds up a stop. Also hands an upgrade request to our WebSocket class without rebuilding it as bytes, and
-tells whoever waits that the client has hung up.
+holds up a stop. A body that was answered is read on for a moment only, and no answer is lost to a reset while
+its client still sends. Also hands an upgrade request to our WebSocket class without rebuilding it as bytes,
+and tells whoever waits that the client has hung up.
 
-Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle`, `flow`, `headers`, `url`, `scope`,
-`_start_asgi_task`, `_should_upgrade`, `_get_upgrade`, `handle_websocket_upgrade`; tests/engine/test_pins.py
-guards them.
+Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle` and its `transport`, `flow`, `headers`,
+`url`, `scope`, `_start_asgi_task`, `_should_upgrade`, `_get_upgrade`, `handle_websocket_upgrade`, and its
+keep-alive timer; tests/engine/test_pins.py guards them.
 """
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -26,6 +28,9 @@ HEAD_TIMEOUT = 15.0
 BODY_TIMEOUT = 15.0
 #: The same while the server stops.
 LAST_BODY_TIMEOUT = 1.0
+#: Bytes of a body, and seconds, that are waited for after its request was answered: a client that ends it
+#: within both goes on with its connection; any other has the seconds to read the answer.
+AFTER_ANSWER, AFTER_ANSWER_TIME = 1024 * 1024, 2.0
 
 
 class Waiter(Protocol):
@@ -36,6 +41,15 @@ class Waiter(Protocol):
 
     def stopping(self) -> None:
         """The server is stopping: answer now."""
+
+
+class _LastAnswer:
+    """The connection as uvicorn's answer to a request with a body has it: closing it is the protocol's."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: Any, close: Callable[[], None]) -> None:
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -52,6 +66,8 @@ class HttpProtocol(HttpToolsProtocol):
     _unfinished = False  # a request's end has not come
     _quiet = False  # nothing has come since its body was looked at last
     _stopping = False
+    _spare: int | None = None  # bytes that are still taken of an answered request's body
+    _leaving = False  # all is said: what still comes is not looked at
     _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
     def connection_made(self, transport: Any) -> None:
@@ -67,7 +83,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._let_go(self.cycle)
         if self._answering is not None:  # uvicorn tells the last in line alone
+            self._let_go(self._answering)
             self._answering.disconnected = not self._answering.response_complete
             self._answering.message_event.set()
         super().connection_lost(exc)
@@ -76,6 +94,8 @@ class HttpProtocol(HttpToolsProtocol):
             waiter.hung_up()
 
     def shutdown(self) -> None:
+        if self._spare is not None:
+            return self._leave()
         super().shutdown()
         if self.waiter is not None:
             self.waiter.stopping()
@@ -85,6 +105,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._await_body()
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return self._drop(len(data))
+        after_answer = self._spare is not None
         self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
@@ -93,6 +116,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(self._fault or 431)
         elif self._unfinished and self._timer is None:
             self._await_body()
+        if after_answer:
+            self._read_on(len(data))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -113,6 +138,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if not self._upgrade:
             self._unfinished = True
+            if has_body(self.headers):
+                self.cycle.transport = cast(Any, _LastAnswer(self.transport, self._close_answered))
             self.headers = []  # what trailers follow are not the request's headers
 
     def _head_fault(self) -> int:
@@ -127,6 +154,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        answered = self._answering
+        super().on_response_complete()
+        self._let_go(answered)
+        if self._unfinished and answered is self.cycle and not self.transport.is_closing():
+            self._await_rest()
+
     def on_body(self, body: bytes) -> None:
         self._head = 0
         if not self._fault:
@@ -134,6 +168,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._head, self._begins, self._unfinished = 0, False, False
+        self._spare = None
         self._stop_timer()
         if not self._fault:
             super().on_message_complete()
@@ -162,6 +197,63 @@ class HttpProtocol(HttpToolsProtocol):
         # parser and protocol hold each other, the scope holds this: both would wait for the collector
         self.parser = self.scope = None  # type: ignore[assignment]
         protocol.upgrade(method, self.url, self.headers)
+
+    # --- an answered request's body
+
+    def _let_go(self, cycle: Any) -> None:
+        # the cycle, its way to close and this hold each other
+        if cycle is not None:
+            cycle.transport = self.transport
+
+    def _close_answered(self) -> None:
+        """The connection ends with this answer."""
+        if self._unfinished and self._answering is self.cycle and not self.transport.is_closing():
+            self._leave()
+        else:
+            self.transport.close()
+
+    def _await_rest(self) -> None:
+        if self._spare is None:
+            self._stop_timer()
+            self._spare = AFTER_ANSWER
+            self._timer = self.loop.call_later(AFTER_ANSWER_TIME, self.transport.close)
+
+    def _read_on(self, size: int) -> None:
+        """So much has come since the answer."""
+        if self._spare is not None:
+            self._spare -= size
+            if self._spare <= 0:
+                self._leave()
+        elif self.cycle.response_complete and self._timer is None and not self.transport.is_closing():
+            # The body has ended, no request has begun, and uvicorn waits for one no more: something came.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _leave(self) -> None:
+        """Say that this was all, and close when the client can have read it: a connection that is closed
+        while its client sends is reset, and the answer may be lost with it."""
+        self._leaving = True
+        answering = self._answering
+        if answering is not None and not answering.response_complete:  # whoever makes its answer can stop
+            answering.disconnected = True
+            answering.message_event.set()
+        self._await_rest()
+        self._drop(0)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _drop(self, size: int) -> None:
+        assert self._spare is not None
+        self._spare -= size
+        if self._spare <= 0:
+            self.flow.pause_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._spare is None:
+            super().send_400_response(msg)
+        else:  # no piece of a request
+            self.transport.close()
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)
@@ -203,4 +295,7 @@ class HttpProtocol(HttpToolsProtocol):
         if turn:
             headers = [*self.server_state.default_headers, (b"connection", b"close")]
             self.transport.write(http_response(status, headers, b""))
-        self.transport.close()
+        if turn and status != 408:  # more may be on its way
+            self._leave()
+        else:
+            self.transport.close()

@@ -45,6 +45,9 @@ def parameters(function: Any) -> list[str]:
         (HttpToolsProtocol.on_headers_complete, ["self"]),
         (HttpToolsProtocol.on_body, ["self", "body"]),
         (HttpToolsProtocol.on_message_complete, ["self"]),
+        (HttpToolsProtocol.on_response_complete, ["self"]),
+        (HttpToolsProtocol.send_400_response, ["self", "msg"]),
+        (HttpToolsProtocol.timeout_keep_alive_handler, ["self"]),
         (HttpToolsProtocol.shutdown, ["self"]),
         # server/engine/engine.py
         (engineio.AsyncServer._get_socket, ["self", "sid"]),

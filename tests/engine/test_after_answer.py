@@ -1,0 +1,170 @@
+"""A request that is answered before its body has come: what is read of it, and that the answer arrives."""
+
+import asyncio
+import http.client
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.engine import http as engine_http
+from server.engine.asgi import Receive, Scope, Send
+from server.engine.http import AFTER_ANSWER, HttpProtocol
+from tests.engine.kit import LIMIT, Raw, serving
+
+STATUSES = (200, 401, 403, 404, 405, 413, 415, 422, 429, 503)
+MIB = 1024 * 1024
+#: As much as may come in one read beyond the bound.
+READ = 512 * 1024
+
+
+async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+    """The status that the path names, without a look at the body."""
+    text = b"no, thank you"
+    headers = [(b"content-length", b"%d" % len(text))]
+    if scope["query_string"]:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Bytes of each piece that came."""
+    sizes: list[int] = []
+    really = HttpProtocol.data_received
+
+    def counting(self: HttpProtocol, data: bytes) -> None:
+        sizes.append(len(data))
+        really(self, data)
+
+    monkeypatch.setattr(HttpProtocol, "data_received", counting)
+    yield sizes
+
+
+def head(target: str, how: str, size: int) -> bytes:
+    field = f"Content-Length: {size}" if how == "length" else "Transfer-Encoding: chunked"
+    return f"POST {target} HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n".encode()
+
+
+def pieces(how: str, size: int) -> Iterator[bytes]:
+    for _ in range(size // 65536):
+        yield bytes(65536) if how == "length" else b"10000\r\n" + bytes(65536) + b"\r\n"
+    if how == "chunked":
+        yield b"0\r\n\r\n"
+
+
+async def sent_until_closed(raw: Raw, how: str, size: int) -> None:
+    try:
+        for piece in pieces(how, size):
+            raw.send(piece)
+            await raw.writer.drain()
+    except ConnectionError:
+        pass
+
+
+@pytest.mark.parametrize("target", ["/%d", "/%d?close"])
+@pytest.mark.parametrize("how", ["length", "chunked"])
+@pytest.mark.parametrize("status", STATUSES)
+async def test_little_more_of_it_is_read(
+    status: int, how: str, target: str, received: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        raw.send(head(target % status, how, 64 * MIB))
+        sending = asyncio.create_task(sent_until_closed(raw, how, 64 * MIB))
+        assert (await raw.response())[0] == status
+        await raw.ended()
+        await sending
+        assert sum(received) < AFTER_ANSWER + READ
+
+
+@pytest.mark.parametrize("how", ["length", "chunked"])
+async def test_a_body_that_ends_soon_leaves_the_connection_as_it_was(how: str) -> None:
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        for status in STATUSES:
+            raw.send(head(f"/{status}", how, MIB // 2))
+            assert (await raw.response())[0] == status
+            for piece in pieces(how, MIB // 2):
+                raw.send(piece)
+
+
+async def test_requests_behind_it_in_the_line_are_answered() -> None:
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        for status in STATUSES:
+            raw.send(head(f"/{status}", "length", 65536) + bytes(65536))
+        raw.send(head("/404", "length", 64 * MIB))
+        for status in (*STATUSES, 404):
+            assert (await raw.response())[0] == status
+
+
+async def test_a_body_that_does_not_go_on_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.1)
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        raw.send(head("/401", "length", 10) + b"12345")
+        assert (await raw.response())[0] == 401
+        await raw.ended()
+
+
+async def test_a_connection_at_rest_after_such_a_body_ends_as_all_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(answering, timeout_keep_alive=0.1) as port, await Raw.connect(port) as raw:
+        raw.send(head("/401", "length", 10) + b"12345")
+        assert (await raw.response())[0] == 401
+        raw.send(b"67890")
+        await raw.ended()
+
+
+@pytest.mark.parametrize("target", ["/413", "/413?close"])
+async def test_who_sends_all_before_reading_has_the_answer(target: str) -> None:
+    """As `http.client` does it, and most others: a reset would come before the answer is read."""
+
+    def ask(port: int) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+        connection.request("POST", target, body=bytes(2 * MIB))
+        response = connection.getresponse()
+        try:
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    async with serving(answering) as port:
+        for _ in range(5):
+            assert await asyncio.to_thread(ask, port) == (413, b"no, thank you")
+
+
+async def test_garbage_in_the_rest_of_a_body_has_no_answer_of_its_own() -> None:
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        raw.send(head("/404", "chunked", 0))
+        assert (await raw.response())[0] == 404
+        raw.send(b"no length\r\n")
+        async with asyncio.timeout(LIMIT):
+            assert await raw.reader.read() == b""
+
+
+@pytest.mark.parametrize("target", ["/413", "/413?close"])
+async def test_over_tls(
+    target: str, certificate: Path, received: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting.check_hostname = False
+    async with serving(answering, ssl_certfile=str(certificate)) as port:
+        raw = await Raw.connect(port, trusting)
+        raw.send(head(target, "length", 64 * MIB))
+        sending = asyncio.create_task(sent_until_closed(raw, "length", 64 * MIB))
+        assert (await raw.response())[0] == 413
+        await raw.ended()
+        await sending
+        raw.writer.transport.abort()
+        assert sum(received) < AFTER_ANSWER + READ
+
+
+async def test_a_stop_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    async with serving(answering) as port:
+        raw = await Raw.connect(port)
+        raw.send(head("/404", "length", 64 * MIB))
+        assert (await raw.response())[0] == 404
+    async with raw:
+        await raw.ended()
