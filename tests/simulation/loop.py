@@ -1,0 +1,147 @@
+"""An asyncio event loop in virtual time: a second passes in no time, and a node can be stopped or killed.
+
+Callbacks keep asyncio's order. Chance comes from outside alone: from the network, the stores, and the faults.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+#: Callbacks in one run: far more than any schedule needs, so that a loop that never rests is found.
+MOST_CALLBACKS = 3_000_000
+
+#: Seconds between two arrivals on one connection: timers of one moment run in any order.
+TICK = 1e-6
+
+
+class Process:
+    """Whatever runs in `context` belongs to one process: it can stand still, or be gone without a word."""
+
+    def __init__(self, loop: "VirtualLoop") -> None:
+        self.loop = loop
+        self.dead = False
+        self.frozen = False
+        self.waiting: deque[asyncio.Handle] = deque()
+        self.context: Context = copy_context()
+        self.context.run(_process.set, self)
+
+    def freeze(self) -> None:
+        """As SIGSTOP does: nothing of it runs, and what was sent to it waits."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.frozen = False
+        waiting, self.waiting = self.waiting, deque()
+        self.loop.take_back(waiting)
+
+    def kill(self) -> None:
+        """As SIGKILL does: no handler, no `finally`."""
+        self.dead = True
+        self.waiting.clear()
+
+    def soon(self, call: Callable[..., object], *args: Any) -> None:
+        self.loop.call_soon(call, *args, context=self.context)
+
+    def later(self, delay: float, call: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        return self.loop.call_later(delay, call, *args, context=self.context)
+
+
+_process: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def current_process() -> Process | None:
+    return _process.get()
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """`time()` moves only when nothing is left to do before the next timer."""
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 1000.0
+        self._callbacks = 0
+        self._over = False
+
+    def time(self) -> float:
+        return self._now
+
+    def take_back(self, handles: deque[asyncio.Handle]) -> None:
+        self._ready.extendleft(reversed(handles))
+
+    def _run_once(self) -> None:
+        scheduled = self._scheduled
+        while scheduled and scheduled[0]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
+        if not self._ready:
+            if not scheduled:
+                raise RuntimeError("everything waits, and nothing will come")
+            self._now = max(self._now, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self._now:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False  # type: ignore[attr-defined]
+            self._ready.append(timer)
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if handle._cancelled:  # type: ignore[attr-defined]
+                continue
+            process = handle._context.get(_process)  # type: ignore[attr-defined]
+            if process is not None and (process.dead or process.frozen):
+                if not process.dead:
+                    process.waiting.append(handle)
+                continue
+            handle._run()  # type: ignore[attr-defined]
+            self._callbacks += 1
+        if self._callbacks > MOST_CALLBACKS:
+            raise RuntimeError("the schedule never comes to rest")
+
+    def give_up(self) -> None:
+        """The end: coroutines are closed where they stand, and what their `finally` asks for is not done."""
+        self._over = True
+        tasks = asyncio.all_tasks(self)
+        asyncio._set_running_loop(self)
+        try:
+            for task in tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                coroutine = task.get_coro()
+                with suppress(BaseException):
+                    if coroutine is not None:
+                        coroutine.close()
+        finally:
+            asyncio._set_running_loop(None)
+        self._ready.clear()
+        self._scheduled.clear()
+        self.close()
+
+    def _check_closed(self) -> None:
+        if not self._over:
+            super()._check_closed()  # type: ignore[misc]
+
+    def _process_events(self, event_list: Any) -> None: ...
+
+    def _write_to_self(self) -> None: ...
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """A thread's work is done at once."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            future.set_exception(error)
+        return future
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._over:
+            return
+        process = None
+        task = context.get("task") or context.get("future")
+        if task is not None and hasattr(task, "get_context"):
+            process = task.get_context().get(_process)
+        if process is None or not process.dead:
+            super().default_exception_handler(context)

@@ -1,0 +1,209 @@
+"""A database in this process: our own statements on SQLite, in virtual time, one transaction at a time."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.database import Connection, Database
+from storage.failures import DRIVER_ERRORS, translate
+from storage.tables import metadata
+from tests.simulation.loop import Process, current_process
+
+#: Seconds until a database that does not answer counts as away (`storage.database.LIMIT`).
+LIMIT = 5.0
+
+
+def _template() -> sqlite3.Connection:
+    """All tables, and what a migrated database has of its own."""
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    engine = sa.create_engine("sqlite://", creator=lambda: made, poolclass=sa.pool.StaticPool)
+    metadata.create_all(engine)
+    return made
+
+
+TEMPLATE = _template()
+
+
+class Sql:
+    """What all nodes share. `latency` in seconds for each statement."""
+
+    def __init__(self, latency: Callable[[], float]) -> None:
+        self.latency = latency
+        self.raw = sqlite3.connect(":memory:", isolation_level=None)
+        TEMPLATE.backup(self.raw)
+        self.raw.execute("PRAGMA foreign_keys = ON")
+        self.up = True
+        self.holder: tuple[Process | None, object] | None = None  # of the transaction under way
+        self._changed = asyncio.Event()
+
+    # --- faults
+
+    def down(self) -> None:
+        """Statements are answered no more; a transaction under way is rolled back."""
+        self.up = False
+        self._give_up()
+
+    def recover(self) -> None:
+        self.up = True
+        self._wake()
+
+    def forget(self, process: Process) -> None:
+        """A node was killed: its transaction is rolled back."""
+        if self.holder is not None and self.holder[0] is process:
+            self._give_up()
+
+    def saved(self) -> sqlite3.Connection:
+        """What is committed; a transaction under way is given up for it."""
+        self._give_up()
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self.raw.backup(copy)
+        return copy
+
+    def goes_back(self, saved: sqlite3.Connection) -> None:
+        self._give_up()
+        saved.backup(self.raw)
+
+    def _give_up(self) -> None:
+        if self.holder is not None:
+            self.raw.execute("ROLLBACK")
+            self.holder = None
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    # --- for a node
+
+    async def take(self, key: object) -> None:
+        """The one transaction's place."""
+        while self.holder is not None or not self.up:
+            await self._changed.wait()
+        self.holder = (current_process(), key)
+        self.raw.execute("BEGIN")
+
+    def end(self, key: object, how: str) -> None:
+        if self.holder is None or self.holder[1] is not key:
+            raise _given_up()
+        self.raw.execute(how)
+        self.holder = None
+        self._wake()
+
+    async def run(self, key: object | None, call: Callable[[], Any]) -> Any:
+        """One statement: of the transaction `key`, or by itself, when no other is under way."""
+        await asyncio.sleep(self.latency())
+        if key is None:
+            while self.holder is not None or not self.up:
+                await self._changed.wait()
+        elif self.holder is None or self.holder[1] is not key:
+            raise _given_up()
+        return call()
+
+    # --- for the verdict
+
+    def last_revision(self, room: str) -> int:
+        return int(self._one("SELECT last_revision FROM chat_sessions WHERE session_id = ?", room) or 0)
+
+    def messages(self, room: str) -> dict[str, tuple[str, str, bool]]:
+        """message id -> (content, status, deleted)."""
+        rows = self.raw.execute(
+            "SELECT message_id, content, status, deleted_at FROM chat_messages WHERE session_id = ?", (room,)
+        )
+        return {each[0]: (each[1], each[2], each[3] is not None) for each in rows}
+
+    def read_marks(self, room: str) -> dict[str, int]:
+        rows = self.raw.execute(
+            "SELECT user_id, read_seq FROM chat_participants WHERE session_id = ? AND read_seq > 0", (room,)
+        )
+        return dict(rows)
+
+    def by_client_key(self, user: str, key: str) -> list[str]:
+        rows = self.raw.execute(
+            "SELECT message_id FROM chat_messages WHERE sender_id = ? AND client_message_id = ?", (user, key)
+        )
+        return [each[0] for each in rows]
+
+    def _one(self, statement: str, *arguments: Any) -> Any:
+        row = self.raw.execute(statement, arguments).fetchone()
+        return row[0] if row else None
+
+
+def _given_up() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the transaction was given up")
+    error.sqlite_errorname = "SQLITE_IOERR"
+    return error
+
+
+class Cursor:
+    def __init__(self, rowcount: int) -> None:
+        self.rowcount = rowcount
+
+    async def close(self) -> None: ...
+
+
+class Raw:
+    """`aiosqlite.Connection`, as far as `storage` uses it."""
+
+    def __init__(self, sql: Sql, key: object | None) -> None:
+        self._sql, self._key = sql, key
+
+    async def execute(self, statement: str, arguments: Any = ()) -> Cursor:
+        found = await self._sql.run(self._key, lambda: self._sql.raw.execute(statement, arguments))
+        return Cursor(found.rowcount)
+
+    async def executemany(self, statement: str, arguments: Iterable[Any]) -> Cursor:
+        rows = list(arguments)
+        found = await self._sql.run(self._key, lambda: self._sql.raw.executemany(statement, rows))
+        return Cursor(found.rowcount)
+
+    async def execute_fetchall(self, statement: str, arguments: Any = ()) -> list[Any]:
+        return await self._sql.run(  # type: ignore[no-any-return]
+            self._key, lambda: self._sql.raw.execute(statement, arguments).fetchall()
+        )
+
+
+class SimulatedDatabase(Database):
+    """One node's way to the shared database."""
+
+    def __init__(self, sql: Sql) -> None:
+        super().__init__("sqlite:///simulated", limit=LIMIT)
+        self._sql = sql
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self) -> None: ...
+
+    def usage(self) -> dict[str, int]:
+        return {"idle": 1, "used": 0}
+
+    @asynccontextmanager
+    async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        async with self._limited(limit):
+            yield Connection(Raw(self._sql, None), "sqlite")
+
+    @asynccontextmanager
+    async def transaction(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        key = object()
+        async with self._limited(limit):
+            await self._sql.take(key)
+            try:
+                yield Connection(Raw(self._sql, key), "sqlite")
+                await asyncio.sleep(self._sql.latency())
+            except BaseException:
+                if self._sql.holder is not None and self._sql.holder[1] is key:
+                    self._sql.end(key, "ROLLBACK")
+                raise
+            self._sql.end(key, "COMMIT")
+            await asyncio.sleep(self._sql.latency())
+
+    @asynccontextmanager
+    async def _limited(self, limit: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(limit or self.limit):
+                yield
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error

@@ -1,0 +1,403 @@
+"""One schedule: nodes, people, faults in random order; then rest, and the verdict."""
+
+import asyncio
+import contextvars
+import random
+import secrets
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
+
+from events.clock import when
+from storage.participants import Participants
+from storage.records import SessionRecord
+from storage.sessions import Sessions
+from tests.simulation.client import Client, Wrong
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.node import Node
+from tests.simulation.redis import Data, Server
+from tests.simulation.sql import SimulatedDatabase, Sql
+
+ROOMS = ("A", "B")
+#: When the simulation begins, in epoch seconds.
+EPOCH = 1_800_000_000.0
+#: Seconds of rest after which everything has to be right: NODE_LEASE, the pings of half-open sockets, the
+#: silence of dead producers, and some polls.
+REST = 75.0
+
+#: What happens, and how often.
+MENU = (
+    ("write", 12),
+    ("edit", 3),
+    ("delete", 1),
+    ("produce", 5),
+    ("read", 2),
+    ("type", 3),
+    ("join", 3),
+    ("leave", 1.5),
+    ("drop", 5),
+    ("half_open", 5),
+    ("kill_node", 1),
+    ("start_node", 2),
+    ("freeze_node", 1),
+    ("thaw_node", 2),
+    ("redis_restart", 0.6),
+    ("redis_flush", 0.4),
+    ("redis_save", 1),
+    ("redis_down", 0.6),
+    ("redis_hang", 0.8),
+    ("redis_recover", 3),
+    ("cut_off", 0.8),
+    ("rejoin", 2),
+    ("reset_links", 1),
+    ("deafen", 1),
+    ("lose_key", 1),
+    ("sql_down", 0.5),
+    ("sql_recover", 2),
+)
+
+
+class World:
+    """`seed` names the schedule. `often` are actions that come more often than others."""
+
+    def __init__(self, seed: int, actions: int | None = None, often: tuple[str, ...] = ()) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.actions = actions or self.rng.randint(5, 40)
+        self.loop = VirtualLoop()
+        self.nobody = contextvars.Context()
+        self.slow = self.rng.choice((1.0, 1.0, 10.0))
+        self.failure: str | None = None
+        self.story: list[str] = []
+        always = ("write", "join", *often)
+        menu = [(name, weight) for name, weight in MENU if self.rng.random() < 0.7 or name in always]
+        often = often or tuple(self.rng.sample([name for name, _ in menu], 3))
+        self.menu = [(name, weight * 6 if name in often else weight) for name, weight in menu]
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- what everybody uses
+
+    def time(self) -> float:
+        return EPOCH + self.loop.time()
+
+    def latency(self) -> float:
+        return self.rng.choice((0.0002, 0.0005, 0.001, 0.003)) * self.slow * self.rng.uniform(0.5, 1.5)
+
+    def chance(self, of: float) -> bool:
+        return self.rng.random() < of
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.failure is None:
+            self.failure = f"the simulation itself: {task.exception()!r}"
+
+    def wrong(self, text: str) -> None:
+        if self.failure is None:
+            self.failure = f"{self.loop.time():.3f} {text}"
+
+    def note(self, text: str) -> None:
+        self.story.append(f"{self.loop.time():9.3f} --- {text}")
+
+    # --- the run
+
+    def run(self) -> None:
+        """Raises Wrong where a promise was broken."""
+        random.seed(self.seed)
+        secrets._sysrand = random.Random(self.seed)  # type: ignore[attr-defined]
+        try:
+            self.loop.run_until_complete(self.loop.create_task(self._run(), context=contextvars.Context()))
+        finally:
+            self._close()
+        if self.failure is not None:
+            raise Wrong(f"seed {self.seed}: {self.failure}")
+
+    async def _run(self) -> None:
+        rng = self.rng
+        self.redis = Server(self.time, self.latency)
+        self.saved: Data | None = None
+        self.sql = Sql(self.latency)
+        self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
+        if rng.random() < 0.8:
+            await asyncio.wait(
+                [asyncio.create_task(n.started.wait()) for n in self.nodes.values()], timeout=9
+            )
+        people = ("ann", "bob", "cho")[: rng.randint(1, 3)]
+        await self._make_sessions(people)
+        self.clients = [Client(self, name) for name in people]
+        for client in self.clients:
+            for room in ROOMS:
+                if rng.random() < 0.8:
+                    self.spawn(client.join(room))
+        await asyncio.sleep(rng.choice((0, 0.01, 1)))
+        names, weights = zip(*self.menu, strict=True)
+        for _ in range(self.actions):
+            name = rng.choices(names, weights)[0]
+            getattr(self, f"do_{name}")()
+            await asyncio.sleep(rng.choice((0, 0, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 7)))
+            if self.failure:
+                return
+        await self._rest()
+        if not self.failure:
+            self._verdict()
+        if not self.failure:
+            await self._epilogue()
+
+    async def _make_sessions(self, people: tuple[str, ...]) -> None:
+        database, now = SimulatedDatabase(self.sql), when(self.time())
+        for room in ROOMS:
+            record = SessionRecord(
+                session_id=room, trace_id=f"trace_{room}", user_id=people[0], agent_id=None, title=None,
+                status="active", metadata={}, ttl_hours=24.0, created_at=now, updated_at=now,
+                last_activity=now, expires_at=now + timedelta(hours=24),
+            )  # fmt: skip
+            await Sessions(database).create(record)
+            for person in people[1:]:
+                await Participants(database).put(room, person, "member", now)
+
+    async def _rest(self) -> None:
+        """No more faults; everybody comes back; time passes."""
+        self.note("rest")
+        self.do_rejoin()
+        self.redis.recover()
+        self.sql.recover()
+        self.do_thaw_node()
+        self.do_start_node(everything=True)
+        for wire in self.redis.wires:
+            if wire.deaf:
+                wire.reset()
+        for _ in range(3):
+            await asyncio.sleep(REST / 3)
+            self.do_start_node(everything=True)
+
+    async def _epilogue(self) -> None:
+        """Once more with nothing failing: nobody may need a poll for what is said now."""
+        before = {room: self.sql.last_revision(room) for room in ROOMS}
+        told = []
+        for client in self.clients:
+            for room in client.views:
+                told.append(asyncio.create_task(client.write(room)))
+        if told:
+            await asyncio.wait(told, timeout=3)
+        await asyncio.sleep(0.5)
+        for client in self.clients:
+            for room, view in client.views.items():
+                if view.revision != self.sql.last_revision(room):
+                    self.wrong(
+                        f"{client.name} is at r{view.revision} of {room}, half a second after "
+                        f"r{self.sql.last_revision(room)} (before: r{before[room]})"
+                    )
+        self._verdict()
+
+    def _verdict(self) -> None:
+        for client in self.clients:
+            if client.views and not client.connected:
+                self.wrong(f"{client.name} could not come back")
+            for room, view in client.views.items():
+                self._compare(client, room, view)
+            for key, message_id in client.acked.items():
+                found = self.sql.by_client_key(client.name, key)
+                if found != [message_id]:
+                    self.wrong(f"{client.name}'s acknowledged {key} is {found} in SQL")
+
+    def _compare(self, client: Client, room: str, view: Any) -> None:
+        who = f"{client.name} in {room}"
+        if not view.joined:
+            self.wrong(f"{who} has not joined")
+            return
+        stored = self.sql.messages(room)
+        if set(view.messages) != set(stored):
+            missing, more = set(stored) - set(view.messages), set(view.messages) - set(stored)
+            self.wrong(f"{who} lacks {sorted(missing)} and has {sorted(more)} too many")
+            return
+        for message_id, (content, status, deleted) in stored.items():
+            shown = view.messages[message_id]
+            if bool(shown.get("deleted_at")) != deleted:
+                self.wrong(f"{who}: {message_id} deleted: {deleted}")
+            elif not deleted and shown["status"] != status:
+                self.wrong(f"{who}: {message_id} is {shown['status']}, in SQL {status}")
+            elif (
+                not deleted and message_id not in client.produced and (shown.get("content") or "") != content
+            ):
+                self.wrong(f"{who}: {message_id} reads {shown.get('content')!r}, in SQL {content!r}")
+        marks = self.sql.read_marks(room)
+        if {user: seq for user, seq in view.reads.items() if seq} != marks:
+            self.wrong(f"{who} knows of the read marks {view.reads}, in SQL {marks}")
+        there = {c.name for c in self.clients if c.connected and room in c.views and c.views[room].joined}
+        if view.sure and view.online != there:
+            self.wrong(f"{who} sees {sorted(view.online)} online; there are {sorted(there)}")
+        if view.sure and view.typing:
+            self.wrong(f"{who} sees {sorted(view.typing)} typing for ever")
+
+    def _close(self) -> None:
+        """Nothing of this schedule is left for the next: whatever still waits is given up without a word."""
+        for node in getattr(self, "nodes", {}).values():
+            node.process.kill()
+        self.loop.give_up()
+
+    # --- people
+
+    def some_node(self) -> Node | None:
+        found = [node for node in self.nodes.values() if node.alive and not node.process.frozen]
+        return self.rng.choice(found) if found else None
+
+    def _someone(self) -> tuple[Client, str]:
+        client = self.rng.choice(self.clients)
+        rooms = list(client.views) or list(ROOMS)
+        return client, self.rng.choice(rooms)
+
+    def do_write(self) -> None:
+        client, room = self._someone()
+        for _ in range(self.rng.choice((1, 1, 1, 5, 30))):
+            self.spawn(client.write(room))
+
+    def do_edit(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.change(room, "edit"))
+
+    def do_delete(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.change(room, "delete"))
+
+    def do_produce(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.produce(room))
+
+    def do_read(self) -> None:
+        client, room = self._someone()
+        last = (
+            max((m.get("seq", 0) for m in client.views[room].messages.values()), default=0)
+            if (room in client.views)
+            else 0
+        )
+        if last:
+            self.spawn(client.say("read", session_id=room, seq=last))
+
+    def do_type(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.say("typing", session_id=room, is_typing=self.chance(0.8)))
+
+    def do_join(self) -> None:
+        client = self.rng.choice(self.clients)
+        self.spawn(client.join(self.rng.choice(ROOMS)))
+
+    def do_leave(self) -> None:
+        client, room = self._someone()
+        client.leave(room)
+
+    def do_drop(self) -> None:
+        self._hang_up("clean")
+
+    def do_half_open(self) -> None:
+        self._hang_up("half-open")
+
+    def _hang_up(self, how: str) -> None:
+        client = self.rng.choice(self.clients)
+        if client.socket is not None:
+            self.note(f"{client.name}'s connection: {how}")
+            client.socket.hang_up(how)
+
+    # --- nodes
+
+    def _node(self) -> Node:
+        return self.rng.choice(list(self.nodes.values()))
+
+    def do_kill_node(self) -> None:
+        node = self._node()
+        if node.alive:
+            self.note(f"{node.name} is killed")
+            node.kill()
+
+    def redis_forgets(self, node: Node) -> None:
+        """The kernel closes a dead process's connections."""
+        for wire in [w for w in self.redis.wires if w._owner is node.process]:
+            wire._leave()
+
+    def do_start_node(self, everything: bool = False) -> None:
+        dead = [node for node in self.nodes.values() if not node.alive]
+        for node in dead if everything else dead[:1]:
+            self.note(f"{node.name} starts")
+            self.nodes[node.name] = Node(self, node.name)
+
+    def do_freeze_node(self) -> None:
+        node = self._node()
+        if node.alive:
+            self.note(f"{node.name} stands still")
+            node.process.freeze()
+
+    def do_thaw_node(self) -> None:
+        for node in self.nodes.values():
+            if node.alive and node.process.frozen:
+                self.note(f"{node.name} goes on")
+                node.process.thaw()
+
+    # --- Redis
+
+    def do_redis_restart(self) -> None:
+        data = self.saved if self.chance(0.5) else None
+        self.note(f"Redis restarts, {'from a snapshot' if data else 'empty'}")
+        self.saved = None
+        self.redis.restart(data)
+
+    def do_redis_flush(self) -> None:
+        self.note("Redis is emptied")
+        self.redis.goes_back(Data())
+
+    def do_redis_save(self) -> None:
+        self.saved = self.redis.saved()
+
+    def do_redis_down(self) -> None:
+        self.note("Redis is down")
+        self.redis.down()
+
+    def do_redis_hang(self) -> None:
+        self.note("Redis hangs")
+        self.redis.hang()
+
+    def do_redis_recover(self) -> None:
+        self.redis.recover()
+
+    def do_cut_off(self) -> None:
+        node = self._node()
+        self.note(f"{node.name} is cut off from Redis")
+        self.redis.cut_off.add(node.process)
+
+    def do_rejoin(self) -> None:
+        cut, self.redis.cut_off = self.redis.cut_off, set()
+        for wire in [w for w in self.redis.wires if w._owner in cut]:
+            wire.reset()
+
+    def do_reset_links(self) -> None:
+        node = self._node()
+        self.note(f"{node.name}'s connections to Redis are reset")
+        for wire in [w for w in self.redis.wires if w._owner is node.process]:
+            if self.chance(0.7):
+                wire.reset()
+
+    def do_deafen(self) -> None:
+        wires = [w for w in self.redis.wires if w.channels]
+        if wires:
+            wire = self.rng.choice(wires)
+            self.note("a subscriber's connection goes deaf")
+            wire.deaf = True
+
+    def do_lose_key(self) -> None:
+        keys = [key for key in self.redis.data.values if not key.endswith(b":clock")]
+        if keys:
+            key = self.rng.choice(keys)
+            self.note(f"Redis loses {key.decode()}")
+            self.redis.drop(key)
+
+    # --- the database
+
+    def do_sql_down(self) -> None:
+        self.note("the database is down")
+        self.sql.down()
+
+    def do_sql_recover(self) -> None:
+        self.sql.recover()
