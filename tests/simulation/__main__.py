@@ -5,14 +5,15 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from multiprocessing import Pool
 
 from tests.simulation.client import Wrong
 from tests.simulation.world import World
 
 
-def one(seed: int) -> tuple[int, str | None, int, int]:
-    world = World(seed)
+def one(seed: int, past: bool) -> tuple[int, str | None, int, int]:
+    world = World(seed, past=past)
     try:
         world.run()
     except Wrong as wrong:
@@ -27,17 +28,20 @@ def main() -> int:
     parser.add_argument("--seeds", default="0:200", metavar="FROM:TO")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--past", action="store_true", help="stores that go back, clocks that jump")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     # What a killed node leaves undone is no news.
     sys.unraisablehook = lambda _: None
     logging.disable(logging.CRITICAL)
     if options.seed is not None:
-        return story(options.seed, options.trace)
+        return story(options.seed, options.trace, options.past)
     first, last = map(int, options.seeds.split(":"))
     began, wrong, recoveries, resyncs = time.monotonic(), 0, 0, 0
     with Pool(options.processes) as pool:
-        for _, failure, recovered, resynced in pool.imap(one, range(first, last), chunksize=4):
+        for _, failure, recovered, resynced in pool.imap(
+            partial(one, past=options.past), range(first, last), 4
+        ):
             recoveries, resyncs = recoveries + recovered, resyncs + resynced
             if failure is not None:
                 wrong += 1
@@ -49,8 +53,8 @@ def main() -> int:
     return min(1, wrong)
 
 
-def story(seed: int, trace: bool) -> int:
-    world = World(seed)
+def story(seed: int, trace: bool, past: bool) -> int:
+    world = World(seed, past=past)
     try:
         world.run()
     except Wrong as wrong:

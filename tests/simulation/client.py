@@ -128,6 +128,8 @@ class Client:
         self.pid: str | None = None
         self.offset: str | None = None
         self.acked: dict[str, str] = {}  # client_message_id -> message_id
+        self.edited: dict[str, int] = {}  # message_id -> number of its last acknowledged edit
+        self._edits = 0
         self.produced: set[str] = set()  # streams of its own
         self.recoveries = self.resyncs = 0
         self.stopped = False
@@ -384,6 +386,11 @@ class Client:
             stream[0] += told["content"]
             stream[1] += told["count"]
 
+    def database_went_back(self, sql: Any) -> None:
+        """What was acknowledged and is lost was the database's to keep."""
+        self.acked = {key: id for key, id in self.acked.items() if sql.by_client_key(self.name, key) == [id]}
+        self.edited.clear()
+
     # --- what it does
 
     def leave(self, room: str) -> None:
@@ -418,8 +425,15 @@ class Client:
         mine = [m for m in view.messages.values() if m.get("sender_id") == self.name] if view else []
         if mine:
             message = self.world.rng.choice(mine[-3:])
-            more = {"content": f"edited at {self.world.loop.time():.3f}"} if name == "edit" else {}
-            await self.say(name, session_id=room, message_id=message["message_id"], **more)
+            self._edits += 1
+            number = self._edits
+            more = {"content": f"edit {number} by {self.name}"} if name == "edit" else {}
+            with suppress(Gone, Refused):
+                await self.call(name, session_id=room, message_id=message["message_id"], **more)
+                if name == "edit":
+                    self.edited[message["message_id"]] = max(
+                        number, self.edited.get(message["message_id"], 0)
+                    )
 
     async def produce(self, room: str) -> None:
         """A stream, begun again after whatever interrupts it."""

@@ -127,6 +127,21 @@ class Sql:
         )
         return [each[0] for each in rows]
 
+    def edit_number(self, message_id: str) -> int | None:
+        """Of the edit that a message shows; 0 where it was not edited, None where it is gone."""
+        found = self.raw.execute(
+            "SELECT content, deleted_at FROM chat_messages WHERE message_id = ?", (message_id,)
+        ).fetchone()
+        if found is None or found[1] is not None:
+            return None
+        return int(found[0].split()[1]) if found[0].startswith("edit ") else 0
+
+    def times_ascend(self, room: str) -> bool:
+        rows = self.raw.execute(
+            "SELECT created_at FROM chat_messages WHERE session_id = ? ORDER BY seq", (room,)
+        ).fetchall()
+        return rows == sorted(rows)
+
     def _one(self, statement: str, *arguments: Any) -> Any:
         row = self.raw.execute(statement, arguments).fetchone()
         return row[0] if row else None

@@ -56,11 +56,22 @@ MENU = (
     ("sql_recover", 2),
 )
 
+#: The past itself changes: a store goes back to what it once had, a node's clock jumps.
+PAST = (
+    ("redis_save", 2),
+    ("redis_back", 2),
+    ("sql_save", 2),
+    ("sql_back", 2),
+    ("clock", 2),
+)
+
 
 class World:
     """`seed` names the schedule. `often` are actions that come more often than others."""
 
-    def __init__(self, seed: int, actions: int | None = None, often: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, seed: int, actions: int | None = None, often: tuple[str, ...] = (), past: bool = False
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.actions = actions or self.rng.randint(5, 40)
@@ -70,7 +81,11 @@ class World:
         self.failure: str | None = None
         self.story: list[str] = []
         always = ("write", "join", *often)
-        menu = [(name, weight) for name, weight in MENU if self.rng.random() < 0.7 or name in always]
+        menu = [
+            (name, weight)
+            for name, weight in (*MENU, *(PAST if past else ()))
+            if self.rng.random() < 0.7 or name in always
+        ]
         often = often or tuple(self.rng.sample([name for name, _ in menu], 3))
         self.menu = [(name, weight * 6 if name in often else weight) for name, weight in menu]
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -121,6 +136,7 @@ class World:
         rng = self.rng
         self.redis = Server(self.time, self.latency)
         self.saved: Data | None = None
+        self.sql_saved: Any = None
         self.sql = Sql(self.latency)
         self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
         if rng.random() < 0.8:
@@ -200,10 +216,20 @@ class World:
                 self.wrong(f"{client.name} could not come back")
             for room, view in client.views.items():
                 self._compare(client, room, view)
+            for message_id, least in client.edited.items():
+                number = self.sql.edit_number(message_id)
+                if number is not None and number < least:
+                    self.wrong(
+                        f"{client.name}'s edit {least} of {message_id} was undone by its edit {number}"
+                    )
             for key, message_id in client.acked.items():
                 found = self.sql.by_client_key(client.name, key)
                 if found != [message_id]:
                     self.wrong(f"{client.name}'s acknowledged {key} is {found} in SQL")
+
+        for room in ROOMS:
+            if not self.sql.times_ascend(room):
+                self.wrong(f"created_at falls back along seq in {room}")
 
     def _compare(self, client: Client, room: str, view: Any) -> None:
         who = f"{client.name} in {room}"
@@ -401,3 +427,27 @@ class World:
 
     def do_sql_recover(self) -> None:
         self.sql.recover()
+
+    def do_sql_save(self) -> None:
+        self.sql_saved = self.sql.saved()
+
+    # --- the past changes
+
+    def do_redis_back(self) -> None:
+        if self.saved is not None:
+            self.note("Redis goes back, in the same process")
+            self.redis.goes_back(self.saved)
+            self.saved = None
+
+    def do_sql_back(self) -> None:
+        if self.sql_saved is not None:
+            self.note("the database goes back")
+            self.sql.goes_back(self.sql_saved)
+            self.sql_saved = None
+            for client in self.clients:
+                client.database_went_back(self.sql)
+
+    def do_clock(self) -> None:
+        node = self._node()
+        node.offset = self.rng.choice((0.0, 3600.0, -3600.0, 600.0, -20.0))
+        self.note(f"{node.name}'s clock is off by {node.offset} s")
