@@ -275,6 +275,7 @@ export interface SessionDetails {
   agent: AgentBrief | null;
   participants: string[];
   participant_roles: Record<string, "agent" | "member" | "owner" | "service" | "viewer">;
+  participant_count: number;
   message_count: number;
   request_count: number;
   last_seq: number;

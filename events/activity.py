@@ -3,6 +3,12 @@
 At most once a second per session. Knows no transport.
 """
 
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
 from events.clock import Clock, rfc3339
 from events.delivery import Delivery
 from events.event import Event, Kind, make
@@ -12,6 +18,15 @@ from storage.records import MessageRecord
 
 #: Characters of the last message that are told.
 PREVIEW = 500
+#: Sessions whose participants are read at once, and participants told in one turn of the loop: a session may
+#: have thousands, and others wait meanwhile.
+SESSIONS, STEP = 10, 50
+
+
+def batched(all: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(all)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 class Activity:
@@ -29,22 +44,26 @@ class Activity:
                 self._newest[record.session_id] = record
 
     async def flush(self) -> None:
-        """One query for all sessions in which something happened. Raises Unavailable: it is volatile."""
+        """A query for some sessions at a time. Raises Unavailable: activity is volatile."""
         newest, self._newest = self._newest, {}
-        if not newest:
-            return
-        for session_id, users in (await self._participants.of_sessions(newest)).items():
-            for user in users:
-                self._delivery.to_user(user, self._event(newest[session_id], user))
+        for some in batched(newest, SESSIONS):
+            for session_id, users in (await self._participants.of_sessions(some)).items():
+                await self._tell(self._event(newest[session_id]), users)
 
-    def _event(self, record: MessageRecord, user: str) -> Event:
+    async def _tell(self, event: Event, users: Iterable[str]) -> None:
+        for step in batched(users, STEP):
+            for user in step:
+                self._delivery.to_user(user, msgspec.structs.replace(event, only=user))
+            await asyncio.sleep(0)
+
+    def _event(self, record: MessageRecord) -> Event:
         payload = {
             "event": "activity",
             "last_message": record.content[:PREVIEW],
             "last_message_at": rfc3339(record.created_at),
             "last_seq": record.seq,
         }
-        event = make(record.session_id, "session", Kind.VOLATILE, payload, self._clock(), only=user)
+        event = make(record.session_id, "session", Kind.VOLATILE, payload, self._clock())
         # By the user's channel, to the connections outside this room.
         event.room, event.skip = "", record.session_id
         return event

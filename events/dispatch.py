@@ -107,6 +107,12 @@ class Dispatcher:
         finally:
             self.observe(name, outcome, began, payload)
 
+    def mistake(self, failure: Exception, caller: Caller) -> Awaitable[None] | None:
+        """What is to be waited for before somebody who says nonsense over and over is told so."""
+        if isinstance(failure, ValidationFailed | UnknownCommand):
+            return self._limits.mistake(caller)
+        return None
+
     @staticmethod
     def error_of(failure: BaseException, name: str) -> ChatError:
         """What a client is told of a failure; an unexpected one is logged under the id it is told."""
@@ -219,6 +225,9 @@ class Line:
                 raise UnknownCommand(f"no such command: {name[:100]}")
             done = dispatcher.start(command, conn.caller, conn, payload)
         except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
+            late = dispatcher.mistake(failure, conn.caller)
+            if late is not None:
+                return self._fail_late(late, failure, name, payload, ref)
             self._fail(failure, name, payload, ref, 0.0)
             return None
         if type(done) is dict:  # answered at once: typing, chunks
@@ -278,6 +287,24 @@ class Line:
         error = self._dispatcher.error_of(failure, name)
         self._voice.answer(self.conn, ref, name, error)
         self._dispatcher.observe(name, error.code, began, payload)
+
+    def refuse(self, failure: ChatError, name: str, ref: Any) -> None:
+        """What its transport could not take for a command."""
+        late = self._dispatcher.mistake(failure, self.conn.caller)
+        if late is None or self._busy:
+            self._voice.answer(self.conn, ref, name, failure)
+        else:
+            self._occupy(self._refuse_late(late, failure, name, ref))
+
+    async def _refuse_late(self, late: Awaitable[None], failure: ChatError, name: str, ref: Any) -> None:
+        await late
+        self._voice.answer(self.conn, ref, name, failure)
+
+    async def _fail_late(
+        self, late: Awaitable[None], failure: Exception, name: str, payload: object, ref: Any
+    ) -> None:
+        await late
+        self._fail(failure, name, payload, ref, 0.0)
 
     async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
         await self._writes_done()

@@ -154,10 +154,10 @@ class Membership:
     # --- leaving, and what ends a membership
 
     async def leave(self, conn: Connection, session_id: str) -> None:
-        """Idempotent."""
+        """Idempotent. Presence has its grace, as after a disconnect: coming and going is not told of."""
         if conn.member(session_id) is None:
             return
-        self.part(conn, session_id)
+        self.part(conn, session_id, at_once=False)
         if self._delivery.mode == "live":
             try:
                 await self.save(conn, recovery.seats(conn))

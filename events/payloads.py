@@ -46,6 +46,7 @@ class SessionDetails(Session, kw_only=True):
     agent: AgentBrief | None
     participants: list[str]
     participant_roles: dict[str, Role]
+    participant_count: int
     message_count: int
     request_count: int
     last_seq: int
@@ -314,8 +315,11 @@ class SessionPage(Struct):
 
 
 class Participants(Struct):
+    """At most 500 are named; `participant_count` is how many there are."""
+
     participants: list[str]
     participant_roles: dict[str, Role]
+    participant_count: int
 
 
 class PresenceList(Struct):

@@ -9,6 +9,7 @@ from events.bounds import (
     CAPS,
     CHUNKS_PER_SECOND,
     LATE,
+    OPERATORS,
     RATES,
     REFUSALS,
     REFUSALS_PER_MINUTE,
@@ -78,9 +79,20 @@ class RateLimits:
     def _refuse(self, each: str, seconds: float) -> Awaitable[None] | None:
         """Raises RateLimited: at once, or, to whom that was told often enough, when awaited."""
         error = _refusal(seconds)
-        if self._refusals.take(f"refused:{each}", float(REFUSALS), REFUSALS_PER_MINUTE / 60.0) == 0.0:
-            raise error
-        return _late(error)
+        if self._told_enough(each):
+            return _late(error)
+        raise error
+
+    def mistake(self, caller: Caller) -> Awaitable[None] | None:
+        """Counts a command that is none, or is not valid, as a refusal; what is returned is to be waited for
+        before its sender is told."""
+        if not self._enabled or caller.role in OPERATORS or not self._told_enough(caller.key):
+            return None
+        return asyncio.sleep(LATE)
+
+    def _told_enough(self, each: str) -> bool:
+        wait = self._refusals.take(f"refused:{each}", float(REFUSALS), REFUSALS_PER_MINUTE / 60.0)
+        return not isinstance(wait, float) or wait > 0.0
 
     # --- how many
 

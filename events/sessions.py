@@ -344,10 +344,18 @@ class SessionManager:
 
     # --- views
 
-    async def participants(self, record: SessionRecord) -> dict[str, str]:
-        """user id -> role; the owner first."""
-        participants = await self._participants.list(record.session_id)
-        return sessionview.roles(record, {p.user_id: p.role for p in participants})
+    async def participants(self, record: SessionRecord) -> dict[str, Any]:
+        """Who takes part, the owner first, with their roles and their number."""
+        found, count = await self._named(record)
+        return sessionview.named(sessionview.roles(record, found), count)
+
+    async def _named(self, record: SessionRecord) -> tuple[dict[str, str], int]:
+        """user id -> role, of as many as are named; and how many there are, if there are more."""
+        found = await self._participants.list(record.session_id, sessionview.NAMED)
+        count = 0
+        if len(found) == sessionview.NAMED:
+            count = 1 + await self._participants.count(record.session_id, 2**31 - 1, besides=record.user_id)
+        return {p.user_id: p.role for p in found}, count
 
     def brief(self, record: SessionRecord) -> dict[str, Any]:
         """What creation answers."""
@@ -356,8 +364,8 @@ class SessionManager:
     async def full(self, record: SessionRecord, role: SessionRole) -> dict[str, Any]:
         """The session as `GET` shows it."""
         agent = await self._agents.get(record.agent_id) if record.agent_id is not None else None
-        participants = await self._participants.list(record.session_id)
-        return self.view(record, role, agent, {p.user_id: p.role for p in participants})
+        found, count = await self._named(record)
+        return self.view(record, role, agent, found, count)
 
     def view(
         self,
@@ -365,10 +373,12 @@ class SessionManager:
         role: SessionRole,
         agent: AgentRecord | None,
         participants: Mapping[str, str],
+        count: int = 0,
     ) -> dict[str, Any]:
-        """The session as a caller in this role sees it. `participants`: user id -> role."""
+        """The session as a caller in this role sees it. `participants`: user id -> role; `count` of them, if
+        these are not all."""
         unwritten = self.touches.count(record.session_id)
-        return sessionview.whole(record, role, agent, participants, unwritten, self._clock())
+        return sessionview.whole(record, role, agent, participants, unwritten, self._clock(), count)
 
     def activity(self, record: SessionRecord, room: Room) -> dict[str, Any]:
         """What moves in that view while the session is live here."""

@@ -1,17 +1,39 @@
 """Sessions as callers see them. Knows no SQL and no transport."""
 
+import heapq
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from events.access import MAY_MANAGE, SessionRole
 from events.clock import rfc3339
 from storage.records import AgentRecord, SessionRecord, SessionSummary
 
+#: Participants of a session that are named, and read marks: with ids of 255 characters a page's 256 KiB.
+NAMED = 500
+
 
 def roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
     """The owner first; agents are not participants."""
     others = {user: role for user, role in participants.items() if not user.startswith("agent:")}
     return {record.user_id: "owner"} | {u: r for u, r in others.items() if u != record.user_id}
+
+
+def named(roles: Mapping[str, str], count: int = 0) -> dict[str, Any]:
+    """As many of the participants as are named, and how many there are: `count`, if not all were read."""
+    shown = dict(islice(roles.items(), NAMED))
+    return {
+        "participants": list(shown),
+        "participant_roles": shown,
+        "participant_count": max(count, len(roles)),
+    }
+
+
+def marks(read: Mapping[str, int]) -> Mapping[str, int]:
+    """How far each has read; of many, those who are furthest."""
+    if len(read) <= NAMED:
+        return read
+    return dict(heapq.nlargest(NAMED, read.items(), key=lambda mark: mark[1]))
 
 
 def brief(record: SessionRecord, now: float) -> dict[str, Any]:
@@ -37,15 +59,14 @@ def whole(
     participants: Mapping[str, str],
     unwritten: int,
     now: float,
+    count: int = 0,
 ) -> dict[str, Any]:
     """The session as a caller in this role sees it. `participants`: user id -> role; `unwritten`: requests
-    that are not yet counted in the record."""
-    present = roles(record, participants)
+    that are not yet counted in the record; `count`: of participants, if not all were read."""
     view = brief(record, now) | {
         "updated_at": rfc3339(record.updated_at),
         "agent": {"id": agent.id, "name": agent.name, "avatar_url": agent.avatar_url} if agent else None,
-        "participants": list(present),
-        "participant_roles": present,
+        **named(roles(record, participants), count),
         "message_count": record.message_count,
         "request_count": record.request_count + unwritten,
         "last_seq": record.last_seq,

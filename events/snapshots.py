@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from events import recovery
+from events import recovery, sessionview
 from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
 from events.event import to_json
@@ -225,7 +225,7 @@ class Snapshots:
         messages = await self._messages.views(found.messages)
         told = Raw(to_json(messages))
         page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
-        marks = Raw(to_json(found.read_marks))
+        marks = Raw(to_json(sessionview.marks(found.read_marks)))
         return Known(record, found.agent, found.standings, marks, page, self._clock())
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:

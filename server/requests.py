@@ -23,12 +23,17 @@ class Requests:
             return
         self._limits.admit(REQUESTS, self._count[caller.key])
         self._count[caller.key] += 1
-        scope[_KEY] = caller.key
+        scope[_KEY] = caller
+
+    def caller_of(self, scope: MutableMapping[str, Any]) -> Caller | None:
+        """Whose it is, while it is counted."""
+        caller: Caller | None = scope.get(_KEY)
+        return caller
 
     def end(self, scope: MutableMapping[str, Any]) -> None:
         """It has been answered, or counts as a connection from now on. Idempotent."""
-        key = scope.pop(_KEY, None)
-        if key is not None:
-            self._count[key] -= 1
-            if not self._count[key]:
-                del self._count[key]
+        caller: Caller | None = scope.pop(_KEY, None)
+        if caller is not None:
+            self._count[caller.key] -= 1
+            if not self._count[caller.key]:
+                del self._count[caller.key]

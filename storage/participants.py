@@ -34,6 +34,7 @@ _LIST = Statement(
     sa.select(*PARTICIPANT)
     .where(_SESSION, _JOINED, participants.c.removed_at.is_(None))
     .order_by(participants.c.joined_at, participants.c.user_id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 
 _COUNT = Statement(
@@ -142,9 +143,9 @@ class Participants:
         records = [ParticipantRecord(*row) for row in rows]
         return {(record.session_id, record.user_id): record for record in records}
 
-    async def list(self, session_id: str) -> list[ParticipantRecord]:
+    async def list(self, session_id: str, limit: int = 2**31 - 1) -> list[ParticipantRecord]:
         """Those not removed, in the order in which they joined. The owner only if it has a row."""
-        rows = await self._db.fetch_all(_LIST, session_id=session_id)
+        rows = await self._db.fetch_all(_LIST, session_id=session_id, limit=limit)
         return [ParticipantRecord(*row) for row in rows]
 
     async def count(self, session_id: str, most: int, *, besides: str) -> int:

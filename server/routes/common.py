@@ -86,7 +86,12 @@ class _Call:
                 clean(request.path_params)
             await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
-            error = services_of(request).dispatcher.error_of(failure, request.url.path)
+            services = services_of(request)
+            error = services.dispatcher.error_of(failure, request.url.path)
+            caller = requests.caller_of(scope)
+            late = services.dispatcher.mistake(error, caller) if caller is not None else None
+            if late is not None:
+                await late
             if not started:
                 await json_error(error)(scope, receive, send)
         finally:

@@ -111,8 +111,7 @@ async def delete_participant(request: Request) -> Response:
 
 async def _participants(request: Request, session_id: str) -> Response:
     services = services_of(request)
-    roles = await services.sessions.participants(await services.sessions.existing(session_id))
-    return reply({"participants": list(roles), "participant_roles": roles})
+    return reply(await services.sessions.participants(await services.sessions.existing(session_id)))
 
 
 async def presence(request: Request) -> Response:

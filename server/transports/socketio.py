@@ -130,11 +130,15 @@ class SocketIODoor:
         if conn.line is not None:
             conn.line.put(name, payload, ack_id)
             return
-        line, self._spare = self._spare or Line(self._services.dispatcher, conn, self), None
-        line.conn, conn.line = conn, line
+        line = self._lent(conn)
         line.put(name, payload, ack_id)
         if line.idle:  # most are answered at once: then it serves the next connection
             conn.line, self._spare = None, line
+
+    def _lent(self, conn: Client) -> Line:
+        line, self._spare = self._spare or Line(self._services.dispatcher, conn, self), None
+        line.conn, conn.line = conn, line
+        return line
 
     def refused(self, conn: Client, name: str | None, ack_id: int | None, problem: Problem) -> None:
         error: ChatError
@@ -144,7 +148,10 @@ class SocketIODoor:
             error = PayloadTooLarge(f"at most {self._services.settings.ws_message_size_limit} bytes")
         else:
             error = ValidationFailed(_PROBLEMS[problem])
-        self.answer(conn, ack_id, name or "", error)
+        line = conn.line or self._lent(conn)
+        line.refuse(error, name or "", ack_id)
+        if line.idle:
+            conn.line, self._spare = None, line
 
     def answer(self, conn: Client, ref: int | None, name: str, reply: Reply | ChatError) -> None:
         """The ack; without one, a failure is told by an `error` event."""

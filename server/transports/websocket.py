@@ -241,17 +241,17 @@ class RawDoor:
         try:
             message = packets.loads(data)
         except ValueError:
-            self.answer(conn, _ref_of(data), "", ValidationFailed("not strict JSON"))
+            conn.line.refuse(ValidationFailed("not strict JSON"), "", _ref_of(data))
             return
         if not isinstance(message, dict) or not isinstance(name := message.get("type"), str):
             ref = message.get("ref") if isinstance(message, dict) else None
-            self.answer(conn, ref, "", ValidationFailed('a message is {"type": name, …}'))
+            conn.line.refuse(ValidationFailed('a message is {"type": name, …}'), "", ref)
             return
         ref = message.pop("ref", None)
         given = message.get("session_id")
         if given is not None and given != socket.session_id:
             error = ValidationFailed("this connection is another session's", field="session_id")
-            self.answer(conn, ref, name, error)
+            conn.line.refuse(error, name, ref)
             return
         message["session_id"] = socket.session_id
         conn.line.put(name, message, ref)

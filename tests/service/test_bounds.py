@@ -196,7 +196,70 @@ async def test_who_goes_on_after_refusals_waits_for_them(
             answer.cancel()
 
 
+async def test_nonsense_has_a_bucket_too(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    room = await new_session(node, "mallory")
+    for kind, name, payload in (("socketio", "nothing", {}), ("websocket", "message", {"content": 7})):
+        async with enter(kind, node, "mallory", room) as mallory:
+            answers = [asyncio.ensure_future(mallory.call(name, **payload)) for _ in range(80)]
+            _, late = await asyncio.wait(answers, timeout=0.9)
+            assert late
+            for answer in answers:
+                answer.cancel()
+
+
+async def test_who_comes_and_goes_is_not_told_of_each_time(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, PRESENCE_GRACE="2")
+    room = await new_session(node, "alice", members=("bob",))
+    async with enter("socketio", node, "bob", room) as bob, enter("socketio", node, "alice", room) as alice:
+        await bob.wait_event("presence", lambda p: p["user_id"] == "alice")
+        mark = bob.mark()
+        for _ in range(50):
+            assert (await alice.call("leave"))["ok"]
+            assert (await alice.call("join"))["ok"]
+        await alice.message("the end")
+        await bob.wait_event("message")
+        assert bob.named("presence", mark) == bob.named("system", mark) == []
+        assert (await alice.call("leave"))["ok"]
+        gone = await bob.wait_event("presence", lambda p: p["status"] == "offline", since=mark)
+        assert gone["user_id"] == "alice"
+
+
 # --- caps
+
+
+async def test_a_session_of_many_participants_is_shown_in_bounds(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_PARTICIPANTS_PER_SESSION="0")
+    room = await new_session(node, "alice")
+    async with node.api("alice") as api:
+        for start in range(0, 600, 50):
+            await asyncio.gather(
+                *(api.put(f"{BASE}/{room}/participants/u{n}", json={}) for n in range(start, start + 50))
+            )
+        shown = (await api.get(f"{BASE}/{room}")).json()
+        added = (await api.put(f"{BASE}/{room}/participants/u0", json={})).json()
+    async with (
+        enter("websocket", node, "u599", room) as one,
+        enter("websocket", node, "alice", room) as alice,
+    ):
+        assert alice.joined["session"]["participant_count"] == 601
+        assert len(alice.joined["session"]["participants"]) == 500
+        # Each of them is told, in steps.
+        other = await new_session(node, "u7")
+        async with enter("socketio", node, "u7", other) as outside:
+            await alice.message("to all")
+            await outside.wait_event(
+                "session", lambda e: e["event"] == "activity" and e["session_id"] == room
+            )
+        await one.wait_event("message")
+    for answer in (shown, added):
+        assert answer["participant_count"] == 601
+        assert answer["participants"][0] == "alice"
+        assert len(answer["participants"]) == len(answer["participant_roles"]) == 500
 
 
 async def test_participants_of_a_session(sqlite_url: str, new_server: Callable[..., Server]) -> None:
