@@ -12,7 +12,7 @@ from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import StreamLog
 from storage.messages import Messages as Store
 
-#: Seconds between a stream's first row and its lease, at most.
+#: Seconds for which a stream has to be without a lease: it may be new, or the log may have lost its leases.
 GRACE = 5.0
 
 
@@ -27,21 +27,25 @@ class Leases:
         log: StreamLog,
         delivery: Delivery,
         clock: Clock,
+        monotonic: Clock,
         *,
         lease: float,
         held: float,
     ) -> None:
         self._streams, self._chunks, self._store = streams, chunks, store
-        self._log, self._delivery, self._clock = log, delivery, clock
+        self._log, self._delivery, self._clock, self._monotonic = log, delivery, clock, monotonic
         self._lease, self._held = lease, held
         self._suspects: dict[str, float] = {}  # streams without a lease, and since when that is known
+        # When a producer was heard last, as its stream has it, and since when (monotonic) that is so.
+        self._heard: dict[str, tuple[float, float]] = {}
 
     async def tick(self) -> None:
         """Called at least every `checkpoint` seconds: leases, checkpoints, producers that fell silent."""
         now = self._clock()
         live = [s for s in self._streams.open.values() if s.ending is None]
+        self._heard = {s.message_id: self._still(s) for s in live}
         for stream in live:
-            if stream.agent_task is None and now - stream.idle_since > self._lease:
+            if stream.agent_task is None and self._is_silent(stream):
                 self._delivery.spawn(self._silent(stream))
             elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.mode == "live":
                 self._chunks.push(stream, now)
@@ -55,6 +59,13 @@ class Leases:
             self._delivery.lost()
         await self._save(live)
 
+    def _still(self, stream: Stream) -> tuple[float, float]:
+        known = self._heard.get(stream.message_id)
+        return known if known and known[0] == stream.idle_since else (stream.idle_since, self._monotonic())
+
+    def _is_silent(self, stream: Stream) -> bool:
+        return self._monotonic() - self._still(stream)[1] > self._lease
+
     async def _silent(self, stream: Stream) -> None:
         """Its producer is not heard any more, here."""
         try:
@@ -63,7 +74,7 @@ class Leases:
             text = None
         if text is not None and text.next_index > len(stream.pieces):
             self._streams.forget(stream)  # it goes on elsewhere, and that was not heard
-        elif stream.ending is None and self._clock() - stream.idle_since > self._lease:
+        elif stream.ending is None and self._is_silent(stream):
             self._streams.tell_producer(stream)
             self._streams.end(stream, "interrupted")
 
@@ -82,13 +93,13 @@ class Leases:
         """End streams whose producer's lease has lapsed, whatever node it was on. `grace` in seconds: one
         that has just begun may not have its lease yet."""
         here = self._streams.open
-        begun = {name: at for name, at in await self._store.open_stream_ids() if name not in here}
-        lapsed = await self._log.lapsed(list(begun)) if begun else ()
+        open_elsewhere = [name for name in await self._store.open_stream_ids() if name not in here]
+        lapsed = await self._log.lapsed(open_elsewhere) if open_elsewhere else ()
         # After the log's data was lost all leases are gone, until their nodes are back and renew them.
-        now = self._clock()
+        now = self._monotonic()
         self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
         for name, since in self._suspects.items():
-            if now - max(since, begun[name].timestamp()) >= grace:
+            if now - since >= grace:
                 record = await self._store.get(name)
                 if record is not None and record.status == "streaming":
                     await self._streams.end_for(record, "interrupted")

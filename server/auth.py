@@ -84,7 +84,7 @@ class Authenticator:
         fetch: Fetch = fetch_url,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        self._clock = self.now = clock
         self._verifier = Verifier(settings, clock)
         self._revoked_before = revoked_before
         self._limiter = FailedTokens(monotonic) if settings.rate_limit_enabled else None

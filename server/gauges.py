@@ -31,3 +31,9 @@ def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
         "database_connections", "The pool's connections", lambda: dict(database.usage()), label="state"
     )
     metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.draining))
+    metrics.watch(
+        "clock_skew_seconds",
+        "How far this machine's clock is ahead of another's",
+        lambda: dict(services.store_time.skews),
+        label="against",
+    )

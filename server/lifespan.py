@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from events import storetime
 from events.activity import Activity
 from events.agents.base import Agent
 from events.agents.echo import Echo
@@ -38,6 +39,7 @@ from events.producers import Producers
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
+from events.storetime import Ask, StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
 from events.typing import Typing
@@ -98,13 +100,19 @@ def build(
 ) -> tuple[Services, Writer, Janitor]:
     """Everything of one node, wired and not yet started."""
     outside = outside or Outside()
-    clock = outside.clock
     database = outside.database(settings)
+    others: dict[str, Ask] = {}
+    store_time = StoreTime(outside.clock, outside.monotonic, database.time, others)
+    clock = store_time.now
     store_sessions, store, participants = Sessions(database), Messages(database), Participants(database)
     agents, files, revoked = Agents(database), Files(database), Revoked(Revocations(database), clock)
 
     node_id = f"node_{secrets.token_hex(8)}"
     backends = outside.backends(settings, node_id, clock, outside.monotonic)
+    if backends.cluster is not None:
+        others["redis"] = backends.cluster.client.time
+    # Tokens are signed by others. Where the database has a clock of its own it is the better judge of them.
+    judge = clock if database.dialect == "postgresql" else outside.clock
 
     limits = RateLimits(
         backends.buckets,
@@ -125,7 +133,7 @@ def build(
         limits=limits,
     )
     messages: MessageService
-    writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch))
+    writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch), now=clock)
     messages = MessageService(writer, store, files, participants, delivery, clock)
     chunks = Chunks(backends.streams, delivery, clock)
     # A silent producer is noticed by its node; the lease in the log tells that the node is alive.
@@ -143,7 +151,15 @@ def build(
         max_per_user=settings.max_streams_per_user,
     )
     leases = Leases(
-        streams, chunks, store, backends.streams, delivery, clock, lease=settings.stream_lease, held=held
+        streams,
+        chunks,
+        store,
+        backends.streams,
+        delivery,
+        clock,
+        outside.monotonic,
+        lease=settings.stream_lease,
+        held=held,
     )
     messages.final_of = streams.final_of
     presence = Presence(
@@ -225,7 +241,7 @@ def build(
     services = Services(
         settings=settings,
         observer=observer,
-        authenticator=Authenticator(settings, clock, revoked_before=revoked.before),
+        authenticator=Authenticator(settings, judge, revoked_before=revoked.before),
         origins=peer.Origins(settings),
         database=database,
         hub=hub,
@@ -253,6 +269,7 @@ def build(
         revoked=revoked,
         node_id=node_id,
         clock=clock,
+        store_time=store_time,
     )
     membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
@@ -264,9 +281,9 @@ def build(
         # Nobody else can be writing what a former process left open.
         services.at_start.append(lambda: leases.interrupt_lapsed(grace=0.0))
     else:
-        others = OtherNodes(backends.bus, node_id, workers.has, workers.offer, delivery.spawn)
-        workers.elsewhere = others.ask
-        services.on_signals["workers"] = others.heard
+        nodes = OtherNodes(backends.bus, node_id, workers.has, workers.offer, delivery.spawn)
+        workers.elsewhere = nodes.ask
+        services.on_signals["workers"] = nodes.heard
     cluster.join(services, backends, janitor)
     return services, writer, janitor
 
@@ -288,6 +305,7 @@ def _janitor(services: Services) -> Janitor:
     producers = Producers(sessions)
     janitor.every(2.0, "producers", lambda: producers.look(services.streams.open.values()))
     janitor.every(min(5.0, settings.stream_lease / 3), "leases", leases.interrupt_lapsed)
+    janitor.every(storetime.INTERVAL, "time", services.store_time.look)
     janitor.every(INTERVAL, "connections", lambda: watch(services))
     janitor.every(memory.INTERVAL, "memory", memory.give_back)
     return janitor
@@ -328,6 +346,7 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     """Start in order, stop in reverse."""
     settings = services.settings
     await _open(services.database)
+    await services.store_time.look()
     await _ensure_openai(services)
     await _look_at_upstreams(services)
     writer.start()

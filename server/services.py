@@ -23,6 +23,7 @@ from events.observer import Observer
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
+from events.storetime import StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
 from events.typing import Typing
@@ -74,6 +75,7 @@ class Services:
     store: Messages
     revoked: Revoked
     node_id: str
+    store_time: StoreTime
     clock: Any = time.time
     draining: bool = False
     extras: dict[str, Any] = field(default_factory=dict)

@@ -17,10 +17,11 @@ AT_REST = 5.0
 async def watch(services: Services) -> None:
     settings, now = services.settings, services.clock()
     silent = now - settings.ws_connection_timeout
-    notice = now + settings.auth_expiry_notice
+    judged = services.authenticator.now()
+    notice = judged + settings.auth_expiry_notice
     for conn in list(services.hub.connections.values()):
         expires_at = conn.caller.expires_at
-        if expires_at <= now:
+        if expires_at <= judged:
             close(services, conn, TokenExpired())
         elif expires_at <= notice and not conn.noticed:
             conn.noticed = True

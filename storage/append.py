@@ -17,10 +17,11 @@ from storage.statement import to_json
 # The locks are taken in one order, as everywhere, and `SELECT … FOR UPDATE` sees what their last holder
 # committed. JSON and not arrays: asyncpg looks at each element of an array four times.
 # What was given up, `clock_timestamp` keeps out: a server that hung finds the statement when it wakes.
-# The expiry moves in steps, see `Batch.new_expiry`.
+# The expiry moves in steps, see `Batch.new_expiry`. Times never fall back along the numbers, whatever node's
+# clock they are by: `at` is told where it is not what was given.
 _APPEND = """
 WITH s AS (
-    SELECT session_id, last_seq, last_revision,
+    SELECT session_id, last_seq, last_revision, greatest($3, last_activity) AS at,
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
     FROM chat_sessions
     WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
@@ -31,7 +32,7 @@ WITH s AS (
     INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id, sender_type,
         sender_id, message_type, status, content, metadata, created_at)
     SELECT session_id, message_id, last_seq + nth, last_revision + nth, client_message_id, sender_type,
-        sender_id, message_type, 'complete', content, metadata, $3
+        sender_id, message_type, 'complete', content, metadata, at
     FROM json_to_recordset($4::json) AS n (session_id text, nth bigint, message_id text,
         client_message_id text, sender_type text, sender_id text, message_type text, content text,
         metadata jsonb)
@@ -40,12 +41,12 @@ WITH s AS (
 UPDATE chat_sessions c
 SET last_seq = s.last_seq + added, last_revision = s.last_revision + added,
     message_count = message_count + added, request_count = request_count + added,
-    last_activity = greatest(last_activity, $3),
+    last_activity = at,
     expires_at = CASE WHEN $3 + ttl_hours * interval '1 hour' - expires_at >= step
         THEN $3 + ttl_hours * interval '1 hour' ELSE expires_at END
 FROM s JOIN unnest($1::text[], $2::bigint[]) AS n (session_id, added) USING (session_id)
 WHERE c.session_id = s.session_id
-RETURNING s.session_id, s.last_seq, s.last_revision
+RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $3 THEN at END
 """
 
 
@@ -60,7 +61,7 @@ async def append(
     connection: Connection, ops: Sequence[NewMessage], now: datetime, deadline: float
 ) -> list[Committed | None]:
     """What was committed; None for the messages of sessions that take none, and after `deadline` (a time of
-    the real clock, which the server's need only roughly agree with: None is no failure).
+    the server's clock, known roughly: None is no failure).
 
     Raises AlreadyExists, and has stored nothing, where one of them may be a repeat.
     """
@@ -71,9 +72,9 @@ async def append(
         places.append(nth)
     rows = to_json([_row(op, nth) for op, nth in zip(ops, places, strict=True)])
     found = await connection.raw.fetch(_APPEND, list(added), list(added.values()), now, rows, deadline)
-    before = {session_id: (seq, revision) for session_id, seq, revision in found}
+    before = {session_id: (seq, revision, later or now) for session_id, seq, revision, later in found}
     return [
-        _committed(op, before[op.session_id], nth, now) if op.session_id in before else None
+        _committed(op, before[op.session_id], nth) if op.session_id in before else None
         for op, nth in zip(ops, places, strict=True)
     ]
 
@@ -92,6 +93,6 @@ def _row(op: NewMessage, nth: int) -> dict[str, Any]:
     }
 
 
-def _committed(op: NewMessage, before: tuple[int, int], nth: int, now: datetime) -> Committed:
+def _committed(op: NewMessage, before: tuple[int, int, datetime], nth: int) -> Committed:
     seq, revision = before[0] + nth, before[1] + nth
-    return Committed(op, new_record(op, seq, revision, now), False, seq, revision)
+    return Committed(op, new_record(op, seq, revision, before[2]), False, seq, revision)

@@ -32,6 +32,7 @@ class Tally:
     __slots__ = (
         "added",
         "expires_at",
+        "last_activity",
         "last_revision",
         "last_seq",
         "requests",
@@ -49,6 +50,7 @@ class Tally:
         ttl_hours: float,
         last_seq: int,
         last_revision: int,
+        last_activity: datetime,
     ) -> None:
         self.session_id = session_id
         self.status = status
@@ -56,6 +58,7 @@ class Tally:
         self.ttl_hours = ttl_hours
         self.last_seq = last_seq
         self.last_revision = last_revision
+        self.last_activity = last_activity
         #: Messages and accepted commands that this batch adds, and whether it counts as activity.
         self.added = 0
         self.requests = 0
@@ -172,7 +175,9 @@ class Batch:
         session.last_seq += 1
         session.last_revision += 1
         session.added += 1
-        record = new_record(op, session.last_seq, session.last_revision, self.now)
+        # Times never fall back along the numbers, whatever node's clock they are by.
+        at = max(self.now, session.last_activity)
+        record = new_record(op, session.last_seq, session.last_revision, at)
         self.inserted.append(record)
         self._messages[op.message_id] = record
         if op.client_message_id is not None:

@@ -26,11 +26,11 @@ _INSERT = """
 INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
     message_type, status, content, metadata, reply_to, created_at)
 SELECT session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
-    message_type, status, content, metadata::jsonb, reply_to, $13
+    message_type, status, content, metadata::jsonb, reply_to, created_at
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
+    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[])
     AS n (session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
-        message_type, status, content, metadata, reply_to)
+        message_type, status, content, metadata, reply_to, created_at)
 """
 
 _CHANGE = """
@@ -92,10 +92,11 @@ async def write(connection: Connection, batch: Batch) -> None:
                 m.content,
                 to_json(m.metadata) if m.metadata else "{}",
                 m.reply_to,
+                m.created_at,
             )
             for m in batch.inserted
         ]
-        await execute(_INSERT, *_arrays(rows, 12), batch.now)
+        await execute(_INSERT, *_arrays(rows, 13))
     if batch.changed:
         rows = [
             (

@@ -21,6 +21,7 @@ _SESSIONS = Statement(
         sessions.c.ttl_hours,
         sessions.c.last_seq,
         sessions.c.last_revision,
+        sessions.c.last_activity,
     )
     .where(among(sessions.c.session_id, "ids"))
     .order_by(sessions.c.session_id)

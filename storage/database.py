@@ -35,6 +35,7 @@ IDLE_IN_TRANSACTION = "15s"
 #: What the pool says of a connection; the rest is in the address.
 _GIVEN = ("loop", "connection_class", "record_class")
 
+_TIME = Statement(sa.text("SELECT extract(epoch FROM clock_timestamp())::float8"))
 _PING = Statement(sa.select(sa.literal(1)))
 
 Row = Sequence[Any]
@@ -172,6 +173,14 @@ class Database:
             pool = getattr(self._databases._backend, "_pool", None)
             size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
         return {"idle": idle, "used": size - idle}
+
+    async def time(self) -> float | None:
+        """The server's clock, in epoch seconds; None on SQLite, which goes by this process's. Raises
+        Unavailable."""
+        if self.dialect != "postgresql":
+            return None
+        row = await self.fetch_one(_TIME)
+        return None if row is None else float(row[0])
 
     async def ping(self) -> None:
         async with self.connection() as connection:

@@ -44,9 +44,7 @@ _OPEN = sa.select(*MESSAGE).where(_IS_OPEN).order_by(messages.c.id)
 OPEN_IN = _OPEN.where(_SESSION)
 _OPEN_ALL = Statement(_OPEN)
 _OPEN_IN = Statement(OPEN_IN)
-_OPEN_IDS = Statement(
-    sa.select(messages.c.message_id, messages.c.created_at).where(_IS_OPEN).order_by(messages.c.id)
-)
+_OPEN_IDS = Statement(sa.select(messages.c.message_id).where(_IS_OPEN).order_by(messages.c.id))
 _FILES = Statement(sa.select(*FILE).where(among(files.c.message_id, "ids")).order_by(files.c.id))
 _CONTEXT = Statement(
     sa.select(*MESSAGE)
@@ -252,9 +250,9 @@ class Messages:
             rows = await self._db.fetch_all(_OPEN_IN, session_id=session_id)
         return [MessageRecord(*row) for row in rows]
 
-    async def open_stream_ids(self) -> list[tuple[str, datetime]]:
-        """(message_id, created_at) of all messages that are being written."""
-        return [(row[0], row[1]) for row in await self._db.fetch_all(_OPEN_IDS)]
+    async def open_stream_ids(self) -> list[str]:
+        """Of all messages that are being written."""
+        return [row[0] for row in await self._db.fetch_all(_OPEN_IDS)]
 
     async def checkpoint(self, batch: Sequence[tuple[str, str]]) -> set[str]:
         """Save the text so far of open streams: (message_id, content). Moves no revision.

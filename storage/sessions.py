@@ -142,7 +142,11 @@ _EXTEND = Statement(
             (sessions.c.expires_at > sa.bindparam("until", type_=Time), sessions.c.expires_at),
             else_=sa.bindparam("until", type_=Time),
         ),
-        last_activity=_NOW,
+        # Never back: messages' times go by it.
+        last_activity=sa.case(
+            (sessions.c.last_activity > _NOW, sessions.c.last_activity),
+            else_=_NOW,
+        ),
         updated_at=_NOW,
         ended_at=None,
     )

@@ -46,12 +46,19 @@ class Writer:
     """One per node. Operations on a session take effect in the order of `submit`."""
 
     def __init__(
-        self, db: Database, clock: Callable[[], datetime], committed: Callable[[Sequence[Committed]], None]
+        self,
+        db: Database,
+        clock: Callable[[], datetime],
+        committed: Callable[[Sequence[Committed]], None],
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`committed` is called once per batch, right after its COMMIT and before anybody who waits for one
+        """`clock` gives messages their times, `now` is the database's clock as far as it is known.
+
+        `committed` is called once per batch, right after its COMMIT and before anybody who waits for one
         of its futures goes on. It must not raise, and must not block.
         """
-        self._lanes = [_Lane(db, clock, self._done) for _ in range(LANES[db.dialect])]
+        self._lanes = [_Lane(db, clock, now, self._done) for _ in range(LANES[db.dialect])]
         self._committed = committed
         self._accepting = False
         #: Loop time at which the batch that was committed last was begun.
@@ -89,11 +96,12 @@ class _Lane:
         self,
         db: Database,
         clock: Callable[[], datetime],
+        now: Callable[[], float],
         committed: Callable[[Sequence[Committed], float], None],
     ) -> None:
         """`committed` is given the loop time at which the batch was begun, too."""
         self._db = db
-        self._clock = clock
+        self._clock, self._now = clock, now
         self._committed = committed
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
         self._appends = db.dialect == "postgresql"
@@ -177,7 +185,7 @@ class _Lane:
         """The short way, for what is plain. Returns what has to go the longer one."""
         ops = cast("list[NewMessage]", [op for op, _ in taken])
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
-        deadline = time.time() + self._db.limit / 2
+        deadline = self._now() + self._db.limit / 2
         try:
             async with self._db.connection() as connection:
                 # A lane is the only one on its node that writes to its sessions: times go the way of numbers.

@@ -37,6 +37,7 @@ async def token(request: Request) -> Response:
         sessions=body.sessions,
         session_role=body.session_role,
         ttl=body.ttl,
+        now=services.authenticator.now(),
     )
     return reply({"token": made, "expires_at": rfc3339_of(expires_at)})
 

@@ -38,6 +38,7 @@ class SocketIODoor:
         self._spare: Line | None = None  # nobody's
 
     def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
+        conn.connected_at = conn.heard_at = self._clock()
         try:
             waiting = self._admit(conn, info, auth)
         except Exception as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from storage.errors import BusUnavailable
+from storage.errors import BusUnavailable, Unavailable
 from storage.redis.endpoint import Endpoint
 from storage.redis.link import Argument, Convert, Link
 
@@ -83,6 +83,14 @@ class Client:
         return link.call(
             "EVALSHA", script.sha, len(keys), *keys, self.run, self._token, *arguments, convert=convert
         )
+
+    async def time(self) -> float | None:
+        """The server's clock, in epoch seconds; None while it does not answer."""
+        try:
+            seconds, micros = await self.call("TIME")
+        except Unavailable:
+            return None
+        return int(seconds) + int(micros) / 1e6
 
     @property
     def overdue(self) -> float:

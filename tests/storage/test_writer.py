@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -367,3 +368,19 @@ async def test_what_follows_a_commit_may_fail(store: Store, caplog: pytest.LogCa
     store.writer._committed = fail
     assert (await store.say()).record.seq == 1
     assert "what follows a commit failed" in caplog.text
+
+
+async def test_times_never_fall_back_along_the_numbers(store: Store, clock: StillClock) -> None:
+    """Whatever becomes of the clock: it jumps, or another node's is behind."""
+    await store.session()
+    first = await store.say("first")
+    stored = [first, await begin_stream(store, "long way")]
+    clock.now -= timedelta(minutes=10)
+    stored += [await store.say("plain"), await store.say("an answer", reply_to=first.record.message_id)]
+    clock.now += timedelta(minutes=20)
+    stored.append(await store.say("later"))
+    times = [done.record.created_at for done in stored]
+    assert times == sorted(times) and times[-1] == clock.now
+    for done in stored:  # as it was answered, so it is stored
+        record = await store.messages.get(done.record.message_id)
+        assert record is not None and record.created_at == done.record.created_at

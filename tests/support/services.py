@@ -44,6 +44,15 @@ def program(name: str, *folders: str) -> str:
     raise RuntimeError(f"the tests need {name}, which is not installed: run scripts/ensure_services")
 
 
+def library(name: str, package: str) -> Path:
+    """An installed shared library that a process may be started with."""
+    for pattern in ("usr/lib/*/faketime", "usr/lib/faketime", "usr/local/lib/faketime", "usr/lib64/faketime"):
+        for folder in sorted(Path("/").glob(pattern)):
+            if (folder / name).exists():
+                return folder / name
+    raise RuntimeError(f"the tests need {package}, which is not installed: run scripts/ensure_services")
+
+
 class Service:
     """One program with a folder and a port, which it keeps when it comes back."""
 
