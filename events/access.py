@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from events.errors import Forbidden, SessionNotFound
+from events.identity import Role, agent_id, key_of
 from storage.records import REMOVED, SessionRecord
 
-Role = Literal["user", "agent", "service"]
 SessionRole = Literal["owner", "member", "viewer", "agent", "service"]
 
 SENDER_TYPES = {"user": "user", "agent": "agent", "service": "system"}
@@ -42,12 +42,13 @@ class Caller:
     @property
     def key(self) -> str:
         """One string per identity, for ownership, presence, read marks and buckets: user 1 is not agent 1."""
-        if self.role != "user":
-            return f"{self.role}:{self.sub}"
-        return f"user:{self.sub}" if self.sub.startswith(_ROLE_PREFIXES) else self.sub
+        return key_of(self.role, self.sub)
 
+    @property
+    def agent_id(self) -> int | None:
+        """The agent that it is; None for users and services."""
+        return agent_id(self.sub) if self.role == "agent" else None
 
-_ROLE_PREFIXES = ("user:", "agent:", "service:")
 
 #: What each role may do in a session (contract, "Who may connect").
 MAY_WRITE = frozenset({"owner", "member", "agent", "service"})
@@ -64,7 +65,7 @@ def role_in(caller: Caller, session: SessionRecord, standing: str | None) -> Ses
     if caller.role == "service":
         return "service"
     if caller.role == "agent":
-        if session.agent_id is not None and str(session.agent_id) == caller.sub:
+        if session.agent_id is not None and session.agent_id == caller.agent_id:
             return "agent"
         raise SessionNotFound
     if standing == REMOVED:

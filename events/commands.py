@@ -6,14 +6,13 @@ reply follows the commit; or with a coroutine of either where it has to ask firs
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
-from events.errors import ChatError, MessageNotFound, StreamNotFound
+from events.errors import ChatError, Forbidden, MessageNotFound, SessionNotFound, StreamNotFound
 from events.hub import Connection, Member
 from events.joining import Joined, Joining
 from events.membership import Membership
@@ -24,6 +23,7 @@ from events.sessions import SessionManager
 from events.stream import Stream
 from events.streams import Streams
 from events.typing import Typing
+from storage.errors import StorageError
 from storage.ops import Committed
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
@@ -179,6 +179,7 @@ class Commands:
 
     async def read(self, caller: Caller, conn: Connection | None, command: schema.Read) -> Done:
         await self._readable(caller, command.session_id)
+        await self._sessions.speaks_for_itself(caller, command.session_id)
         unread = await self._messages.mark_read(caller, command.session_id, command.seq)
         return {"unread_count": unread}
 
@@ -244,7 +245,7 @@ class Commands:
         return reply
 
     def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
-        stream = self._streams.find(caller, conn, command.message_id)
+        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
         if stream.writer is not caller:
@@ -293,21 +294,39 @@ class Commands:
         return self._chunk(stream, conn, command)
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
-        stream = self._streams.find(caller, conn, command.message_id)
+        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
         if stream is None:
             assert command.message_id is not None
-            stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
+            stream = await self._own_stream(caller, command.session_id, command.message_id)
         if stream.room != command.session_id:
             raise StreamNotFound
-        if stream.uncounted:
-            with suppress(ChatError):  # what was written may be ended whatever has become of the session
-                await self._count_chunks(caller, stream)
+        if not await self._still_writes(caller, stream):
+            return Pending(self._streams.end(stream, "interrupted"), changed)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
         future = self._streams.end(
             stream, status, error=error, tokens_used=command.tokens_used, latency_ms=command.latency_ms
         )
         return Pending(future, changed)
+
+    async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:
+        """One that is not written here. What is not the caller's is told of to those alone who may see it."""
+        try:
+            return await self._streams.find_or_adopt(caller, session_id, message_id)
+        except (StreamNotFound, Forbidden):
+            await self._sessions.readable(caller, session_id)
+            raise
+
+    async def _still_writes(self, caller: Caller, stream: Stream) -> bool:
+        """What was written may be ended whatever has become of the session; how it ended is said by those who
+        may still write in it."""
+        try:
+            await self._count_chunks(caller, stream)
+        except (SessionNotFound, Forbidden):
+            return False
+        except (ChatError, StorageError):
+            return stream.refusal is None or not isinstance(stream.refusal, SessionNotFound | Forbidden)
+        return True
 
     async def stream_cancel(
         self, caller: Caller, conn: Connection | None, command: schema.StreamCancel

@@ -438,11 +438,13 @@ class Hub:
         return len(members)
 
     def to_user(self, key: str, event: Event, outside: str = "") -> int:
-        """To a user's connections; with `outside`, a room, only those that are not in it but might be. How
-        many got it."""
+        """To a user's connections, but for those whose token is for named sessions; with `outside`, a room,
+        to those that are not in it but might be. How many got it."""
         conns = self.of_user(key)
         if outside:
             conns = tuple(c for c in conns if c.member(outside) is None and c.caller.reaches(outside))
+        else:
+            conns = tuple(c for c in conns if c.caller.sessions is None)
         for conn in conns:
             conn.send(event)
         return len(conns)

@@ -226,8 +226,10 @@ class Membership:
             self._delivery.lost()
 
     def event_streams(self, caller: Caller) -> list[Connection]:
-        """A caller's SSE event streams: what its requests without a connection speak for."""
-        return [c for c in self._hub.of_user(caller.key) if c.transport == "sse"]
+        """A caller's SSE event streams: what its requests without a connection speak for. Not for those of
+        the same user with another restriction: who holds a share link is somebody else."""
+        mine = self._hub.of_user(caller.key)
+        return [c for c in mine if c.transport == "sse" and c.caller.sessions == caller.sessions]
 
     def event_stream_of(self, caller: Caller, session_id: str) -> str:
         """The id of the caller's one event stream in a session; "" if there is none, or several."""

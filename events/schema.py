@@ -15,6 +15,7 @@ MessageId = Annotated[str, Meta(min_length=1, max_length=100)]
 StreamId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:\-]+\Z")]
 ClientMessageId = Annotated[str, Meta(min_length=1, max_length=255)]
 UserId = Annotated[str, Meta(min_length=1, max_length=255)]
+AgentId = int | Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,9})\Z")]
 Content = Annotated[str, Meta(min_length=1)]
 Metadata = dict[str, Any]
 Limit = Annotated[int, Meta(ge=1, le=500)]
@@ -161,7 +162,7 @@ class AuthRefresh(Struct):
 class CreateSession(Struct, kw_only=True):
     """`ttl_hours` above SESSION_TTL_HOURS and `user_id` (the owner) are for `service` only."""
 
-    agent_id: int | Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")] | None = None
+    agent_id: AgentId | None = None
     title: Annotated[str, Meta(max_length=200)] | None = None
     metadata: Metadata | None = None
     ttl_hours: Annotated[float, Meta(gt=0, le=876000)] | None = None
@@ -194,7 +195,7 @@ class ChatRequest(Struct, kw_only=True):
 
     content: Content
     session_id: SessionId | None = None
-    agent_id: int | Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")] | None = None
+    agent_id: AgentId | None = None
     client_message_id: ClientMessageId | None = None
     metadata: Metadata | None = None
     reply_to: MessageId | None = None

@@ -156,8 +156,7 @@ def _scope(caller: Caller, session_id: str | None) -> Scope:
     return Scope(
         caller=caller.key,
         everything=caller.role == "service",
-        # An agent whose id is no number has no sessions.
-        as_agent=(int(caller.sub) if caller.sub.isdecimal() else -1) if caller.role == "agent" else None,
+        as_agent=caller.agent_id,
         session_ids=sorted(caller.sessions) if caller.sessions is not None else None,
         only=session_id,
     )

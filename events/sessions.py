@@ -26,6 +26,7 @@ from events.errors import (
 )
 from events.event import Kind, make
 from events.hub import Member, Room
+from events.identity import canonical, identity_of, key_of
 from events.ids import new_id
 from events.ratelimit import RateLimits
 from events.touches import Touches
@@ -91,11 +92,12 @@ class SessionManager:
         *,
         ttl_hours: float,
         limits: RateLimits,
+        owner_adds: bool = True,
     ) -> None:
         self._limits = limits
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
-        self._ttl_hours = ttl_hours
+        self._ttl_hours, self._owner_adds = ttl_hours, owner_adds
         self.touches = Touches(sessions, clock)
         self._polled_at = clock()
         self.on_purged: Callable[[Sequence[FileRecord]], Awaitable[None]] = _nothing
@@ -133,7 +135,7 @@ class SessionManager:
         record = SessionRecord(
             session_id=session_id or new_id("sess"),
             trace_id=new_id("trace"),
-            user_id=user_id or caller.key,
+            user_id=caller.key if user_id is None else canonical(user_id),
             agent_id=agent_id,
             title=title,
             status="active",
@@ -237,6 +239,15 @@ class SessionManager:
         LiveSession.of(record).check(self._clock())
         return record, role
 
+    async def speaks_for_itself(self, caller: Caller, session_id: str) -> None:
+        """A share link changes nothing that is kept for one who takes part without it: its holder need not be
+        that one. Raises Forbidden, Unavailable."""
+        if caller.role != "user" or caller.sessions is None:
+            return
+        record, participant = await self._sessions.get_for(session_id, caller.key)
+        if participant is not None or (record is not None and record.user_id == caller.key):
+            raise Forbidden("not with a token for named sessions: its user takes part without it")
+
     async def still_writable(self, asked: Sequence[tuple[Caller, str]]) -> list[SessionRecord | ChatError]:
         """`writable` for many at once: the session, or what refuses it. Raises Unavailable."""
         records = await self._sessions.get_all([session_id for _, session_id in asked])
@@ -322,8 +333,17 @@ class SessionManager:
         """Raises SessionNotFound, Forbidden, ValidationFailed, LimitReached, Unavailable."""
         record, mine = await self.get_session(caller, session_id)
         require(mine, MAY_MANAGE)
+        kind, sub = identity_of(user_id)
+        if kind != "user":
+            # An agent is in the sessions whose `agent_id` it is, a service in all: no row opens more to them.
+            raise ValidationFailed("only users take part", field="user_id")
+        user_id = key_of(kind, sub)
         if user_id == record.user_id:
             raise ValidationFailed("the owner's role cannot change", field="user_id")
+        if not self._owner_adds and mine != "service":
+            known = await self._participants.get(session_id, user_id)
+            if known is None or known.removed_at is not None:
+                raise Forbidden("only a service may add participants")
         if most := self._limits.most(PARTICIPANTS):
             others = await self._participants.count(session_id, most, besides=user_id)
             self._limits.admit(PARTICIPANTS, others + 1)  # the owner is one, too
@@ -332,11 +352,16 @@ class SessionManager:
         self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())
 
     async def remove_participant(self, caller: Caller, session_id: str, user_id: str) -> None:
-        """One may also remove oneself. Raises SessionNotFound, Forbidden, ValidationFailed, Unavailable."""
+        """One who takes part may also remove oneself; with a share link, whose `sub` may be many people's,
+        nobody may.
+
+        Raises SessionNotFound, Forbidden, ValidationFailed, Unavailable.
+        """
         record, mine = await self.get_session(caller, session_id)
+        user_id = canonical(user_id)
         if user_id == record.user_id:
             raise ValidationFailed("the owner cannot be removed", field="user_id")
-        if user_id != caller.key:
+        if user_id != caller.key or caller.role != "user" or caller.sessions is not None:
             require(mine, MAY_MANAGE)
         await self._participants.remove(session_id, user_id, when(self._clock()))
         self._tell(session_id, "updated")
@@ -401,7 +426,7 @@ class SessionManager:
             offset=offset,
             now=when(self._clock()),
             everything=caller.role == "service",
-            as_agent=int(caller.sub) if caller.role == "agent" and caller.sub.isdigit() else None,
+            as_agent=caller.agent_id,
             session_ids=sorted(caller.sessions) if caller.sessions is not None else None,
         )
         lines = [sessionview.line(row, self._clock()) for row in rows]

@@ -200,11 +200,15 @@ class Streams:
 
     # --- chunks
 
-    def find(self, caller: Caller, conn: Connection | None, message_id: str | None) -> Stream | None:
-        """The stream that a command means, if it is written on this node.
+    def find(
+        self, caller: Caller, conn: Connection | None, session_id: str, message_id: str | None
+    ) -> Stream | None:
+        """The stream that a command means, if it is the caller's and written on this node. Of any other one
+        not even that it is there is told here, where access was not asked yet.
 
-        Raises StreamNotFound, ValidationFailed, Forbidden.
+        Raises StreamNotFound, ValidationFailed.
         """
+        known = message_id is None
         if message_id is None:
             mine = self._by_conn.get(conn.id, set()) if conn is not None else set()
             if len(mine) != 1:
@@ -217,9 +221,11 @@ class Streams:
         stream = self.open.get(message_id)
         if stream is None or stream.writer is caller:
             return stream
-        if stream.owner != (caller.sender_type, caller.sub):
-            raise Forbidden("only the caller that began a stream may write it")
-        return stream
+        if stream.room == session_id and stream.owner == (caller.sender_type, caller.sub):
+            return stream
+        if known:
+            raise StreamNotFound
+        return None
 
     async def find_or_adopt(self, caller: Caller, session_id: str, message_id: str) -> Stream:
         """One that another node (or a connection that is gone) began. Raises StreamNotFound, StreamClosed,

@@ -71,8 +71,8 @@ class FailedTokens:
 class Authenticator:
     """Verifies tokens for one app.
 
-    `clock` gives seconds since the epoch. `revoked_before(user_id)` gives the time before which a user's
-    tokens are refused, or None. `fetch` reads a JWKS address (blocking).
+    `clock` gives seconds since the epoch. `revoked(caller)` says whether a token is refused all the same.
+    `fetch` reads a JWKS address (blocking).
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Authenticator:
         settings: Settings,
         clock: Callable[[], float] = time.time,
         *,
-        revoked_before: Callable[[str], float | None] | None = None,
+        revoked: Callable[[Caller], bool] | None = None,
         fetch: Fetch = fetch_url,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = self.now = clock
         self._verifier = Verifier(settings, clock)
-        self._revoked_before = revoked_before
+        self._revoked = revoked
         self._limiter = FailedTokens(monotonic) if settings.rate_limit_enabled else None
         self._cache: OrderedDict[str, Caller] = OrderedDict()
         self._remembered = CACHE if settings.jwt_algorithm != "HS256" else 0
@@ -157,11 +157,8 @@ class Authenticator:
                 raise Forbidden("a service token does not belong in a browser")
             if from_query:
                 raise Forbidden("a service token does not belong in an address")
-        if self._revoked_before is not None and caller.role == "user":
-            before = self._revoked_before(caller.sub)
-            # A token that does not say when it was issued may be of any age.
-            if before is not None and (caller.issued_at is None or caller.issued_at <= before):
-                raise Unauthorized("the token has been revoked")
+        if self._revoked is not None and self._revoked(caller):
+            raise Unauthorized("the token has been revoked")
         if self._remembered and token not in self._cache:
             self._cache[token] = caller
             if len(self._cache) > self._remembered:

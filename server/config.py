@@ -97,6 +97,7 @@ class Settings(BaseModel):
     session_ttl_hours: Seconds = 24.0
     session_cleanup_interval: Seconds = 300.0
     session_retention_days: NotNegative = 0.0
+    participants_added_by: Literal["owner", "service"] = "owner"
 
     # recovery
     recovery_window: Seconds = 120.0

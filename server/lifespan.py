@@ -131,6 +131,7 @@ def build(
         clock,
         ttl_hours=settings.session_ttl_hours,
         limits=limits,
+        owner_adds=settings.participants_added_by == "owner",
     )
     messages: MessageService
     writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch), now=clock)
@@ -241,7 +242,7 @@ def build(
     services = Services(
         settings=settings,
         observer=observer,
-        authenticator=Authenticator(settings, judge, revoked_before=revoked.before),
+        authenticator=Authenticator(settings, judge, revoked=revoked.refuses),
         origins=peer.Origins(settings),
         database=database,
         hub=hub,

@@ -44,7 +44,7 @@ class Answer(msgspec.Struct):
 
 
 class Order(msgspec.Struct):
-    """End a user's connections; with `before`, refuse the tokens issued up to then, too."""
+    """End the connections of a caller's key; with `before`, refuse its tokens issued up to then, too."""
 
     user_id: str
     node: str
@@ -80,10 +80,10 @@ class ServiceApi:
 
     # --- disconnect
 
-    async def disconnect(self, user_id: str, *, revoke: bool) -> None:
+    async def disconnect(self, key: str, *, revoke: bool) -> None:
         """Raises Unavailable where a revocation cannot be written."""
-        before = await self._revoked.revoke(user_id) if revoke else None
-        order = Order(user_id, self._services.node_id, before)
+        before = await self._revoked.revoke(key) if revoke else None
+        order = Order(key, self._services.node_id, before)
         self._carry_out(order)
         if self._spread:
             self._services.bus.signal("all", "disconnect", to_json(order))
@@ -182,8 +182,8 @@ class ServiceApi:
     async def erase_user(self, key: str) -> tuple[int, int]:
         """(messages, files) of a user that are gone; members are told. Raises Unavailable."""
         services, messages = self._services, 0
-        sender_type, sender_id = sender_of(key)
-        while sender_type == "user":
+        _, sender_id = sender_of(key)
+        while True:
             erased = await services.store.erase_user(sender_id, now=when(services.clock()))
             if not erased:
                 break

@@ -2,7 +2,7 @@
 anything, and memory that a connection at rest does not need."""
 
 from events.clock import stamp
-from events.errors import TokenExpired, Unavailable
+from events.errors import TokenExpired, Unauthorized, Unavailable
 from events.event import Event, Kind, to_json
 from events.hub import Connection
 from server.closing import close
@@ -16,6 +16,7 @@ AT_REST = 5.0
 
 async def watch(services: Services) -> None:
     settings, now = services.settings, services.clock()
+    _end_revoked(services)
     silent = now - settings.ws_connection_timeout
     judged = services.authenticator.now()
     notice = judged + settings.auth_expiry_notice
@@ -31,6 +32,14 @@ async def watch(services: Services) -> None:
             close(services, conn, Unavailable("nothing was joined or said for too long"))
         elif conn.heard_at < now - AT_REST and _at_rest(conn):
             conn.line = None
+
+
+def _end_revoked(services: Services) -> None:
+    """Where the order to end them was not heard, or came while one was on its way in."""
+    for key in services.revoked.lately():
+        for conn in services.hub.of_user(key):
+            if services.revoked.refuses(conn.caller):
+                close(services, conn, Unauthorized("the token has been revoked"))
 
 
 def _at_rest(conn: Connection) -> bool:

@@ -22,16 +22,21 @@ _NOW = sa.bindparam("now", type_=Time)
 _CALLER = sa.bindparam("caller", type_=sa.String)
 
 
+def kind_of(everything: bool, as_agent: int | None, session_ids: Sequence[str] | None) -> str:
+    """For `whose`. A restriction to named sessions opens to agents none but their own."""
+    kind = "everything" if everything else "agent" if as_agent is not None else "mine"
+    return kind if session_ids is None else f"named {kind}"
+
+
 def whose(kind: str) -> sa.ColumnElement[bool]:
+    """What `events.access.role_in` says of one session, of all of them."""
+    if kind.startswith("named "):
+        named = among(sessions.c.session_id, "session_ids")
+        return sa.and_(named, _not_removed() if kind == "named mine" else whose(kind.removeprefix("named ")))
     if kind == "everything":
         return sa.true()
     if kind == "agent":
         return sessions.c.agent_id == sa.bindparam("as_agent", type_=sa.Integer)
-    if kind == "named":
-        removed = sa.select(participants.c.session_id).where(
-            participants.c.user_id == _CALLER, participants.c.removed_at.is_not(None)
-        )
-        return sa.and_(among(sessions.c.session_id, "session_ids"), sessions.c.session_id.not_in(removed))
     taking_part = sa.select(participants.c.session_id).where(
         participants.c.user_id == _CALLER,
         participants.c.joined_at.is_not(None),
@@ -40,6 +45,13 @@ def whose(kind: str) -> sa.ColumnElement[bool]:
     owning = sa.select(sessions.c.session_id).where(sessions.c.user_id == _CALLER)
     # A union rather than OR: each half has its index.
     return sessions.c.session_id.in_(sa.union(owning, taking_part))
+
+
+def _not_removed() -> sa.ColumnElement[bool]:
+    removed = sa.select(participants.c.session_id).where(
+        participants.c.user_id == _CALLER, participants.c.removed_at.is_not(None)
+    )
+    return sessions.c.session_id.not_in(removed)
 
 
 def _with_status(status: str | None) -> sa.ColumnElement[bool]:
@@ -130,13 +142,7 @@ async def list_sessions(
     as_agent: int | None,
     session_ids: Sequence[str] | None,
 ) -> tuple[list[SessionSummary], int]:
-    kind = "mine"
-    if session_ids is not None:
-        kind = "named"
-    elif as_agent is not None:
-        kind = "agent"
-    elif everything:
-        kind = "everything"
+    kind = kind_of(everything, as_agent, session_ids)
     page, count = _statements(kind, status, agent_id is not None)
     sender_type, sender_id = sender_of(caller)
     values: dict[str, Any] = {

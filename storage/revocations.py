@@ -1,4 +1,4 @@
-"""Queries on revoked users: whose tokens are refused if issued before when."""
+"""Queries on revocations: whose tokens are refused if issued up to when."""
 
 from datetime import datetime
 
@@ -22,7 +22,7 @@ _ALL = Statement(sa.select(revocations.c.user_id, revocations.c.not_before))
 
 
 class Revocations:
-    """Every method raises Unavailable. `user_id` is a caller's key."""
+    """Every method raises Unavailable. `user_id` is a caller's key, of any role."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

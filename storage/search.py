@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from storage.candidates import LIMIT, Candidates, Seen, ascii_token, session_token
 from storage.database import Connection, Database, Row
-from storage.listing import whose
+from storage.listing import kind_of, whose
 from storage.statement import Statement, to_json
 from storage.tables import search_marks, sessions
 from storage.turns import Turns, Work
@@ -87,11 +87,7 @@ class Scope:
     def kind(self) -> str:
         if self.only is not None:
             return "only"
-        if self.session_ids is not None:
-            return "named"
-        if self.as_agent is not None:
-            return "agent"
-        return "everything" if self.everything else "mine"
+        return kind_of(self.everything, self.as_agent, self.session_ids)
 
     def values(self) -> dict[str, Any]:
         return {

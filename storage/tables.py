@@ -173,7 +173,7 @@ files = sa.Table(
     sa.CheckConstraint("file_size >= 0", name="file_size"),
 )
 
-#: Tokens of this user that were issued before `not_before` are refused.
+#: Tokens of this identity (a key, as participants have it) issued up to `not_before` are refused.
 revocations = sa.Table(
     "revocations",
     metadata,

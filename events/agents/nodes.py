@@ -19,7 +19,8 @@ PATIENCE = 20.0
 
 
 class Said(msgspec.Struct, array_like=True):
-    """What nodes say to each other. `node` says it; `taken` is the answer to `take`."""
+    """What nodes say to each other of a request for `key` in `session`. `node` says it; `taken` is the
+    answer to `take`."""
 
     what: Literal["who", "here", "take", "done"]
     ask: str
@@ -27,6 +28,7 @@ class Said(msgspec.Struct, array_like=True):
     key: str = ""
     payload: bytes = b""
     taken: bool = False
+    session: str = ""
 
 
 class _Ask:
@@ -44,38 +46,39 @@ class OtherNodes:
         self,
         bus: Bus,
         node: str,
-        has: Callable[[str], bool],
-        offer: Callable[[str, bytes], Awaitable[bool]],
+        has: Callable[[str, str], bool],
+        offer: Callable[[str, str, bytes], Awaitable[bool]],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._bus, self._node = bus, node
         self._has, self._offer, self._spawn = has, offer, spawn
         self._asks: dict[str, _Ask] = {}
 
-    async def ask(self, key: str, payload: bytes) -> bool:
+    async def ask(self, key: str, session_id: str, payload: bytes) -> bool:
         """Whether a worker on another node acked the request."""
         name = new_id("ask")
         ask = self._asks[name] = _Ask()
         tried: set[str] = set()
         try:
             # Only nodes with a connection of that identity hear this channel.
-            self._say(f"user:{key}", Said("who", name, self._node, key))
+            self._say(f"user:{key}", Said("who", name, self._node, key, session=session_id))
             while True:
                 async with asyncio.timeout(OFFERS):
                     node = await ask.offers.get()
                 if node not in tried:
                     tried.add(node)
-                    if await self._hand(ask, name, node, key, payload):
+                    request = Said("take", name, self._node, key, payload, session=session_id)
+                    if await self._hand(ask, node, request):
                         return True
         except TimeoutError:
             return False
         finally:
             del self._asks[name]
 
-    async def _hand(self, ask: _Ask, name: str, node: str, key: str, payload: bytes) -> bool:
+    async def _hand(self, ask: _Ask, node: str, request: Said) -> bool:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ask.answers[node] = answer
-        self._say(f"node:{node}", Said("take", name, self._node, key, payload))
+        self._say(f"node:{node}", request)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await answer
@@ -91,7 +94,7 @@ class OtherNodes:
         if said.node == self._node:
             return
         if said.what == "who":
-            if self._has(said.key):
+            if self._has(said.key, said.session):
                 self._say(f"node:{said.node}", Said("here", said.ask, self._node))
         elif said.what == "take":
             self._spawn(self._take(said))
@@ -103,5 +106,5 @@ class OtherNodes:
                 answer.set_result(said.taken)
 
     async def _take(self, said: Said) -> None:
-        taken = await self._offer(said.key, said.payload)
+        taken = await self._offer(said.key, said.session, said.payload)
         self._say(f"node:{said.node}", Said("done", said.ask, self._node, taken=taken))

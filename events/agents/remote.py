@@ -23,7 +23,7 @@ class Workers:
     def __init__(self, hub: Hub, ask: Ask) -> None:
         self._hub, self._ask = hub, ask
         self._turn: dict[str, int] = {}
-        self.elsewhere: Callable[[str, bytes], Awaitable[bool]] | None = None
+        self.elsewhere: Callable[[str, str, bytes], Awaitable[bool]] | None = None
 
     async def hand_out(self, request: Request) -> None:
         """Raises AgentUnavailable if no worker takes it."""
@@ -31,19 +31,19 @@ class Workers:
             {"session_id": request.session_id, "message": request.message, "history": request.history}
         )
         key = f"agent:{request.agent.id}"
-        if await self.offer(key, payload):
+        if await self.offer(key, request.session_id, payload):
             return
-        if self.elsewhere is not None and await self.elsewhere(key, payload):
+        if self.elsewhere is not None and await self.elsewhere(key, request.session_id, payload):
             return
         raise AgentUnavailable("no worker of this agent took the request")
 
-    def has(self, key: str) -> bool:
-        """Whether a worker of this agent is connected to this node."""
-        return any(c.transport == "socketio" for c in self._hub.of_user(key))
+    def has(self, key: str, session_id: str) -> bool:
+        """Whether a worker of this agent for this session is connected to this node."""
+        return bool(self._workers(key, session_id))
 
-    async def offer(self, key: str, payload: bytes) -> bool:
+    async def offer(self, key: str, session_id: str, payload: bytes) -> bool:
         """Whether a worker on this node acked the request."""
-        for worker in self._in_turn(key):
+        for worker in self._in_turn(key, session_id):
             try:
                 async with asyncio.timeout(ACK_TIMEOUT):
                     await self._ask(worker, "agent_request", payload)
@@ -54,8 +54,13 @@ class Workers:
                     raise  # it is we who are cancelled, not the worker that went away
         return False
 
-    def _in_turn(self, key: str) -> list[Connection]:
-        workers = [c for c in self._hub.of_user(key) if c.transport == "socketio"]
+    def _workers(self, key: str, session_id: str) -> list[Connection]:
+        """Without those whose token is for other sessions."""
+        mine = self._hub.of_user(key)
+        return [c for c in mine if c.transport == "socketio" and c.caller.reaches(session_id)]
+
+    def _in_turn(self, key: str, session_id: str) -> list[Connection]:
+        workers = self._workers(key, session_id)
         if not workers:
             return []
         turn = self._turn.get(key, 0) % len(workers)

@@ -11,7 +11,7 @@ import click
 from server.cli import fail
 
 if TYPE_CHECKING:
-    from events.access import Role
+    from events.identity import Role
     from server.config import Settings
 
 

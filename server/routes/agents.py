@@ -10,6 +10,7 @@ from events.access import Caller
 from events.agents import openai
 from events.agents.upstreams import Refused, Upstreams
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
+from events.identity import agent_id
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
 from storage.records import AgentRecord
 
@@ -48,10 +49,10 @@ def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
 
 
 def _id(request: Request) -> int:
-    text: str = request.path_params["agent_id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    number = agent_id(request.path_params["agent_id"])
+    if number is None:
         raise AgentNotFound
-    return int(text)
+    return number
 
 
 def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstreams) -> dict[str, Any] | None:
@@ -80,7 +81,7 @@ async def get(request: Request) -> Response:
 
 
 def _service(caller: Caller) -> Caller:
-    if caller.role != "service":
+    if caller.role != "service" or caller.sessions is not None:
         raise Forbidden
     return caller
 

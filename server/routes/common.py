@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from events.access import Caller
 from events.errors import OriginNotAllowed, PayloadTooLarge, Unauthorized, ValidationFailed
 from events.event import to_json
+from events.identity import canonical
 from events.schema import SessionId
 from server import peer
 from server.bounds import CALLS, GIVES
@@ -83,7 +85,7 @@ class _Call:
                 await _anybody(request, self._rate)
             else:
                 check_origin(request)
-                clean(request.path_params)
+                check_path(request)
             await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
             services = services_of(request)
@@ -103,6 +105,19 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if not services_of(request).origins.allowed(origin, peer.own_port(request.scope)):
         raise OriginNotAllowed
+
+
+def check_path(request: Request) -> None:
+    """What the address names is there as it was written. Raises ValidationFailed.
+
+    A server decodes bytes that are no UTF-8 to U+FFFD: two addresses would name one thing.
+    """
+    clean(request.path_params)
+    if "\ufffd" in request.scope["path"]:
+        try:
+            unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
+        except UnicodeDecodeError as error:
+            raise ValidationFailed("not UTF-8", field="path") from error
 
 
 async def caller_of(request: Request) -> Caller:
@@ -185,6 +200,11 @@ def clean(values: dict[str, str]) -> dict[str, str]:
         if "\0" in value or "\0" in name:
             raise ValidationFailed("no NUL", field=name[:50])
     return values
+
+
+def user_id_of(request: Request) -> str:
+    """The key of whom the path names. Raises ValidationFailed."""
+    return canonical(request.path_params["user_id"])
 
 
 def session_id_of(request: Request) -> str:

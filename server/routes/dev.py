@@ -6,7 +6,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from events.errors import Forbidden
+from events.errors import Forbidden, ValidationFailed
+from events.identity import fault_of
 from server import peer
 from server.routes.common import body_of, call, reply, services_of, struct_of
 from server.services import rfc3339_of
@@ -29,6 +30,9 @@ async def token(request: Request) -> Response:
     if not peer.dev_token_allowed(services.settings, request.scope):
         raise Forbidden("only with DEBUG, from this machine")
     body = struct_of(DevToken, await body_of(request))
+    fault = fault_of(body.role, body.sub)
+    if fault is not None:
+        raise ValidationFailed(fault, field="sub")
     made, expires_at = mint(
         services.settings,
         body.sub,

@@ -1,6 +1,6 @@
 """`/api/server/…`: for backends with a `service` token (contract, section 9)."""
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -8,8 +8,18 @@ from starlette.responses import Response
 
 from events.access import Caller
 from events.errors import Forbidden, ValidationFailed
+from events.identity import canonical, identity_of
 from events.schema import SessionId, UserId
-from server.routes.common import body_of, call, caller_of, clean, query_of, reply, services_of, struct_of
+from server.routes.common import (
+    body_of,
+    call,
+    caller_of,
+    query_of,
+    reply,
+    services_of,
+    struct_of,
+    user_id_of,
+)
 from server.service import ServiceApi
 
 
@@ -23,9 +33,13 @@ class Publish(Struct, kw_only=True):
 
 
 class Disconnect(Struct, kw_only=True):
-    """`revoke` also refuses the user's tokens that were issued up to now."""
+    """Ends all connections of an identity: a key such as `alice` or `agent:1`, or a `role` and its `sub`.
+
+    `revoke` also refuses its tokens that were issued up to now.
+    """
 
     user_id: UserId
+    role: Literal["user", "agent", "service"] | None = None
     revoke: bool = False
 
 
@@ -42,39 +56,59 @@ async def _service(request: Request) -> tuple[ServiceApi, Caller]:
     return services_of(request).extras["service"], caller
 
 
+async def _for_all(request: Request) -> ServiceApi:
+    """For what is not about one session. Raises Forbidden, also where a token is for named sessions."""
+    api, caller = await _service(request)
+    _unrestricted(caller)
+    return api
+
+
+def _unrestricted(caller: Caller) -> None:
+    if caller.sessions is not None:
+        raise Forbidden("not with a token for named sessions")
+
+
 async def publish(request: Request) -> Response:
     api, caller = await _service(request)
     body = struct_of(Publish, await body_of(request))
     if (body.session_id is None) == (body.user_id is None):
         raise ValidationFailed("either session_id or user_id", field="session_id")
-    await api.publish(caller, body.session_id, body.user_id, body.event, body.data)
+    if body.user_id is None:
+        await api.publish(caller, body.session_id, None, body.event, body.data)
+    else:
+        _unrestricted(caller)
+        await api.publish(caller, None, canonical(body.user_id), body.event, body.data)
     return reply({"published": True})
 
 
 async def disconnect(request: Request) -> Response:
-    api, _ = await _service(request)
+    api = await _for_all(request)
     body = struct_of(Disconnect, await body_of(request))
-    await api.disconnect(body.user_id, revoke=body.revoke)
-    return reply({"user_id": body.user_id, "revoked": body.revoke})
+    key = canonical(body.user_id, body.role)
+    await api.disconnect(key, revoke=body.revoke)
+    return reply({"user_id": key, "revoked": body.revoke})
 
 
 async def stats(request: Request) -> Response:
-    api, _ = await _service(request)
+    api = await _for_all(request)
     return reply(await api.stats())
 
 
 async def connections(request: Request) -> Response:
-    api, _ = await _service(request)
+    api = await _for_all(request)
     ask = query_of(Connections, request)
-    found = await api.connections(ask.user_id, ask.session_id)
+    key = None if ask.user_id is None else canonical(ask.user_id)
+    found = await api.connections(key, ask.session_id)
     return reply({"connections": found, "total": len(found)})
 
 
 async def erase_user(request: Request) -> Response:
-    api, _ = await _service(request)
-    user_id: str = clean({"user_id": request.path_params["user_id"]})["user_id"]
-    messages, files = await api.erase_user(user_id)
-    return reply({"user_id": user_id, "messages": messages, "files": files})
+    api = await _for_all(request)
+    key = user_id_of(request)
+    if identity_of(key)[0] != "user":
+        raise ValidationFailed("a user's", field="user_id")
+    messages, files = await api.erase_user(key)
+    return reply({"user_id": key, "messages": messages, "files": files})
 
 
 ROUTES = [

@@ -17,6 +17,7 @@ from server.routes.common import (
     services_of,
     session_id_of,
     struct_of,
+    user_id_of,
 )
 
 #: Metadata and title of a session: as large as a message may be.
@@ -87,25 +88,18 @@ async def extend(request: Request) -> Response:
     return reply({"session_id": record.session_id, "expires_at": rfc3339(record.expires_at)})
 
 
-def _user_id(request: Request) -> str:
-    user_id: str = request.path_params["user_id"]
-    if not 1 <= len(user_id) <= 255 or "\0" in user_id:
-        raise ValidationFailed("1 to 255 characters", field="user_id")
-    return user_id
-
-
 async def put_participant(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body = struct_of(schema.PutParticipant, await body_of(request))
     session_id = session_id_of(request)
-    await services.sessions.put_participant(caller, session_id, _user_id(request), body.role)
+    await services.sessions.put_participant(caller, session_id, user_id_of(request), body.role)
     return await _participants(request, session_id)
 
 
 async def delete_participant(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     session_id = session_id_of(request)
-    await services.sessions.remove_participant(caller, session_id, _user_id(request))
+    await services.sessions.remove_participant(caller, session_id, user_id_of(request))
     return await _participants(request, session_id)
 
 

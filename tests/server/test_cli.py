@@ -72,7 +72,7 @@ def test_an_unknown_command() -> None:
 
 def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
     done = run(
-        tmp_path, "token", "--sub", "alice", "--role", "agent", "--name", "A", "--sessions", "s1,s2",
+        tmp_path, "token", "--sub", "7", "--role", "agent", "--name", "A", "--sessions", "s1,s2",
         "--sessions", "s3", "--session-role", "member", "--ttl", "2h", JWT_SECRET_KEY=KEY,
     )  # fmt: skip
     assert done.returncode == 0
@@ -81,7 +81,7 @@ def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
     assert claims.pop("exp") - time.time() == pytest.approx(7200, abs=60)
     claims.pop("iat")
     assert claims == {
-        "sub": "alice",
+        "sub": "7",
         "role": "agent",
         "name": "A",
         "sessions": ["s1", "s2", "s3"],

@@ -114,6 +114,32 @@ async def test_sub_must_be_text(sub: Any) -> None:
     await refused(authenticator(), token)
 
 
+NO_AGENTS = ("01", "0", "-1", "+1", " 1", "1 ", "1.0", "1e1", "1_0", "\uff11", "\u0661", "\u00b2", "x", "1\n")
+
+
+@pytest.mark.parametrize("sub", [*NO_AGENTS, "9" * 30, str(2**31), "agent:1"])
+async def test_an_agent_has_one_spelling(sub: str) -> None:
+    assert "agent" in await refused(authenticator(), signed({"role": "agent", "sub": sub}))
+    assert (await authenticator().authenticate(signed({"sub": sub}))).sub == sub, "a user's is any text"
+    with pytest.raises(ValueError, match="agent"):
+        mint(settings(), sub, "agent")
+
+
+@pytest.mark.parametrize("sub", ["1", "42", str(2**31 - 1)])
+async def test_an_agent_is_a_number(sub: str) -> None:
+    caller = await authenticator().authenticate(signed({"role": "agent", "sub": sub}))
+    assert (caller.sub, caller.agent_id, caller.key) == (sub, int(sub), f"agent:{sub}")
+
+
+@pytest.mark.parametrize(
+    ("role", "prefix", "most"), [("service", "", 255 - 8), ("user", "agent:", 255 - 5), ("user", "", 255)]
+)
+async def test_a_key_fits_its_column(role: str, prefix: str, most: int) -> None:
+    longest = prefix + "x" * (most - len(prefix))
+    assert len((await authenticator().authenticate(signed({"role": role, "sub": longest}))).key) == 255
+    await refused(authenticator(), signed({"role": role, "sub": longest + "x"}))
+
+
 async def test_sub_is_needed_and_may_be_long() -> None:
     await refused(authenticator(), jwt.encode({"exp": NOW + 60}, KEY))
     assert (await authenticator().authenticate(signed({"sub": "ü" * 255}))).sub == "ü" * 255
@@ -315,18 +341,19 @@ async def test_a_service_token_stays_behind_the_scenes() -> None:
 
 
 async def test_revoked_tokens() -> None:
-    revoked: dict[str, float] = {}
-    by = Authenticator(settings(), Clock(), revoked_before=revoked.get)
-    old, undated, new = signed({"iat": NOW - 10}), signed({}), signed({"iat": NOW - 4})
-    for token in (old, undated, new):
+    revoked: set[str] = set()
+    by = Authenticator(settings(), Clock(), revoked=lambda caller: caller.key in revoked)
+    roles: list[dict[str, Any]] = [{}, {"role": "agent", "sub": "7"}, {"role": "service"}]
+    tokens = [signed(role) for role in roles]
+    for token in tokens:
         assert await by.authenticate(token)
-    revoked["alice"] = NOW - 5
-    for token in (old, undated):
-        assert "revoked" in await refused(by, token)
-    assert await by.authenticate(new)
-    assert await by.authenticate(signed({"sub": "bob", "iat": NOW - 10}))
-    # An agent or a service of the same name is somebody else.
-    assert await by.authenticate(signed({"role": "agent", "iat": NOW - 10}))
+    for number, key in enumerate(("alice", "agent:7", "service:alice")):
+        # An agent or a service of the same name is somebody else.
+        revoked.clear()
+        revoked.add(key)
+        assert "revoked" in await refused(by, tokens[number])
+        for other in tokens[:number] + tokens[number + 1 :]:
+            assert await by.authenticate(other)
 
 
 # Failures are counted.
@@ -405,14 +432,14 @@ def test_failures_are_forgotten_with_time_and_bounded() -> None:
 async def test_mint_makes_what_authenticate_takes() -> None:
     given = settings(JWT_AUDIENCE="parley", JWT_ISSUER="us")
     token, expires_at = mint(
-        given, "alice", "agent", "Alice", ["s1", "s2"], 90, session_role="member", now=NOW + 0.1234
+        given, "7", "agent", "Alice", ["s1", "s2"], 90, session_role="member", now=NOW + 0.1234
     )
     assert expires_at == pytest.approx(NOW + 90.123)
     clock = Clock()
     clock.now += 1
     caller = await Authenticator(given, clock).authenticate(token)
     assert caller == Caller(
-        "agent", "alice", "Alice", frozenset({"s1", "s2"}), "member", expires_at, pytest.approx(NOW + 0.123)
+        "agent", "7", "Alice", frozenset({"s1", "s2"}), "member", expires_at, pytest.approx(NOW + 0.123)
     )
 
 

@@ -51,7 +51,7 @@ def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 async def test_only_services(nodes: Nodes) -> None:
     server = nodes[0]
-    async with server.api("alice") as alice, server.api("worker", "agent") as agent:
+    async with server.api("alice") as alice, server.api("7", "agent") as agent:
         for api in (alice, agent):
             for method, path in (
                 ("POST", "publish"),
