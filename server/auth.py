@@ -103,10 +103,10 @@ class Authenticator:
     ) -> Caller:
         """The caller whom `token` names.
 
-        `origin` is the request's Origin header, `from_query` says that the token stood in `?token=`, and
-        failures are counted for `address`; not an expiry: its token was rightly signed, and is no guess.
-        Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service token from a browser or an address bar),
-        `RateLimited`, or `Unavailable` (the issuer's keys).
+        `origin` is what shows that a browser's page asks (`peer.page_of`), `from_query` says that the token
+        stood in `?token=`, and failures are counted for `address`; not an expiry: its token was rightly
+        signed, and is no guess. Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service token from a
+        browser or an address bar), `RateLimited`, or `Unavailable` (the issuer's keys, or who was revoked).
         """
         caller = self.authenticate_now(token, origin=origin, from_query=from_query, address=address)
         if caller is not None:

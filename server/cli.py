@@ -77,7 +77,15 @@ def load_for_tool() -> "Settings":
     try:
         return Settings.load()
     except SettingsError as error:
-        of_keys = ("JWT_SECRET_KEY", "SECRET_KEY", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
+        of_keys = (
+            "JWT_SECRET_KEY",
+            "SECRET_KEY",
+            "JWT_PUBLIC_KEY",
+            "JWT_JWKS_URL",
+            "JWT_AUDIENCE",
+            "JWT_ISSUER",
+            "JWT_TYP",
+        )
         others = [fault for fault in error.faults if fault.name not in of_keys]
         if others:
             fail(str(SettingsError(others)))

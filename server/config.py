@@ -74,8 +74,9 @@ class Settings(BaseModel):
     jwt_algorithm: Literal["HS256", "RS256", "ES256"] = "HS256"
     jwt_public_key: Annotated[str | None, BeforeValidator(values.pem)] = None
     jwt_jwks_url: Annotated[str | None, BeforeValidator(values.http_url)] = None
-    jwt_audience: str | None = None
-    jwt_issuer: str | None = None
+    jwt_audience: Annotated[str | None, BeforeValidator(values.expected)] = None
+    jwt_issuer: Annotated[str | None, BeforeValidator(values.expected)] = None
+    jwt_typ: Annotated[str | None, BeforeValidator(values.token_type)] = None
     secret_key: Secret = None
 
     # connections

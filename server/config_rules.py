@@ -49,7 +49,10 @@ ACCEPTED = {
     "NODE_URL": "an http:// address at which the other nodes reach this one",
     "JWT_ALGORITHM": "HS256, RS256 or ES256",
     "JWT_PUBLIC_KEY": "a public key in PEM (line ends may be written \\n), or the path of such a file",
-    "JWT_JWKS_URL": "an http:// or https:// address",
+    "JWT_JWKS_URL": "an https:// address, or an http:// one of this machine",
+    "JWT_AUDIENCE": "the `aud` of tokens for this service, or `any` to take those for other ones, too",
+    "JWT_ISSUER": "the `iss` of the tokens' issuer, or `any`",
+    "JWT_TYP": "the `typ` of the tokens' header, such as at+jwt",
     "FILE_STORAGE_TYPE": "local or s3",
     "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
     "OPENAI_BASE_URL": "an http:// or https:// address",
@@ -156,6 +159,7 @@ def _check_keys(settings: "Settings") -> Iterator[Fault]:
             f"is no public key for {settings.jwt_algorithm}",
             "RSA of 2048 bits or more for RS256, P-256 for ES256, in PEM",
         )
+    yield from _check_issuer(settings)
     if settings.secret_key is not None:
         if weak := keys.weakness(settings.secret_key, example_allowed=settings.debug):
             yield Fault("SECRET_KEY", weak, _MAKE_KEY)
@@ -164,6 +168,22 @@ def _check_keys(settings: "Settings") -> Iterator[Fault]:
             yield Fault("SECRET_KEY", "is not set, nor is a JWT_SECRET_KEY to derive it from", _MAKE_KEY)
         elif weak := keys.weakness(settings.jwt_secret_key):
             yield Fault("JWT_SECRET_KEY", weak, _MAKE_KEY)
+
+
+def _check_issuer(settings: "Settings") -> Iterator[Fault]:
+    """Where keys come from an issuer's address: it signs for many applications, of which we are one."""
+    if settings.jwt_jwks_url is None or settings.jwt_algorithm == "HS256":
+        return
+    parts = urlsplit(settings.jwt_jwks_url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        yield Fault(
+            "JWT_JWKS_URL",
+            "is plain http to another machine, where anybody in between may put in keys",
+            "an https:// address, or one of this machine",
+        )
+    for name in ("jwt_audience", "jwt_issuer"):
+        if getattr(settings, name) is None:
+            yield Fault(name.upper(), "is not set, but JWT_JWKS_URL is", ACCEPTED[name.upper()])
 
 
 def _fits(text: str, algorithm: str) -> bool:

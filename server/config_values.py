@@ -105,6 +105,31 @@ def upstream_url(value: Any) -> Any:
     return http_url(value)
 
 
+#: A token's issuer or audience that may be whatever it is, by the operator's own word.
+ANY = "any"
+
+
+def expected(value: Any) -> Any:
+    """What a token's claim has to be; `*` is `any`."""
+    if not isinstance(value, str):
+        return value
+    return ANY if value == "*" or value.lower() == ANY else value
+
+
+def token_type(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+/-]+", value):
+        raise ValueError("is no media type")
+    return media_type(value)
+
+
+def media_type(typ: str) -> str:
+    """A token's `typ` to compare: case does not count, nor does `application/` (RFC 7515, 4.1.9)."""
+    typ = typ.lower()
+    return typ if "/" in typ else f"application/{typ}"
+
+
 def public_url(value: Any) -> Any:
     if isinstance(value, str) and (urlsplit(value).query or urlsplit(value).username):
         raise ValueError("has a query or a user")

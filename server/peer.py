@@ -109,6 +109,21 @@ def header(headers: Headers, name: bytes) -> str | None:
     return None
 
 
+def page_of(headers: Headers) -> str | None:
+    """What shows that a page in a browser sent a request: its Origin, or, as a GET of the same origin has
+    none, its fetch metadata; None if nothing does.
+
+    `sec-fetch-mode: cors` alone shows nothing: Node.js's `fetch` sends that.
+    """
+    page = None
+    for name, value in headers:
+        if name == b"origin":
+            return value.decode("latin-1")
+        if name.startswith(b"sec-fetch-") and (name, value) != (b"sec-fetch-mode", b"cors"):
+            page = name.decode("latin-1")
+    return page
+
+
 def own_port(scope: Mapping[str, Any]) -> int | None:
     """The port that a request came to; None on a Unix socket."""
     server = scope.get("server")

@@ -16,6 +16,7 @@ from events.errors import TokenExpired, Unauthorized
 from events.identity import Role, fault_of
 from events.ids import base64url
 from server.config import Settings
+from server.config_values import ANY, media_type
 
 LEEWAY = 5.0
 """Seconds by which an issuer's clock may run ahead of ours (`nbf`, `iat`). Expiry gets none."""
@@ -37,6 +38,7 @@ class Verifier:
         self._algorithm = settings.jwt_algorithm
         self._audience = settings.jwt_audience
         self._issuer = settings.jwt_issuer
+        self._typ = settings.jwt_typ
         self._jws = jwt.PyJWS(algorithms=[self._algorithm])
         self._secret = (settings.jwt_secret_key or "").encode()
         self._good_headers: set[bytes] = set()
@@ -100,6 +102,10 @@ class Verifier:
             raise Unauthorized("the token's signature is wrong") from None
         except (jwt.PyJWTError, ValueError, TypeError):
             raise Unauthorized("the token is malformed") from None
+        if self._typ is not None:
+            typ = self.header(raw.decode()).get("typ")
+            if not isinstance(typ, str) or media_type(typ) != self._typ:
+                raise Unauthorized(f"the token's typ is not {self._typ}")
         return payload
 
     def _claims(self, claims: dict[str, Any]) -> Caller:
@@ -110,9 +116,12 @@ class Verifier:
         issued_at = _time(claims, "iat")
         if max(_time(claims, "nbf") or now, issued_at or now) > now + LEEWAY:
             raise Unauthorized("the token is not valid yet")
-        if self._issuer is not None and claims.get("iss") != self._issuer:
+        if self._issuer not in (None, ANY, claims.get("iss")):
             raise Unauthorized("the token is from another issuer")
-        if self._audience is not None:
+        if self._audience is None:
+            if "aud" in claims:  # RFC 7519, 4.1.3: it names others, and nobody said that we are one of them
+                raise Unauthorized("the token is for an audience, and JWT_AUDIENCE is not set")
+        elif self._audience != ANY:
             audience = claims.get("aud")
             if self._audience not in (audience if isinstance(audience, list) else [audience]):
                 raise Unauthorized("the token is for another audience")
@@ -186,8 +195,9 @@ def mint(
         "name": name,
         "sessions": None if sessions is None else sorted(sessions),
         "session_role": session_role,
-        "aud": settings.jwt_audience,
-        "iss": settings.jwt_issuer,
+        "aud": None if settings.jwt_audience == ANY else settings.jwt_audience,
+        "iss": None if settings.jwt_issuer == ANY else settings.jwt_issuer,
     }
     claims.update({key: value for key, value in optional.items() if value is not None})
-    return jwt.encode(claims, settings.jwt_secret_key, algorithm="HS256"), claims["exp"]
+    headers = {"typ": settings.jwt_typ.removeprefix("application/")} if settings.jwt_typ else None
+    return jwt.encode(claims, settings.jwt_secret_key, algorithm="HS256", headers=headers), claims["exp"]

@@ -1,7 +1,7 @@
 """Queries on who takes part in a session, and how far each has read.
 
 A row without `joined_at` is no participant: it holds the read mark of one who may read for another
-reason (an agent, a share link), and grants nothing. Who comes to take part begins without it.
+reason (an agent, a share link), and grants nothing.
 """
 
 from collections.abc import Collection, Iterable
@@ -83,7 +83,6 @@ _PUT = _text("""
 INSERT INTO chat_participants (session_id, user_id, role, joined_at)
 SELECT session_id, :user_id, :role, :now FROM chat_sessions WHERE session_id = :session_id
 ON CONFLICT (session_id, user_id) DO UPDATE SET role = excluded.role, removed_at = NULL,
-    read_seq = CASE WHEN chat_participants.joined_at IS NULL THEN 0 ELSE chat_participants.read_seq END,
     joined_at = CASE WHEN chat_participants.removed_at IS NULL
         THEN coalesce(chat_participants.joined_at, excluded.joined_at) ELSE excluded.joined_at END
 """)

@@ -132,7 +132,7 @@ async def caller_of(request: Request) -> Caller:
     token, source = found
     scope = request.scope
     address = peer.client_address(scope, services.settings)
-    caller = await services.authenticate(token, request.headers.get("origin"), source == "query", address)
+    caller = await services.authenticate(token, peer.page_of(scope["headers"]), source == "query", address)
     services.requests.begin(scope, caller)
     if scope["parley.rate"] is not None:
         waiting = services.limits.check(caller, scope["parley.rate"])

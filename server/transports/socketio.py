@@ -19,9 +19,10 @@ from events.recovery import new_pid
 from server.engine.door import ConnectRefused, Problem, Work
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client
+from server.peer import page_of
 from server.services import Services
 
-#: Token, Origin header, whether the token stood in the query, the client's address.
+#: Token, what shows that it comes from a page, whether the token stood in the query, the client's address.
 Shown = tuple[str, str | None, bool, str]
 
 _PROBLEMS: dict[Problem, str] = {
@@ -77,7 +78,7 @@ class SocketIODoor:
             await waiting
 
     def _shown(self, info: Handshake, auth: dict[str, Any]) -> Shown:
-        """What a caller shows of itself: token, Origin, whether the token stood in the query, address."""
+        """What a caller shows of itself: token, its page, whether the token stood in the query, address."""
         services = self._services
         if services.draining:
             raise Draining
@@ -93,7 +94,7 @@ class SocketIODoor:
         if not isinstance(token, str):
             raise Unauthorized("the token must be a string")
         address = services.address_of(info.client, info.headers)
-        return token, info.header(b"origin"), source == "query", address
+        return token, page_of(info.headers), source == "query", address
 
     def _seat(self, conn: Client, auth: dict[str, Any]) -> Work | None:
         """In the place of the connection that it had before, or in one of its own."""

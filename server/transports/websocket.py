@@ -178,7 +178,8 @@ class RawDoor:
         if found is None:
             raise Unauthorized("a token is needed")
         token, source = found
-        caller = await services.authenticate(token, origin, source == "query", address)
+        page = peer.page_of(scope["headers"])
+        caller = await services.authenticate(token, page, source == "query", address)
         waiting = services.limits.check(caller, "connect")
         if waiting is not None:
             await waiting
@@ -219,6 +220,8 @@ class RawDoor:
         services = self.services
         if not services.settings.ws_create_sessions or not _OWN_ID.match(session_id):
             return False
+        if session_id.startswith("sess_"):
+            return False  # ours, and erased: its links lead nowhere, not to whoever comes first
         address = services.address_of(scope["client"], scope["headers"])
         agent = peer.header(scope["headers"], b"user-agent")
         try:

@@ -4,6 +4,7 @@ connection's time is up.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jwt
 import pytest
@@ -12,7 +13,7 @@ from tests.support.doors import KINDS, LIVE, enter, new_session
 from tests.support.rawclient import RawClient
 from tests.support.refusals import refusal
 from tests.support.server import SECRET, Server, mint
-from tests.support.sioclient import SioWebSocket
+from tests.support.sioclient import SioPolling, SioWebSocket
 
 every_door = pytest.mark.parametrize("kind", KINDS)
 live_door = pytest.mark.parametrize("kind", LIVE)
@@ -107,12 +108,36 @@ async def test_a_token_in_the_query_of_rest_is_not_looked_at(parley: Server) -> 
 async def test_a_service_comes_from_no_browser(parley: Server) -> None:
     session = await new_session(parley, "alice")
     token = parley.token("billing", "service")
-    for options in ({"token_in": "query"}, {"origin": parley.url}):
+    page: list[dict[str, Any]] = [{"headers": {"Sec-Fetch-Site": "same-origin"}}]
+    for options in ({"token_in": "query"}, {"origin": parley.url}, *page):
         found = await refusal("websocket", parley, token, session, **options)
         assert found.closed in (4001, 4003), options
     async with parley.api("billing", "service") as api:
         answer = await api.get("/api/chat/sessions", headers={"Origin": parley.url})
         assert answer.status_code == 403
+        # A page's GET of its own origin has no Origin, but fetch metadata.
+        for name, value in (
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Sec-Fetch-Dest", "empty"),
+            ("Sec-Fetch-User", "?1"),
+            ("Sec-Fetch-Mode", "navigate"),
+            ("sec-fetch-site", "none"),
+        ):
+            for method, path in (
+                ("GET", "/api/chat/sessions"),
+                ("GET", f"/api/chat/sessions/{session}/events"),
+            ):
+                answer = await api.request(method, path, headers={name: value})
+                assert answer.status_code == 403, name
+                assert answer.json()["error"]["code"] == "FORBIDDEN"
+        # Node.js's own fetch sends this much, from a backend.
+        answer = await api.get("/api/chat/sessions", headers={"Sec-Fetch-Mode": "cors"})
+        assert answer.status_code == 200
+    async with SioPolling(parley.url, headers={"Sec-Fetch-Site": "same-origin"}) as socket:
+        assert (await socket.connect(token))["data"]["code"] == "FORBIDDEN"
+    async with parley.api("alice") as api:
+        answer = await api.get("/api/chat/sessions", headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 200
 
 
 @live_door

@@ -44,6 +44,7 @@ DEFAULTS = {
     "jwt_jwks_url": None,
     "jwt_audience": None,
     "jwt_issuer": None,
+    "jwt_typ": None,
     "secret_key": keys.derive(KEY, "parley secret key"),
     "ws_max_connections": 10000,
     "ws_heartbeat_interval": 25,
@@ -61,6 +62,7 @@ DEFAULTS = {
     "session_ttl_hours": 24,
     "session_cleanup_interval": 300,
     "session_retention_days": 0,
+    "participants_added_by": "owner",
     "recovery_window": 120,
     "recovery_log_size": 10000,
     "recovery_log_bytes": 1048576,
@@ -331,13 +333,46 @@ def test_a_key_must_fit_its_algorithm(tmp_path: Path) -> None:
 
 def test_one_source_of_public_keys(tmp_path: Path) -> None:
     pem, url = public_pem(RSA), "https://id.example.com/jwks.json"
-    assert load(tmp_path, JWT_ALGORITHM="RS256", JWT_JWKS_URL=url).jwt_jwks_url == url
+    issued = {"JWT_AUDIENCE": "parley", "JWT_ISSUER": "https://id.example.com"}
+    assert load(tmp_path, JWT_ALGORITHM="RS256", JWT_JWKS_URL=url, **issued).jwt_jwks_url == url
     assert "JWT_PUBLIC_KEY" in faults(tmp_path, JWT_ALGORITHM="RS256")
     assert "JWT_PUBLIC_KEY" in faults(tmp_path, JWT_ALGORITHM="RS256", JWT_PUBLIC_KEY=pem, JWT_JWKS_URL=url)
     assert "JWT_JWKS_URL" in faults(tmp_path, JWT_JWKS_URL=url)
     assert "JWT_PUBLIC_KEY" in faults(tmp_path, JWT_PUBLIC_KEY=pem)
     assert "JWT_ALGORITHM" in faults(tmp_path, JWT_ALGORITHM="none")
     assert "JWT_ALGORITHM" in faults(tmp_path, JWT_ALGORITHM="HS512")
+
+
+def test_an_issuers_address_wants_to_know_whom_tokens_are_for(tmp_path: Path) -> None:
+    def told(**given: str) -> set[str]:
+        return set(faults(tmp_path, JWT_ALGORITHM="RS256", **given))
+
+    url = "https://id.example.com/jwks.json"
+    assert told(JWT_JWKS_URL=url) == {"JWT_AUDIENCE", "JWT_ISSUER"}
+    assert told(JWT_JWKS_URL=url, JWT_AUDIENCE="parley") == {"JWT_ISSUER"}
+    assert told(JWT_JWKS_URL=url, JWT_ISSUER="any") == {"JWT_AUDIENCE"}
+    # Whatever audience and issuer, if that is said.
+    for everybody in ("any", "*", "Any"):
+        settings = load(
+            tmp_path, JWT_ALGORITHM="RS256", JWT_JWKS_URL=url, JWT_AUDIENCE=everybody, JWT_ISSUER=everybody
+        )
+        assert (settings.jwt_audience, settings.jwt_issuer) == ("any", "any")
+    # A key set that comes in the open is anybody's on the way; on this machine there is no way.
+    issued = {"JWT_AUDIENCE": "parley", "JWT_ISSUER": "https://id.example.com"}
+    for open_to_all in (
+        "http://id.example.com/jwks.json",
+        "http://10.0.0.5/jwks",
+        "http://localhost.example.com/",
+    ):
+        assert told(JWT_JWKS_URL=open_to_all, **issued) == {"JWT_JWKS_URL"}
+    for here in ("http://127.0.0.1:9/jwks", "http://localhost:9/jwks", "http://[::1]:9/jwks"):
+        assert load(tmp_path, JWT_ALGORITHM="RS256", JWT_JWKS_URL=here, **issued).jwt_jwks_url == here
+
+
+def test_the_type_of_tokens_is_a_media_type(tmp_path: Path) -> None:
+    for given in ("at+jwt", "AT+JWT", "application/at+jwt"):
+        assert load(tmp_path, JWT_TYP=given).jwt_typ == "application/at+jwt"
+    assert "JWT_TYP" in faults(tmp_path, JWT_TYP="at jwt")
 
 
 def test_with_a_public_key_secret_key_must_come_from_somewhere(tmp_path: Path) -> None:

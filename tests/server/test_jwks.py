@@ -5,7 +5,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,6 +19,9 @@ from server.auth import Authenticator
 from server.config import Settings
 from server.jwks import REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
 from tests.server.test_tokens import KEY, NOW, Clock, signed
+from tests.support.doors import KINDS
+from tests.support.refusals import refusal
+from tests.support.server import Server
 
 FIRST = rsa.generate_private_key(65537, 2048)
 SECOND = rsa.generate_private_key(65537, 2048)
@@ -84,14 +87,20 @@ def clock() -> Clock:
     return Clock()
 
 
+def keys_of(url: str, **more: str) -> dict[str, str]:
+    issued = {"JWT_AUDIENCE": "parley", "JWT_ISSUER": "https://id.example.com"}
+    return {"JWT_ALGORITHM": "RS256", "JWT_JWKS_URL": url, "SECRET_KEY": KEY, **issued, **more}
+
+
 @pytest.fixture
 def by(issuer: Issuer, clock: Clock) -> Authenticator:
-    environ = {"JWT_ALGORITHM": "RS256", "JWT_JWKS_URL": issuer.url, "SECRET_KEY": KEY}
+    environ = keys_of(issuer.url)
     return Authenticator(Settings.load(environ, None), lambda: NOW, monotonic=clock)
 
 
 def token(key: Any = FIRST, kid: str | None = "first", **claims: Any) -> str:
-    return signed(claims, key, "RS256", **({"kid": kid} if kid else {}))
+    issued = {"aud": "parley", "iss": "https://id.example.com"}
+    return signed({**issued, **claims}, key, "RS256", **({"kid": kid} if kid else {}))
 
 
 async def test_keys_are_fetched_once(by: Authenticator, issuer: Issuer) -> None:
@@ -187,8 +196,7 @@ async def test_an_issuer_without_keys_is_unavailable(
 
 
 async def test_nobody_listens_there(clock: Clock) -> None:
-    environ = {"JWT_ALGORITHM": "RS256", "JWT_JWKS_URL": "http://127.0.0.1:9/", "SECRET_KEY": KEY}
-    by = Authenticator(Settings.load(environ, None), lambda: NOW, monotonic=clock)
+    by = Authenticator(Settings.load(keys_of("http://127.0.0.1:9/"), None), lambda: NOW, monotonic=clock)
     with pytest.raises(Unavailable):
         await by.authenticate(token())
 
@@ -275,3 +283,25 @@ async def test_nobody_waits_for_ever_for_an_issuer(monkeypatch: pytest.MonkeyPat
                 await keys.key("first")
     finally:
         release.set()
+
+
+async def test_a_token_for_another_application_of_the_issuer(
+    sqlite_url: str, new_server: Callable[..., Server], issuer: Issuer
+) -> None:
+    """Rightly signed, and refused at every door; an ID token, too, where the type is asked."""
+    node = new_server(sqlite_url, **keys_of(issuer.url, JWT_TYP="at+jwt"))
+    typed: dict[str, Any] = {"kid": "first", "typ": "at+jwt"}
+    claims = {"exp": time.time() + 60, "aud": "parley", "iss": "https://id.example.com"}
+    good = signed(claims, FIRST, "RS256", **typed)
+    async with node.api(None) as api:
+        made = await api.post("/api/chat/sessions", json={}, headers={"Authorization": f"Bearer {good}"})
+        session = made.json()["session_id"]
+    for token in (
+        signed({**claims, "aud": "another"}, FIRST, "RS256", **typed),
+        signed({**claims, "iss": "https://id.example.org"}, FIRST, "RS256", **typed),
+        signed(claims, FIRST, "RS256", kid="first"),
+    ):
+        for kind in KINDS:
+            found = await refusal(kind, node, token, session)
+            assert found.code in ("UNAUTHORIZED", None if kind == "websocket" else "UNAUTHORIZED")
+            assert found.closed in (None, 4001)

@@ -220,7 +220,44 @@ async def test_audience() -> None:
         {"aud": []},
     ):
         await refused(by, signed(wrong))
-    assert await authenticator().authenticate(signed({"aud": "anybody"})), "not configured, not asked"
+
+
+@pytest.mark.parametrize("aud", ["anybody", "", [], ["a", "b"], None, 7])
+async def test_a_token_for_an_audience_is_for_it_alone(aud: Any) -> None:
+    """RFC 7519, 4.1.3: who is not named in a claim that is there has to refuse the token."""
+    token = jwt.api_jws.PyJWS().encode(
+        json.dumps({"sub": "a", "exp": NOW + 60, "aud": aud}).encode(), KEY, "HS256"
+    )
+    assert "JWT_AUDIENCE" in await refused(authenticator(), token)
+    for everybody in ("any", "*", "ANY"):
+        assert await authenticator(JWT_AUDIENCE=everybody).authenticate(token)
+        assert await authenticator(JWT_AUDIENCE=everybody).authenticate(signed({}))
+
+
+async def test_any_issuer() -> None:
+    for everybody in ("any", "*"):
+        by = authenticator(JWT_ISSUER=everybody)
+        assert await by.authenticate(signed({"iss": "https://id.example.org"}))
+        assert await by.authenticate(signed({}))
+
+
+async def test_the_type_of_a_token() -> None:
+    """RFC 8725, 3.11: a token of the same issuer for another purpose is no access token."""
+    for configured in ("at+jwt", "AT+JWT", "application/at+jwt"):
+        for key, algorithm, more in (
+            (KEY, "HS256", {}),
+            (EC, "ES256", {"JWT_ALGORITHM": "ES256", "JWT_PUBLIC_KEY": pem(EC)}),
+        ):
+            by = authenticator(JWT_TYP=configured, **more)
+            for right in ("at+jwt", "At+JWT", "application/at+jwt", "Application/AT+jwt"):
+                for _ in range(2):  # also where the header is known
+                    assert await by.authenticate(signed({}, key, algorithm, typ=right)), right
+            for wrong in ("JWT", "at+jwt ", "text/at+jwt", "at+jwt2", "", None, 7, ["at+jwt"]):
+                token = signed({}, key, algorithm, typ=wrong)
+                assert "typ" in await refused(by, token), wrong
+    assert await authenticator().authenticate(signed({}, typ="anything")), "not configured, not asked"
+    own, _ = mint(settings(JWT_TYP="at+jwt"), "alice", now=NOW)
+    assert await authenticator(JWT_TYP="at+jwt").authenticate(own)
 
 
 async def test_issuer() -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import shutil
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.doors import KINDS
 from tests.support.rawclient import RawClient
+from tests.support.refusals import refusal
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
 from tests.support.sioclient import SioWebSocket
@@ -137,6 +142,51 @@ async def test_disconnect_and_revoke(nodes: Nodes) -> None:
     await near.restart_async()
     async with near.api(None) as api:
         assert code(await api.get("/api/chat/sessions", headers=headers)) == "UNAUTHORIZED"
+
+
+async def test_nobody_comes_in_before_revocations_are_known(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """A node that cannot read who was revoked would let in whomever that is."""
+    file = sqlite_url.removeprefix("sqlite:///")
+
+    def rename(old: str, new: str) -> None:
+        with closing(sqlite3.connect(file)) as db:
+            db.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("revocations", "elsewhere")
+    node = new_server(sqlite_url)
+    for kind in KINDS:
+        found = await refusal(kind, node, node.token("alice"), "sess_any")
+        assert found.code in ("UNAVAILABLE", None if kind == "websocket" else "UNAVAILABLE"), kind
+        assert found.http in (None, 503)
+    rename("elsewhere", "revocations")
+    async with node.api("alice") as api, asyncio.timeout(20):
+        while (answer := await api.get("/api/chat/sessions")).status_code != 200:
+            assert code(answer) == "UNAVAILABLE"
+
+
+async def test_a_node_that_did_not_hear_ends_them_all_the_same(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """Another node wrote the revocation, and its order to disconnect never came."""
+    node = new_server(sqlite_url)
+    async with node.api("carol") as carol:
+        room = await session(carol)
+    async with (
+        RawClient(node.ws_url, room, node.token("carol")) as raw,
+        SioWebSocket(node.ws_url) as sio,
+        RawClient(node.ws_url, room, node.token("carol", iat=time.time() + 4)) as newer,
+    ):
+        await raw.welcome()
+        await sio.connect(node.token("carol"))
+        await newer.welcome()
+        with closing(sqlite3.connect(node.database_url.removeprefix("sqlite:///"))) as db, db:
+            now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+            db.execute("INSERT INTO revocations VALUES ('carol', ?)", (now,))
+        assert await raw.closed() == 4001
+        await sio.closed(10)
+        assert (await newer.send("message", content="still here"))["ok"]
 
 
 async def test_statistics_and_connections(nodes: Nodes) -> None:
