@@ -41,8 +41,9 @@ THUMBNAIL_TYPE = "image/webp"
 class Thumbnails(Protocol):
     """Makes small pictures, off the event loop and in bounded memory."""
 
-    async def make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
-        """None where the picture is sound, as far as can be told, but cannot be drawn.
+    async def make(self, content: AsyncIterator[bytes], media_type: str, owner: str) -> bytes | None:
+        """None where the picture is sound, as far as can be told, but cannot be drawn, or not now. Owners
+        have their turns one after the other.
 
         Raises UnsupportedFileType (it is no such picture), PayloadTooLarge (too many pixels).
         """
@@ -125,7 +126,7 @@ class FileService:
             most = await self._left(caller)
             content = self._checked(bytes(head), chunks, media_type == "text/plain", most)
             size = await self._blobs.put(file_id, content, media_type)
-            thumbnail = await self._thumbnail(file_id, media_type)
+            thumbnail = await self._thumbnail(file_id, media_type, caller.key)
             record = FileRecord(
                 file_id=file_id,
                 session_id=session_id,
@@ -174,10 +175,10 @@ class FileService:
         if is_text and not text.complete():
             raise UnsupportedFileType("neither a known format nor text in UTF-8")
 
-    async def _thumbnail(self, file_id: str, media_type: str) -> bool:
+    async def _thumbnail(self, file_id: str, media_type: str, owner: str) -> bool:
         if media_type not in IMAGES:
             return False
-        picture = await self._thumbnails.make(self._blobs.get(file_id), media_type)
+        picture = await self._thumbnails.make(self._blobs.get(file_id), media_type, owner)
         if picture is None:
             return False
         await self._blobs.put(thumbnail_key(file_id), _once(picture), THUMBNAIL_TYPE)

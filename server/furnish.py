@@ -7,6 +7,7 @@ from events.janitor import Janitor
 from events.retention import Retention
 from events.search import SearchService
 from events.signing import Signer
+from server import memory
 from server.config import Settings
 from server.imaging import Thumbnailer
 from server.revoked import REFRESH
@@ -60,7 +61,7 @@ def _files(services: Services, janitor: Janitor) -> None:
         services.sessions,
         services.messages,
         services.limits,
-        Thumbnailer(),
+        Thumbnailer(memory.available()),
         signer(settings, "files"),
         care,
         services.clock,

@@ -3,43 +3,97 @@
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from events.errors import PayloadTooLarge, UnsupportedFileType
 
 PROGRAM = Path(__file__).with_name("thumbnail.py")
-#: Pictures at the same time; each may take a core.
+#: The part of the memory that is there which pictures may have, all together: the server needs the rest.
+SHARE = 1 / 3
+#: Bytes for one picture: 25 megapixels of any format fit into the most, and the decoders into the least.
+MOST, LEAST = 512 << 20, 96 << 20
+#: Pictures at the same time where there is memory for them; each may take a core.
 AT_ONCE = 2
-#: Seconds for one of them.
-LIMIT = 15.0
+#: Seconds for one of them, and for its turn: an upload is not held up for ever because others' are slow.
+LIMIT, PATIENCE = 15.0, 30.0
 NO_PICTURE, TOO_MANY_PIXELS = 3, 4
+
+
+class Places:
+    """So many at a time. Whoever waits has a turn after one of each other owner: many of one owner's do not
+    hold up the others'."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        #: The owner whose turn it is next comes first.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def place(self, owner: str) -> AsyncIterator[None]:
+        await self._take(owner)
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._next()
+
+    async def _take(self, owner: str) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        self._next()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it had just been given
+                self._free += 1
+                self._next()
+            raise
+
+    def _next(self) -> None:
+        while self._free and self._waiting:
+            owner = next(iter(self._waiting))
+            turns = self._waiting.pop(owner)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[owner] = turns  # behind the others
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
 
 
 class Thumbnailer:
     """`events.files.Thumbnails`."""
 
-    def __init__(self) -> None:
-        self._places = asyncio.Semaphore(AT_ONCE)
+    def __init__(self, memory: int) -> None:
+        """`memory`: bytes that there are for server and pictures."""
+        share = int(memory * SHARE)
+        self.memory = min(MOST, max(LEAST, share))
+        self._places = Places(max(1, min(AT_ONCE, share // self.memory)))
 
-    async def make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
+    async def make(self, content: AsyncIterator[bytes], media_type: str, owner: str) -> bytes | None:
         """See `events.files.Thumbnails`. Raises what `content` raises, too."""
-        async with self._places:
-            # -I: nothing of the environment or of the working folder decides what is imported.
-            command = (sys.executable, "-I", str(PROGRAM), media_type)
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={}
-            )
-            try:
-                async with asyncio.timeout(LIMIT):
-                    picture, code = await _converse(process, content)
-            except TimeoutError:
-                return None
-            finally:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        try:
+            async with asyncio.timeout(PATIENCE) as patience, self._places.place(owner):
+                patience.reschedule(asyncio.get_running_loop().time() + LIMIT)
+                return await self._make(content, media_type)
+        except TimeoutError:
+            return None
+
+    async def _make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
+        # -I: nothing of the environment or of the working folder decides what is imported.
+        command = (sys.executable, "-I", str(PROGRAM), media_type, str(self.memory))
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={}
+        )
+        try:
+            picture, code = await _converse(process, content)
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
         if code == NO_PICTURE:
             raise UnsupportedFileType(f"no {media_type}, whatever it begins like")
         if code == TOO_MANY_PIXELS:
