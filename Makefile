@@ -1,7 +1,7 @@
 # One line per target: `make help`. Everything is idempotent; a second run does only what changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test faults lint types check bench migrate migration docs clean
+.PHONY: help install run cluster test faults lint types check bench migrate migration docs lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,12 @@ ARGS ?=
 # Tests wait more than they compute. One file's tests share a server, and so a worker; 0 runs all in one process.
 WORKERS ?= 3
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# LOCKED=1: what `make run` installs is exactly what requirements.lock names, by its hashes (as the image has it).
+LOCKED ?=
+
+# For every Python that setup.cfg names and every platform at once; no registry is written into the file.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
+	--no-annotate --custom-compile-command 'make lock'
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +59,11 @@ migration: $(VENV)/.dev ## Write a new migration from the tables: make migration
 docs: $(VENV)/.dev services tests/js/node_modules/.stamp ## Write the generated documents again, and take the pictures
 	$(BIN)/python scripts/docs.py
 
+lock: $(BIN)/python ## Write the lock files again, with the newest releases that setup.cfg takes
+	$(PIP) uv
+	$(LOCK) setup.cfg --extra s3 --output-file requirements.lock
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) - --output-file requirements-build.lock
+
 clean: ## Remove caches and build output (keeps data/ and the virtual environment)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
@@ -69,8 +80,13 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.runtime
 
-$(VENV)/.runtime: setup.cfg | $(BIN)/python
+$(VENV)/.runtime: setup.cfg requirements.lock requirements-build.lock | $(BIN)/python
+ifdef LOCKED
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) --no-deps --no-build-isolation -e .
+else
 	$(PIP) -e '.[s3]'
+endif
 	@touch $@
 
 tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json

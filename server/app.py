@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -24,11 +25,14 @@ from server.transports.codecs import SocketIOCodec, WebSocketCodec
 from server.transports.socketio import SocketIODoor
 from server.transports.sse import EventStreamDoor
 from server.transports.websocket import RawDoor
+from server.vendor import Vendor
 
 #: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
 FRAME_OVERHEAD = 1024
 #: Where the official client looks for the server.
 SOCKETIO_PATH = "/socket.io/"
+#: What `make run` fetches lands there.
+VENDOR = Path("data/vendor")
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -44,8 +48,11 @@ def create_app(settings: Settings) -> Starlette:
         "event_streams": EventStreamDoor(services),
         "sio": sio,
         "metrics": metrics,
+        "vendor": Vendor(VENDOR),
         "readiness": operations.Asked(services),
     }
+
+    services.at_start.append(services.extras["vendor"].look)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:

@@ -41,7 +41,7 @@ ACCEPTED = {
     "LOG_LEVEL": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "LOG_FORMAT": "json or console",
     "CORS_ORIGINS": 'origins as JSON or separated by commas, such as ["https://app.example.com"]',
-    "TRUSTED_PROXIES": "addresses or networks as JSON or separated by commas, such as 10.0.0.0/8",
+    "TRUSTED_PROXIES": "addresses or networks as JSON or separated by commas, such as 10.0.0.2,10.0.1.0/28",
     "ADMIN_PASSWORD": "16 characters or more",
     "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name?sslmode=…",
     "REDIS_URL": "redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/name",

@@ -40,3 +40,11 @@ def test_every_make_target_says_what_it_does() -> None:
 def test_the_lock_file_names_no_registry() -> None:
     lock = json.loads((ROOT / "tests/js/package-lock.json").read_text())
     assert not [name for name, package in lock["packages"].items() if "resolved" in package]
+
+
+def test_how_to_report_is_told_where_one_looks() -> None:
+    policy = (ROOT / "SECURITY.md").read_text()
+    for part in ("## Reporting", "## What to expect", "## Supported versions"):
+        assert part in policy
+    assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
+    assert "(../SECURITY.md)" in (ROOT / "docs/security.md").read_text()

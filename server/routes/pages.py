@@ -14,10 +14,9 @@ from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
 from server.contract import page as reference
 from server.routes.common import page, reply, services_of
+from server.vendor import Vendor
 
 WEB = Path(__file__).resolve().parent.parent / "web"
-#: What `make run` fetches lands there.
-VENDOR = Path("data/vendor")
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -65,10 +64,9 @@ async def asset(request: Request) -> Response:
 
 async def vendor(request: Request) -> Response:
     """Published packages as they are, where `make run` could fetch them."""
-    file = VENDOR / request.path_params["name"]
-    if file.suffix != ".js" or not file.is_file():
-        return _nothing()
-    return FileResponse(file, media_type=TYPES[".js"], headers=HEADERS)
+    held: Vendor = services_of(request).extras["vendor"]
+    content = await held.content(request.path_params["name"])
+    return Response(content, media_type=TYPES[".js"], headers=HEADERS) if content else _nothing()
 
 
 @lru_cache(maxsize=8)
