@@ -197,6 +197,18 @@ class Membership:
             if not event.only:
                 self._delivery.spawn(self._reload(room))
             return
+        self._delivery.spawn(self._ended(room, what))
+
+    async def _ended(self, room: Room, what: str) -> None:
+        """The database has the word: who writes to Redis ends nobody's membership."""
+        try:
+            await self._sessions.validate_session(room.name)
+        except StorageUnavailable:
+            return  # whoever wants anything of it is told
+        except ChatError:
+            pass
+        else:
+            return
         if room.live is not None:
             room.live.status = "archived" if what == "archived" else room.live.status
         for member in list(room.members.values()):

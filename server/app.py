@@ -15,6 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
 from server.engine.protocol import WebSocketProtocol
+from server.engine.requests import FRAME_OVERHEAD
+from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
 from server.furnish import furnish
 from server.metrics import Metrics
@@ -27,10 +29,6 @@ from server.transports.sse import EventStreamDoor
 from server.transports.websocket import RawDoor
 from server.vendor import Vendor
 
-#: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
-FRAME_OVERHEAD = 1024
-#: Where the official client looks for the server.
-SOCKETIO_PATH = "/socket.io/"
 #: What `make run` fetches lands there.
 VENDOR = Path("data/vendor")
 
@@ -67,7 +65,7 @@ def create_app(settings: Settings) -> Starlette:
 
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
         if forwarding is not None:
-            scope = forwarding.accept(scope)
+            scope, receive = forwarding.accept(scope, receive)
         if services.draining and b"sid=" not in scope["query_string"]:
             # Not a refused CONNECT, after which a client gives up: it tries again, on another node.
             await _restarting(scope, send)
@@ -78,7 +76,8 @@ def create_app(settings: Settings) -> Starlette:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
         if services.draining or not scope["path"].startswith(SOCKETIO_PATH):
             return False
-        return sio.eio.at_once(forwarding.accept(scope) if forwarding is not None else scope, protocol)
+        # A request with a sid may be another node's: `engine` asks, once.
+        return b"sid=" not in scope["query_string"] and sio.eio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from events.clock import Clock
+from server import keys
 from server.config import Settings
 from storage.interfaces import Buckets, Bus, PresenceStore, Records, RoomLog, StreamLog
 from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
@@ -34,6 +35,12 @@ def address(settings: Settings) -> str:
     return f"http://{host}:{settings.service_port}"
 
 
+def node_key(settings: Settings) -> bytes:
+    """What nodes prove to each other that they are nodes with."""
+    assert settings.secret_key is not None  # `Settings.load` sees to it
+    return bytes.fromhex(keys.derive(settings.secret_key, "between nodes"))
+
+
 def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> Backends:
     if settings.redis_url is None:
         memory = Memory(
@@ -55,6 +62,8 @@ def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> 
         settings.redis_url,
         node_id,
         monotonic,
+        key=node_key(settings),
+        now=clock,
         prefix=settings.redis_prefix,
         timeout=settings.redis_timeout,
         window=settings.recovery_window,

@@ -7,9 +7,10 @@ from events.bounds import EVENT_STREAMS, PARTICIPANTS, READERS, REQUESTS, SESSIO
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
-from server.engine.engine import BODY_TIMEOUT
 from server.engine.http import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
+from server.engine.requests import BODY_TIMEOUT
+from server.forwarding import BODIES, BODIES_EACH, POLLS_EACH, POLLS_LEAST
 
 #: Method and path.
 Call = tuple[str, str]
@@ -158,6 +159,13 @@ DOORS: dict[str, Bounds] = {
         "one of each at a time",
         f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
         "413, 400",
+    ),
+    "Socket.IO request for another node's session": _unrated(
+        _EVERYBODY,
+        f"at a time: `WS_MAX_CONNECTIONS` polls and WebSockets, a network 1/{POLLS_EACH} of them "
+        f"({POLLS_LEAST} at least); {BODIES // 2**20} MiB of bodies, a network 1/{BODIES_EACH}",
+        f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
+        "413, 408; 429 for the network, 503 for all",
     ),
     "Socket.IO CONNECT": Bounds(
         _EVERYBODY, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"

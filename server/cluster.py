@@ -2,6 +2,7 @@
 Socket.IO emitters say. Knows no Redis: `storage` has the keys, `server.backends` the choice."""
 
 import logging
+import time
 from typing import Any
 
 import msgspec
@@ -11,8 +12,8 @@ from events.errors import ChatError
 from events.janitor import Janitor
 from events.witness import Witness
 from server.backends import Backends
+from server.engine.requests import FRAME_OVERHEAD
 from server.forwarding import Forwarding
-from server.furnish import signer
 from server.services import Services
 from storage.redis.presence import BEAT
 
@@ -46,9 +47,11 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         services.node_id,
         lambda owner: cluster.presence.address(f"node_{owner}"),
         lambda scope: services.address_of(scope.get("client"), scope["headers"]),
-        signer(settings, "nodes"),
-        services.clock,
+        cluster.key,
+        time.monotonic,
         patience=settings.ws_heartbeat_interval + settings.ws_ping_timeout,
+        most=settings.ws_max_connections,
+        max_body=settings.ws_message_size_limit + FRAME_OVERHEAD,
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)

@@ -1,61 +1,75 @@
-"""Polling requests for another node's session: passed on, signed, to the address that this node registered.
+"""Requests for another node's session: passed on, proved, to the address that this node registered.
 
-Knows no session and no Redis. The address is never one that a request names; the signature covers the
-client's address, so that limits and logs of the owner see the client and not this node.
+Knows no session and no Redis. The address is never one that a request names. What travels is a request of
+our own: not the client's credentials, but a digest of them, and its address, so that limits and logs of the
+owner see the client and not this node.
 """
 
 import asyncio
+import base64
+import binascii
 import contextlib
+import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
 from events.clock import Clock
 from events.ids import new_token
-from events.signing import Signer
+from server.engine.requests import PATH, Headers, credentials, error, query_of, read_body
+from server.peer import FORWARDED
 from server.tunnel import tunnel
+from server.underway import Underway
 from storage.errors import Unavailable
+from storage.redis.nodekey import NodeKey
 
 log = logging.getLogger("parley.forwarding")
 
 #: Letters of a sid that name its node.
 NODE_LETTERS: Final = 16
-_NAME: Final = re.compile(r"[0-9a-f]{16}\Z")
-#: The header that a node's request to another carries.
-HEADER: Final = b"x-parley-forwarded"
-#: Seconds that a signature is good for: nodes' clocks may differ so much.
-FRESH: Final = 30.0
+_SID: Final = re.compile(rb"[0-9a-f]{16}[A-Za-z0-9_-]{1,64}\Z")
 #: Seconds to connect to another node.
 CONNECT: Final = 2.0
 #: Seconds that an address is remembered.
 REMEMBER: Final = 2.0
+#: Bytes of bodies that wait here for their owner, together: some hundred of the largest.
+BODIES: Final = 32 * 1024 * 1024
+#: One address has this part of all polls and WebSockets under way (an office behind one goes on), and this
+#: part of all bodies (sent slowly from one they leave room for others).
+POLLS_EACH, BODIES_EACH = 10, 16
+POLLS_LEAST, BODIES_LEAST = 100, 8
 _HOP_BY_HOP: Final = frozenset(
-    (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade",
-     b"proxy-authorization", b"content-length", b"expect", b"accept-encoding", HEADER)
-)  # fmt: skip
+    (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"content-length")
+)
 
 
 class Forwarding:
-    """`node` is this one's name, `address_of` where a live node can be reached. `patience`: seconds until an
-    owner must have answered a poll."""
+    """`node` is this one's name, `address_of` where a live node can be reached, by its own word. `patience`:
+    seconds until an owner must have answered a poll. `most`: requests under way, `max_body` in bytes."""
 
     def __init__(
         self,
         node: str,
         address_of: Callable[[str], Awaitable[str | None]],
         client_address: Callable[[Scope], str],
-        signer: Signer,
-        clock: Clock,
+        key: NodeKey,
+        monotonic: Clock,
         *,
         patience: float,
+        most: int,
+        max_body: int,
     ) -> None:
         self._node, self._address_of, self._client_address = node, address_of, client_address
-        self._signer, self._clock = signer, clock
+        self._key, self._monotonic, self._max_body = key, monotonic, max_body
         self._known: dict[str, tuple[float, str | None]] = {}
+        self._polls = Underway(most, max(POLLS_LEAST, most // POLLS_EACH))
+        bodies = max(16, BODIES // max_body)
+        self._bodies = Underway(bodies, max(BODIES_LEAST, bodies // BODIES_EACH))
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(patience, connect=CONNECT),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
@@ -72,30 +86,45 @@ class Forwarding:
     async def elsewhere(self, sid: str, scope: Scope, receive: Receive, send: Send) -> bool:
         """True if this request has been answered: by the owner, or, where that is gone, with the news."""
         owner = sid[:NODE_LETTERS]
-        if scope.get("parley.forwarded") or owner == node_letters(self._node) or not _NAME.match(owner):
+        if scope.get("parley.forwarded") or owner == node_letters(self._node):
+            return False
+        if not _SID.match(sid.encode("latin-1")):
             return False
         address = await self._address(owner)
-        if address is not None:
+        if address is None:
+            await _answer(scope, send, 410, error(1))
+            return True
+        client = self._client_address(scope)
+        underway = self._bodies if scope.get("method") == "POST" else self._polls
+        if refused := underway.enter(client):
+            await _answer(scope, send, refused, error(3), [(b"retry-after", b"1")])
+            return True
+        try:
             if scope["type"] == "websocket":
-                passed = await self._tunnel(address, scope)
+                passed = await self._tunnel(owner, address, scope, client)
             else:
-                passed = await self._pass_on(owner, address, scope, receive, send)
-            if passed:
-                return True
-        await _gone(scope, send)
+                passed = await self._pass_on(owner, address, scope, receive, send, client)
+        finally:
+            underway.leave(client)
+        if not passed:  # the session went with its node: its client begins anew
+            await _answer(scope, send, 410, error(1))
         return True
 
-    async def _pass_on(self, owner: str, address: str, scope: Scope, receive: Receive, send: Send) -> bool:
-        body = await _body(receive)
-        asking = asyncio.ensure_future(self._ask(address, scope, body))
-        leaving = asyncio.ensure_future(receive())  # comes when the client goes
+    async def _pass_on(
+        self, owner: str, address: str, scope: Scope, receive: Receive, send: Send, client: str
+    ) -> bool:
+        body = await self._body(scope, receive, send)
+        if body is None:
+            return True
+        asking = asyncio.ensure_future(self._ask(owner, address, scope, body, client))
+        leaving = asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 return True
             response = asking.result()
-        except httpx.HTTPError as error:
-            log.info("node %s did not answer: %s", owner, type(error).__name__)
+        except httpx.HTTPError as failure:
+            log.info("node %s did not answer: %s", owner, type(failure).__name__)
             self._known.pop(owner, None)
             return False
         finally:
@@ -108,33 +137,60 @@ class Forwarding:
         await send({"type": "http.response.body", "body": response.content})
         return True
 
-    async def _ask(self, address: str, scope: Scope, body: bytes) -> httpx.Response:
-        headers = [(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP]
-        return await self._http.request(
-            scope["method"],
-            address.rstrip("/") + _target(scope),
-            headers=[*headers, self._stamp(scope)],
-            content=body or None,
-        )
+    async def _body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """None if that has been answered, or there is nobody to answer. The owner's bounds hold here, too."""
+        if scope["method"] != "POST":
+            return b""
+        try:
+            body = await read_body(scope, receive, self._max_body)
+        except ConnectionError:
+            return None
+        except TimeoutError:
+            await _answer(scope, send, 408, error(3), _CLOSE)
+            return None
+        if body is None:
+            await _answer(scope, send, 413, error(6), _CLOSE)
+        return body
 
-    async def _tunnel(self, address: str, scope: Scope) -> bool:
+    async def _ask(self, owner: str, address: str, scope: Scope, body: bytes, client: str) -> httpx.Response:
+        target = _own_target(scope)
+        headers = [*_origin(scope), self._proof(owner, scope["method"], target, client, scope, body)]
+        if body:
+            headers.append((b"content-type", b"text/plain;charset=UTF-8"))
+        url = address.rstrip("/") + target
+        return await self._http.request(scope["method"], url, headers=headers, content=body or None)
+
+    async def _tunnel(self, owner: str, address: str, scope: Scope, client: str) -> bool:
         """An upgrade to WebSocket that came to the wrong node: its bytes go through this one."""
         protocol = scope["extensions"]["parley.protocol"]["protocol"]
-        headers = [(k, v) for k, v in scope["headers"] if k != HEADER]
+        target = _own_target(scope)
+        headers = [
+            (b"host", urlsplit(address).netloc.encode()),
+            (b"upgrade", b"websocket"),
+            (b"connection", b"Upgrade"),
+            (b"sec-websocket-version", b"13"),
+            *((k, v) for k, v in scope["headers"] if k == b"sec-websocket-key"),
+            *_origin(scope),
+            self._proof(owner, "GET", target, client, scope, b""),
+        ]
         try:
-            await tunnel(address, _target(scope), [*headers, self._stamp(scope)], protocol, CONNECT)
-        except (OSError, TimeoutError) as error:
-            log.info("node at %s did not answer: %s", address, type(error).__name__)
+            await tunnel(address, target.encode(), headers, protocol, CONNECT)
+        except (OSError, TimeoutError) as failure:
+            log.info("node %s did not answer: %s", owner, type(failure).__name__)
+            self._known.pop(owner, None)
             return False
         return True
 
-    def _stamp(self, scope: Scope) -> tuple[bytes, bytes]:
-        words = f"{self._clock():.0f} {self._client_address(scope) or '-'}"
-        signature = self._signer.sign(f"{scope.get('method', 'GET')} {_target(scope)} {words}")
-        return HEADER, f"{words} {signature}".encode()
+    def _proof(
+        self, owner: str, method: str, target: str, client: str, scope: Scope, body: bytes
+    ) -> tuple[bytes, bytes]:
+        caller = credentials(scope)
+        words = " ".join((client or "-", caller.hex() if caller else "-", hashlib.sha256(body).hexdigest()))
+        proof = self._key.prove(*_said(owner, method, target, words))
+        return FORWARDED, words.encode() + b" " + base64.urlsafe_b64encode(proof)
 
     async def _address(self, owner: str) -> str | None:
-        now = self._clock()
+        now = self._monotonic()
         found = self._known.get(owner)
         if found is not None and now < found[0] + REMEMBER:
             return found[1]
@@ -149,29 +205,32 @@ class Forwarding:
 
     # --- on the node that has it
 
-    def accept(self, scope: Scope) -> Scope:
-        """A request with the client's address instead of the node's that passed it on, if that is proven."""
-        stamp = next((v for k, v in scope["headers"] if k == HEADER), None)
-        if stamp is None:
-            return scope
-        headers = [(k, v) for k, v in scope["headers"] if k != HEADER]
-        parts = stamp.decode("latin-1").split(" ")
-        if len(parts) == 3:
-            when, client, signature = parts
-            signed = f"{scope.get('method', 'GET')} {_target(scope)} {when} {client}"
-            if self._signer.matches(signed, signature) and self._fresh(when):
-                headers = [(k, v) for k, v in headers if k != b"x-forwarded-for"]
-                address = None if client == "-" else (client, 0)
-                return {**scope, "headers": headers, "client": address, "parley.forwarded": True}
-        return {**scope, "headers": headers}
-
-    def _fresh(self, when: str) -> bool:
-        with contextlib.suppress(ValueError):
-            return abs(self._clock() - float(when)) <= FRESH
-        return False
+    def accept(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+        """A request with the client's address and credentials instead of the node's that passed it on, if it
+        is proved: for this node, method, target and body, and once."""
+        stamps = [value for name, value in scope["headers"] if name == FORWARDED]
+        if not stamps:
+            return scope, receive
+        headers = [(k, v) for k, v in scope["headers"] if k not in (FORWARDED, b"x-forwarded-for")]
+        words, _, proof = stamps[0].decode("latin-1").rpartition(" ")
+        said = _said(node_letters(self._node), scope.get("method", "GET"), _target(scope), words)
+        if len(stamps) > 1 or not self._key.holds(_decoded(proof), *said):
+            return {**scope, "headers": [(k, v) for k, v in scope["headers"] if k != FORWARDED]}, receive
+        client, caller, body = words.split(" ")
+        passed = {
+            **scope,
+            "headers": headers,
+            "client": None if client == "-" else (client, 0),
+            "parley.forwarded": True,
+            "parley.caller": None if caller == "-" else bytes.fromhex(caller),
+        }
+        return passed, _checked(receive, body) if scope.get("method") == "POST" else receive
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+_CLOSE: Final = [(b"connection", b"close")]
 
 
 def node_letters(node: str) -> str:
@@ -179,30 +238,61 @@ def node_letters(node: str) -> str:
     return node.removeprefix("node_")[:NODE_LETTERS]
 
 
+def _said(owner: str, method: str, target: str, words: str) -> tuple[bytes, ...]:
+    return b"request", owner.encode(), method.encode(), target.encode("latin-1"), words.encode("latin-1")
+
+
+def _decoded(proof: str) -> bytes:
+    with contextlib.suppress(binascii.Error, ValueError):
+        return base64.urlsafe_b64decode(proof)
+    return b""
+
+
+def _checked(receive: Receive, digest: str) -> Receive:
+    """`receive` of a body that has this digest; of another one the end never comes."""
+    seen = hashlib.sha256()
+
+    async def checked() -> Message:
+        message = await receive()
+        if message["type"] == "http.request":
+            seen.update(message.get("body", b""))
+            if not message.get("more_body") and seen.hexdigest() != digest:
+                return {"type": "http.disconnect"}
+        return message
+
+    return checked
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client goes."""
+    while (await receive())["type"] != "http.disconnect":
+        pass  # a body that a GET does not have
+
+
+def _own_target(scope: Scope) -> str:
+    """What the owner is asked: of the client's parameters, the one that tells its session."""
+    transport = "websocket" if scope["type"] == "websocket" else "polling"
+    return f"{PATH}?EIO=4&transport={transport}&sid={query_of(scope)[b'sid'].decode('latin-1')}"
+
+
 def _target(scope: Scope) -> str:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
-    path = path.partition(b"?")[0]
-    return (path + b"?" + query if query else path).decode("latin-1")
+    return (path.partition(b"?")[0] + b"?" + query).decode("latin-1")
 
 
-async def _gone(scope: Scope, send: Send) -> None:
-    """The session went with its node: nothing is wrong with the request, and its client begins anew."""
+def _origin(scope: Scope) -> Headers:
+    """The owner answers with the headers that this page needs."""
+    return [(k, v) for k, v in scope["headers"] if k == b"origin"]
+
+
+async def _answer(scope: Scope, send: Send, status: int, body: bytes, more: Headers | None = None) -> None:
     if scope["type"] == "websocket":
-        scope["extensions"]["parley.protocol"]["protocol"].refuse(410)
+        scope["extensions"]["parley.protocol"]["protocol"].refuse(status, more or (), body)
         return
-    origin = next((v for k, v in scope["headers"] if k == b"origin"), None)
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    if origin is not None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *(more or ())]
+    headers.append((b"content-length", b"%d" % len(body)))
+    for _, origin in _origin(scope):  # it has been asked whether it may come in
         headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-    await send({"type": "http.response.start", "status": 410, "headers": headers})
-    await send({"type": "http.response.body", "body": b'{"code":1,"message":"Session ID unknown"}'})
-
-
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    while True:
-        message: Message | dict[str, Any] = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -22,14 +22,12 @@ from server.engine.handshake import Handshake
 from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.protocol import WebSocketProtocol
-from server.engine.requests import Headers, OriginRule, Origins, error, query_of, respond
+from server.engine.requests import Headers, OriginRule, Origins, error, query_of, read_body, respond
 from server.engine.session import AT_ONCE, Session
 
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
 Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
 
-#: Seconds for the body of a POST.
-BODY_TIMEOUT: Final = 15.0
 #: Sessions whose last words are kept.
 LAST_WORDS: Final = 1000
 
@@ -199,7 +197,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         elif method == "GET":
             await self._poll(session, scope, send, headers)
         else:
-            await self._post(session, receive, send, headers)
+            await self._post(session, scope, receive, send, headers)
 
     async def _open_polling(self, scope: Scope, send: Send, headers: Headers) -> None:
         session = await self._open(scope, "polling")
@@ -229,13 +227,15 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
                 http.waiter = None
         await respond(send, 200, headers, body)
 
-    async def _post(self, session: Session, receive: Receive, send: Send, headers: Headers) -> None:
+    async def _post(
+        self, session: Session, scope: Scope, receive: Receive, send: Send, headers: Headers
+    ) -> None:
         if session.busy:  # which of the two comes first could not be told
             session.end(self.reason.TRANSPORT_ERROR)
             return await respond(send, 400, headers, error(3))
         session.busy = True
         try:
-            body = await self._body(receive)
+            body = await read_body(scope, receive, self.max_http_buffer_size)
         except (TimeoutError, ConnectionError):
             session.end(self.reason.TRANSPORT_ERROR)
             return await respond(send, 400, headers, error(3))
@@ -249,22 +249,6 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         if session.held_up is not None:  # no answer, no next request
             await asyncio.wait((session.held_up,), timeout=self.ping_timeout)
         await respond(send, 200, headers, b"ok")
-
-    async def _body(self, receive: Receive) -> bytes | None:
-        """A request's body; None if it is too long. Raises TimeoutError, or ConnectionError if it was not
-        sent to its end."""
-        parts, size, more = [], 0, True
-        async with asyncio.timeout(BODY_TIMEOUT):
-            while more:
-                event = await receive()
-                if event["type"] == "http.disconnect":
-                    raise ConnectionError
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
-                if size > self.max_http_buffer_size:
-                    return None
-                more = event.get("more_body", False)
-        return b"".join(parts)
 
     # --- sessions
 

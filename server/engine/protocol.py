@@ -271,6 +271,17 @@ class WebSocketProtocol(asyncio.Protocol):
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
 
+    def hand_over(self, to: Any) -> bytes:
+        """The connection, on which nothing has been answered, is `to`'s from here on: a Protocol of asyncio
+        with a `shutdown()` for uvicorn, of whose connections it has to be taken out again. Returns what the
+        client has said behind its request."""
+        said, self._head = self._head, b""
+        self._closing = True
+        self.server_state.connections.discard(self)
+        self.server_state.connections.add(to)
+        self.transport.set_protocol(to)
+        return said
+
     def descriptor(self) -> int:
         """The socket, for the taker to write to past the transport (docs/adr/0009); -1 where it must not:
         something waits in the transport, or TLS is in between.

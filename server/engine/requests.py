@@ -1,18 +1,26 @@
-"""What the engine reads in a request besides its session (parameters, credentials, Origin), and its answers.
+"""What the engine reads in a request besides its session (parameters, credentials, Origin, body), and
+answers.
 
 Knows no sessions.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 
-from server.engine.asgi import Scope, Send
+from server.engine.asgi import Receive, Scope, Send
 from server.engine.handshake import Handshake
 
 Headers = list[tuple[bytes, bytes]]
+#: Where the official client looks for the server.
+PATH: Final = "/socket.io/"
+#: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
+FRAME_OVERHEAD: Final = 1024
+#: Seconds for the body of a POST.
+BODY_TIMEOUT: Final = 15.0
 #: Whether this Origin may come in; the ASGI scope tells the rest.
 OriginRule = Callable[[str, Scope], bool]
 
@@ -29,7 +37,11 @@ _ERRORS: Final = {
 
 
 def credentials(scope: Scope) -> bytes | None:
-    """A digest of what a request proves its caller with (header or `?token=`); None if it has neither."""
+    """A digest of what a request proves its caller with (header or `?token=`); None if it has neither. Where
+    another node passed the request on, that node has read it."""
+    if "parley.caller" in scope:
+        passed: bytes | None = scope["parley.caller"]
+        return passed
     for name, value in scope["headers"]:
         if name == b"authorization":
             return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
@@ -50,6 +62,26 @@ def query_of(scope: Scope) -> dict[bytes, bytes]:
 
 def header_of(scope: Scope, name: bytes) -> str | None:
     return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """A request's body; None if it is longer than `limit`, at once where its length says so. Raises
+    TimeoutError, or ConnectionError if it was not sent to its end."""
+    length = header_of(scope, b"content-length")
+    if length is not None and length.isdecimal() and int(length) > limit:
+        return None
+    parts, size, more = [], 0, True
+    async with asyncio.timeout(BODY_TIMEOUT):
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                raise ConnectionError
+            parts.append(event.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                return None
+            more = event.get("more_body", False)
+    return b"".join(parts)
 
 
 class Origins:

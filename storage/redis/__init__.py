@@ -5,6 +5,7 @@ from storage.redis.buckets import RedisBuckets
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
 from storage.redis.log import RedisLog
+from storage.redis.nodekey import NodeKey
 from storage.redis.presence import RedisPresence
 from storage.redis.records import RedisRecords
 from storage.redis.streams import RedisStreams
@@ -13,7 +14,8 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """All of them for one node, over one command connection and one subscriber's. Durations in seconds."""
+    """All of them for one node, over one command connection and one subscriber's. Durations in seconds. By
+    `key` and `now`, the same on all nodes, what they say to each other is told from what others write to Redis."""
 
     def __init__(
         self,
@@ -21,6 +23,8 @@ class Cluster:
         node: str,
         clock: Clock,
         *,
+        key: bytes,
+        now: Clock,
         prefix: str,
         timeout: float,
         window: float,
@@ -30,11 +34,12 @@ class Cluster:
         address: str = "",
     ) -> None:
         self.client = client = Client(url, prefix=prefix, timeout=timeout)
-        self.bus = RedisBus(client, node)
+        self.key = NodeKey(key, now)
+        self.bus = RedisBus(client, node, self.key)
         self.log = RedisLog(client, window=window, log_size=log_size, log_bytes=log_bytes)
         self.streams = RedisStreams(client, self.log)
-        self.records = RedisRecords(client, window=window)
-        self.presence = RedisPresence(client, node, lease=node_lease, address=address)
+        self.records = RedisRecords(client, self.bus, window=window)
+        self.presence = RedisPresence(client, node, self.key, lease=node_lease, address=address)
         self.buckets = RedisBuckets(client, clock)
 
     async def close(self) -> None:

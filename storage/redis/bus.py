@@ -15,15 +15,22 @@ from storage.interfaces import Event, Receiver
 from storage.redis import wire
 from storage.redis.client import Client
 from storage.redis.link import Link
+from storage.redis.nodekey import NodeKey
 
 log = logging.getLogger("parley.redis")
 
+#: Seconds between two lines about signals that no node sent: whoever writes them must not fill the log.
+TOLD_EVERY = 60.0
+
 
 class RedisBus:
-    """`storage.interfaces.Bus`. `node` names this process. `on_emit` gets what stock emitters publish."""
+    """`storage.interfaces.Bus`. `node` names this process. `on_emit` gets what stock emitters publish.
 
-    def __init__(self, client: Client, node: str) -> None:
-        self._client = client
+    Signals are proved: what they end, hand over and revoke is no business of others who write to Redis."""
+
+    def __init__(self, client: Client, node: str, key: NodeKey) -> None:
+        self._client, self._key = client, key
+        self._told = float("-inf")  # when the log last told of a signal that no node sent
         self._prefix = client.prefix
         self._own = (f"{client.prefix}:node:{node}", f"{client.prefix}:all", self.emitters)
         self._echo = client.script("echo")
@@ -88,7 +95,9 @@ class RedisBus:
             self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.volatile(event))
 
     def signal(self, channel: str, name: str, body: bytes) -> None:
-        self._client.call("PUBLISH", f"{self._prefix}:{channel}", wire.signal(name, body))
+        full, said = f"{self._prefix}:{channel}", name.encode() + b"\0" + body
+        proof = self._key.prove(b"signal", full.encode(), said)
+        self._client.call("PUBLISH", full, wire.signal(proof, said))
 
     async def echo(self) -> str:
         word = secrets.token_bytes(8)
@@ -156,9 +165,18 @@ class RedisBus:
         elif kind == wire.VOLATILE:
             receiver.on_event(wire.plain(data))
         elif kind == wire.SIGNAL:
-            called, _, content = data[1:].partition(b"\0")
+            proof, said = wire.signalled(data)
+            if not self._key.holds(proof, b"signal", channel, said):
+                return self._nobody_said(name)
+            called, _, content = said.partition(b"\0")
             receiver.on_signal(name[len(self._prefix) + 1 :], called.decode(), content)
         elif kind == wire.CANARY:
             heard = self._canaries.get(data[1:])
             if heard is not None and not heard.done():
                 heard.set_result(None)
+
+    def _nobody_said(self, channel: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._told + TOLD_EVERY:
+            self._told = now
+            log.warning("dropped a signal on %s: no node with this SECRET_KEY sent it now", channel)

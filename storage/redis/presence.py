@@ -1,6 +1,7 @@
 """Presence in Redis: what each node says of itself, held by the node's lease. Knows no event."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from storage.errors import Unavailable
 from storage.interfaces import Beat, Presences
 from storage.redis.client import Client
 from storage.redis.link import Argument
+from storage.redis.nodekey import NodeKey
+
+log = logging.getLogger("parley.redis")
 
 #: Rooms of a dead node that one heartbeat takes over: its script must not keep Redis from the others.
 ROOMS_AT_ONCE = 500
@@ -27,8 +31,10 @@ class RedisPresence:
     """`storage.interfaces.PresenceStore`. `lease` is NODE_LEASE in seconds; `address` where other nodes
     reach this one."""
 
-    def __init__(self, client: Client, node: str, *, lease: float, address: str = "") -> None:
-        self._client, self._node, self._address = client, node, address
+    def __init__(self, client: Client, node: str, key: NodeKey, *, lease: float, address: str = "") -> None:
+        self._client, self._node, self._address, self._key = client, node, address, key
+        # Longer than its lease by what the first beat after a hitch may be late.
+        self._registered = lease * 2
         self._lease = max(1, round(lease * LEASE * 1000))
         # A room's users outlive many heartbeats; each renews them.
         self._ttl = max(60, round(lease * 10))
@@ -91,8 +97,9 @@ class RedisPresence:
 
     async def _beat_once(self, counts: Mapping[str, Presences]) -> Beat:
         connection = self._client.connection
+        registration = self._key.register(self._node, self._address, self._registered)
         had, announced, lapsed = await self._client.run_script(
-            self._beat, (self._nodes, self._rooms_key + self._node), self._node, self._address, self._lease,
+            self._beat, (self._nodes, self._rooms_key + self._node), self._node, registration, self._lease,
             self._node_key,
         )  # fmt: skip
         if self._doubtful or not had:
@@ -211,9 +218,15 @@ class RedisPresence:
     # --- where nodes are
 
     async def address(self, node: str) -> str | None:
-        """Where a live node said that it can be reached. Raises Unavailable."""
-        found = await self._client.call("GET", self._node_key + node)
-        return bytes(found).decode() if found else None
+        """Where a live node said that it can be reached; None for what no node with our key said. Raises
+        Unavailable."""
+        found: bytes | None = await self._client.call("GET", self._node_key + node)
+        if not found:
+            return None
+        address = self._key.registered(node, found.decode(errors="replace"))
+        if address is None:
+            log.warning("the address of %s in Redis was not registered by a node with this SECRET_KEY", node)
+        return address
 
 
 async def _nobody(nodes: Sequence[str]) -> Collection[str]:

@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
+
 from storage.errors import Unavailable
+from storage.redis.bus import RedisBus
 from storage.redis.client import Client
 
 
@@ -13,8 +16,8 @@ class RedisRecords:
 
     shared = True
 
-    def __init__(self, client: Client, *, window: float) -> None:
-        self._client = client
+    def __init__(self, client: Client, bus: RedisBus, *, window: float) -> None:
+        self._client, self._bus = client, bus
         self._window = window
         self._ttl = max(2, round(window * 2))
         self._live: set[str] = set()
@@ -36,13 +39,13 @@ class RedisRecords:
 
     async def take(self, pid: str) -> tuple[str, int, bytes] | None:
         """Raises Unavailable."""
-        found = await self._client.run_script(
-            self._take, (self._key(pid),), f"{self._client.prefix}:all", pid, self._ttl
-        )
+        found = await self._client.run_script(self._take, (self._key(pid),), self._ttl)
         if found is None:
             return None
         self._keep(pid)
         epoch, generation, record = found
+        # Not from the script: Redis has no key to prove it with.
+        self._bus.signal("all", "takeover", msgspec.json.encode([pid, generation]))
         return epoch.decode(), generation, record
 
     async def expire(self, pids: Sequence[str], seconds: float) -> None:

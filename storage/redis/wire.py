@@ -1,6 +1,6 @@
 """Events as they travel through Redis: a stamp that scripts write, and the event's fields. No JSON is read.
 
-`E` epoch position previous event | `V` event | `S` name NUL body | `C` canary.
+`E` epoch position previous event | `V` event | `N` proof name NUL body (a signal of a node) | `C` canary.
 """
 
 import struct
@@ -8,13 +8,14 @@ import struct
 import msgspec
 
 from storage.interfaces import Event
+from storage.redis.nodekey import PROOF_BYTES
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode
 #: Epoch (12 letters), position, position of the room's entry before.
 _STAMP = struct.Struct(">x12sQQ")
 
-EVENT, VOLATILE, SIGNAL, CANARY = b"EVSC"
+EVENT, VOLATILE, SIGNAL, CANARY = b"EVNC"
 
 
 def body(event: Event) -> bytes:
@@ -39,5 +40,10 @@ def plain(data: bytes) -> Event:
     return _decode(memoryview(data)[1:])
 
 
-def signal(name: str, content: bytes) -> bytes:
-    return b"S" + name.encode() + b"\0" + content
+def signal(proof: bytes, said: bytes) -> bytes:
+    return b"N" + proof + said
+
+
+def signalled(data: bytes) -> tuple[bytes, bytes]:
+    """(proof, said) of an `N` message."""
+    return data[1 : 1 + PROOF_BYTES], data[1 + PROOF_BYTES :]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from server.engine import engine
+from server.engine import requests
 from tests.conformance.servers import application
 from tests.engine.kit import BINARY, TEXT, Http, Polling, Raw, engineio, serving
 
@@ -333,7 +333,7 @@ async def test_a_body_beyond_the_limit_ends_the_session(slow: int) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for(
     slow: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr(requests, "BODY_TIMEOUT", 0.1)
     for beginning in (b"", b"4hel"):
         async with Polling(slow, PATH) as session, await Raw.connect(slow) as raw:
             head = f"POST {session.target} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n"

@@ -62,7 +62,8 @@ def in_memory(**bounds: Any) -> Side:
 
 def in_redis(redis: Redis, node: str = "n1", **bounds: Any) -> Side:
     limits = {"window": 60.0, "log_size": 100, "log_bytes": 1 << 20, "node_lease": 2.0, "timeout": 2.0}
-    cluster = Cluster(redis.url, node, time.monotonic, prefix="test", **(limits | bounds))
+    limits |= {"key": b"k" * 32, "now": time.time, "prefix": "test"}
+    cluster = Cluster(redis.url, node, time.monotonic, **(limits | bounds))
     return Side(
         bus=cluster.bus,
         log=cluster.log,
