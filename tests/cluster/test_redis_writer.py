@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import struct
 from typing import Any
 
 import redis.asyncio
 
+from events.event import to_json
 from storage.interfaces import Event, Kind
 from storage.redis import wire
 from tests.cluster.conftest import Nodes
@@ -14,10 +16,23 @@ from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
 
 
-async def alive(client: SioWebSocket, session: str) -> None:
-    """The connection is still in its room, and what it says is taken."""
-    said = {"session_id": session, "content": "still here", "reply": False}
-    assert (await client.emit("message", said))["ok"]
+async def alive(client: SioWebSocket, node: Server, session: str) -> None:
+    """The connection is there, and in its room: it hears what is said elsewhere."""
+    mark = client.mark()
+    async with node.api("alice") as api:
+        said = {"content": "still here", "reply": False}
+        answer = await api.post(f"/api/chat/sessions/{session}/messages", json=said)
+        assert answer.is_success, answer.text
+    await client.wait_event("message", since=mark)
+
+
+async def append(bus: Any, session: str, event: Event) -> None:
+    """As the script of the log publishes it."""
+    epoch = await bus.hget("chat:clock", "epoch")
+    before = await bus.hget(f"chat:log:{session}", "pos")
+    pos = await bus.hincrby("chat:clock", "pos", 1)
+    stamp = epoch + struct.pack(">QQ", pos, int(before))
+    await bus.publish(f"chat:session:{session}", b"E" + stamp + wire.body(event))
 
 
 async def disconnect(node: Server, user: str) -> None:
@@ -58,11 +73,10 @@ async def test_what_ends_or_takes_over_is_believed_of_nodes_alone(steady: Nodes)
                     await bus.publish(f"chat:session:{session}", said)
         await recorded(pubsub, 12)
         for what in ("archived", "expired"):  # an event that ends memberships, in the room
-            data = json.dumps({"session_id": session, "event": what}).encode()
-            forged = Event(session, "session", data, Kind.VOLATILE)
-            await bus.publish(f"chat:session:{session}", wire.volatile(forged))
+            data = to_json({"session_id": session, "event": what})
+            await append(bus, session, Event(session, "session", data, Kind.LOGGED))
             await client.wait_event("session", lambda data, what=what: data["event"] == what)
-        await alive(client, session)
+        await alive(client, steady[1], session)
         await disconnect(steady[1], "alice")
         await client.wait_event("@disconnect")
         (signal,) = await recorded(pubsub, 1)
@@ -72,5 +86,5 @@ async def test_what_ends_or_takes_over_is_believed_of_nodes_alone(steady: Nodes)
         await pubsub.subscribe("chat:all")
         await bus.publish("chat:all", signal)  # a node's own, a second time
         await recorded(pubsub, 1)
-        await alive(client, session)
+        await alive(client, steady[1], session)
     await bus.aclose()
