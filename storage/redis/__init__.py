@@ -15,7 +15,7 @@ __all__ = ["Cluster"]
 
 class Cluster:
     """All of them for one node, over one command connection and one subscriber's. Durations in seconds. By
-    `key` and `now`, the same on all nodes, what they say to each other is told from what others write to Redis."""
+    `key` and `now`, the same on all nodes, what they say to each other is told from what others write."""
 
     def __init__(
         self,

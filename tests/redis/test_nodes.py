@@ -312,8 +312,8 @@ async def test_a_node_that_somebody_vouches_for_is_not_taken_for_dead(
 
 async def test_nodes_say_where_they_are(redis: Redis) -> None:
     cluster = Cluster(
-        redis.url, "n1", lambda: 0.0, key=b"k" * 32, now=time.time, prefix="test", timeout=2.0, window=60.0, log_size=10,
-        log_bytes=1000, node_lease=5.0, address="http://10.0.0.1:8003",
+        redis.url, "n1", lambda: 0.0, key=b"k" * 32, now=time.time, prefix="test", timeout=2.0, window=60.0,
+        log_size=10, log_bytes=1000, node_lease=5.0, address="http://10.0.0.1:8003",
     )  # fmt: skip
     await cluster.bus.connect(Ears())
     assert await cluster.presence.address("n1") is None
