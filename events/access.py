@@ -45,6 +45,12 @@ class Caller:
         return key_of(self.role, self.sub)
 
     @property
+    def account(self) -> str:
+        """For whom what is used up is counted: those who hold a share link have an account of their own, and
+        use up nothing of who takes part under the same `sub`."""
+        return self.key if self.sessions is None else f"{self.key}\0link"
+
+    @property
     def agent_id(self) -> int | None:
         """The agent that it is; None for users and services."""
         return agent_id(self.sub) if self.role == "agent" else None

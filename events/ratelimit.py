@@ -51,7 +51,7 @@ class RateLimits:
         rate = self._rates[kind]
         if caller.role in rate.exempt:
             return None
-        return self._take(kind, rate, caller.key)
+        return self._take(kind, rate, caller.account)
 
     def check_each(self, kind: str, each: str) -> Awaitable[None] | None:
         """The same where nobody has said who is calling: by what the rate is for each of."""
@@ -86,7 +86,7 @@ class RateLimits:
     def mistake(self, caller: Caller) -> Awaitable[None] | None:
         """Counts a command that is none, or is not valid, as a refusal; what is returned is to be waited for
         before its sender is told."""
-        if not self._enabled or caller.role in OPERATORS or not self._told_enough(caller.key):
+        if not self._enabled or caller.role in OPERATORS or not self._told_enough(caller.account):
             return None
         return asyncio.sleep(LATE)
 

@@ -21,8 +21,8 @@ class Requests:
         """Raises RateLimited."""
         if caller.role in OPERATORS or _KEY in scope:
             return
-        self._limits.admit(REQUESTS, self._count[caller.key])
-        self._count[caller.key] += 1
+        self._limits.admit(REQUESTS, self._count[caller.account])
+        self._count[caller.account] += 1
         scope[_KEY] = caller
 
     def caller_of(self, scope: MutableMapping[str, Any]) -> Caller | None:
@@ -34,6 +34,6 @@ class Requests:
         """It has been answered, or counts as a connection from now on. Idempotent."""
         caller: Caller | None = scope.pop(_KEY, None)
         if caller is not None:
-            self._count[caller.key] -= 1
-            if not self._count[caller.key]:
-                del self._count[caller.key]
+            self._count[caller.account] -= 1
+            if not self._count[caller.account]:
+                del self._count[caller.account]

@@ -121,7 +121,11 @@ class EventStreamDoor:
         if len(services.hub.connections) >= services.settings.ws_max_connections:
             raise ServerFull
         if caller.role not in OPERATORS:
-            mine = [conn for conn in services.hub.of_user(caller.key) if conn.transport == "sse"]
+            mine = [
+                conn
+                for conn in services.hub.of_user(caller.key)
+                if conn.transport == "sse" and conn.caller.account == caller.account
+            ]
             services.limits.admit(EVENT_STREAMS, len(mine))
 
     async def _open(self, scope: Scope, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:

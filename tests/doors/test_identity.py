@@ -233,6 +233,25 @@ async def test_a_share_link_types_for_no_other_tab(parley: Server) -> None:
         assert (await tab.wait_event("typing"))["user_id"] == "bob"
 
 
+async def test_a_share_link_uses_up_nothing_of_who_takes_part(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", MAX_EVENT_STREAMS_PER_USER="1")
+    session = await new_session(node, "alice")
+    link = node.token("alice", sessions=[session])
+    events = f"{node.url}{BASE}/{session}/events"
+    async with SioWebSocket(node.ws_url) as holder, SioWebSocket(node.ws_url) as alice:
+        assert "sid" in await holder.connect(link)
+        assert "sid" in await alice.connect(node.token("alice"))
+        while (await holder.emit("presence", {"status": "away"}))["ok"]:
+            pass
+        assert (await alice.emit("presence", {"status": "online"}))["ok"]
+        async with SseClient(events, link) as first, SseClient(events, link) as second:
+            assert (first.status, second.status) == (200, 429)
+            async with SseClient(events, node.token("alice")) as mine:
+                assert mine.status == 200
+
+
 # What is for a user alone.
 
 
