@@ -13,6 +13,9 @@ from server.config_rules import is_loopback
 Headers = Iterable[tuple[bytes, bytes]]
 Source = Literal["header", "subprotocol", "query"]
 
+#: `Sec-Fetch-Mode` as Node.js sends it, without the rest of the fetch metadata: `fetch` and EventSource,
+#: `fetch` with that mode, WebSocket (undici 7, Node.js 20).
+_MODES_OF_NODE = frozenset((b"cors", b"no-cors", b"websocket"))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: What a node's request to another carries.
 FORWARDED = b"x-parley-forwarded"
@@ -113,13 +116,13 @@ def page_of(headers: Headers) -> str | None:
     """What shows that a page in a browser sent a request: its Origin, or, as a GET of the same origin has
     none, its fetch metadata; None if nothing does.
 
-    `sec-fetch-mode: cors` alone shows nothing: Node.js's `fetch` sends that.
+    The mode alone shows nothing, unless it is a browser's own: Node.js sends it from backends.
     """
     page = None
     for name, value in headers:
         if name == b"origin":
             return value.decode("latin-1")
-        if name.startswith(b"sec-fetch-") and (name, value) != (b"sec-fetch-mode", b"cors"):
+        if name.startswith(b"sec-fetch-") and not (name == b"sec-fetch-mode" and value in _MODES_OF_NODE):
             page = name.decode("latin-1")
     return page
 

@@ -53,9 +53,11 @@ class Revoked:
 
     async def refresh(self) -> None:
         """Raises StorageError; what was known stays."""
+        began = self._clock()
         found = {key: time.timestamp() for key, time in (await self._store.all()).items()}
         for key in self._before.keys() - found.keys():
-            del self._before[key]
+            if self._noted.get(key, 0.0) < began:  # else it may have been written while the table was read
+                del self._before[key]
         for key, before in found.items():
             self.note(key, before)
         self._known = True

@@ -130,9 +130,13 @@ async def test_a_service_comes_from_no_browser(parley: Server) -> None:
                 answer = await api.request(method, path, headers={name: value})
                 assert answer.status_code == 403, name
                 assert answer.json()["error"]["code"] == "FORBIDDEN"
-        # Node.js's own fetch sends this much, from a backend.
-        answer = await api.get("/api/chat/sessions", headers={"Sec-Fetch-Mode": "cors"})
-        assert answer.status_code == 200
+        # Node.js sends this much from a backend: by fetch, EventSource and WebSocket.
+        for mode in ("cors", "no-cors", "websocket"):
+            answer = await api.get("/api/chat/sessions", headers={"Sec-Fetch-Mode": mode})
+            assert answer.status_code == 200, mode
+    of_node = {"Sec-Fetch-Mode": "websocket"}
+    async with RawClient(parley.ws_url, session, token, token_in="subprotocol", headers=of_node) as backend:
+        await backend.welcome()
     async with SioPolling(parley.url, headers={"Sec-Fetch-Site": "same-origin"}) as socket:
         assert (await socket.connect(token))["data"]["code"] == "FORBIDDEN"
     async with parley.api("alice") as api:
