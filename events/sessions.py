@@ -22,6 +22,7 @@ from events.errors import (
     SessionArchived,
     SessionExpired,
     SessionNotFound,
+    Unavailable,
     ValidationFailed,
 )
 from events.event import Kind, make
@@ -210,8 +211,10 @@ class SessionManager:
         return await self._sessions.count_active(when(self._clock()))
 
     async def health_check(self) -> None:
-        """Raises Unavailable if the database does not answer."""
-        await self._sessions.count_active(when(self._clock()))
+        """Raises Unavailable if the database does not answer, or takes no writes."""
+        found = await self._sessions.health()
+        if found != "ok":
+            raise Unavailable(f"the database is {found}")
 
     # --- access
 

@@ -10,6 +10,8 @@ from storage.ops import Committed
 from storage.writer import Writer
 
 TRANSPORTS = ("socketio", "websocket", "sse")
+#: As `storage.database.Database.trouble` has them.
+TROUBLES = ("full", "read-only", "exhausted", "failing")
 
 
 def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
@@ -29,6 +31,12 @@ def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
     metrics.watch("open_streams", "Streams being written through this node", services.streams.count)
     metrics.watch(
         "database_connections", "The pool's connections", lambda: dict(database.usage()), label="state"
+    )
+    metrics.watch(
+        "database_trouble",
+        "1 for what keeps the database from taking writes or connections",
+        lambda: {kind: float(database.trouble == kind) for kind in TROUBLES},
+        label="kind",
     )
     metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.draining))
     metrics.watch(

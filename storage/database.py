@@ -5,9 +5,9 @@ Knows no table. `databases` holds the pool; every operation has a connection of 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -17,8 +17,11 @@ from databases.core import Connection as Link
 from storage import private
 from storage.address import Address, parse
 from storage.connecting import Connector
-from storage.errors import Unavailable
+from storage.errors import StorageError, Unavailable
 from storage.failures import DRIVER_ERRORS, translate
+from storage.health import Health, ReadOnly
+from storage.pool import Pool
+from storage.repeating import repeated
 from storage.statement import Statement
 from storage.url import dialect_of, plain, sqlite_file
 
@@ -32,37 +35,37 @@ BUSY_MS = 4000
 READERS = 4
 #: A node that stops in the middle of a transaction must not hold a session's row for good.
 IDLE_IN_TRANSACTION = "15s"
-#: What the pool says of a connection; the rest is in the address.
-_GIVEN = ("loop", "connection_class", "record_class")
 
 _TIME = Statement(sa.text("SELECT extract(epoch FROM clock_timestamp())::float8"))
-_PING = Statement(sa.select(sa.literal(1)))
+_PING = {
+    "postgresql": Statement(sa.select(sa.func.current_setting("transaction_read_only"))),
+    "sqlite": Statement(sa.select(sa.literal(1))),
+}
+#: Takes a megabyte of the data's disk, and gives it back.
+_PROBE = (
+    "CREATE TEMPORARY TABLE parley_probe ON COMMIT DROP AS "
+    "SELECT repeat(md5(n::text), 60) AS filling FROM generate_series(1, 500) AS n"
+)
+
+T = TypeVar("T")
 
 Row = Sequence[Any]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise translate(error) from error
 
 
 class Connection:
     """What an operation works with: one connection, for as long as the operation takes."""
 
-    __slots__ = ("_dialect", "raw")
+    __slots__ = ("dialect", "raw")
 
     def __init__(self, raw: Any, dialect: str) -> None:
         #: asyncpg's or aiosqlite's connection, for what only one of them offers.
         self.raw = raw
-        self._dialect = dialect
+        self.dialect = dialect
 
     async def fetch_all(self, statement: Statement, **values: Any) -> list[Row]:
-        compiled = statement.on(self._dialect)
+        compiled = statement.on(self.dialect)
         arguments = compiled.arguments(values)
-        if self._dialect == "postgresql":
+        if self.dialect == "postgresql":
             rows = await self.raw.fetch(compiled.sql, *arguments)
         else:
             rows = await self.raw.execute_fetchall(compiled.sql, arguments)
@@ -74,9 +77,9 @@ class Connection:
 
     async def execute(self, statement: Statement, **values: Any) -> int:
         """Returns how many rows it changed."""
-        compiled = statement.on(self._dialect)
+        compiled = statement.on(self.dialect)
         arguments = compiled.arguments(values)
-        if self._dialect == "postgresql":
+        if self.dialect == "postgresql":
             tag: str = await self.raw.execute(compiled.sql, *arguments)
             count = tag.rpartition(" ")[2]
             return int(count) if count.isdigit() else 0
@@ -86,9 +89,9 @@ class Connection:
         return changed
 
     async def execute_many(self, statement: Statement, rows: Iterable[dict[str, Any]]) -> None:
-        compiled = statement.on(self._dialect)
+        compiled = statement.on(self.dialect)
         arguments = [compiled.arguments(row) for row in rows]
-        if self._dialect == "postgresql":
+        if self.dialect == "postgresql":
             await self.raw.executemany(compiled.sql, arguments)
         else:
             cursor = await self.raw.executemany(compiled.sql, arguments)
@@ -112,24 +115,18 @@ class Database:
         """Raises ValueError for an address that cannot be kept (`storage.url.check`)."""
         self.dialect = dialect_of(url)
         self.limit = limit
+        self.health = Health(self._try_write)
         #: Seconds for the first connection: an address may name several hosts, and a time for each.
         self._patience = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
+        self._pool: Pool
+        self._databases: Databases
         if self.dialect == "postgresql":
             address = parse(url)
             connector = Connector(address, limit=limit)
             self._patience = max(limit, connector.patience)
-            self._settings = _settings(address, limit)
-            self._databases = Databases(
-                # Where and how to connect is the connector's alone.
-                "postgresql://",
-                connect=lambda *_, **given: connector.connect(**{name: given[name] for name in _GIVEN}),
-                min_size=1,
-                max_size=pool_size + max_overflow,
-                init=self._prepare,
-                # No operation leaves anything behind in its connection: asyncpg's own reset, a round
-                # trip at each release, has nothing to do. It still rolls back what was left open.
-                reset=_keep,
+            self._pool = Pool(
+                connector, _settings(address, limit), _decode_json, size=pool_size + max_overflow
             )
         else:
             self._databases = Databases(plain(url))
@@ -138,14 +135,18 @@ class Database:
         self._links: list[Link] = []
         self._cleanups: set[asyncio.Future[Any]] = set()
 
+    @property
+    def _opened(self) -> Pool | Databases:
+        return self._pool if self.dialect == "postgresql" else self._databases
+
     async def connect(self) -> None:
-        if self._databases.is_connected:
+        if self._opened.is_connected:
             return
-        with _translated():
+        with self._translated():
             if self._file is not None:
                 private.database(self._file)
             async with asyncio.timeout(self._patience):
-                await self._databases.connect()
+                await self._opened.connect()
                 try:
                     if self.dialect == "sqlite":
                         await self._open_file()
@@ -155,6 +156,7 @@ class Database:
 
     async def disconnect(self) -> None:
         """Waits for operations under way, for `limit` seconds at most."""
+        self.health.stop()
         with suppress(*DRIVER_ERRORS):
             async with asyncio.timeout(self.limit):
                 if self._cleanups:
@@ -163,15 +165,13 @@ class Database:
                     await link.__aexit__()
                 self._links.clear()
                 self._readers, self._writer = asyncio.LifoQueue(), asyncio.Queue()
-                await self._databases.disconnect()
+                await self._opened.disconnect()
 
     def usage(self) -> dict[str, int]:
         """Connections of the pool: "idle" and "used"."""
-        if self.dialect == "sqlite":
-            size, idle = len(self._links), self._readers.qsize() + self._writer.qsize()
-        else:
-            pool = getattr(self._databases._backend, "_pool", None)
-            size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
+        if self.dialect == "postgresql":
+            return self._pool.usage()
+        size, idle = len(self._links), self._readers.qsize() + self._writer.qsize()
         return {"idle": idle, "used": size - idle}
 
     async def time(self) -> float | None:
@@ -184,13 +184,48 @@ class Database:
 
     async def ping(self) -> None:
         async with self.connection() as connection:
-            await connection.fetch_one(_PING)
+            row = await connection.fetch_one(_PING[self.dialect])
+            if row is not None and row[0] == "on":
+                raise ReadOnly("the server is read-only")
+
+    @property
+    def trouble(self) -> str:
+        """What is known to be wrong: "full", "read-only", "exhausted" (of connections), "failing"; or ""."""
+        exhausted = self.dialect == "postgresql" and self._pool.exhausted
+        return self.health.trouble or ("exhausted" if exhausted else "")
+
+    async def check(self) -> str:
+        """For a health check: "ok", or `trouble`."""
+        try:
+            await self.ping()
+        except ReadOnly as error:
+            self.health.met(error)
+        except StorageError:
+            return self.trouble or "failing"
+        return self.health.trouble or "ok"
+
+    async def _try_write(self) -> None:
+        await self.ping()
+        async with self.transaction() as connection:
+            if self.dialect == "postgresql":
+                await connection.command(_PROBE)
+            else:
+                version = (await connection.raw.execute_fetchall("PRAGMA user_version"))[0][0]
+                await connection.command(f"PRAGMA user_version = {version}")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DRIVER_ERRORS as error:
+            self.health.met(error)
+            raise translate(error) from error
 
     @asynccontextmanager
     async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
         """A connection for reading: each statement sees what is committed when it begins."""
         lease = self._lease_postgresql if self.dialect == "postgresql" else self._lease_sqlite
-        with _translated():
+        with self._translated():
             async with lease(limit or self.limit, self._readers) as connection:
                 yield connection
 
@@ -207,58 +242,53 @@ class Database:
             async with self._transaction_sqlite(limit or self.limit) as connection:
                 yield connection
 
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None) -> T:
+        """`work` in a transaction; anew, with all it does, where the database rolled it back."""
+
+        async def once() -> T:
+            async with self.transaction(limit=limit) as connection:
+                return await work(connection)
+
+        return await repeated(once)
+
+    async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """`work`, one statement, with a connection; anew where the database rolled it back."""
+
+        async def once() -> T:
+            async with self.connection() as connection:
+                return await work(connection)
+
+        return await repeated(once)
+
     async def fetch_all(self, statement: Statement, **values: Any) -> list[Row]:
-        async with self.connection() as connection:
-            return await connection.fetch_all(statement, **values)
+        return await self.use(lambda connection: connection.fetch_all(statement, **values))
 
     async def fetch_one(self, statement: Statement, **values: Any) -> Row | None:
-        async with self.connection() as connection:
-            return await connection.fetch_one(statement, **values)
+        return await self.use(lambda connection: connection.fetch_one(statement, **values))
 
     async def execute(self, statement: Statement, **values: Any) -> int:
         """One statement in a transaction of its own. Returns how many rows it changed."""
-        if self.dialect == "postgresql":
-            async with self.connection() as connection:
-                return await connection.execute(statement, **values)
-        async with self.transaction() as connection:
-            return await connection.execute(statement, **values)
+        run = self.use if self.dialect == "postgresql" else self.transact
+        return await run(lambda connection: connection.execute(statement, **values))
 
     async def change(self, statement: Statement, **values: Any) -> list[Row]:
         """One statement that changes rows and returns some, in a transaction of its own."""
-        if self.dialect == "postgresql":
-            return await self.fetch_all(statement, **values)
-        async with self.transaction() as connection:
-            return await connection.fetch_all(statement, **values)
+        run = self.use if self.dialect == "postgresql" else self.transact
+        return await run(lambda connection: connection.fetch_all(statement, **values))
 
     # -- PostgreSQL ---------------------------------------------------------------------------------
 
-    async def _prepare(self, raw: Any) -> None:
-        """A new connection: one statement more, and no parameter at its start that a pooler would refuse."""
-        await raw.execute(self._settings)
-        await _decode_json(raw)
-
     @asynccontextmanager
-    async def _lease_postgresql(self, limit: float, _pool: object) -> AsyncIterator[Connection]:
-        # A Link of its own, not `Databases.connection()`: that one belongs to the task, and a task in
-        # which PostgreSQL went away while it was held could never take another one.
-        link = Link(self._databases, self._databases._backend)
+    async def _lease_postgresql(self, limit: float, _readers: object) -> AsyncIterator[Connection]:
         async with asyncio.timeout(limit):
-            if not self._databases.is_connected:
+            if not self._pool.is_connected:
                 raise Unavailable("the database is not connected")
-            await link.__aenter__()
-            try:
-                yield Connection(link.raw_connection, "postgresql")
-            except asyncio.CancelledError:
-                # Out of time, or given up by the caller: with a statement under way the connection
-                # cannot be handed on, and a server that hangs would not let go of it.
-                link.raw_connection.terminate()
-                raise
-            finally:
-                await link.__aexit__()
+            async with self._pool.lease() as raw:
+                yield Connection(raw, "postgresql")
 
     @asynccontextmanager
     async def _transaction_postgresql(self, limit: float) -> AsyncIterator[Connection]:
-        with _translated():
+        with self._translated():
             async with self._lease_postgresql(limit, None) as connection:
                 await connection.command("BEGIN")
                 try:
@@ -308,7 +338,7 @@ class Database:
 
     @asynccontextmanager
     async def _transaction_sqlite(self, limit: float) -> AsyncIterator[Connection]:
-        with _translated():
+        with self._translated():
             async with asyncio.timeout(limit):
                 link = await self._take(self._writer)
                 connection = Connection(link.raw_connection, "sqlite")
@@ -359,7 +389,3 @@ async def _decode_json(raw: Any) -> None:
 
 def _same(value: str) -> str:
     return value
-
-
-async def _keep(raw: Any) -> None:
-    """Nothing to reset."""

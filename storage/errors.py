@@ -9,6 +9,10 @@ class Unavailable(StorageError):
     """The database or Redis cannot answer now, or its answer was lost. The same call may be repeated."""
 
 
+class RolledBack(Unavailable):
+    """The database gave the transaction up for another's sake: nothing of it has happened."""
+
+
 class BusUnavailable(Unavailable):
     """It is Redis that cannot, not the database."""
 

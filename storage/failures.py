@@ -4,7 +4,7 @@ import sqlite3
 
 import asyncpg  # type: ignore[import-untyped]
 
-from storage.errors import AlreadyExists, StorageError, Unavailable
+from storage.errors import AlreadyExists, RolledBack, StorageError, Unavailable
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.PostgresError,
@@ -21,6 +21,8 @@ DRIVER_ERRORS: tuple[type[Exception], ...] = (
 #: By SQLSTATE class: connection, transaction rollback (deadlock), resources, operator intervention
 #: (shutdown, starting up), system, configuration.
 _REPEATABLE_CLASSES = ("08", "40", "53", "57", "58", "F0")
+#: A transaction that another one stood in the way of (serialization, deadlock): it is known not to have been.
+_ROLLED_BACK = ("40001", "40P01")
 #: Lock not available; a transaction cut off by the server after it idled.
 _REPEATABLE_STATES = ("55P03", "25P03", "25006")
 _REPEATABLE_SQLITE = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "PROTOCOL", "NOMEM")
@@ -33,6 +35,8 @@ def translate(error: Exception) -> StorageError:
         return AlreadyExists(text)
     if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):
         return AlreadyExists(text)
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ROLLED_BACK:
+        return RolledBack(text)
     return Unavailable(text) if _repeatable(error) else StorageError(text)
 
 

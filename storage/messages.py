@@ -1,15 +1,16 @@
 """Queries on messages: pages of them, what changed, open streams. New ones come through `storage.writer`."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage import batch_postgresql, batch_sqlite
 from storage.batch import Batch, Needs
-from storage.database import Database, Row
+from storage.database import Connection, Database, Row
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
 from storage.records import FileRecord, MessageRecord
@@ -263,32 +264,35 @@ class Messages:
             return set()
         texts = dict(batch)
         if self._db.dialect == "postgresql":
-            async with self._db.connection() as connection:
-                rows = await connection.raw.fetch(_CHECKPOINT_POSTGRESQL, list(texts), list(texts.values()))
-            return {row[0] for row in rows}
-        async with self._db.transaction() as connection:
-            rows = await connection.raw.execute_fetchall(_CHECKPOINT_SQLITE, (to_json(texts),))
-            return {row[0] for row in rows}
+            arrays = [list(texts), list(texts.values())]
+            rows = await self._db.use(lambda c: c.raw.fetch(_CHECKPOINT_POSTGRESQL, *arrays))
+        else:
+            given = (to_json(texts),)
+            rows = await self._db.transact(lambda c: c.raw.execute_fetchall(_CHECKPOINT_SQLITE, given))
+        return {row[0] for row in rows}
 
     async def erase_user(self, user_id: str, *, now: datetime, limit: int = 500) -> list[MessageRecord]:
         """Make tombstones of a user's messages, in whatever state their sessions are.
 
         At most `limit` at a time: returns the tombstones, with the revisions they took; nothing when done.
         """
-        store = batch_postgresql if self._db.dialect == "postgresql" else batch_sqlite
         erased: list[MessageRecord] = []
         while not erased:
             found = await self._db.fetch_all(_OF_USER, user_id=user_id, limit=limit)
             if not found:
                 break
             ops = [DeleteMessage(row[0], row[1], erase=True) for row in found]
-            async with self._db.transaction() as connection:
-                sessions_, messages_, files_ = await store.read(connection, Needs(ops))
-                batch = Batch(now, sessions_, messages_, files_)
-                for op in ops:
-                    try:
-                        erased.append(batch.apply(op).record)
-                    except MessageMissing:
-                        continue  # its sender deleted it meanwhile
-                await store.write(connection, batch)
+            erased = await self._db.transact(partial(_erase, ops=ops, now=now))
         return erased
+
+
+async def _erase(connection: Connection, ops: Sequence[DeleteMessage], now: datetime) -> list[MessageRecord]:
+    store = batch_postgresql if connection.dialect == "postgresql" else batch_sqlite
+    batch = Batch(now, *await store.read(connection, Needs(ops)))
+    erased: list[MessageRecord] = []
+    for op in ops:
+        # Its sender may have deleted it meanwhile.
+        with suppress(MessageMissing):
+            erased.append(batch.apply(op).record)
+    await store.write(connection, batch)
+    return erased

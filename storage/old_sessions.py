@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage.database import Connection, Database
 from storage.errors import StorageError, Unavailable
 from storage.records import SessionRecord
 from storage.statement import Statement, among, to_json
@@ -234,13 +234,15 @@ async def take_in(
 async def _take_in(
     db: Database, batch: Iterable[tuple[int, SessionRecord]], dry_run: bool
 ) -> tuple[int, int, list[Misfit]]:
-    new: list[SessionRecord] = []
-    misfits: list[Misfit] = []
-    present = 0
-    async with db.transaction(limit=60) as connection:
-        ids = [record.session_id for _, record in batch]
+    taken = list(batch)
+
+    async def work(connection: Connection) -> tuple[int, int, list[Misfit]]:
+        new: list[SessionRecord] = []
+        misfits: list[Misfit] = []
+        present = 0
+        ids = [record.session_id for _, record in taken]
         owners = {row[0]: row[1] for row in await connection.fetch_all(_PRESENT, ids=ids)}
-        for number, record in batch:
+        for number, record in taken:
             owner = owners.get(record.session_id)
             if owner is None:
                 new.append(record)
@@ -252,4 +254,6 @@ async def _take_in(
         if new and not dry_run:
             rows = [{name: getattr(record, name) for name in _FIELDS} for record in new]
             await connection.execute_many(_PUT, rows)
-    return len(new), present, misfits
+        return len(new), present, misfits
+
+    return await db.transact(work, limit=60)

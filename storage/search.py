@@ -183,12 +183,16 @@ class Search:
         # Texts are taken apart before anything is locked: that takes turns with all else a node does.
         shares, more = await self._shares(await self._pending(ids, each))
         if shares:
-            async with self._db.transaction(limit=30) as connection:
-                marks = await self._marks(connection, [share.place for share in shares])
-                late = {share.session_id for share in shares if marks.get(share.place, 0) != share.mark}
-                shares = [share for share in shares if share.session_id not in late]
-                await self._write(connection, shares)
-            more |= late
+            taken = shares
+
+            async def work(connection: Connection) -> list[_Share]:
+                marks = await self._marks(connection, [share.place for share in taken])
+                current = [share for share in taken if marks.get(share.place, 0) == share.mark]
+                await self._write(connection, current)
+                return current
+
+            shares = await self._db.transact(work, limit=30)
+            more |= {share.session_id for share in taken} - {share.session_id for share in shares}
         count = sum(share.count for share in shares)
         return count, more | {share.session_id for share in shares if share.count >= each}
 

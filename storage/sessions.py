@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.database import Connection, Database
+from storage.database import Connection, Database, Row
 from storage.gather import Gather
 from storage.listing import list_sessions
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
@@ -258,11 +258,9 @@ class Sessions:
             return
         if self._db.dialect == "postgresql":
             arrays = [[*batch], [count for count, _ in batch.values()], [at for _, at in batch.values()]]
-            async with self._db.connection() as connection:
-                await connection.raw.execute(_TOUCH_ALL, *arrays)
+            await self._db.use(lambda connection: connection.raw.execute(_TOUCH_ALL, *arrays))
             return
-        async with self._db.transaction() as connection:
-            await _touch_each(connection, batch)
+        await self._db.transact(lambda connection: _touch_each(connection, batch))
 
     async def list_for(
         self,
@@ -296,6 +294,10 @@ class Sessions:
             session_ids=session_ids,
         )
 
+    async def health(self) -> str:
+        """As `storage.database.Database.check`."""
+        return await self._db.check()
+
     async def count_active(self, now: datetime) -> int:
         row = await self._db.fetch_one(_COUNT_ACTIVE, now=now)
         return int(row[0]) if row else 0
@@ -316,12 +318,15 @@ class Sessions:
     async def purge(self, session_ids: Sequence[str]) -> list[FileRecord]:
         """Remove sessions with all that is theirs. Returns their files, whose contents are to be removed."""
         ids = list(session_ids)
-        async with self._db.transaction(limit=60) as connection:
+
+        async def work(connection: Connection) -> list[Row]:
             # The writer's order: sessions first.
             await connection.fetch_all(_LOCK, ids=ids)
             rows = await connection.fetch_all(_FILES, ids=ids)
             await connection.execute(_PURGE, ids=ids)
-        return [FileRecord(*row) for row in rows]
+            return rows
+
+        return [FileRecord(*row) for row in await self._db.transact(work, limit=60)]
 
     async def poll(
         self, session_ids: Sequence[str], since: datetime

@@ -15,7 +15,7 @@ from typing import cast
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
-from storage.database import Database
+from storage.database import Connection, Database
 from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 
@@ -187,9 +187,8 @@ class _Lane:
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
         deadline = self._now() + self._db.limit / 2
         try:
-            async with self._db.connection() as connection:
-                # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
-                outcomes = await append(connection, ops, self._clock(), deadline)
+            # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
+            outcomes = await self._db.use(lambda c: append(c, ops, self._clock(), deadline))
         except AlreadyExists:
             return taken
         stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]
@@ -208,7 +207,8 @@ class _Lane:
 
     async def _transact(self, ops: list[Op], *, thorough: bool) -> list[_Outcome]:
         needs = Needs(ops, thorough=thorough)
-        async with self._db.transaction() as connection:
+
+        async def work(connection: Connection) -> list[_Outcome]:
             sessions, messages, files = await self._store.read(connection, needs)
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
             batch = Batch(self._clock(), sessions, messages, files)
@@ -219,7 +219,9 @@ class _Lane:
                 except StorageError as error:
                     outcomes.append(error)
             await self._store.write(connection, batch)
-        return outcomes
+            return outcomes
+
+        return await self._db.transact(work)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
         for (_, future), outcome in zip(taken, outcomes, strict=True):

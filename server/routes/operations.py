@@ -10,7 +10,6 @@ from server import peer
 from server.errors import json_error
 from server.routes.common import page, reply, services_of
 from server.services import Services
-from storage.errors import StorageError
 
 #: Seconds until a part that does not answer counts as failing.
 PATIENCE = 3.0
@@ -36,10 +35,9 @@ class Asked:
     async def _ask(self) -> str:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._services.database.ping()
-        except (TimeoutError, StorageError):
-            return "failing"
-        return "ok"
+                return await self._services.database.check()
+        except TimeoutError:
+            return self._services.database.trouble or "failing"
 
 
 async def readyz(request: Request) -> Response:

@@ -1,0 +1,323 @@
+"""PostgreSQL's connections of one node: how many there may be, and which of them are still good.
+
+Above asyncpg's pool, through `databases`. Knows no statement of ours but those about connections.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+from databases import Database as Databases
+from databases.core import Connection as Link
+
+from storage.connecting import Connector
+from storage.errors import Unavailable
+from storage.failures import DRIVER_ERRORS
+
+LOG = logging.getLogger("parley.database")
+
+#: Seconds without an answer after which a connection is doubted: longer than a commit on a slow disk takes.
+DOUBT = 1.5
+#: Seconds between two looks for connections without an answer.
+LOOK = 0.5
+#: Seconds for which what the server said of its room is believed.
+FRESH = 1.0
+#: Seconds until a server without room is asked again by a node that has no connection of its own.
+AGAIN = 0.25
+#: Seconds after which an unused connection is given back: other nodes may need it.
+IDLE = 60.0
+#: Connections that a node takes in any case: one for each lane of its writer.
+LEAST = 2
+#: Names our advisory locks ("Parl"): each connection holds one in its node's number, so nodes can be counted.
+NODES = 0x5061726C
+#: What the pool says of a connection; the rest is in the address.
+_GIVEN = ("loop", "connection_class", "record_class")
+
+_ROOM = """
+SELECT least(
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0),
+        nullif(datconnlimit, -1), nullif(rolconnlimit, -1)),
+    (SELECT count(DISTINCT objid) FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objsubid = 2)
+FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user
+"""
+_STATES = "SELECT pid, state FROM pg_stat_activity WHERE pid = ANY ($1::int[])"
+
+
+class NoRoom(Unavailable):
+    """The server takes no more connections: one of our own has to become free."""
+
+
+class Pool:
+    """At most `size` connections, and fewer where the server has no room for them on all nodes.
+
+    `settings` is said to each new connection, then `prepare` is called with it. `counted`: whether the
+    server's own limits are ours to share (behind a pooler they are not).
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        settings: str,
+        prepare: Callable[[Any], Awaitable[None]],
+        *,
+        size: int,
+        counted: bool = True,
+    ) -> None:
+        self._connector, self._prepare, self._size, self._counted = connector, prepare, size, counted
+        # One statement more, and no parameter at the connection's start, which a pooler would refuse.
+        self._settings = settings
+        if counted:
+            self._settings += f"; SELECT pg_advisory_lock_shared({NODES}, {secrets.randbits(31)})"
+        self._databases = Databases(
+            # Where and how to connect is the connector's alone.
+            "postgresql://",
+            connect=self._connect,
+            min_size=1,
+            max_size=size,
+            max_inactive_connection_lifetime=IDLE,
+            init=self._begin,
+            # No operation leaves anything behind in its connection: asyncpg's own reset, a round
+            # trip at each release, has nothing to do. It still rolls back what was left open.
+            reset=_keep,
+        )
+        #: Leases that are held or being opened, and how many there may be.
+        self._busy, self._allowed = 0, size
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        #: Loop time at which each lease began, oldest first.
+        self._leases: dict[Any, float] = {}
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Future[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        #: The server took no connection when it was asked last.
+        self.exhausted = False
+
+    # --- its life
+
+    @property
+    def is_connected(self) -> bool:
+        return self._databases.is_connected
+
+    async def connect(self) -> None:
+        await self._databases.connect()
+        self._watch = asyncio.get_running_loop().create_task(self._look(), name="database connections")
+        if self._allowed < self._size:
+            LOG.warning(
+                "the server has room for %d connections of each node: this one's pool grows no further, "
+                "though DATABASE_POOL_SIZE and DATABASE_MAX_OVERFLOW are %d together",
+                self._allowed,
+                self._size,
+            )
+
+    async def disconnect(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        await self._databases.disconnect()
+
+    def usage(self) -> dict[str, int]:
+        """Connections: "idle" and "used"."""
+        pool = self._pool
+        size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
+        return {"idle": idle, "used": size - idle}
+
+    @property
+    def _pool(self) -> Any:
+        return getattr(self._databases._backend, "_pool", None)
+
+    # --- leases
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Any]:
+        """asyncpg's connection. Raises what the driver raises; waits for a free one as long as it takes."""
+        # A Link of its own, not `Databases.connection()`: that one belongs to the task, and a task in
+        # which PostgreSQL went away while it was held could never take another one.
+        link = await self._take()
+        raw = link.raw_connection
+        self._leases[link] = asyncio.get_running_loop().time()
+        try:
+            yield raw
+        except asyncio.CancelledError:
+            # Out of time, or given up by the caller: with a statement under way the connection
+            # cannot be handed on, and a server that hangs would not let go of it.
+            _end(raw)
+            raise
+        except DRIVER_ERRORS:
+            if _ended(raw):
+                self._doubt_with(raw)
+            raise
+        finally:
+            del self._leases[link]
+            if self._busy > self._allowed:
+                _end(raw)
+            try:
+                await link.__aexit__()
+            finally:
+                self._give_back()
+
+    async def _take(self) -> Link:
+        while True:
+            while self._busy >= self._allowed:
+                await self._freed()
+            self._busy += 1
+            link = Link(self._databases, self._databases._backend)
+            try:
+                await link.__aenter__()
+            except NoRoom:
+                self._give_back()
+            except asyncpg.TooManyConnectionsError:
+                self._give_back()
+                await self._full()
+            except BaseException:
+                self._give_back()
+                raise
+            else:
+                return link
+
+    async def _full(self) -> None:
+        """The server took no more: what is open is what there may be, until it has been asked again."""
+        self._allowed = max(1, min(self._allowed, self._busy))
+        if not self.exhausted:
+            self.exhausted = True
+            LOG.warning("the server takes no more connections: this node goes on with those that it has")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN):
+                await self._freed()
+
+    async def _freed(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake()  # it was ours already: the next one's
+            raise
+
+    def _give_back(self) -> None:
+        self._busy -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    # --- new connections, and the server's room
+
+    async def _connect(self, *_: Any, **given: Any) -> Any:
+        return await self._connector.connect(**{name: given[name] for name in _GIVEN})
+
+    async def _begin(self, raw: Any) -> None:
+        await raw.execute(self._settings)
+        await self._prepare(raw)
+        if self._counted:
+            await self._ask(raw)
+            if self._busy > self._allowed:
+                raise NoRoom("the server has no room for this node's next connection")
+        self.exhausted = False
+
+    async def _ask(self, raw: Any) -> None:
+        """How many connections there may be here; whoever comes while it is being asked waits for that."""
+        loop = asyncio.get_running_loop()
+        if self._asking is not None:
+            await asyncio.shield(self._asking)
+            return
+        if loop.time() - self._asked_at < FRESH:
+            return
+        self._asking = loop.create_future()
+        try:
+            self.share(*await raw.fetchrow(_ROOM, NODES))
+            self._asked_at = loop.time()
+        finally:
+            self._asking.set_result(None)
+            self._asking = None
+
+    def share(self, room: int, nodes: int) -> None:
+        """`room`: connections that the server takes in all. Some are left for others: people, tools."""
+        spare = max(room // 10, min(3, room // 4))
+        before, self._allowed = self._allowed, min(self._size, max(LEAST, (room - spare) // max(1, nodes)))
+        for _ in range(self._allowed - before):
+            self._wake()
+        if self._pool is not None:
+            self._end_idle(self._pool.get_size() - self._allowed)
+
+    # --- connections that are not good any more
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            now = asyncio.get_running_loop().time()
+            overdue = [link for link, begun in self._leases.items() if now - begun > DOUBT]
+            if overdue:
+                with suppress(*DRIVER_ERRORS, Unavailable):
+                    await self._examine(overdue)
+            if self._waiting and self._allowed < self._size:
+                self._reconsider(now)
+
+    def _reconsider(self, now: float) -> None:
+        """Somebody waits: one more may try, and hears from the server whether there is room by now."""
+        if now - self._asked_at >= FRESH:
+            self._allowed += 1
+            self._wake()
+
+    async def _examine(self, overdue: list[Link]) -> None:
+        """A server that is well on a new connection, and knows nothing of what an old one was asked, has
+        moved, or the way to it has: all that were opened before are worth nothing."""
+        async with asyncio.timeout(DOUBT):
+            raw = await self._connector.connect()
+        try:
+            held = [link for link in overdue if link in self._leases and not _ended(link.raw_connection)]
+            pids = {link.raw_connection.get_server_pid(): link for link in held}
+            rows = await raw.fetch(_STATES, list(pids), timeout=DOUBT)
+        finally:
+            raw.terminate()
+        states = dict(rows)
+        silent = [link for pid, link in pids.items() if states.get(pid, "idle") == "idle"]
+        silent = [link for link in silent if link in self._leases]
+        if silent:
+            LOG.warning("%d connections to the database have fallen silent: all are opened anew", len(silent))
+            for link in silent:
+                _end(link.raw_connection)
+            self.doubt()
+
+    def _doubt_with(self, raw: Any) -> None:
+        """One broke. Those opened after the last that broke need no doubt on its account."""
+        if raw._holder._generation == self._pool._generation:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Nobody gets a connection any more that was opened before now."""
+        pool = self._pool
+        if pool is None:
+            return
+        pool._generation += 1
+        # Not `Pool.expire_connections` alone: it closes in an orderly way, which a silent one never ends.
+        self._end_idle(pool.get_size())
+
+    def _end_idle(self, count: int) -> None:
+        idle = [each for each in self._pool._holders if each.is_idle() and each.is_connected()]
+        for holder in idle[: max(0, count)]:
+            holder.terminate()
+
+
+def _ended(raw: Any) -> bool:
+    """asyncpg's proxy lets go of a connection that was ended, and then raises whatever it is asked."""
+    return raw._con is None or raw._con.is_closed()
+
+
+def _end(raw: Any) -> None:
+    if not _ended(raw):
+        raw.terminate()
+
+
+async def _keep(raw: Any) -> None:
+    """Nothing to reset."""
