@@ -25,8 +25,10 @@ LOG = logging.getLogger("parley.database")
 DOUBT = 1.5
 #: Seconds between two looks for connections without an answer.
 LOOK = 0.5
-#: Seconds for which what the server said of its room is believed.
-FRESH = 1.0
+#: Seconds for which what the server said of its room is believed, by connections that are opened at once.
+FRESH = 0.05
+#: Seconds after which it is asked again: a node that came has its share by then.
+RECOUNT = 5.0
 #: Seconds until a server without room is asked again by a node that has no connection of its own.
 AGAIN = 0.25
 #: Seconds after which an unused connection is given back: other nodes may need it.
@@ -95,6 +97,7 @@ class Pool:
         self._asked_at = float("-inf")
         self._asking: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._recount: asyncio.Task[None] | None = None
         #: The server took no connection when it was asked last.
         self.exhausted = False
 
@@ -105,7 +108,13 @@ class Pool:
         return self._databases.is_connected
 
     async def connect(self) -> None:
-        await self._databases.connect()
+        while not self.is_connected:
+            try:
+                await self._databases.connect()
+            except asyncpg.TooManyConnectionsError:
+                self.exhausted = True
+                # The other nodes give theirs back as soon as they have counted this one; it is not there yet.
+                await asyncio.sleep(AGAIN)
         self._watch = asyncio.get_running_loop().create_task(self._look(), name="database connections")
         if self._allowed < self._size:
             LOG.warning(
@@ -116,9 +125,10 @@ class Pool:
             )
 
     async def disconnect(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        for task in (self._watch, self._recount):
+            if task is not None:
+                task.cancel()
+        self._watch = self._recount = None
         await self._databases.disconnect()
 
     def usage(self) -> dict[str, int]:
@@ -225,13 +235,13 @@ class Pool:
                 raise NoRoom("the server has no room for this node's next connection")
         self.exhausted = False
 
-    async def _ask(self, raw: Any) -> None:
+    async def _ask(self, raw: Any, *, force: bool = False) -> None:
         """How many connections there may be here; whoever comes while it is being asked waits for that."""
         loop = asyncio.get_running_loop()
         if self._asking is not None:
             await asyncio.shield(self._asking)
             return
-        if loop.time() - self._asked_at < FRESH:
+        if loop.time() - self._asked_at < FRESH and not force:
             return
         self._asking = loop.create_future()
         try:
@@ -261,13 +271,17 @@ class Pool:
                 with suppress(*DRIVER_ERRORS, Unavailable):
                     await self._examine(overdue)
             if self._waiting and self._allowed < self._size:
-                self._reconsider(now)
+                # One more may try, and hears from the server whether there is room by now.
+                self._allowed += 1
+                self._wake()
+            if self._counted and now - self._asked_at > RECOUNT and self._pool.get_size() > LEAST:
+                self._asked_at = now
+                self._recount = asyncio.get_running_loop().create_task(self._count())
 
-    def _reconsider(self, now: float) -> None:
-        """Somebody waits: one more may try, and hears from the server whether there is room by now."""
-        if now - self._asked_at >= FRESH:
-            self._allowed += 1
-            self._wake()
+    async def _count(self) -> None:
+        with suppress(*DRIVER_ERRORS, Unavailable):
+            async with asyncio.timeout(RECOUNT), self.lease() as raw:
+                await self._ask(raw, force=True)
 
     async def _examine(self, overdue: list[Link]) -> None:
         """A server that is well on a new connection, and knows nothing of what an old one was asked, has

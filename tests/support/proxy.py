@@ -17,6 +17,7 @@ class _Link:
         self.client = client
         self.upstream = upstream
         self.abandoned = False
+        self.silent = False
         self.over = asyncio.Event()
 
 
@@ -93,6 +94,13 @@ class Proxy:
             link.abandoned = True
             _reset(link.client)
 
+    def silence(self) -> None:
+        """What is open hears nothing any more, and is not closed, as when an address moves to another
+        machine. Connections to come flow, to `target` as it is then.
+        """
+        for link in self._links:
+            link.silent = True
+
     # Forwarding.
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,6 +136,8 @@ class Proxy:
         try:
             while data := await reader.read(_CHUNK):
                 await self._flowing.wait()
+                if link.silent:
+                    continue
                 if self.delay:
                     await asyncio.sleep(self.delay)
                 if downstream and self._cut_after is not None:

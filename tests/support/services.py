@@ -112,8 +112,11 @@ class Service:
 class Postgres(Service):
     """A cluster with fsync and synchronous_commit on: what is tested is what survives a crash."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__("postgres")
+        self._env = {**os.environ, **(env or {})}
         self._settings = dict(settings or {})
         self._names = count(1)
         self._postgres = program("postgres", "/usr/lib/postgresql/*/bin")
@@ -150,7 +153,7 @@ class Postgres(Service):
             command += ["-c", f"{name}={value}"]
         # SIGQUIT is PostgreSQL's immediate shutdown: its children go with it.
         self.process = spawn(
-            command, log=self.log, cwd=Path("/"), user=self._user, death_signal=signal.SIGQUIT
+            command, log=self.log, env=self._env, cwd=Path("/"), user=self._user, death_signal=signal.SIGQUIT
         )
         wait_until(self._ready, self.process, self.log)
         return self

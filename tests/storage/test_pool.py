@@ -1,0 +1,182 @@
+"""How many connections a node takes, and which it trusts: servers without room, addresses that move."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+import sqlalchemy as sa
+
+from storage.database import Database
+from storage.errors import Unavailable
+from storage.statement import Statement
+from tests.storage.conftest import StillClock, Store
+from tests.support.proxy import Proxy
+from tests.support.services import Postgres
+
+SLOW = Statement(sa.text("SELECT pg_sleep(0.05)").columns(sa.column("slept", sa.Text)))
+#: With superuser_reserved_connections = 3: 97 for everybody, of which a tenth is left for others.
+SHARED = 88
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Postgres]:
+    """A server as it comes: 100 connections; and roles that are not the superuser."""
+    with Postgres({"max_connections": "100"}) as cluster:
+        cluster.sql("CREATE ROLE chat LOGIN")
+        cluster.sql("CREATE ROLE few LOGIN CONNECTION LIMIT 5")
+        yield cluster
+
+
+def url_of(cluster: Postgres, role: str, port: int | None = None) -> str:
+    return f"postgresql://{role}@127.0.0.1:{port or cluster.port}/postgres"
+
+
+async def connected(url: str, count: int, **given: int) -> list[Database]:
+    made = [Database(url, **given) for _ in range(count)]
+    for db in made:
+        await db.connect()
+    return made
+
+
+async def closed(*databases: Database) -> None:
+    for db in databases:
+        await db.disconnect()
+
+
+def held(cluster: Postgres, role: str) -> int:
+    return int(cluster.sql(f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"))
+
+
+async def test_three_nodes_share_a_server(narrow: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    nodes = await connected(url_of(narrow, "chat"), 3)
+    assert any("the server has room for" in record.getMessage() for record in caplog.records)
+    for _ in range(2):
+        # Refuses none, though the pools together would be 180.
+        await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(200)))
+        assert await asyncio.to_thread(held, narrow, "chat") <= SHARED
+    other = await asyncpg.connect(url_of(narrow, "chat"))
+    await other.close()
+    used = [sum(db.usage().values()) for db in nodes]
+    assert min(used) > SHARED // 3 - 5, used
+    await closed(*nodes)
+
+
+async def test_a_node_that_comes_later_has_its_share(narrow: Postgres) -> None:
+    (first,) = await connected(url_of(narrow, "chat"), 1)
+    await asyncio.gather(*(first.fetch_all(SLOW) for _ in range(200)))
+    assert sum(first.usage().values()) == 60
+    (second,) = await connected(url_of(narrow, "chat"), 1)
+    await asyncio.gather(*(db.fetch_all(SLOW) for db in (first, second) for _ in range(300)))
+    assert await asyncio.to_thread(held, narrow, "chat") <= 97
+    await closed(first, second)
+
+
+async def test_a_role_with_few_connections(narrow: Postgres) -> None:
+    nodes = await connected(url_of(narrow, "few"), 2)
+    await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(50)))
+    assert await asyncio.to_thread(held, narrow, "few") <= 5
+    await closed(*nodes)
+
+
+async def test_others_have_taken_the_room(narrow: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    (db,) = await connected(url_of(narrow, "chat"), 1)
+    others = []
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        while True:
+            others.append(await asyncpg.connect(url_of(narrow, "chat")))
+    with caplog.at_level(logging.WARNING):
+        await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(30)))
+    told = [record for record in caplog.records if "takes no more connections" in record.getMessage()]
+    assert len(told) == 1
+    assert await db.check() == "ok", "it has one, which is enough to go on"
+    for pid in narrow.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'parley'").split():
+        narrow.sql(f"SELECT pg_terminate_backend({pid})")
+    others.append(await asyncpg.connect(url_of(narrow, "chat")))
+    db.limit = 1.0
+    assert await db.check() == "exhausted"
+    for other in others:
+        await other.close()
+    async with asyncio.timeout(10):
+        while await db.check() != "ok":
+            await asyncio.sleep(0.05)
+    await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(60)))
+    assert sum(db.usage().values()) > 10, "it grows again"
+    await closed(db)
+
+
+# Connections that fell silent.
+
+
+async def test_an_address_that_moves(postgres: Postgres, postgres_url: str, clock: StillClock) -> None:
+    """What was open is silent from now on, and open; new connections are served."""
+    async with Proxy(postgres.port) as relay:
+        store = Store(Database(postgres_url.replace(str(postgres.port), str(relay.port))), clock)
+        await store.db.connect()
+        await store.session()
+        await asyncio.gather(*(store.db.fetch_all(SLOW) for _ in range(60)))
+        assert sum(store.db.usage().values()) > 20
+        relay.silence()
+        begun = time.monotonic()
+        answered = await asyncio.gather(*(eventually(store, n) for n in range(18)))
+        assert max(answered) < 5, answered
+        # All that was opened before is gone, not only what somebody waited for.
+        await asyncio.gather(*(store.db.fetch_all(SLOW) for _ in range(100)))
+        assert time.monotonic() - begun < 8
+        await store.close()
+
+
+async def eventually(store: Store, number: int) -> float:
+    """Seconds until a message was stored: its sender repeats it as the contract has it."""
+    begun = time.monotonic()
+    while True:
+        try:
+            await store.say(str(number), client_message_id=f"key-{number}", sender_id=f"user-{number}")
+        except Unavailable:
+            continue
+        return time.monotonic() - begun
+
+
+async def test_an_address_that_moves_to_another_server(narrow: Postgres, postgres: Postgres) -> None:
+    async with Proxy(postgres.port) as relay:
+        db = Database(url_of(postgres, "postgres", relay.port))
+        await db.connect()
+        await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(40)))
+        relay.target = narrow.port
+        relay.silence()
+        begun = time.monotonic()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await db.ping()
+                    break
+                except Unavailable:
+                    continue
+        await asyncio.gather(*(db.ping() for _ in range(60)))
+        assert time.monotonic() - begun < 5
+        await db.disconnect()
+
+
+async def test_one_that_breaks_puts_the_others_in_doubt(postgres_url: str, postgres: Postgres) -> None:
+    db = Database(postgres_url)
+    await db.connect()
+    await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(40)))
+    assert db.usage()["idle"] > 10
+    with pytest.raises(Unavailable):
+        async with db.connection() as connection:
+            pid = connection.raw.get_server_pid()
+            await asyncio.to_thread(postgres.sql, f"SELECT pg_terminate_backend({pid})")
+            await connection.fetch_all(SLOW)
+    assert db.usage()["idle"] == 0
+    await db.ping()
+    await db.disconnect()
+
+
+async def test_a_slow_query_is_not_taken_for_a_silent_connection(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    await db.connect()
+    slow = Statement(sa.text("SELECT pg_sleep(3)").columns(sa.column("slept", sa.Text)))
+    assert len(await db.fetch_all(slow)) == 1
+    await db.disconnect()
