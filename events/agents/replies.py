@@ -26,8 +26,6 @@ HISTORY_BYTES = 64 * 1024
 
 #: Messages after a request among which its answer is looked for.
 ANSWER_WITHIN = 100
-#: Seconds between looks at an answer that somebody wants as a whole.
-WHOLE_ANSWER_POLL = 0.25
 
 log = logging.getLogger("parley.agents")
 
@@ -182,22 +180,6 @@ class Replies:
         return await self._store.by_client_id(
             message.session_id, "agent", str(agent.id), reply_key(message.message_id)
         )
-
-    async def whole_answer(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
-        """The answer when it is finished. The caller need not be in the room."""
-        answer = await self._known(agent, message)
-        asked = self._ask(agent, message) if answer is None and agent.kind == "remote" else None
-        while asked is not None and answer is None and not asked.done():
-            await asyncio.sleep(WHOLE_ANSWER_POLL)
-            answer = await self._known(agent, message)
-        if answer is None and asked is not None:
-            answer = await self._messages.get(message.session_id, await asked)
-        elif answer is None:
-            answer = await self.answer_to(agent, message)
-        while answer.status == "streaming":
-            await asyncio.sleep(WHOLE_ANSWER_POLL)
-            answer = await self._messages.get(message.session_id, answer.message_id)
-        return answer
 
     async def _begin(self, agent: AgentRecord, message: MessageRecord) -> tuple[Stream | None, Committed]:
         command = StreamStart(

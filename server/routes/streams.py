@@ -1,8 +1,6 @@
 """Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,11 +24,8 @@ from server.routes.common import (
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import one_line
-from server.transports.sse import Answer, EventStream, until_gone
-from storage.records import AgentRecord, MessageRecord
-
-T = TypeVar("T")
-Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
+from server.transports.sse import Answer, Begin, EventStream
+from storage.records import MessageRecord
 
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
@@ -76,8 +71,8 @@ async def _ask(
     body: schema.ChatRequest,
     head: bytes,
     from_index: int,
-) -> tuple[AgentRecord, MessageRecord, Begin]:
-    """Send the user's message; (its session's agent, its record, what begins the answer)."""
+) -> tuple[MessageRecord, Begin]:
+    """Send the user's message; (its record, what begins the answer)."""
     record, _ = await services.sessions.writable(caller, session_id)
     agent = await services.replies.agent(record.agent_id)
     command = schema.SendMessage(
@@ -97,7 +92,7 @@ async def _ask(
         first = head + line(start, f"{current.message_id}:{from_index}")
         return await _from(services, current, from_index, first)
 
-    return agent, done.record, begin
+    return done.record, begin
 
 
 def _from_index(request: Request) -> tuple[str | None, int]:
@@ -163,28 +158,17 @@ async def _answer(
     head: bytes,
 ) -> None:
     _, from_index = _from_index(request)
-    agent, message, begin = await _ask(services, caller, session_id, body, head, from_index)
+    message, begin = await _ask(services, caller, session_id, body, head, from_index)
     door = services.extras["event_streams"]
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return
-    collected = await _while_here(receive, services.replies.whole_answer(agent, message))
-    if collected is None:
+    message_id = await door.whole(request.scope, receive, caller, session_id, begin)
+    if message_id is None:
         return
-    view = await services.messages.views([collected])
+    view = await services.messages.views([await services.messages.get(session_id, message_id)])
     payload = {"session_id": session_id, "request": {"message_id": message.message_id, "seq": message.seq}}
     await reply(payload | {"message": view[0]}, 201)(request.scope, receive, send)
-
-
-async def _while_here(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """What comes of `work`; None if the client goes before."""
-    gone, working = asyncio.create_task(until_gone(receive)), asyncio.create_task(work)
-    try:
-        await asyncio.wait((gone, working), return_when=asyncio.FIRST_COMPLETED)
-        return await working if working.done() else None
-    finally:
-        gone.cancel()
-        working.cancel()
 
 
 async def resume(request: Request, receive: Receive, send: Send) -> None:

@@ -5,7 +5,9 @@ HTML Standard, "Server-sent events". A comment every 15 s keeps proxies from clo
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -92,6 +94,26 @@ class EventStream(Sink):
             listening.cancel()
 
 
+class Unread(EventStream):
+    """One that nobody reads: what matters is when it ends."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> None:
+        self._ready.set()
+
+    async def until(self, finished: Callable[[], bool]) -> None:
+        """Raises the error with which it was ended."""
+        while self.error is None and not finished():
+            await self._ready.wait()
+            self._ready.clear()
+        if self.error is not None:  # perhaps before the answer had begun
+            raise self.error
+
+
+Stream = TypeVar("Stream", bound=EventStream)
+
+
 async def until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -128,11 +150,13 @@ class EventStreamDoor:
             ]
             services.limits.admit(EVENT_STREAMS, len(mine))
 
-    async def _open(self, scope: Scope, caller: Caller, codec: Codec) -> tuple[EventStream, Connection]:
+    async def _open(
+        self, scope: Scope, caller: Caller, codec: Codec, kind: type[Stream]
+    ) -> tuple[Stream, Connection]:
         services = self._services
         self._free(caller)
         services.requests.end(scope)
-        stream = EventStream(services)
+        stream = kind(services)
         conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         conn.address = services.address_of(scope["client"], scope["headers"])
         stream.conn = conn
@@ -161,7 +185,7 @@ class EventStreamDoor:
     ) -> None:
         """`GET …/{id}/events`: `welcome`, then what happens. Raises ChatError before anything is sent."""
         services = self._services
-        stream, conn = await self._open(scope, caller, self._codec)
+        stream, conn = await self._open(scope, caller, self._codec, EventStream)
         reason = "closed"
         try:
             joined = await services.joining.join(conn, session_id, after_revision, limit, after=after)
@@ -182,18 +206,57 @@ class EventStreamDoor:
         send: Send,
         caller: Caller,
         session_id: str,
-        first: Callable[[Connection, EventStream], Awaitable["Answer"]],
+        first: "Begin",
     ) -> None:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
         it can be missed. Raises ChatError before anything is sent."""
-        codec = AnswerCodec()
-        stream, conn = await self._open(scope, caller, codec)
-        reason = "closed"
         head = Head(send)
+
+        async def begin(conn: Connection, stream: EventStream) -> Answer:
+            return await head.meanwhile(first(conn, stream))
+
+        try:
+            async with self._reading(scope, caller, session_id, begin, EventStream) as (stream, codec):
+                await head.send()
+                await stream.serve(receive, send, lambda: codec.ended)
+        except ChatError as error:
+            if not head.sent:
+                raise
+            body = b"event: error\ndata: " + to_json(error.as_dict()) + b"\n\n"
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def whole(
+        self, scope: Scope, receive: Receive, caller: Caller, session_id: str, first: "Begin"
+    ) -> str | None:
+        """The id of one stream when it has ended; None if its client went before. Raises ChatError."""
+
+        async def ended() -> str:
+            async with self._reading(scope, caller, session_id, first, Unread) as (stream, codec):
+                await stream.until(lambda: codec.ended)
+                return codec.message_id
+
+        answering = asyncio.create_task(ended())
+        listening = asyncio.create_task(until_gone(receive))
+        try:
+            await asyncio.wait((answering, listening), return_when=asyncio.FIRST_COMPLETED)
+            return answering.result() if answering.done() else None
+        finally:
+            listening.cancel()
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _reading(
+        self, scope: Scope, caller: Caller, session_id: str, first: "Begin", kind: type[Stream]
+    ) -> AsyncIterator[tuple[Stream, AnswerCodec]]:
+        """A reader of one stream, from its beginning on. Raises ChatError."""
+        codec = AnswerCodec()
+        stream, conn = await self._open(scope, caller, codec, kind)
+        reason = "closed"
         try:
             joined: Joined = await self._services.joining.join(conn, session_id, limit=1, hidden=True)
             try:
-                answer = await head.meanwhile(first(conn, stream))
+                answer = await first(conn, stream)
                 self._services.limits.admit(READERS, self._readers[answer.message_id])
             except BaseException:
                 joined.then()
@@ -201,7 +264,6 @@ class EventStreamDoor:
             self._readers[answer.message_id] += 1
             codec.message_id, codec.next_index = answer.message_id, answer.next_index
             codec.ended = answer.ended
-            await head.send()
             stream.push(answer.head)
             member = conn.member(session_id)
             if member is not None:
@@ -210,13 +272,10 @@ class EventStreamDoor:
                 member.idx = {**(member.idx or {}), answer.message_id: floor}
                 member.rev = min(member.rev, answer.revision)
             joined.then()
-            await stream.serve(receive, send, lambda: codec.ended)
+            yield stream, codec
         except ChatError as error:
-            if not head.sent:
-                raise
             reason = error.code
-            body = b"event: error\ndata: " + to_json(error.as_dict()) + b"\n\n"
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+            raise
         finally:
             if codec.message_id:
                 self._read_no_more(codec.message_id)
@@ -270,3 +329,7 @@ class Answer:
     def __init__(self, message_id: str, head: bytes, next_index: int, revision: int, ended: bool) -> None:
         self.message_id, self.head = message_id, head
         self.next_index, self.revision, self.ended = next_index, revision, ended
+
+
+#: Begins an answer whose reader is in the room.
+Begin = Callable[[Connection, EventStream], Awaitable[Answer]]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.agents.worker import Worker
@@ -229,3 +230,51 @@ async def test_a_whole_answer_in_one_piece(node: Server, agent: int) -> None:
         answer = (await asking).json()
         assert answer["message"]["content"] == "all of it"
         assert worker.requests.empty()
+
+
+async def readers(api: httpx.AsyncClient, count: int) -> None:
+    """Until so many connections listen for events, this way or that."""
+    async with asyncio.timeout(10):
+        while count != await listening(api):
+            await asyncio.sleep(0.05)
+
+
+async def listening(api: httpx.AsyncClient) -> int:
+    lines = (await api.get("/metrics")).text.splitlines()
+    found = [line for line in lines if line.startswith('parley_connections{transport="sse"}')]
+    return int(float(found[0].split()[1])) if found else 0
+
+
+async def test_whoever_waits_for_a_whole_answer_listens_for_its_end(node: Server, agent: int) -> None:
+    session_id = await new_session(node, agent_id=agent)
+    body = {"content": "hello", "stream": False, "client_message_id": "once"}
+    async with Worker(node, agent) as worker, node.api() as api:
+        await readers(api, 0)
+        first = asyncio.create_task(api.post(stream_url(node, session_id), json=body))
+        request = await worker.request()
+        again = asyncio.create_task(api.post(stream_url(node, session_id), json=body))
+        await readers(api, 2)
+        # One goes: nobody waits for him, and the answer is the other's all the same.
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await readers(api, 1)
+        await worker.write(request, "for ", "one")
+        assert (await again).json()["message"]["content"] == "for one"
+        await readers(api, 0)
+        # It has ended: a repeat has it at once.
+        repeat = await api.post(stream_url(node, session_id), json=body)
+        assert repeat.json()["message"]["content"] == "for one"
+        assert worker.requests.empty()
+
+
+async def test_who_is_removed_does_not_get_a_whole_answer(node: Server, agent: int) -> None:
+    session_id = await new_session(node, agent_id=agent, members=("bob",))
+    body = {"content": "hello", "stream": False}
+    async with Worker(node, agent) as worker, node.api() as alice, node.api("bob") as bob:
+        asking = asyncio.create_task(bob.post(stream_url(node, session_id), json=body))
+        request = await worker.request()
+        await readers(alice, 1)
+        gone = await alice.delete(f"/api/chat/sessions/{session_id}/participants/bob")
+        assert gone.is_success
+        await worker.write(request, "for others")
+        assert (await asking).json()["error"]["code"] == "SESSION_NOT_FOUND"
