@@ -60,6 +60,8 @@ class Revoked:
                 del self._before[key]
         for key, before in found.items():
             self.note(key, before)
+        if not self._known:
+            self._noted.clear()  # nobody was let in before
         self._known = True
 
     async def first(self) -> None:

@@ -64,6 +64,7 @@ async def test_what_is_written_while_the_table_is_read_is_kept() -> None:
 async def test_the_table_is_the_truth() -> None:
     table, clock = Table(), Clock()
     by = revoked(table, clock)
+    await by.refresh()
     table.rows["agent:7"] = datetime.fromtimestamp(clock.now, UTC)
     await by.refresh()
     assert by.refuses(AGENT)

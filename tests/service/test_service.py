@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.doors import KINDS
+from tests.support.doors import KINDS, enter
 from tests.support.rawclient import RawClient
 from tests.support.refusals import refusal
 from tests.support.server import Server
@@ -142,6 +142,32 @@ async def test_disconnect_and_revoke(nodes: Nodes) -> None:
     await near.restart_async()
     async with near.api(None) as api:
         assert code(await api.get("/api/chat/sessions", headers=headers)) == "UNAUTHORIZED"
+
+
+@pytest.mark.parametrize("kind", ["websocket", "polling"])
+async def test_revoking_an_agent_everywhere(nodes: Nodes, kind: str) -> None:
+    """Its connections on another node end, and no node takes its token any more."""
+    near, far = nodes
+    async with far.api("backend", "service") as service, near.api("alice") as alice:
+        made = await service.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
+        agent = str(made.json()["id"])
+        room = (await alice.post("/api/chat/sessions", json={"agent_id": int(agent)})).json()["session_id"]
+        old = near.token(agent, "agent")
+        async with enter(kind, near, agent, room, role="agent") as worker:
+            body = {"user_id": f"agent:{agent}", "revoke": True}
+            answer = await service.post("/api/server/disconnect", json=body)
+            assert answer.json() == {"user_id": f"agent:{agent}", "revoked": True}
+            if kind == "websocket":
+                assert await worker.client.closed() == 4001
+            else:
+                await worker.wait_event("error", lambda e: e["code"] == "UNAUTHORIZED")
+        for node in nodes:
+            for door in KINDS:
+                found = await refusal(door, node, old, room)
+                assert found.code in ("UNAUTHORIZED", None if door == "websocket" else "UNAUTHORIZED")
+                assert found.closed in (None, 4001)
+            async with node.api(agent) as user:  # the user of that number is somebody else
+                assert (await user.get("/api/chat/sessions")).status_code == 200
 
 
 async def test_nobody_comes_in_before_revocations_are_known(
