@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from events.agents.upstreams import Address, Refused
 CONNECT = 5.0
 #: Addresses of a host that are tried.
 ADDRESSES = 4
+
+#: Bytes of one read: what is made of them, however small the pieces, before anybody else has a turn.
+READ = 16 * 1024
 
 Admits = Callable[[str, int, Address], bool]
 
@@ -38,7 +42,9 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         failure: Exception = httpcore.ConnectError("the host has no address")
         for address in await self._addresses(host, port):
             try:
-                return await self._network.connect_tcp(address, port, CONNECT, local_address, socket_options)
+                return _SmallReads(
+                    await self._network.connect_tcp(address, port, CONNECT, local_address, socket_options)
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -53,3 +59,30 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         if addresses and not admitted:
             raise Refused(f"{host}:{port} leads to {', '.join(addresses)}, which no setting allows")
         return admitted[:ADDRESSES]
+
+
+class _SmallReads(httpcore.AsyncNetworkStream):
+    """A connection that is read in small pieces."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._stream.read(min(max_bytes, READ), timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _SmallReads(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

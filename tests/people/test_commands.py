@@ -80,7 +80,11 @@ EXEMPT: Rules = [
      "vite is not among them; test_react.py runs the hook"),
     (r"^cd test-suite && npm ci && npm test$", ":", "in a checkout of the protocols' own suites"),
     (r"^npx mocha .*$", ":", "in a copy of the client's own suite"),
-    (r"^docker .*$", ":", "no container engine in tests: the files are read, below"),
+    (r"^docker .*$", ":", "no container engine in tests: tests/test_deploy.py reads the files"),
+    (r"^kubectl .*$", ":", "no cluster either"),
+    (r"^make lock$", "make -n lock | grep 'uv pip compile'", "needs the registry, and changes with it"),
+    (r"^make run LOCKED=1$", "make -n -W requirements.lock run LOCKED=1 | grep -- --require-hashes",
+     "needs the registry"),
 ]  # fmt: skip
 
 RULES = EXEMPT + SHORT + ADDRESSES + SERVERS
