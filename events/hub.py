@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: A stream floor: nothing of this stream any more.
 NEVER = 1 << 62
+#: Volatile events that tell how things are until the next one does: who waits is not to miss them.
+LASTING = frozenset({"presence", "system", "typing"})
 
 
 class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -121,7 +123,7 @@ class Member:
                 self.idx[event.stream] = max(self.idx[event.stream], event.index + len(event.sizes))
             return
         if conn.held is not None:
-            if event.kind >= Kind.VOLATILE:
+            if event.kind >= Kind.VOLATILE and event.name not in LASTING:
                 return
             conn.held_size += len(event.data)
             if conn.held_size > limit:
@@ -364,8 +366,9 @@ class Hub:
         """What waited goes out, less what the floors cover; then it is served as it comes."""
         held, conn.held = conn.held or [], None
         conn.held_size = 0
-        # One offset stands for all rooms of a connection: in order of position, where all have one.
-        if all(event.pos for _, event in held):
+        # One offset stands for all rooms of a connection: in order of position, where all have one (but for
+        # what tells of people: it has none, and goes first).
+        if all(event.pos or event.kind >= Kind.VOLATILE for _, event in held):
             held.sort(key=_position)
         for member, event in held:
             if member in conn.rooms:
