@@ -5,7 +5,7 @@ The rules are those of the model in `tests/model/`. No reply waits here: replies
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ FILL_MAX = 500
 HOLD_MAX = 20_000
 #: An enum's members cost more to look up than a chunk's comparison may.
 _DURABLE, _VOLATILE = int(Kind.DURABLE), int(Kind.VOLATILE)
+#: Logged events kept while no log takes them; the oldest go first.
+UNLOGGED_MAX = 10_000
 #: Bus messages kept for a room that is being opened.
 EARLY_MAX = 5_000
 
@@ -60,7 +62,9 @@ class Delivery:
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
         self.on_stream_start: Callable[[Event], None] = lambda event: None
         self.on_stream_end: Callable[[Event], None] = lambda event: None
-        self.on_lost: Callable[[], None] = lambda: None
+        self.departed: Callable[[], None] = lambda: None
+        #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
+        self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
         #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
         #: know it already.
@@ -138,11 +142,10 @@ class Delivery:
             await self.log.open(room, mark)
 
     def log_event(self, event: Event) -> None:
-        """A logged event (`read`, `session`): to the room's members everywhere; lost if the bus is away."""
+        """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when
+        the bus is back."""
         if self.mode != "live":
-            room = self.hub.rooms.get(event.room)
-            if room is not None and room.ready:
-                self.deliver(room, event)
+            self._not_logged(event)
             return
         answer = self.log.append(event.room, [event])
         if not isinstance(answer, Appended):
@@ -151,9 +154,18 @@ class Delivery:
     def _settle_logged(self, event: Event, future: "asyncio.Future[Appended]") -> None:
         if future.cancelled() or future.exception() is not None:
             self.lost()
-            room = self.hub.rooms.get(event.room)
-            if room is not None and room.ready:
-                self.deliver(room, event)
+            self._not_logged(event)
+
+    def _not_logged(self, event: Event) -> None:
+        # A later mark of the same reader says all that an earlier one did.
+        kind = event.id.rpartition(":")[0] if event.name == "read" else event.id
+        self.unlogged.pop((event.room, kind), None)
+        self.unlogged[event.room, kind] = event
+        if len(self.unlogged) > UNLOGGED_MAX:
+            self.unlogged.popitem(last=False)
+        room = self.hub.rooms.get(event.room)
+        if room is not None and room.ready:
+            self.deliver(room, event)
 
     def publish(self, *events: Event) -> None:
         """Volatile events to a room's members everywhere."""
@@ -276,7 +288,11 @@ class Delivery:
             self.departures += 1
             self.observer.bus("away")
         self.mode = "away"
-        self.on_lost()
+        self.departed()
+
+    def on_lost(self) -> None:
+        """The subscriber's connection broke."""
+        self.lost()
 
     async def deliver_from_sql(self, name: str) -> None:
         """What SQL has beyond what was delivered here. Its position cannot be recovered from."""

@@ -7,15 +7,18 @@ import asyncio
 import logging
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
+
+import msgspec
 
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import chunk_event
 from events.hub import Room
 from storage.errors import BusUnavailable, StorageError, Unavailable
-from storage.interfaces import Event, Mark, StreamText
+from storage.interfaces import Event, Kind, Mark, StreamText
 from storage.records import SessionState
 
 log = logging.getLogger("parley.healing")
@@ -24,8 +27,9 @@ log = logging.getLogger("parley.healing")
 POLL_LIVE = 3.0
 #: The same while the bus is away: cross-node delivery stays under two seconds.
 POLL_AWAY = 0.5
-#: Seconds until a canary that does not come back means deaf.
-CANARY = 2.0
+#: Seconds until a canary that does not come back means deaf, and between two of them: a bus that answers
+#: nobody is to be noticed by nodes that have nothing to say, too, before their members wait for two seconds.
+CANARY, CANARY_EVERY = 2.0, 0.5
 
 
 class LiveRooms(Protocol):
@@ -51,14 +55,16 @@ class Healer:
         self._on_departure = on_departure
         self._on_live = on_live
         self._wake = asyncio.Event()
+        self._gone = asyncio.Event()  # the bus was lost, and the database not asked since
         self._tasks: list[asyncio.Task[None]] = []
         self.deaf = False
-        delivery.on_lost = self._lost
+        delivery.departed = self._lost
 
     async def start(self) -> None:
         """Connect; where the bus cannot be reached yet, go on without and keep trying."""
         await self._try()
-        self._tasks = [asyncio.create_task(self._keep_live()), asyncio.create_task(self._poll_forever())]
+        works = (self._keep_live(), self._listen_forever(), self._poll_forever())
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -68,6 +74,7 @@ class Healer:
     def _lost(self) -> None:
         self._on_departure()
         self._wake.set()
+        self._gone.set()
 
     # --- back to the bus
 
@@ -108,7 +115,12 @@ class Healer:
             rooms = {name: room for name, room in hub.rooms.items() if room.ready}
             channels = [f"session:{name}" for name in hub.rooms] + [f"user:{key}" for key in hub.users]
             await delivery.bus.subscribe(channels)
-            cut = await delivery.log.read(dict.fromkeys(rooms, 1 << 60), True)
+            epoch = await delivery.bus.echo()  # what it is, and that this node hears
+            # What is not in SQL (read marks) is in the log alone: all since this node listened last.
+            asks = {name: room.pos if epoch == delivery.epoch else 0 for name, room in rooms.items()}
+            cut = await delivery.log.read(asks, True)
+            if cut.epoch != epoch:
+                continue
             missing = [name for name, state in cut.rooms.items() if state is None]
             for name in missing:
                 await delivery.open(name)
@@ -138,6 +150,9 @@ class Healer:
             assert state is not None
             for stream, text in state.streams.items():
                 self._catch_up(room, stream, text)
+            for event in state.entries:
+                if event.kind == Kind.LOGGED and not event.sizes:
+                    delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
             room.pos, room.began = cut.pos, 0
             for member in list(room.members.values()):
                 member.pos = 0  # the room's position holds for all; never one of another epoch
@@ -169,8 +184,11 @@ class Healer:
         return events
 
     async def _pay(self) -> None:
-        """Fill the rooms whose appends failed here; others' polls would, later."""
+        """Fill the rooms whose appends failed here (others' polls would, later), and log what was not."""
         delivery = self._delivery
+        unlogged, delivery.unlogged = delivery.unlogged, OrderedDict()
+        for event in unlogged.values():
+            delivery.log_event(event)
         while delivery.owed and delivery.mode == "live":
             room = delivery.owed.pop()
             try:
@@ -184,13 +202,27 @@ class Healer:
     async def _poll_forever(self) -> None:
         while True:
             live = self._delivery.mode == "live"
-            await asyncio.sleep(POLL_LIVE if live else POLL_AWAY)
+            try:
+                async with asyncio.timeout(POLL_LIVE if live else POLL_AWAY):
+                    await self._gone.wait()
+            except TimeoutError:
+                pass
+            self._gone.clear()
             try:
                 await self.poll()
             except (StorageError, ChatError):
                 continue  # SQL is away: nobody can be told anything
             except Exception:
                 log.exception("the poll")
+
+    async def _listen_forever(self) -> None:
+        while True:
+            await asyncio.sleep(CANARY_EVERY)
+            if self._delivery.mode == "live":
+                try:
+                    await self._canary()
+                except Exception:
+                    log.exception("the canary")
 
     async def poll(self) -> None:
         """A canary through the bus and back; then last_revision of all live rooms against SQL."""
@@ -230,11 +262,13 @@ class Healer:
 
     async def _canary(self) -> None:
         delivery = self._delivery
-        began = time.perf_counter()
+        departures, began = delivery.departures, time.perf_counter()
         try:
             async with asyncio.timeout(CANARY):
                 epoch = await delivery.bus.echo()
         except (TimeoutError, Unavailable):
+            if delivery.departures != departures or delivery.mode != "live":
+                return  # that is known, and somebody is on the way back
             self.deaf = True
             delivery.observer.bus("deaf")
             delivery.lost()

@@ -1,5 +1,6 @@
 -- Many rooms as of one cut. KEYS: clock. ARGV[3..5]: prefix, window (s), own cut (1: a fresh position: who
--- has seen it has seen all before); then pairs of room and the position that is asked from.
+-- has seen it has seen all before, and gets of the entries what SQL does not tell: read marks and changes of
+-- the session, among the newest 500); then pairs of room and the position that is asked from.
 -- Answers {epoch, cut, rooms}; a room is {} or {rev, seq, pos, complete, entries, streams}, a stream
 -- {name, next index, start, closed, text}.
 clock()
@@ -16,7 +17,16 @@ for i = 6, #ARGV, 2 do
     save_log(window)
     redis.call('EXPIRE', names_key, window)
     local entries = {}
-    if after < log.pos and log.n > 0 then
+    if ARGV[5] == '1' and after < log.pos and log.n > 0 then
+      local low = string.format('%.0f', after + 1)
+      for _, entry in ipairs(redis.call('XREVRANGE', log.entries, '+', low, 'COUNT', 500)) do
+        -- A stamp of 29 bytes, then an array of the room, the event's name, ...: short strings of msgpack.
+        local head = string.sub(entry[2][2], 30, 30 + #room + 16)
+        if string.find(head, '\164read', 1, true) or string.find(head, '\167session', 1, true) then
+          table.insert(entries, 1, entry[2][2])
+        end
+      end
+    elseif after < log.pos and log.n > 0 then
       for _, entry in ipairs(redis.call('XRANGE', log.entries, string.format('%.0f', after + 1), '+')) do
         entries[#entries + 1] = entry[2][2]
       end

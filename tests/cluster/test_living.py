@@ -140,3 +140,43 @@ async def test_a_node_and_redis_die_together(new_cluster: NewCluster, own_redis:
         for door in doors:
             await told(door, "bob", "offline", LEASE + SLACK)
         assert await online(nodes[0], session) == {*members()}
+
+
+async def bus(node: Server) -> tuple[float, float]:
+    """(whether it is live, how often it was lost), as the metrics have it."""
+    async with node.api() as api:
+        lines = (await api.get("/metrics")).text.splitlines()
+    found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
+    return found["parley_bus_live"], found.get('parley_bus_changes_total{state="away"}', 0.0)
+
+
+async def test_an_idle_node_says_that_the_bus_is_gone(new_cluster: NewCluster, own_redis: Redis) -> None:
+    node = new_cluster(own_redis.url, 1)[0]
+    assert await bus(node) == (1.0, 0.0)
+    for lose, find in ((own_redis.kill9, own_redis.start), (own_redis.pause, own_redis.resume)):
+        before = (await bus(node))[1]
+        lose()
+        async with asyncio.timeout(2.5 + SLACK):
+            while await bus(node) != (0.0, before + 1):
+                await asyncio.sleep(0.05)
+        find()
+        async with asyncio.timeout(5 + SLACK):
+            while (await bus(node))[0] != 1.0:
+                await asyncio.sleep(0.05)
+
+
+async def test_read_marks_of_an_outage_reach_the_other_node(
+    new_cluster: NewCluster, own_redis: Redis
+) -> None:
+    nodes = new_cluster(own_redis.url, 2)
+    session = await new_session(nodes[0], "alice", members=members())
+    async with enter("websocket", nodes[1], "alice", session) as alice, watching(nodes[0], session) as doors:
+        await alice.message("one", reply=False)
+        own_redis.kill9()
+        async with asyncio.timeout(5):
+            while (await bus(nodes[1]))[0]:
+                await asyncio.sleep(0.05)
+        assert (await alice.call("read", seq=1))["ok"]
+        own_redis.start()
+        for door in doors:
+            await door.wait_event("read", lambda r: (r["user_id"], r["seq"]) == ("alice", 1))

@@ -401,6 +401,10 @@ class Server:
         found = [entry for entry in self.find(key) or [] if low <= _entry_id(entry[0], 0) <= high]
         return found[: int(options[1])] if options else found
 
+    def _xrevrange(self, key: bytes, end: bytes, start: bytes, *options: bytes) -> Reply:
+        found = self._xrange(key, start, end)[::-1]
+        return found[: int(options[1])] if options else found
+
     # pub/sub
 
     def _publish(self, channel: bytes, message: bytes) -> Reply:
