@@ -52,6 +52,7 @@ class Cluster:
         self.ports = {name: free_port() for name in (*NODES, "redis", "postgres")}
         # PostgreSQL does not run as root.
         self.owner = "postgres" if os.geteuid() == 0 else None
+        password = secrets.token_hex(16)
         self.env = {
             "JWT_SECRET_KEY": secrets.token_hex(32),
             "TRUSTED_PROXIES": "127.0.0.1/32",
@@ -66,7 +67,8 @@ class Cluster:
             "PYTHONPATH": str(ROOT),
             "CLUSTER": str(folder),
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{self.ports['postgres']}/parley",
-            "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "REDIS_URL": f"redis://parley:{password}@127.0.0.1:{self.ports['redis']}/0",
+            "REDIS_PASSWORD": password,
             "REDIS_PORT": str(self.ports["redis"]),
             "POSTGRES_PORT": str(self.ports["postgres"]),
             **{f"{name.upper()}_PORT": str(self.ports[name]) for name in NODES},

@@ -14,7 +14,7 @@ from storage.errors import BusUnavailable
 from storage.interfaces import Event, Receiver
 from storage.redis import wire
 from storage.redis.client import Client
-from storage.redis.link import Link
+from storage.redis.link import Link, error_code
 from storage.redis.nodekey import NodeKey
 
 log = logging.getLogger("parley.redis")
@@ -138,6 +138,8 @@ class RedisBus:
     def _pushed(self, reply: Any) -> None:
         if not isinstance(reply, list):
             if self._link is not None:
+                if error_code(str(reply)) == "NOPERM":
+                    self._link.on_refused(str(reply))
                 self._link.close(f"the subscriber's connection: {reply}")
             return
         kind, channel, data = reply

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import logging
 import random
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,7 @@ from storage.redis.link import Argument, Convert, Link
 log = logging.getLogger("parley.redis")
 
 _FOLDER = Path(__file__).parent
+_LINE = re.compile(r"\b(?:f_|script: )([0-9a-f]{40})\b.*?@user_script: ?([0-9]+)")
 #: Seconds between attempts to connect: few at first, many nodes must not come at once.
 _FIRST_DELAY, _MOST_DELAY = 0.05, 1.0
 
@@ -40,6 +42,7 @@ class Client:
     def __init__(self, url: str, *, prefix: str, timeout: float) -> None:
         self.prefix, self.timeout = prefix, timeout
         self.endpoint = Endpoint(url, timeout)
+        self.endpoint.line_of = self._line_of
         self.run = ""  # run id of the server that the link is connected to
         self._scripts: dict[str, Script] = {}
         self._link: Link | None = None
@@ -58,6 +61,14 @@ class Client:
     def connection(self) -> str:
         """Names the present connection: another one may lead to a server that lacks what was said."""
         return self._token
+
+    def _line_of(self, text: str) -> str:
+        """The line of a script that an error reply is about: Redis does not name the command."""
+        found = _LINE.search(text)
+        for script in self._scripts.values() if found else ():
+            if found and script.sha == found[1]:
+                return f": {script.source.splitlines()[int(found[2]) - 1].strip()}"
+        return ""
 
     # --- calls
 

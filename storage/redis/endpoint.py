@@ -1,6 +1,7 @@
 """Where Redis is: a URL to a connected, authenticated `Link`; through Sentinel to the present master."""
 
 import asyncio
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from storage.errors import BusUnavailable
 from storage.redis.link import Link
 
+log = logging.getLogger("parley.redis")
+
+#: Seconds between two lines in the log about the same right that is missing.
+TOLD_EVERY = 60.0
 _FALSE = ("0", "false", "no", "none")
 #: Options of a URL that ask for TLS, by redis-py's names; what else begins with "ssl" cannot be kept.
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
@@ -50,6 +55,8 @@ class Endpoint:
     def __init__(self, url: str, timeout: float) -> None:
         parts = urlsplit(url)
         self._timeout = timeout
+        self._told: dict[str, float] = {}  # rights that are missing: when the log told of it
+        self.line_of: Callable[[str], str] = lambda text: ""  # of a script, that an error is about
         self._options = {name: values[0] for name, values in parse_qs(parts.query).items()}
         credentials, _, hosts = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
@@ -125,13 +132,33 @@ class Endpoint:
     async def _open(self, address: tuple[str, int]) -> Link:
         loop = asyncio.get_running_loop()
         if self._unix:
-            _, link = await loop.create_unix_connection(lambda: Link(self._timeout), self._unix)
+            _, link = await loop.create_unix_connection(
+                lambda: Link(self._timeout, self._refused), self._unix
+            )
             return link
         host, port = address
         _, link = await loop.create_connection(
-            lambda: Link(self._timeout), host, port, ssl=self.context(), server_hostname=self._name(host)
+            lambda: Link(self._timeout, self._refused),
+            host,
+            port,
+            ssl=self.context(),
+            server_hostname=self._name(host),
         )
         return link
+
+    def _refused(self, text: str) -> None:
+        """A right is missing: that looks like an outage, and does not go away by itself."""
+        now = asyncio.get_running_loop().time()
+        if len(self._told) > 100:
+            self._told.clear()
+        if now >= self._told.get(text, float("-inf")) + TOLD_EVERY:
+            self._told[text] = now
+            where = self.line_of(text)
+            log.error(
+                "Redis refuses what this user may not do (docs/operations.md has its rights): %s%s",
+                text,
+                where,
+            )
 
     def _name(self, host: str) -> str | None:
         return host if self._tls else None

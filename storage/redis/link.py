@@ -5,6 +5,7 @@ callers share it, half the CPU per command, and one time limit covers all that w
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -17,7 +18,11 @@ Argument = bytes | str | int | float
 #: What a reply means to its caller.
 Convert = Callable[[Any], Any]
 #: Error replies after which the connection is of no use: another server is the master, scripts are gone.
-_FATAL = ("READONLY", "LOADING", "NOSCRIPT", "MASTERDOWN", "NOAUTH", "UNBLOCKED")
+_FATAL = frozenset(("READONLY", "LOADING", "NOSCRIPT", "MASTERDOWN", "NOAUTH", "UNBLOCKED"))
+#: Before Redis 7 the error of a command in a script stands inside of the script's.
+_IN_SCRIPT = re.compile(r"ERR Error running script .*?-([A-Z]+) ", re.DOTALL)
+#: A script's command that the user may not give, where its error has no code of its own.
+_NO_RIGHT = "The user executing the script can't"
 
 
 class ReplyError(BusUnavailable):
@@ -25,9 +30,10 @@ class ReplyError(BusUnavailable):
 
 
 class Link(asyncio.Protocol):
-    """`timeout` in seconds: the oldest command that waits longer takes the connection down with it."""
+    """`timeout` in seconds: the oldest command that waits longer takes the connection down with it.
+    `on_refused` is told of what Redis says that this user may not do."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, on_refused: Callable[[str], None] = lambda text: None) -> None:
         self._timeout = timeout
         self._on_push: Callable[[Any], None] | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -38,6 +44,7 @@ class Link(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self.on_closed: Callable[[], None] = lambda: None
+        self.on_refused = on_refused
 
     # --- commands
 
@@ -112,7 +119,10 @@ class Link(asyncio.Protocol):
         if isinstance(reply, hiredis.ReplyError):
             text = str(reply)
             _fail(future, ReplyError(text))
-            if text.startswith(_FATAL):
+            code = error_code(text)
+            if code == "NOPERM":
+                self.on_refused(text)
+            if code in _FATAL:
                 self.close(text)
         elif not future.done():
             future.set_result(reply if convert is None else convert(reply))
@@ -132,6 +142,14 @@ class Link(asyncio.Protocol):
         for future, _, _ in waiting:
             _fail(future, BusUnavailable(why))
         self.on_closed()
+
+
+def error_code(text: str) -> str:
+    """What an error reply is about, also where a command in a script failed."""
+    if _NO_RIGHT in text:
+        return "NOPERM"
+    found = _IN_SCRIPT.match(text)
+    return found[1] if found else text.partition(" ")[0]
 
 
 _NOTHING: Any = object()

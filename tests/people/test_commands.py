@@ -28,7 +28,7 @@ ADDRESSES: Rules = [
     (r"http://127\.0\.0\.1:8003", "$PARLEY", "the same"),
     (r"postgresql://parley:secret@db/parley", "$DATABASE_URL", "the tests' PostgreSQL"),
     (r"postgresql://chat@db/chat", "$EMPTY_DATABASE", "an empty database there"),
-    (r"redis://redis:6379/0", "$REDIS_URL", "the tests' Redis"),
+    (r"redis://parley:secret@redis:6379/0", "$REDIS_URL", "the tests' Redis"),
     (r"SERVICE_PORT=8004", "SERVICE_PORT=$OWN", "a free port"),
     (r"HOST=0\.0\.0\.0", "HOST=127.0.0.1", "tests listen on loopback alone"),
     (r"(http\.server .*) 8080$", r"\1 $OWN", "a free port"),
