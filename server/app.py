@@ -18,6 +18,7 @@ from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import FRAME_OVERHEAD
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
+from server.engine.strangers import Strangers
 from server.furnish import furnish
 from server.metrics import Metrics
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
@@ -29,6 +30,8 @@ from server.transports.sse import EventStreamDoor
 from server.transports.websocket import RawDoor
 from server.vendor import Vendor
 
+#: Connections that have shown no token yet, however few a node takes in all.
+FEWEST_STRANGERS = 128
 #: What `make run` fetches lands there.
 VENDOR = Path("data/vendor")
 
@@ -95,6 +98,7 @@ def create_app(settings: Settings) -> Starlette:
     app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
     app.state.services = services
     app.at_once = at_once  # type: ignore[attr-defined]
+    app.strangers = sio.eio.strangers  # type: ignore[attr-defined]
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 
@@ -128,6 +132,9 @@ async def _restarting(scope: Scope, send: Send) -> None:
 def socketio_server(services: Services) -> Server:
     settings = services.settings
     forwarding = services.extras.get("forwarding")
+    # Long polling has a session and, while it asks, a connection; a small node still takes a handful at once.
+    most = 2 * max(FEWEST_STRANGERS, settings.ws_max_connections)
+    strangers = Strangers(most, lambda address: peer.place_of(address, settings))
     sio = Server(
         door=SocketIODoor(services),
         codec=SocketIOCodec(),
@@ -141,6 +148,10 @@ def socketio_server(services: Services) -> Server:
         payload_limit=settings.ws_message_size_limit,
         namespaces=["/"],
         elsewhere=forwarding.elsewhere if forwarding is not None else None,
+        strangers=strangers,
+        place=lambda scope: strangers.place_of(services.address_of(scope["client"], scope["headers"])),
+        # The Admin UI shows all of them.
+        keep=peer.read_at_the_door if settings.admin_password is None else None,
     )
     if forwarding is not None:
         sio.eio.generate_id = forwarding.new_sid  # type: ignore[method-assign]  # its documented hook

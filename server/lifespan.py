@@ -50,6 +50,7 @@ from server.closing import drain
 from server.config import Settings
 from server.config_rules import is_loopback
 from server.engine.rooms import Client
+from server.places import Places
 from server.requests import Requests
 from server.revoked import Revoked
 from server.services import Services
@@ -261,6 +262,7 @@ def build(
         typing=typing,
         limits=limits,
         requests=Requests(limits),
+        places=Places(hub, settings.ws_max_connections, outside.monotonic),
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,

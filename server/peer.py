@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ Source = Literal["header", "subprotocol", "query"]
 #: `fetch` with that mode, WebSocket (undici 7, Node.js 20).
 _MODES_OF_NODE = frozenset((b"cors", b"no-cors", b"websocket"))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_OPENING = frozenset((b"authorization", b"origin", b"x-forwarded-for"))
 #: What a node's request to another carries.
 FORWARDED = b"x-parley-forwarded"
 FORWARDING_HEADERS = frozenset(
@@ -127,6 +129,11 @@ def page_of(headers: Headers) -> str | None:
     return page
 
 
+def read_at_the_door(name: bytes) -> bool:
+    """Whether anybody asks for this header of the request that opened a session, once that is answered."""
+    return name in _OPENING or name.startswith(b"sec-fetch-")
+
+
 def own_port(scope: Mapping[str, Any]) -> int | None:
     """The port that a request came to; None on a Unix socket."""
     server = scope.get("server")
@@ -155,6 +162,7 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     return address
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """The bucket that an address is counted in, for every limit that goes by address.
 
@@ -173,6 +181,12 @@ def network_of(address: str) -> str:
     if parsed in _NAT64:
         return str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
     return f"{ipaddress.IPv6Address(int(parsed) >> 64 << 64)}/64"
+
+
+def place_of(address: str, settings: Settings) -> str:
+    """Where those who have shown no token yet are counted: their network; "" for a proxy of ours, by
+    which everybody comes."""
+    return "" if settings.trusted_proxies and _trusted(address, settings) else network_of(address)
 
 
 def _address(entry: str) -> str | None:

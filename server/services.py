@@ -30,6 +30,7 @@ from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
 from server.config import Settings
+from server.places import Places
 from server.requests import Requests
 from server.revoked import Revoked
 from storage.agents import Agents
@@ -67,6 +68,7 @@ class Services:
     typing: Typing
     limits: RateLimits
     requests: Requests
+    places: Places
     commands: Commands
     dispatcher: Dispatcher
     agents: Agents

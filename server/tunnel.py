@@ -80,6 +80,7 @@ async def tunnel(
             if status != 101:
                 await _refused(owner, status, protocol)
                 return
+        protocol.known()  # there its session is counted
         await _joined(owner, protocol)
     finally:
         owner.transport.close()

@@ -24,6 +24,7 @@ from server.engine.http import HttpProtocol
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import Headers, OriginRule, Origins, error, query_of, read_body, respond
 from server.engine.session import AT_ONCE, Session
+from server.engine.strangers import HEAD, Strangers
 
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
 Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
@@ -46,8 +47,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         origin: OriginRule | None,
         identify: Callable[[Scope], bytes | None],
         elsewhere: Elsewhere | None,
+        strangers: Strangers | None = None,
+        place: Callable[[Scope], str] = lambda scope: "",
+        keep: Callable[[bytes], bool] | None = None,
         **settings: Any,
     ) -> None:
+        """`place` tells where a stranger's request is counted; `keep` tells whether a header of the
+        request that opens a session will be asked for; None keeps all."""
         settings["monitor_clients"] = False  # the wheel's work
         super().__init__(**settings)
         self.message = message
@@ -58,6 +64,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.identify = identify
         self._origins = Origins(origin, self.cors_allowed_origins, self.cors_credentials)
         self.elsewhere = elsewhere
+        self.strangers, self._place, self._keep = strangers, place, keep
         self.sockets: dict[str, Session]
         self.log = logging.getLogger("parley.engine")
         self.tick = min(1.0, max(0.005, min(self.ping_interval, self.ping_timeout) / 25))
@@ -267,10 +274,15 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
     def _new(self, scope: Scope, transport: str) -> tuple[Session, Any]:
         """A session, and what its connect handler answered."""
         sid = self.generate_id()
-        handshake = Handshake(scope, transport)
+        handshake = Handshake(scope, transport, self._keep)
         session = Session(self, sid, handshake, self.wheel.now())
         session.owner = self.identify(scope)
         self.sockets[sid] = session
+        if self.strangers is not None:
+            # A WebSocket is counted itself.
+            weight = handshake.size // HEAD + (transport == "polling")
+            if weight:
+                self.strangers.add(session, self._place(scope), weight)
         try:
             return session, self.handlers["connect"](sid, handshake)
         except BaseException:
@@ -304,7 +316,16 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             del self._last_words[oldest]
         self._last_words[sid] = (now + self.ping_timeout, words)
 
+    def known(self, session: Session) -> None:
+        """Its client has shown who it is."""
+        if self.strangers is not None:
+            self.strangers.discard(session)
+        if session.protocol is not None:
+            session.protocol.known()
+
     def ended(self, session: Session, reason: str) -> asyncio.Task[None]:
+        if self.strangers is not None:
+            self.strangers.discard(session)
         return self.run(self._ended(session, reason))
 
     async def _ended(self, session: Session, reason: str) -> None:

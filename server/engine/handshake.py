@@ -4,7 +4,7 @@ python-socketio's own environ is a dict of thirty entries for as long as a conne
 """
 
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from server.engine.asgi import Scope
@@ -19,7 +19,8 @@ class Handshake(MutableMapping[str, Any]):
 
     __slots__ = ("_environ", "_headers", "client", "method", "path", "query_string", "scheme", "transport")
 
-    def __init__(self, scope: Scope, transport: str) -> None:
+    def __init__(self, scope: Scope, transport: str, keep: Callable[[bytes], bool] | None = None) -> None:
+        """`keep`: whether a header will be asked for; None keeps all."""
         self.transport = transport  # that it began with: "polling" or "websocket"
         self.method: str = scope.get("method", "GET")
         self.path: str = sys.intern(scope["path"])  # it is the same for all
@@ -28,7 +29,15 @@ class Handshake(MutableMapping[str, Any]):
         # from the ASGI scope: who may speak for others (X-Forwarded-For) is the server's setting
         self.client: tuple[str, int] | None = scope["client"]
         self._environ: dict[str, Any] | None = None
-        self._headers: list[tuple[bytes, bytes]] | bytes = scope["headers"]
+        headers = scope["headers"]
+        self._headers: list[tuple[bytes, bytes]] | bytes = (
+            headers if keep is None else [header for header in headers if keep(header[0])]
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held of the request, about."""
+        return len(self.query_string) + sum([len(name) + len(value) for name, value in self.headers])
 
     @property
     def address(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.engine import strangers
 from server.engine.asgi import http_response
 from server.engine.heads import ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
@@ -79,6 +80,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.server = address(transport.get_extra_info("sockname"))
         self.client = address(transport.get_extra_info("peername"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        strangers.meet(self.config, self, self.transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._answering.disconnected = not self._answering.response_complete
             self._answering.message_event.set()
         super().connection_lost(exc)
+        strangers.forget(self.config, self)
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
             waiter.hung_up()
@@ -121,12 +124,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        strangers.meet(self.config, self, self.transport)
         self._head, self._upgrade = self._read if self._begins else 0, None
         if self._timer is None:
             self._await_head()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
+        strangers.forget(self.config, self)  # it has asked for something: that has bounds of its own
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             self._fault = self._fault or (431 if size > HEAD_LIMIT else 0)
@@ -190,6 +195,7 @@ class HttpProtocol(HttpToolsProtocol):
             return super().handle_websocket_upgrade()
         self._stop_timer()
         self.connections.discard(self)
+        strangers.forget(self.config, self)
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
@@ -262,6 +268,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def turned_away(self) -> None:
+        self.transport.abort()
 
     def too_slow(self) -> None:
         """What was waited for has not come."""

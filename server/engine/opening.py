@@ -12,7 +12,7 @@ import asyncio
 import re
 from typing import Any, Final
 
-from server.engine import http
+from server.engine import http, strangers
 from server.engine.asgi import Headers
 from server.engine.heads import asks_for_websocket
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
@@ -56,11 +56,11 @@ class Opening(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._server_state.connections.add(self)
+        strangers.meet(self._config, self, transport)
         self._timer = asyncio.get_running_loop().call_later(http.HEAD_TIMEOUT, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
-        self._server_state.connections.discard(self)
+        self._gone()
 
     def data_received(self, data: bytes) -> None:
         kind = self._config.ws_protocol_class
@@ -77,9 +77,16 @@ class Opening(asyncio.Protocol):
     def _too_slow(self) -> None:
         self._becomes(http.HttpProtocol).too_slow()
 
-    def _becomes(self, kind: Any) -> Any:
+    def turned_away(self) -> None:
+        self._transport.abort()
+
+    def _gone(self) -> None:
         self._timer.cancel()
         self._server_state.connections.discard(self)
+        strangers.forget(self._config, self)
+
+    def _becomes(self, kind: Any) -> Any:
+        self._gone()
         protocol = kind(self._config, self._server_state, self._app_state)
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)

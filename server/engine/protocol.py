@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
-from server.engine import frames
+from server.engine import frames, strangers
 from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log
 from server.engine.frames import FrameParser, ProtocolError, Receiver
 from server.engine.heads import ambiguous, asks_for_websocket, has_body
@@ -95,9 +95,18 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         self.server_state.connections.add(self)
+        strangers.meet(self.config, self, transport)
+
+    def known(self) -> None:
+        """Whoever has it has shown who it is."""
+        strangers.forget(self.config, self)
+
+    def turned_away(self) -> None:
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
+        strangers.forget(self.config, self)
         self._closing = True
         self._parser = None
         if self._timer is not None:

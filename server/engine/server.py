@@ -30,6 +30,7 @@ from server.engine.packets import Packet
 from server.engine.requests import OriginRule, credentials
 from server.engine.rooms import Client, EventCodec, Manager, Space
 from server.engine.session import Session
+from server.engine.strangers import Strangers
 
 #: On 3.12 and later: no turn of the loop for a handler that does not wait.
 _EAGERLY: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
@@ -65,6 +66,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         origin: OriginRule | None = None,
         identify: Callable[[Scope], bytes | None] = credentials,
         elsewhere: Elsewhere | None = None,
+        strangers: Strangers | None = None,
+        place: Callable[[Scope], str] = lambda scope: "",
+        keep: Callable[[bytes], bool] | None = None,
         payload_limit: int | None = None,
         **settings: Any,
     ) -> None:
@@ -79,6 +83,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         self._engine_settings: dict[str, Any] = {
             "flusher": self.flusher, "outbox_limit": outbox_limit, "connect_timeout": connect_timeout,
             "origin": origin, "identify": identify, "elsewhere": elsewhere,
+            "strangers": strangers, "place": place, "keep": keep,
         }  # fmt: skip
         settings.setdefault("async_mode", "asgi")
         super().__init__(client_manager=client_manager or Manager(), **settings)
@@ -295,6 +300,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             return self.encode(packets.CONNECT_ERROR, client.namespace, None, refusal.data)
         if not client.session.closing:
             client.state = None
+            self.eio.known(client.session)
         data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
         return self.encode(packets.CONNECT, client.namespace, None, data)
 

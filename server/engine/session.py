@@ -107,6 +107,15 @@ class Session(Sink):
     def transport(self) -> str:
         return "websocket" if self.upgraded else "polling"
 
+    @property
+    def known(self) -> bool:
+        """Whether its client has shown who it is, in any namespace."""
+        here = [self.client, *(self.others or {}).values()]
+        return any(client is not None and client.state is None for client in here)
+
+    def turned_away(self) -> None:
+        self.end(self.engine.reason.TRANSPORT_CLOSE, abort=True)
+
     # --- writing
 
     def pause(self, limit: int) -> None:
@@ -262,6 +271,8 @@ class Session(Sink):
             poll.set_result(polling.NOOP)
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
+        if self.known:
+            protocol.known()
         self.upgraded, self.upgrading = True, None
         if self._held:
             self.pause(self.engine.outbox_limit)

@@ -114,7 +114,7 @@ async def ask(request: Request, receive: Receive, send: Send) -> None:
     services, caller = services_of(request), await caller_of(request)
     body = await _question(request)
     if body.stream:
-        await services.extras["event_streams"].admit(caller)
+        await services.extras["event_streams"].admit(request.scope, caller)
     await _answer(request, receive, send, services, caller, session_id_of(request), body, b"")
 
 
@@ -124,7 +124,7 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
     services, caller = services_of(request), await caller_of(request)
     body = await _question(request)
     if body.stream:
-        await services.extras["event_streams"].admit(caller)
+        await services.extras["event_streams"].admit(request.scope, caller)
     session_id = body.session_id
     if session_id is not None:
         await services.sessions.writable(caller, session_id)
@@ -185,7 +185,7 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     if record.status != "streaming":
         await door.finished(send, await _from(services, record, from_index))
         return
-    await door.admit(caller)
+    await door.admit(request.scope, caller)
     await door.answer(request.scope, receive, send, caller, record.session_id, begin)
 
 

@@ -9,7 +9,6 @@ from events.errors import (
     Draining,
     Internal,
     PayloadTooLarge,
-    ServerFull,
     Unauthorized,
     UnknownCommand,
     ValidationFailed,
@@ -82,8 +81,7 @@ class SocketIODoor:
         services = self._services
         if services.draining:
             raise Draining
-        if len(services.hub.connections) >= services.settings.ws_max_connections:
-            raise ServerFull
+        services.places.any_left()
         token = auth.get("token") if isinstance(auth, dict) else None
         source = "auth"
         if token is None:
@@ -117,6 +115,7 @@ class SocketIODoor:
                 await rest
 
     def _begin(self, conn: Client) -> Work | None:
+        self._services.places.admit(conn.caller, conn.address)
         conn.pid = new_pid(conn.id)
         return self._services.membership.connected(conn)
 

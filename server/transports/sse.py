@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
 from events.bounds import EVENT_STREAMS, OPERATORS, READERS
-from events.errors import ChatError, Draining, ServerFull, SlowConsumer
+from events.errors import ChatError, Draining, SlowConsumer
 from events.event import Codec, to_json
 from events.hub import NEVER, Connection
 from events.ids import new_id
@@ -128,20 +128,19 @@ class EventStreamDoor:
         self.streams: set[EventStream] = set()
         self._readers: Counter[str] = Counter()  # of one stream each, by message id
 
-    async def admit(self, caller: Caller) -> None:
+    async def admit(self, scope: Scope, caller: Caller) -> None:
         """Before anything is made. Raises Draining, RateLimited, ServerFull."""
         waiting = self._services.limits.check(caller, "connect")
         if waiting is not None:
             await waiting
-        self._free(caller)
+        self._free(caller, self._services.address_of(scope["client"], scope["headers"]))
 
-    def _free(self, caller: Caller) -> None:
+    def _free(self, caller: Caller, address: str) -> None:
         """Whether there is a place. Raises Draining, RateLimited, ServerFull."""
         services = self._services
         if services.draining:
             raise Draining
-        if len(services.hub.connections) >= services.settings.ws_max_connections:
-            raise ServerFull
+        services.places.admit(caller, address)
         if caller.role not in OPERATORS:
             mine = [
                 conn
@@ -154,11 +153,12 @@ class EventStreamDoor:
         self, scope: Scope, caller: Caller, codec: Codec, kind: type[Stream]
     ) -> tuple[Stream, Connection]:
         services = self._services
-        self._free(caller)
+        address = services.address_of(scope["client"], scope["headers"])
+        self._free(caller, address)
         services.requests.end(scope)
         stream = kind(services)
         conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
-        conn.address = services.address_of(scope["client"], scope["headers"])
+        conn.address = address
         stream.conn = conn
         self.streams.add(stream)
         waiting = services.membership.connected(conn)

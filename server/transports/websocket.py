@@ -16,7 +16,6 @@ from events.errors import (
     Draining,
     OriginNotAllowed,
     RateLimited,
-    ServerFull,
     SessionNotFound,
     SlowConsumer,
     Unauthorized,
@@ -150,6 +149,7 @@ class RawDoor:
             return
         conn = Connection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
         conn.address = address
+        protocol.known()
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
         self.sockets.add(socket)
@@ -172,8 +172,7 @@ class RawDoor:
             raise OriginNotAllowed
         if services.draining:
             raise Draining
-        if len(services.hub.connections) >= services.settings.ws_max_connections:
-            raise ServerFull
+        services.places.any_left()
         found = peer.request_token(scope)
         if found is None:
             raise Unauthorized("a token is needed")
@@ -183,6 +182,7 @@ class RawDoor:
         waiting = services.limits.check(caller, "connect")
         if waiting is not None:
             await waiting
+        services.places.admit(caller, address)
         return caller
 
     async def _welcome(
@@ -222,6 +222,9 @@ class RawDoor:
             return False
         if session_id.startswith("sess_"):
             return False  # ours, and erased: its links lead nowhere, not to whoever comes first
+        waiting = services.limits.check(caller, "create")
+        if waiting is not None:
+            await waiting
         address = services.address_of(scope["client"], scope["headers"])
         agent = peer.header(scope["headers"], b"user-agent")
         try:

@@ -1,0 +1,96 @@
+"""Connections that have not asked for anything yet, and WebSockets and polling sessions of which nobody knows
+whose they are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it.
+
+Where there are too many, the one that has waited the longest goes, so that a newcomer always gets in: who
+means to authenticate does so within milliseconds, and is not here any more when a flood comes round.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+#: Bytes of a request's head that weigh as much as one more stranger.
+HEAD: Final = 4096
+#: The part of all that one place may have: the others' newcomers keep a third, and a herd that comes back
+#: behind one address finds room.
+SHARE: Final = 2 / 3
+
+
+class Stranger(Protocol):
+    def turned_away(self) -> None:
+        """There are too many: be gone."""
+
+
+class Strangers:
+    """At most `most`, by weight. `place_of` tells where an address is counted; "" is for those who share
+    nothing but the whole (our own proxies, a Unix socket)."""
+
+    def __init__(self, most: int, place_of: Callable[[str], str]) -> None:
+        self.most, self._share = most, int(most * SHARE)
+        self.place_of = place_of
+        self.weight = 0
+        self._all: dict[Stranger, tuple[str, int]] = {}  # the oldest first
+        self._places: dict[str, _Place] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, one: Stranger, place: str, weight: int = 1) -> None:
+        self.discard(one)
+        self._all[one] = (place, weight)
+        self.weight += weight
+        found = self._places.get(place)
+        if found is None:
+            found = self._places[place] = _Place()
+        found.ones[one] = None
+        found.weight += weight
+        if place:
+            while found.weight > self._share:
+                self._turn_away(next(iter(found.ones)))
+        while self.weight > self.most:
+            self._turn_away(next(iter(self._all)))
+
+    def discard(self, one: Stranger) -> None:
+        """It is known now, or gone. Idempotent."""
+        entry = self._all.pop(one, None)
+        if entry is None:
+            return
+        place, weight = entry
+        self.weight -= weight
+        found = self._places[place]
+        del found.ones[one]
+        found.weight -= weight
+        if not found.ones:
+            del self._places[place]
+
+    def _turn_away(self, one: Stranger) -> None:
+        self.discard(one)
+        one.turned_away()
+
+
+class _Place:
+    __slots__ = ("ones", "weight")
+
+    def __init__(self) -> None:
+        self.ones: dict[Stranger, None] = {}
+        self.weight = 0
+
+
+def of(config: Any) -> Strangers | None:
+    """Those of the application that a protocol class of uvicorn serves, if it counts them."""
+    found: Strangers | None = getattr(getattr(config, "loaded_app", None), "strangers", None)
+    return found
+
+
+def meet(config: Any, one: Stranger, transport: Any) -> None:
+    """A connection has been made, or begins to ask for something."""
+    strangers = of(config)
+    if strangers is not None:
+        peer = transport.get_extra_info("peername")
+        strangers.add(one, strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else ""))
+
+
+def forget(config: Any, one: Stranger) -> None:
+    """It is gone, or somebody else's now."""
+    strangers = of(config)
+    if strangers is not None:
+        strangers.discard(one)

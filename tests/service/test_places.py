@@ -1,0 +1,164 @@
+"""Nobody takes all of a node's connections: an identity, a network, or who has shown no token yet."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from itertools import count
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from events.access import Caller
+from events.errors import ServerFull
+from events.hub import Connection, Hub
+from events.outbox import Sink
+from server.engine.strangers import Strangers
+from server.places import Places
+from tests.support.doors import enter, new_session
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+from tests.support.sioclient import SioWebSocket
+
+MOST = 40
+
+
+@pytest.mark.parametrize("kind", ["websocket", "socketio", "events", "reader"])
+async def test_one_user_leaves_places_to_others(
+    sqlite_url: str, new_server: Callable[..., Server], kind: str
+) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST), STREAM_LEASE="60")
+    room = await new_session(node, "mallory", members=("alice",))
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(enter("socketio", node, "mallory", room))
+        stream = (await first.call("stream_start"))["message_id"]
+        api = await stack.enter_async_context(node.api("mallory"))
+
+        async def one_more() -> bool:
+            if kind == "websocket":
+                raw = await stack.enter_async_context(RawClient(node.ws_url, room, node.token("mallory")))
+                with suppress(AssertionError, ConnectionError, TimeoutError):
+                    return bool(await raw.welcome())
+                return False
+            if kind == "socketio":
+                socket = await stack.enter_async_context(SioWebSocket(node.ws_url))
+                answer = await socket.connect(node.token("mallory"))
+                assert "sid" in answer or answer["data"]["code"] == "SERVER_FULL"
+                return "sid" in answer
+            path = f"/api/chat/sessions/{room}/events" if kind == "events" else f"/api/chat/streams/{stream}"
+            answer = await stack.enter_async_context(api.stream("GET", path))
+            if answer.status_code == 503:
+                assert (await answer.aread()) and answer.json()["error"]["code"] == "SERVER_FULL"
+            return answer.status_code == 200
+
+        taken = 1
+        while await one_more():
+            taken += 1
+            assert taken < MOST
+        assert taken >= MOST // 2
+        # Others come in, with a second tab, too.
+        async with enter("websocket", node, "alice", room), enter("socketio", node, "alice", room) as alice:
+            assert (await alice.call("message", content="hello"))["ok"]
+
+
+async def test_sessions_without_a_token_are_bounded(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+    room = await new_session(node, "alice")
+    async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
+
+        async def handshake() -> str:
+            answer = await api.get("/socket.io/?EIO=4&transport=polling")
+            assert answer.status_code == 200
+            return answer.text.partition('"sid":"')[2].partition('"')[0]
+
+        sids = [await handshake() for _ in range(400)]
+        alive = 0
+        for sid in sids:
+            pong = await api.post(f"/socket.io/?EIO=4&transport=polling&sid={sid}", content="3")
+            alive += pong.status_code == 200
+        assert 100 <= alive <= 256
+        # Who means to authenticate comes in meanwhile, from the same address, over polling as well.
+        for kind in ("polling", "socketio", "websocket", "rest"):
+            async with enter(kind, node, "alice", room) as alice:
+                assert (await alice.call("message", content="hello"))["ok"]
+
+
+async def test_silent_connections_are_bounded(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+    room = await new_session(node, "alice")
+    async with enter("socketio", node, "alice", room) as alice, enter("rest", node, "alice", room) as reader:
+        silent = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(400)]
+        # Some have said a part of what they mean to ask.
+        for _, writer in silent[::2]:
+            writer.write(b"GET /healthz HTTP/1.1\r\n")
+        async with asyncio.timeout(10):
+            for stream, _ in silent[:100]:
+                with suppress(ConnectionError):
+                    assert await stream.read(1) == b""
+        async with enter("websocket", node, "alice", room) as newcomer:
+            assert (await newcomer.call("message", content="hello"))["ok"]
+        # Who was here before is here still.
+        await reader.wait_event("message")
+        assert (await alice.call("message", content="again"))["ok"]
+        for _, writer in silent:
+            writer.close()
+
+
+# --- the rules
+
+
+class Gone:
+    def __init__(self) -> None:
+        self.gone = False
+
+    def turned_away(self) -> None:
+        self.gone = True
+
+
+def test_the_oldest_stranger_of_a_place_goes_first() -> None:
+    strangers = Strangers(9, str)
+    other, proxied = Gone(), [Gone() for _ in range(2)]
+    strangers.add(other, "b")
+    many = [Gone() for _ in range(20)]
+    for one in many:
+        strangers.add(one, "a")
+    assert [one.gone for one in many] == [True] * 14 + [False] * 6
+    assert not other.gone
+    # In all the oldest goes, wherever it is; a proxy's have no place.
+    for one in proxied:
+        strangers.add(one, "")
+    assert not other.gone and len(strangers) == 9
+    strangers.add(Gone(), "c")
+    assert other.gone
+    # A long head weighs more; who is known is none of them.
+    strangers.discard(many[-1])
+    strangers.discard(many[-1])
+    assert strangers.weight == 8
+    strangers.add(Gone(), "c", 4)
+    assert strangers.weight <= 9 and not many[-1].gone
+
+
+def test_networks_share_the_last_places_where_there_are_several() -> None:
+    hub = Hub()
+    seconds = count(step=10.0)
+    places = Places(hub, 100, lambda: next(seconds))
+
+    def connect(user: str, address: str) -> None:
+        caller = Caller("user", user)
+        places.admit(caller, address)
+        conn = Connection(f"{user}@{address}", caller, cast(Any, None), cast(Sink, None), "websocket", 0.0)
+        conn.address = address
+        hub.add(conn)
+
+    for number in range(100):  # everybody behind one proxy
+        connect(f"u{number}", "192.0.2.1")
+    with pytest.raises(ServerFull):
+        connect("one more", "192.0.2.1")
+    for conn in list(hub.connections.values())[:6]:
+        hub.remove(conn)
+    connect("elsewhere", "198.51.100.1")
+    with pytest.raises(ServerFull):
+        connect("v", "192.0.2.1")
+    connect("elsewhere too", "198.51.100.2")
