@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,19 @@ from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
 from events.agents.upstreams import Upstreams
 from tests.agents.test_openai import collect, openai_session, request
-from tests.agents.upstream import DONE, STREAM_HEAD, Plan, answer, framed, lines, piece, refusal, upstream
+from tests.agents.upstream import (
+    DONE,
+    STREAM_HEAD,
+    Plan,
+    Upstream,
+    answer,
+    framed,
+    lines,
+    piece,
+    refusal,
+    upstream,
+)
+from tests.support.certificate import Authority
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
 
@@ -230,6 +244,41 @@ def test_an_event_has_its_bound_and_the_next_one_has_its_own() -> None:
     assert list(reader.feed(b"data: 0123456789\n\n" * 9)) == [b"0123456789"] * 9
     with pytest.raises(TooLarge):
         list(reader.feed(b"data: 0123456789abcdef"))
+
+
+async def test_tls_checks_the_name_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection goes to an address, and is for a name, of which a trusted authority has to know."""
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    for name, trusted, good in (
+        ("localhost", True, True),
+        ("other", True, False),
+        ("localhost", False, False),
+    ):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        else:
+            monkeypatch.delenv("SSL_CERT_FILE")
+        for file, pem in zip(("cert", "key"), authority.sign(name), strict=True):
+            (tmp_path / file).write_bytes(pem)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+        served = Upstream()
+        served.plans = [answer("by TLS")]
+        server = await asyncio.start_server(served.serve, "127.0.0.1", 0, ssl=context)
+        kind = OpenAI({}.get, first_wait=0.01, upstreams=Upstreams(loopback=True))
+        asked = request("hi", base_url=f"https://localhost:{server.sockets[0].getsockname()[1]}/v1")
+        async with server:
+            if good:
+                assert (await collect(kind, asked))[0] == "by TLS"
+            else:
+                with pytest.raises(AnswerFailed) as failed:
+                    await collect(kind, asked)
+                assert failed.value.code == "UPSTREAM_ERROR"
+                assert served.asked == []
+            await kind.close()
 
 
 # Through the server.
