@@ -1,7 +1,7 @@
 """Keeps streams that are written here, ends those whose producer is gone. Called from time to time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from events.chunks import Chunks
 from events.clock import Clock
@@ -35,6 +35,9 @@ class Leases:
         self._streams, self._chunks, self._store = streams, chunks, store
         self._log, self._delivery, self._clock, self._monotonic = log, delivery, clock, monotonic
         self._lease, self._held = lease, held
+        #: Holds streams elsewhere while the log cannot be reached; and which of some are held there.
+        self.hold: Callable[[Sequence[str]], Awaitable[None]] = _hold_nothing
+        self.held: Callable[[Sequence[str]], Awaitable[Collection[str]]] = _none_held
         self._suspects: dict[str, float] = {}  # streams without a lease, and since when that is known
         # When a producer was heard last, as its stream has it, and since when (monotonic) that is so.
         self._heard: dict[str, tuple[float, float]] = {}
@@ -57,6 +60,7 @@ class Leases:
             await self._log.renew({s.message_id: self._held for s in live})
         except StorageUnavailable:
             self._delivery.lost()
+            await self.hold([s.message_id for s in live])
         await self._save(live)
 
     def _still(self, stream: Stream) -> tuple[float, float]:
@@ -98,8 +102,11 @@ class Leases:
         # After the log's data was lost all leases are gone, until their nodes are back and renew them.
         now = self._monotonic()
         self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
-        for name, since in self._suspects.items():
-            if now - since >= grace:
+        due = [name for name, since in self._suspects.items() if now - since >= grace]
+        # A node that is cut off from the log says in the database what it still writes.
+        alive = await self.held(due) if due else ()
+        for name in due:
+            if name not in alive:
                 record = await self._store.get(name)
                 if record is not None and record.status == "streaming":
                     await self._streams.end_for(record, "interrupted")
@@ -125,3 +132,11 @@ class Leases:
         for stream in list(self._streams.open.values()):
             if stream.ending is None:
                 self._chunks.look(stream)
+
+
+async def _hold_nothing(streams: Sequence[str]) -> None:
+    """A node alone has its log at hand."""
+
+
+async def _none_held(streams: Sequence[str]) -> Collection[str]:
+    return ()

@@ -3,10 +3,12 @@ Socket.IO emitters say. Knows no Redis: `storage` has the keys, `server.backends
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from events.clock import Clock, when
 from events.custom import custom
 from events.errors import ChatError
 from events.janitor import Janitor
@@ -15,9 +17,14 @@ from server.backends import Backends
 from server.engine.requests import FRAME_OVERHEAD
 from server.forwarding import Forwarding
 from server.services import Services
+from storage.errors import StorageError, Unavailable
+from storage.held import Held
 from storage.redis.presence import BEAT
 
 log = logging.getLogger("parley.cluster")
+
+#: Seconds after which what was held in an outage is cleared away.
+FORGET_EVERY = 600.0
 
 
 class Emit(msgspec.Struct):
@@ -40,8 +47,20 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         return
     presence = services.presence
     presence.witness = Witness(services.delivery, services.clock, listed=settings.presence_events_max)
-    janitor.every(settings.node_lease * BEAT, "presence", presence.beat)
+    outage = _Outage(Held(services.database), services.clock, settings.node_lease)
+
+    async def beat() -> None:
+        try:
+            await presence.beat()
+        except Unavailable:
+            await outage.hold_nodes([services.node_id])
+            raise
+
+    janitor.every(settings.node_lease * BEAT, "presence", beat)
+    janitor.every(FORGET_EVERY, "what was held in outages", outage.forget)
     services.at_start.append(presence.first_beat)
+    cluster.presence.vouch = outage.live_nodes
+    services.leases.hold, services.leases.held = outage.hold_streams, outage.live_streams
     cluster.bus.on_emit = lambda message: emitted(services, message)
     forwarding = Forwarding(
         services.node_id,
@@ -55,6 +74,36 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)
+
+
+class _Outage:
+    """What a node holds through the database while Redis cannot be reached from it, for `lease` seconds each
+    time: others do not take it for dead, and its streams go on."""
+
+    def __init__(self, held: Held, clock: Clock, lease: float) -> None:
+        self._held, self._clock, self._lease = held, clock, lease
+
+    async def hold_nodes(self, nodes: Sequence[str]) -> None:
+        await self._held.hold([f"node:{node}" for node in nodes], when(self._clock() + self._lease))
+
+    async def hold_streams(self, streams: Sequence[str]) -> None:
+        await self._held.hold([f"stream:{name}" for name in streams], when(self._clock() + self._lease))
+
+    async def live_nodes(self, nodes: Sequence[str]) -> set[str]:
+        return await self._live("node:", nodes)
+
+    async def live_streams(self, streams: Sequence[str]) -> set[str]:
+        return await self._live("stream:", streams)
+
+    async def _live(self, kind: str, names: Sequence[str]) -> set[str]:
+        try:
+            held = await self._held.held([kind + name for name in names], when(self._clock()))
+        except StorageError:
+            return set()  # nobody can hold anything there just now
+        return {name.removeprefix(kind) for name in held}
+
+    async def forget(self) -> None:
+        await self._held.forget(when(self._clock() - FORGET_EVERY))
 
 
 def emitted(services: Services, message: bytes) -> None:

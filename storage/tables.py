@@ -190,6 +190,14 @@ search_marks = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
+#: What nodes that are cut off from Redis hold meanwhile: themselves, and the streams that they write.
+held = sa.Table(
+    "held",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("until", Time, nullable=False),
+)
+
 #: At most one row: this database is being filled from another one, and is not whole yet.
 unfinished_copies = sa.Table(
     "unfinished_copies",

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from tests.cluster.conftest import SHORT, Nodes
 from tests.support.doors import Door, enter, new_session
+from tests.support.proxy import Proxy
 from tests.support.server import Server
 from tests.support.services import Redis
 
@@ -180,3 +181,38 @@ async def test_read_marks_of_an_outage_reach_the_other_node(
         own_redis.start()
         for door in doors:
             await door.wait_event("read", lambda r: (r["user_id"], r["seq"]) == ("alice", 1))
+
+
+async def test_one_node_is_cut_off_from_redis_alone(new_cluster: NewCluster, redis: Redis) -> None:
+    """It reaches the database: its users are there, its stream goes on, and nobody ends either."""
+    async with Proxy(redis.port) as way:
+        right = new_cluster(redis.url, 1)[0]
+        cut = new_cluster(redis.url.replace(str(redis.port), str(way.port)), 1)[0]
+        session = await new_session(right, "alice", members=members("bob"))
+        async with watching(right, session) as doors, enter("websocket", cut, "bob", session) as bob:
+            stream = (await bob.call("stream_start"))["message_id"]
+            await bob.call("stream_chunk", message_id=stream, index=0, content="a")
+            for door in doors:
+                await told(door, "bob", "online", 5)
+                await door.wait_event("stream_chunk")
+            marks = [door.mark() for door in doors]
+            way.refusing = True
+            way.half_open()
+            began, index = time.monotonic(), 1
+            while time.monotonic() - began < 3 * LEASE:  # the fault itself: longer than every lease
+                await bob.call("stream_chunk", message_id=stream, index=index, content="b")
+                index += 1
+                await asyncio.sleep(0.3)
+            assert "bob" in await online(right, session)
+            way.refusing = False
+            assert (await bob.call("stream_end", message_id=stream))["ok"]
+            for door, mark in zip(doors, marks, strict=True):
+                end = await door.wait_event("stream_end", since=mark, timeout=10)
+                assert end["status"] == "complete"
+                assert not [p for p in door.named("presence", mark) if p["user_id"] == "bob"]
+            stored = {m["message_id"]: m["content"] for m in await bob.history()}
+            assert stored[stream] == "a" + "b" * (index - 1)
+            # Where the database is out of reach, too, it is dead for the others.
+            cut.kill9()
+            for door, mark in zip(doors, marks, strict=True):
+                await told(door, "bob", "offline", LEASE + SLACK, mark)
