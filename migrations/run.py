@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -31,14 +32,26 @@ def async_engine(url: str) -> AsyncEngine:
     """Connections as `storage.database` opens them."""
     if dialect_of(url) == "sqlite":
         return create_async_engine(async_url(url))
-    connector = Connector(parse(url), limit=LIMIT)
-    return create_async_engine(
+    address = parse(url)
+    connector = Connector(address, limit=LIMIT)
+
+    def connect() -> Any:
+        # Behind a pooler only statements without a name are sure to be one's own.
+        unnamed: Any = {"prepared_statement_name_func": str} if address.pooled else {}
+        return engine.sync_engine.dialect.dbapi.connect(  # type: ignore[union-attr]
+            async_creator_fn=connector.connect,
+            prepared_statement_cache_size=0 if address.pooled else 100,
+            **unnamed,
+        )
+
+    engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connector.connect,
+        creator=connect,
         poolclass=NullPool,
         # Whoever waited for the lock sees what its last holder has migrated.
         isolation_level="READ COMMITTED",
     )
+    return engine
 
 
 def configuration(url: str) -> Config:

@@ -17,6 +17,7 @@ from events.agents.upstreams import UpstreamHost
 from server import config_rules as rules
 from server import config_values as values
 from server.config_rules import Fault, SettingsError
+from storage.url import pooled
 
 __all__ = ["Fault", "Settings", "SettingsError"]
 
@@ -59,6 +60,7 @@ class Settings(BaseModel):
     )
     database_pool_size: Whole = 20
     database_max_overflow: Annotated[int, Field(ge=0)] = 40
+    database_pool_mode: Literal["session", "transaction"] = "session"
 
     # cluster
     redis_url: Annotated[str | None, Field(repr=False), BeforeValidator(values.redis_url)] = None
@@ -181,7 +183,10 @@ class Settings(BaseModel):
         faults += [fault for fault in rules.check(checked) if fault.name not in known]
         if faults:
             raise SettingsError(faults)
-        return checked.model_copy(update=rules.derived_keys(checked, data_dir))
+        made = rules.derived_keys(checked, data_dir)
+        if checked.database_pool_mode == "transaction":
+            made["database_url"] = pooled(checked.database_url)
+        return checked.model_copy(update=made)
 
     def described(self) -> dict[str, Any]:
         """Every setting by its upper-case name, secrets and passwords in URLs masked: fit for a screen."""

@@ -92,7 +92,7 @@ class Connector:
         return ["standby", "any"] if self._address.target == "prefer-standby" else [self._address.target]
 
     async def _connect(self, host: str, port: int, target: str, more: dict[str, Any]) -> asyncpg.Connection:
-        options = {**more, **self._options}
+        options = {**self._options, **more}
         async with asyncio.timeout(None if self._each == float("inf") else self._each):
             raw = await asyncpg.connect(
                 host=host, port=port, target_session_attrs=target, timeout=None, **options

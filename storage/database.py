@@ -5,7 +5,7 @@ Knows no table. `databases` holds the pool; every operation has a connection of 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ LIMIT = 5.0
 BUSY_MS = 4000
 #: Readers of an SQLite file. Opening a connection starts a thread, so these are kept.
 READERS = 4
+ISOLATION = "default_transaction_isolation"
 #: A node that stops in the middle of a transaction must not hold a session's row for good.
 IDLE_IN_TRANSACTION = "15s"
 
@@ -119,14 +120,25 @@ class Database:
         #: Seconds for the first connection: an address may name several hosts, and a time for each.
         self._patience = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
+        #: Behind a pooler that hands out its connections for a transaction each.
+        self._pooled = False
         self._pool: Pool
         self._databases: Databases
         if self.dialect == "postgresql":
             address = parse(url)
             connector = Connector(address, limit=limit)
             self._patience = max(limit, connector.patience)
+            settings = _settings(address, limit)
+            self._pooled = address.pooled
+            self._begin = _begin(settings) if self._pooled else "BEGIN"
             self._pool = Pool(
-                connector, _settings(address, limit), _decode_json, size=pool_size + max_overflow
+                connector,
+                ""
+                if self._pooled
+                else "; ".join(f"SET {name} = '{value}'" for name, value in settings.items()),
+                _decode_json,
+                size=pool_size + max_overflow,
+                pooled=self._pooled,
             )
         else:
             self._databases = Databases(plain(url))
@@ -224,6 +236,10 @@ class Database:
     @asynccontextmanager
     async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
         """A connection for reading: each statement sees what is committed when it begins."""
+        if self._pooled:
+            async with self._transaction_postgresql(limit or self.limit) as connection:
+                yield connection
+            return
         lease = self._lease_postgresql if self.dialect == "postgresql" else self._lease_sqlite
         with self._translated():
             async with lease(limit or self.limit, self._readers) as connection:
@@ -290,7 +306,7 @@ class Database:
     async def _transaction_postgresql(self, limit: float) -> AsyncIterator[Connection]:
         with self._translated():
             async with self._lease_postgresql(limit, None) as connection:
-                await connection.command("BEGIN")
+                await connection.command(self._begin)
                 try:
                     yield connection
                 except asyncio.CancelledError:
@@ -366,12 +382,12 @@ class Database:
             self._writer.put_nowait(link)
 
 
-def _settings(address: Address, limit: float) -> str:
+def _settings(address: Address, limit: float) -> dict[str, str]:
     """What we rely on in each connection, whatever the server's, database's or role's defaults are."""
     ours = {
         "jit": "off",
         # Statements wait for each other under row locks; under a stricter level they would fail instead.
-        "default_transaction_isolation": "read committed",
+        ISOLATION: "read committed",
         # The server gives up a lock before we give up the server: what waits for one is then known not to
         # have happened.
         "lock_timeout": f"{limit * 500:.0f}ms",
@@ -379,8 +395,13 @@ def _settings(address: Address, limit: float) -> str:
     }
     chosen = address.options or ""
     # What the address's `options` set is the operator's choice; but for the isolation, which is ours.
-    kept = {n: v for n, v in ours.items() if n == "default_transaction_isolation" or f"{n}=" not in chosen}
-    return "; ".join(f"SET {name} = '{value}'" for name, value in kept.items())
+    return {name: value for name, value in ours.items() if name == ISOLATION or f"{name}=" not in chosen}
+
+
+def _begin(settings: Mapping[str, str]) -> str:
+    """A transaction's beginning that has all of it: what is set for longer stays with a pooler."""
+    own = [f"SET LOCAL {name} = '{value}'" for name, value in settings.items() if name != ISOLATION]
+    return "; ".join([f"BEGIN ISOLATION LEVEL {settings[ISOLATION]}", *own])
 
 
 async def _decode_json(raw: Any) -> None:

@@ -23,6 +23,13 @@ DRIVER_ERRORS: tuple[type[Exception], ...] = (
 _REPEATABLE_CLASSES = ("08", "40", "53", "57", "58", "F0")
 #: A transaction that another one stood in the way of (serialization, deadlock): it is known not to have been.
 _ROLLED_BACK = ("40001", "40P01")
+#: A prepared statement that is not there, or somebody else's: ours are prepared on their own connection.
+_LOST = ("26000", "42P05")
+#: What such an error means.
+POOLER = (
+    "a pooler hands out the server's connections for a transaction each: set DATABASE_POOL_MODE=transaction, "
+    "or the pooler's own mode to session"
+)
 #: Lock not available; a transaction cut off by the server after it idled.
 _REPEATABLE_STATES = ("55P03", "25P03", "25006")
 _REPEATABLE_SQLITE = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "PROTOCOL", "NOMEM")
@@ -35,6 +42,8 @@ def translate(error: Exception) -> StorageError:
         return AlreadyExists(text)
     if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):
         return AlreadyExists(text)
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _LOST:
+        return Unavailable(f"{POOLER} ({text})")
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ROLLED_BACK:
         return RolledBack(text)
     return Unavailable(text) if _repeatable(error) else StorageError(text)

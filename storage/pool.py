@@ -6,6 +6,7 @@ Above asyncpg's pool, through `databases`. Knows no statement of ours but those 
 import asyncio
 import logging
 import secrets
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,8 +17,8 @@ from databases import Database as Databases
 from databases.core import Connection as Link
 
 from storage.connecting import Connector
-from storage.errors import Unavailable
-from storage.failures import DRIVER_ERRORS
+from storage.errors import StorageError, Unavailable
+from storage.failures import DRIVER_ERRORS, POOLER
 
 LOG = logging.getLogger("parley.database")
 
@@ -59,8 +60,8 @@ class NoRoom(Unavailable):
 class Pool:
     """At most `size` connections, and fewer where the server has no room for them on all nodes.
 
-    `settings` is said to each new connection, then `prepare` is called with it. `counted`: whether the
-    server's own limits are ours to share (behind a pooler they are not).
+    `settings` is said to each new connection, then `prepare` is called with it. `pooled`: a pooler hands out
+    the server's connections for a transaction each; how many there are is its affair.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Pool:
         prepare: Callable[[Any], Awaitable[None]],
         *,
         size: int,
-        counted: bool = True,
+        pooled: bool = False,
     ) -> None:
-        self._connector, self._prepare, self._size, self._counted = connector, prepare, size, counted
+        self._connector, self._prepare, self._size, self._pooled = connector, prepare, size, pooled
         # One statement more, and no parameter at the connection's start, which a pooler would refuse.
         self._settings = settings
-        if counted:
+        if not pooled:
             self._settings += f"; SELECT pg_advisory_lock_shared({NODES}, {secrets.randbits(31)})"
         self._databases = Databases(
             # Where and how to connect is the connector's alone.
@@ -94,10 +95,12 @@ class Pool:
         self._waiting: deque[asyncio.Future[None]] = deque()
         #: Loop time at which each lease began, oldest first.
         self._leases: dict[Any, float] = {}
-        self._asked_at = float("-inf")
+        self._asked_at = self._doubted_at = float("-inf")
         self._asking: asyncio.Future[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._recount: asyncio.Task[None] | None = None
+        #: The server's own number of each connection's process; a pooler gives one of its own at the start.
+        self._pids: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         #: The server took no connection when it was asked last.
         self.exhausted = False
 
@@ -115,6 +118,11 @@ class Pool:
                 self.exhausted = True
                 # The other nodes give theirs back as soon as they have counted this one; it is not there yet.
                 await asyncio.sleep(AGAIN)
+        try:
+            await self._refuse_pooler()
+        except BaseException:
+            await self._databases.disconnect()
+            raise
         self._watch = asyncio.get_running_loop().create_task(self._look(), name="database connections")
         if self._allowed < self._size:
             LOG.warning(
@@ -227,13 +235,34 @@ class Pool:
         return await self._connector.connect(**{name: given[name] for name in _GIVEN})
 
     async def _begin(self, raw: Any) -> None:
-        await raw.execute(self._settings)
-        await self._prepare(raw)
-        if self._counted:
+        if self._pooled:
+            async with raw.transaction():
+                await self._prepare(raw)
+        else:
+            await raw.execute(self._settings)
+            await self._prepare(raw)
+            self._pids[raw] = await raw.fetchval("SELECT pg_backend_pid()")
             await self._ask(raw)
             if self._busy > self._allowed:
                 raise NoRoom("the server has no room for this node's next connection")
         self.exhausted = False
+
+    async def _refuse_pooler(self) -> None:
+        """Raises StorageError where two connections that are open at once share one of the server's: what the
+        one prepares, sets or locks would be the other's."""
+        if self._pooled:
+            return
+        async with self.lease() as raw:
+            real = await raw.fetchval("SELECT pg_backend_pid()")
+            if real == raw.get_server_pid():
+                return
+            second = await self._connector.connect(statement_cache_size=0)
+            try:
+                shared = await second.fetchval("SELECT pg_backend_pid()") == real
+            finally:
+                second.terminate()
+        if shared:
+            raise StorageError(POOLER)
 
     async def _ask(self, raw: Any, *, force: bool = False) -> None:
         """How many connections there may be here; whoever comes while it is being asked waits for that."""
@@ -274,7 +303,7 @@ class Pool:
                 # One more may try, and hears from the server whether there is room by now.
                 self._allowed += 1
                 self._wake()
-            if self._counted and now - self._asked_at > RECOUNT and self._pool.get_size() > LEAST:
+            if not self._pooled and now - self._asked_at > RECOUNT and self._pool.get_size() > LEAST:
                 self._asked_at = now
                 self._recount = asyncio.get_running_loop().create_task(self._count())
 
@@ -290,7 +319,12 @@ class Pool:
             raw = await self._connector.connect()
         try:
             held = [link for link in overdue if link in self._leases and not _ended(link.raw_connection)]
-            pids = {link.raw_connection.get_server_pid(): link for link in held}
+            if self._pooled:
+                # Whose process answers is not to be known; the overdue ones end by their own limits.
+                if any(self._leases[link] > self._doubted_at for link in held):
+                    self.doubt()
+                return
+            pids = {self._pids.get(link.raw_connection._con, 0): link for link in held}
             rows = await raw.fetch(_STATES, list(pids), timeout=DOUBT)
         finally:
             raw.terminate()
@@ -314,6 +348,7 @@ class Pool:
         if pool is None:
             return
         pool._generation += 1
+        self._doubted_at = asyncio.get_running_loop().time()
         # Not `Pool.expire_connections` alone: it closes in an orderly way, which a silent one never ends.
         self._end_idle(pool.get_size())
 

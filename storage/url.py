@@ -45,6 +45,13 @@ def plain(url: str, driver: str = "") -> str:
     return f"{dialect}{'+' + driver if driver else ''}://{rest}"
 
 
+def pooled(url: str) -> str:
+    """The same PostgreSQL address, behind a pooler that hands out its connections for a transaction each."""
+    if dialect_of(url) == "sqlite" or parse(url).pooled:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}pgbouncer=true"
+
+
 def sqlite_file(url: str) -> Path:
     """The file of an SQLite address: `sqlite:///relative`, `sqlite:////absolute`.
 

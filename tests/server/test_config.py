@@ -32,6 +32,7 @@ DEFAULTS = {
     "database_url": "sqlite:///data/parley.db",
     "database_pool_size": 20,
     "database_max_overflow": 40,
+    "database_pool_mode": "session",
     "redis_url": None,
     "redis_prefix": "chat",
     "redis_pool_size": 10,

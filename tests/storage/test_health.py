@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,16 +23,14 @@ LONG = 8000
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def disk() -> Iterator[dict[str, str]]:
     """The environment of a program whose disk is full while $FULL_DISK exists."""
-    folder = tmp_path_factory.mktemp("disk")
-    folder.chmod(0o755)
-    for parent in list(folder.parents)[:3]:
-        if parent.owner() != "root" or parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
+    folder = Path(tempfile.mkdtemp(prefix="parley-disk-"))
+    folder.chmod(0o755)  # PostgreSQL's user looks into it
     library = folder / "full_disk.so"
     subprocess.run([program("cc"), "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
     yield {"LD_PRELOAD": str(library), "FULL_DISK": str(folder / "full")}
+    shutil.rmtree(folder)
 
 
 async def ready(client: httpx.AsyncClient, database: str, seconds: float = 15) -> dict[str, object]:

@@ -223,6 +223,30 @@ class Postgres(Service):
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+class PgBouncer(Service):
+    """Before a `Postgres`; `mode` is its pool_mode: "session" or "transaction"."""
+
+    def __init__(self, cluster: Postgres, mode: str, *, size: int = 5) -> None:
+        super().__init__("pgbouncer")
+        self._config = self.folder / "pgbouncer.ini"
+        self._config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={cluster.port} user=postgres\n"
+            f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={self.port}\nunix_socket_dir=\n"
+            f"auth_type=any\npool_mode={mode}\ndefault_pool_size={size}\nmax_client_conn=500\n"
+        )
+        self.folder.chmod(0o755)
+        self._user = "postgres" if os.geteuid() == 0 else None
+
+    def start(self) -> Self:
+        command = [program("pgbouncer"), str(self._config)]
+        self.process = spawn(command, log=self.log, user=self._user, death_signal=signal.SIGTERM)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+
 class Redis(Service):
     """Nothing is kept on disk: a stopped Redis comes back empty, on the same port."""
 
