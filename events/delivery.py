@@ -82,7 +82,7 @@ class Delivery:
         now = self.clock()
         for event in events:
             event.at = now
-        answer = self.log.append(room, events)
+        answer = self.log.append(room, events, True)
         if isinstance(answer, Appended):
             self._appended(room, answer)
         else:
@@ -99,9 +99,14 @@ class Delivery:
     def _appended(self, room: str, answer: Appended) -> None:
         if answer.answer == "gap":
             self.spawn(self._fill_or_owe(room))
+        elif answer.answer == "nobody" and (mine := self.hub.rooms.get(room)) is not None and mine.ready:
+            self.spawn(self._fill_or_owe(room, mine.mark))
 
-    async def _fill_or_owe(self, room: str) -> None:
+    async def _fill_or_owe(self, room: str, base: Mark | None = None) -> None:
+        """`base`: the log is gone; it begins anew there, where its members here are."""
         try:
+            if base is not None:
+                await self.log.open(room, base)
             await self.fill(room)
         except Unavailable as error:
             self.owed.add(room)
@@ -155,6 +160,20 @@ class Delivery:
         if future.cancelled() or future.exception() is not None:
             self.lost()
             self._not_logged(event)
+        elif future.result().answer == "nobody" and event.room in self.hub.rooms:
+            self.spawn(self._log_again(event))
+
+    async def _log_again(self, event: Event) -> None:
+        """There are members, and the log is gone: it begins anew, with this."""
+        try:
+            await self.open(event.room)
+            answer = self.log.append(event.room, [event])
+            if not isinstance(answer, Appended):
+                await answer
+        except Unavailable as error:
+            if isinstance(error, BusUnavailable):
+                self.lost()
+                self._not_logged(event)
 
     def _not_logged(self, event: Event) -> None:
         # A later mark of the same reader says all that an earlier one did.
@@ -293,6 +312,11 @@ class Delivery:
     def on_lost(self) -> None:
         """The subscriber's connection broke."""
         self.lost()
+
+    def epoch_began(self, epoch: str) -> None:
+        """Somebody found that the log's store had lost something, or was set back."""
+        if self.mode == "live" and epoch > self.epoch:
+            self.lost()
 
     async def deliver_from_sql(self, name: str) -> None:
         """What SQL has beyond what was delivered here. Its position cannot be recovered from."""

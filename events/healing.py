@@ -157,6 +157,9 @@ class Healer:
             for member in list(room.members.values()):
                 member.pos = 0  # the room's position holds for all; never one of another epoch
                 room.level(member)
+        if delivery.epoch and cut.epoch != delivery.epoch:
+            delivery.observer.went_back("redis")
+            log.warning("Redis lost data or went back: epoch %s follows %s", cut.epoch, delivery.epoch)
         delivery.epoch, delivery.mode = cut.epoch, "live"
         delivery.observer.bus("live")
         while delivery.hold and delivery.mode == "live":

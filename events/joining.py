@@ -220,7 +220,8 @@ class Joining:
         if asked is not None and asked.epoch != self._delivery.epoch:
             asked = None
         while True:
-            cut = await self._delivery.log.read({name: asked.pos if asked else EVERYTHING})
+            given = (asked.pos, asked.mark) if asked is not None else (0, "")
+            cut = await self._delivery.log.read({name: asked.pos if asked else EVERYTHING}, given=given)
             state = cut.rooms[name]
             if state is None and not room.ready:
                 await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
@@ -236,11 +237,13 @@ class Joining:
         if room.ready and cut.pos < room.began:
             return None
         replay = None
-        if asked is not None and asked.pos <= cut.pos:
+        if asked is not None and asked.pos <= cut.pos and cut.genuine:
             seats = {name: Seat(asked.pos, asked.rev)}
             replay = recovery.missed({name: state}, seats, cut.pos, conn.id, conn.caller.key)
             if replay is not None and replay.size > self._replay_limit:
                 replay = None
+            if replay is not None and not await self.agreed([room], departures):
+                return None
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
         known = await self._known(member, state, after_revision or 0)
@@ -322,6 +325,13 @@ class Joining:
         for name in behind:
             await self._delivery.fill(name)
         return bool(behind)
+
+    async def agreed(self, rooms: Sequence[Room], departures: int) -> bool:
+        """Whether the log that was read is the one that every node has seen. Raises Unavailable."""
+        epoch = await self._delivery.bus.agree()
+        if epoch != self._delivery.epoch:
+            self._delivery.lost()
+        return all(self.still(room, departures) for room in rooms) and self._delivery.mode == "live"
 
     def still(self, room: Room, departures: int) -> bool:
         """Whether what was read of a room still holds: the bus was not lost, and the room is the same."""

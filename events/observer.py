@@ -41,5 +41,8 @@ class Observer:
     def bus(self, state: str, lag: float = 0.0) -> None:
         """ "live", "away", "deaf"; lag of the canary."""
 
+    def went_back(self, store: str) -> None:
+        """ "redis" or "database": what was there is not there any more, or not in that order."""
+
     def healed(self, what: str, count: int = 1) -> None:
         """Events that were delivered from SQL, gaps that were filled."""

@@ -19,6 +19,7 @@ class Position(msgspec.Struct, frozen=True):
     epoch: str
     pos: int
     rev: int = 0
+    mark: str = ""
 
 
 def parse_position(text: str) -> Position | None:
@@ -27,15 +28,16 @@ def parse_position(text: str) -> Position | None:
         return None
     text, _, rev = text.partition("~")
     epoch, dash, pos = text.rpartition("-")
+    pos, mark = pos[:12], pos[12:]
     try:
-        return Position(epoch, int(pos, 16), int(rev) if rev else 0) if epoch and dash else None
+        return Position(epoch, int(pos, 16), int(rev) if rev else 0, mark) if epoch and dash else None
     except ValueError:
         return None
 
 
 def format_position(cut: Cut, rev: int, logged: int) -> str:
     """The position of a snapshot that was read after `cut` and shows revisions up to `rev`."""
-    text = f"{cut.epoch}-{cut.pos:012x}"
+    text = f"{cut.epoch}-{cut.pos:012x}{cut.mark}"
     return f"{text}~{rev}" if rev > logged else text
 
 

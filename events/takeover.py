@@ -90,7 +90,7 @@ class Takeover:
             return "refused"
         if record_epoch != epoch or len(record.rooms) > self._max_rooms:
             return "incomplete"
-        seen = asked.pos if asked is not None and asked.epoch == epoch else 0
+        seen = (asked.pos, asked.mark) if asked is not None and asked.epoch == epoch else (0, "")
         if asked is not None and asked.epoch > epoch:
             return "incomplete"
         sid, conn.id = conn.id, record.sid
@@ -121,9 +121,9 @@ class Takeover:
         return "recovered"
 
     async def _catch_up(
-        self, conn: Connection, record: recovery.Record, seen: int, departures: int
+        self, conn: Connection, record: recovery.Record, given: tuple[int, str], departures: int
     ) -> recovery.Replay | None:
-        delivery = self._delivery
+        delivery, seen = self._delivery, given[0]
         for name in record.rooms:
             known_room = self._hub.rooms.get(name)
             session, role = await self._snapshots.joinable(conn.caller, known_room, name)
@@ -135,7 +135,7 @@ class Takeover:
             await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
         asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
         while True:
-            cut = await delivery.log.read(asks)
+            cut = await delivery.log.read(asks, given=given)
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not all(
                 self._joining.still(room, departures) for room in rooms
@@ -145,7 +145,7 @@ class Takeover:
                 continue
             if not all(not room.ready or cut.pos >= room.began for room in rooms):
                 continue  # somebody else opened a room, with a later cut
-            if seen > cut.pos:
+            if seen > cut.pos or not cut.genuine:
                 return None
             seats = {name: recovery.at(seat, asks[name]) for name, seat in record.rooms.items()}
             replay = recovery.missed(cut.rooms, seats, cut.pos, record.sid, conn.caller.key)
@@ -163,6 +163,8 @@ class Takeover:
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break
+        if not await self._joining.agreed(rooms, departures):
+            return None
         for room in rooms:
             state = cut.rooms[room.name]
             assert state is not None

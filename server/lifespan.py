@@ -336,6 +336,8 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
     elif name == "access":
         session_id = channel.partition(":")[2]
         services.delivery.spawn(services.membership.access_changed(session_id, body.decode()))
+    elif name == "epoch":
+        services.delivery.epoch_began(body.decode())
     elif name == "cancel":
         services.streams.cancelled(body.decode())
     elif name == "adopted":

@@ -145,6 +145,7 @@ class Metrics(Observer, Collector):
         self.streams = _Counts("parley_streams", "Streams begun, and how they ended", "outcome")
         self.bus_changes = _Counts("parley_bus_changes", "Changes of the bus's state", "state")
         self.heals = _Counts("parley_healed", "Events delivered from the database, gaps filled", "what")
+        self.rewinds = _Counts("parley_rewinds", "Times this node found that a store had gone back", "store")
         self._counted: tuple[_Counts | _Distribution, ...] = (
             self.commands,
             self.command_seconds,
@@ -160,6 +161,7 @@ class Metrics(Observer, Collector):
             self.streams,
             self.bus_changes,
             self.heals,
+            self.rewinds,
         )
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
@@ -206,6 +208,9 @@ class Metrics(Observer, Collector):
             self.bus_changes.add(state)
             self._now.bus = state
         self._now.lag = lag
+
+    def went_back(self, store: str) -> None:
+        self.rewinds.add(store)
 
     def healed(self, what: str, count: int = 1) -> None:
         self.heals.add(what, by=count)

@@ -1,4 +1,4 @@
-"""What the domain asks of the cluster's side: one interface per subject, six methods or fewer each.
+"""What the domain asks of the cluster's side: one interface per subject.
 
 Every implementation (memory, Redis) does all of them. Knows nothing of sessions' meaning, transports
 or SQL. A method may raise `storage.errors.Unavailable` where the implementation has to travel; the
@@ -25,7 +25,7 @@ class Kind(IntEnum):
 class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """One event on its way to a room's members. `data` is the finished JSON object.
 
-    `epoch`, `pos`, `prev` are stamped by the log's append; `pos` is 0 where an event did not come
+    `epoch`, `mark`, `pos`, `prev` are stamped by the log's append; `pos` is 0 where an event did not come
     from the log.
     """
 
@@ -49,11 +49,12 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     pos: int = 0
     prev: int = 0  # position of the room's entry before this one
     at: float = 0.0  # epoch seconds of its commit; 0: not measured
+    mark: str = ""  # tells `pos` apart from the same one of a history that was lost
 
     @property
     def position(self) -> str:
         """Contract, "Missed nothing": opaque to clients, ordered within an epoch."""
-        return f"{self.epoch}-{self.pos:012x}"
+        return f"{self.epoch}-{self.pos:012x}{self.mark}"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -64,10 +65,12 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """`answer`: "ok"; "gap" (revisions are missing before the first); "nobody" (no log, nothing to keep)."""
+    """`answer`: "ok"; "gap" (revisions are missing before the first); "nobody" (no log, nothing to keep).
+    `known`: so many of the events, said to be fresh, were known by their revision."""
 
     answer: str
     last: Mark | None = None
+    known: int = 0
 
 
 class ChunkAnswer(msgspec.Struct, frozen=True):
@@ -98,11 +101,14 @@ class RoomState(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """Many rooms as of one position; None for a room without a log."""
+    """Many rooms as of one position; None for a room without a log. `genuine`: this history gave out the
+    position that a client said it has."""
 
     epoch: str
     pos: int
     rooms: Mapping[str, RoomState | None]
+    mark: str = ""
+    genuine: bool = True
 
 
 #: A position that nothing is above: who asks for it gets a room's state without entries.
@@ -112,12 +118,17 @@ EVERYTHING = 1 << 60
 class RoomLog(Protocol):
     """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
 
-    def append(self, room: str, events: Sequence[Event]) -> "Appended | asyncio.Future[Appended]":
+    def append(
+        self, room: str, events: Sequence[Event], fresh: bool = False
+    ) -> "Appended | asyncio.Future[Appended]":
         """Durable events in order of revision (idempotent), or logged ones (idempotent by id). An answer,
-        or a future of one where it has to travel."""
+        or a future of one where it has to travel. `fresh`: they were committed just now, on this node."""
 
-    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
-        """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position."""
+    async def read(
+        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+    ) -> Cut:
+        """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position; `given`
+        is a client's own, with its mark: see `Cut.genuine`."""
 
     def at_hand(self, room: str) -> Cut | None:
         """A cut without entries, where the log is in this process; None where it has to be asked for."""
@@ -130,6 +141,9 @@ class RoomLog(Protocol):
 
     async def reset(self, room: str, last: Mark) -> None:
         """Too much is missing to fill: forget what the log holds, go on at `last`."""
+
+    async def renew(self, lineage: str) -> None:
+        """The logs are of this lineage of the database: if they were another one's, the epoch begins anew."""
 
     def forget(self, room: str) -> None:
         """The room is erased."""
@@ -210,7 +224,12 @@ class Bus(Protocol):
         """A node-to-node message; fire and forget."""
 
     async def echo(self) -> str:
-        """A canary through the bus and back to this node; the epoch. Raises Unavailable if it is lost."""
+        """A canary through the bus and back to this node; the epoch. Compares the log's store with what this
+        node has seen of it. Raises Unavailable if it is lost."""
+
+    async def agree(self) -> str:
+        """The epoch, once every node on the bus has, since this was called, compared the log's store with
+        what it has seen of it: behind that, or on another branch, the epoch begins anew."""
 
 
 class Beat(msgspec.Struct, frozen=True):

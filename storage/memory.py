@@ -45,6 +45,7 @@ class Memory:
         self._window, self._log_size, self._log_bytes = window, log_size, log_bytes
         self.epoch = new_epoch(clock())
         self._pos = 0
+        self._lineage = ""
         self._logs: dict[str, _Log] = {}
         self._streams: dict[str, _Stream] = {}
         self._streams_of: dict[str, set[str]] = {}
@@ -74,12 +75,15 @@ class Memory:
     async def echo(self) -> str:
         return self.epoch
 
+    async def agree(self) -> str:
+        return self.epoch
+
     async def close(self) -> None:
         self._receiver = None
 
     # --- RoomLog
 
-    def append(self, room: str, events: Sequence[Event]) -> Appended:
+    def append(self, room: str, events: Sequence[Event], fresh: bool = False) -> Appended:
         log = self._logs.get(room)
         for event in events:
             if event.stream and event.kind == Kind.DURABLE:
@@ -90,10 +94,11 @@ class Memory:
                     stream.start = event.rev
         if log is None:
             return Appended("nobody")
-        told = log.seq
+        told, known = log.seq, 0
         for event in events:
             if event.kind == Kind.DURABLE:
                 if event.rev <= log.rev:
+                    known += 1
                     continue
                 # A message that is told of already (whoever fills was overtaken) is a change now.
                 if (event.frm or event.rev) > log.rev + 1 or 0 < event.seq <= told:
@@ -111,7 +116,7 @@ class Memory:
                     log.ids = set()
                 log.ids.add(event.id)
             self._log(log, event)
-        return Appended("ok", Mark(log.rev, log.seq))
+        return Appended("ok", Mark(log.rev, log.seq), known if fresh else 0)
 
     def _log(self, log: "_Log", event: Event) -> None:
         pos = self._pos = self._pos + 1
@@ -145,7 +150,16 @@ class Memory:
             if event.id:
                 log.ids.discard(event.id)
 
-    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
+    async def renew(self, lineage: str) -> None:
+        if self._lineage not in ("", lineage):
+            self.epoch = new_epoch(max(self._clock(), int(self.epoch[:8], 16) + 1))
+            for kept in (self._logs, self._streams, self._streams_of, self._records, self._gone):
+                kept.clear()
+        self._lineage = lineage
+
+    async def read(
+        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+    ) -> Cut:
         if own_cut:
             self._pos += 1
         now = self._clock()

@@ -17,7 +17,7 @@ def _position(event: Event, poisoned: bool) -> bytes | None:
         return None
     if poisoned or not event.pos:
         return b'"' + POISON.encode() + b'"'
-    return b'"%s-%012x"' % (event.epoch.encode(), event.pos)
+    return b'"%s-%012x%s"' % (event.epoch.encode(), event.pos, event.mark.encode())
 
 
 def one_line(data: bytes) -> bytes:
@@ -39,8 +39,8 @@ class SocketIOCodec:
         if event.pos and not self._poisoned:  # most of them
             return frame(
                 TEXT,
-                b'42["%b",%b,"%b-%012x"]'
-                % (event.name.encode(), event.data, event.epoch.encode(), event.pos),
+                b'42["%b",%b,"%b-%012x%b"]'
+                % (event.name.encode(), event.data, event.epoch.encode(), event.pos, event.mark.encode()),
             )
         position = _position(event, self._poisoned)
         tail = b"]" if position is None else b"," + position + b"]"

@@ -1,8 +1,8 @@
 -- Durable events in order of revision, or logged ones: append what is new and publish it, both or neither.
 -- KEYS: clock, marks, entries, the room's streams. ARGV[3..9]: channel, prefix of streams' keys, room,
 -- window (s), size, bytes, prefix of ids' keys; then for each event rev, frm, seq, stream, closed, id, body.
--- Answers {ok | gap | nobody, last rev, last seq}.
-clock()
+-- Answers {ok | gap | nobody, last rev, last seq, events that were known, clock's view}.
+clock(true)
 local window = tonumber(ARGV[6])
 local streams = {}
 
@@ -20,16 +20,17 @@ for i = 10, #ARGV, 7 do
 end
 
 if not open_log(KEYS[2], KEYS[3]) then
-  return {'nobody', 0, 0}
+  return {'nobody', 0, 0, 0, view()}
 end
 
-local answer, changed, now, told = 'ok', false, now_ms(), log.seq
+local answer, changed, known, ms, told = 'ok', false, 0, now_ms(), log.seq
 for i = 10, #ARGV, 7 do
   local rev, frm, seq, id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 5]
   local wanted = true
   if rev > 0 then
     if rev <= log.rev then
       wanted = false
+      known = known + 1
     elseif (frm > 0 and frm or rev) > log.rev + 1 or (seq > 0 and seq <= told) then
       -- Also a message that is told of already: whoever fills was overtaken, it is a change now.
       answer = 'gap'
@@ -52,7 +53,7 @@ for i = 10, #ARGV, 7 do
     wanted = redis.call('SET', ARGV[9] .. id, '1', 'NX', 'EX', window)
   end
   if wanted then
-    log_event(ARGV[3], ARGV[i + 6], now)
+    log_event(ARGV[3], ARGV[i + 6], ms)
     changed = true
   end
 end
@@ -60,4 +61,4 @@ if changed then
   trim_log(tonumber(ARGV[7]), tonumber(ARGV[8]))
   save_log(window)
 end
-return {answer, log.rev, log.seq}
+return {answer, log.rev, log.seq, known, epoch .. (log.mark or mark_of(pos)), pos}

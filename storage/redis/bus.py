@@ -14,8 +14,10 @@ from storage.errors import BusUnavailable
 from storage.interfaces import Event, Receiver
 from storage.redis import wire
 from storage.redis.client import Client
+from storage.redis.heard import Heard
 from storage.redis.link import Link, error_code
 from storage.redis.nodekey import NodeKey
+from storage.redis.round import Round
 
 log = logging.getLogger("parley.redis")
 
@@ -32,8 +34,12 @@ class RedisBus:
         self._client, self._key = client, key
         self._told = float("-inf")  # when the log last told of a signal that no node sent
         self._prefix = client.prefix
-        self._own = (f"{client.prefix}:node:{node}", f"{client.prefix}:all", self.emitters)
-        self._echo = client.script("echo")
+        mine, questions = f"{client.prefix}:node:{node}", f"{client.prefix}:history"
+        self._own = (mine, f"{client.prefix}:all", self.emitters, questions)
+        self._heard = Heard()
+        self._round = Round(client, self._heard, questions, mine)
+        self.agree = self._round.agree
+        client.on_epoch = self._epoch_began
         self._link: Link | None = None
         self._receiver: Receiver | None = None
         self._confirmed: dict[str, asyncio.Future[None]] = {}
@@ -85,6 +91,7 @@ class RedisBus:
 
     def unsubscribe(self, channel: str) -> None:
         name = f"{self._prefix}:{channel}"
+        self._heard.forget(name.encode())
         if self._link is not None and self._confirmed.pop(name, None) is not None:
             self._expected.append(None)
             # One connection, commands in order: a later SUBSCRIBE is confirmed after this.
@@ -103,16 +110,17 @@ class RedisBus:
         word = secrets.token_bytes(8)
         heard = self._canaries[word] = asyncio.get_running_loop().create_future()
         try:
-            epoch = await self._client.run_script(self._echo, (), self._own[0], word)
+            epoch = await self._round.look(self._own[0], word)
             async with asyncio.timeout(self._client.timeout):
                 await heard
         except TimeoutError as error:
             raise BusUnavailable("the canary did not come back") from error
         finally:
             del self._canaries[word]
-        return bytes(epoch).decode()
+        return epoch
 
     async def close(self) -> None:
+        self._round.close()
         self._drop()
 
     # --- the connection
@@ -163,7 +171,12 @@ class RedisBus:
             return
         kind = data[0] if data else 0
         if kind == wire.EVENT:
-            receiver.on_event(wire.stamped(data))
+            event = wire.stamped(data)
+            whole = self._heard.take(channel, event)
+            receiver.on_event(event)
+            if not whole:
+                self._round.doubt()
+                receiver.on_lost()
         elif kind == wire.VOLATILE:
             receiver.on_event(wire.plain(data))
         elif kind == wire.SIGNAL:
@@ -173,9 +186,20 @@ class RedisBus:
             called, _, content = said.partition(b"\0")
             receiver.on_signal(name[len(self._prefix) + 1 :], called.decode(), content)
         elif kind == wire.CANARY:
-            heard = self._canaries.get(data[1:])
-            if heard is not None and not heard.done():
+            word, epoch = data[1:9], data[9:].decode()
+            heard = self._canaries.get(word)
+            if heard is None:
+                self._round.answered(word, epoch)
+            elif not heard.done():
                 heard.set_result(None)
+        elif kind == wire.QUESTION:
+            self._round.asked(data[1:])
+        elif kind == wire.HISTORY:
+            self._round.doubt()
+
+    def _epoch_began(self, epoch: str) -> None:
+        if self._receiver is not None:
+            self._receiver.on_signal("all", "epoch", epoch.encode())
 
     def _nobody_said(self, channel: str) -> None:
         now = asyncio.get_running_loop().time()

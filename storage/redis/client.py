@@ -9,7 +9,7 @@ import logging
 import random
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _FOLDER = Path(__file__).parent
 _LINE = re.compile(r"\b(?:f_|script: )([0-9a-f]{40})\b.*?@user_script: ?([0-9]+)")
 #: Seconds between attempts to connect: few at first, many nodes must not come at once.
 _FIRST_DELAY, _MOST_DELAY = 0.05, 1.0
+#: Letters of an epoch, and of one with a position's mark.
+EPOCH, STAMP = 12, 16
 
 
 class Script:
@@ -52,6 +54,10 @@ class Client:
         self._down.set()
         # New epochs are told apart by it where the clock's second is the same.
         self._token = secrets.token_hex(2)
+        # How far this node has seen the cluster's clock: it goes with every call, and is compared there.
+        self._stamp, self._pos = b"", 0
+        self._seen: bytes | None = None  # the two as they go
+        self.on_epoch: Callable[[str], None] = lambda epoch: None
 
     def script(self, name: str, *shared: str) -> Script:
         """To be asked for before the connection is there: it is loaded with each new one."""
@@ -86,13 +92,17 @@ class Client:
     def run_script(
         self, script: Script, keys: Iterable[str], *arguments: Argument, convert: Convert | None = None
     ) -> "asyncio.Future[Any]":
-        """A script's reply, converted. It gets the clock as KEYS[1]; run id and token as ARGV[1..2]."""
+        """A script's reply, converted. It gets the clock as KEYS[1]; as ARGV[1..2] the run id, and a token
+        with what was seen of the clock."""
         link = self._link
         if link is None or link.closed:
             return _failed()
         keys = (self.clock, *keys)
+        if self._seen is None:
+            digit = self._token[:1].encode()
+            self._seen = b"%b%b%d" % (digit, self._stamp, self._pos) if self._stamp else digit
         return link.call(
-            "EVALSHA", script.sha, len(keys), *keys, self.run, self._token, *arguments, convert=convert
+            "EVALSHA", script.sha, len(keys), *keys, self.run, self._seen, *arguments, convert=convert
         )
 
     async def time(self) -> float | None:
@@ -102,6 +112,16 @@ class Client:
         except Unavailable:
             return None
         return int(seconds) + int(micros) / 1e6
+
+    def saw(self, stamp: bytes, pos: int) -> None:
+        """A position that Redis answered with, and its epoch and mark. What is only heard on a channel is
+        compared in other ways: it may be of a history that was lost, or of the one that took its place
+        (`storage.redis.heard`)."""
+        epoch, known = stamp[:EPOCH], self._stamp[:EPOCH]
+        if (epoch > known or (epoch == known and pos > self._pos)) and len(stamp) == STAMP:
+            self._stamp, self._pos, self._seen = stamp, pos, None
+            if known and epoch > known:
+                self.on_epoch(epoch.decode())
 
     @property
     def overdue(self) -> float:
@@ -145,7 +165,7 @@ class Client:
         if link.closed:
             raise BusUnavailable("the connection to Redis broke")
         self._link, self.run = link, run
-        self._token = secrets.token_hex(2)
+        self._token, self._seen = secrets.token_hex(2), None
         self._down.clear()
         self._up.set()
 

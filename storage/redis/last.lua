@@ -6,8 +6,7 @@ local found = {}
 for i = 5, #ARGV do
   if open_log(ARGV[3] .. ':log:' .. ARGV[i], ARGV[3] .. ':entries:' .. ARGV[i]) then
     age_log(oldest)
-    save_log(window)
-    redis.call('EXPIRE', ARGV[3] .. ':streams:' .. ARGV[i], window)
+    if save_log(window) then redis.call('EXPIRE', ARGV[3] .. ':streams:' .. ARGV[i], lasts(window)) end
     found[#found + 1] = log.rev
     found[#found + 1] = log.seq
   else

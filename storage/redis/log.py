@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.interfaces import Appended, Cut, Event, Kind, Mark, RoomState, StreamText
 from storage.redis import wire
-from storage.redis.client import Client
+from storage.redis.client import EPOCH, Client
 
 #: Rooms in one call of a script: it must not keep Redis from the others for long.
 AT_ONCE = 200
@@ -29,6 +29,7 @@ class RedisLog:
         self._last = client.script("last", "log")
         self._base = client.script("base", "log")
         self._forget = client.script("forget")
+        self._renew = client.script("renew")
 
     def keys(self, room: str) -> tuple[str, str, str]:
         """(marks, entries, names of its open streams)."""
@@ -38,7 +39,7 @@ class RedisLog:
     def channel(self, room: str) -> str:
         return f"{self._prefix}:session:{room}"
 
-    def append(self, room: str, events: Sequence[Event]) -> "asyncio.Future[Appended]":
+    def append(self, room: str, events: Sequence[Event], fresh: bool = False) -> "asyncio.Future[Appended]":
         arguments: list[bytes | str | int] = []
         for event in events:
             durable = event.kind == Kind.DURABLE
@@ -54,21 +55,38 @@ class RedisLog:
         prefix = self._prefix
         return self._client.run_script(
             self._append, self.keys(room), self.channel(room), f"{prefix}:stream:", room, self.window,
-            *self.bounds, f"{prefix}:id:{room}:", *arguments, convert=_appended,
+            *self.bounds, f"{prefix}:id:{room}:", *arguments,
+            convert=self._announced if fresh else self._appended,
         )  # fmt: skip
 
-    async def read(self, asks: Mapping[str, int], own_cut: bool = False) -> Cut:
+    def _appended(self, reply: Sequence[Any]) -> Appended:
+        answer, rev, seq, _, stamp, pos = reply
+        self._client.saw(stamp, pos)
+        return Appended(answer.decode(), None if answer == b"nobody" else Mark(rev, seq))
+
+    def _announced(self, reply: Sequence[Any]) -> Appended:
+        found = self._appended(reply)
+        return Appended(found.answer, found.last, reply[3]) if reply[3] else found
+
+    async def read(
+        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+    ) -> Cut:
         """Raises Unavailable."""
         words: list[str | int] = []
         for room, after in asks.items():
             words += (room, after)
         # One script, however many the rooms: a cut is a moment.
-        epoch, pos, states = await self._client.run_script(
-            self._read, (), self._prefix, self.window, 1 if own_cut else 0, *words
+        found = await self._client.run_script(
+            self._read, (), self._prefix, self.window, 1 if own_cut else 0, *given, *words
         )
-        return Cut(
-            epoch.decode(), pos, {room: _state(state) for room, state in zip(asks, states, strict=True)}
-        )
+        stamp, pos, genuine, states = found
+        self._client.saw(stamp, pos)
+        rooms = {room: _state(state) for room, state in zip(asks, states, strict=True)}
+        return Cut(stamp[:EPOCH].decode(), pos, rooms, stamp[EPOCH:].decode(), bool(genuine))
+
+    async def renew(self, lineage: str) -> None:
+        """Raises Unavailable."""
+        self._client.saw(*await self._client.run_script(self._renew, (), lineage))
 
     def at_hand(self, room: str) -> None:
         """The log is in Redis."""
@@ -95,17 +113,14 @@ class RedisLog:
     async def _begin(self, room: str, mark: Mark, how: str) -> None:
         told = wire.body(Event(room, "", b"", Kind.DURABLE, rev=mark.rev, seq=mark.seq))
         marks, entries, _ = self.keys(room)
-        await self._client.run_script(
-            self._base, (marks, entries), self.channel(room), self.window, mark.rev, mark.seq, told, how
+        self._client.saw(
+            *await self._client.run_script(
+                self._base, (marks, entries), self.channel(room), self.window, mark.rev, mark.seq, told, how
+            )
         )
 
     def forget(self, room: str) -> None:
         self._client.run_script(self._forget, self.keys(room), f"{self._prefix}:stream:")
-
-
-def _appended(reply: Sequence[Any]) -> Appended:
-    answer, rev, seq = reply
-    return Appended(answer.decode(), None if answer == b"nobody" else Mark(rev, seq))
 
 
 def _state(found: Sequence[Any]) -> RoomState | None:

@@ -28,8 +28,13 @@ class RedisStreams:
         return self._client.run_script(
             self._chunk, (marks, entries, self._key(event.stream), names), self._log.channel(event.room),
             event.room, self._log.window, *self._log.bounds, event.stream, start, event.index,
-            wire.body(event), *pieces, convert=_answer,
+            wire.body(event), *pieces, convert=self._answer,
         )  # fmt: skip
+
+    def _answer(self, reply: Sequence[Any]) -> ChunkAnswer:
+        answer, number, stamp, pos = reply
+        self._client.saw(stamp, pos)
+        return ChunkAnswer(answer.decode(), number)
 
     async def close(self, room: str, stream: str) -> StreamText:
         """Raises Unavailable."""
@@ -66,8 +71,3 @@ class RedisStreams:
             return ()
         found = await self._client.call("MGET", *[f"{self._prefix}:lease:{stream}" for stream in streams])
         return [stream for stream, lease in zip(streams, found, strict=True) if lease is None]
-
-
-def _answer(reply: Sequence[Any]) -> ChunkAnswer:
-    answer, number = reply
-    return ChunkAnswer(answer.decode(), number)

@@ -1,6 +1,7 @@
 """Events as they travel through Redis: a stamp that scripts write, and the event's fields. No JSON is read.
 
-`E` epoch position previous event | `V` event | `N` proof name NUL body (a signal of a node) | `C` canary.
+`F` epoch mark position previous event | `V` event | `N` proof name NUL body (a signal of a node) |
+`C` canary | `Q` question of a round | `H` epoch (one has begun).
 """
 
 import struct
@@ -12,10 +13,10 @@ from storage.redis.nodekey import PROOF_BYTES
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode
-#: Epoch (12 letters), position, position of the room's entry before.
-_STAMP = struct.Struct(">x12sQQ")
+#: Epoch (12 letters), the position's mark (4), position, position of the room's entry before.
+_STAMP = struct.Struct(">x12s4sQQ")
 
-EVENT, VOLATILE, SIGNAL, CANARY = b"EVNC"
+EVENT, VOLATILE, SIGNAL, CANARY, QUESTION, HISTORY = b"FVNCQH"
 
 
 def body(event: Event) -> bytes:
@@ -24,10 +25,10 @@ def body(event: Event) -> bytes:
 
 
 def stamped(data: bytes) -> Event:
-    """An `E` message. Raises msgspec.DecodeError, struct.error."""
-    epoch, pos, prev = _STAMP.unpack_from(data)
+    """An `F` message. Raises msgspec.DecodeError, struct.error."""
+    epoch, mark, pos, prev = _STAMP.unpack_from(data)
     event = _decode(memoryview(data)[_STAMP.size :])
-    event.epoch, event.pos, event.prev = epoch.decode(), pos, prev
+    event.epoch, event.mark, event.pos, event.prev = epoch.decode(), mark.decode(), pos, prev
     return event
 
 
