@@ -37,7 +37,7 @@ _REPEATABLE_SQLITE = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY",
 
 def translate(error: Exception) -> StorageError:
     """The error to raise instead of a driver's."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
     if isinstance(error, asyncpg.UniqueViolationError):
         return AlreadyExists(text)
     if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):

@@ -181,9 +181,7 @@ class Pool:
 
     async def _take(self) -> Link:
         while True:
-            while self._busy >= self._allowed:
-                await self._freed()
-            self._busy += 1
+            await self._place()
             link = Link(self._databases, self._databases._backend)
             try:
                 await link.__aenter__()
@@ -200,22 +198,26 @@ class Pool:
 
     async def _full(self) -> None:
         """The server took no more: what is open is what there may be, until it has been asked again."""
+        alone = self._busy == 0
         self._allowed = max(1, min(self._allowed, self._busy))
         if not self.exhausted:
             self.exhausted = True
             LOG.warning("the server takes no more connections: this node goes on with those that it has")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN):
-                await self._freed()
+        if alone:
+            await asyncio.sleep(AGAIN)
 
-    async def _freed(self) -> None:
+    async def _place(self) -> None:
+        """Waits until one more lease may be held; who came first is first."""
+        if self._busy < self._allowed and not self._waiting:
+            self._busy += 1
+            return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self._wake()  # it was ours already: the next one's
+                self._give_back()  # it was ours already
             raise
 
     def _give_back(self) -> None:
@@ -223,11 +225,11 @@ class Pool:
         self._wake()
 
     def _wake(self) -> None:
-        while self._waiting:
+        while self._waiting and self._busy < self._allowed:
             waiter = self._waiting.popleft()
             if not waiter.done():
+                self._busy += 1
                 waiter.set_result(None)
-                return
 
     # --- new connections, and the server's room
 
@@ -258,7 +260,10 @@ class Pool:
                 return
             second = await self._connector.connect(statement_cache_size=0)
             try:
-                shared = await second.fetchval("SELECT pg_backend_pid()") == real
+                # Whose pooler makes it wait for a connection of the server's has one for itself.
+                shared = await second.fetchval("SELECT pg_backend_pid()", timeout=DOUBT) == real
+            except TimeoutError:
+                return
             finally:
                 second.terminate()
         if shared:
@@ -283,9 +288,8 @@ class Pool:
     def share(self, room: int, nodes: int) -> None:
         """`room`: connections that the server takes in all. Some are left for others: people, tools."""
         spare = max(room // 10, min(3, room // 4))
-        before, self._allowed = self._allowed, min(self._size, max(LEAST, (room - spare) // max(1, nodes)))
-        for _ in range(self._allowed - before):
-            self._wake()
+        self._allowed = min(self._size, max(LEAST, (room - spare) // max(1, nodes)))
+        self._wake()
         if self._pool is not None:
             self._end_idle(self._pool.get_size() - self._allowed)
 

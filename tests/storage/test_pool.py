@@ -180,3 +180,22 @@ async def test_a_slow_query_is_not_taken_for_a_silent_connection(postgres_url: s
     slow = Statement(sa.text("SELECT pg_sleep(3)").columns(sa.column("slept", sa.Text)))
     assert len(await db.fetch_all(slow)) == 1
     await db.disconnect()
+
+
+async def test_who_waits_longest_is_next(postgres_url: str) -> None:
+    """Also while others come all the time: nobody's turn is taken."""
+    db = Database(postgres_url, pool_size=2, max_overflow=0)
+    await db.connect()
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await db.fetch_all(SLOW)
+        order.append(number)
+
+    asked = []
+    for number in range(30):
+        asked.append(asyncio.ensure_future(ask(number)))
+        await asyncio.sleep(0)  # it has asked
+    await asyncio.gather(*asked)
+    assert all(abs(place - number) <= 2 for place, number in enumerate(order)), order
+    await db.disconnect()
