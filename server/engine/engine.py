@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 import engineio
 import orjson
@@ -21,6 +21,7 @@ from server.engine.asgi import Receive, Scope, Send
 from server.engine.handshake import Handshake
 from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
+from server.engine.lastwords import LastWords
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import Headers, OriginRule, Origins, error, query_of, read_body, respond
 from server.engine.session import AT_ONCE, Session
@@ -28,9 +29,6 @@ from server.engine.strangers import HEAD, Strangers
 
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
 Elsewhere = Callable[[str, Scope, Receive, Send], Awaitable[bool]]
-
-#: Sessions whose last words are kept.
-LAST_WORDS: Final = 1000
 
 
 class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no types
@@ -69,7 +67,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.log = logging.getLogger("parley.engine")
         self.tick = min(1.0, max(0.005, min(self.ping_interval, self.ping_timeout) / 25))
         self.wheel = Wheel(self.tick)
-        self._last_words: dict[str, tuple[float, bytes]] = {}
+        self.last_words = LastWords(self.ping_timeout)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
         #: A connect handler that neither waits nor refuses: with any other, every connection has a task.
         self.plain_handler: Any = None
@@ -193,8 +191,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         if session is not None and session.owner is not None and self.identify(scope) is None:
             session = None  # unlike a browser's WebSocket, a request can show them
         if session is None:
-            if method == "GET" and (words := self._last_words.pop(sid, None)) is not None:
-                return await respond(send, 200, headers, words[1])
+            words = self.last_words.take(sid, self.identify(scope)) if method == "GET" else None
+            if words is not None:
+                return await respond(send, 200, headers, words)
             away = self.elsewhere is not None and sid not in self.sockets
             if away and self.elsewhere is not None and await self.elsewhere(sid, scope, receive, send):
                 return
@@ -305,16 +304,6 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             return None
         caller = self.identify(scope)
         return session if caller is None or caller == session.owner else None
-
-    def last_words(self, sid: str, words: bytes) -> None:
-        """What the polling client of a session that is over is to hear at its next request: why, mostly."""
-        now = self.wheel.now()
-        while self._last_words:  # oldest first
-            oldest, (until, _) = next(iter(self._last_words.items()))
-            if until > now and len(self._last_words) < LAST_WORDS:
-                break
-            del self._last_words[oldest]
-        self._last_words[sid] = (now + self.ping_timeout, words)
 
     def known(self, session: Session) -> None:
         """Its client has shown who it is."""

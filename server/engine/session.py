@@ -421,7 +421,8 @@ class Session(Sink):
                     rest = polling.payload(last) + polling.SEPARATOR if last else b""
                     self.poll.set_result(rest + answer)
             elif last and reason != self.engine.reason.PING_TIMEOUT:
-                self.engine.last_words(self.sid, polling.payload(last) + polling.SEPARATOR + answer)
+                words = polling.payload(last) + polling.SEPARATOR + answer
+                self.engine.last_words.keep(self.sid, self.owner, words, self.engine.wheel.now())
         if abort and self.poll is not None and not self.poll.done():
             self.poll.set_result(answer)
         self.poll = None
