@@ -21,6 +21,9 @@ from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import Records
 from storage.messages import Messages as Store
 
+#: What events take in the log, their marks included, by what they take in a replay: a little one more than a
+#: large. Beyond it a replay is not read to its end, only to be too large.
+ENVELOPES = 4
 #: Recoveries that read the log at the same time; a herd waits in line.
 AT_ONCE = 64
 
@@ -135,7 +138,7 @@ class Takeover:
             await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
         asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
         while True:
-            cut = await delivery.log.read(asks, given=given)
+            cut = await delivery.log.read(asks, given=given, limit=self._replay_limit * ENVELOPES)
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not all(
                 self._joining.still(room, departures) for room in rooms

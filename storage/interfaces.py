@@ -113,6 +113,8 @@ class Cut(msgspec.Struct, frozen=True):
 
 #: A position that nothing is above: who asks for it gets a room's state without entries.
 EVERYTHING = 1 << 60
+#: Bytes of a read that has no bound of its own: a room's log has.
+UNBOUNDED = 1 << 50
 
 
 class RoomLog(Protocol):
@@ -125,10 +127,15 @@ class RoomLog(Protocol):
         or a future of one where it has to travel. `fresh`: they were committed just now, on this node."""
 
     async def read(
-        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+        self,
+        asks: Mapping[str, int],
+        own_cut: bool = False,
+        given: tuple[int, str] = (0, ""),
+        limit: int = UNBOUNDED,
     ) -> Cut:
         """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position; `given`
-        is a client's own, with its mark: see `Cut.genuine`."""
+        is a client's own, with its mark: see `Cut.genuine`. Where it has to be fetched, and is more than
+        `limit` bytes, rooms are incomplete from there on."""
 
     def at_hand(self, room: str) -> Cut | None:
         """A cut without entries, where the log is in this process; None where it has to be asked for."""

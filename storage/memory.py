@@ -13,6 +13,7 @@ import msgspec
 
 from storage.interfaces import (
     EVERYTHING,
+    UNBOUNDED,
     Appended,
     Beat,
     ChunkAnswer,
@@ -158,7 +159,11 @@ class Memory:
         self._lineage = lineage
 
     async def read(
-        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+        self,
+        asks: Mapping[str, int],
+        own_cut: bool = False,
+        given: tuple[int, str] = (0, ""),
+        limit: int = UNBOUNDED,
     ) -> Cut:
         if own_cut:
             self._pos += 1

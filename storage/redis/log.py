@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage.interfaces import Appended, Cut, Event, Kind, Mark, RoomState, StreamText
+from storage.interfaces import UNBOUNDED, Appended, Cut, Event, Kind, Mark, RoomState, StreamText
 from storage.redis import wire
 from storage.redis.client import EPOCH, Client
 
@@ -69,7 +69,11 @@ class RedisLog:
         return Appended(found.answer, found.last, reply[3]) if reply[3] else found
 
     async def read(
-        self, asks: Mapping[str, int], own_cut: bool = False, given: tuple[int, str] = (0, "")
+        self,
+        asks: Mapping[str, int],
+        own_cut: bool = False,
+        given: tuple[int, str] = (0, ""),
+        limit: int = UNBOUNDED,
     ) -> Cut:
         """Raises Unavailable."""
         words: list[str | int] = []
@@ -77,7 +81,7 @@ class RedisLog:
             words += (room, after)
         # One script, however many the rooms: a cut is a moment.
         found = await self._client.run_script(
-            self._read, (), self._prefix, self.window, 1 if own_cut else 0, *given, *words
+            self._read, (), self._prefix, self.window, 1 if own_cut else 0, *given, limit, *words
         )
         stamp, pos, genuine, states = found
         self._client.saw(stamp, pos)

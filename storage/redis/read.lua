@@ -1,7 +1,7 @@
--- Many rooms as of one cut. KEYS: clock. ARGV[3..7]: prefix, window (s), own cut (1: a fresh position: who
+-- Many rooms as of one cut. KEYS: clock. ARGV[3..8]: prefix, window (s), own cut (1: a fresh position: who
 -- has seen it has seen all before, and gets of the entries what SQL does not tell: read marks and changes of
--- the session, among the newest 500), a position that a client has and its mark (0: none); then pairs of room
--- and the position that is asked from.
+-- the session, among the newest 500), a position that a client has and its mark (0: none), bytes of entries and
+-- texts beyond which rooms are incomplete; then pairs of room and the position that is asked from.
 -- Answers {epoch and mark, cut, whether this history gave out the client's position, rooms}; a room is {} or
 -- {rev, seq, pos, complete, entries, streams}, a stream
 -- {name, next index, start, closed, text}.
@@ -10,8 +10,8 @@ if ARGV[5] == '1' then tick() end
 local window, oldest = tonumber(ARGV[4]), now_ms() - ARGV[4] * 1000
 local given = tonumber(ARGV[6])
 local genuine = given == 0 or gave_out(given, ARGV[7])
-local rooms = {}
-for i = 8, #ARGV, 2 do
+local rooms, left = {}, tonumber(ARGV[8])
+for i = 9, #ARGV, 2 do
   local room, after = ARGV[i], tonumber(ARGV[i + 1])
   local names_key = ARGV[3] .. ':streams:' .. room
   if not open_log(ARGV[3] .. ':log:' .. room, ARGV[3] .. ':entries:' .. room) then
@@ -29,9 +29,10 @@ for i = 8, #ARGV, 2 do
           table.insert(entries, 1, entry[2][2])
         end
       end
-    elseif after < log.pos and log.n > 0 then
+    elseif after < log.pos and log.n > 0 and left > 0 then
       for _, entry in ipairs(redis.call('XRANGE', log.entries, string.format('%.0f', after + 1), '+')) do
         entries[#entries + 1] = entry[2][2]
+        left = left - #entry[2][2]
       end
     end
     local streams = {}
@@ -40,11 +41,12 @@ for i = 8, #ARGV, 2 do
       if not s or s.ended then
         redis.call('SREM', names_key, name)
       elseif s.start <= log.rev then
-        streams[#streams + 1] = {name, next_index(s), s.start, s.closed and 1 or 0,
-                                 table.concat(redis.call('LRANGE', s.key, 1, -1))}
+        local text = left > 0 and table.concat(redis.call('LRANGE', s.key, 1, -1)) or ''
+        left = left - #text
+        streams[#streams + 1] = {name, next_index(s), s.start, s.closed and 1 or 0, text}
       end
     end
-    rooms[#rooms + 1] = {log.rev, log.seq, log.pos, after >= log.trim and 1 or 0, entries, streams}
+    rooms[#rooms + 1] = {log.rev, log.seq, log.pos, after >= log.trim and left > 0 and 1 or 0, entries, streams}
   end
 end
 local seen = view()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.errors import Unavailable
-from storage.interfaces import Event, Kind, Mark
+from storage.interfaces import EVERYTHING, Event, Kind, Mark
 from storage.redis import Cluster
 from tests.redis.conftest import Ears, Side, chunk, durable, in_redis, logged
 from tests.support.services import Redis
@@ -321,3 +321,22 @@ async def test_nodes_say_where_they_are(redis: Redis) -> None:
     assert await cluster.presence.address("n1") == "http://10.0.0.1:8003"
     assert await cluster.presence.address("n2") is None
     await cluster.close()
+
+
+async def test_a_read_beyond_its_limit_is_not_read_to_its_end(new_node: NewNode) -> None:
+    """Two hundred rooms may be asked for at once, each with a log of a megabyte."""
+    side = await new_node("n1")
+    rooms = [f"R{n}" for n in range(10)]
+    for room in rooms:
+        await side.log.open(room, Mark(0, 0))
+    opened = (await side.log.read(dict.fromkeys(rooms, EVERYTHING))).rooms
+    asks = {room: state.pos for room, state in opened.items() if state is not None}
+    for room in rooms:
+        for rev in range(1, 11):
+            await side.log.append(room, [durable(rev, room, data=b"x" * 1000)])
+    whole = await side.log.read(asks, limit=1_000_000)
+    assert all(state.complete and len(state.entries) == 10 for state in whole.rooms.values())
+    cut = await side.log.read(asks, limit=25_000)
+    assert [len(cut.rooms[room].entries) for room in rooms] == [10, 10, 10, *[0] * 7]
+    assert [cut.rooms[room].complete for room in rooms] == [True, True, *[False] * 8]
+    assert all(state.last == Mark(10, 10) for state in cut.rooms.values())
