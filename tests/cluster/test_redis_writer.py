@@ -31,8 +31,8 @@ async def append(bus: Any, session: str, event: Event) -> None:
     epoch = await bus.hget("chat:clock", "epoch")
     before = await bus.hget(f"chat:log:{session}", "pos")
     pos = await bus.hincrby("chat:clock", "pos", 1)
-    stamp = epoch + struct.pack(">QQ", pos, int(before))
-    await bus.publish(f"chat:session:{session}", b"E" + stamp + wire.body(event))
+    stamp = bytes([wire.EVENT]) + epoch + b"mark" + struct.pack(">QQ", pos, int(before))
+    await bus.publish(f"chat:session:{session}", stamp + wire.body(event))
 
 
 async def disconnect(node: Server, user: str) -> None:
