@@ -45,10 +45,12 @@ class Connector:
         self._hosts = list(address.hosts)
         if address.random_host:
             random.shuffle(self._hosts)
-        #: Seconds for one host.
-        self._each = address.connect_timeout or limit / len(self._hosts)
+        #: Seconds for one host; None: as long as it takes.
+        self._each: float | None = address.connect_timeout or limit / len(self._hosts)
+        if self._each == float("inf"):
+            self._each = None
         #: Seconds until all hosts have been tried.
-        self.patience = self._each * len(self._hosts)
+        self.patience = None if self._each is None else self._each * len(self._hosts)
         self._options = self._fixed()
 
     def _fixed(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Connector:
 
     async def _connect(self, host: str, port: int, target: str, more: dict[str, Any]) -> asyncpg.Connection:
         options = {**self._options, **more}
-        async with asyncio.timeout(None if self._each == float("inf") else self._each):
+        async with asyncio.timeout(self._each):
             raw = await asyncpg.connect(
                 host=host, port=port, target_session_attrs=target, timeout=None, **options
             )

@@ -118,7 +118,7 @@ class Database:
         self.limit = limit
         self.health = Health(self._try_write)
         #: Seconds for the first connection: an address may name several hosts, and a time for each.
-        self._patience = limit
+        self._patience: float | None = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
         #: Behind a pooler that hands out its connections for a transaction each.
         self._pooled = False
@@ -127,7 +127,7 @@ class Database:
         if self.dialect == "postgresql":
             address = parse(url)
             connector = Connector(address, limit=limit)
-            self._patience = max(limit, connector.patience)
+            self._patience = None if connector.patience is None else max(limit, connector.patience)
             settings = _settings(address, limit)
             self._pooled = address.pooled
             self._begin = _begin(settings) if self._pooled else "BEGIN"

@@ -97,6 +97,8 @@ MAY = [
     ("self", "sslmode=require", True),
     ("self", "ssl=true", True),
     ("good", "sslmode=require" + ROOT, True),
+    ("good", "connect_timeout=0", True),
+    ("good", "connect_timeout=7&application_name=x&options=-c%20work_mem%3D8MB&keepalives_idle=30", True),
     ("good", "sslmode=verify-ca" + ROOT, True),
     ("good", "sslmode=verify-full" + ROOT, True),
     ("good", "sslmode=verify-full&sslcrl={crl}" + ROOT, True),
