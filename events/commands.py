@@ -135,17 +135,19 @@ class Commands:
     def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Action:
         member = self._member(conn, command.session_id)
         if member is None:
-            return self._message(caller, command)
+            return self._message(caller, conn, command)
         self._member_writes(member)
         live = member.room.live
-        return self._send(caller, command, live.agent_id if live else None)
+        return self._send(caller, conn, command, live.agent_id if live else None)
 
-    async def _message(self, caller: Caller, command: schema.SendMessage) -> Done:
+    async def _message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
         agent_id, _ = await self._writable(caller, command.session_id)
-        return self._send(caller, command, agent_id)
+        return self._send(caller, conn, command, agent_id)
 
-    def _send(self, caller: Caller, command: schema.SendMessage, agent_id: int | None) -> Pending:
-        future = self._messages.send(caller, command)
+    def _send(
+        self, caller: Caller, conn: Connection | None, command: schema.SendMessage, agent_id: int | None
+    ) -> Pending:
+        future = self._messages.send(caller, command, conn)
         if agent_id is not None and self._replies.may_reply(caller, command.reply, agent_id):
             future.add_done_callback(lambda done: self._reply_to(done, agent_id))
         self._typing.clear(command.session_id, caller.key)
@@ -158,20 +160,20 @@ class Commands:
     def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Action:
         member = self._member(conn, command.session_id)
         if member is None:
-            return self._edit(caller, command)
+            return self._edit(caller, conn, command)
         self._member_writes(member)
-        return Pending(self._messages.edit(caller, command), changed)
+        return Pending(self._messages.edit(caller, command, conn), changed)
 
-    async def _edit(self, caller: Caller, command: schema.Edit) -> Done:
+    async def _edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
         await self._writable(caller, command.session_id)
-        return Pending(self._messages.edit(caller, command), changed)
+        return Pending(self._messages.edit(caller, command, conn), changed)
 
     async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:
         _, role = await self._writable(caller, command.session_id)
         record = await self._messages.may_delete(caller, role, command)
         if record.status == "streaming":
             await self._streams.cancel(command.session_id, command.message_id)
-        return Pending(self._messages.delete(command), changed)
+        return Pending(self._messages.delete(command, conn), changed)
 
     async def file(self, caller: Caller, conn: Connection | None, command: schema.PostFile) -> Done:
         await self._writable(caller, command.session_id)

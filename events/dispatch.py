@@ -22,6 +22,7 @@ from events.joining import Joined
 from events.messages import translate
 from events.observer import Observer
 from events.ratelimit import RateLimits
+from events.stall import Stall
 
 #: Seconds until a command that cannot be carried out is answered UNAVAILABLE.
 DEADLINE = 20.0
@@ -55,7 +56,11 @@ def _missing(problem: str) -> str:
 class Dispatcher:
     """Carries out commands; an error of any kind becomes a `ChatError`."""
 
-    def __init__(self, commands: Commands, limits: RateLimits, observer: Observer) -> None:
+    def __init__(
+        self, commands: Commands, limits: RateLimits, observer: Observer, stall: Stall | None = None
+    ) -> None:
+        """`stall` where others may take over what this process has in hand."""
+        self.stall = stall
         self._commands, self._limits, self._observer = commands, limits, observer
         self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check
         self._actions = {name: getattr(commands, name) for name in CATALOG}
@@ -176,11 +181,21 @@ class Line:
     """The commands of one connection take effect in the order in which they came, also when it does not
     wait for replies. Writes need not wait for each other's commit: their order is the writer's."""
 
-    __slots__ = ("_busy", "_dispatcher", "_pending", "_queue", "_settled", "_task", "_voice", "conn")
+    __slots__ = (
+        "_busy",
+        "_closed",
+        "_dispatcher",
+        "_pending",
+        "_queue",
+        "_settled",
+        "_task",
+        "_voice",
+        "conn",
+    )
 
     def __init__(self, dispatcher: Dispatcher, conn: Connection, voice: "Voice") -> None:
         self._dispatcher, self.conn, self._voice = dispatcher, conn, voice
-        self._busy = False
+        self._busy = self._closed = False
         self._pending = 0  # writes on their way to their commit
         self._settled: asyncio.Future[None] | None = None
         self._queue: deque[tuple[str, object, Any]] | None = None
@@ -194,6 +209,10 @@ class Line:
             self._queue.append((name, payload, ref))
             if len(self._queue) == LINE_LIMIT:
                 self._voice.hold_up(self.conn, True)
+            return
+        stall = self._dispatcher.stall
+        if stall is not None and not stall.over(self.conn.heard_at):
+            self._occupy(self._after_stall(stall, name, payload, ref))
             return
         if self._pending and not self._may_pass(name):
             self._occupy(self._after_writes(name, payload, ref))
@@ -306,6 +325,12 @@ class Line:
         await late
         self._fail(failure, name, payload, ref, 0.0)
 
+    async def _after_stall(self, stall: Stall, name: str, payload: object, ref: Any) -> None:
+        """It may have been said to a process that its client had given up."""
+        await stall.passing()
+        if not self._closed and not self.conn.fenced:
+            await self._after_writes(name, payload, ref)
+
     async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
         await self._writes_done()
         work = self._begin(name, payload, ref)
@@ -327,6 +352,11 @@ class Line:
         try:
             await work
             while self._queue:
+                stall = self._dispatcher.stall
+                if stall is not None and stall.stood_still():
+                    await stall.passing()
+                if not self._queue or self.conn.fenced:
+                    break
                 name, payload, ref = self._queue.popleft()
                 if len(self._queue) == LINE_LIMIT - 1:
                     self._voice.hold_up(self.conn, False)
@@ -342,4 +372,5 @@ class Line:
     def close(self) -> None:
         """The connection is gone. What has begun goes on to its end (an accepted write is not undone); what
         waits in line is not begun."""
+        self._closed = True
         self._queue = None

@@ -47,6 +47,7 @@ class Connection:
         "caller",
         "codec",
         "connected_at",
+        "fenced",
         "generation",
         "heard_at",
         "held",
@@ -77,6 +78,7 @@ class Connection:
         self.generation = 0  # counts the takeovers of that record
         self.version = 0  # counts this node's writes of it
         self.away = False  # its user's status on it
+        self.fenced = False  # taken over: nothing of what it said is begun any more
         self.spoiled = False  # its positions cannot be recovered from any more
         self.warned = False  # and it was told so
 

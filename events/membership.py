@@ -22,7 +22,8 @@ from storage.interfaces import Records
 
 
 class Membership:
-    """`window` is RECOVERY_WINDOW in seconds: how long the record of a connection that is gone is kept."""
+    """`window` is RECOVERY_WINDOW in seconds: how long the record of a connection that is gone is kept;
+    `lease` is NODE_LEASE."""
 
     def __init__(
         self,
@@ -34,11 +35,12 @@ class Membership:
         clock: Clock,
         *,
         window: float,
+        lease: float = 10.0,
     ) -> None:
         self._delivery, self._hub = delivery, delivery.hub
         self._sessions, self._records = sessions, records
         self._presence, self._typing = presence, typing
-        self._clock, self._window = clock, window
+        self._clock, self._window, self._lease = clock, window, lease
         self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
         self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
@@ -101,6 +103,7 @@ class Membership:
             return
         answer = await self._records.put(conn.pid, *self._record(conn, rooms))
         if answer == "taken":
+            conn.fenced = True
             conn.pid = None
             conn.sink.cut()
         elif answer != "ok":
@@ -130,9 +133,22 @@ class Membership:
         """The record belongs to a newer connection: the old socket goes, without its client being told."""
         conn = self.alive(pid)
         if conn is not None and conn.generation < generation:
+            conn.fenced = True
             conn.pid = None
             self.disconnected(conn)
             conn.sink.cut()
+
+    async def find_out(self, lasted: float) -> None:
+        """This process stood still for so many seconds: which connections are still its own? Where nobody can
+        say and it was long enough for a lease to lapse, none is."""
+        mine = {conn.pid: conn for conn in self._hub.connections.values() if conn.pid is not None}
+        try:
+            found = await self._records.generations(list(mine))
+        except StorageUnavailable:
+            self._delivery.lost()
+            found = dict.fromkeys(mine, 1 << 60) if lasted > self._lease else {}
+        for pid, generation in found.items():
+            self.taken_over(pid, generation)
 
     def spoil(self, conn: Connection) -> None:
         """Its record or its offset cannot be trusted: make the offset unusable, and say so."""

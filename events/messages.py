@@ -39,7 +39,7 @@ from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMes
 from storage.participants import Participants
 from storage.records import FileRecord, MessageRecord
 from storage.sessions import Sessions
-from storage.writer import Writer
+from storage.writer import Owner, Writer
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
 PAGE_BYTES = 256 * 1024
@@ -56,6 +56,7 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.FileMissing: lambda e: FileNotFound(),
     storage_errors.NotAllowed: lambda e: Forbidden("only its sender may edit a message"),
     storage_errors.AlreadyExists: lambda e: Conflict(),
+    storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
     storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
 }
@@ -240,7 +241,9 @@ class MessageService:
 
     # --- commands
 
-    def send(self, caller: Caller, command: SendMessage) -> "asyncio.Future[Committed]":
+    def send(
+        self, caller: Caller, command: SendMessage, conn: Owner | None = None
+    ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. Errors come through the future (see `translate`)."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
@@ -255,7 +258,8 @@ class MessageService:
                 content=command.content,
                 metadata=command.metadata,
                 reply_to=command.reply_to,
-            )
+            ),
+            conn,
         )
 
     async def sent(self, caller: Caller, command: SendMessage) -> Committed:
@@ -265,11 +269,17 @@ class MessageService:
         except storage_errors.StorageError as error:
             raise translate(error) or error from error
 
-    def edit(self, caller: Caller, command: Edit) -> "asyncio.Future[Committed]":
+    def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> "asyncio.Future[Committed]":
         return self.writer.submit(
             EditMessage(
-                command.session_id, command.message_id, command.content, caller.sender_type, caller.sub
-            )
+                command.session_id,
+                command.message_id,
+                command.content,
+                caller.sender_type,
+                caller.sub,
+                when(self._clock()),
+            ),
+            conn,
         )
 
     async def may_delete(self, caller: Caller, role: SessionRole, command: Delete) -> MessageRecord:
@@ -281,8 +291,11 @@ class MessageService:
             require(role, MAY_DELETE_ANY)
         return record
 
-    def delete(self, command: Delete) -> "asyncio.Future[Committed]":
-        return self.writer.submit(DeleteMessage(command.session_id, command.message_id))
+    def delete(self, command: Delete, conn: Owner | None = None) -> "asyncio.Future[Committed]":
+        accepted = when(self._clock())
+        return self.writer.submit(
+            DeleteMessage(command.session_id, command.message_id, accepted=accepted), conn
+        )
 
     async def post_file(self, caller: Caller, command: PostFile) -> "asyncio.Future[Committed]":
         """Raises FileNotFound: not uploaded by this caller to this session, or posted already."""

@@ -4,6 +4,7 @@ Socket.IO emitters say. Knows no Redis: `storage` has the keys, `server.backends
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -47,6 +48,11 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         return
     presence = services.presence
     presence.witness = Witness(services.delivery, services.clock, listed=settings.presence_events_max)
+    stall = services.dispatcher.stall
+    if stall is not None:
+        stall.look = partial(_find_out, services)
+        services.at_start.append(stall.start)
+        services.at_stop.append(stall.stop)
     outage = _Outage(Held(services.database), services.clock, settings.node_lease)
 
     async def beat() -> None:
@@ -74,6 +80,11 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)
+
+
+async def _find_out(services: Services, lasted: float) -> None:
+    services.typing.disown()
+    await services.membership.find_out(lasted)
 
 
 class _Outage:

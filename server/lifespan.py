@@ -39,6 +39,7 @@ from events.producers import Producers
 from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
+from events.stall import Stall
 from events.storetime import Ask, StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
@@ -112,6 +113,9 @@ def build(
     backends = outside.backends(settings, node_id, clock, outside.monotonic)
     if backends.cluster is not None:
         others["redis"] = backends.cluster.client.time
+    # One process alone is nobody's successor, and has none.
+    stall = Stall(clock) if backends.cluster is not None else None
+    stalled = stall.stood_still if stall is not None else lambda: False
     # Tokens are signed by others. Where the database has a clock of its own it is the better judge of them.
     judge = clock if database.dialect == "postgresql" else outside.clock
 
@@ -135,7 +139,9 @@ def build(
         owner_adds=settings.participants_added_by == "owner",
     )
     messages: MessageService
-    writer = Writer(database, lambda: when(clock()), lambda batch: _committed(services, batch), now=clock)
+    writer = Writer(
+        database, lambda: when(clock()), lambda batch: _committed(services, batch), now=clock, stalled=stalled
+    )
     messages = MessageService(writer, store, files, participants, delivery, clock)
     chunks = Chunks(backends.streams, delivery, clock)
     # A silent producer is noticed by its node; the lease in the log tells that the node is alive.
@@ -177,7 +183,14 @@ def build(
     snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
     snapshots.local_text = streams.local_text
     membership = Membership(
-        delivery, sessions, backends.records, presence, typing, clock, window=settings.recovery_window
+        delivery,
+        sessions,
+        backends.records,
+        presence,
+        typing,
+        clock,
+        window=settings.recovery_window,
+        lease=settings.node_lease,
     )
     joining = Joining(
         membership,
@@ -233,7 +246,7 @@ def build(
         limits,
         lambda caller, conn, token: services.refresh(caller, conn, token),
     )
-    dispatcher = Dispatcher(commands, limits, observer)
+    dispatcher = Dispatcher(commands, limits, observer, stall)
     healer = Healer(
         delivery,
         sessions,

@@ -18,10 +18,13 @@ from storage.errors import (
     SessionMissing,
     StreamNotOpen,
     StreamStillOpen,
+    Superseded,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.records import MessageRecord
 
+#: How far two nodes' ideas of the database's time may differ.
+AGREED = timedelta(milliseconds=100)
 #: (session_id, sender_type, sender_id, client_message_id)
 ClientKey = tuple[str, str, str, str]
 
@@ -214,6 +217,7 @@ class Batch:
             raise NotAllowed(op.message_id)
         if message.status == "streaming":
             raise StreamStillOpen(op.message_id)
+        _check_order(message, op)
         return structs.replace(
             message,
             revision=session.last_revision + 1,
@@ -228,6 +232,7 @@ class Batch:
         message = self._target(op)
         if message.deleted_at is not None:
             raise MessageMissing(op.message_id)
+        _check_order(message, op)
         return structs.replace(
             message,
             revision=session.last_revision + 1,
@@ -263,6 +268,12 @@ class Batch:
         if session.touched and sliding - session.expires_at >= min(timedelta(minutes=1), lifetime / 10):
             return sliding
         return session.expires_at
+
+
+def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> None:
+    """What waited at a node that others had given up is older than what was done since elsewhere."""
+    if op.accepted is not None and message.edited_at is not None and message.edited_at > op.accepted + AGREED:
+        raise Superseded(op.message_id)
 
 
 def new_record(op: NewMessage, seq: int, revision: int, now: datetime) -> MessageRecord:

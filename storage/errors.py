@@ -48,6 +48,10 @@ class NotAllowed(StorageError):
     """The message is another sender's."""
 
 
+class Superseded(StorageError):
+    """A later change of the message was made while this one waited."""
+
+
 class StreamStillOpen(StorageError):
     """The message is still being written."""
 

@@ -191,6 +191,9 @@ class Records(Protocol):
     async def take(self, pid: str) -> tuple[str, int, bytes] | None:
         """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover)."""
 
+    async def generations(self, pids: Sequence[str]) -> Mapping[str, int]:
+        """Of those that have a record: how often it was taken over."""
+
     async def expire(self, pids: Sequence[str], seconds: float) -> None:
         """The connections are gone: their records stay for `seconds`. 0 drops them now."""
 

@@ -299,6 +299,9 @@ class Memory:
         self.signal("all", "takeover", msgspec.json.encode([pid, record.generation]))
         return self.epoch, record.generation, record.data
 
+    async def generations(self, pids: Sequence[str]) -> Mapping[str, int]:
+        return {pid: self._records[pid].generation for pid in pids if pid in self._records}
+
     async def expire(self, pids: Sequence[str], seconds: float) -> None:
         for pid in pids:
             if seconds <= 0:

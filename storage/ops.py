@@ -1,5 +1,6 @@
 """What the writer is asked to do, and what it answers."""
 
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -29,24 +30,30 @@ class NewMessage(Struct, frozen=True):
 
 
 class EditMessage(Struct, frozen=True):
-    """Raises SessionMissing, SessionEnded, MessageMissing, NotAllowed, StreamStillOpen."""
+    """Raises SessionMissing, SessionEnded, MessageMissing, NotAllowed, StreamStillOpen, Superseded.
+
+    `accepted`: when a node took it in hand; what was changed later by another is not undone.
+    """
 
     session_id: str
     message_id: str
     content: str
     sender_type: str
     sender_id: str
+    accepted: datetime | None = None
 
 
 class DeleteMessage(Struct, frozen=True):
     """Leaves a tombstone; an open stream is cancelled by it. Who may, has been decided above.
 
-    `erase`: also in a session that has ended. Raises SessionMissing, SessionEnded, MessageMissing.
+    `erase`: also in a session that has ended. Raises SessionMissing, SessionEnded, MessageMissing,
+    Superseded (`accepted`: as of an edit).
     """
 
     session_id: str
     message_id: str
     erase: bool = False
+    accepted: datetime | None = None
 
 
 class EndStream(Struct, frozen=True):

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Protocol, cast
 
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
@@ -38,7 +38,14 @@ TRIES = 3
 #: delivered, at once. SQLite has one writer at a time.
 LANES = {"postgresql": 2, "sqlite": 1}
 
-_Waiting = tuple[Op, "asyncio.Future[Committed]"]
+
+class Owner(Protocol):
+    """Who gave an operation. Once it is `fenced`, what waits of it is not begun."""
+
+    fenced: bool
+
+
+_Waiting = tuple[Op, "asyncio.Future[Committed]", Owner | None]
 _Outcome = Committed | StorageError
 
 
@@ -52,13 +59,15 @@ class Writer:
         committed: Callable[[Sequence[Committed]], None],
         *,
         now: Callable[[], float] = time.time,
+        stalled: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`clock` gives messages their times, `now` is the database's clock as far as it is known.
+        """`clock` gives messages their times, `now` is the database's clock as far as it is known,
+        `stalled` whether this process stood still just now.
 
         `committed` is called once per batch, right after its COMMIT and before anybody who waits for one
         of its futures goes on. It must not raise, and must not block.
         """
-        self._lanes = [_Lane(db, clock, now, self._done) for _ in range(LANES[db.dialect])]
+        self._lanes = [_Lane(db, clock, now, stalled, self._done) for _ in range(LANES[db.dialect])]
         self._committed = committed
         self._accepting = False
         #: Loop time at which the batch that was committed last was begun.
@@ -73,13 +82,13 @@ class Writer:
         for lane in self._lanes:
             await lane.finish()
 
-    def submit(self, op: Op) -> "asyncio.Future[Committed]":
+    def submit(self, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
         """The future raises Unavailable (the operation may be repeated; whether it took effect is then
         not known) or what the operation's class names. Giving it up does not undo the operation.
         """
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         if self._accepting:
-            self._lanes[hash(op.session_id) % len(self._lanes)].put(op, future)
+            self._lanes[hash(op.session_id) % len(self._lanes)].put(op, future, owner)
         else:
             future.set_exception(Unavailable("the writer is stopped"))
         return future
@@ -97,11 +106,12 @@ class _Lane:
         db: Database,
         clock: Callable[[], datetime],
         now: Callable[[], float],
+        stalled: Callable[[], bool],
         committed: Callable[[Sequence[Committed], float], None],
     ) -> None:
         """`committed` is given the loop time at which the batch was begun, too."""
         self._db = db
-        self._clock, self._now = clock, now
+        self._clock, self._now, self._stalled = clock, now, stalled
         self._committed = committed
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
         self._appends = db.dialect == "postgresql"
@@ -109,11 +119,11 @@ class _Lane:
         self._task: asyncio.Task[None] | None = None
         self._begun = 0.0
 
-    def put(self, op: Op, future: "asyncio.Future[Committed]") -> None:
+    def put(self, op: Op, future: "asyncio.Future[Committed]", owner: Owner | None) -> None:
         if len(self._waiting) >= MAX_WAITING:
             future.set_exception(Unavailable("too much waits to be written"))
             return
-        self._waiting.append((op, future))
+        self._waiting.append((op, future, owner))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
 
@@ -125,7 +135,14 @@ class _Lane:
         waiting = self._waiting
         try:
             while waiting:
+                if self._stalled():
+                    # Somebody else may have gone on with what waits here.
+                    _fail(waiting, Unavailable("this node stood still"))
+                    waiting.clear()
+                    break
                 taken = self._take()
+                if not taken:
+                    continue
                 begun = self._begun = asyncio.get_running_loop().time()
                 failure = await self._write(taken)
                 if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
@@ -137,12 +154,15 @@ class _Lane:
             self._task = None
 
     def _take(self) -> list[_Waiting]:
-        """The next batch, in order of submission: at least one operation."""
+        """The next batch, in order of submission."""
         waiting = self._waiting
         taken: list[_Waiting] = []
         room = MAX_TEXT
         while waiting and len(taken) < MAX_BATCH and room > 0:
             one = waiting.popleft()
+            if one[2] is not None and one[2].fenced:
+                _fail([one], Unavailable("the connection was taken over"))
+                continue
             taken.append(one)
             op = one[0]
             if not isinstance(op, DeleteMessage):
@@ -151,12 +171,12 @@ class _Lane:
 
     async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
         """Commit and answer. Returns the failure if the database was away."""
-        ops = [op for op, _ in taken]
+        ops = [op for op, _, _ in taken]
         try:
             tried = self._appends and all(map(is_plain, ops))
             if tried:
                 taken = await self._append(taken)
-                ops = [op for op, _ in taken]
+                ops = [op for op, _, _ in taken]
             outcomes = await self._commit(ops, tried) if ops else []
         except Unavailable as error:
             _fail(taken, error)
@@ -183,7 +203,7 @@ class _Lane:
 
     async def _append(self, taken: list[_Waiting]) -> list[_Waiting]:
         """The short way, for what is plain. Returns what has to go the longer one."""
-        ops = cast("list[NewMessage]", [op for op, _ in taken])
+        ops = cast("list[NewMessage]", [op for op, _, _ in taken])
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
         deadline = self._now() + self._db.limit / 2
         try:
@@ -224,7 +244,7 @@ class _Lane:
         return await self._db.transact(work)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
-        for (_, future), outcome in zip(taken, outcomes, strict=True):
+        for (_, future, _), outcome in zip(taken, outcomes, strict=True):
             if future.done():
                 continue
             if isinstance(outcome, Committed):
@@ -242,7 +262,7 @@ class _Lane:
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:
-    for _, future in taken:
+    for _, future, _ in taken:
         if not future.done():
             # One exception each: the same one raised in many tasks would grow a traceback of them all.
             future.set_exception(type(error)(*error.args))

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.errors import OriginNotAllowed, PayloadTooLarge, Unauthorized, ValidationFailed
+from events.errors import OriginNotAllowed, PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from events.identity import canonical
 from events.schema import SessionId
@@ -84,6 +84,7 @@ class _Call:
             if self._public:
                 await _anybody(request, self._rate)
             else:
+                await _after_stall(request)
                 check_origin(request)
                 check_path(request)
             await self._answer(request, receive, sending)
@@ -98,6 +99,17 @@ class _Call:
                 await json_error(error)(scope, receive, send)
         finally:
             requests.end(scope)
+
+
+async def _after_stall(request: Request) -> None:
+    """What was asked of a process that stood still, by one who has given it up, may be done elsewhere by now.
+    Raises Unavailable."""
+    stall = services_of(request).dispatcher.stall
+    if stall is not None and stall.stood_still():
+        await stall.passing()
+        http = request.scope.get("extensions", {}).get("parley.http")
+        if http is not None and http["protocol"].transport.is_closing():
+            raise Unavailable("the client has gone")
 
 
 def check_origin(request: Request) -> None:

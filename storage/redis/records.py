@@ -1,7 +1,7 @@
 """Connections' recovery records in Redis, by secret pid. Knows nothing of what is in them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -47,6 +47,18 @@ class RedisRecords:
         # Not from the script: Redis has no key to prove it with.
         self._bus.signal("all", "takeover", msgspec.json.encode([pid, generation]))
         return epoch.decode(), generation, record
+
+    async def generations(self, pids: Sequence[str]) -> Mapping[str, int]:
+        """Raises Unavailable."""
+        found: dict[str, int] = {}
+        for start in range(0, len(pids), 500):
+            some = pids[start : start + 500]
+            calls = [self._client.call("HGET", self._key(pid), "generation") for pid in some]
+            for pid, call in zip(some, calls, strict=True):
+                generation = await call
+                if generation is not None:
+                    found[pid] = int(generation)
+        return found
 
     async def expire(self, pids: Sequence[str], seconds: float) -> None:
         """Raises Unavailable."""

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from storage.errors import (
@@ -18,6 +19,7 @@ from storage.errors import (
     StorageError,
     StreamNotOpen,
     StreamStillOpen,
+    Superseded,
     Unavailable,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream
@@ -384,3 +386,31 @@ async def test_times_never_fall_back_along_the_numbers(store: Store, clock: Stil
     for done in stored:  # as it was answered, so it is stored
         record = await store.messages.get(done.record.message_id)
         assert record is not None and record.created_at == done.record.created_at
+
+
+async def test_an_older_change_does_not_undo_a_later_one(store: Store, clock: StillClock) -> None:
+    await store.session()
+    await store.say("v1", message_id="m1")
+    accepted = clock.now
+    clock.advance(seconds=1)
+    await store.writer.submit(edit("m1", "v3"))
+    late = msgspec.structs.replace(edit("m1", "v2"), accepted=accepted)
+    for op in (late, DeleteMessage("s", "m1", accepted=accepted)):
+        with pytest.raises(Superseded):
+            await store.writer.submit(op)
+    again = msgspec.structs.replace(edit("m1", "v4"), accepted=clock.now)
+    assert (await store.writer.submit(again)).record.content == "v4"
+
+
+async def test_what_waits_of_one_who_was_taken_over_is_not_begun(store: Store) -> None:
+    class Connection:
+        fenced = False
+
+    await store.session()
+    taken, stayed = Connection(), Connection()
+    sent = [store.writer.submit(store.new(name), owner) for name, owner in (("a", taken), ("b", stayed))]
+    taken.fenced = True
+    with pytest.raises(Unavailable):
+        await sent[0]
+    assert (await sent[1]).record.content == "b"
+    assert (await store.say("c")).record.seq == 2
