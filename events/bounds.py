@@ -36,7 +36,7 @@ RATES: dict[str, Rate] = {
     "presence": Rate(60, 60),
     "read": Rate(600, 1000),
     # A page may ask while its reader types; what one call may cost is bounded, and more than a read's.
-    "search": Rate(60, 60, exempt=frozenset({"service"})),
+    "search": Rate(30, 30, exempt=frozenset({"service"})),
     "create": Rate(30, 60),
     "change": Rate(60, 120),
     # A group is often added at once.

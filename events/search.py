@@ -4,6 +4,7 @@ The index gives candidates; the message itself decides. So an edit or a deletion
 databases answer alike. Knows no SQL.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,9 @@ BYTES = 4 * 1024 * 1024
 #: Messages that a call takes into the index in one step, and how many steps, before it answers with what
 #: is there.
 STEP, STEPS = 200, 50
+#: Searches under way on a node; the next wait in line. Each keeps a connection of the database busy and holds
+#: what it reads, and the others' messages need both, too.
+AT_ONCE = 2
 _NEWEST = (1 << 62) - 1
 #: How a message matches, its number, and the message.
 Ranked = tuple[Match, int, MessageRecord]
@@ -53,6 +57,7 @@ class SearchService:
 
     def __init__(self, store: Search, sessions: SessionManager, signer: Signer, turns: Turns) -> None:
         self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
+        self._line = asyncio.Semaphore(AT_ONCE)
 
     async def search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
@@ -61,6 +66,12 @@ class SearchService:
 
         Raises ValidationFailed, SessionNotFound, Unavailable.
         """
+        async with self._line:
+            return await self._search(caller, query, session_id, limit, cursor)
+
+    async def _search(
+        self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
+    ) -> dict[str, Any]:
         terms = _terms(query)
         asked = _digest(caller, query, session_id)
         place = self._opened(cursor, asked)

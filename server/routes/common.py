@@ -63,6 +63,18 @@ def _answering(handler: Handler | Raw) -> Raw:
     return answer
 
 
+async def _failed(request: Request, failure: Exception) -> Response:
+    """What its client is told. Not where it was caught: a frame that its own error leads back to waits for
+    the collector, with the body that it holds."""
+    services = services_of(request)
+    error = services.dispatcher.error_of(failure, request.url.path)
+    caller = services.requests.caller_of(request.scope)
+    late = services.dispatcher.mistake(error, caller) if caller is not None else None
+    if late is not None:
+        await late
+    return json_error(error)
+
+
 class _Call:
     """The ASGI application of one route."""
 
@@ -89,14 +101,9 @@ class _Call:
                 check_path(request)
             await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
-            services = services_of(request)
-            error = services.dispatcher.error_of(failure, request.url.path)
-            caller = requests.caller_of(scope)
-            late = services.dispatcher.mistake(error, caller) if caller is not None else None
-            if late is not None:
-                await late
+            answer = await _failed(request, failure)
             if not started:
-                await json_error(error)(scope, receive, send)
+                await answer(scope, receive, send)
         finally:
             requests.end(scope)
 
