@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from events.errors import ChatError, Draining, ServerFull
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
 from server.engine.protocol import WebSocketProtocol
@@ -19,6 +20,7 @@ from server.engine.requests import FRAME_OVERHEAD
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
 from server.engine.strangers import Strangers
+from server.errors import TABLE, body_of, retry_after
 from server.furnish import furnish
 from server.metrics import Metrics
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
@@ -69,15 +71,27 @@ def create_app(settings: Settings) -> Starlette:
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
         if forwarding is not None:
             scope, receive = forwarding.accept(scope, receive)
-        if services.draining and b"sid=" not in scope["query_string"]:
-            # Not a refused CONNECT, after which a client gives up: it tries again, on another node.
-            await _restarting(scope, send)
+        refusal = no_entry(scope)
+        if refusal is not None:
+            seconds = retry_after(refusal) or 1
+            await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
             await sio.eio.handle_request(scope, receive, send)
 
+    def no_entry(scope: Scope) -> ChatError | None:
+        """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
+        its own growing delays, a proxy on another node."""
+        if b"sid=" in scope["query_string"] or scope.get("method") == "OPTIONS":
+            return None
+        if services.draining:
+            return Draining()
+        if settings.admin_password is None and services.places.full:  # with one, an operator may want to look
+            return ServerFull()
+        return None
+
     def at_once(scope: Scope, protocol: WebSocketProtocol) -> bool:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
-        if services.draining or not scope["path"].startswith(SOCKETIO_PATH):
+        if not scope["path"].startswith(SOCKETIO_PATH) or no_entry(scope) is not None:
             return False
         # A request with a sid may be another node's: `engine` asks, once.
         return b"sid=" not in scope["query_string"] and sio.eio.at_once(scope, protocol)
@@ -119,14 +133,6 @@ def _methods(request: Request) -> set[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return found
-
-
-async def _restarting(scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        scope["extensions"]["parley.protocol"]["protocol"].refuse(503)
-        return
-    await send({"type": "http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]})
-    await send({"type": "http.response.body", "body": b""})
 
 
 def socketio_server(services: Services) -> Server:

@@ -68,6 +68,11 @@ def retry_after(error: ChatError) -> int | None:
     return 1 if TABLE[error.code].status in (429, 503) else None
 
 
+def body_of(error: ChatError) -> bytes:
+    """What HTTP answers say of `error`."""
+    return orjson.dumps({"error": error.as_dict()})
+
+
 def json_error(error: ChatError) -> Response:
     """The whole HTTP answer for `error`."""
     headers: dict[str, str] = {}
@@ -76,7 +81,7 @@ def json_error(error: ChatError) -> Response:
     if TABLE[error.code].status == 401:
         headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2: a 401 names a challenge
     return Response(
-        orjson.dumps({"error": error.as_dict()}),
+        body_of(error),
         status_code=TABLE[error.code].status,
         headers=headers,
         media_type="application/json",

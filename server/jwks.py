@@ -97,7 +97,8 @@ class Jwks:
         if (found := self._keys.get(kid)) is not None:
             return found
         if not self._reached:
-            raise Unavailable("the token's issuer cannot be reached", retry_after=int(RETRY * 1000))
+            left = RETRY if self._tried is None else self._tried + RETRY - self._clock()
+            raise Unavailable("the token's issuer cannot be reached", retry_after=max(1, round(left * 1000)))
         raise Unauthorized("the token is signed with an unknown key")
 
     def _may_fetch(self) -> bool:

@@ -35,9 +35,13 @@ class Places:
     def _free(self) -> int:
         return self._most - len(self._hub.connections)
 
+    @property
+    def full(self) -> bool:
+        return self._free <= 0
+
     def any_left(self) -> None:
         """Before anybody has said who is calling. Raises ServerFull."""
-        if self._free <= 0:
+        if self.full:
             raise ServerFull
 
     def admit(self, caller: Caller, address: str) -> None:

@@ -21,7 +21,11 @@ async function* think({ message, history }, signal) {
 }
 
 socket.on("connect", () => console.log("waiting for requests"));
-socket.on("connect_error", (error) => console.error(error.message));
+socket.on("connect_error", (error) => {
+  console.error(error.message);
+  // What passes by itself is tried again by itself; a token that is not good any more is somebody's to renew.
+  if (!socket.active) process.exit(1);
+});
 socket.on("agent_request", (request, acknowledge) => {
   acknowledge(); // it is ours
   answer(request, `answer-${randomUUID()}`).catch(console.error);

@@ -8,6 +8,7 @@ Run as many as you like: each request goes to one of them.
 
 import asyncio
 import os
+import random
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ import socketio
 
 sio = socketio.AsyncClient()
 answers: dict[str, asyncio.Task[None]] = {}
+refused: dict[str, Any] = {}
 
 
 async def think(request: dict[str, Any]) -> AsyncIterator[str]:
@@ -25,6 +27,13 @@ async def think(request: dict[str, Any]) -> AsyncIterator[str]:
     for word in f"You said “{said}”, and {len(request['history'])} messages came before.".split(" "):
         yield word + " "
         await asyncio.sleep(0.05)
+
+
+@sio.on("connect_error")
+def connect_error(error: Any) -> None:
+    """An error with `data` does not pass by itself."""
+    if isinstance(error, dict):
+        refused.update(error.get("data") or {})
 
 
 @sio.on("agent_request")
@@ -84,7 +93,13 @@ async def call(command: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 async def main() -> None:
     token = os.environ["AGENT_TOKEN"]
-    await sio.connect(sys.argv[1], auth={"token": token}, transports=["websocket"], retry=True)
+    while not sio.connected:
+        try:
+            await sio.connect(sys.argv[1], auth={"token": token}, transports=["websocket"])
+        except socketio.exceptions.ConnectionError:
+            if refused:
+                sys.exit(f"{refused['code']}: {refused['message']}")  # somebody has to renew the token
+            await asyncio.sleep(1 + random.random())
     print("waiting for requests", flush=True)
     await sio.wait()
 

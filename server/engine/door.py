@@ -25,6 +25,16 @@ class ConnectRefused(Exception):
         self.data = data
 
 
+class ComeBack(Exception):
+    """Not now: to the official client CONNECT_ERROR is final. The connection is closed after `seconds`, with
+    `code` and `reason` on a WebSocket and without a word of Socket.IO's: then the client comes back by
+    itself, about a second later, however often that has happened before. The wait is what spreads a herd."""
+
+    def __init__(self, seconds: float, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds, self.code, self.reason = seconds, code, reason
+
+
 class Door(Protocol):
     """Who may come in, and what clients say. Nothing here may block; what `event`, `refused` and `gone`
     raise is logged and goes no further."""
@@ -33,8 +43,8 @@ class Door(Protocol):
         """Authenticate: at once, or when what is returned has been awaited. `auth` is the client's `auth`
         option; it may hold `token`, `pid`, `offset`.
 
-        Raises ConnectRefused; any other exception refuses as well, and is logged. If the socket goes
-        away meanwhile, `gone` comes right after.
+        Raises ConnectRefused or ComeBack; any other exception refuses as well, and is logged. If the socket
+        goes away meanwhile, `gone` comes right after.
         """
 
     def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:

@@ -90,6 +90,19 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         else:
             await self._http(scope, receive, send)
 
+    async def turn_away(self, scope: Scope, send: Send, status: int, seconds: int, body: bytes) -> None:
+        """Nobody new comes in now: the answer to a request that would open a session. An HTTP error is no
+        CONNECT_ERROR: the official client tries again, with growing delays."""
+        headers = self._origins.headers(scope) if scope["type"] == "http" else []
+        fields = [(b"retry-after", b"%d" % seconds)]
+        if headers is None:
+            await respond(send, 403, [], error(4))
+        elif scope["type"] == "http":
+            await respond(send, status, headers + fields, body)
+        else:
+            fields.append((b"content-type", b"application/json"))
+            scope["extensions"]["parley.protocol"]["protocol"].refuse(status, fields, body)
+
     def at_once(self, scope: Scope, protocol: WebSocketProtocol) -> bool:
         """A new session over WebSocket, with nothing to wait for; anything else is `handle_request`'s."""
         query = query_of(scope)

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Callable
+from math import ceil
 from typing import Any, Final
 
 import socketio
@@ -22,7 +23,7 @@ from events.hub import Hub
 from events.outbox import Flusher
 from server.engine import packets, polling
 from server.engine.asgi import Scope
-from server.engine.door import ConnectRefused, Door, Work
+from server.engine.door import ComeBack, ConnectRefused, Door, Work
 from server.engine.engine import Elsewhere, Engine
 from server.engine.handshake import Handshake
 from server.engine.inbound import Inbound
@@ -34,6 +35,8 @@ from server.engine.strangers import Strangers
 
 #: On 3.12 and later: no turn of the loop for a handler that does not wait.
 _EAGERLY: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+#: Seconds after which one who is to come back is looked for again: it may have gone.
+_LOOK: Final = 1.0
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
@@ -260,6 +263,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             waiting = self._knock(door, client, packet.data or {})
         except _Refused as error:
             waiting, refusal = None, error
+        except ComeBack as later:
+            waiting = self._send_away(session, later)
         if waiting is not None:
             session.hold()
             return self._deciding(client, waiting)
@@ -328,6 +333,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         assert session.handshake is not None
         try:
             waiting = door.connect(client, session.handshake, auth)
+        except ComeBack:
+            raise
         except Exception as error:
             raise self._refused(error) from error
         if waiting is not None or self._instrumented:
@@ -339,6 +346,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         try:
             if waiting is not None:
                 await waiting
+        except ComeBack as later:
+            await self._send_away(client.session, later)
         except Exception as error:
             raise self._refused(error) from error
         if client.sid != sid:
@@ -346,6 +355,15 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         if self._instrumented:
             environ = self.environ.get(client.session.sid)
             await self._trigger_event("connect", "/", client.sid, environ, auth)
+
+    async def _send_away(self, session: Session, later: ComeBack) -> None:
+        """Until then what the client says waits, and the session counts as a stranger's. Raises _Refused."""
+        looks = ceil(later.seconds / _LOOK)
+        for _ in range(looks):
+            if not session.closing:
+                await asyncio.sleep(later.seconds / looks)
+        session.end(self.reason.TRANSPORT_CLOSE, close=(later.code, later.reason))
+        raise _Refused(None)
 
     def _refused(self, error: Exception) -> "_Refused":
         if not isinstance(error, ConnectRefused):

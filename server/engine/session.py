@@ -389,12 +389,17 @@ class Session(Sink):
             self.held_up = None
 
     def end(
-        self, reason: str, abort: bool = False, answer: bytes = polling.CLOSE
+        self,
+        reason: str,
+        abort: bool = False,
+        answer: bytes = polling.CLOSE,
+        close: tuple[int, str] = (frames.NORMAL, ""),
     ) -> "asyncio.Task[None] | None":
         """Close the session and its connection, now; handlers of the disconnect run in the task returned.
 
         A WebSocket gets no CLOSE packet, only its own closing handshake: to a client that packet means
-        to stay away. A polling client gets `answer` after what waits for it.
+        to stay away. A polling client gets `answer` after what waits for it. `close` is what a WebSocket is
+        closed with.
         """
         if self.closing:
             return None
@@ -411,7 +416,7 @@ class Session(Sink):
                 protocol.write(out)
             while backlog is not None and not self._held and (data := backlog.take()):
                 protocol.write(data)
-            protocol.close()
+            protocol.close(*close)
         elif not self.upgraded:
             last = out or b""
             while backlog is not None and not self._held and (data := backlog.take()):

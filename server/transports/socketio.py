@@ -1,7 +1,8 @@
 """The Socket.IO door: authenticates a CONNECT, recovers it or makes it new, and hands events to the line."""
 
-from collections.abc import Awaitable
-from typing import Any
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 from events.dispatch import Line, Reply
 from events.errors import (
@@ -15,12 +16,20 @@ from events.errors import (
 )
 from events.event import to_json
 from events.recovery import new_pid
-from server.engine.door import ConnectRefused, Problem, Work
+from server.engine import frames
+from server.engine.door import ComeBack, ConnectRefused, Problem, Work
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client
+from server.errors import close_code
 from server.peer import page_of
 from server.services import Services
 
+#: Seconds for which one who is to come back is kept waiting, at random: a herd of thousands comes back as a
+#: few hundred a second. Python's client gives a CONNECT one second, and goes to its own growing delays where
+#: that has passed.
+WAITS: Final = (1.2, 5.0)
+#: ... after what its error asks for, up to this: nobody is held for longer than AUTH_TIMEOUT would.
+ASKED: Final = 5.0
 #: Token, what shows that it comes from a page, whether the token stood in the query, the client's address.
 Shown = tuple[str, str | None, bool, str]
 
@@ -33,8 +42,9 @@ _PROBLEMS: dict[Problem, str] = {
 class SocketIODoor:
     """`server.engine.door.Door` for the namespace "/"."""
 
-    def __init__(self, services: Services) -> None:
-        self._services, self._clock = services, services.clock
+    def __init__(self, services: Services, spread: Callable[[float, float], float] = random.uniform) -> None:
+        """`spread` is any number between two."""
+        self._services, self._clock, self._spread = services, services.clock, spread
         self._spare: Line | None = None  # nobody's
 
     def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
@@ -55,11 +65,17 @@ class SocketIODoor:
             raise self._refused(error) from error
         self._services.observer.connected("socketio")
 
-    def _refused(self, failure: Exception) -> ConnectRefused:
+    def _refused(self, failure: Exception) -> ConnectRefused | ComeBack:
+        """CONNECT_ERROR is for what a person or a program has to change."""
         error = self._services.dispatcher.error_of(failure, "connect")
         if isinstance(failure, ChatError):
             self._services.observer.disconnected("socketio", error.code)
-        return ConnectRefused(error.text, error.as_dict())
+        if not error.retryable:
+            return ConnectRefused(error.text, error.as_dict())
+        wait = 0.0  # while draining: another node is free
+        if not isinstance(error, Draining):
+            wait = min((error.retry_after or 0) / 1000, ASKED) + self._spread(*WAITS)
+        return ComeBack(wait, close_code(error) or frames.NORMAL, error.code)
 
     def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
         shown = self._shown(info, auth)

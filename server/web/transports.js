@@ -98,9 +98,15 @@ export class SocketIoLink extends Link {
     socket.on("disconnect", (reason) => this.state(this.held ? "cut" : "offline", reason));
     socket.on("connect_error", (error) => {
       this.state("offline", error.data?.code ?? error.message);
-      if (error.data?.code === "TOKEN_EXPIRED") this.person.renew();
+      // What passes by itself the client tries again by itself.
+      if (error.data?.code === "TOKEN_EXPIRED") this._renewed();
     });
     socket.onAny((name, data) => this.on.event(name, data));
+  }
+
+  async _renewed() {
+    await this.person.renew();
+    if (await this.retry(2)) this.socket.connect();
   }
 
   async leave(sessionId) {

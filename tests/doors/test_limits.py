@@ -9,7 +9,7 @@ import pytest
 from tests.support.doors import KINDS, LIVE, enter, new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
-from tests.support.sioclient import SioWebSocket
+from tests.support.sioclient import HandshakeRefused, SioWebSocket
 
 every_door = pytest.mark.parametrize("kind", KINDS)
 live_door = pytest.mark.parametrize("kind", LIVE)
@@ -174,10 +174,11 @@ async def test_a_full_server_says_so(sqlite_url: str, new_server: Callable[..., 
             assert await third.closed() == 1013
         async with node.api("alice") as api:
             polling = await api.get("/socket.io/?EIO=4&transport=polling")
-            if polling.status_code != 503:
-                async with SioWebSocket(node.ws_url) as socket:
-                    refused = await socket.connect(node.token("alice"))
-                    assert refused["data"]["code"] == "SERVER_FULL"
+        assert (polling.status_code, polling.headers["retry-after"]) == (503, "1")
+        assert polling.json()["error"]["code"] == "SERVER_FULL"
+        with pytest.raises(HandshakeRefused, match=r"503.*SERVER_FULL"):
+            async with SioWebSocket(node.ws_url):
+                pass
 
 
 async def test_a_silent_connection_in_no_room_is_closed(

@@ -106,7 +106,8 @@ async def _everything_is_unavailable(node: Server, doors: tuple[Door, ...], sess
             assert reply["error"]["code"] == "UNAVAILABLE", (door.kind, command, reply)
     for kind in KINDS:
         found = await refusal(kind, node, node.token("alice"), session)
-        assert found.code in (("UNAVAILABLE", None) if kind == "websocket" else ("UNAVAILABLE",)), (
+        told = ("UNAVAILABLE",) if kind in ("rest", "socketio") else ("UNAVAILABLE", None)
+        assert found.code in told, (
             kind,
             found,
         )

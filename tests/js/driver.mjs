@@ -27,6 +27,8 @@ const commands = {
     });
     socket.io.on("open", () =>
       socket.io.engine.once("upgrade", (transport) => say({ client, event: "upgrade", transport: transport.name })));
+    // Before it was connected, too.
+    socket.io.on("close", (reason) => say({ client, event: "closed", reason }));
     socket.on("disconnect", (reason, details) =>
       say({ client, event: "disconnect", reason, details: details?.description?.toString?.() }));
     socket.on("connect_error", (error) =>
@@ -81,7 +83,7 @@ const commands = {
     const socket = sockets.get(client);
     return {
       id: socket.id, pid: socket._pid, offset: socket._lastOffset, connected: socket.connected,
-      recovered: socket.recovered, transport: socket.io.engine?.transport?.name,
+      recovered: socket.recovered, active: socket.active, transport: socket.io.engine?.transport?.name,
     };
   },
 };

@@ -22,8 +22,8 @@ from tests.support.services import program
 BUNDLES = 'import { bundle } from "./bundles.mjs";\nbundle();\n'
 #: Joins, hears of its own message, loses its connection, and hears of the next one.
 RECOVERY = """
-const { url, token, session_id } = JSON.parse(process.argv[2]);
-const currentToken = () => token;
+const { url, tokens, session_id } = JSON.parse(process.argv[2]);
+const currentToken = () => tokens.length > 1 ? tokens.shift() : tokens[0];
 const shown = [];
 const show = ({ content }) => {
   shown.push(content);
@@ -68,7 +68,8 @@ def snippets() -> dict[str, str]:
     }
 
 
-async def run(document: str, house: Server, folder: Path) -> list[object]:
+async def run(document: str, house: Server, folder: Path, *stale: str) -> list[object]:
+    """What the page printed. `stale` are tokens that it has before its good one, in turn with that."""
     text = PAGES[document].replace("// the snippet", snippets()[document])
     (folder / "page.mjs").write_text(BUNDLES + text.replace('"https://chat.example.com"', "url"))
     shutil.copy(ROOT / "tests/people/bundles.mjs", folder)
@@ -76,6 +77,7 @@ async def run(document: str, house: Server, folder: Path) -> list[object]:
     given = {
         "url": house.url,
         "token": house.token("me"),
+        "tokens": [each for old in stale for each in (old, house.token("me"))] or [house.token("me")],
         "session_id": await new_session(house, "me", agent_id=1),
     }
     process = await asyncio.create_subprocess_exec(
@@ -97,6 +99,13 @@ def test_each_has_a_page() -> None:
 
 async def test_a_page_misses_nothing(house: Server, tmp_path: Path) -> None:
     said = await run("docs/recovery.md", house, tmp_path)
+    assert [each for each in said if each in ("before", "after")] == ["before", "after"]
+
+
+async def test_a_page_renews_its_token(house: Server, tmp_path: Path) -> None:
+    """Expired at the first connect, and again after the cut."""
+    expired = house.token("me", ttl=-60)
+    said = await run("docs/recovery.md", house, tmp_path, expired, expired)
     assert [each for each in said if each in ("before", "after")] == ["before", "after"]
 
 

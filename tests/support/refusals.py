@@ -12,7 +12,9 @@ from tests.support.sseclient import SseClient
 
 @dataclass(frozen=True)
 class Refusal:
-    """`closed` is the raw WebSocket's close code, `http` the status of REST."""
+    """`closed` is the WebSocket's close code, `http` the status of REST. Socket.IO's door closes the
+    connection of who may come back: over a WebSocket the reason is the code, else nothing is said.
+    """
 
     code: str | None
     closed: int | None = None
@@ -52,14 +54,20 @@ async def _socketio(client: SioWebSocket | SioPolling, token: str | None, sessio
     try:
         return await _in_socketio(client, token, session_id)
     except HandshakeRefused as refused:
+        told = json.loads(refused.body)
+        if "error" in told:
+            return Refusal(told["error"]["code"], http=refused.status)
         # Engine.IO has error numbers of its own for a handshake: the status is ours.
-        assert set(json.loads(refused.body)) >= {"code", "message"}
+        assert set(told) >= {"code", "message"}
         return Refusal(None, http=refused.status)
 
 
 async def _in_socketio(client: SioWebSocket | SioPolling, token: str | None, session_id: str) -> Refusal:
     async with client:
-        answer = await client.connect(token)
+        try:
+            answer = await client.connect(token)
+        except ConnectionError:
+            return Refusal(client.reason, closed=client.code)
         if "sid" not in answer:
             assert isinstance(answer["message"], str)
             return Refusal(answer["data"]["code"])

@@ -35,6 +35,9 @@ class _Packets(Inbox):
         self.pid: str | None = None
         self.offset: str | None = None
         self.answer_pings = True
+        self.code: int | None = None
+        self.reason: str | None = None
+        """What a WebSocket was closed with."""
         self._ids = 0
         self._acks: dict[int, asyncio.Future[Any]] = {}
 
@@ -48,8 +51,7 @@ class _Packets(Inbox):
         if token is not None:
             auth["token"] = token
         await self.write("40" + (json.dumps(auth) if auth else ""))
-        async with asyncio.timeout(10):
-            answer = await self.wait_event("@connect", since=mark)
+        answer = await self.wait_event("@connect", since=mark, timeout=15)
         if "sid" in answer:
             self.sid, self.pid = answer["sid"], answer.get("pid")
         return answer
@@ -183,6 +185,7 @@ class SioWebSocket(_Packets):
             pass
         finally:
             self._closed.set()
+            self.code, self.reason = connection.close_code, connection.close_reason or None
             self.end(f"closed with {connection.close_code}")
 
 

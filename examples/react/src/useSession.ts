@@ -129,9 +129,13 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
 
     line.on("connect", () => void enter());
     line.on("disconnect", () => setStatus("offline"));
+    let again: ReturnType<typeof setTimeout> | undefined;
     line.on("connect_error", (problem) => {
+      const told = asProblem((problem as Error & { data?: unknown }).data ?? problem);
       setStatus("offline");
-      setError(asProblem((problem as Error & { data?: unknown }).data ?? problem));
+      setError(told);
+      // What passes by itself the client tries again by itself; `auth` asks for a new token.
+      if (told.code === "TOKEN_EXPIRED") again = setTimeout(() => line.connect(), 1000);
     });
     line.on("error", (problem) => setError(problem));
     line.on("auth_expiring", () => {
@@ -154,6 +158,7 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
     }
     return () => {
       over = true;
+      clearTimeout(again);
       line.disconnect();
       socket.current = null;
     };
