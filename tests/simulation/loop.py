@@ -68,6 +68,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 1000.0
         self._callbacks = 0
         self._over = False
+        self.failure: Exception | None = None
 
     def time(self) -> float:
         return self._now
@@ -98,8 +99,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 continue
             handle._run()  # type: ignore[attr-defined]
             self._callbacks += 1
+        if self.failure is not None:
+            raise self.failure
         if self._callbacks > MOST_CALLBACKS:
             raise RuntimeError("the schedule never comes to rest")
+
+    def fail(self, error: Exception) -> None:
+        """The simulation itself is wrong: the run ends with this."""
+        self.failure = self.failure or error
 
     def give_up(self) -> None:
         """The end: coroutines are closed where they stand, and what their `finally` asks for is not done."""

@@ -9,13 +9,13 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
 from storage.redis.endpoint import Endpoint
 from storage.redis.link import Link
-from tests.simulation.loop import TICK, Process, current_process
+from tests.simulation.loop import TICK, Process, VirtualLoop, current_process
 from tests.simulation.lua import Engine, Failure, Reply, Status
 
 ENGINE = Engine()
@@ -82,7 +82,7 @@ class Server:
         name = words[0].decode().upper()
         command = getattr(self, f"_{name.lower()}", None)
         if command is None:
-            raise Failure(f"ERR unknown command '{name}'")
+            raise NotImplementedError(f"the simulated Redis lacks {name}")
         if name in ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE"):
             return command(wire, *words[1:])
         return command(*words[1:])
@@ -209,6 +209,25 @@ class Server:
         value = int(self.find(key) or b"0") + int(by)
         self.data.values[key] = b"%d" % value
         return value
+
+    def _getrange(self, key: bytes, start: bytes, end: bytes) -> Reply:
+        value = self.find(key) or b""
+        first, last = int(start), int(end)
+        first = max(0, first + len(value)) if first < 0 else first
+        last = last + len(value) if last < 0 else last
+        return value[first : last + 1]
+
+    def _setrange(self, key: bytes, offset: bytes, part: bytes) -> Reply:
+        value = (self.find(key) or b"").ljust(int(offset), b"\0")
+        self.data.values[key] = value[: int(offset)] + part + value[int(offset) + len(part) :]
+        return len(self.data.values[key])
+
+    def _strlen(self, key: bytes) -> Reply:
+        return len(self.find(key) or b"")
+
+    def _append(self, key: bytes, part: bytes) -> Reply:
+        self.data.values[key] = (self.find(key) or b"") + part
+        return len(self.data.values[key])
 
     # hashes
 
@@ -415,6 +434,10 @@ class Server:
                 wire.answer([b"message", channel, message])
         return heard
 
+    def _pubsub(self, how: bytes, *channels: bytes) -> Reply:
+        counts = [(each, sum(each in wire.channels for wire in self.wires)) for each in channels]
+        return [each for pair in counts for each in pair]
+
     def _subscribe(self, wire: "Wire", *channels: bytes) -> Reply:
         for channel in channels:
             wire.channels.add(channel)
@@ -465,7 +488,7 @@ class Wire(asyncio.Transport):
         self._server, self._link, self._owner = server, link, owner
         self._reader = hiredis.Reader()
         self._waiting: list[Sequence[bytes]] = []
-        self._loop = asyncio.get_running_loop()
+        self._loop = cast(VirtualLoop, asyncio.get_running_loop())
         self._there = self._back = 0.0  # when the last bytes of each way arrive
         self.channels: set[bytes] = set()
         self.open = True
@@ -506,8 +529,8 @@ class Wire(asyncio.Transport):
             except Failure as failure:
                 reply = failure
             except Exception as error:
-                self._loop.call_exception_handler({"message": f"{words[0]!r}: {error!r}", "exception": error})
-                raise SystemExit(2) from error
+                self._loop.fail(error)  # the simulation's own
+                raise
             if reply is not _NOTHING:
                 self.answer(reply)
 
