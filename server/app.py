@@ -147,7 +147,8 @@ def socketio_server(services: Services) -> Server:
         hub=services.hub,
         outbox_limit=settings.outbox_limit,
         connect_timeout=settings.auth_timeout,
-        origin=lambda origin, scope: services.origins.allowed(origin, peer.own_port(scope)),
+        origin=services.origins.admits,
+        refused_origin=lambda origin: services.origins.refusal(origin).as_dict(),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
         max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,
@@ -175,12 +176,13 @@ class _Doors:
             allow_origins=(),
             allow_origin_regex=None,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
-            allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
+            # What an allowed page's libraries add (tracing, `X-Requested-With`) is read by nobody here.
+            allow_headers=("*",),
             expose_headers=("Retry-After",),
             max_age=600,
         )
         origins = services.origins
-        # The rule is ours (PUBLIC_URL, DEBUG, ws:// entries); the headers are the middleware's.
+        # The rule is ours; the headers are the middleware's.
         self._app.is_allowed_origin = lambda origin: origins.allowed(origin)  # type: ignore[method-assign]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,6 +191,8 @@ class _Doors:
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(SOCKETIO_PATH):
             await self._engine(scope, receive, send)  # type: ignore[operator]
         else:
+            if scope["type"] == "http" and scope["method"] == "OPTIONS":  # no route sees a preflight
+                self._services.origins.admits(peer.header(scope["headers"], b"origin"), scope)
             await self._app(scope, receive, send)
 
 

@@ -14,8 +14,8 @@ from events.access import Caller
 from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
 from server.config import Settings
 from server.jwks import Fetch, Jwks, fetch_url
+from server.origins import Origins
 from server.peer import (
-    Origins,
     bearer_token,
     client_address,
     dev_token_allowed,

@@ -40,7 +40,10 @@ ACCEPTED = {
     "PUBLIC_URL": "an http:// or https:// address, such as https://chat.example.com",
     "LOG_LEVEL": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "LOG_FORMAT": "json or console",
-    "CORS_ORIGINS": 'origins as JSON or separated by commas, such as ["https://app.example.com"]',
+    "CORS_ORIGINS": (
+        'origins as JSON or separated by commas, such as ["https://app.example.com", '
+        '"https://*.preview.example.com", "capacitor://localhost"]'
+    ),
     "TRUSTED_PROXIES": "addresses or networks as JSON or separated by commas, such as 10.0.0.2,10.0.1.0/28",
     "ADMIN_PASSWORD": "16 characters or more",
     "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name?sslmode=…",

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import idna
+
 from events.agents.upstreams import UpstreamHost, split
 from storage.redis import endpoint
 from storage.url import check, dialect_of
@@ -34,23 +36,42 @@ def listed(value: Any) -> Any:
     return tuple(words)
 
 
+#: Schemes whose pages nobody vouches for: any file or message can hold one.
+_NOBODYS = frozenset(("about", "blob", "data", "file", "filesystem", "ftp", "javascript", "null"))
+
+
 def origin(value: str) -> str:
-    """`scheme://host[:port]` in the form browsers send it; ws:// is http:// (contract, section 1)."""
+    """`scheme://host[:port]` in the form browsers send it: names in ASCII (UTS #46), ws:// as http://.
+
+    An application's own scheme (`capacitor://localhost`, `chrome-extension://id`) stays as it is.
+    """
     try:
         parts = urlsplit(value.strip())
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme.lower(), parts.scheme.lower())
-        port = parts.port
+        host, port = _ascii(parts.hostname or ""), parts.port
     except ValueError:
         raise ValueError("has an entry that is no origin") from None
-    if scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("has an entry without http:// or https:// and a host")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"http": 80, "https": 443}[scheme]
+    if not scheme or "://" not in value or scheme in _NOBODYS:
+        raise ValueError("has an entry without http://, https:// or an application's scheme")
+    default = {"http": 80, "https": 443}.get(scheme)
+    if default is not None and not host:
+        raise ValueError("has an entry without a host")
+    host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}" if port in (None, default) else f"{scheme}://{host}:{port}"
 
 
+def _ascii(host: str) -> str:
+    """As browsers spell a name: UTS #46, then Punycode. What IDNA 2008 would refuse, they take."""
+    if host.isascii():
+        return host
+    labels = idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in labels
+    )
+
+
 def origins(value: Any) -> Any:
-    """Exact origins only: `*` would admit every page its visitor's cookies and network reach."""
+    """Origins and patterns of them. `*` alone would admit every page its visitor's network reaches."""
     entries = listed(value)
     if "*" in entries:
         raise ValueError("has '*', which would admit any page; name the origins")
@@ -58,7 +79,19 @@ def origins(value: Any) -> Any:
         parts = urlsplit(entry)
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
             raise ValueError("has an entry that is more than an origin")
+        if "*" in entry:
+            _check_pattern(origin(entry))
     return tuple(origin(entry) for entry in entries)
+
+
+def _check_pattern(entry: str) -> None:
+    """A `*` stands for labels below a domain of somebody's: never for a part of that domain."""
+    scheme, _, place = entry.partition("://")
+    host = place.partition(":")[0]
+    first, _, domain = host.partition(".")
+    whose = domain == "localhost" or ("." in domain and not domain.rpartition(".")[2].isdigit())
+    if scheme not in ("http", "https") or "*" not in first or "*" in place.partition(".")[2] or not whose:
+        raise ValueError("has a '*' elsewhere than in the first part of a name such as *.example.com")
 
 
 def networks(value: Any) -> Any:

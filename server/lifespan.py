@@ -44,13 +44,14 @@ from events.storetime import Ask, StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
 from events.typing import Typing
-from server import cluster, memory, peer
+from server import cluster, memory
 from server.auth import Authenticator
 from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
 from server.config_rules import is_loopback
 from server.engine.rooms import Client
+from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
 from server.revoked import Revoked
@@ -257,7 +258,7 @@ def build(
         settings=settings,
         observer=observer,
         authenticator=Authenticator(settings, judge, revoked=revoked.refuses),
-        origins=peer.Origins(settings),
+        origins=Origins(settings),
         database=database,
         hub=hub,
         bus=backends.bus,

@@ -1,4 +1,5 @@
-"""Who is at the other end of a request: address, origin, the token it presents. Verifies no token."""
+"""Who is at the other end of a request: address, page, the token it presents, the name it called us by.
+Verifies no token."""
 
 import hmac
 import ipaddress
@@ -7,7 +8,6 @@ from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from server import config_values
 from server.config import Settings
 from server.config_rules import is_loopback
 
@@ -27,45 +27,6 @@ FORWARDING_HEADERS = frozenset(
         FORWARDED,
     )
 )  # fmt: skip
-
-
-class Origins:
-    """Which pages may call: PUBLIC_URL's origin and CORS_ORIGINS (contract, section 1).
-
-    With DEBUG also localhost and 127.0.0.1 on our port, by http and https.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._debug = settings.debug
-        self._port = settings.service_port
-        named = set(settings.cors_origins)
-        if settings.public_url is not None:
-            named.add(config_values.origin(settings.public_url))
-        self.named = frozenset(named)
-
-    def allowed(self, origin: str | None, own_port: int | None = None) -> bool:
-        """Whether a request with this Origin header may come in. None, from no browser, may.
-
-        `own_port` is the port that the request came to, where it is not the configured one.
-        """
-        if origin is None or origin in self.named:
-            return True
-        if any(mark in origin.partition("://")[2] for mark in "/?#@"):
-            return False  # more than an origin (RFC 6454, 6.1): no browser sends it
-        try:
-            same = config_values.origin(origin)
-        except ValueError:  # "null" of sandboxed pages, and anything that is no origin
-            return False
-        if same in self.named:
-            return True
-        if not self._debug:
-            return False
-        port = self._port if own_port is None else own_port
-        return any(
-            same == config_values.origin(f"{scheme}://{host}:{port}")
-            for scheme in ("http", "https")
-            for host in ("localhost", "127.0.0.1")
-        )
 
 
 def bearer_token(
@@ -132,6 +93,33 @@ def page_of(headers: Headers) -> str | None:
 def read_at_the_door(name: bytes) -> bool:
     """Whether anybody asks for this header of the request that opened a session, once that is answered."""
     return name in _OPENING or name.startswith(b"sec-fetch-")
+
+
+def from_browser(headers: Headers) -> bool:
+    """Whether a browser sent a request: all of them call themselves Mozilla, and a page cannot take its
+    fetch metadata away."""
+    for name, value in headers:
+        if name == b"user-agent" and value.lstrip()[:8].lower() == b"mozilla/":
+            return True
+        if name.startswith(b"sec-fetch-") and not (name == b"sec-fetch-mode" and value in _MODES_OF_NODE):
+            return True
+    return False
+
+
+def host_seen(scope: Mapping[str, Any], settings: Settings) -> str | None:
+    """Host and port by which the client called: its Host header, or what one of TRUSTED_PROXIES says of it
+    (the last word of X-Forwarded-Host, which our own proxy wrote). None where a request has not one Host."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
+    if forwarded and by_trusted_proxy(scope, settings):
+        hosts = [forwarded[-1].rpartition(b",")[2]]
+    return hosts[0].decode("latin-1").strip() if len(hosts) == 1 else None
+
+
+def by_trusted_proxy(scope: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether what a request says of who sent it is our own proxy's word."""
+    client = scope.get("client")
+    return bool(settings.trusted_proxies and client and _trusted(client[0], settings))
 
 
 def own_port(scope: Mapping[str, Any]) -> int | None:

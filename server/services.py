@@ -30,6 +30,7 @@ from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
 from server.config import Settings
+from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
 from server.revoked import Revoked
@@ -50,7 +51,7 @@ class Services:
     settings: Settings
     observer: Observer
     authenticator: Authenticator
-    origins: peer.Origins
+    origins: Origins
     database: Database
     hub: Hub
     bus: Bus

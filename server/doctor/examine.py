@@ -16,7 +16,7 @@ import httpx
 from server.doctor import answers
 from server.doctor.findings import Finding, State
 from server.doctor.silence import silence
-from server.doctor.wire import PATIENCE, Polling, Target, arrives, begin
+from server.doctor.wire import BROWSER, PATIENCE, Polling, Target, arrives, begin
 
 TRIES = 8
 """Requests of one polling connection. Taken at random, two nodes show in all but one of 128 examinations."""
@@ -225,13 +225,12 @@ class Examination:
 
     async def _refused(self, client: httpx.AsyncClient, origin: str) -> bool:
         """Whether the origin is refused at any of the doors."""
-        headers = {"Origin": origin, **self.target.bearer}
+        page = {"Origin": origin, "User-Agent": BROWSER}
+        headers = page | self.target.bearer
         answer = await client.get(self.target.http("/api/chat/sessions", {"limit": "1"}), headers=headers)
         if answers.error_code(answer) == "ORIGIN_NOT_ALLOWED":
             return True
-        if self.query_passes and (
-            await Polling(self.target, client).open({"Origin": origin})
-        ).status_code in (
+        if self.query_passes and (await Polling(self.target, client).open(page)).status_code in (
             400,
             403,
         ):

@@ -16,7 +16,10 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.http11 import USER_AGENT
 
+#: How a page's requests begin: native clients may send the address they call as their Origin.
+BROWSER = "Mozilla/5.0 (compatible; Parley doctor)"
 PATIENCE = 10.0
 """Seconds for an answer that should come at once."""
 
@@ -121,6 +124,7 @@ async def websocket(
         target.ws(path, query),
         additional_headers={**(headers or {}), **({"Origin": origin} if origin else {})},
         subprotocols=subprotocols,  # type: ignore[arg-type]
+        user_agent_header=BROWSER if origin else USER_AGENT,
         open_timeout=PATIENCE,
         close_timeout=1,
         ping_interval=None,
@@ -134,18 +138,25 @@ async def begin(target: Target, path: str, query: dict[str, str] | None = None, 
     """Opens a WebSocket, waits for its first message or its end, and closes it."""
     try:
         async with websocket(target, path, query, **more) as connection:
+            first = ""
             try:
                 async with asyncio.timeout(PATIENCE):
-                    first = await connection.recv()
+                    first = _text(await connection.recv())
+                    if '"type":"error"' in first:  # the close that it explains follows
+                        await connection.recv()
             except ConnectionClosed as closed:
-                return Opened(101, close=closed.rcvd.code if closed.rcvd else 1006)
+                return Opened(101, first, close=closed.rcvd.code if closed.rcvd else 1006)
             except TimeoutError:
-                return Opened(101, problem=f"opened, then silent for {PATIENCE:g} s")
-            return Opened(101, first if isinstance(first, str) else first.decode("utf-8", "replace"))
+                return Opened(101, first, problem=f"opened, then silent for {PATIENCE:g} s")
+            return Opened(101, first)
     except InvalidStatus as refused:
         return Opened(refused.response.status_code, problem=f"HTTP {refused.response.status_code}")
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
         return Opened(0, problem=str(error) or type(error).__name__)
+
+
+def _text(message: str | bytes) -> str:
+    return message if isinstance(message, str) else message.decode("utf-8", "replace")
 
 
 async def arrives(pieces: AsyncIterator[str], needle: str, patience: float) -> bool:

@@ -23,7 +23,7 @@ from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.lastwords import LastWords
 from server.engine.protocol import WebSocketProtocol
-from server.engine.requests import Headers, OriginRule, Origins, error, query_of, read_body, respond
+from server.engine.requests import Headers, OriginRule, Origins, Refused, error, query_of, read_body, respond
 from server.engine.session import AT_ONCE, Session
 from server.engine.strangers import HEAD, Strangers
 
@@ -43,6 +43,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         outbox_limit: int,
         connect_timeout: float,
         origin: OriginRule | None,
+        refused_origin: Refused | None,
         identify: Callable[[Scope], bytes | None],
         elsewhere: Elsewhere | None,
         strangers: Strangers | None = None,
@@ -60,7 +61,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.outbox_limit = outbox_limit
         self.connect_timeout = connect_timeout
         self.identify = identify
-        self._origins = Origins(origin, self.cors_allowed_origins, self.cors_credentials)
+        self._origins = Origins(origin, self.cors_allowed_origins, self.cors_credentials, refused_origin)
         self.elsewhere = elsewhere
         self.strangers, self._place, self._keep = strangers, place, keep
         self.sockets: dict[str, Session]
@@ -136,7 +137,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             raise RuntimeError("WebSockets need uvicorn with ws=WebSocketProtocol (server.engine.run)")
         refusal = self._refusal(query, scope)
         if refusal is not None:
-            protocol.refuse(refusal[0], (), error(refusal[1]))
+            body = self._origins.refusal(scope) if refusal[0] == 403 else error(refusal[1])
+            protocol.refuse(refusal[0], (), body)
         elif not sid:
             session = await self._open(scope, "websocket")
             if session is None:
@@ -183,7 +185,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         method, query = scope["method"], query_of(scope)
         headers = self._origins.headers(scope)
         if headers is None:
-            return await respond(send, 403, [], error(4))
+            return await respond(send, 403, [], self._origins.refusal(scope))
         if method == "OPTIONS":
             return await respond(send, 204, headers, b"")
         sid = query.get(b"sid", b"").decode("latin-1")

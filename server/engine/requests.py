@@ -19,10 +19,14 @@ Headers = list[tuple[bytes, bytes]]
 PATH: Final = "/socket.io/"
 #: What a Socket.IO frame may have around a payload: the event's name, the ack's id.
 FRAME_OVERHEAD: Final = 1024
+#: Request headers that are read here, and those of the REST door.
+ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 #: Seconds for the body of a POST.
 BODY_TIMEOUT: Final = 15.0
 #: Whether this Origin may come in; the ASGI scope tells the rest.
 OriginRule = Callable[[str, Scope], bool]
+#: What its client is told of an Origin that may not: a JSON object.
+Refused = Callable[[str], dict[str, Any]]
 
 # The numbers and words of the reference server, which its clients print.
 _ERRORS: Final = {
@@ -87,8 +91,11 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
 class Origins:
     """Who may come in from where: `rule`, or else python-socketio's setting `cors_allowed_origins`."""
 
-    def __init__(self, rule: OriginRule | None, setting: Any, credentials: bool) -> None:
+    def __init__(
+        self, rule: OriginRule | None, setting: Any, credentials: bool, refused: Refused | None = None
+    ) -> None:
         self._rule = rule
+        self._refused = refused
         self._setting = setting
         self._credentials = credentials
 
@@ -112,6 +119,13 @@ class Origins:
         own = f"{'https' if secure else 'http'}://{header_of(scope, b'host')}"
         return origin == own or origin in ([rule] if isinstance(rule, str) else rule or ())
 
+    def refusal(self, scope: Scope) -> bytes:
+        """The body for a request whose Origin may not come in."""
+        body = {"code": 4, "message": _ERRORS[4][1]}
+        if self._refused is not None:
+            body["error"] = self._refused(header_of(scope, b"origin") or "")
+        return orjson.dumps(body)
+
     def headers(self, scope: Scope) -> Headers | None:
         """The response's CORS headers; None if the Origin may not come in."""
         origin = header_of(scope, b"origin")
@@ -128,8 +142,10 @@ class Origins:
         headers.append((b"access-control-expose-headers", b"Retry-After"))
         if scope["method"] == "OPTIONS":
             headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
-            allowed = b"Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-            headers.append((b"access-control-allow-headers", allowed))
+            # An allowed page's libraries add headers of their own, which nobody reads.
+            wanted = header_of(scope, b"access-control-request-headers") or ""
+            allowed = ", ".join((*ALLOWED_HEADERS, *filter(None, (wanted.strip(),))))
+            headers.append((b"access-control-allow-headers", allowed.encode("latin-1")))
             headers.append((b"access-control-max-age", b"600"))
         return headers
 

@@ -28,7 +28,7 @@ from server.engine.engine import Elsewhere, Engine
 from server.engine.handshake import Handshake
 from server.engine.inbound import Inbound
 from server.engine.packets import Packet
-from server.engine.requests import OriginRule, credentials
+from server.engine.requests import OriginRule, Refused, credentials
 from server.engine.rooms import Client, EventCodec, Manager, Space
 from server.engine.session import Session
 from server.engine.strangers import Strangers
@@ -45,8 +45,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
     `door` and `codec`: whose the namespace "/" is, and what its broadcast events look like on the wire;
     `hub`: the hub that has its rooms; `outbox_limit`: bytes that may wait for a client that reads slowly;
     `connect_timeout`: seconds until a client that is in no namespace is closed; `origin`: who may come in
-    from where (instead of `cors_allowed_origins`); `identify`: a digest of a request's credentials, to
-    which a polling session is bound; `elsewhere`: answers polling requests for other nodes' sessions;
+    from where (instead of `cors_allowed_origins`); `refused_origin`: what the others are told;
+    `identify`: a digest of a request's credentials, to which a polling session is bound; `elsewhere`:
+    answers polling requests for other nodes' sessions;
     `payload_limit`: bytes of an event's payload, less than `max_http_buffer_size` by what is around it.
     """
 
@@ -67,6 +68,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         outbox_limit: int = 1 << 20,
         connect_timeout: float = 15.0,
         origin: OriginRule | None = None,
+        refused_origin: Refused | None = None,
         identify: Callable[[Scope], bytes | None] = credentials,
         elsewhere: Elsewhere | None = None,
         strangers: Strangers | None = None,
@@ -85,7 +87,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         self._instrumented = False
         self._engine_settings: dict[str, Any] = {
             "flusher": self.flusher, "outbox_limit": outbox_limit, "connect_timeout": connect_timeout,
-            "origin": origin, "identify": identify, "elsewhere": elsewhere,
+            "origin": origin, "refused_origin": refused_origin, "identify": identify, "elsewhere": elsewhere,
             "strangers": strangers, "place": place, "keep": keep,
         }  # fmt: skip
         settings.setdefault("async_mode", "asgi")

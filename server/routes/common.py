@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.errors import OriginNotAllowed, PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
+from events.errors import PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from events.identity import canonical
 from events.schema import SessionId
@@ -121,9 +121,7 @@ async def _after_stall(request: Request) -> None:
 
 def check_origin(request: Request) -> None:
     """Raises OriginNotAllowed."""
-    origin = request.headers.get("origin")
-    if not services_of(request).origins.allowed(origin, peer.own_port(request.scope)):
-        raise OriginNotAllowed
+    services_of(request).origins.check(request.headers.get("origin"), request.scope)
 
 
 def check_path(request: Request) -> None:

@@ -14,7 +14,6 @@ from events.dispatch import Line, Reply
 from events.errors import (
     ChatError,
     Draining,
-    OriginNotAllowed,
     RateLimited,
     SessionNotFound,
     SlowConsumer,
@@ -103,12 +102,13 @@ class RawSocket(Sink):
         self.door.wheel.add(self, max(due, now + self.door.tick))
 
     def end(self, error: ChatError, abort_after: float | None = None) -> None:
-        """Close with the error's code; what was written before goes out first."""
+        """Tell the error, and close with its code; what was written before goes out first."""
         if self.ended:
             return
         out = self.leaving()
         if out and self.backlog is None:
             self.write(out)
+        self.write(_last_word(error))
         self.ended = True
         protocol = self.protocol
         protocol.close(close_code(error) or frames.NORMAL, error.code)
@@ -145,6 +145,7 @@ class RawDoor:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = self.services.dispatcher.error_of(failure, "connect")
             await send({"type": "websocket.accept", "subprotocol": bearer})
+            await send({"type": "websocket.send", "text": to_json(_told(error)).decode()})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return
         conn = Connection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
@@ -167,9 +168,7 @@ class RawDoor:
 
     async def _authenticate(self, scope: Scope, address: str) -> Caller:
         services = self.services
-        origin = peer.header(scope["headers"], b"origin")
-        if not services.origins.allowed(origin, peer.own_port(scope)):
-            raise OriginNotAllowed
+        services.origins.check(peer.header(scope["headers"], b"origin"), scope)
         if services.draining:
             raise Draining
         services.places.any_left()
@@ -304,6 +303,15 @@ class RawDoor:
                 conn.line = None
             self.services.membership.disconnected(conn)
             self.services.observer.disconnected("websocket", reason)
+
+
+def _told(error: ChatError) -> dict[str, Any]:
+    """Before the close, as an event: WebKitGTK shows a page no code of 1012 to 1014."""
+    return {"type": "error", **error.as_dict()}
+
+
+def _last_word(error: ChatError) -> bytes:
+    return frames.text(to_json(_told(error)))
 
 
 def _ref_of(data: bytes) -> Any:

@@ -32,7 +32,10 @@ const commands = {
     socket.on("disconnect", (reason, details) =>
       say({ client, event: "disconnect", reason, details: details?.description?.toString?.() }));
     socket.on("connect_error", (error) =>
-      say({ client, event: "connect_error", message: error.message, data: error.data }));
+      say({
+        client, event: "connect_error", message: error.message, data: error.data,
+        context: { responseText: error.context?.responseText },
+      }));
     socket.onAny((name, ...args) => say({ client, event: "event", name, args }));
     return {};
   },

@@ -14,7 +14,7 @@ _FOLDER = ROOT / "tests" / "js"
 
 class JsSocket(Inbox):
     """One socket. Its own doings are events too: `connect` (`id`, `recovered`, `transport`),
-    `disconnect` (`reason`), `connect_error` (`message`, `data`), `upgrade` (`transport`).
+    `disconnect` (`reason`), `connect_error` (`message`, `data`, `context`), `upgrade` (`transport`).
     """
 
     def __init__(self, clients: "JsClients", name: str) -> None:
