@@ -92,6 +92,7 @@ export interface History {
   after?: string | null;
   order?: "asc" | "desc" | null;
   after_revision?: number | null;
+  lineage?: string | null;
 }
 
 export interface HistoryReply {
@@ -100,6 +101,8 @@ export interface HistoryReply {
   total: number;
   last_seq: number;
   last_revision: number;
+  lineage: string;
+  reset?: boolean;
 }
 
 /** Become a member of the session's room; the reply is a snapshot that live events carry on. */
@@ -107,6 +110,7 @@ export interface Join {
   session_id: string;
   after_revision?: number | null;
   limit?: number;
+  lineage?: string | null;
 }
 
 /** A snapshot that live events carry on without a gap. */
@@ -120,6 +124,8 @@ export interface JoinReply {
   online: Online[];
   read_marks: Record<string, number>;
   streams: OpenStream[];
+  lineage: string;
+  reset?: boolean;
 }
 
 /** Leave the session's room. */
@@ -256,8 +262,9 @@ export interface SessionActivity {
 export interface SessionChanged {
   session_id: string;
   timestamp: string;
-  event: "archived" | "expired" | "removed" | "updated";
+  event: "archived" | "expired" | "removed" | "reset" | "updated";
   user_id?: string;
+  last_revision?: number;
 }
 
 /** A session as `join` and `GET` show it. `role` is the caller's own in it; the last three fields are shown to owner and service alone. */
@@ -435,6 +442,8 @@ export interface Welcome {
   online: Online[];
   read_marks: Record<string, number>;
   streams: OpenStream[];
+  lineage: string;
+  reset?: boolean;
   connection_id: string;
   recovered: boolean;
 }

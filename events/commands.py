@@ -25,6 +25,7 @@ from events.streams import Streams
 from events.typing import Typing
 from storage.errors import StorageError
 from storage.ops import Committed
+from storage.records import SessionRecord
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
 
@@ -94,10 +95,13 @@ class Commands:
         return record.agent_id, role
 
     async def _readable(self, caller: Caller, session_id: str) -> SessionRole:
+        return (await self._read(caller, session_id))[1]
+
+    async def _read(self, caller: Caller, session_id: str) -> tuple[SessionRecord, SessionRole]:
         record, role = await self._sessions.readable(caller, session_id)
         if record.status == "active" and record.expires_at.timestamp() > self._sessions.now():
             self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
-        return role
+        return record, role
 
     def _member_writes(self, member: Member) -> None:
         self._sessions.member_may_write(member)
@@ -107,14 +111,18 @@ class Commands:
 
     def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Action:
         assert conn is not None
-        joined = self._joining.at_once(conn, command.session_id, command.after_revision, command.limit)
+        joined = self._joining.at_once(
+            conn, command.session_id, command.after_revision, command.limit, command.lineage
+        )
         if joined is None:
             return self._join(conn, command)
         self._joined(conn, command.session_id)
         return joined
 
     async def _join(self, conn: Connection, command: schema.Join) -> Joined:
-        joined = await self._joining.join(conn, command.session_id, command.after_revision, command.limit)
+        joined = await self._joining.join(
+            conn, command.session_id, command.after_revision, command.limit, command.lineage
+        )
         self._joined(conn, command.session_id)
         return joined
 
@@ -186,8 +194,8 @@ class Commands:
         return {"unread_count": unread}
 
     async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
-        await self._readable(caller, command.session_id)
-        return await self._messages.history(command)
+        record, _ = await self._read(caller, command.session_id)
+        return await self._messages.history(command, record.trace_id)
 
     # --- typing and presence
 

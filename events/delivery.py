@@ -6,7 +6,7 @@ The rules are those of the model in `tests/model/`. No reply waits here: replies
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from events.event import Event, Kind, clip, retold
@@ -31,6 +31,8 @@ class Changes(Protocol):
     """What SQL knows of a room, as events (`events.messages` implements it)."""
 
     async def mark(self, room: str) -> Mark | None: ...
+
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]: ...
 
     async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
         """(how far SQL is, events for all that changed after `base`)."""
@@ -63,6 +65,9 @@ class Delivery:
         self.on_stream_start: Callable[[Event], None] = lambda event: None
         self.on_stream_end: Callable[[Event], None] = lambda event: None
         self.departed: Callable[[], None] = lambda: None
+        #: What says that the database holds less than was seen, or something else.
+        self.behind: Callable[[str], Awaitable[None]] = _nothing
+        self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing_at_all
         #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
         self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
@@ -84,17 +89,23 @@ class Delivery:
             event.at = now
         answer = self.log.append(room, events, True)
         if isinstance(answer, Appended):
-            self._appended(room, answer)
+            self._announced(room, events, answer)
         else:
-            answer.add_done_callback(lambda future: self._settle(room, future))
+            answer.add_done_callback(lambda future: self._settle(room, events, future))
 
-    def _settle(self, room: str, future: "asyncio.Future[Appended]") -> None:
+    def _settle(self, room: str, events: Sequence[Event], future: "asyncio.Future[Appended]") -> None:
         if future.cancelled() or future.exception() is not None:
             self.owed.add(room)
             self.lost()
             self.spawn(self.deliver_from_sql(room))
         else:
-            self._appended(room, future.result())
+            self._announced(room, events, future.result())
+
+    def _announced(self, room: str, events: Sequence[Event], answer: Appended) -> None:
+        if answer.known:
+            # Another node may have filled them in from the database; or they were given out before.
+            self.spawn(self.doubted(room, events))
+        self._appended(room, answer)
 
     def _appended(self, room: str, answer: Appended) -> None:
         if answer.answer == "gap":
@@ -282,7 +293,7 @@ class Delivery:
                 raise Hole
             if event.seq and not room.told(event.seq):
                 event = retold(event)  # this node told of it from SQL, the log only of what became of it
-            room.delivered = event.rev
+            room.delivered, room.tail = event.rev, event
             if event.stream:
                 if event.closed:
                     room.have.pop(event.stream, None)
@@ -357,3 +368,11 @@ class Delivery:
         """Wait for what is in the background."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _nothing(why: str) -> None:
+    """Where nobody looks after the database's history."""
+
+
+async def _nothing_at_all(room: str, events: Sequence[Event]) -> None:
+    """The same."""

@@ -9,6 +9,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -16,7 +17,9 @@ import msgspec
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import chunk_event
+from events.history import History
 from events.hub import Room
+from events.rewind import Rewind, message_of
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Kind, Mark, StreamText
 from storage.records import SessionState
@@ -38,6 +41,9 @@ class LiveRooms(Protocol):
     async def poll(self, rooms: Sequence[str]) -> Mapping[str, SessionState]:
         """Raises Unavailable. Acts on sessions that ended and participants that were removed."""
 
+    async def remade(self, room: str) -> bool:
+        """Whether another session has this id now; ends the memberships of the one before."""
+
 
 class Healer:
     """Keeps a `Delivery` on the bus."""
@@ -49,8 +55,11 @@ class Healer:
         *,
         on_departure: Callable[[], None],
         on_live: Callable[[], Awaitable[None]],
+        history: History,
     ) -> None:
         self._delivery = delivery
+        self._history, self._rewind = history, Rewind(delivery, history)
+        delivery.behind, delivery.doubted = self._behind, self._doubted
         self._rooms = rooms
         self._on_departure = on_departure
         self._on_live = on_live
@@ -110,7 +119,16 @@ class Healer:
         departures = delivery.departures
         delivery.hold.clear()
         delivery.overrun = False
+        try:
+            await self._history.check()
+        except StorageError:
+            if not self._rewind.served or any(room.ready for room in hub.rooms.values()):
+                raise
+        if self._history.name != self._rewind.served:
+            await self._rewind.rewind()
+        lineage = self._rewind.served
         await delivery.bus.connect(delivery)
+        await delivery.log.renew(lineage)
         while True:
             rooms = {name: room for name, room in hub.rooms.items() if room.ready}
             channels = [f"session:{name}" for name in hub.rooms] + [f"user:{key}" for key in hub.users]
@@ -232,8 +250,13 @@ class Healer:
         delivery, hub = self._delivery, self._delivery.hub
         if delivery.mode == "live":
             await self._canary()
-        names = [name for name, room in hub.rooms.items() if room.ready]
+        lineage = self._rewind.served
+        served = {name: room.delivered for name, room in hub.rooms.items() if room.ready}
+        names = list(served)
         states = await self._rooms.poll(names)
+        await self._look_back(
+            lineage, {name: (rev, states[name]) for name, rev in served.items() if name in states}
+        )
         if delivery.mode == "live":
             await self._keep_logs(names)
         behind = []
@@ -246,6 +269,45 @@ class Healer:
                 await delivery.deliver_from_sql(name)
             else:
                 await self.heal(name, states[name].last_revision)
+
+    async def _look_back(self, lineage: str, rooms: Mapping[str, tuple[int, SessionState]]) -> None:
+        """Whether the database is still the one that the rooms were served from. Raises Unavailable."""
+        await self._history.check()
+        behind = [name for name, (served, state) in rooms.items() if state.last_revision < served]
+        behind = [name for name in behind if not await self._rooms.remade(name)]
+        if behind and self._history.name == self._rewind.served == lineage:
+            served, state = rooms[behind[0]]
+            text = f"a session is at revision {state.last_revision}, its members were at {served}"
+            await self._history.went_back(lineage, text)
+        self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        if self._rewind.served and self._history.name != self._rewind.served:
+            self._delivery.lost()
+
+    async def _behind(self, why: str, served: str = "") -> None:
+        """`served`: the lineage that was good when that was found. Raises Unavailable."""
+        served = served or self._rewind.served
+        await self._history.check()
+        if self._history.name == served == self._rewind.served:
+            await self._history.went_back(served, why)
+        self._leave_behind()
+
+    async def _doubted(self, room: str, events: Sequence[Event]) -> None:
+        """Committed just now, and known to the log: another node saw them first, or these revisions were
+        given out before, on a history that is lost."""
+        served = self._rewind.served
+        mine = {event.rev: message_of(event) for event in events}
+        with suppress(StorageError):
+            state = (await self._delivery.log.read({room: 0})).rooms[room]
+            known = {e.rev: message_of(e) for e in state.entries if e.rev in mine and e.data} if state else {}
+            if any(known[rev] != mine[rev] for rev in known):
+                await self._behind("revisions were given out a second time", served)
+                return
+            mark = await self._delivery.changes.mark(room)
+            if state is not None and mark is not None and mark.rev < state.last.rev:
+                text = f"a session is at revision {mark.rev}, its log at {state.last.rev}"
+                await self._behind(text, served)
 
     async def heal(self, name: str, revision: int) -> None:
         """See to it that a live room gets to `revision`."""

@@ -212,6 +212,7 @@ class Room:
         "pos",
         "ready",
         "seq",
+        "tail",
         "users",
     )
 
@@ -230,6 +231,7 @@ class Room:
         self.early: list[Event] = []  # what the bus brought before it was ready
         self.pos = 0
         self.delivered = 0  # last revision delivered
+        self.tail: Event | None = None  # the event that told of it, where it was one
         self.seq = 0  # every message up to this number was told of
         self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
@@ -249,6 +251,16 @@ class Room:
             self.seq += 1
             self.ahead.remove(self.seq)
         return True
+
+    def rebase(self, mark: Mark) -> None:
+        """What was delivered above is of a history that is lost."""
+        self.delivered, self.seq, self.tail = mark.rev, mark.seq, None
+        self.ahead.clear()
+        self.changed()
+        for member in list(self.members.values()):
+            member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)
+            member.idx, member.seat = None, None
+            self.level(member)
 
     @property
     def mark(self) -> Mark:

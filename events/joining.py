@@ -18,7 +18,7 @@ from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession
-from events.snapshots import Known, Snapshot, Snapshots, part
+from events.snapshots import Has, Known, Snapshot, Snapshots, is_past, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
@@ -63,6 +63,7 @@ class Joining:
         session_id: str,
         after_revision: int | None = None,
         limit: int = 50,
+        lineage: str | None = None,
         *,
         after: str | None = None,
         hidden: bool = False,
@@ -78,7 +79,7 @@ class Joining:
         was_member = conn.member(session_id) is not None
         self._hub.hold(conn)
         try:
-            return await self._join(conn, record, role, after_revision, limit, after, hidden)
+            return await self._join(conn, record, role, (after_revision, lineage), limit, after, hidden)
         except BaseException:
             if not was_member:
                 self._membership.part(conn, session_id)
@@ -86,7 +87,12 @@ class Joining:
             raise
 
     def at_once(
-        self, conn: Connection, session_id: str, after_revision: int | None, limit: int
+        self,
+        conn: Connection,
+        session_id: str,
+        after_revision: int | None,
+        limit: int,
+        lineage: str | None = None,
     ) -> Joined | None:
         """The same, where nothing has to be asked for: the log is in this process, and the session was read
         a moment ago for somebody who joined before. None where it has.
@@ -108,10 +114,11 @@ class Joining:
         role = self._snapshots.role(conn.caller, known, room.live)
         if len(conn.rooms) >= self._max_rooms:
             raise self._too_many()
-        page = part(known.page, after_revision, limit)
+        reset = is_past(known, after_revision, lineage)
+        page = part(known.page, None if reset else after_revision, limit)
         if page is None:
             return None
-        snapshot = self._snapshots.made(room, known, role, cut, state, page)
+        snapshot = self._snapshots.made(room, known, role, cut, state, page, reset)
         member = self._hub.enter(conn, session_id)
         try:
             member.role = role
@@ -131,7 +138,7 @@ class Joining:
         conn: Connection,
         record: SessionRecord,
         role: SessionRole,
-        after_revision: int | None,
+        has: Has,
         limit: int,
         after: str | None,
         hidden: bool,
@@ -150,7 +157,7 @@ class Joining:
             replay: recovery.Replay | None = None
             if self._delivery.mode == "live":
                 try:
-                    seated = await self._seat_live(member, record, after_revision, limit, after)
+                    seated = await self._seat_live(member, record, has, limit, after)
                 except BusUnavailable:
                     self._delivery.lost()
                     continue
@@ -158,7 +165,7 @@ class Joining:
                     continue
                 snapshot, replay = seated
             else:
-                away = await self._seat_away(member, after_revision, limit)
+                away = await self._seat_away(member, has, limit)
                 if away is None:
                     continue
                 snapshot = away
@@ -208,7 +215,7 @@ class Joining:
         self,
         member: Member,
         record: SessionRecord,
-        after_revision: int | None,
+        has: Has,
         limit: int,
         after: str | None,
     ) -> tuple[Snapshot, recovery.Replay | None] | None:
@@ -246,16 +253,23 @@ class Joining:
                 return None
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
-        known = await self._known(member, state, after_revision or 0)
+        known = await self._known(member, state, has[0] or 0)
         if not self.still(room, departures):
             return None  # a cut of another epoch says nothing
+        if known.page.last_revision < state.last.rev:
+            text = f"a session is at revision {known.page.last_revision}, its log at {state.last.rev}"
+            if self._snapshots.is_young(known):
+                self._delivery.log.forget(name)  # it was of another session under this id
+            else:
+                await self._delivery.behind(text)
+            return None
         self.begin(room, cut, state, known.page.open_streams)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
         if replay is not None:
             snapshot = self._snapshots.recovered(room, known, member.role, cut, replay.floors[name], state)
         else:
-            snapshot = await self._snapshots.of(room, known, member.role, cut, state, after_revision, limit)
+            snapshot = await self._snapshots.of(room, known, member.role, cut, state, has, limit)
         seat = snapshot.seat
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):
@@ -286,12 +300,12 @@ class Joining:
         member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
         member.idx, member.seat = dict(seat.idx or {}) or None, seat
 
-    async def _seat_away(self, member: Member, after_revision: int | None, limit: int) -> Snapshot | None:
+    async def _seat_away(self, member: Member, has: Has, limit: int) -> Snapshot | None:
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
         None: begin anew, the bus is back and may not know of the room."""
         room, conn = member.room, member.conn
         known = await self._known(member, None)
-        snapshot = await self._snapshots.of(room, known, member.role, None, None, after_revision, limit)
+        snapshot = await self._snapshots.of(room, known, member.role, None, None, has, limit)
         if self._hub.rooms.get(room.name) is not room:
             return None
         if self._delivery.mode == "live":

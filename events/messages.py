@@ -215,6 +215,10 @@ class Changes:
                 break
         return mark, events
 
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]:
+        """The newest revision of each of these messages that is there."""
+        return await self._messages.revisions(message_ids)
+
     async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
         ids = [r.message_id for r in records if r.message_type == "file"]
         return await self._messages.files_of(ids) if ids else {}
@@ -238,6 +242,7 @@ class MessageService:
         self._posted: dict[str, FileRecord] = {}  # message id -> its file, from submit to commit
         self.on_message: Callable[[Committed], None] = lambda committed: None
         self.final_of: Callable[[str], int] = lambda message_id: -1
+        self.lineage_of: Callable[[str], str] = lambda trace_id: ""
 
     # --- commands
 
@@ -326,11 +331,16 @@ class MessageService:
             raise MessageNotFound
         return record
 
-    async def history(self, command: History) -> dict[str, Any]:
+    async def history(self, command: History, trace_id: str) -> dict[str, Any]:
         """A page, oldest first unless `order` says otherwise. Raises ValidationFailed, Unavailable."""
-        if command.after_revision is not None:
+        lineage = self.lineage_of(trace_id)
+        after = command.after_revision
+        if after is not None:
+            _, _, last_revision = await self._store.counts(command.session_id)
+            reset = after > last_revision or command.lineage not in (None, lineage)
+        if after is not None and not reset:
             records, has_more, _ = await self._store.changes(
-                command.session_id, command.after_revision, command.limit, PAGE_BYTES
+                command.session_id, after, command.limit, PAGE_BYTES
             )
         else:
             records, has_more = await self._store.page(
@@ -344,13 +354,17 @@ class MessageService:
                 max_bytes=PAGE_BYTES,
             )
         total, last_seq, last_revision = await self._store.counts(command.session_id)
-        return {
+        page = {
             "messages": await self.views(records),
             "has_more": has_more,
             "total": total,
             "last_seq": last_seq,
             "last_revision": last_revision,
+            "lineage": lineage,
         }
+        if after is not None and reset:
+            page["reset"] = True
+        return page
 
     async def views(self, records: Sequence[MessageRecord]) -> list[Message]:
         ids = [r.message_id for r in records if r.message_type == "file" and not r.deleted_at]

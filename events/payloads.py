@@ -107,6 +107,8 @@ class JoinReply(Struct, kw_only=True):
     online: list[Online]
     read_marks: dict[str, int]
     streams: list[OpenStream]
+    lineage: str
+    reset: bool | UnsetType = UNSET
 
 
 class Welcome(JoinReply, kw_only=True):
@@ -140,6 +142,8 @@ class HistoryReply(Struct, kw_only=True):
     total: int
     last_seq: int
     last_revision: int
+    lineage: str
+    reset: bool | UnsetType = UNSET
 
 
 class StreamStartReply(Struct, kw_only=True):
@@ -227,8 +231,9 @@ class ReadMark(SessionEvent, kw_only=True):
 class SessionChanged(SessionEvent, kw_only=True):
     """The session has changed, or this connection's membership has ended."""
 
-    event: Literal["updated", "archived", "expired", "removed"]
+    event: Literal["updated", "archived", "expired", "removed", "reset"]
     user_id: str | UnsetType = UNSET
+    last_revision: int | UnsetType = UNSET
 
 
 class SessionActivity(SessionEvent, kw_only=True):

@@ -35,6 +35,7 @@ class Join(InSession, kw_only=True):
 
     after_revision: Count | None = None
     limit: Limit = 50
+    lineage: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class Leave(InSession):
@@ -101,6 +102,7 @@ class History(InSession, kw_only=True):
     after: Annotated[str, Meta(max_length=40)] | None = None
     order: Literal["asc", "desc"] | None = None
     after_revision: Count | None = None
+    lineage: Annotated[str, Meta(max_length=100)] | None = None
 
 
 class StreamStart(InSession, kw_only=True):

@@ -463,6 +463,14 @@ class SessionManager:
             self._delivery.on_signal(f"session:{session_id}", "access", user_id.encode())
         return states
 
+    async def remade(self, name: str) -> bool:
+        """Whether another session has this id now; ends the memberships of the one before here."""
+        room, record = self._delivery.hub.rooms.get(name), await self._sessions.get(name)
+        if room is None or room.live is None or record is None or record.trace_id == room.live.trace_id:
+            return False
+        self.end_here(room, "archived")
+        return True
+
     def end_here(self, room: Room, what: str) -> None:
         """End the membership of everyone on this node; the bus need not be there."""
         event = make(room.name, "session", Kind.DIRECT, {"event": what}, self._clock())

@@ -13,6 +13,7 @@ from events import recovery, sessionview
 from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
 from events.event import to_json
+from events.history import History, identity
 from events.hub import NEVER, Room, Seat
 from events.messages import PAGE_BYTES, MessageService
 from events.schema import Message
@@ -24,8 +25,12 @@ from storage.snapshot import SnapshotReader
 
 #: Messages kept of a session that is known: what a join asks for if it does not say.
 PAGE = 50
+#: Seconds after a session's creation in which its id's log may be of one before: longer than logs are kept.
+YOUNG = 600.0
 #: Seconds for which a reading is kept for those who come next.
 KEPT = 10.0
+#: What a client has of a session: the revision up to which it has seen all, and of which lineage.
+Has = tuple[int | None, str | None]
 _MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "last_seq", "last_revision"})
 
 
@@ -55,6 +60,7 @@ class Known:
     read_marks: Raw
     page: Page
     at: float  # when it was read, in epoch seconds
+    lineage: str  # of the history that it was read from, or of one before
     views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves
 
 
@@ -73,8 +79,10 @@ class Snapshots:
         messages: MessageService,
         reader: SnapshotReader,
         clock: Callable[[], float],
+        history: History,
     ) -> None:
         self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
+        self._history = history
         self._newest = Gather(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
         self.local_text: Callable[[str], StreamText | None] = lambda stream: None
 
@@ -112,6 +120,10 @@ class Snapshots:
             return None
         return known
 
+    def is_young(self, known: Known) -> bool:
+        """Whether a log under its id may be of another session, which was erased."""
+        return self._clock() - known.record.created_at.timestamp() < YOUNG
+
     async def known(self, room: Room, state: RoomState | None, seen: int = 0) -> Known:
         """The session as of a cut of the log (None: the bus is away) or later. `seen`: the revision that the
         reader has seen already, elsewhere or in another snapshot: the log may lag behind SQL.
@@ -133,14 +145,18 @@ class Snapshots:
         role: SessionRole,
         cut: Cut | None,
         state: RoomState | None,
-        after_revision: int | None,
+        has: Has,
         limit: int,
     ) -> Snapshot:
         """What a join is told. Raises SessionNotFound, Unavailable."""
+        after_revision, lineage = has
+        reset = is_past(known, after_revision, lineage)
+        if reset:
+            after_revision = None
         page = part(known.page, after_revision, limit)
         if page is None:
             page = (await self._read(room.name, after_revision, limit)).page
-        return self.made(room, known, role, cut, state, page)
+        return self.made(room, known, role, cut, state, page, reset)
 
     def made(
         self,
@@ -150,6 +166,7 @@ class Snapshots:
         cut: Cut | None,
         state: RoomState | None,
         page: Page,
+        reset: bool = False,
     ) -> Snapshot:
         """The same of a page that is at hand."""
         logged = dict(state.streams) if state is not None else {}
@@ -167,6 +184,8 @@ class Snapshots:
             "has_more": page.has_more,
             "streams": streams,
         }
+        if reset:
+            reply["reset"] = True
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
         return Snapshot(reply, seat)
 
@@ -202,6 +221,7 @@ class Snapshots:
             "last_revision": last_revision,
             "position": recovery.format_position(cut, last_revision, logged) if cut else "-",
             "read_marks": known.read_marks,
+            "lineage": known.lineage,
         }
 
     def _view(self, known: Known, role: SessionRole) -> bytes:
@@ -215,6 +235,7 @@ class Snapshots:
         return view
 
     async def _read(self, name: str, after_revision: int | None, limit: int) -> Known:
+        before = self._history.name  # what is read may be of a later one, which is harmless
         if after_revision is None and limit == PAGE:
             found = await self._newest.get(name)
         else:
@@ -226,7 +247,8 @@ class Snapshots:
         told = Raw(to_json(messages))
         page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
         marks = Raw(to_json(sessionview.marks(found.read_marks)))
-        return Known(record, found.agent, found.standings, marks, page, self._clock())
+        lineage = f"{before}.{identity(record.trace_id)}"
+        return Known(record, found.agent, found.standings, marks, page, self._clock(), lineage)
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""
@@ -234,6 +256,13 @@ class Snapshots:
         for room in rooms.values():
             if room.known is not None and room.known.at < oldest:
                 room.changed()
+
+
+def is_past(known: Known, after_revision: int | None, lineage: str | None) -> bool:
+    """Whether what a client has is of another history: it cannot be carried on."""
+    if after_revision is None:
+        return False
+    return after_revision > known.page.last_revision or (lineage is not None and lineage != known.lineage)
 
 
 def part(page: Page, after_revision: int | None, limit: int) -> Page | None:

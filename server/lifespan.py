@@ -26,6 +26,7 @@ from events.delivery import Delivery
 from events.dispatch import Dispatcher
 from events.errors import ChatError
 from events.healing import Healer
+from events.history import History
 from events.hub import Connection, Hub
 from events.janitor import Janitor
 from events.joining import Joining
@@ -64,6 +65,7 @@ from storage.copying import ensure_whole
 from storage.database import Database
 from storage.errors import StorageError
 from storage.files import Files
+from storage.lineage import Lineages
 from storage.memory import MemoryBuckets
 from storage.messages import Messages
 from storage.ops import Committed
@@ -127,6 +129,7 @@ def build(
         figures=settings.model_dump(),
     )
     hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
+    history = History(Lineages(database), observer)
     changes = Changes(store_sessions, store, files, clock)
     delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)
     sessions = SessionManager(
@@ -171,6 +174,7 @@ def build(
         held=held,
     )
     messages.final_of = streams.final_of
+    messages.lineage_of = history.of
     presence = Presence(
         backends.presence,
         delivery,
@@ -181,7 +185,7 @@ def build(
     typing = Typing(delivery, clock, outside.monotonic, ttl=settings.typing_ttl)
     activity = Activity(participants, delivery, clock)
     messages.on_message = activity.note
-    snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock)
+    snapshots = Snapshots(sessions, messages, SnapshotReader(database), clock, history)
     snapshots.local_text = streams.local_text
     membership = Membership(
         delivery,
@@ -253,6 +257,7 @@ def build(
         sessions,
         on_departure=lambda: membership.spoil_all(),
         on_live=leases.on_live,
+        history=history,
     )
     services = Services(
         settings=settings,

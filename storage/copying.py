@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from storage.database import Connection, Database, Row
 from storage.errors import StorageError
 from storage.statement import Statement
-from storage.tables import agents, held, metadata, search_marks, unfinished_copies
+from storage.tables import agents, held, lineage, metadata, search_marks, unfinished_copies
 
 #: The search index is made anew from the messages.
-TABLES = [table for table in metadata.sorted_tables if table not in (search_marks, unfinished_copies, held)]
+_OWN = (search_marks, unfinished_copies, held, lineage)
+TABLES = [table for table in metadata.sorted_tables if table not in _OWN]
 #: Rows in one transaction.
 BATCH = 1000
 #: Seconds for one batch.

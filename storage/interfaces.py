@@ -149,6 +149,9 @@ class RoomLog(Protocol):
     async def reset(self, room: str, last: Mark) -> None:
         """Too much is missing to fill: forget what the log holds, go on at `last`."""
 
+    async def past(self, rooms: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """What there is of rooms' logs, also of an epoch that has ended."""
+
     async def renew(self, lineage: str) -> None:
         """The logs are of this lineage of the database: if they were another one's, the epoch begins anew."""
 

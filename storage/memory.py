@@ -151,6 +151,10 @@ class Memory:
             if event.id:
                 log.ids.discard(event.id)
 
+    async def past(self, rooms: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        logs = {room: self._logs[room] for room in rooms if room in self._logs}
+        return {room: [event for _, event in log.entries] for room, log in logs.items()}
+
     async def renew(self, lineage: str) -> None:
         if self._lineage not in ("", lineage):
             self.epoch = new_epoch(max(self._clock(), int(self.epoch[:8], 16) + 1))

@@ -25,6 +25,9 @@ OVERHEAD = 500
 _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 
 _GET = Statement(sa.select(*MESSAGE).where(messages.c.message_id == sa.bindparam("id")))
+_REVISIONS = Statement(
+    sa.select(messages.c.message_id, messages.c.revision).where(among(messages.c.message_id, "ids"))
+)
 _BY_SENDER = Statement(
     sa.select(*MESSAGE).where(
         _SESSION,
@@ -234,6 +237,10 @@ class Messages:
         """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first."""
         rows = await self._db.fetch_all(_CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit)
         return [MessageRecord(*row) for row in reversed(rows)]
+
+    async def revisions(self, message_ids: Sequence[str]) -> dict[str, int]:
+        """By message_id; one that is not there is missing."""
+        return {row[0]: row[1] for row in await self._db.fetch_all(_REVISIONS, ids=list(message_ids))}
 
     async def files_of(self, message_ids: Iterable[str]) -> dict[str, list[FileRecord]]:
         """By message_id; a message without files is missing."""

@@ -209,6 +209,16 @@ unfinished_copies = sa.Table(
     sa.CheckConstraint("id = 1", name="one"),
 )
 
+#: One row. `origin` is PostgreSQL's own name of the history that the lineage was begun on.
+lineage = sa.Table(
+    "lineage",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(40), nullable=False),
+    sa.Column("origin", sa.String(100)),
+    sa.CheckConstraint("id = 1", name="one"),
+)
+
 
 def is_ours(name: str | None, kind: str, _parents: object = None) -> bool:
     """For Alembic's `include_name`: the index itself is each database's own kind of table."""

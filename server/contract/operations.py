@@ -134,6 +134,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "Last-Event-ID": ("header", {"type": "string"}),
             "after": ("query", {"type": "string"}),
             "after_revision": ("query", WHOLE),
+            "lineage": ("query", {"type": "string"}),
             "limit": ("query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
         },
     ),

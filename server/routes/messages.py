@@ -84,6 +84,7 @@ async def events(request: Request, receive: Receive, send: Send) -> None:
         after,
         int(revision) if revision is not None else None,
         int(limit),
+        query.get("lineage"),
     )
 
 

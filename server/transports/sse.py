@@ -182,13 +182,16 @@ class EventStreamDoor:
         after: str | None,
         after_revision: int | None,
         limit: int,
+        lineage: str | None,
     ) -> None:
         """`GET …/{id}/events`: `welcome`, then what happens. Raises ChatError before anything is sent."""
         services = self._services
         stream, conn = await self._open(scope, caller, self._codec, EventStream)
         reason = "closed"
         try:
-            joined = await services.joining.join(conn, session_id, after_revision, limit, after=after)
+            joined = await services.joining.join(
+                conn, session_id, after_revision, limit, lineage, after=after
+            )
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
             head = RETRY + b"id: " + joined.reply["position"].encode() + b"\nevent: welcome\ndata: "

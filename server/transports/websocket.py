@@ -196,7 +196,12 @@ class RawDoor:
                 raise SessionNotFound  # PostgreSQL cannot even be asked
             try:
                 joined = await services.joining.join(
-                    conn, socket.session_id, after_revision, min(max(limit, 1), 500), after=after
+                    conn,
+                    socket.session_id,
+                    after_revision,
+                    min(max(limit, 1), 500),
+                    query.get("lineage"),
+                    after=after,
                 )
             except SessionNotFound:
                 if not await self._create(conn.caller, socket.session_id, scope):

@@ -11,6 +11,11 @@ elseif not there or log.rev >= rev then
   return {view()}
 end
 local mark = tick()
+if redis.call('HGET', KEYS[2], 'epoch') ~= epoch and redis.call('EXISTS', KEYS[3]) == 1 then
+  -- What it was tells nodes that come later how far their members are right.
+  redis.call('RENAME', KEYS[3], KEYS[3] .. ':past')
+  redis.call('EXPIRE', KEYS[3] .. ':past', ARGV[4])
+end
 redis.call('DEL', KEYS[3])
 log = {marks = KEYS[2], entries = KEYS[3], rev = rev, seq = tonumber(ARGV[6]), pos = pos, trim = pos, n = 0, bytes = 0,
        kept = 0}

@@ -2,4 +2,4 @@
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[4])) do
   redis.call('DEL', ARGV[3] .. name)
 end
-return redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+return redis.call('DEL', KEYS[2], KEYS[3], KEYS[3] .. ':past', KEYS[4])

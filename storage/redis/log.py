@@ -13,6 +13,8 @@ from storage.redis.client import EPOCH, Client
 
 #: Rooms in one call of a script: it must not keep Redis from the others for long.
 AT_ONCE = 200
+#: The same where all of each log is read.
+PAST_AT_ONCE = 10
 
 
 class RedisLog:
@@ -29,7 +31,7 @@ class RedisLog:
         self._last = client.script("last", "log")
         self._base = client.script("base", "log")
         self._forget = client.script("forget")
-        self._renew = client.script("renew")
+        self._renew, self._past = client.script("renew"), client.script("past")
 
     def keys(self, room: str) -> tuple[str, str, str]:
         """(marks, entries, names of its open streams)."""
@@ -87,6 +89,16 @@ class RedisLog:
         self._client.saw(stamp, pos)
         rooms = {room: _state(state) for room, state in zip(asks, states, strict=True)}
         return Cut(stamp[:EPOCH].decode(), pos, rooms, stamp[EPOCH:].decode(), bool(genuine))
+
+    async def past(self, rooms: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """Raises Unavailable."""
+        found: dict[str, Sequence[Event]] = {}
+        for start in range(0, len(rooms), PAST_AT_ONCE):
+            some = rooms[start : start + PAST_AT_ONCE]
+            entries = await self._client.run_script(self._past, (), self._prefix, *some)
+            for room, each in zip(some, entries, strict=True):
+                found[room] = [wire.stamped(entry) for entry in each]
+        return found
 
     async def renew(self, lineage: str) -> None:
         """Raises Unavailable."""

@@ -1,0 +1,114 @@
+"""Rooms that were served from a history of the database that is lost: how far they are right, and what their
+members are told (docs/adr/0011).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from events.delivery import Delivery
+from events.event import Kind, make
+from events.history import History
+from events.hub import Room
+from storage.errors import BusUnavailable
+from storage.interfaces import Event, Mark
+
+log = logging.getLogger("parley.history")
+
+#: Messages looked for in one statement.
+AT_ONCE = 1000
+
+
+class _Told(msgspec.Struct):
+    """Of an event's payload."""
+
+    message_id: str
+
+
+def message_of(event: Event) -> str:
+    """The message that a durable event tells of."""
+    return msgspec.json.decode(event.data, type=_Told).message_id
+
+
+class Rewind:
+    """`served` is the lineage that this node's rooms were served from."""
+
+    def __init__(self, delivery: Delivery, history: History) -> None:
+        self._delivery, self._history = delivery, history
+        self.served = ""
+
+    async def rewind(self) -> None:
+        """Bring every room to the history that there is now. While this runs nothing is delivered.
+
+        Raises Unavailable.
+        """
+        name, delivery = self._history.name, self._delivery
+        rooms = {n: r for n, r in delivery.hub.rooms.items() if r.ready} if self.served else {}
+        if rooms:
+            logged = await self._logged(list(rooms))
+            there = await self._there(rooms, logged)
+            bases: dict[str, Mark | None] = {}
+            for room in rooms.values():
+                mark = await delivery.changes.mark(room.name)
+                if mark is not None:  # else it is gone, and the poll ends it
+                    bases[room.name] = common(room, logged.get(room.name, ()), there, mark)
+            lost = 0  # in one turn
+            for room_name, base in bases.items():
+                room = rooms[room_name]
+                if base is not None and delivery.hub.rooms.get(room_name) is room:
+                    lost += max(0, room.delivered - base.rev)
+                    self._tell(room, base, there)
+            told = sum(base is not None for base in bases.values())
+            log.warning("%d live sessions went back, by %d changes at least", told, lost)
+        self.served = name
+
+    async def _logged(self, names: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """What the rooms' logs hold of the lost history; nothing while the bus is away."""
+        try:
+            found = await self._delivery.log.past(names)
+        except BusUnavailable:
+            return {}
+        return {name: [e for e in events if e.kind == Kind.DURABLE] for name, events in found.items()}
+
+    async def _there(
+        self, rooms: Mapping[str, Room], logged: Mapping[str, Sequence[Event]]
+    ) -> Mapping[str, int]:
+        """Newest revisions of the messages that the rooms were told of last, as far as they are there."""
+        ids = {message_of(event) for events in logged.values() for event in events if event.data}
+        for room in rooms.values():
+            ids.update(room.have)
+            if room.tail is not None:
+                ids.add(message_of(room.tail))
+        there: dict[str, int] = {}
+        wanted = list(ids)
+        for start in range(0, len(wanted), AT_ONCE):
+            there.update(await self._delivery.changes.revisions(wanted[start : start + AT_ONCE]))
+        return there
+
+    def _tell(self, room: Room, base: Mark, there: Mapping[str, int]) -> None:
+        for stream in [stream for stream in room.have if stream not in there]:
+            room.have.pop(stream), room.chars.pop(stream, None)
+        room.rebase(base)
+        payload = {"event": "reset", "last_revision": base.rev}
+        delivery = self._delivery
+        delivery.hub.broadcast(room, make(room.name, "session", Kind.LOGGED, payload, delivery.clock()))
+
+
+def common(room: Room, logged: Sequence[Event], there: Mapping[str, int], mark: Mark) -> Mark | None:
+    """How far a room's members have what the database has; None: as far as they were served. Where nothing
+    tells it, `mark`, where the database is now: what is below is to be fetched."""
+    events = [event for event in logged if event.data and event.rev <= room.delivered]
+    if room.tail is not None and (not events or events[-1].rev < room.tail.rev):
+        events.append(room.tail)
+    lost = [event for event in events if there.get(message_of(event), 0) < event.rev]
+    if lost:
+        first = lost[0]
+        alone = len(lost) == len(events) and (first.frm or first.rev) > 1 and first is room.tail
+        if alone:
+            return mark  # of those before it nothing is known
+        created = [event.seq for event in lost if event.seq]
+        return Mark((first.frm or first.rev) - 1, min(created) - 1 if created else min(room.seq, mark.seq))
+    if events and events[-1].rev == room.delivered and mark.rev >= room.delivered:
+        return None
+    return mark if not events or mark.rev < room.delivered else None

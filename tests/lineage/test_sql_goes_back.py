@@ -1,0 +1,240 @@
+"""The database goes back: live members get every message from then on, who comes back whole snapshots."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Nodes
+from tests.support.doors import Door, enter, new_session
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+from tests.support.services import Postgres, Redis
+from tests.support.sseclient import SseClient
+
+NewCluster = Callable[..., Nodes]
+
+
+def contents(messages: list[dict[str, object]]) -> list[object]:
+    return [message["content"] for message in messages]
+
+
+async def run(*command: object, env: dict[str, str] | None = None) -> str:
+    done = await asyncio.to_thread(
+        subprocess.run, [str(word) for word in command], env=env, check=True, capture_output=True, text=True
+    )
+    return str(done.stdout)
+
+
+def copy_of(postgres: Postgres, to: Path) -> None:
+    """The data folder of a stopped cluster."""
+    subprocess.run(["cp", "-a", str(postgres._data), str(to)], check=True)
+
+
+def put_back(postgres: Postgres, copy: Path) -> None:
+    shutil.rmtree(postgres._data)
+    subprocess.run(["cp", "-a", str(copy), str(postgres._data)], check=True)
+
+
+async def go_back(postgres: Postgres, copy: Path) -> None:
+    await asyncio.to_thread(postgres.kill9)
+    await asyncio.to_thread(put_back, postgres, copy)
+    await asyncio.to_thread(postgres.start)
+
+
+async def backed_up(postgres: Postgres, copy: Path) -> None:
+    await asyncio.to_thread(postgres.stop)
+    await asyncio.to_thread(copy_of, postgres, copy)
+    await asyncio.to_thread(postgres.start)
+
+
+async def say(door: Door, words: list[str], seconds: float = 30) -> None:
+    """Repeated until the database is there again."""
+    async with asyncio.timeout(seconds):
+        for word in words:
+            while not (await door.call("message", content=word, client_message_id=word))["ok"]:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("nodes_", [1, 2])
+async def test_live_members_get_every_message(
+    new_cluster: NewCluster, redis: Redis, own_postgres: tuple[Postgres, str], tmp_path: Path, nodes_: int
+) -> None:
+    """Ten messages are lost with the database's last minute; fifteen follow, with the same revisions."""
+    postgres, url = own_postgres
+    nodes = new_cluster(redis.url, nodes_, database_url=url)
+    session = await new_session(nodes[0], "alice", members=("bob", "carol"))
+    kept = [f"kept {n}" for n in range(10)]
+    lost = [f"lost {n}" for n in range(10)]
+    after = [f"after {n}" for n in range(15)]
+    async with (
+        enter("socketio", nodes[0], "alice", session) as alice,
+        enter("websocket", nodes[-1], "bob", session) as bob,
+        enter("rest", nodes[-1], "carol", session) as carol,
+    ):
+        await say(alice, kept)
+        await bob.wait_event("message", lambda m: m["content"] == kept[-1])
+        held = bob.joined["lineage"]
+        await backed_up(postgres, tmp_path / "copy")
+        await say(alice, lost)
+        everyone = (alice, bob, carol)
+        for door in everyone:
+            await door.wait_event("message", lambda m: m["content"] == lost[-1])
+        marks = [door.mark() for door in everyone]
+        await go_back(postgres, tmp_path / "copy")
+        await say(alice, after)
+        for door, mark in zip(everyone, marks, strict=True):
+            told = await door.wait_event("session", lambda e: e["event"] == "reset", since=mark, timeout=15)
+            await door.wait_event("message", lambda m: m["content"] == after[-1], since=mark, timeout=15)
+            assert told["last_revision"] == 10
+            seen = contents(door.named("message", mark))
+            assert [word for word in seen if word in after][-15:] == after
+            assert not set(seen) & set(lost)
+        async with enter("socketio", nodes[-1], "bob", session, after_revision=20, lineage=held) as back:
+            assert back.joined["reset"] and contents(back.joined["messages"]) == kept + after
+            assert back.joined["lineage"] != held
+        assert contents(await alice.history()) == kept + after
+        async with nodes[0].api(None) as api:
+            assert (await api.get("/readyz")).status_code == 200
+            metrics = (await api.get("/metrics")).text
+        rewinds = [line for line in metrics.splitlines() if "rewinds_total{" in line]
+        assert rewinds.count('parley_rewinds_total{store="database"} 1.0') == 1, rewinds
+        await alice.message("and on")
+        for door in everyone:
+            await door.wait_event("message", lambda m: m["content"] == "and on")
+
+
+async def test_a_promoted_standby_is_another_history(
+    new_cluster: NewCluster, redis: Redis, own_postgres: tuple[Postgres, str], tmp_path: Path
+) -> None:
+    """Its timeline says so, whatever the counters say: clients that have seen more are told."""
+    postgres, url = own_postgres
+    nodes = new_cluster(redis.url, 1, database_url=url)
+    session = await new_session(nodes[0], "alice")
+    async with enter("websocket", nodes[0], "alice", session) as alice:
+        await say(alice, ["kept"])
+        await backed_up(postgres, tmp_path / "copy")
+        await say(alice, ["lost"])
+        mark = alice.mark()
+        signal = tmp_path / "copy" / "standby.signal"
+        signal.touch()
+        if os.geteuid() == 0:
+            shutil.chown(signal, "postgres", "postgres")
+        await asyncio.to_thread(postgres.kill9)
+        await asyncio.to_thread(put_back, postgres, tmp_path / "copy")
+        await asyncio.to_thread(_start_standby, postgres)
+        postgres.sql("SELECT pg_promote(true, 20)")
+        await say(alice, ["new 1", "new 2", "new 3"])
+        await alice.wait_event("session", lambda e: e["event"] == "reset", since=mark, timeout=15)
+        await alice.wait_event("message", lambda m: m["content"] == "new 3", since=mark, timeout=15)
+        assert contents(await alice.history()) == ["kept", "new 1", "new 2", "new 3"]
+
+
+def _start_standby(postgres: Postgres) -> None:
+    """Its status file never says "ready": the log says that it takes connections."""
+    before, ready = len(postgres.log.read_text()), postgres._ready
+    news = "ready to accept read-only connections"
+    postgres._ready = lambda: news in postgres.log.read_text()[before:]  # type: ignore[method-assign]
+    try:
+        postgres.start()
+    finally:
+        postgres._ready = ready  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("say_so", [True, False])
+async def test_the_restore_procedure(
+    own_redis: Redis,
+    own_postgres: tuple[Postgres, str],
+    new_cluster: NewCluster,
+    tmp_path: Path,
+    say_so: bool,
+) -> None:
+    """As docs/operations.md has it; clients come back ahead of the database, and it grows past them."""
+    postgres, url = own_postgres
+    nodes = new_cluster(own_redis.url, 1, database_url=url)
+    node = nodes[0]
+    session = await new_session(node, "alice")
+    async with enter("socketio", node, "alice", session) as alice:
+        await say(alice, [f"kept {n}" for n in range(3)])
+        dump = ["pg_dump", "--format=custom", f"--file={tmp_path}/parley.dump", url]
+        await run(postgres._bin / dump[0], *dump[1:])
+        await say(alice, [f"lost {n}" for n in range(3)])
+    async with enter("socketio", node, "alice", session) as alice:
+        held = alice.joined["lineage"]
+        assert alice.joined["last_revision"] == 6
+    await node.stop_async()
+    restore = ["--clean", "--if-exists", "--no-owner", f"--dbname={url}", f"{tmp_path}/parley.dump"]
+    await run(postgres._bin / "pg_restore", *restore)
+    if say_so:
+        assert "a new lineage" in await run(sys.executable, "-m", "server", "restored", env=node.env)
+    await node.start_async()
+    async with enter("socketio", node, "alice", session, after_revision=6, lineage=held) as alice:
+        assert alice.joined["reset"] and alice.joined["last_revision"] == 3
+        assert len(alice.joined["messages"]) == 3
+        await say(alice, [f"new {n}" for n in range(5)])
+    everything = [f"kept {n}" for n in range(3)] + [f"new {n}" for n in range(5)]
+    if say_so:  # the counter is past what the client has seen: only the lineage tells
+        async with enter("socketio", node, "alice", session, after_revision=6, lineage=held) as alice:
+            assert alice.joined["reset"] and contents(alice.joined["messages"]) == everything
+        raw = RawClient(node.ws_url, session, node.token("alice"))
+        raw.url += f"?after_revision=6&lineage={held}"
+        async with raw:
+            welcome = await raw.welcome()
+            assert welcome["reset"] and contents(welcome["messages"]) == everything
+        url_ = f"{node.url}/api/chat/sessions/{session}/events?after_revision=6&lineage={held}"
+        async with SseClient(url_, node.token("alice")) as sse:
+            first = await sse.wait_event("welcome")
+            assert first["reset"] and contents(first["messages"]) == everything
+        async with node.api("alice") as api:
+            query = {"after_revision": 6, "lineage": held}
+            page = (await api.get(f"/api/chat/sessions/{session}/messages", params=query)).json()
+            assert page["reset"] and contents(page["messages"]) == everything
+
+
+async def test_ahead_of_a_database_that_was_put_back(
+    server: Server, sqlite_template: Path, tmp_path: Path
+) -> None:
+    """SQLite's file, and a client that names no lineage."""
+    session = await new_session(server, "alice")
+    async with enter("websocket", server, "alice", session) as alice:
+        await say(alice, ["kept"])
+    await server.stop_async()
+    file = Path(server.database_url.removeprefix("sqlite:///"))
+    shutil.copyfile(file, tmp_path / "copy.db")
+    await server.start_async()
+    async with enter("websocket", server, "alice", session) as alice:
+        await say(alice, ["lost 1", "lost 2"])
+    await server.stop_async()
+    await run("rm", "-f", f"{file}-wal", f"{file}-shm")
+    shutil.copyfile(tmp_path / "copy.db", file)
+    await server.start_async()
+    async with enter("socketio", server, "alice", session, after_revision=3) as alice:
+        assert alice.joined["reset"] and contents(alice.joined["messages"]) == ["kept"]
+        page = await alice.call("history", after_revision=3)
+        assert page["reset"] and contents(page["messages"]) == ["kept"]
+        page = await alice.call("history", after_revision=1)
+        assert "reset" not in page and page["messages"] == []
+
+
+@pytest.mark.parametrize("kind", ["socketio", "websocket"])
+async def test_an_id_that_is_used_again(
+    sqlite_url: str, new_server: Callable[..., Server], kind: str
+) -> None:
+    server = new_server(sqlite_url, WS_CREATE_SESSIONS="true")
+    async with enter("websocket", server, "alice", "mine") as alice:
+        await say(alice, ["one", "two"])
+        held = alice.joined["lineage"]
+    async with server.api("alice") as api:
+        assert (await api.delete("/api/chat/sessions/mine?purge=true")).status_code == 200
+    async with enter("websocket", server, "alice", "mine") as alice:
+        await say(alice, ["new 1", "new 2", "new 3"])
+        again = await alice.call("join", after_revision=2, lineage=held)
+        assert again["reset"] and contents(again["messages"]) == ["new 1", "new 2", "new 3"]
+    if kind == "socketio":
+        async with enter("socketio", server, "alice", "mine", after_revision=7) as alice:
+            assert alice.joined["reset"] and len(alice.joined["messages"]) == 3
