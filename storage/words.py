@@ -22,6 +22,8 @@ SPACELESS = (
 #: Vowel signs and accents that stay with the letter before them.
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0dff\u200c\u200d"
 _LETTER = rf"[^\W_{SPACELESS}]"
+#: A mark that is no letter: some of those scripts' letters are among the marks.
+_SIGN = rf"(?:(?!\w)[{_MARKS}])"
 _RUN = re.compile(rf"(?P<pairs>[{SPACELESS}]+)|{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*")
 
 _ASCII = re.compile("[a-z0-9]+")
@@ -241,12 +243,14 @@ def term(text: str, *, negative: bool = False) -> Term | None:
         word = run.group()
         if run.lastgroup is None:
             found.append(word[:WORD])
-            patterns.append(rf"(?<!{_LETTER}){re.escape(word)}(?!{_LETTER}|[{_MARKS}])")
+            # A word goes on after its marks; those in front of it belong to it where no letter has them.
+            start = "" if patterns else rf"(?<![{_MARKS}]){_SIGN}{{0,{GAP}}}"
+            patterns.append(rf"(?<!{_LETTER}){start}{re.escape(word)}(?!{_LETTER}|[{_MARKS}])")
             continue
         patterns.append(re.escape(word))
         found += [word[index : index + 2] for index in range(max(1, len(word) - 1))]
     pattern = re.compile(rf"[\W_]{{0,{GAP}}}".join(patterns))
-    reach = sum(len(run.group()) + GAP for run in runs) + 1
+    reach = GAP + sum(len(run.group()) + GAP for run in runs) + 1
     exact = len(runs) == 1 and len(found) == 1 and len(runs[0].group()) <= WORD
     return Term(pattern, tuple(dict.fromkeys(found)), exact, negative, reach)
 

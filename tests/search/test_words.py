@@ -4,7 +4,7 @@ import unicodedata
 from bisect import bisect_right
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from events.snippets import match, snippet
@@ -55,6 +55,12 @@ def test_tokens(text: str, expected: set[str]) -> None:
         ('"東京 タワー"', "東京タワー", True),
         ("“quick fox”", "quick fox", True),
         ('"unfinished phrase', "an unfinished phrase", True),
+        ("ब", "किताब", False),
+        ("\u0916", "\u200c\u0916", True),
+        ("b", "a \u0301b", True),
+        ('"a b"', "a \u0301b", True),
+        ("b", "a\u093ab", False),
+        ("b", "가\u093ab", True),
     ],
 )
 def test_matching(query: str, text: str, found: bool) -> None:
@@ -68,6 +74,7 @@ def test_matching(query: str, text: str, found: bool) -> None:
 
 
 @given(st.text(max_size=80), st.integers(0, 80), st.integers(1, 6))
+@example("0\u093a0", 2, 1)
 def test_whatever_is_in_a_text_is_found_by_its_tokens(text: str, start: int, length: int) -> None:
     query = text[start : start + length]
     for term in parse(query.replace('"', " ").replace("-", " ")):
