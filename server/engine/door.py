@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from server.engine.rooms import Client
 
 #: Why an event did not reach `Door.event`: the packet is not strict JSON of an array that begins with a
-#: string; its name is Socket.IO's own; it carries binary attachments; its payload is over `payload_limit`.
-Problem = Literal["malformed", "reserved", "binary", "large"]
+#: string; it has more levels, arrays or objects than `server.engine.packets` takes; its name is Socket.IO's
+#: own; it carries binary attachments; its payload is over `payload_limit`.
+Problem = Literal["malformed", "nested", "reserved", "binary", "large"]
 
 
 #: What has to be awaited before the next packet of the connection is handled.

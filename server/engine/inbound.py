@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from server.engine import packets
 from server.engine.door import Problem, Work
-from server.engine.packets import RESERVED, Packet, PacketError, loads
+from server.engine.packets import RESERVED, Nested, Packet, PacketError, loads
 from server.engine.rooms import Client
 from server.engine.session import Session
 
@@ -45,8 +45,8 @@ class Inbound:
             ack_id = int(body[2:start])
         try:
             args = loads(body[start:])
-        except ValueError:
-            return self._broken(session, Packet(packets.EVENT, "/", ack_id, None, 0))
+        except ValueError as error:
+            return self._broken(session, Packet(packets.EVENT, "/", ack_id, None, 0), error)
         if type(args) is not list or not args or type(name := args[0]) is not str:
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
         if name in RESERVED:
@@ -68,7 +68,7 @@ class Inbound:
         try:
             packet = packets.decode(body)
         except PacketError as error:
-            return self._broken(session, error.packet)
+            return self._broken(session, error.packet, error.__cause__)
         except UnicodeDecodeError:
             return self._broken(session, None)
         return self._packet(session, packet)
@@ -145,14 +145,17 @@ class Inbound:
         data: Any = body[1:].decode() if body[:1] == b"4" else body
         return self._server._handle_eio_message(session.sid, data)  # type: ignore[no-any-return]
 
-    def _broken(self, session: Session, packet: Packet | None) -> Work | None:
+    def _broken(
+        self, session: Session, packet: Packet | None, why: BaseException | None = None
+    ) -> Work | None:
         """Not a packet. The door may answer an event with a reply; else the session ends, as Node's does."""
         client = session.client
         event = packet is not None and packet.kind in (packets.EVENT, packets.BINARY_EVENT)
         if self._door is not None and client is not None and client.state is None and event:
             assert packet is not None
             if packet.namespace == "/" and packet.kind == packets.EVENT:
-                return self._refused(client, None, packet.id, "malformed")
+                problem: Problem = "nested" if isinstance(why, Nested) else "malformed"
+                return self._refused(client, None, packet.id, problem)
         session.end(self._server.reason.TRANSPORT_ERROR)
         return None
 

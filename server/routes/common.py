@@ -18,7 +18,7 @@ from events.identity import canonical
 from events.schema import SessionId
 from server import peer
 from server.bounds import CALLS, GIVES
-from server.engine.packets import loads
+from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.services import Services
 
@@ -184,6 +184,8 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
         return {}
     try:
         value = loads(bytes(data))
+    except Nested as error:
+        raise ValidationFailed(str(error)) from error
     except ValueError as error:
         raise ValidationFailed("not strict JSON") from error
     if not isinstance(value, dict):

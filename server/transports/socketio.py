@@ -19,6 +19,7 @@ from events.recovery import new_pid
 from server.engine import frames
 from server.engine.door import ComeBack, ConnectRefused, Problem, Work
 from server.engine.handshake import Handshake
+from server.engine.packets import Nested
 from server.engine.rooms import Client
 from server.errors import close_code
 from server.peer import page_of
@@ -35,6 +36,7 @@ Shown = tuple[str, str | None, bool, str]
 
 _PROBLEMS: dict[Problem, str] = {
     "malformed": "an event is a name and one JSON object, in strict JSON",
+    "nested": str(Nested()),
     "binary": "binary attachments are not accepted",
 }
 

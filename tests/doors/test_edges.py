@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,16 @@ from tests.support.sioclient import SioWebSocket
 from tests.support.sseclient import SseClient
 
 LIMIT = 65_536
+
+
+@pytest.fixture(scope="module")
+def large(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Takes large messages."""
+    folder = tmp_path_factory.mktemp("doors-large")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    url = f"sqlite:///{folder}/parley.db"
+    with Server(folder, url, WS_MESSAGE_SIZE_LIMIT="1048576", OUTBOX_LIMIT="8388608") as node:
+        yield node
 
 
 def payload_of(session: str, size: int) -> dict[str, Any]:
@@ -241,3 +253,19 @@ async def test_nul_in_an_address_is_refused(either: Server) -> None:
     assert found.closed == 4004
     async with either.api("alice", sessions=["\0"]) as api:
         assert (await api.get("/api/chat/sessions")).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["socketio", "polling", "websocket", "rest"])
+async def test_a_large_message_is_bounded_in_what_it_is_made_of(large: Server, kind: str) -> None:
+    """Beyond the bounds of depth and width it is refused with what the problem is, at every door alike; the
+    same brackets in a text are a text."""
+    session = await new_session(large)
+    async with enter(kind, large, "alice", session) as alice:
+        deep = json.loads("[" * 150 + "]" * 150)
+        for shape in ([[]] * 40_000, [{}] * 40_000, [deep] * 300, [json.loads("[" * 250 + "]" * 250)]):
+            reply = await alice.call("message", content="x", metadata={"shape": shape})
+            assert reply["error"]["code"] == "VALIDATION_ERROR"
+            problem = "at most 200 levels, and 32768 arrays and objects"
+            assert reply["error"]["details"] == {"field": "", "problem": problem}
+        kept = await alice.message("[{" * 300_000, metadata={"wide": [[]] * 30_000})
+        assert (await alice.history())[-1]["message_id"] == kept["message_id"]
