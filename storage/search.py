@@ -42,18 +42,24 @@ SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN c
     ) pending
 ) summed ORDER BY session_id, revision
 """
+#: A step at a time: SQLite reads a text to know its size, and no more texts are read than are taken.
 _PENDING_SQLITE = """
-SELECT session_id, place, mark, id, revision, CASE WHEN total - size < ? THEN content END, found FROM (
-    SELECT *, sum(size) OVER (ORDER BY revision ROWS UNBOUNDED PRECEDING) AS total FROM (
-        SELECT s.session_id, s.id AS place, coalesce(k.revision, 0) AS mark, m.id, m.revision, m.content,
-            m.deleted_at IS NULL AND m.status <> 'streaming' AS found, length(CAST(m.content AS BLOB)) AS size
-        FROM chat_sessions s
-        LEFT JOIN search_marks k ON k.id = s.id
-        JOIN chat_messages m ON m.session_id = s.session_id
-        WHERE s.session_id = ? AND m.revision > coalesce(k.revision, 0)
-        ORDER BY m.revision LIMIT ?
+WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
+    SELECT s.id, coalesce(k.revision, 0), 0, coalesce(k.revision, 0), 0, 0
+    FROM chat_sessions s LEFT JOIN search_marks k ON k.id = s.id WHERE s.session_id = :session
+    UNION ALL
+    SELECT place, mark, count + 1, m.revision,
+        CASE WHEN before + size < :size THEN length(CAST(m.content AS BLOB)) ELSE 0 END, before + size
+    FROM steps JOIN chat_messages m ON m.session_id = :session AND m.revision = (
+        SELECT min(n.revision) FROM chat_messages n
+        WHERE n.session_id = :session AND n.revision > steps.revision
     )
-) ORDER BY revision
+    WHERE count < :count AND (count = 0 OR before < :size)
+)
+SELECT m.session_id, place, mark, m.id, m.revision, CASE WHEN before < :size THEN m.content END,
+    m.deleted_at IS NULL AND m.status <> 'streaming'
+FROM steps JOIN chat_messages m ON m.session_id = :session AND m.revision = steps.revision
+WHERE count > 0 ORDER BY m.revision
 """
 _MARKS_POSTGRESQL = "SELECT id, revision FROM search_marks WHERE id = ANY ($1::bigint[])"
 _MARKS_SQLITE = "SELECT id, revision FROM search_marks WHERE id IN (SELECT value FROM json_each(?))"
@@ -205,7 +211,8 @@ class Search:
             found: list[Row] = []
             left = BYTES
             for session_id in ids:
-                rows = await connection.raw.execute_fetchall(_PENDING_SQLITE, (left, session_id, each))
+                given = {"session": session_id, "size": left, "count": each}
+                rows = await connection.raw.execute_fetchall(_PENDING_SQLITE, given)
                 found += rows
                 left = max(0, left - sum(len(row[5]) for row in rows if row[5] is not None))
             return found

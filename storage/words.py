@@ -238,7 +238,8 @@ def term(text: str, *, negative: bool = False) -> Term | None:
     runs = list(_RUN.finditer(fold(text)[0]))
     if not runs:
         return None
-    patterns, found = [], []
+    patterns: list[str] = []
+    found: list[str] = []
     for run in runs:
         word = run.group()
         if run.lastgroup is None:

@@ -1,14 +1,18 @@
 """Searching and indexing long texts in pieces: what one turn does, what one call does, and what is found."""
 
 import asyncio
+import shutil
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from events import search
 from events.access import Caller
 from events.snippets import match
+from storage.database import Database
+from storage.search import _PENDING_SQLITE
 from storage.turns import TURN, Turns, Work
 from storage.words import BLOCK, CLUSTER, PIECE, WORD, folding, parse, tokenizing, tokens
 from tests.search.conftest import Searched
@@ -128,3 +132,31 @@ async def test_what_one_call_looks_through_is_bounded_by_size(
     assert max(map(len, pages)) == 2
     assert len(pages) >= 20
     assert sorted(name for page in pages for name in page) == sorted(whole)
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024])
+async def test_a_step_of_indexing_reads_no_more_than_it_takes(
+    tmp_path: Path, sqlite_template: Path, size: int
+) -> None:
+    """However much waits: SQLite counts the instructions of a query."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    db = Database(f"sqlite:///{tmp_path}/parley.db")
+    await db.connect()
+    store = Searched(db)
+    await store.session("s")
+    await store.say_all(("s", "word " * 12_000) for _ in range(60))
+    async with db.connection(limit=5) as connection:
+        await connection.raw.set_progress_handler(count, 1)
+        given = {"session": "s", "size": size, "count": 400}
+        rows = await connection.raw.execute_fetchall(_PENDING_SQLITE, given)
+        await connection.raw.set_progress_handler(None, 1)
+    await store.close()
+    taken = -(-size // 60_000)
+    assert [row[5] is not None for row in rows] == [True] * taken + [False]
+    assert 0 < done < 300 * (taken + 1)
