@@ -44,13 +44,18 @@ def decode(command: Command, payload: object) -> msgspec.Struct:
     try:
         return msgspec.convert(payload, command.schema)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.strip("`.") or _missing(problem)
-        raise ValidationFailed(problem, field=field) from error
+        raise invalid(error) from error
 
 
-def _missing(problem: str) -> str:
-    return problem.split("`")[1] if problem.startswith("Object missing required field") else ""
+def invalid(error: msgspec.ValidationError) -> ValidationFailed:
+    """What a client is told of a payload that does not fit: the field, and the problem in its words."""
+    problem, _, path = str(error).partition(" - at `$")
+    field = path.strip("`.")
+    if problem.startswith("Object missing required field"):
+        name = problem.split("`")[1]
+        field = f"{field}.{name}" if field else name
+        problem = f"`{name}` is missing"
+    return ValidationFailed(problem, field=field)
 
 
 class Dispatcher:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from server.config import Settings
 
 COMMANDS = Path(__file__).parent / "commands"
+#: Where DEBUG keeps the key that it makes for itself.
+DEVELOPMENT_KEY = Path("data/dev-secret")
 
 
 class Commands(click.Group):
@@ -44,10 +46,21 @@ class Commands(click.Group):
             formatter.write_dl(rows)
 
 
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from server.contract import VERSION
+
+        click.echo(f"parley {VERSION}")
+        ctx.exit()
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings come from the environment and from .env; `check-config` shows them all.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it and end."
 )
 def main() -> None:
     """Parley: real-time chat over Socket.IO, raw WebSocket, SSE and REST.
@@ -66,6 +79,25 @@ def load_settings() -> "Settings":
 
     try:
         return Settings.load()
+    except SettingsError as error:
+        fail("\n".join([str(error), *(f"  {line}" for line in Settings.unknown())]))
+
+
+def load_beside_run() -> "tuple[Settings, bool]":
+    """As `load_settings`; where only the key is missing, with DEBUG and the key that `make run` has made.
+
+    The second value says whether it was taken.
+    """
+    from server.config import Settings, SettingsError
+
+    try:
+        return Settings.load(), False
+    except SettingsError as error:
+        missing = {fault.name for fault in error.faults} == {"JWT_SECRET_KEY"}
+        if not missing or Settings.given().get("JWT_SECRET_KEY") or not DEVELOPMENT_KEY.is_file():
+            return load_settings(), False
+    try:
+        return Settings.load({**os.environ, "DEBUG": "true", "HOST": "127.0.0.1"}), True
     except SettingsError as error:
         fail(str(error))
 

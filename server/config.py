@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from events.agents.upstreams import UpstreamHost
 from server import config_rules as rules
 from server import config_values as values
+from server.config_names import unknown
 from server.config_rules import Fault, SettingsError
 from storage.url import pooled
 
@@ -161,11 +162,11 @@ class Settings(BaseModel):
     ) -> Self:
         """Settings from `environ` (default: the process's) over those of `env_file`, if that is there.
 
-        An empty value counts as not set; a name that is no setting is ignored. `data_dir` is where the
-        development key is kept. Raises `SettingsError` that tells every fault at once.
+        An empty value counts as not set; a name that is no setting is ignored (`unknown` tells of those that
+        look like one). `data_dir` is where the development key is kept. Raises `SettingsError` that tells
+        every fault at once.
         """
-        given = dict(dotenv_values(env_file)) if env_file is not None and env_file.is_file() else {}
-        given.update(os.environ if environ is None else environ)
+        given = cls.given(environ, env_file)
         raw = {name: value for name in cls.model_fields if (value := (given.get(name.upper()) or "").strip())}
         names = {name: name.upper() for name in cls.model_fields}
         if port := (given.get("PORT") or "").strip():
@@ -187,6 +188,20 @@ class Settings(BaseModel):
         if checked.database_pool_mode == "transaction":
             made["database_url"] = pooled(checked.database_url)
         return checked.model_copy(update=made)
+
+    @staticmethod
+    def given(
+        environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
+    ) -> dict[str, str | None]:
+        """What the environment and the file say, settings or not."""
+        found = dict(dotenv_values(env_file)) if env_file is not None and env_file.is_file() else {}
+        found.update(os.environ if environ is None else environ)
+        return found
+
+    @classmethod
+    def unknown(cls) -> list[str]:
+        """A line for each name of the environment and of .env that is nearly a setting's."""
+        return list(unknown(cls.given(), ("PORT", *(name.upper() for name in cls.model_fields))))
 
     def described(self) -> dict[str, Any]:
         """Every setting by its upper-case name, secrets and passwords in URLs masked: fit for a screen."""

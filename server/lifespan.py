@@ -45,13 +45,16 @@ from events.storetime import Ask, StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
 from events.typing import Typing
+from migrations.revisions import revisions
 from server import cluster, memory
 from server.auth import Authenticator
 from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
 from server.config_rules import is_loopback
+from server.config_values import masked
 from server.engine.rooms import Client
+from server.journal import Journal
 from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
@@ -71,6 +74,7 @@ from storage.messages import Messages
 from storage.ops import Committed
 from storage.participants import Participants
 from storage.records import AgentRecord
+from storage.revision import ensure_migrated
 from storage.revocations import Revocations
 from storage.sessions import Sessions
 from storage.snapshot import SnapshotReader
@@ -282,6 +286,7 @@ def build(
         limits=limits,
         requests=Requests(limits),
         places=Places(hub, settings.ws_max_connections, outside.monotonic),
+        journal=Journal(outside.monotonic),
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,
@@ -369,7 +374,11 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
 async def running(services: Services, writer: Writer, janitor: Janitor) -> AsyncIterator[None]:
     """Start in order, stop in reverse."""
     settings = services.settings
-    await _open(services.database)
+    try:
+        await _open(services.database)
+    except CannotServe as error:
+        log.error("%s (%s)", error, masked(settings.database_url, secret=True))
+        raise
     await services.store_time.look()
     await _ensure_openai(services)
     await _look_at_upstreams(services)
@@ -378,7 +387,6 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     for start in services.at_start:
         await start()
     janitor.start()
-    log.info("ready")
     try:
         yield
     finally:
@@ -428,14 +436,13 @@ async def _open(database: Database) -> None:
     try:
         await database.connect()
     except StorageError as error:
-        log.error("the database cannot be reached: %s", error)
-        raise CannotServe from error
+        raise CannotServe(f"the database cannot be reached: {error}") from error
     try:
+        await ensure_migrated(database, revisions())
         await ensure_whole(database)
     except StorageError as error:
         await database.disconnect()  # its threads would keep the process
-        log.error("the database cannot be served (has `python -m server migrate` been run?): %s", error)
-        raise CannotServe from error
+        raise CannotServe(f"the database cannot be served: {error}") from error
 
 
 async def _ensure_openai(services: Services) -> None:

@@ -30,6 +30,7 @@ from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
 from server.config import Settings
+from server.journal import Journal
 from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
@@ -70,6 +71,7 @@ class Services:
     limits: RateLimits
     requests: Requests
     places: Places
+    journal: Journal
     commands: Commands
     dispatcher: Dispatcher
     agents: Agents

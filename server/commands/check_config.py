@@ -2,7 +2,7 @@
 
 import click
 
-from server.cli import load_settings
+from server.cli import load_beside_run
 
 
 @click.command("check-config")
@@ -10,13 +10,15 @@ from server.cli import load_settings
 def command(everything: bool) -> None:
     """Check the settings of the environment and of .env; every fault is told, and the status is then 1.
 
+    Beside `make run`, where no key is set, DEBUG and its development key hold.
+
     \b
     Examples:
       python -m server check-config
       python -m server check-config --all
       DEBUG=true PORT=9000 python -m server check-config
     """
-    settings = load_settings()
+    settings, developing = load_beside_run()
     from server.config_rules import notices
 
     defaults = {name.upper(): field.default for name, field in type(settings).model_fields.items()}
@@ -25,7 +27,11 @@ def command(everything: bool) -> None:
         if everything or getattr(settings, name.lower()) != defaults[name]:
             click.echo(f"{name}={_text(value)}")
             shown += 1
-    for notice in notices(settings):
+    if developing:
+        click.echo(
+            "note: JWT_SECRET_KEY is not set: shown is what holds for `make run`, with DEBUG", err=True
+        )
+    for notice in (*notices(settings), *settings.unknown()):
         click.echo(f"note: {notice}", err=True)
     left = len(defaults) - shown
     click.echo("settings hold" + (f"; {left} at their defaults (--all shows them)" if left else ""), err=True)

@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from server.cli import fail
+from server.cli import DEVELOPMENT_KEY, load_beside_run
 
 if TYPE_CHECKING:
     from server.doctor.findings import Finding
@@ -60,23 +61,27 @@ def command(
     failed = [finding for finding in findings if finding.state == "fail"]
     if not as_json:
         click.echo()
-        click.echo(f"{len(failed)} to mend" if failed else "nothing to mend")
+        click.echo(_verdict(findings))
     sys.exit(1 if failed else 0)
 
 
 def _own_token() -> str | None:
-    """A token of ten minutes, where the settings here have a key."""
-    from server.config import Settings, SettingsError
+    """A token of ten minutes, where the settings here have a key, or `make run` has made one."""
     from server.tokens import mint
 
-    if not os.environ.get("JWT_SECRET_KEY") and not os.path.exists(".env"):  # noqa: PTH110
+    if not os.environ.get("JWT_SECRET_KEY") and not Path(".env").exists() and not DEVELOPMENT_KEY.exists():
         return None
     try:
-        return mint(Settings.load(), "doctor", ttl=600)[0]
-    except SettingsError as error:
-        fail(str(error))
+        return mint(load_beside_run()[0], "doctor", ttl=600)[0]
     except ValueError:
         return None
+
+
+def _verdict(findings: "list[Finding]") -> str:
+    failed = [finding for finding in findings if finding.state == "fail"]
+    skipped = ", ".join(finding.check for finding in findings if finding.state == "skip")
+    told = f"{len(failed)} to mend" if failed else "nothing to mend"
+    return f"{told} in what was examined; not examined: {skipped}" if skipped else told
 
 
 def _as_text(finding: "Finding") -> None:

@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from server.config import Settings
 
 DAY = 86_400.0
+#: The status of a start that something stood in the way of; the log has said what.
+CANNOT_SERVE = 3
 
 
 @click.command("serve")
 def command() -> None:
     """Serve until SIGTERM or Ctrl-C; then finish what is under way, within SHUTDOWN_GRACE seconds.
 
+    What stands in the way of a start is told in a line, and the status is then 3; 1 for faulty settings.
     With DEBUG it prints a ready-made curl line and the playground's address.
 
     \b
@@ -34,10 +37,11 @@ def command() -> None:
     from server.config_rules import notices
 
     logs.configure(settings)
-    for notice in notices(settings):
+    for notice in (*notices(settings), *settings.unknown()):
         logging.getLogger("parley.settings").warning("%s", notice)
     import uvicorn
 
+    from server import starting
     from server.app import create_app
     from server.closing import drain
     from server.engine.run import tune_collector, uvicorn_config
@@ -45,11 +49,11 @@ def command() -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
+            if self.started and sockets:
                 tune_collector()
+                starting.tell_ready(app.state.services, starting.address(settings, sockets))
                 if settings.debug:
-                    port = self.servers[0].sockets[0].getsockname()[1]
-                    click.echo(welcome(settings, port))
+                    click.echo(welcome(settings, sockets[0].getsockname()[1]))
 
         async def shutdown(self, sockets: list[socket] | None = None) -> None:
             # uvicorn tells the application only when all requests have ended by themselves, which an event
@@ -60,12 +64,17 @@ def command() -> None:
             await services.extras["sio"].eio.close_all()
             await super().shutdown(sockets)
 
+    starting.allow_descriptors(settings)
+    try:
+        sockets = starting.listen_at(settings.host, settings.service_port)
+    except starting.CannotListen as error:
+        _end("%s", error)
     app = create_app(settings)
+    # uvicorn's own last word on a start that failed, where ours has said why.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: not app.state.services.extras.get("refused"))
     server = Server(
         uvicorn_config(
             app,
-            host=settings.host,
-            port=settings.service_port,
             lifespan="on",
             # Ours are set up already, and uvicorn's would print tokens.
             log_config=None,
@@ -79,9 +88,21 @@ def command() -> None:
     # uvicorn raises the signal that stopped it again when all is done; an orderly end is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run()
+    try:
+        server.config.load()
+    except (OSError, ValueError) as error:  # what OpenSSL says of a file is an OSError
+        _end("SSL_CERTFILE and SSL_KEYFILE cannot be served with: %s", error)
+    try:
+        server.run(sockets)
+    except OSError as error:  # two that were started at the same moment
+        _end("cannot listen: %s", error)
     if not server.started:
-        sys.exit(3)
+        sys.exit(CANNOT_SERVE)
+
+
+def _end(text: str, error: Exception) -> NoReturn:
+    logging.getLogger("parley.node").error(text, error)
+    sys.exit(CANNOT_SERVE)
 
 
 def welcome(settings: "Settings", port: int) -> str:

@@ -1,18 +1,15 @@
 """Print a token for somebody, signed with JWT_SECRET_KEY."""
 
-import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from server.cli import fail
+from server.cli import fail, load_beside_run
 
 if TYPE_CHECKING:
     from events.identity import Role
-    from server.config import Settings
 
 
 def duration(_: click.Context, __: click.Parameter, value: str) -> float:
@@ -57,7 +54,7 @@ def command(
       curl -H "Authorization: Bearer $(python -m server token --sub alice)" \\
         http://127.0.0.1:8003/api/chat/sessions
     """
-    settings = _settings()
+    settings, _ = load_beside_run()
     from server.tokens import mint
 
     ids = [word.strip() for entry in sessions for word in entry.split(",") if word.strip()]
@@ -67,19 +64,3 @@ def command(
         fail(str(error))
     click.echo(text)
     click.echo(f"expires {datetime.fromtimestamp(expires_at, UTC):%Y-%m-%d %H:%M:%S} UTC", err=True)
-
-
-def _settings() -> "Settings":
-    """As any command's; where only the key is missing, with the development key that is already there."""
-    from server.config import Settings, SettingsError
-
-    try:
-        return Settings.load()
-    except SettingsError as error:
-        missing = {fault.name for fault in error.faults} == {"JWT_SECRET_KEY"}
-        if not missing or os.environ.get("JWT_SECRET_KEY") or not Path("data/dev-secret").is_file():
-            fail(str(error))
-    try:
-        return Settings.load({**os.environ, "DEBUG": "true", "HOST": "127.0.0.1"})
-    except SettingsError as error:
-        fail(str(error))

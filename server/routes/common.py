@@ -1,6 +1,7 @@
 """What every REST route needs: the caller, a strict body, and errors as the contract has them."""
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
+from events.dispatch import invalid
 from events.errors import PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from events.identity import canonical
@@ -72,6 +74,8 @@ async def _failed(request: Request, failure: Exception) -> Response:
     late = services.dispatcher.mistake(error, caller) if caller is not None else None
     if late is not None:
         await late
+    address = services.address_of(request.scope["client"], request.scope["headers"])
+    services.journal.refused(request.method, error, address, request.scope["path"])
     return json_error(error)
 
 
@@ -84,12 +88,13 @@ class _Call:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         scope["parley.rate"] = self._rate
-        requests = services_of(request).requests
-        started = False
+        services = services_of(request)
+        began = time.perf_counter() if services.journal.requests else 0.0
+        status = 0  # as long as nothing has been sent
 
         async def sending(message: Any) -> None:
-            nonlocal started
-            started = True
+            nonlocal status
+            status = status or message.get("status", 200)
             await send(message)
 
         try:
@@ -102,10 +107,13 @@ class _Call:
             await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
             answer = await _failed(request, failure)
-            if not started:
-                await answer(scope, receive, send)
+            if not status:
+                await answer(scope, receive, sending)
         finally:
-            requests.end(scope)
+            services.requests.end(scope)
+            if began:
+                seconds = time.perf_counter() - began
+                services.journal.answered(scope["method"], scope["path"], status, seconds)
 
 
 async def _after_stall(request: Request) -> None:
@@ -198,11 +206,7 @@ def struct_of(kind: type[S], value: dict[str, Any], *, strict: bool = True) -> S
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        field = path.strip("`.")
-        if not field and problem.startswith("Object missing required field"):
-            field = problem.split("`")[1]
-        raise ValidationFailed(problem, field=field) from error
+        raise invalid(error) from error
 
 
 def query_of(kind: type[S], request: Request, **more: Any) -> S:

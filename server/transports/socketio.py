@@ -54,24 +54,30 @@ class SocketIODoor:
         try:
             waiting = self._admit(conn, info, auth)
         except Exception as error:
-            raise self._refused(error) from error
+            raise self._refused(error, info) from error
         if waiting is not None:
-            return self._admitted(waiting)
-        self._services.observer.connected("socketio")
+            return self._admitted(waiting, conn, info)
+        self._connected(conn)
         return None
 
-    async def _admitted(self, waiting: Work) -> None:
+    async def _admitted(self, waiting: Work, conn: Client, info: Handshake) -> None:
         try:
             await waiting
         except Exception as error:
-            raise self._refused(error) from error
-        self._services.observer.connected("socketio")
+            raise self._refused(error, info) from error
+        self._connected(conn)
 
-    def _refused(self, failure: Exception) -> ConnectRefused | ComeBack:
+    def _connected(self, conn: Client) -> None:
+        self._services.observer.connected("socketio")
+        self._services.journal.connected("socketio", conn.caller, conn.address)
+
+    def _refused(self, failure: Exception, info: Handshake) -> ConnectRefused | ComeBack:
         """CONNECT_ERROR is for what a person or a program has to change."""
-        error = self._services.dispatcher.error_of(failure, "connect")
+        services = self._services
+        error = services.dispatcher.error_of(failure, "connect")
         if isinstance(failure, ChatError):
-            self._services.observer.disconnected("socketio", error.code)
+            services.observer.disconnected("socketio", error.code)
+        services.journal.refused("socketio", error, services.address_of(info.client, info.headers))
         if not error.retryable:
             return ConnectRefused(error.text, error.as_dict())
         wait = 0.0  # while draining: another node is free

@@ -165,6 +165,7 @@ class EventStreamDoor:
         if waiting is not None:
             await waiting
         services.observer.connected("sse")
+        services.journal.connected("sse", caller, address)
         return stream, conn
 
     def _close(self, stream: EventStream, conn: Connection, reason: str) -> None:

@@ -147,6 +147,7 @@ class RawDoor:
             caller = await self._authenticate(scope, address)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = self.services.dispatcher.error_of(failure, "connect")
+            self._refused(scope, error)
             await send({"type": "websocket.accept", "subprotocol": bearer})
             await send({"type": "websocket.send", "text": to_json(_told(error)).decode()})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
@@ -158,6 +159,7 @@ class RawDoor:
         socket.conn = conn
         self.sockets.add(socket)
         self.services.observer.connected("websocket")
+        self.services.journal.connected("websocket", caller, address)
         socket.pause_writing()  # nothing goes before the answer to the upgrade
         waiting = self.services.membership.connected(conn)
         if waiting is not None:
@@ -168,6 +170,10 @@ class RawDoor:
         # What the client says before it has been welcomed waits in line.
         query = _query(scope)
         conn.line.first(self._welcome(socket, conn, query, scope))
+
+    def _refused(self, scope: Scope, error: ChatError) -> None:
+        address = self.services.address_of(scope["client"], scope["headers"])
+        self.services.journal.refused("websocket", error, address, scope["path"])
 
     async def _authenticate(self, scope: Scope, address: str) -> Caller:
         services = self.services
@@ -212,6 +218,7 @@ class RawDoor:
                 joined = await services.joining.join(conn, socket.session_id)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = services.dispatcher.error_of(failure, "join")
+            self._refused(scope, error)
             socket.end(error if close_code(error) else Unavailable(error.text))
             return
         welcome = {"type": "welcome", "ok": True, **joined.reply, "connection_id": conn.id}

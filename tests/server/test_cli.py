@@ -14,6 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from server.cli import COMMANDS, main
+from server.config import Settings
+from server.config_names import misspelt
+from server.contract import VERSION
 from storage.database import Database
 from storage.records import SessionRecord
 from storage.sessions import Sessions
@@ -249,3 +252,40 @@ def test_check_config_tells_what_travels_openly(tmp_path: Path) -> None:
         assert "note:" not in run(tmp_path, "check-config", S3_ENDPOINT_URL=endpoint, **s3).stderr
     redis = "rediss://redis:6379/0?ssl_cert_reqs=none"
     assert "note: REDIS_URL" in run(tmp_path, "check-config", REDIS_URL=redis, JWT_SECRET_KEY=KEY).stderr
+
+
+def test_version() -> None:
+    shown = CliRunner().invoke(main, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"parley {VERSION}\n")
+
+
+def test_check_config_finds_the_development_key(tmp_path: Path) -> None:
+    assert run(tmp_path, "check-config").returncode == 1
+    run(tmp_path, "token", "--sub", "alice", DEBUG="true")  # makes it, as `make run` does
+    beside = run(tmp_path, "check-config")
+    assert beside.returncode == 0, beside.stderr
+    assert "DEBUG=true" in beside.stdout
+    assert "JWT_SECRET_KEY is not set" in beside.stderr
+    assert (tmp_path / "data" / "dev-secret").read_text() not in beside.stdout + beside.stderr
+
+
+def test_check_config_tells_names_that_are_nearly_a_setting(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REDIS_ULR=redis://x\nSOMETHING_ELSE=1\n")
+    done = run(tmp_path, "check-config", JWT_SECRET_KEY=KEY, PARLEY_DATABASE_URL="x", service_port="1")
+    notes = [line for line in done.stderr.splitlines() if "is no setting" in line]
+    assert [(line.split()[1], line.split()[-1]) for line in notes] == [
+        ("PARLEY_DATABASE_URL", "DATABASE_URL?"),
+        ("REDIS_ULR", "REDIS_URL?"),
+        ("service_port", "SERVICE_PORT?"),
+    ]
+
+
+def test_the_environment_of_ordinary_machines_is_not_remarked_upon() -> None:
+    common = """AWS_ENDPOINT_URL AWS_REGION AWS_SESSION_TOKEN BASH CI COLORTERM DEBIAN_FRONTEND DISPLAY
+    GITHUB_TOKEN HOME HOSTNAME HOSTTYPE HTTPS_PROXY HTTP_PROXY KUBERNETES_PORT KUBERNETES_SERVICE_HOST LANG
+    KUBERNETES_SERVICE_PORT LOGNAME MAIL NODE_ENV NODE_OPTIONS NODE_PATH NO_PROXY OLDPWD OPENAI_ORG_ID PARLEY
+    PARLEY_PORT PARLEY_PORT_8003_TCP PARLEY_SERVICE_HOST PARLEY_SERVICE_PORT PARLEY_TOKEN PATH
+    POSTGRES_PASSWORD POSTGRES_PORT POSTGRES_USER PWD REDIS_HOST REDIS_PASSWORD REDIS_PORT
+    REDIS_SERVICE_PORT SHELL SSH_AUTH_SOCK SSL_CERT_FILE SSL_CERT_DIR TERM TMPDIR TZ USER VIRTUAL_ENV"""
+    known = ("PORT", *(name.upper() for name in Settings.model_fields))
+    assert list(misspelt(common.split(), known)) == []

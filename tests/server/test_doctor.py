@@ -175,3 +175,24 @@ def test_the_command(node: Server, tmp_path: Path) -> None:
     assert [(each["fault"], "PUBLIC_URL" in each["mend"]) for each in found if each["state"] == "fail"] == [
         ("origin", True)
     ]
+
+
+def test_the_command_beside_make_run(
+    new_server: Callable[..., Server], sqlite_url: str, tmp_path: Path
+) -> None:
+    """Without a setting it takes the development key's token; without that it says what it left out."""
+    node = new_server(sqlite_url, WS_HEARTBEAT_INTERVAL="2", DEBUG="true", JWT_SECRET_KEY="")
+
+    def run(folder: Path) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "server", "doctor", node.url, "--idle", "1"],
+            cwd=folder, env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=40, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert run(node.folder) == "nothing to mend"
+    told = run(tmp_path)
+    assert told != "nothing to mend"
+    assert told.endswith("not examined: token, stickiness, events, silence")

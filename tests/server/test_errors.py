@@ -5,8 +5,9 @@ import json
 import pytest
 
 from events import errors
-from events.dispatch import Dispatcher
-from events.errors import ChatError
+from events.catalog import CATALOG
+from events.dispatch import Dispatcher, decode
+from events.errors import ChatError, ValidationFailed
 from server.errors import TABLE, close_code, json_error
 from storage import errors as storage_errors
 
@@ -92,3 +93,17 @@ def test_what_is_not_ours_to_tell(caplog: pytest.LogCaptureFixture) -> None:
         assert shown.details["log_id"] in record.message
         assert record.exc_info is not None
         assert record.exc_info[1] is failure
+
+
+@pytest.mark.parametrize(
+    ("payload", "field", "told"),
+    [
+        ({}, "session_id", "`session_id` is missing"),
+        ({"session_id": 7}, "session_id", "Expected `str`, got `int`"),
+    ],
+)
+def test_a_field_that_is_missing_is_named_in_words(payload: dict[str, object], field: str, told: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        decode(CATALOG["join"], payload)
+    assert refused.value.as_dict()["details"]["field"] == field
+    assert told in refused.value.text

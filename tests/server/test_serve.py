@@ -3,17 +3,24 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.server import Server
+from migrations.revisions import revisions
+from server.contract import VERSION
+from tests.support.processes import spawn, wait_until
+from tests.support.server import ROOT, Server
+from tests.support.services import Postgres
 
 NewServer = Callable[..., Server]
 
@@ -139,3 +146,149 @@ async def test_the_log_shows_no_token(new_server: NewServer, sqlite_url: str) ->
     for token in tokens:
         assert token not in log
         assert token.split(".")[-1] not in log
+
+
+# --- one line for each thing that is wrong
+
+
+def refused(node: Server) -> list[str]:
+    """What a start that fails has said: no traceback, status 3."""
+    node._spawn()
+    assert node.process is not None
+    assert node.process.wait(20) == 3
+    told = node.log.read_text()
+    assert "Traceback" not in told
+    return [line for line in told.splitlines() if '"error"' in line]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://chat:hunter2@127.0.0.1:9/chat", "cannot be reached"),
+        ("sqlite:////proc/no/such/folder/chat.db", "cannot be reached"),
+        ("sqlite:///empty.db", "has not been migrated: run `python -m server migrate`"),
+    ],
+)
+def test_a_database_that_cannot_be_served_is_one_line(tmp_path: Path, url: str, told: str) -> None:
+    (line,) = refused(Server(tmp_path / "node", url))
+    assert told in line
+    assert "hunter2" not in line
+
+
+def test_a_database_that_is_not_there_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
+    (line,) = refused(Server(tmp_path / "node", postgres.url("no_such_database")))
+    assert "cannot be reached" in line and "no_such_database" in line
+
+
+def test_an_older_schema_is_told_from_a_newer_one(sqlite_url: str, tmp_path: Path) -> None:
+    known = revisions()
+    file = sqlite_url.partition("///")[2]
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", (known[-2],))
+    (line,) = refused(Server(tmp_path / "old", sqlite_url))
+    assert known[-2] in line and known[-1] in line and "server migrate" in line
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    with Server(tmp_path / "new", sqlite_url) as node:
+        assert node.running
+
+
+def test_revisions_are_those_of_the_migrations() -> None:
+    known = [script.revision for script in ScriptDirectory(str(ROOT / "migrations")).walk_revisions()]
+    assert revisions() == known[::-1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_taken_port_is_told_before_the_node_is_ready(server: Server, tmp_path: Path, host: str) -> None:
+    # Its database is away, too: the port comes first.
+    node = Server(tmp_path / "second", "postgresql://127.0.0.1:9/x", SERVICE_PORT=str(server.port), HOST=host)
+    (line,) = refused(node)
+    assert f"{host}:{server.port}" in line and "address already in use" in line and "SERVICE_PORT" in line
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_here_is_one_line(sqlite_url: str, tmp_path: Path, host: str) -> None:
+    (line,) = refused(Server(tmp_path / "node", sqlite_url, HOST=host))
+    assert f"cannot listen on {host}" in line
+
+
+def test_a_certificate_that_is_none_is_one_line(sqlite_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "no.pem"
+    file.write_text("no certificate\n")
+    tls = {"WS_USE_SSL": "true", "SSL_CERTFILE": str(file), "SSL_KEYFILE": str(file)}
+    (line,) = refused(Server(tmp_path / "node", sqlite_url, **tls))
+    assert "SSL_CERTFILE" in line
+
+
+def test_names_that_are_nearly_a_setting_are_told(new_server: NewServer, sqlite_url: str) -> None:
+    node = new_server(sqlite_url, SERVICE_PROT="1", CORS_ORIGIN="x", HOSTNAME="box", REDIS_PASSWORD="x")
+    warned = [
+        line for line in map(json.loads, node.log.read_text().splitlines()) if line["level"] == "warning"
+    ]
+    assert [line["event"].partition(",")[0] for line in warned] == [
+        "CORS_ORIGIN is no setting",
+        "SERVICE_PROT is no setting",
+    ]
+    assert warned[1]["event"].endswith("did you mean SERVICE_PORT?")
+
+
+def test_ready_says_what_is_served_where(new_server: NewServer, postgres_url: str) -> None:
+    node = new_server(postgres_url)
+    lines = map(json.loads, node.log.read_text().splitlines())
+    ready = next(line for line in lines if line["event"] == "ready")
+    assert ready["version"] == VERSION
+    assert ready["address"] == node.url
+    assert ready["node"].startswith("node_")
+    assert ready["database"].startswith("postgresql://***@")
+    assert ready["bus"].startswith("none")
+
+
+@pytest.mark.parametrize(("hard", "told"), [(300, "may have 300"), (None, "raised from 300 to ")])
+def test_too_few_file_descriptors_are_told(
+    sqlite_url: str, tmp_path: Path, hard: int | None, told: str
+) -> None:
+    node = Server(tmp_path / "node", sqlite_url, WS_MAX_CONNECTIONS="2000")
+    limit = "ulimit -Sn 300" + (f"; ulimit -Hn {hard}" if hard else "")
+    command = ["bash", "-c", f'{limit}; exec "$0" -m server serve', sys.executable]
+    node.process = spawn(command, log=node.log, env=node.env, cwd=node.folder)
+    try:
+        wait_until(node.healthy, node.process, node.log)
+    finally:
+        node.close()
+    said = node.log.read_text()
+    assert "WS_MAX_CONNECTIONS=2000" in said and told in said
+
+
+# --- who came in, and who was refused
+
+
+async def test_connects_and_refusals_have_their_lines(new_server: NewServer, sqlite_url: str) -> None:
+    node = new_server(sqlite_url)
+    bad = node.token("mallory", ttl=-60)
+    async with node.api("alice") as api:
+        session_id = (await api.post("/api/chat/sessions", json={})).json()["session_id"]
+        await api.get("/api/chat/sessions", headers={"Authorization": f"Bearer {bad}"})
+    for token in (node.token("alice"), bad):
+        for path in (f"/ws/{session_id}?token={token}", "/socket.io/?EIO=4&transport=websocket"):
+            async with connect(node.ws_url + path, proxy=None) as socket:
+                if "socket.io" in path:
+                    await socket.recv()
+                    await socket.send(f'40{{"token":"{token}"}}')
+                with suppress(ConnectionClosed):
+                    await socket.recv()
+    await asyncio.to_thread(stopped, node)
+    lines = [json.loads(line) for line in node.log.read_text().splitlines()]
+    came = [(line["door"], line["sub"]) for line in lines if line["event"] == "connected"]
+    assert came == [("websocket", "alice"), ("socketio", "alice")]
+    gone = [(line["door"], line["code"], line["address"]) for line in lines if line["event"] == "refused"]
+    assert gone == [(door, "TOKEN_EXPIRED", "127.0.0.1") for door in ("GET", "websocket", "socketio")]
+    assert bad not in node.log.read_text()
+
+
+async def test_requests_have_a_line_each_at_debug_alone(new_server: NewServer, sqlite_url: str) -> None:
+    for level, count in (("INFO", 0), ("DEBUG", 1)):
+        node = new_server(sqlite_url, LOG_LEVEL=level)
+        async with node.api("alice") as api:
+            await api.get("/api/chat/sessions?limit=5")
+        await asyncio.to_thread(stopped, node)
+        assert node.log.read_text().count("GET /api/chat/sessions 200") == count

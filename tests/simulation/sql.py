@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from migrations.revisions import revisions
 from storage.database import Connection, Database
 from storage.failures import DRIVER_ERRORS, translate
 from storage.tables import metadata
@@ -22,6 +23,8 @@ def _template() -> sqlite3.Connection:
     made = sqlite3.connect(":memory:", isolation_level=None)
     engine = sa.create_engine("sqlite://", creator=lambda: made, poolclass=sa.pool.StaticPool)
     metadata.create_all(engine)
+    made.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    made.execute("INSERT INTO alembic_version VALUES (?)", (revisions()[-1],))
     return made
 
 

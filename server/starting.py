@@ -1,0 +1,99 @@
+"""What a process settles before it serves: sockets, file descriptors, and the line that says "ready"."""
+
+import logging
+import resource
+import socket
+from typing import Any
+
+from server.config import Settings
+from server.config_values import masked
+from server.contract import VERSION
+from server.services import Services
+
+log = logging.getLogger("parley.node")
+
+#: Descriptors beside the clients' connections: log, files, Redis, workers' pipes.
+SPARE = 100
+BACKLOG = 2048
+
+
+class CannotListen(Exception):
+    """The text says on which address and why."""
+
+
+def listen_at(host: str, port: int) -> list[socket.socket]:
+    """Bound, and not yet listening: nobody comes in before the node is ready. Raises CannotListen."""
+    where = f"{host}:{port}"
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sockets.append(_bound(family, kind, protocol, address))
+            if port == 0:
+                break  # each would get another one
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise CannotListen(f"cannot listen on {where}: {_reason(error)}") from error
+    return sockets
+
+
+def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _reason(error: OSError) -> str:
+    text = (error.strerror or str(error)).lower()
+    if "in use" in text:
+        return f"{text}: another program has this port (SERVICE_PORT takes another one)"
+    return text
+
+
+def allow_descriptors(settings: Settings) -> None:
+    """As many as WS_MAX_CONNECTIONS needs, if the machine lets us have them."""
+    pool = settings.database_pool_size + settings.database_max_overflow + settings.redis_max_connections
+    wanted = settings.ws_max_connections + pool + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    told = (settings.ws_max_connections, wanted)
+    if most < wanted:
+        log.warning(
+            "WS_MAX_CONNECTIONS=%d needs %d file descriptors, and this process may have %d: "
+            "raise its limit (ulimit -n, LimitNOFILE), or lower WS_MAX_CONNECTIONS",
+            *told,
+            max(soft, most),
+        )
+    else:
+        log.info("WS_MAX_CONNECTIONS=%d: file descriptors raised from %d to %d", told[0], soft, most)
+
+
+def address(settings: Settings, sockets: list[socket.socket]) -> str:
+    host, port = sockets[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.ws_use_ssl else 'http'}://{shown}:{port}"
+
+
+def tell_ready(services: Services, where: str) -> None:
+    settings = services.settings
+    log.info(
+        "ready",
+        extra={
+            "version": VERSION,
+            "address": where,
+            "node": services.node_id,
+            "database": masked(settings.database_url, secret=True),
+            "bus": masked(settings.redis_url, secret=True) or "none: one node alone",
+        },
+    )
