@@ -12,12 +12,13 @@ const session_id = (localStorage.session ??=
 
 const socket = io(SERVER, { auth: { token } });
 let revision = null; // all that changed up to here is on the page; null: not joined yet
+let lineage; // of which history of the database
 let writing = null; // the answer that is being written
 
 socket.on("connect", () => {
   $("status").textContent = "Connected";
   if (socket.recovered && revision !== null) return; // what was missed has come already
-  socket.emit("join", { session_id, ...(revision && { after_revision: revision }) }, entered);
+  socket.emit("join", { session_id, ...(revision && { after_revision: revision, lineage }) }, entered);
 });
 socket.on("disconnect", () => ($("status").textContent = "Connecting again…"));
 
@@ -34,9 +35,10 @@ socket.on("stream_end", (end) => {
 // Called as the reply comes; after an `await` it might be later than what comes behind it.
 function entered(joined) {
   if (!joined.ok) return void ($("status").textContent = joined.error.message);
+  if (joined.reset) $("messages").replaceChildren(); // the database went back: this instead
   joined.messages.forEach(show);
   joined.streams.forEach(({ message_id, content }) => ($(message_id).textContent = content));
-  revision = joined.last_revision;
+  ({ last_revision: revision, lineage } = joined);
 }
 
 function show(message) {

@@ -81,6 +81,7 @@ export class Person extends EventTarget {
 
   async _snapshot(reply, { resumed }) {
     const { room } = this;
+    resumed &&= !reply.reset; // the database went back: this instead of what was there
     const before = room.lastRevision;
     room.snapshot(reply, { resumed });
     this._tell("session");

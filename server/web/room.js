@@ -21,6 +21,7 @@ export class Room extends EventTarget {
   /** A `join` reply or a `welcome`. With `resumed`, what we have stays and is brought up to date. */
   snapshot(reply, { resumed = false } = {}) {
     this.session = reply.session;
+    this.lineage = reply.lineage;
     if (!resumed) {
       this.messages = [];
       this.byId.clear();
@@ -35,7 +36,7 @@ export class Room extends EventTarget {
         this.next.set(stream.message_id, stream.next_index);
       }
     }
-    this.lastSeq = Math.max(this.lastSeq, reply.last_seq);
+    this.lastSeq = resumed ? Math.max(this.lastSeq, reply.last_seq) : reply.last_seq;
     // Some of what changed may be on the next page.
     const shown = reply.messages.at(-1)?.revision ?? 0;
     this.lastRevision = resumed && reply.has_more ? Math.max(this.lastRevision, shown) : reply.last_revision;

@@ -117,7 +117,7 @@ export class SocketIoLink extends Link {
     const sessionId = this.sessionId;
     const after = this.room?.lastRevision;
     const payload = { session_id: sessionId };
-    if (after) Object.assign(payload, { after_revision: after, limit: 500 });
+    if (after) Object.assign(payload, { after_revision: after, lineage: this.room.lineage, limit: 500 });
     // As the reply comes: after an `await` it might be later than what comes behind it.
     this.socket.timeout(15000).emit("join", payload, (failure, answer) => {
       if (sessionId !== this.sessionId) return;
@@ -210,6 +210,7 @@ export class WebSocketLink extends OwnLink {
     if (resumed) {
       query.set("after", this.position);
       query.set("after_revision", this.room.lastRevision);
+      query.set("lineage", this.room.lineage);
       query.set("limit", 500);
     }
     const path = `/ws/${encodeURIComponent(sessionId)}?${query}`;
@@ -291,7 +292,7 @@ export class EventStreamLink extends OwnLink {
     const headers = { Authorization: `Bearer ${this.person.token}` };
     const resumed = Boolean(this.lastId && this.room?.lastRevision);
     if (resumed) headers["Last-Event-ID"] = this.lastId;
-    const query = resumed ? `?after_revision=${this.room.lastRevision}&limit=500` : "";
+    const query = resumed ? `?after_revision=${this.room.lastRevision}&lineage=${this.room.lineage}&limit=500` : "";
     const path = `/api/chat/sessions/${encodeURIComponent(this.sessionId)}/events${query}`;
     this.on.frame("out", "SSE", `GET ${path}${resumed ? `  Last-Event-ID: ${this.lastId}` : ""}`);
     let reason = "ended";

@@ -48,6 +48,7 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
   const socket = useRef<ParleySocket | null>(null);
   const current = useRef<string | null>(wanted);
   const latest = useRef(conversation);
+  const lineage = useRef<string | undefined>(undefined); // the history of the database that it is of
   latest.current = conversation;
   const callbacks = useRef({ getToken, onSession });
   callbacks.current = { getToken, onSession };
@@ -83,12 +84,12 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
         current.current = await create();
         callbacks.current.onSession?.(current.current);
       }
-      const after = known ? { after_revision: latest.current.lastRevision, limit: 500 } : {};
+      const after = known ? { after_revision: latest.current.lastRevision, lineage: lineage.current, limit: 500 } : {};
       // The snapshot is taken in as it comes: after an `await` it might be later than what comes behind it.
       const reply = await new Promise<Reply<JoinReply>>((resolve, reject) =>
         line.timeout(10_000).emit("join", { session_id: current.current!, ...after }, (failure, answer) => {
           if (failure) return reject(failure);
-          if (answer.ok && !over) dispatch({ type: "snapshot", reply: answer, resumed: known });
+          if (answer.ok && !over) dispatch({ type: "snapshot", reply: answer, resumed: known && !answer.reset });
           resolve(answer);
         }),
       );
@@ -100,8 +101,9 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
         latest.current = EMPTY;
         return join();
       }
+      lineage.current = reply.lineage;
       setSession(reply.session);
-      let more: boolean = known && reply.has_more;
+      let more: boolean = known && !reply.reset && reply.has_more;
       let seen = reply.messages.at(-1)?.revision ?? 0;
       while (more && !over) {
         const page = await line.emitWithAck("history", { session_id: current.current, after_revision: seen, limit: 500 });
