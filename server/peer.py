@@ -18,7 +18,7 @@ Source = Literal["header", "subprotocol", "query"]
 #: `fetch` with that mode, WebSocket (undici 7, Node.js 20).
 _MODES_OF_NODE = frozenset((b"cors", b"no-cors", b"websocket"))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_OPENING = frozenset((b"authorization", b"origin", b"x-forwarded-for"))
+_OPENING = frozenset((b"authorization", b"origin", b"user-agent", b"x-forwarded-for"))
 #: What a node's request to another carries.
 FORWARDED = b"x-parley-forwarded"
 FORWARDING_HEADERS = frozenset(

@@ -121,7 +121,7 @@ class Space:
                 sinks = found.groups.get(self.codec)
                 if sinks is not None:  # everybody, as they stand
                     return sinks.values()
-        return [conn.sink for conn in self.find(room) if conn.codec is self.codec]
+        return [conn.sink for conn in self.find(room) if isinstance(conn, Client)]
 
 
 class Manager(socketio.AsyncManager):  # type: ignore[misc]  # socketio has no types

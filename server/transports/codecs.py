@@ -47,6 +47,16 @@ class SocketIOCodec:
         return frame(TEXT, b'42["' + event.name.encode() + b'",' + event.data + tail)
 
 
+class PlainSocketIOCodec:
+    """`42["name",{…}]`, for clients that would take the position for an argument of the application's."""
+
+    def __init__(self) -> None:
+        self.poisoned: Any = self
+
+    def encode(self, event: Event) -> bytes:
+        return frame(TEXT, b'42["' + event.name.encode() + b'",' + event.data + b"]")
+
+
 class WebSocketCodec:
     """`{"type": name, …, "position": …}`."""
 

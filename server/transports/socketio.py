@@ -24,6 +24,8 @@ from server.engine.rooms import Client
 from server.errors import close_code
 from server.peer import page_of
 from server.services import Services
+from server.transports.codecs import PlainSocketIOCodec
+from server.transports.recovering import takes_positions
 
 #: Seconds for which one who is to come back is kept waiting, at random: a herd of thousands comes back as a
 #: few hundred a second. Python's client gives a CONNECT one second, and goes to its own growing delays where
@@ -47,6 +49,7 @@ class SocketIODoor:
     def __init__(self, services: Services, spread: Callable[[float, float], float] = random.uniform) -> None:
         """`spread` is any number between two."""
         self._services, self._clock, self._spread = services, services.clock, spread
+        self._plain = PlainSocketIOCodec()
         self._spare: Line | None = None  # nobody's
 
     def connect(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
@@ -88,6 +91,8 @@ class SocketIODoor:
     def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
         shown = self._shown(info, auth)
         conn.address = shown[3]
+        if not takes_positions(auth, info.query_string, info.headers):
+            conn.codec = self._plain
         caller = self._services.authenticator.authenticate_now(*shown)
         if caller is None:
             return self._authenticate(conn, auth, shown)
@@ -140,7 +145,8 @@ class SocketIODoor:
 
     def _begin(self, conn: Client) -> Work | None:
         self._services.places.admit(conn.caller, conn.address)
-        conn.pid = new_pid(conn.id)
+        if conn.codec is not self._plain:
+            conn.pid = new_pid(conn.id)
         return self._services.membership.connected(conn)
 
     async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:

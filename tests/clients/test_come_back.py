@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import pytest
 import socketio
 
 from tests.server.test_jwks import FIRST, Issuer, issuer, jwk, keys_of, token
@@ -18,12 +17,6 @@ from tests.support.sioclient import SioWebSocket
 __all__ = ["issuer"]  # a fixture
 
 TRANSPORTS = (["websocket"], ["polling"], ["polling", "websocket"])
-
-
-@pytest.fixture
-async def js() -> AsyncIterator[JsClients]:
-    async with JsClients() as clients:
-        yield clients
 
 
 async def put_off(sockets: list[JsSocket]) -> None:
