@@ -59,7 +59,7 @@ class Address:
 
 
 class FileService:
-    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `base` begins signed addresses."""
+    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `root` begins every address."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class FileService:
         max_size: int,
         allowed: Sequence[str],
         url_ttl: float,
-        base: str = "",
+        root: str = "",
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
         self._care = care
-        self.max_size, self._allowed, self._url_ttl, self._base = max_size, frozenset(allowed), url_ttl, base
+        self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
     # --- in
 
@@ -134,8 +134,8 @@ class FileService:
                 file_name=display_name(name),
                 file_type=media_type,
                 file_size=size,
-                file_url=f"/files/{file_id}",
-                thumbnail_url=f"/files/{file_id}/thumb" if thumbnail else None,
+                file_url=f"{self._root}/files/{file_id}",
+                thumbnail_url=f"{self._root}/files/{file_id}/thumb" if thumbnail else None,
                 uploaded_by=caller.key,
                 uploaded_at=when(self._clock()),
             )
@@ -230,11 +230,11 @@ class FileService:
             raise FileNotFound
         return record
 
-    def address(self, record: FileRecord) -> Address:
-        """Addresses that work without a token for `url_ttl` seconds: for `<img>`."""
+    def address(self, record: FileRecord, origin: str) -> Address:
+        """Addresses below `origin` that work without a token for `url_ttl` seconds: for `<img>`."""
         until = int(self._clock() + self._url_ttl)
         links = [
-            f"{self._base}/files/{record.file_id}{'/thumb' if thumbnail else ''}"
+            f"{origin}{self._root}/files/{record.file_id}{'/thumb' if thumbnail else ''}"
             f"?expires={until}&signature={self._signer.sign(_signed(record.file_id, thumbnail, until))}"
             for thumbnail in (False, True)
         ]

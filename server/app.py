@@ -23,6 +23,7 @@ from server.engine.strangers import Strangers
 from server.errors import TABLE, body_of, retry_after
 from server.furnish import furnish
 from server.metrics import Metrics
+from server.prefix import with_other_slash, without_prefix
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
 from server.routes.common import reply
 from server.services import Services
@@ -91,6 +92,8 @@ def create_app(settings: Settings) -> Starlette:
 
     def at_once(scope: Scope, protocol: WebSocketProtocol) -> bool:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
+        if settings.root_path:
+            scope = without_prefix(scope, settings.root_path)
         if not scope["path"].startswith(SOCKETIO_PATH) or no_entry(scope) is not None:
             return False
         # A request with a sid may be another node's: `engine` asks, once.
@@ -110,6 +113,7 @@ def create_app(settings: Settings) -> Starlette:
         WebSocketRoute("/ws/{session_id:path}", raw),
     ]
     app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
+    app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
     app.state.services = services
     app.at_once = at_once  # type: ignore[attr-defined]
     app.strangers = sio.eio.strangers  # type: ignore[attr-defined]
@@ -119,6 +123,9 @@ def create_app(settings: Settings) -> Starlette:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
+    settings = request.app.state.services.settings
+    if status == 404 and (other := with_other_slash(request.scope, request.app.routes, settings)) is not None:
+        return Response(status_code=307, headers={"Location": other})
     text = "No such address" if status == 404 else "Not a method of this address"
     response = reply({"error": {"code": "UNKNOWN_COMMAND", "message": text, "retryable": False}}, status)
     if status == 405:  # RFC 9110, 15.5.6: it says which are
@@ -171,6 +178,7 @@ class _Doors:
     def __init__(self, app: object, engine: object, services: Services) -> None:
         self._engine = engine
         self._services = services
+        self._root = services.settings.root_path
         self._app = CORSMiddleware(
             app,  # type: ignore[arg-type]
             allow_origins=(),
@@ -188,6 +196,8 @@ class _Doors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             send = _brief(send, self._services)
+        elif self._root:
+            scope = without_prefix(scope, self._root)
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(SOCKETIO_PATH):
             await self._engine(scope, receive, send)  # type: ignore[operator]
         else:

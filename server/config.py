@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -44,6 +45,7 @@ class Settings(BaseModel):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     service_port: Annotated[int, Field(ge=0, le=65535)] = 8003
     public_url: Annotated[str | None, BeforeValidator(values.public_url)] = None
+    root_path: Annotated[str, BeforeValidator(values.root_path)] = ""
     debug: bool = False
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(values.upper)
@@ -185,6 +187,7 @@ class Settings(BaseModel):
         if faults:
             raise SettingsError(faults)
         made = rules.derived_keys(checked, data_dir)
+        made["root_path"] = rules.root_path(checked)
         if checked.database_pool_mode == "transaction":
             made["database_url"] = pooled(checked.database_url)
         return checked.model_copy(update=made)
@@ -202,6 +205,14 @@ class Settings(BaseModel):
     def unknown(cls) -> list[str]:
         """A line for each name of the environment and of .env that is nearly a setting's."""
         return list(unknown(cls.given(), ("PORT", *(name.upper() for name in cls.model_fields))))
+
+    @property
+    def base(self) -> str | None:
+        """The address below which clients find everything, without a slash at its end; None if unknown."""
+        if self.public_url is None:
+            return None
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}{self.root_path}"
 
     def described(self) -> dict[str, Any]:
         """Every setting by its upper-case name, secrets and passwords in URLs masked: fit for a screen."""

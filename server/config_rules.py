@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from server import keys
+from server import config_values, keys
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -38,6 +38,7 @@ class SettingsError(ValueError):
 # What a setting accepts, where the kind of its fault does not say it.
 ACCEPTED = {
     "PUBLIC_URL": "an http:// or https:// address, such as https://chat.example.com",
+    "ROOT_PATH": "the path below which a proxy offers the service, such as /chat",
     "LOG_LEVEL": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "LOG_FORMAT": "json or console",
     "CORS_ORIGINS": (
@@ -107,6 +108,7 @@ def check(settings: "Settings") -> Iterator[Fault]:
             "is on while HOST is open to the network",
             "DEBUG=false, or HOST=127.0.0.1 for development",
         )
+    yield from _check_root(settings)
     yield from _check_keys(settings)
     yield from _check_tls(settings)
     if settings.redis_pool_size > settings.redis_max_connections:
@@ -124,6 +126,43 @@ def check(settings: "Settings") -> Iterator[Fault]:
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
         missing = "AWS_SECRET_ACCESS_KEY" if settings.aws_access_key_id else "AWS_ACCESS_KEY_ID"
         yield Fault(missing, "is not set, but its other half is", "both of the pair, or neither")
+
+
+#: How addresses of ours begin. None of them begins a ROOT_PATH: it could not be told whether a proxy kept it.
+OWN_PATHS = (
+    "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor",
+    "/docs", "/openapi.json", "/asyncapi.json", "/healthz", "/readyz", "/metrics",
+)  # fmt: skip
+
+
+def is_own_path(path: str) -> bool:
+    return any(path == own or path.startswith(own + "/") for own in OWN_PATHS)
+
+
+def root_path(settings: "Settings") -> str:
+    """ROOT_PATH, or that of PUBLIC_URL."""
+    return settings.root_path or _path_of(settings.public_url)
+
+
+def _path_of(url: str | None) -> str:
+    return urlsplit(url or "").path.rstrip("/")
+
+
+def _check_root(settings: "Settings") -> Iterator[Fault]:
+    if is_own_path(settings.root_path):
+        yield Fault("ROOT_PATH", "begins as addresses of ours do", ACCEPTED["ROOT_PATH"])
+    path = _path_of(settings.public_url)
+    if settings.root_path and path not in ("", settings.root_path):
+        yield Fault("ROOT_PATH", "is not the path of PUBLIC_URL", "the same path in both, or in one alone")
+    try:
+        config_values.root_path(path)
+    except ValueError as error:
+        yield Fault("PUBLIC_URL", f"has a path that {error}", ACCEPTED["PUBLIC_URL"])
+    else:
+        if is_own_path(path):
+            yield Fault(
+                "PUBLIC_URL", "has a path that begins as addresses of ours do", ACCEPTED["PUBLIC_URL"]
+            )
 
 
 def notices(settings: "Settings") -> Iterator[str]:

@@ -169,6 +169,16 @@ def public_url(value: Any) -> Any:
     return http_url(value)
 
 
+def root_path(value: Any) -> Any:
+    """`/chat`, without a slash at its end; `/` is none."""
+    if not isinstance(value, str):
+        return value
+    path = value.strip("/")
+    if path and not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", path):
+        raise ValueError("is no path of letters, digits and -._~")
+    return f"/{path}" if path else ""
+
+
 def database_url(value: Any) -> Any:
     """One spelling for each database: `postgresql://…` or `sqlite:///…`."""
     if not isinstance(value, str):

@@ -68,7 +68,7 @@ def _files(services: Services, janitor: Janitor) -> None:
         max_size=settings.max_file_size,
         allowed=settings.allowed_file_types,
         url_ttl=settings.file_url_ttl,
-        base=settings.public_url or "",
+        root=settings.root_path,
     )
     services.extras["file_care"] = care
     services.sessions.on_purged = care.on_purged

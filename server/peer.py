@@ -3,6 +3,7 @@ Verifies no token."""
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,6 +18,7 @@ Source = Literal["header", "subprotocol", "query"]
 #: `Sec-Fetch-Mode` as Node.js sends it, without the rest of the fetch metadata: `fetch` and EventSource,
 #: `fetch` with that mode, WebSocket (undici 7, Node.js 20).
 _MODES_OF_NODE = frozenset((b"cors", b"no-cors", b"websocket"))
+_HOST = r"[A-Za-z0-9_.:\[\]-]+"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _OPENING = frozenset((b"authorization", b"origin", b"user-agent", b"x-forwarded-for"))
 #: What a node's request to another carries.
@@ -114,6 +116,27 @@ def host_seen(scope: Mapping[str, Any], settings: Settings) -> str | None:
     if forwarded and by_trusted_proxy(scope, settings):
         hosts = [forwarded[-1].rpartition(b",")[2]]
     return hosts[0].decode("latin-1").strip() if len(hosts) == 1 else None
+
+
+def scheme_told(scope: Mapping[str, Any], settings: Settings) -> str | None:
+    """`http` or `https` as one of TRUSTED_PROXIES says that the client called; None where none says so."""
+    if not by_trusted_proxy(scope, settings):
+        return None
+    said = (header(scope["headers"], b"x-forwarded-proto") or "").rpartition(",")[2].strip().lower()
+    return {"ws": "http", "wss": "https"}.get(said, said) if said in ("http", "https", "ws", "wss") else None
+
+
+def origin_seen(scope: Mapping[str, Any], settings: Settings) -> str:
+    """`scheme://host` for addresses that we give out: PUBLIC_URL's, else as the client called; empty where
+    neither is known, and behind a proxy that TLS may end at and nobody vouches for."""
+    if settings.base is not None:
+        return settings.base.removesuffix(settings.root_path)
+    host = host_seen(scope, settings)
+    forwarded = any(
+        name.startswith(b"x-forwarded-") or name in FORWARDING_HEADERS for name, _ in scope["headers"]
+    )
+    scheme = scheme_told(scope, settings) or ("" if forwarded else scope["scheme"])
+    return f"{scheme}://{host}" if scheme and host and re.fullmatch(_HOST, host) else ""
 
 
 def by_trusted_proxy(scope: Mapping[str, Any], settings: Settings) -> bool:

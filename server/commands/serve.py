@@ -112,7 +112,7 @@ def welcome(settings: "Settings", port: int) -> str:
     """
     from server.tokens import mint
 
-    base = f"{'https' if settings.ws_use_ssl else 'http'}://127.0.0.1:{port}"
+    base = f"{'https' if settings.ws_use_ssl else 'http'}://127.0.0.1:{port}{settings.root_path}"
     lines = ["", f"Parley serves {base}"]
     if settings.jwt_algorithm == "HS256":
         token, _ = mint(settings, "alice", ttl=DAY)

@@ -23,7 +23,7 @@ DOORS: dict[str, tuple[str, str]] = {
 }
 
 
-def document(version: str, host: str = "localhost:8003") -> Json:
+def document(version: str, host: str = "localhost:8003", root: str = "") -> Json:
     commands = {name: _command(name) for name in CATALOG}
     replies = {f"{name}_reply": _reply(name) for name in CATALOG}
     events = {f"{name}_event": _event(name) for name in payloads.EVENTS}
@@ -46,6 +46,7 @@ def document(version: str, host: str = "localhost:8003") -> Json:
         "servers": {
             "parley": {
                 "host": host,
+                **({"pathname": root} if root else {}),
                 "protocol": "ws",
                 "security": [{"$ref": "#/components/securitySchemes/bearer"}],
             }

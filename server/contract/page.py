@@ -15,7 +15,8 @@ ASSETS = ("docs.css", "icon.svg")
 
 
 @lru_cache(maxsize=2)
-def html(version: str) -> str:
+def html(version: str, root: str = "") -> str:
+    """`root` is the path below which the service is."""
     sections = {
         "Commands": _commands(),
         "Events": _events(),
@@ -36,17 +37,18 @@ def html(version: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Parley: the contract</title>
-<link rel="icon" href="/web/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/web/docs.css">
+<link rel="icon" href="{root}/web/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{root}/web/docs.css">
 </head>
 <body>
-<header><img src="/web/icon.svg" alt="" width="28" height="28"><h1>Parley <span>{escape(version)}</span></h1>
+<header><img src="{root}/web/icon.svg" alt="" width="28" height="28">
+<h1>Parley <span>{escape(version)}</span></h1>
 <nav aria-label="Contents"><ul>{links}</ul></nav></header>
 <main>
 <p class="lead">Every transport has the same commands and the same events: a name and one JSON object.
 This page is made from the schemas of the running server; for machines there are
-<a href="/openapi.json">OpenAPI</a> and
-<a href="/asyncapi.json">AsyncAPI</a>.</p>
+<a href="{root}/openapi.json">OpenAPI</a> and
+<a href="{root}/asyncapi.json">AsyncAPI</a>.</p>
 <div class="table" tabindex="0"><table>
 <thead><tr><th>transport</th><th>an event</th><th>a command</th><th>its reply</th></tr></thead>
 <tbody>

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -96,9 +97,24 @@ class Examination:
             self.add("ready", "ok", "the node says that it is ready")
         else:
             self.add("ready", "fail", f"/readyz: {ready.text[:300] or ready.status_code}", "not-ready")
+        await self._prefix(client)
         if date := answer.headers.get("Date"):
             # The header has whole seconds, and begins them: half of one is added.
             self.clock(parsedate_to_datetime(date).timestamp() + 0.5 - (before + after) / 2)
+
+    async def _prefix(self, client: httpx.AsyncClient) -> None:
+        """Below a path: whether the addresses that the server gives out have it, too."""
+        path = urlsplit(self.target.url).path.rstrip("/")
+        if not path:
+            return
+        answer = await client.get(self.target.http("/openapi.json"))
+        server = answer.json()["servers"][0]["url"] if answer.status_code == 200 else "/"
+        given = urlsplit(server).path.rstrip("/")
+        if given == path:
+            self.add("prefix", "ok", f"the server knows that it is below {path}")
+        else:
+            text = f"the server gives out addresses below {given or '/'}, but is reached below {path}"
+            self.add("prefix", "fail", text, "prefix")
 
     def clock(self, skew: float) -> None:
         if abs(skew) <= SKEW:

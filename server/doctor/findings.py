@@ -28,6 +28,10 @@ MENDS = {
         "Check name, port and certificate, and that the proxy listens there and its upstream is up."
     ),
     "not-routed": "The proxy must pass on all paths: /socket.io/, /ws/, /api/, /files/, /healthz, /readyz.",
+    "prefix": (
+        "Set ROOT_PATH on every node to the path that clients see. The proxy may take the path away before "
+        "it passes a request on, or keep it."
+    ),
     "not-ready": "See /readyz on the node itself: it names what fails (database, Redis, draining).",
     "clock-skew": (
         "Run NTP on both machines: by these clocks tokens are good or expired, and seconds decide."

@@ -14,6 +14,7 @@ from events.clock import rfc3339, when
 from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE
+from server import peer
 from server.errors import json_error
 from server.routes.common import call, caller_of, reply, services_of, session_id_of
 from server.uploads import Multipart
@@ -97,7 +98,8 @@ async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send
 
 async def address(request: Request) -> Response:
     files, caller = files_of(request), await caller_of(request)
-    signed = files.address(await files.readable(caller, request.path_params["file_id"]))
+    record = await files.readable(caller, request.path_params["file_id"])
+    signed = files.address(record, peer.origin_seen(request.scope, services_of(request).settings))
     expires_at = rfc3339(when(signed.expires_at))
     return reply({"url": signed.url, "thumbnail_url": signed.thumbnail_url, "expires_at": expires_at})
 

@@ -3,6 +3,7 @@
 Pages are files of `server/web/`; nothing here knows a session.
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,7 +51,14 @@ def _nothing() -> Response:
 async def playground(request: Request) -> Response:
     if not services_of(request).settings.debug:
         return _nothing()
-    return FileResponse(WEB / "index.html", media_type=TYPES[".html"], headers=HEADERS)
+    root = services_of(request).settings.root_path
+    return Response(_playground(root), media_type=TYPES[".html"], headers=HEADERS)
+
+
+@lru_cache(maxsize=8)
+def _playground(root: str) -> str:
+    """Its links as they are below ROOT_PATH. Its modules find everything else from their own address."""
+    return re.sub(r'((?:href|src)=")/', rf"\g<1>{root}/", (WEB / "index.html").read_text())
 
 
 async def asset(request: Request) -> Response:
@@ -76,22 +84,25 @@ def _openapi(url: str | None) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def _asyncapi(host: str) -> bytes:
-    return to_json(asyncapi.document(VERSION, host))
+def _asyncapi(host: str, root: str) -> bytes:
+    return to_json(asyncapi.document(VERSION, host, root))
 
 
 async def openapi_json(request: Request) -> Response:
-    return Response(_openapi(services_of(request).settings.public_url), media_type="application/json")
+    settings = services_of(request).settings
+    return Response(_openapi(settings.base or settings.root_path or None), media_type="application/json")
 
 
 async def asyncapi_json(request: Request) -> Response:
     settings = services_of(request).settings
     host = urlsplit(settings.public_url).netloc if settings.public_url else ""
-    return Response(_asyncapi(host or f"127.0.0.1:{settings.service_port}"), media_type="application/json")
+    host = host or f"127.0.0.1:{settings.service_port}"
+    return Response(_asyncapi(host, settings.root_path), media_type="application/json")
 
 
 async def docs(request: Request) -> Response:
-    return Response(reference.html(VERSION), media_type=TYPES[".html"], headers=HEADERS)
+    root = services_of(request).settings.root_path
+    return Response(reference.html(VERSION, root), media_type=TYPES[".html"], headers=HEADERS)
 
 
 ROUTES = [

@@ -1,5 +1,8 @@
 // REST: one function, with what it sends and gets shown to the inspector. Knows no DOM.
 
+/** The path below which the service is, without a slash at its end: this module is at `/web/api.js` there. */
+export const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
+
 export class ApiError extends Error {
   constructor(error, status) {
     super(error?.message ?? `HTTP ${status}`);
@@ -19,7 +22,7 @@ export async function rest(method, path, { token, body, form, headers = {}, tap 
     init.body = JSON.stringify(body);
   }
   tap("out", `${method} ${path}`, form ? "multipart/form-data" : (init.body ?? ""));
-  const response = await fetch(path, init);
+  const response = await fetch(ROOT + path, init);
   const text = await response.text();
   tap("in", `${response.status} ${method} ${path}`, text);
   let answer = {};

@@ -5,6 +5,12 @@ const WINDOW = 120;
 const STEP = 40;
 const NEAR = 300; // pixels
 
+/** A signed address as a page of this server may show it, by whatever name the page was opened. */
+function here(url) {
+  const { pathname, search } = new URL(url, location);
+  return pathname + search;
+}
+
 /** `actions`: edit, remove, stop, older, seen, address. */
 export class MessageList {
   constructor(actions) {
@@ -215,8 +221,8 @@ export class MessageList {
     if (!this.addresses.has(file.file_id)) this.addresses.set(file.file_id, this.actions.address(file.file_id));
     this.addresses.get(file.file_id).then(
       (signed) => {
-        link.href = signed.url;
-        if (picture.tagName === "IMG") picture.src = signed.thumbnail_url ?? signed.url;
+        link.href = here(signed.url);
+        if (picture.tagName === "IMG") picture.src = here(signed.thumbnail_url ?? signed.url);
       },
       () => link.classList.add("missing"),
     );

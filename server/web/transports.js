@@ -1,7 +1,7 @@
 // Three doors to the same events and commands. Each link: connect(), call(name, payload), cut(), halfOpen(), restore(),
 // close(). It tells `on`: event(name, data), snapshot(reply, {recovered, resumed}), state(state, text),
 // frame(direction, label, text). Knows no DOM.
-import { rest } from "./api.js";
+import { rest, ROOT } from "./api.js";
 
 let io = null;
 let missing = null;
@@ -10,7 +10,7 @@ let missing = null;
 export async function socketIo() {
   if (!io && !missing) {
     try {
-      ({ io } = await import("/vendor/socket.io.esm.min.js"));
+      ({ io } = await import(`${ROOT}/vendor/socket.io.esm.min.js`));
     } catch (error) {
       missing = error;
     }
@@ -81,6 +81,7 @@ export class SocketIoLink extends Link {
     }
     this.state("connecting");
     const socket = io(location.origin, {
+      path: `${ROOT}/socket.io/`,
       auth: (give) => give({ token: this.person.token }),
       forceNew: true,
       reconnectionDelay: 250,
@@ -214,7 +215,7 @@ export class WebSocketLink extends OwnLink {
       query.set("limit", 500);
     }
     const path = `/ws/${encodeURIComponent(sessionId)}?${query}`;
-    const ws = new WebSocket(location.origin.replace(/^http/, "ws") + path, ["bearer", this.person.token]);
+    const ws = new WebSocket(location.origin.replace(/^http/, "ws") + ROOT + path, ["bearer", this.person.token]);
     this.ws = ws;
     this.on.frame("out", "WebSocket", `GET ${path}`);
     ws.onmessage = ({ data }) => {
@@ -297,7 +298,7 @@ export class EventStreamLink extends OwnLink {
     this.on.frame("out", "SSE", `GET ${path}${resumed ? `  Last-Event-ID: ${this.lastId}` : ""}`);
     let reason = "ended";
     try {
-      const response = await fetch(path, { headers, signal: controller.signal, cache: "no-store" });
+      const response = await fetch(ROOT + path, { headers, signal: controller.signal, cache: "no-store" });
       if (!response.ok) {
         const { error } = await response.json();
         this.on.frame("in", "SSE", `${response.status} ${JSON.stringify(error)}`);

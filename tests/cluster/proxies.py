@@ -44,6 +44,21 @@ def nginx(nodes: Sequence[Server], upstream: str = "upstream.conf") -> Nginx:
     return Nginx(_NGINX.replace("%UPSTREAM%", named).replace("%SERVER%", server))
 
 
+def nginx_below(path: str, node: Server, *, strips: bool) -> Nginx:
+    """deploy/nginx/parley.conf, below `path`."""
+    text = (DEPLOY / "nginx" / "parley.conf").read_text()
+    for old, new in (
+        ("listen 8080;", "listen 127.0.0.1:{port};"),
+        ("location / {", f"location {path}/ {{"),
+        ("proxy_pass http://parley;", f"proxy_pass http://parley{'/' if strips else ''};"),
+        ("X-Forwarded-Proto $scheme;", "X-Forwarded-Proto https;"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    upstream = f"upstream parley {{ server 127.0.0.1:{node.port}; keepalive 8; }}"
+    return Nginx(_NGINX.replace("%UPSTREAM%", upstream).replace("%SERVER%", text))
+
+
 def haproxy(nodes: Sequence[Server], config: str = "haproxy.cfg") -> Haproxy:
     text = _with_ports((DEPLOY / "haproxy" / config).read_text(), nodes)
     assert "bind :8080" in text

@@ -255,6 +255,25 @@ const stories = {
     console.log(`slowest task ${slowest.toFixed(0)} ms, ${loaded} of 5000 in the page`);
   },
 
+  /** Below a proxy's path: everything that the page loads and calls is found there. */
+  async below(page, url, id, token) {
+    const strays = [];
+    page.on("response", (response) => {
+      const { pathname } = new URL(response.url());
+      const missing = response.status() >= 400 && !pathname.includes("/vendor/"); // no package here
+      if (!pathname.startsWith("/chat/") || missing) strays.push(`${response.status()} ${pathname}`);
+    });
+    for (const door of ["websocket", "sse"]) {
+      await page.goto(`${url}/?${door}#token=${token}&session=${id}`);
+      await page.waitForSelector("body[data-ready]");
+      const pane = page.locator(".pane");
+      await pane.getByLabel(door === "sse" ? "SSE + REST" : "WebSocket", { exact: true }).check({ force: true });
+      await say(pane, `by ${door}`);
+      await saying(pane, `by ${door}`).first().waitFor();
+    }
+    check(strays.length === 0, `nothing is asked elsewhere: ${strays}`);
+  },
+
   /** Without the official client's package the page says so, and works. */
   async bare(page) {
     await page.getByText("The Socket.IO client is not here").waitFor();
@@ -269,7 +288,7 @@ const stories = {
 const [, , url, name, ...more] = process.argv;
 const browser = await launch();
 try {
-  const page = await playground(browser, name === "many" ? "about:blank" : `${url}/`);
+  const page = await playground(browser, ["many", "below"].includes(name) ? "about:blank" : `${url}/`);
   try {
     await stories[name](page, url, ...more);
     unhurt(page);

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.proxies import nginx_below
 from tests.people.conftest import SETTINGS
 from tests.support.doors import enter, new_session
 from tests.support.server import ROOT, Server
@@ -55,6 +56,17 @@ async def test_without_the_official_client(sqlite_template: Path, tmp_path: Path
     shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS) as bare:
         await tell("bare", bare.url)
+
+
+@pytest.mark.parametrize("strips", [True, False])
+async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    node = Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS, ROOT_PATH="/chat")
+    front = nginx_below("/chat", node, strips=strips)
+    node.env["PUBLIC_URL"] = front.url
+    with node, front:
+        session = await new_session(node, "olga")
+        await tell("below", f"{front.url}/chat", session, node.token("olga"))
 
 
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ DEFAULTS = {
     "host": "127.0.0.1",
     "service_port": 8003,
     "public_url": None,
+    "root_path": "",
     "debug": False,
     "log_level": "INFO",
     "log_format": "json",
@@ -532,6 +533,7 @@ def test_the_example_file_names_every_setting_and_holds(tmp_path: Path) -> None:
     settings = Settings.load({"JWT_SECRET_KEY": KEY}, file, data_dir=tmp_path)
     examples = {
         "public_url",
+        "root_path",
         "cors_origins",
         "trusted_proxies",
         "database_url",
