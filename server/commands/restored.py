@@ -13,6 +13,10 @@ def command() -> None:
 
     Revisions are given out a second time then. Clients that come back get whole snapshots, and what Redis
     holds of the lost time counts as absent. Calling it once too often costs each client one snapshot.
+
+    \b
+    Examples:
+      python -m server restored
     """
     settings = load_for_tool()
     from storage.database import Database
