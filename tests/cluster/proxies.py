@@ -81,6 +81,19 @@ def statuses(front: Nginx | Haproxy, cut: tuple[float, float] = (0.0, 0.0)) -> d
                     status = "to nobody"
                 counts[status] = counts.get(status, 0) + 1
         return counts
+    for row in _figures(front):
+        if row.get("pxname") == "clients" and row.get("svname") == "FRONTEND":
+            return {f"{n}xx": int(row[f"hrsp_{n}xx"]) for n in range(1, 6)}
+    raise AssertionError("haproxy tells no figures")
+
+
+def states(front: Haproxy, backend: str) -> set[str]:
+    """What haproxy holds of the servers of one backend: "UP", "DOWN"."""
+    rows = [row for row in _figures(front) if row.get("pxname") == backend]
+    return {row["status"].split()[0] for row in rows if row["svname"] not in ("BACKEND", "FRONTEND")}
+
+
+def _figures(front: Haproxy) -> list[dict[str, str]]:
     with socket.socket(socket.AF_UNIX) as control:
         control.connect(str(front.folder / "stats"))
         control.sendall(b"show stat\n")
@@ -89,8 +102,4 @@ def statuses(front: Nginx | Haproxy, cut: tuple[float, float] = (0.0, 0.0)) -> d
             data += piece
     lines = data.decode().lstrip("# ").splitlines()
     names = lines[0].split(",")
-    for line in lines[1:]:
-        row = dict(zip(names, line.split(","), strict=False))
-        if row.get("pxname") == "clients" and row.get("svname") == "FRONTEND":
-            return {f"{n}xx": int(row[f"hrsp_{n}xx"]) for n in range(1, 6)}
-    raise AssertionError("haproxy tells no figures")
+    return [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]

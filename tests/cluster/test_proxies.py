@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from server.doctor.examine import TRIES
+from server.doctor.wire import Polling, Target
 from tests.cluster.conftest import Nodes
-from tests.cluster.proxies import haproxy, nginx, statuses
+from tests.cluster.proxies import haproxy, nginx, states, statuses
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients, JsSocket
 from tests.support.services import Haproxy, Nginx, Redis
@@ -107,3 +109,45 @@ async def test_clients_recover_when_their_node_is_killed(
             contents = [m["content"] for m in client.named("message")]
             assert contents == ["one", "two"]
             assert all(again["recovered"] for again in client.named("connect", mark))
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+async def test_an_outage_of_redis_stops_nothing_behind_a_balancer(
+    new_cluster: Callable[..., Nodes], own_redis: Redis, js: JsClients, kind: str
+) -> None:
+    """No node is ready then. Who comes is let in all the same, polls, talks, and finds its node again."""
+    nodes = new_cluster(own_redis.url)
+    session = await new_session(nodes[0], "alice")
+    with FRONTS[kind](list(nodes)) as front:
+        await asyncio.to_thread(own_redis.kill9)
+        for node in nodes:
+            async with asyncio.timeout(20), node.api(None) as api:
+                while (await api.get("/readyz")).status_code != 503:
+                    await asyncio.sleep(0.1)
+        if isinstance(front, Haproxy):
+            async with asyncio.timeout(20):
+                while states(front, "nodes") != {"DOWN"}:
+                    await asyncio.sleep(0.1)
+        async with nodes[0].api("alice") as api:
+            api.base_url = front.url  # type: ignore[assignment]
+            assert (await api.get("/healthz")).status_code == 200
+            said = await api.post(f"/api/chat/sessions/{session}/messages", json={"content": "said"})
+            assert said.status_code == 201, said.text
+        client = await js.open(front.url, nodes[0].token("alice"), transports=["websocket"])
+        reply = await client.emit("join", {"session_id": session}, timeout=20)
+        assert reply["ok"], reply
+        await chat([client], session, "by WebSocket")
+        if "sticky" in kind:  # nodes cannot pass polls on to each other now
+            await poll(front.url, nodes[0].token("alice"))
+
+
+async def poll(url: str, token: str) -> None:
+    """A browser's polling, with its cookies, over a fresh connection each."""
+    target = Target(url, token)
+    async with target.client() as client:
+        polling = Polling(target, client)
+        await polling.open()
+        assert (await polling.send(f'40{{"token":"{token}"}}')).status_code == 200
+        assert (await polling.receive()).text.startswith("40{")
+        for _ in range(TRIES):
+            assert (await polling.send('42["presence",{"status":"online"}]')).status_code == 200
