@@ -1,5 +1,7 @@
 """What an HTTP answer says: codes in its body, and the fault that it points to."""
 
+from typing import Any
+
 import httpx
 
 
@@ -21,15 +23,29 @@ def engine_code(answer: httpx.Response) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def upgrade_fault(status: int) -> str:
-    """A proxy that reaches nobody, else one that made a plain GET of it."""
-    if status in (502, 503, 504):
-        return "unreachable"
-    return "no-upgrade"
+def said(answer: httpx.Response, name: str) -> dict[str, Any] | None:
+    """The body of a node's /healthz ("status") or /readyz ("checks"), by the name that it must have; None for
+    anybody else's, such as the start page that a proxy gives for whatever it does not know."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) and name in body and "status" in body else None
+
+
+def upgrade_fault(status: int, body: bytes) -> str:
+    """A proxy that reaches nobody, one that answers by itself, else one that made a plain GET of it."""
+    answer = httpx.Response(status or 502, content=body)
+    if error_code(answer) == "UNKNOWN_COMMAND":  # ours, to a plain GET
+        return "no-upgrade"
+    found = fault(answer)
+    return "no-upgrade" if found == "broken" else found
 
 
 def fault(answer: httpx.Response) -> str:
-    if answer.status_code in (404, 405):
+    if answer.status_code == 503 and error_code(answer):
+        return "not-ready"  # Parley itself: it has no place, drains, or its database is away
+    if answer.status_code < 400 or answer.status_code in (404, 405):
         return "not-routed"
     if answer.status_code in (502, 503, 504):
         return "unreachable"

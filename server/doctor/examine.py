@@ -64,7 +64,10 @@ class Examination:
         return self.findings
 
     def _lives(self) -> bool:
-        return not any(finding.fault in ("unreachable", "not-routed") for finding in self.findings)
+        return not any(
+            (finding.check == "reach" and finding.state == "fail") or finding.fault == "not-routed"
+            for finding in self.findings
+        )
 
     async def _checked(self, check: str, step: Coroutine[Any, Any, None]) -> bool:
         """Runs a step; a connection that breaks in it is a finding, too."""
@@ -82,21 +85,22 @@ class Examination:
         before = time.time()
         answer = await client.get(self.target.http("/healthz"))
         after = time.time()
-        if answer.status_code in (502, 503, 504):
-            text = f"the proxy answers {answer.status_code}: it cannot reach Parley"
-            self.add("reach", "fail", text, "unreachable")
-            return
-        if answer.status_code != 200:
-            self.add("reach", "fail", f"/healthz is answered with {answer.status_code}", "not-routed")
+        if answers.said(answer, "status") is None or answer.status_code != 200:
+            found = answers.fault(answer)
+            found = found if found in ("unreachable", "not-ready") else "not-routed"
+            self.add("reach", "fail", _stranger("/healthz", answer), found)
             return
         self.add("reach", "ok", f"{self.target.url} answers in {(after - before) * 1000:.0f} ms")
         if self.target.url.startswith("http://") and not self.target.loopback:
             self.add("encryption", "warn", "the address is http://", "plain-http")
         ready = await client.get(self.target.http("/readyz"))
-        if ready.status_code == 200:
+        checks = answers.said(ready, "checks")
+        if checks is None:
+            self.add("ready", "fail", _stranger("/readyz", ready), answers.fault(ready))
+        elif ready.status_code == 200:
             self.add("ready", "ok", "the node says that it is ready")
         else:
-            self.add("ready", "fail", f"/readyz: {ready.text[:300] or ready.status_code}", "not-ready")
+            self.add("ready", "fail", f"/readyz: {ready.text[:300]}", "not-ready")
         await self._prefix(client)
         if date := answer.headers.get("Date"):
             # The header has whole seconds, and begins them: half of one is added.
@@ -211,7 +215,7 @@ class Examination:
         if raw.status != 101:
             self.upgrades = False
             text = f"a WebSocket to /ws/… is not opened: {raw.problem}"
-            self.add("upgrade", "fail", text, answers.upgrade_fault(raw.status))
+            self.add("upgrade", "fail", text, answers.upgrade_fault(raw.status, raw.body))
             return
         if not self.query_passes:
             self.add("upgrade", "ok", "WebSockets open (Socket.IO's needs its query string)")
@@ -220,7 +224,7 @@ class Examination:
         if answer.status != 101 or not answer.first.startswith("0{"):
             self.upgrades = False
             text = f"a WebSocket to /socket.io/ is not opened: {answer.problem or answer.close}"
-            self.add("upgrade", "fail", text, answers.upgrade_fault(answer.status))
+            self.add("upgrade", "fail", text, answers.upgrade_fault(answer.status, answer.body))
             return
         self.add("upgrade", "ok", "WebSockets open on /ws/ and /socket.io/")
 
@@ -277,7 +281,8 @@ class Examination:
         headers, patience = self.target.bearer, httpx.Timeout(PATIENCE, read=SSE_PATIENCE)
         try:
             async with client.stream("GET", f"{session}/events", headers=headers, timeout=patience) as answer:
-                if answer.status_code != 200:
+                of_events = answer.headers.get("content-type", "").startswith("text/event-stream")
+                if answer.status_code != 200 or not of_events:
                     await answer.aread()
                     self.add(
                         "events",
@@ -337,3 +342,13 @@ class Examination:
                 await client.delete(url, params={"purge": "true"}, headers=self.target.bearer)
             except httpx.HTTPError:
                 self.add("clean-up", "warn", f"the session {self.session_id} could not be removed")
+
+
+def _stranger(path: str, answer: httpx.Response) -> str:
+    """An answer that is not the one of a node that is well: Parley's own error, a proxy's, or anybody's."""
+    if told := answers.message(answer):
+        return f"{path}: Parley itself answers {answer.status_code} {told}"
+    if answer.status_code in (502, 503, 504):
+        return f"{path}: the proxy answers {answer.status_code}: it cannot reach Parley"
+    kind = answer.headers.get("content-type", "something").partition(";")[0]
+    return f"{path} is answered with {answer.status_code} and {kind}, not by Parley"

@@ -103,6 +103,7 @@ class Opened:
     first: str = ""
     close: int | None = None
     problem: str = ""
+    body: bytes = b""
 
 
 @asynccontextmanager
@@ -150,7 +151,8 @@ async def begin(target: Target, path: str, query: dict[str, str] | None = None, 
                 return Opened(101, first, problem=f"opened, then silent for {PATIENCE:g} s")
             return Opened(101, first)
     except InvalidStatus as refused:
-        return Opened(refused.response.status_code, problem=f"HTTP {refused.response.status_code}")
+        status = refused.response.status_code
+        return Opened(status, problem=f"HTTP {status}", body=bytes(refused.response.body or b""))
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
         return Opened(0, problem=str(error) or type(error).__name__)
 

@@ -9,12 +9,19 @@ from typing import Self
 Headers = list[tuple[str, str]]
 
 
+PAGE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
+    b"<!doctype html>"
+)
+
+
 class BrokenProxy:
     """Listens on loopback and passes each request on to the next of `targets` (ports), by turns.
 
     `upgrade=False` forgets the hop-by-hop headers of an upgrade, as a proxy does that was not told;
     `read_timeout` closes what the upstream leaves silent for so many seconds; `buffer` holds a response
-    back until it is whole; `strip_query` cuts every address at its `?`; `drop` are headers that vanish.
+    back until it is whole; `strip_query` cuts every address at its `?`; `drop` are headers that vanish;
+    below the paths of `pages` it answers 200 with a page of its own, as `try_files … /index.html` does.
     """
 
     def __init__(
@@ -26,6 +33,7 @@ class BrokenProxy:
         buffer: bool = False,
         strip_query: bool = False,
         drop: Sequence[str] = (),
+        pages: Sequence[str] = (),
     ) -> None:
         self._targets = itertools.cycle(targets)
         self._upgrade = upgrade
@@ -33,6 +41,7 @@ class BrokenProxy:
         self._buffer = buffer
         self._strip_query = strip_query
         self._drop = {name.lower() for name in drop}
+        self._pages = tuple(pages)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -59,6 +68,10 @@ class BrokenProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             line, *rest = head.decode("latin-1").rstrip("\r\n").split("\r\n")
             headers = [(name, value.strip()) for name, _, value in (each.partition(":") for each in rest)]
+            if self._pages and line.split(" ")[1].startswith(self._pages):
+                writer.write(PAGE)
+                await writer.drain()
+                return
             upgrading = self._upgrade and any(name.lower() == "upgrade" for name, _ in headers)
             source, upstream = await asyncio.open_connection("127.0.0.1", next(self._targets))
             upstream.write(self._request(line, headers, upgrading))

@@ -196,3 +196,65 @@ def test_the_command_beside_make_run(
     told = run(tmp_path)
     assert told != "nothing to mend"
     assert told.endswith("not examined: token, stickiness, events, silence")
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        ("/", "reach"),
+        ("/healthz", "reach"),
+        ("/readyz", "ready"),
+        ("/ws/", "upgrade"),
+        ("/socket.io/", "polling"),
+        ("/api/", "token"),
+    ],
+)
+async def test_a_page_of_the_proxys_is_not_taken_for_ours(node: Server, path: str, check: str) -> None:
+    findings = await through(node, pages=[path])
+    assert "not-routed" in faults(findings), findings
+    first = next(finding for finding in findings if finding.state == "fail")
+    assert (first.check, first.fault) == (check, "not-routed")
+
+
+async def test_a_page_is_not_taken_for_ours_with_all_nodes_stopped() -> None:
+    async with BrokenProxy([9], pages=["/"]) as proxy:
+        assert faults(await examined(proxy.url, None)) == {"not-routed"}
+
+
+async def test_an_event_stream_that_is_a_page_is_not_routed(node: Server) -> None:
+    async with BrokenProxy([node.port]) as proxy:
+        told: list[Finding] = []
+        examination = Examination(Target(proxy.url, node.token("alice"), ORIGIN), told.append, IDLE)
+        async with examination.target.client() as client:
+            await examination._token(client)
+            proxy._pages = ("/api/",)
+            await examination._events(client)
+    assert told[-1].fault == "not-routed"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault"),
+    [
+        (
+            503,
+            b'{"error": {"code": "SERVER_FULL", "message": "No place"}}',
+            "not-ready",
+        ),
+        (503, b"<html>no server available</html>", "unreachable"),
+        (502, b"", "unreachable"),
+        (200, b"<!doctype html>", "not-routed"),
+        (404, b"", "not-routed"),
+    ],
+)
+async def test_our_own_503_is_told_from_a_proxys(status: int, body: bytes, fault: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        findings = await examined(f"http://127.0.0.1:{port}", None)
+    assert faults(findings) == {fault}
+    assert ("SERVER_FULL" in findings[0].text) == (fault == "not-ready")
