@@ -23,6 +23,7 @@ from events.messages import translate
 from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.stall import Stall
+from events.wording import invalid
 
 #: Seconds until a command that cannot be carried out is answered UNAVAILABLE.
 DEADLINE = 20.0
@@ -45,17 +46,6 @@ def decode(command: Command, payload: object) -> msgspec.Struct:
         return msgspec.convert(payload, command.schema)
     except msgspec.ValidationError as error:
         raise invalid(error) from error
-
-
-def invalid(error: msgspec.ValidationError) -> ValidationFailed:
-    """What a client is told of a payload that does not fit: the field, and the problem in its words."""
-    problem, _, path = str(error).partition(" - at `$")
-    field = path.strip("`.")
-    if problem.startswith("Object missing required field"):
-        name = problem.split("`")[1]
-        field = f"{field}.{name}" if field else name
-        problem = f"`{name}` is missing"
-    return ValidationFailed(problem, field=field)
 
 
 class Dispatcher:

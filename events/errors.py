@@ -42,9 +42,9 @@ class ValidationFailed(ChatError):
     code = "VALIDATION_ERROR"
     message = "The payload is not valid"
 
-    def __init__(self, problem: str, *, field: str = "") -> None:
+    def __init__(self, problem: str, *, field: str = "", joint: str = ": ") -> None:
         super().__init__(
-            f"{field}: {problem}" if field else problem, details={"field": field, "problem": problem}
+            f"{field}{joint}{problem}" if field else problem, details={"field": field, "problem": problem}
         )
 
 
@@ -80,7 +80,7 @@ class SessionNotFound(ChatError):
 
 class SessionExpired(ChatError):
     code = "SESSION_EXPIRED"
-    message = "The session has expired"
+    message = "The session has expired; its owner brings it back with POST …/extend"
 
 
 class SessionArchived(ChatError):

@@ -193,17 +193,21 @@ class SessionManager:
         return ended
 
     async def extend_session(self, caller: Caller, session_id: str, hours: float | None) -> SessionRecord:
-        """`hours` from now; its own TTL where None.
+        """`hours` from now; its own TTL where None. Brings an expired session back.
 
-        Raises SessionNotFound, SessionExpired, SessionArchived, Forbidden, ValidationFailed, Unavailable.
+        Raises SessionNotFound, SessionArchived, Forbidden, ValidationFailed, Unavailable.
         """
-        record, role = await self.writable(caller, session_id)
+        record, role = await self.get_session(caller, session_id)
         require(role, MAY_MANAGE)
+        if record.status != "active":
+            raise SessionArchived
         if hours is not None and hours > max(self._ttl_hours, record.ttl_hours) and role != "service":
             raise ValidationFailed(f"at most {max(self._ttl_hours, record.ttl_hours):g}", field="hours")
         extended = await self._sessions.extend(session_id, hours, when(self._clock()))
         if extended is None:
             raise SessionNotFound
+        if record.expires_at.timestamp() <= self._clock():
+            self._tell(session_id, "updated")
         self._refresh_live(extended)
         return extended
 

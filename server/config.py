@@ -24,6 +24,8 @@ from storage.url import pooled
 __all__ = ["Fault", "Settings", "SettingsError"]
 
 Whole = Annotated[int, Field(ge=1)]
+#: Hours of a session that has no end: as many as a time of the database and of every client can hold.
+FOREVER = 876_000.0
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Secret = Annotated[str | None, Field(repr=False)]
@@ -100,7 +102,7 @@ class Settings(BaseModel):
     max_rooms_per_connection: Whole = 200
 
     # sessions
-    session_ttl_hours: Seconds = 24.0
+    session_ttl_hours: Annotated[float, Field(ge=0, le=FOREVER)] = 24.0
     session_cleanup_interval: Seconds = 300.0
     session_retention_days: NotNegative = 0.0
     participants_added_by: Literal["owner", "service"] = "owner"
@@ -213,6 +215,11 @@ class Settings(BaseModel):
             return None
         parts = urlsplit(self.public_url)
         return f"{parts.scheme}://{parts.netloc}{self.root_path}"
+
+    @property
+    def session_hours(self) -> float:
+        """SESSION_TTL_HOURS, of which 0 is a hundred years."""
+        return self.session_ttl_hours or FOREVER
 
     def described(self) -> dict[str, Any]:
         """Every setting by its upper-case name, secrets and passwords in URLs masked: fit for a screen."""

@@ -142,7 +142,7 @@ def build(
         agents,
         delivery,
         clock,
-        ttl_hours=settings.session_ttl_hours,
+        ttl_hours=settings.session_hours,
         limits=limits,
         owner_adds=settings.participants_added_by == "owner",
     )

@@ -59,7 +59,7 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
         try:
             with ExitStack() as stack:
                 out = stack.enter_context(private.text(report)) if report else sys.stdout
-                return await _import(database, file, settings.session_ttl_hours, dry_run, out)
+                return await _import(database, file, settings.session_hours, dry_run, out)
         finally:
             await database.disconnect()
 

@@ -11,6 +11,7 @@ from events.agents import openai
 from events.agents.upstreams import Refused, Upstreams
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from events.identity import agent_id
+from events.wording import invalid
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
 from storage.records import AgentRecord
 
@@ -61,7 +62,9 @@ def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstrea
     if kind == "openai":
         try:
             openai.allowed(config or {}, upstreams)
-        except (ValidationError, Refused) as error:
+        except ValidationError as error:
+            raise invalid(error, "config") from error
+        except Refused as error:
             raise ValidationFailed(str(error), field="config") from error
     return config
 

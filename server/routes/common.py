@@ -13,11 +13,11 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.dispatch import invalid
 from events.errors import PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from events.identity import canonical
 from events.schema import SessionId
+from events.wording import invalid
 from server import peer
 from server.bounds import CALLS, GIVES
 from server.engine.packets import Nested, loads
@@ -237,4 +237,4 @@ def session_id_of(request: Request) -> str:
         clean({"session_id": value})
         return msgspec.convert(value, SessionId)
     except msgspec.ValidationError as error:
-        raise ValidationFailed(str(error), field="session_id") from error
+        raise invalid(error, "session_id") from error

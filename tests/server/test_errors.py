@@ -19,7 +19,7 @@ CONTRACT = """
 410  4004  SESSION_EXPIRED
 409  4004  SESSION_ARCHIVED
 404  -     MESSAGE_NOT_FOUND STREAM_NOT_FOUND FILE_NOT_FOUND AGENT_NOT_FOUND
-409  -     CONFLICT STREAM_OPEN STREAM_CLOSED INDEX_CONFLICT
+409  -     CONFLICT STREAM_OPEN STREAM_CLOSED INDEX_CONFLICT LIMIT_REACHED
 413  1009  PAYLOAD_TOO_LARGE
 415  -     UNSUPPORTED_FILE_TYPE
 429  4008  RATE_LIMIT
@@ -98,8 +98,8 @@ def test_what_is_not_ours_to_tell(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("payload", "field", "told"),
     [
-        ({}, "session_id", "`session_id` is missing"),
-        ({"session_id": 7}, "session_id", "Expected `str`, got `int`"),
+        ({}, "session_id", "session_id is required"),
+        ({"session_id": 7}, "session_id", "session_id must be a string, not a whole number"),
     ],
 )
 def test_a_field_that_is_missing_is_named_in_words(payload: dict[str, object], field: str, told: str) -> None:
