@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 #: Seconds until a connect without an answer is given up, and until a dead peer is noticed.
-PATIENCE, PING = 8.0, 25.0
+PATIENCE, PING = 8.0, 10.0
 #: Seconds in which a command is answered: its deadline (`events.dispatch.DEADLINE`), and some for the way.
 ANSWERED = 23.0
 #: What only members of a room are told.
@@ -137,6 +137,7 @@ class Client:
         self._refs = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._joins: dict[Any, tuple[str, View]] = {}
+        self._leaves: set[str] = set()
         self._left: set[str] = set()  # rooms whose last events may still be on their way
         self._ended = asyncio.Event()
         self._welcome: asyncio.Future[dict[str, Any]] | None = None
@@ -184,6 +185,8 @@ class Client:
                 view.sure = False
             # The reply to a join was lost with the connection, its membership was not.
             self._left.update(room for room, view in self.views.items() if not view.joined)
+            for room in self._leaves:  # so may a `leave` have been: what has no reply is repeated
+                self._tell_leave(room)
         else:
             self.pid, self.offset = welcome["pid"], None
             for view in self.views.values():
@@ -262,6 +265,7 @@ class Client:
 
     async def join(self, room: str) -> None:
         view = self.views.setdefault(room, View())
+        self._leaves.discard(room)
         while room in self.views and not self.stopped and not view.joined:
             socket = self.socket
             if socket is None or not self.connected:
@@ -394,7 +398,12 @@ class Client:
     # --- what it does
 
     def leave(self, room: str) -> None:
-        if self.views.pop(room, None) is not None and self.socket is not None and self.connected:
+        if self.views.pop(room, None) is not None:
+            self._leaves.add(room)
+            self._tell_leave(room)
+
+    def _tell_leave(self, room: str) -> None:
+        if self.socket is not None and self.connected:
             self._refs += 1
             self._left.add(room)
             self.socket.to_node("command", "leave", {"session_id": room}, self._refs)

@@ -23,7 +23,7 @@ ROOMS = ("A", "B")
 EPOCH = 1_800_000_000.0
 #: Seconds of rest after which everything has to be right: NODE_LEASE, the pings of half-open sockets, the
 #: silence of dead producers, and some polls.
-REST = 75.0
+REST = 36.0
 
 #: What happens, and how often.
 MENU = (
