@@ -1,7 +1,7 @@
 """After the commit: append to the room's log, publish, deliver. Every node, the sender's too, serves its
 members from the bus, so that all see one order.
 
-The rules are those of the model in `tests/model/`. No reply waits here: replies follow the commit alone.
+`tests/model/` checks the rules over random schedules. No reply waits here: replies follow the commit alone.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Who is in which room on this node: its connections with their records, leaving, and what ends a membership.
 
-How one comes in is `events/joining.py`; the rules of both are those of the model in `tests/model/`.
+How one comes in is `events/joining.py`; `tests/model/` checks the rules of both.
 """
 
 from collections.abc import Callable, Coroutine

@@ -1,7 +1,7 @@
 """A connection that comes back takes its old one's place: its record, its rooms, and what it missed.
 
-Whole or not at all: whatever is not surely right makes it a new connection. The rules are those of the
-model in `tests/model/`.
+Whole or not at all: whatever is not surely right makes it a new connection. `tests/model/` checks
+the rules over random schedules.
 """
 
 import asyncio

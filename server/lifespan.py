@@ -96,7 +96,7 @@ def open_database(settings: Settings) -> Database:
 
 @dataclass(frozen=True)
 class Outside:
-    """What a node has from outside of its process. The simulation in `tests/simulation/` gives it others."""
+    """What a node has from outside of its process. The simulation in `tests/model/` gives it others."""
 
     clock: Clock = time.time
     monotonic: Clock = time.monotonic

@@ -2,7 +2,7 @@
 
 Every implementation (memory, Redis) does all of them. Knows nothing of sessions' meaning, transports
 or SQL. A method may raise `storage.errors.Unavailable` where the implementation has to travel; the
-rules of `RoomLog`, `StreamLog` and `Records` are those of the model in `tests/model/`.
+rules of `RoomLog`, `StreamLog` and `Records` are checked by `tests/model/`.
 """
 
 import asyncio

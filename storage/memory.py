@@ -1,7 +1,7 @@
 """The one-node side of every interface: rooms, logs, records and presence in this process.
 
 A product feature (`REDIS_URL` not set), not a test double. The rules of the log and of records are
-those of the model in `tests/model/`; what travels there happens at once here.
+those of `storage/redis/`; what travels there happens at once here.
 """
 
 import secrets

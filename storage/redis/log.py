@@ -1,6 +1,6 @@
 """Room logs in Redis: one clock, one bounded log per room; append and publish in one script.
 
-The rules are those of the model in `tests/model/`; `storage.memory` is the one-node side of the same.
+`tests/model/` runs the scripts over random schedules; `storage.memory` is the one-node side of the same.
 """
 
 import asyncio

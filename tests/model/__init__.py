@@ -1,2 +1,1 @@
-"""Delivery and recovery as an executable specification: the rules of `events/` and `storage/redis/`,
-without a clock or a network, run over random schedules with faults. See `README.md`."""
+"""Whole nodes in one process, on a clock, a network, a Redis and a database that fail on command."""

@@ -1,226 +1,497 @@
-"""The official Socket.IO client (4.8, read from its source) and an application that checks what it sees.
+"""A person's client: it keeps what it was told, comes back by itself, and finds fault with what is wrong."""
 
-The application trusts the server: it never drops an event as old. That is the point of the model."""
+import asyncio
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from collections import deque
+from tests.model.loop import TICK
+from tests.model.node import Node
 
-from .events import POISON
-from .sim import Violation
+if TYPE_CHECKING:
+    from tests.model.world import World
+
+#: Seconds until a connect without an answer is given up, and until a dead peer is noticed.
+PATIENCE, PING = 8.0, 10.0
+#: Seconds in which a command is answered: its deadline (`events.dispatch.DEADLINE`), and some for the way.
+ANSWERED = 23.0
+#: What only members of a room are told.
+_OF_MEMBERS = ("message", "message_updated", "message_deleted", "stream_chunk", "stream_end")
 
 
-class Link:
-    """One socket. Either end may be gone without the other knowing."""
+class Wrong(AssertionError):
+    """A promise was broken."""
 
-    def __init__(self, client):
-        self.client = client
-        self.to_client, self.to_server = deque(), deque()
-        self.client_open = self.server_open = True
+
+class Gone(Exception):
+    """The connection ended before the answer came."""
+
+
+class Refused(Exception):
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["code"])
+        self.error = error
+
+
+class Socket:
+    """A connection between a client and a node: bytes arrive in order, or not at all."""
+
+    def __init__(self, client: "Client", node: Node) -> None:
+        self.client, self.node, self.world = client, node, client.world
+        self.open = True  # as the client sees it
+        self.linked = True  # bytes arrive
+        self.admission: asyncio.Task[None] | None = None
+        self._up = self._down = 0.0
+
+    def to_node(self, call: str, *args: Any) -> None:
+        if self.linked:
+            loop = self.world.loop
+            self._up = max(self._up + TICK, loop.time() + self.world.latency())
+            loop.call_at(self._up, self._at_node, call, args, context=self.node.process.context)
+
+    def _at_node(self, call: str, args: tuple[Any, ...]) -> None:
+        if self.linked or call == "gone":
+            getattr(self.node, call)(self, *args)
+
+    def to_client(self, data: bytes) -> None:
+        if self.linked:
+            loop = self.world.loop
+            self._down = max(self._down + TICK, loop.time() + self.world.latency())
+            loop.call_at(self._down, self._at_client, data, context=self.world.nobody)
+
+    def _at_client(self, data: bytes) -> None:
+        if self.open and self.linked:
+            for line in data.splitlines():
+                self.client.heard(self, line)
+
+    # --- its end
+
+    def closed_by_node(self) -> None:
+        loop = self.world.loop
+        self._down = max(self._down + TICK, loop.time() + self.world.latency())
+        loop.call_at(self._down, self._end, context=self.world.nobody)
+
+    def node_died(self) -> None:
+        """The kernel says so, or nobody does."""
+        delay = self.world.latency() if self.world.chance(0.5) else PING
+        self.linked = False
+        self.world.loop.call_later(delay, self._end, context=self.world.nobody)
+
+    def _end(self) -> None:
+        self.linked = False
+        if self.open:
+            self.open = False
+            self.client.lost(self)
+
+    def hang_up(self, how: str) -> None:
+        """By the client: `clean` tells the node, `half-open` leaves it to its pings."""
+        if not self.open:
+            return
+        self.open = False
+        if how == "clean":
+            loop = self.world.loop
+            at = max(self._up + TICK, loop.time() + self.world.latency())
+            loop.call_at(at, self._at_node, "gone", (), context=self.node.process.context)
+            loop.call_at(at, self._cut, context=self.world.nobody)
+        else:
+            self.linked = False
+            self.node.process.later(self.world.rng.uniform(1, PING), self._at_node, "gone", ())
+        self.client.lost(self)
+
+    def _cut(self) -> None:
+        self.linked = False
+
+
+class View:
+    """What a page shows of one session."""
+
+    def __init__(self) -> None:
+        self.joined = False
+        self.revision = 0
+        self.lineage: str | None = None
+        self.messages: dict[str, dict[str, Any]] = {}
+        self.streams: dict[str, list[Any]] = {}  # message id -> [text, next index]
+        self.reads: dict[str, int] = {}
+        self.typing: set[str] = set()
+        self.online: set[str] = set()
+        self.sure = True  # nothing volatile was missed: presence is not replayed
 
 
 class Client:
-    paused = False
+    """One user with one page."""
 
-    def __init__(self, world, name):
-        self.world, self.sim, self.name = world, world.sim, name
-        # the library
-        self.pid = self.offset = None
-        self.buffer = []  # receiveBuffer: survives a broken connection
+    def __init__(self, world: "World", name: str) -> None:
+        self.world, self.name = world, name
+        self.views: dict[str, View] = {}  # of the sessions it wants to be in
+        self.socket: Socket | None = None
         self.connected = False
-        self.link = None
-        # the application
-        self.want = {}  # rooms it wants to be in
-        self.joined = {}  # rooms whose join was answered
-        self.have = {}  # room -> revision
-        self.rows = {}  # room -> {row: revision}
-        self.text = {}  # row -> [chunks, done]
-        self.refs = {}  # ref -> command waiting for its ack
-        self.unsent = []  # writes to (re)send
-        self.acked = {}  # rows whose creation was acknowledged: (room, row)
-        self.recoveries = self.refusals = 0
-        self.top = None  # last good offset on this connection
+        self.pid: str | None = None
+        self.offset: str | None = None
+        self.acked: dict[str, str] = {}  # client_message_id -> message_id
+        self.edited: dict[str, int] = {}  # message_id -> number of its last acknowledged edit
+        self._edits = 0
+        self.produced: set[str] = set()  # streams of its own
+        self.recoveries = self.resyncs = 0
+        self.stopped = False
+        self.log: list[str] = []
+        self._refs = 0
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._joins: dict[Any, tuple[str, View]] = {}
+        self._leaves: set[str] = set()
+        self._left: set[str] = set()  # rooms whose last events may still be on their way
+        self._ended = asyncio.Event()
+        self._welcome: asyncio.Future[dict[str, Any]] | None = None
+        self._numbers = 0
+        self.task = world.spawn(self._live())
 
-    # --- the library
+    def note(self, text: str) -> None:
+        self.log.append(f"{self.world.loop.time():9.3f} {self.name}: {text}")
 
-    def dial(self, node):
-        self.link = link = Link(self)
-        self.top = None
-        node.accept(link, self.pid, self.offset)
-        self.sim.note(f"{self.name:8}: connects to {node.name} with pid {self.pid}, offset {self.offset}")
-        self.sim.spawn(self.reader(link), self)
+    def wrong(self, text: str) -> None:
+        self.world.wrong(f"{self.name}: {text}")
 
-    def hang_up(self, how):
-        """clean: both ends know; half-open: the server's end lingers, and may still act on what it has."""
-        link, self.link = self.link, None
-        link.client_open = False
-        if how == "clean":
-            link.server_open = False
-        self.connected = False
-        for what, body in self.refs.values():
-            if what == "write":
-                self.unsent.append(body)
-            elif what == "join":
-                # Rule for applications: a join without its reply is repeated, recovered or not.
-                self.joined.pop(body[0], None)
-        self.refs = {}
-        self.sim.note(f"{self.name:8}: its socket breaks ({how})")
+    # --- connecting
 
-    def reader(self, link):
-        while link.client_open:
-            yield lambda: link.to_client or not link.client_open
-            if link.client_open:
-                self.on_frame(link.to_client.popleft())
+    async def _live(self) -> None:
+        delay = 0.0
+        while not self.stopped:
+            await asyncio.sleep(delay)
+            node = self.world.some_node()
+            if node is None:
+                delay = 0.5
+                continue
+            if await self._dial(node):
+                delay = 0.0
+                await self._ended.wait()
+            delay = self.world.rng.uniform(0.05, 1.5)
 
-    def on_frame(self, frame):
-        kind = frame[0]
-        if kind == "connect":
-            recovered = self.pid is not None and self.pid == frame[1]
-            self.pid, self.connected = frame[1], True
-            buffered, self.buffer = self.buffer, []
-            for packet in buffered:
-                self.on_event(packet)
-            self.on_connect(recovered)
-        elif kind == "ack":
-            self.on_ack(frame[1], frame[2])
-        elif self.connected:
-            self.on_event(frame)
-        else:
-            self.buffer.append(frame)
-
-    def on_event(self, frame):
-        if frame[0] == "offset":
-            offset = frame[1]
-        else:
-            offset = frame[2]
-            self.on_room_event(frame[1], offset)
-        if offset is not None and self.pid is not None:  # a last string argument
-            self.offset = offset
-            if offset != POISON:
-                if self.top and self.top[0] == offset[0] and offset[1] < self.top[1]:
-                    self.bad("I3", f"offset went back from {self.top} to {offset}")
-                self.top = offset
-
-    # --- the application
-
-    def bad(self, which, why):
-        raise Violation(f"{which} {self.name}: {why}")
-
-    def emit(self, command, body):
-        ref = self.sim.new_id()
-        self.refs[ref] = (command, body)
-        self.link.to_server.append((command, ref, body))
-
-    def on_connect(self, recovered):
-        self.sim.note(f"{self.name:8}: connected, recovered={recovered}")
-        if recovered:
+    async def _dial(self, node: Node) -> bool:
+        self._ended = asyncio.Event()
+        self._left.clear()
+        self.socket = socket = Socket(self, node)
+        self._welcome = asyncio.get_running_loop().create_future()
+        socket.to_node("connect", self.name, self.pid, self.offset)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                welcome = await self._welcome
+        except (TimeoutError, Gone):
+            socket.hang_up("clean")
+            return False
+        self.note(f"connected to {node.name}: {welcome}")
+        self.connected = True
+        if welcome["recovered"]:
             self.recoveries += 1
+            for view in self.views.values():
+                view.sure = False
+            # The reply to a join was lost with the connection, its membership was not.
+            self._left.update(room for room, view in self.views.items() if not view.joined)
+            for room in self._leaves:  # so may a `leave` have been: what has no reply is repeated
+                self._tell_leave(room)
         else:
-            self.refusals += 1
-            self.joined = {}
-        for room in self.want:
-            if room not in self.joined:
-                self.emit("join", (room, self.have.get(room, 0)))
-        for op in self.unsent:
-            self.emit("write", op)
-        self.unsent = []
+            self.pid, self.offset = welcome["pid"], None
+            for view in self.views.values():
+                view.joined = False
+        for room, view in list(self.views.items()):
+            if not view.joined:
+                self.world.spawn(self.join(room))
+        return True
 
-    def join(self, room):
-        self.want[room] = True
-        if self.connected and room not in self.joined:
-            self.emit("join", (room, self.have.get(room, 0)))
-
-    def leave(self, room):
-        self.want.pop(room, None)
-        self.joined.pop(room, None)
-        if self.connected:
-            self.emit("leave", room)
-
-    def write(self, op):
-        if self.connected:
-            self.emit("write", op)
-
-    def on_ack(self, ref, body):
-        command = self.refs.pop(ref, None)
-        if command is None:
+    def lost(self, socket: Socket) -> None:
+        if socket is not self.socket:
             return
-        what, arg = command
-        if what == "write":
-            if body:
-                self.acked[arg[1:3]] = True
-            else:
-                self.unsent.append(arg)
-        elif what == "join":
-            room = arg[0]
-            if room not in self.want or ("leave", room) in self.refs.values():
-                return
-            if body is None:
-                self.joined.pop(room, None)
-                self.emit("join", (room, self.have.get(room, 0)))
-                return
-            self.on_snapshot(room, *body)
+        self.note("lost its connection")
+        self.connected = False
+        self.socket = None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Gone())
+        if self._welcome is not None and not self._welcome.done():
+            self._welcome.set_exception(Gone())
+        self._ended.set()
 
-    def on_snapshot(self, room, newest, rows):
-        if newest < self.have.get(room, 0):
-            self.bad("I1", f"join {room} answers r{newest} after r{self.have[room]} was seen")
-        known = self.rows.setdefault(room, {})
-        for row, (rev, stream, closed, text) in rows.items():
-            if rev > known.get(row, 0) or (stream and not closed):
-                known[row] = rev
-                if stream:
-                    self.text[row] = [list(text), closed]
-        self.have[room] = newest
-        self.joined[room] = True
-        self.sim.note(f"{self.name:8}: has joined {room} at r{newest}")
+    async def call(self, name: str, **payload: Any) -> dict[str, Any]:
+        """Raises Gone, Refused."""
+        socket = self.socket
+        if socket is None or not self.connected:
+            raise Gone
+        self._refs += 1
+        ref = self._refs
+        future = self._waiting[ref] = asyncio.get_running_loop().create_future()
+        socket.to_node("command", name, payload, ref)
+        try:
+            async with asyncio.timeout(ANSWERED * len(self._waiting)):
+                reply = await future
+        except TimeoutError:
+            if socket.open and socket.linked and not socket.node.process.frozen and socket.node.alive:
+                self.wrong(f"{name} was never answered")
+            socket.hang_up("clean")
+            raise Gone from None
+        finally:
+            self._waiting.pop(ref, None)
+        if "error" in reply:
+            raise Refused(reply["error"])
+        return reply
 
-    def on_room_event(self, event, offset):
-        room = event.room
-        if room not in self.joined:
-            return  # not answered yet: the reply will hold it
-        self.sim.note(f"{self.name:8}: handler gets {event} (offset {offset})")
-        known = self.rows.setdefault(room, {})
-        if event.kind == "chunk":
-            text = self.text.get(event.row)
+    # --- what it hears
+
+    def heard(self, socket: Socket, line: bytes) -> None:
+        if socket is not self.socket:
+            return
+        kind, _, rest = line.partition(b"\t")
+        if kind == b"C":
+            if self._welcome is not None and not self._welcome.done():
+                self._welcome.set_result(json.loads(rest))
+                # What follows in the same write is heard after the answer was taken in.
+                self._taken_in(json.loads(rest))
+        elif kind == b"A":
+            ref, _, body = rest.partition(b"\t")
+            reply = json.loads(body)
+            future = self._waiting.get(int(ref))
+            if future is not None and not future.done():
+                if future in self._joins and "error" not in reply:
+                    self.snapshot(*self._joins.pop(future), reply)
+                future.set_result(reply)
+        else:
+            name, position, body = rest.split(b"\t", 2)
+            if position:
+                self.offset = position.decode()
+            self.event(name.decode(), json.loads(body))
+
+    def _taken_in(self, welcome: dict[str, Any]) -> None:
+        if not welcome["recovered"]:
+            for view in self.views.values():
+                view.joined = False
+
+    async def join(self, room: str) -> None:
+        view = self.views.setdefault(room, View())
+        self._leaves.discard(room)
+        while room in self.views and not self.stopped and not view.joined:
+            socket = self.socket
+            if socket is None or not self.connected:
+                return  # the next connection asks again
+            self._refs += 1
+            ref = self._refs
+            future = self._waiting[ref] = asyncio.get_running_loop().create_future()
+            self._joins[future] = (room, view)
+            asked: dict[str, Any] = {"session_id": room, "limit": 500}
+            if view.revision:
+                asked["after_revision"] = view.revision
+            if view.lineage is not None:
+                asked["lineage"] = view.lineage
+            socket.to_node("command", "join", asked, ref)
+            try:
+                async with asyncio.timeout(ANSWERED * len(self._waiting)):
+                    reply = await future
+            except TimeoutError:
+                if socket.open and socket.linked and not socket.node.process.frozen and socket.node.alive:
+                    self.wrong("join was never answered")
+                socket.hang_up("clean")
+                return
+            except Gone:
+                return
+            finally:
+                self._joins.pop(future, None)
+                self._waiting.pop(ref, None)
+            if "error" in reply:
+                if not reply["error"]["retryable"]:
+                    self.wrong(f"join was refused: {reply['error']}")
+                    return
+                await asyncio.sleep(0.5)
+
+    def snapshot(self, room: str, view: View, reply: dict[str, Any]) -> None:
+        """A join's reply, taken in before whatever comes behind it."""
+        if self.views.get(room) is not view:
+            return
+        self.resyncs += 1
+        self.note(f"joins {room}: r{reply['last_revision']}, {len(reply['messages'])} messages")
+        if reply.get("reset"):
+            view.messages.clear()
+            view.revision = 0
+        view.joined = True
+        view.lineage = reply.get("lineage", view.lineage)
+        view.streams.clear()
+        for message in reply["messages"]:
+            view.messages[message["message_id"]] = message
+        if reply["has_more"]:
+            self.wrong("a page of 500 is not enough")
+        view.revision = reply["last_revision"]
+        for stream in reply["streams"]:
+            view.streams[stream["message_id"]] = [stream["content"], stream["next_index"]]
+        view.reads = {str(user): seq for user, seq in _pairs(reply["read_marks"])}
+        view.typing.clear()
+        view.sure = True
+        view.online = {each["user_id"] for each in reply["online"]}
+
+    def event(self, name: str, told: dict[str, Any]) -> None:
+        room = told.get("session_id", "")
+        view = self.views.get(room)
+        if view is None:
+            return  # it has left
+        if not view.joined:
+            if room not in self._left and name in _OF_MEMBERS:
+                self.wrong(f"{name} of {room} before the reply to join")
+            return
+        self.note(f"{room} {name} {_brief(told)}")
+        if "revision" in told:
+            if told["revision"] <= view.revision:
+                self.wrong(f"{name} r{told['revision']} of {room} came after r{view.revision}")
+            view.revision = told["revision"]
+        if name in ("message", "message_updated", "message_deleted"):
+            view.messages[told["message_id"]] = told
+            view.typing.discard(told.get("sender_id", ""))
+        elif name == "stream_start":
+            if told["message_id"] in view.streams:
+                self.wrong(f"stream {told['message_id']} begins twice")
+            view.messages[told["message_id"]] = {**told, "content": "", "status": "streaming"}
+            view.streams[told["message_id"]] = ["", 0]
+        elif name == "stream_chunk":
+            self._chunk(view, told)
+        elif name == "stream_end":
+            stream = view.streams.pop(told["message_id"], None)
+            text = told.get("content")
             if text is None:
-                self.bad("I4", f"{event} of an unknown stream")
-            if text[1]:
-                self.bad("I4", f"{event} after its end")
-            if event.index != len(text[0]):
-                self.bad("I4", f"{event} but has {len(text[0])} chunks")
-            text[0].extend(event.items)
-            return
-        have = self.have.get(room, 0)
-        if event.rev <= have:
-            self.bad("I1", f"{event} again (has r{have})")
-        history = self.world.sql.history[room]
-        for missed in range(have + 1, event.rev):
-            row = history[missed]
-            if self.world.sql.rows[room][row].rev <= missed:
-                self.bad("I1", f"{event} but r{missed} ({row}) never came, and nothing overtook it")
-        if (event.kind == "created") == (event.row in known):
-            self.bad("I1", f"{event}: the row is {'known' if event.row in known else 'unknown'}")
-        known[event.row] = event.rev
-        self.have[room] = event.rev
-        if event.stream:
-            if event.closed:
-                text = self.text.setdefault(event.row, [[], False])
-                if event.text is not None:
-                    text[0] = list(event.text)
-                text[1] = True
-            else:
-                self.text[event.row] = [[], False]
+                if stream is None:
+                    self.wrong(f"stream {told['message_id']} ends without text")
+                    return
+                text = stream[0]
+            message = view.messages.setdefault(told["message_id"], {})
+            message |= {"content": text, "status": told["status"], "revision": told["revision"]}
+        elif name == "read":
+            view.reads[told["user_id"]] = max(told["seq"], view.reads.get(told["user_id"], 0))
+        elif name == "typing":
+            (view.typing.add if told["is_typing"] else view.typing.discard)(told["user_id"])
+        elif name == "system":
+            if told["event"] == "user_joined":
+                view.online.add(told["user_id"])
+            elif told["event"] == "user_left":
+                view.online.discard(told["user_id"])
+                view.typing.discard(told["user_id"])
+        elif name == "session":
+            self._session(room, view, told)
 
-    def check(self):
-        """At rest: everything is here."""
-        sql = self.world.sql
-        for room in self.want:
-            if room not in self.joined:
-                self.bad("liveness", f"never got into {room}")
-            if self.have[room] != sql.last[room]:
-                self.bad("I1", f"{room} is at r{sql.last[room]}, was shown r{self.have[room]}")
-            for row in sql.rows[room].values():
-                if self.rows[room].get(row.id) != row.rev:
-                    self.bad("I1", f"{row} shown at r{self.rows[room].get(row.id)}")
-                if row.stream and tuple(self.text[row.id][0]) != row.text:
-                    self.bad("I4", f"text of {row.id}: {self.text[row.id][0]} is not {list(row.text)}")
-        for room, row in self.acked:
-            if row not in sql.rows[room]:
-                self.bad("I1", f"{row} was acknowledged and is not there")
+    def _session(self, room: str, view: View, told: dict[str, Any]) -> None:
+        if told["event"] == "reset":
+            self.note(f"{room} is told to begin anew")
+            view.joined = False
+            self.world.spawn(self.join(room))
+
+    def _chunk(self, view: View, told: dict[str, Any]) -> None:
+        if told["message_id"] in self.produced:
+            return  # a producer's connection does not get its own chunks back, its next one may
+        stream = view.streams.get(told["message_id"])
+        if stream is None:
+            self.wrong(f"a chunk of {told['message_id']}, which is not open")
+        elif told["index"] < stream[1]:
+            self.wrong(f"chunk {told['index']} of {told['message_id']} twice: has {stream[1]}")
+        elif told["index"] > stream[1]:
+            self.wrong(f"chunks before {told['index']} of {told['message_id']} are missing: has {stream[1]}")
+        else:
+            stream[0] += told["content"]
+            stream[1] += told["count"]
+
+    def database_went_back(self, sql: Any) -> None:
+        """What was acknowledged and is lost was the database's to keep."""
+        self.acked = {key: id for key, id in self.acked.items() if sql.by_client_key(self.name, key) == [id]}
+        self.edited.clear()
+
+    # --- what it does
+
+    def leave(self, room: str) -> None:
+        if self.views.pop(room, None) is not None:
+            self._leaves.add(room)
+            self._tell_leave(room)
+
+    def _tell_leave(self, room: str) -> None:
+        if self.socket is not None and self.connected:
+            self._refs += 1
+            self._left.add(room)
+            self.socket.to_node("command", "leave", {"session_id": room}, self._refs)
+
+    async def insist(self, name: str, **payload: Any) -> dict[str, Any] | None:
+        """Until it is answered; None where the answer is a refusal for good."""
+        while not self.stopped:
+            try:
+                return await self.call(name, **payload)
+            except Gone:
+                await asyncio.sleep(0.3)
+            except Refused as refused:
+                if not refused.error["retryable"]:
+                    return None
+                await asyncio.sleep(0.3)
+        return None
+
+    async def write(self, room: str) -> None:
+        self._numbers += 1
+        key = f"{self.name}.{self._numbers}"
+        reply = await self.insist("message", session_id=room, content=f"text {key}", client_message_id=key)
+        if reply is not None:
+            self.acked[key] = reply["message_id"]
+
+    async def change(self, room: str, name: str) -> None:
+        """Edit or delete one of the last messages of one's own."""
+        view = self.views.get(room)
+        mine = [m for m in view.messages.values() if m.get("sender_id") == self.name] if view else []
+        if mine:
+            message = self.world.rng.choice(mine[-3:])
+            self._edits += 1
+            number = self._edits
+            more = {"content": f"edit {number} by {self.name}"} if name == "edit" else {}
+            with suppress(Gone, Refused):
+                await self.call(name, session_id=room, message_id=message["message_id"], **more)
+                if name == "edit":
+                    self.edited[message["message_id"]] = max(
+                        number, self.edited.get(message["message_id"], 0)
+                    )
+
+    async def produce(self, room: str) -> None:
+        """A stream, begun again after whatever interrupts it."""
+        self._numbers += 1
+        stream = f"{self.name}-s{self._numbers}"
+        self.produced.add(stream)
+        pieces = [f"{stream}.{at} " for at in range(self.world.rng.randint(0, 12))]
+        while not self.stopped:
+            begun = await self.insist("stream_start", session_id=room, message_id=stream)
+            if begun is None or begun.get("status", "streaming") != "streaming":
+                return
+            try:
+                at = begun["next_index"]
+                while at < len(pieces):
+                    told = {"session_id": room, "message_id": stream, "index": at, "content": pieces[at]}
+                    at = (await self.call("stream_chunk", **told))["next_index"]
+                    await asyncio.sleep(self.world.rng.choice((0, 0, 0.02, 0.3)))
+                await self.call("stream_end", session_id=room, message_id=stream)
+                return
+            except Gone:
+                continue
+            except Refused as refused:
+                if not refused.error["retryable"] and refused.error["code"] != "INDEX_CONFLICT":
+                    return
+                await asyncio.sleep(0.2)
+
+    async def say(self, name: str, **payload: Any) -> None:
+        """Once, whatever becomes of it."""
+        with suppress(Gone, Refused):
+            await self.call(name, **payload)
+
+
+def _pairs(marks: Any) -> list[tuple[str, int]]:
+    if isinstance(marks, dict):
+        return list(marks.items())
+    return [(mark["user_id"], mark["seq"]) for mark in marks]
+
+
+def _brief(told: dict[str, Any]) -> str:
+    kept = (
+        "message_id",
+        "revision",
+        "seq",
+        "index",
+        "count",
+        "status",
+        "user_id",
+        "event",
+        "is_typing",
+        "content",
+    )
+    return " ".join(f"{key}={told[key]}" for key in kept if key in told)

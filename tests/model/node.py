@@ -1,250 +1,220 @@
-"""A node: writes and their reply, the append, the bus, the one way to the members (events/delivery.py)."""
+"""One node: everything that `server.lifespan` builds, and a small door for simulated sockets."""
 
-from collections import deque
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from .design import FILL_MAX, HOLD_MAX
-from .events import Event, retold
-from .healing import Healing
-from .hub import Hole
-from .joining import Joining
-from .redis import Timeout
-from .sql import SqlDown
-from .streams import Streams
+from events import recovery
+from events.access import Caller
+from events.clock import Clock
+from events.dispatch import Line, Reply
+from events.errors import ChatError
+from events.event import POISON, Event, Kind, to_json
+from events.hub import Connection
+from events.observer import Observer
+from events.outbox import Flusher, Sink
+from server import cluster, lifespan
+from server.backends import Backends, choose
+from server.config import Settings
+from server.services import Services
+from storage.errors import StorageError
+from tests.model.loop import Process
+from tests.model.redis import SimulatedEndpoint
+from tests.model.sql import SimulatedDatabase
+
+if TYPE_CHECKING:
+    from tests.model.client import Socket
+    from tests.model.world import World
+
+#: A node's settings: what is bounded is small, so that every bound is met.
+SETTINGS = Settings.load(
+    {
+        "JWT_SECRET_KEY": "a-secret-of-the-tests-of-more-than-32-bytes",
+        "DATABASE_URL": "sqlite:///simulated",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+        "RATE_LIMIT_ENABLED": "false",
+        "RECOVERY_WINDOW": "20",
+        "RECOVERY_LOG_SIZE": "40",
+        "STREAM_LEASE": "6",
+        "NODE_LEASE": "6",
+        "NODE_URL": "http://127.0.0.1:1",
+        "FILE_STORAGE_PATH": "/nonexistent",
+    },
+    None,
+)
 
 
-class Node(Healing, Joining, Streams):
-    def __init__(self, world, name):
-        self.world, self.name = world, name
-        self.sim, self.sql, self.redis, self.design = world.sim, world.sql, world.redis, world.design
-        self.paused = self.killed = False
-        self.rooms, self.conns, self.producers = {}, {}, {}
-        self.queue = []  # group commit: what waits
-        self.mode = "away"  # live | sync | away
-        self.departures = 0  # from live
-        self.epoch = None
-        self.sub = None
-        self.hold, self.overrun = deque(), False
-        self.markers = {}
-        self.owed = {}  # rooms whose append failed
-        self.spawn(self.committer())
-        self.spawn(self.keep_live())
+class NoForwarding:
+    """There is no HTTP between simulated nodes."""
 
-    def spawn(self, generator):
-        self.sim.spawn(generator, self)
+    def __init__(self, *_: Any, **__: Any) -> None: ...
 
-    def note(self, line):
-        self.sim.note(f"{self.name:8}: {line}")
+    async def close(self) -> None: ...
 
-    def call(self, script, *args):
-        return self.redis.call(self, script, *args)
 
-    # --- writes: the reply follows the commit, and nothing else
+cluster.Forwarding = NoForwarding  # type: ignore[misc,assignment]
 
-    def write(self, *op):
-        """Generator: commit together with whatever else waits."""
-        slot = [None]
-        self.queue.append((op, slot))
-        yield lambda: slot[0]
-        if isinstance(slot[0], Exception):
-            raise slot[0]
-        return slot[0][0]
 
-    def committer(self):
-        while True:
-            yield lambda: self.queue
-            batch, self.queue = self.queue, []
-            try:
-                events = self.sql.commit([op for op, _ in batch])
-            except SqlDown as error:
-                for _, slot in batch:
-                    slot[0] = error
-                continue
-            for event in events:
-                if isinstance(event, Event):
-                    self.note(f"commits {event.room}.r{event.rev} ({event.kind} {event.row})")
-            yield  # committed; a crash here leaves it to the healing
-            rooms = {}
-            for (_, slot), event in zip(batch, events, strict=False):
-                slot[0] = (event,)
-                if isinstance(event, Event):
-                    rooms.setdefault(event.room, []).append(event)
-            for room, changed in rooms.items():
-                self.spawn(self.announce(room, changed))
+class Codec:
+    """An event as a line: name, position, payload."""
 
-    def announce(self, room, events):
-        yield
-        if self.mode != "live":
-            self.owed[room] = True
-            yield from self.deliver_from_sql(room)
-            return
-        try:
-            if (yield from self.call("append", room, events)) == "gap":
-                self.note(f"append {room}.r{events[0].rev}: gap")
-                yield from self.fill(room)
-        except Timeout:
-            self.owed[room] = True
-            self.lost()
-            yield from self.deliver_from_sql(room)
-        except SqlDown:
-            pass  # the healing will
+    def __init__(self, poisoned: bool = False) -> None:
+        self._poisoned = poisoned
+        self.poisoned: Any = self if poisoned else Codec(True)
 
-    def fill(self, room):
-        """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing."""
-        while True:
-            last = yield from self.call("last", room)
-            if last is None:
-                mine = self.rooms.get(room)
-                if mine is None or not mine.ready:
-                    return
-                yield from self.open(mine)
-                continue
-            newest, events = self.sql.changes(room, last)
-            if not events:
-                return
-            yield
-            if newest.rev - last.rev > FILL_MAX:
-                self.note(f"resets the log of {room} at r{newest.rev}")
-                yield from self.call("reset", room, newest)
-                return
-            if (yield from self.call("append", room, events)) == "ok":
-                return
+    def encode(self, event: Event) -> bytes:
+        position = ""
+        if event.kind <= Kind.LOGGED:
+            position = POISON if self._poisoned or not event.pos else event.position
+        return b"E\t%b\t%b\t%b\n" % (event.name.encode(), position.encode(), event.data)
 
-    def open(self, room):
-        """A log for a room that has none. Its base is what SQL has: nothing published before comes again."""
-        base = self.sql.mark(room.name)
-        if room.ready and not self.design.base_from_sql:
-            base = room.mark
-        yield
-        yield from self.call("open", room.name, base)
 
-    # --- the bus
+CODEC = Codec()
 
-    def lost(self):
-        """From here on SQL delivers, until a resync. The one answer to every doubt about the bus."""
-        if self.mode == "live":
-            self.note("the bus is away")
-            self.departures += 1
-        self.mode = "away"
-        if self.sub in self.redis.subs:
-            self.redis.subs.remove(self.sub)
-        self.sub = None
-        for conn in list(self.conns):
-            if conn.added:
-                self.spoil(conn)
 
-    def pump(self, sub):
-        while True:
-            yield lambda: sub.queue or sub.eof or self.sub is not sub
-            if self.sub is not sub:
-                return
-            if not sub.queue:
-                self.lost()
-                return
-            message = sub.queue.popleft()
-            if isinstance(message, tuple):
-                {"marker": self.marked, "takeover": self.taken_over}[message[0]](*message[1:])
-            elif self.mode == "live":
-                self.on_bus(message)
-            elif self.mode == "sync":
-                self.hold.append(message)
-                if len(self.hold) > HOLD_MAX:  # I6: start over rather than grow
-                    self.hold.clear()
-                    self.overrun = True
+class LineSink(Sink):
+    """The node's end of a socket. What is written before the answer to CONNECT follows it."""
 
-    def marked(self, token):
-        self.markers[token] = True
+    __slots__ = ("before", "conn", "door", "socket")
 
-    def on_bus(self, event):
-        room = self.rooms.get(event.room)
-        if room is None:
-            return
-        if not room.ready:
-            room.early.append(event)
-            return
-        if event.epoch != self.epoch:
-            self.note(f"epoch changed under it: {event}")
-            self.lost()
-            return
-        if event.pos <= room.pos:
-            return
-        try:
-            if self.design.hole_check and event.prev > room.pos:
-                raise Hole
-            if event.kind == "base":
-                if event.rev > room.delivered:
-                    raise Hole
-            else:
-                self.deliver(room, event)
-            room.pos = event.pos
-        except Hole:
-            self.note(f"hole before {event}")
-            self.lost()
+    def __init__(self, flusher: Flusher, door: "Node", socket: "Socket") -> None:
+        super().__init__(flusher)
+        self.door, self.socket = door, socket
+        self.conn: Connection | None = None
+        self.before: list[bytes] | None = []
 
-    def deliver(self, room, event):
-        """The one way to the members: in order, each thing once."""
-        if event.kind == "chunk":
-            have = room.have.get(event.row)
-            if have is None:
-                return  # its end was delivered
-            if event.index > have and self.design.hole_check:
-                raise Hole
-            room.have[event.row] = max(have, event.index + len(event.items))
-            room.give(event)  # each member takes what it lacks; a late one may lack more
-            return
-        if event.rev <= room.delivered:
-            return
-        if event.frm > room.delivered + 1 and self.design.hole_check:
-            raise Hole
-        short = room.have.get(event.row) != event.final
-        if event.closed and event.text is None and self.design.end_with_text and short:
-            raise Hole
-        if event.seq and not room.told(event.seq) and self.design.retold:
-            event = retold(event)  # this node told of it from SQL, the log only of what became of it
-        room.delivered = event.rev
-        if event.stream:
-            if event.closed:
-                room.have.pop(event.row, None)
-                if event.row in self.producers:
-                    self.producers[event.row].stop = True  # ended by another node
-            else:
-                room.have.setdefault(event.row, 0)
-        room.give(event)
-
-    def subscribe(self, sub, room):
-        if self.design.subscribe_first:
-            yield from self.call("subscribe", sub, room)
+    def write(self, data: Any) -> None:
+        if self.before is not None:
+            self.before.append(bytes(data))
         else:
+            self.socket.to_client(bytes(data))
 
-            def later():
-                try:
-                    yield from self.call("subscribe", sub, room)
-                except Timeout:
-                    self.lost()
+    def opened(self, answer: bytes) -> None:
+        before, self.before = self.before or [], None
+        self.socket.to_client(b"".join([answer, *before]))
 
-            self.spawn(later())
+    def cut(self) -> None:
+        self.socket.closed_by_node()
+        self.door.gone(self.socket)
 
-    # --- away: SQL delivers
 
-    def deliver_from_sql(self, name):
-        """What SQL has beyond what was delivered here. Its position cannot be recovered from."""
-        room, departures = self.rooms.get(name), self.departures
-        if room is None or not room.ready or self.mode == "live":
+class Node:
+    """A process of its own in the simulation. It keeps its name over restarts, nothing else."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world, self.name = world, name
+        self.process = Process(world.loop)
+        self.offset = 0.0  # seconds that its wall clock is ahead
+        self.services: Services | None = None
+        self.sinks: dict[Socket, LineSink] = {}
+        self.lines: dict[Socket, Line] = {}
+        self._numbers = 0
+        self.started = asyncio.Event()
+        self.process.context.run(self._build)
+        self.task = world.loop.create_task(self._serve(), context=self.process.context)
+
+    def _build(self) -> None:
+        world = self.world
+
+        def backends(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> Backends:
+            found = choose(settings, node_id, clock, monotonic)
+            assert found.cluster is not None
+            found.cluster.client.endpoint = SimulatedEndpoint(world.redis, settings.redis_timeout)
+            return found
+
+        self._parts = lifespan.build(
+            SETTINGS,
+            Observer(),
+            lifespan.Outside(
+                clock=lambda: world.time() + self.offset,
+                monotonic=world.loop.time,
+                database=lambda _: SimulatedDatabase(world.sql),
+                backends=backends,
+            ),
+        )
+
+    async def _serve(self) -> None:
+        services, writer, janitor = self._parts
+        try:
+            async with lifespan.running(services, writer, janitor):
+                self.services = services
+                self.started.set()
+                await asyncio.Event().wait()
+        except StorageError:
+            self.world.nobody.run(
+                self.kill
+            )  # it does not start without its database; somebody starts it anew
+
+    @property
+    def alive(self) -> bool:
+        return not self.process.dead
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.world.redis_forgets(self)
+        self.world.sql.forget(self.process)
+        for socket in list(self.sinks):
+            socket.node_died()
+
+    # --- the door; all of it runs in the node's process
+
+    def connect(self, socket: "Socket", sub: str, pid: str | None, offset: str | None) -> None:
+        if self.services is None:
+            socket.closed_by_node()
             return
-        while True:
-            base = room.mark
-            try:
-                _, events = self.sql.changes(name, base)
-            except SqlDown:
-                return
-            yield
-            if self.mode == "live" or self.departures != departures or self.rooms.get(name) is not room:
-                return
-            if room.mark == base or not self.design.judge_by_mark:
-                break
-        self.deliver_healed(room, events)
+        self._numbers += 1
+        services = self.services
+        sink = LineSink(services.hub.flusher, self, socket)
+        caller = Caller("user", sub)
+        id = f"{self.name}-{self.process.loop.time():.3f}-{self._numbers}"
+        conn = Connection(id, caller, CODEC, sink, "socketio", services.clock())
+        sink.conn = conn
+        self.sinks[socket] = sink
+        work = self._admit(socket, sink, conn, pid, offset)
+        socket.admission = self.world.loop.create_task(work, context=self.process.context)
 
-    def deliver_healed(self, room, events):
-        for event in events:
-            if event.rev > room.delivered:
-                self.note(f"delivers {event} from SQL")
-                self.deliver(room, event)
+    async def _admit(
+        self, socket: "Socket", sink: LineSink, conn: Connection, pid: str | None, offset: str | None
+    ) -> None:
+        services = self.services
+        assert services is not None
+        recovered = pid is not None and await services.takeover.recover(conn, pid, offset)
+        if not recovered:
+            conn.pid = recovery.new_pid(conn.id)
+            waiting = services.membership.connected(conn)
+            if waiting is not None:
+                await waiting
+        socket.admission = None
+        if socket not in self.sinks:
+            services.membership.disconnected(conn)
+            return
+        self.lines[socket] = Line(services.dispatcher, conn, self)
+        sink.opened(b"C\t" + to_json({"pid": conn.pid, "recovered": recovered}) + b"\n")
+
+    def command(self, socket: "Socket", name: str, payload: dict[str, Any], ref: int) -> None:
+        line = self.lines.get(socket)
+        if line is not None:
+            line.put(name, payload, ref)
+
+    def gone(self, socket: "Socket") -> None:
+        """The node learns that a socket has ended."""
+        sink, line = self.sinks.pop(socket, None), self.lines.pop(socket, None)
+        if sink is None or sink.conn is None or self.services is None:
+            return
+        if socket.admission is not None:
+            socket.admission.cancel()
+            socket.admission = None
+        if line is not None:
+            line.close()
+        self.services.membership.disconnected(sink.conn)
+
+    # `events.dispatch.Voice`
+
+    def answer(self, conn: Connection, ref: int, name: str, reply: Reply | ChatError) -> None:
+        told = {"error": reply.as_dict()} if isinstance(reply, ChatError) else {"ok": True, **reply}
+        conn.sink.push(b"A\t%d\t%b\n" % (ref, to_json(told)))
+
+    def hold_up(self, conn: Connection, stop: bool) -> None: ...
+
+
+Told = Callable[[bytes], None]

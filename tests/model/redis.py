@@ -1,301 +1,595 @@
-"""Redis: one clock (epoch, position), bounded room logs, stream texts, connection records, pub/sub.
+"""A Redis in this process: the commands that Parley uses, on data that can be lost, hang, or go back.
 
-Every method named in SCRIPTS is one Lua script: atomic, and it may be executed though its caller
-was told of a timeout, late or never."""
+Nodes reach it through their own `Link`, over a connection whose bytes travel in virtual time.
+"""
 
-from collections import deque
+import asyncio
+import contextvars
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
-from .design import LOG_SIZE
-from .events import Event, Mark
+import hiredis
 
+from storage.redis.endpoint import Endpoint
+from storage.redis.link import Link
+from tests.model.loop import TICK, Process, VirtualLoop, current_process
+from tests.model.lua import Engine, Failure, Reply, Status
 
-class Timeout(Exception):
-    pass
-
-
-@dataclass
-class Meta:
-    """A room's log."""
-
-    last: int  # last revision in the log
-    seq: int  # and the last number of a message that it has told of
-    trim: int  # everything of this room above this position is in the log
-    pos: int = 0  # position of the last entry
-    entries: list = field(default_factory=list)
-
-
-@dataclass
-class Stream:
-    """A stream's text: exactly what its logged chunks add up to."""
-
-    room: str
-    start: int = 0  # revision of its stream_start
-    text: tuple = ()
-    closed: bool = False  # takes no more chunks
-    ended: bool = False  # its end is logged
-
-
-@dataclass
-class Seat:
-    """A room in a connection's record: where its membership begins."""
-
-    pos: int
-    rev: int  # durable events above it
-    idx: dict = field(default_factory=dict)  # stream -> chunks from here on
-    seq: int = 0  # messages up to it are known
-
-
-@dataclass
-class Record:
-    epoch: int
-    gen: int  # counts the takeovers
-    version: int = 0  # counts this node's writes of it
-    rooms: dict = field(default_factory=dict)
-
-
-@dataclass
-class Info:
-    """A room as of a cut position."""
-
-    last: Mark
-    pos: int  # of its last entry, or where it began
-    complete: bool
-    entries: list
-    streams: dict  # row -> Stream whose end is not logged
+ENGINE = Engine()
+OK = Status(b"OK")
 
 
 class Data:
-    def __init__(self, epoch=None, run=None):
-        self.epoch, self.run, self.pos = epoch, run, 0  # ONE key: they are lost together or not at all
-        self.metas, self.streams, self.records = {}, {}, {}
+    """Keys, their values and when they go (in the server's seconds)."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, Any] = {}
+        self.ends: dict[bytes, float] = {}
 
 
-class Sub:
-    """One subscriber connection of one node."""
+class Server:
+    """`clock` gives the server's epoch seconds; `latency` how long a message travels, in seconds."""
 
-    def __init__(self, node):
-        self.node = node
-        self.channels = {}
-        self.queue = deque()
-        self.eof = False  # the node knows it is broken
-        self.deaf = False  # broken (half-open): nothing arrives, the node does not know
-
-    def put(self, message):
-        if not (self.eof or self.deaf):
-            self.queue.append(message)
-
-
-def _copy(args):
-    """What goes over the network shares nothing."""
-    return [a if isinstance(a, Sub) else deepcopy(a) for a in args]
-
-
-class Redis:
-    def __init__(self, sim, design):
-        self.sim, self.design = sim, design
-        self.up, self.hung = True, False
-        self.cut_off = {}  # nodes that cannot reach it
-        self.run = 1
+    def __init__(self, clock: Callable[[], float], latency: Callable[[], float]) -> None:
+        self.clock, self.latency = clock, latency
         self.data = Data()
-        self.saved = Data()  # the last snapshot on disk
-        self.subs = []
+        self.run = secrets.token_hex(20)
+        self.scripts: dict[bytes, bytes] = {}
+        self.wires: list[Wire] = []
+        self.up, self.hung = True, False
+        self.cut_off: set[Process | None] = set()  # whose bytes vanish, both ways
+        self.writes = 0
 
-    # --- the network
+    # --- faults
 
-    def reachable(self, node):
-        return self.up and node.name not in self.cut_off
+    def saved(self) -> Data:
+        return deepcopy(self.data)
 
-    def call(self, node, script, *args):
-        """Generator: a command on the node's connection, with a time limit."""
-        run = self.run
-        yield
-        if not self.reachable(node) or run != self.run:
-            raise Timeout
-        if self.hung:
-            if self.sim.chance(0.6):
-                self.sim.spawn(self._late(run, script, args))
-            raise Timeout
-        if self.sim.chance(node.world.chaos):
-            raise Timeout  # the request was lost
-        answer = getattr(self, script)(*_copy(args))
-        yield
-        if not self.reachable(node) or run != self.run or self.sim.chance(node.world.chaos):
-            raise Timeout  # executed, and the caller cannot know
-        return answer
+    def restart(self, data: Data | None = None) -> None:
+        """Another process, empty or with what was saved. Connections break."""
+        self.data = data or Data()
+        self.run = secrets.token_hex(20)
+        self.scripts.clear()
+        self.reset_all()
 
-    def _late(self, run, script, args):
-        yield lambda: not self.hung
-        if self.run == run:
-            getattr(self, script)(*_copy(args))
+    def goes_back(self, data: Data) -> None:
+        """The same process with earlier data; connections stay."""
+        self.data = data
 
-    def restart(self, how):
-        """Killed and back: with nothing, or with its last snapshot."""
-        self.run += 1
-        self.data = Data() if how == "empty" else deepcopy(self.saved)
-        for sub in self.subs:
-            sub.eof = True
-        self.subs = []
+    def down(self) -> None:
+        self.up = False
+        self.reset_all()
 
-    # --- scripts
+    def hang(self) -> None:
+        self.hung = True
 
-    def _clock(self):
-        data = self.data
-        stale = self.design.run_in_epoch and data.run != self.run  # run: INFO server's run_id
-        if data.epoch is None or stale:
-            self.data = data = Data(self.sim.new_id(), self.run)
-        return data
+    def recover(self) -> None:
+        self.up = True
+        self.hung = False
+        for wire in list(self.wires):
+            wire.work_off()
 
-    def append(self, room, events):
-        """Durable events, in order. Answers ok | gap | nobody."""
-        data = self._clock()
-        meta = data.metas.get(room)
-        for event in events:
-            if event.stream:  # whatever becomes of the entry
-                key = data.streams.setdefault(event.row, Stream(room))
-                if event.closed:
-                    key.closed |= self.design.close_first
-                else:
-                    key.start = event.rev
-        if meta is None:
-            if self.design.log_base:
-                return "nobody"  # no member, no record anywhere: nothing to keep
-            meta = data.metas[room] = Meta(events[0].rev - 1, events[0].seq - 1, data.pos)
-        told = meta.seq
-        for event in events:
-            if event.rev <= meta.last:
-                continue  # already there
-            if event.frm > meta.last + 1 and self.design.gap_answer:
-                return "gap"
-            if 0 < event.seq <= told and self.design.stale_fill:
-                return "gap"
-            if event.closed:
-                data.streams[event.row].ended = True
-            elif event.stream and self.design.text_is_log:
-                data.streams[event.row].text = ()  # its chunks, if any, were in a log that is gone
-            meta.last, meta.seq = event.rev, max(meta.seq, event.seq)
-            self._log(data, meta, event)
-        return "ok"
+    def reset_all(self) -> None:
+        for wire in list(self.wires):
+            wire.reset()
 
-    def _log(self, data, meta, event):
-        data.pos += 1
-        event = replace(event, epoch=data.epoch, pos=data.pos, prev=meta.pos)
-        meta.pos = data.pos
-        meta.entries.append(event)
-        while len(meta.entries) > LOG_SIZE:
-            meta.trim = meta.entries.pop(0).pos
-        self.sim.note(f"redis   : {event} appended and published")
-        self._publish(event)
+    # --- commands
 
-    def _publish(self, event):
-        for sub in self.subs:
-            if event.room in sub.channels:
-                sub.put(event)
+    def execute(self, words: Sequence[bytes], wire: "Wire | None" = None) -> Reply:
+        name = words[0].decode().upper()
+        command = getattr(self, f"_{name.lower()}", None)
+        if command is None:
+            raise NotImplementedError(f"the simulated Redis lacks {name}")
+        if name in ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE"):
+            return command(wire, *words[1:])
+        return command(*words[1:])
 
-    def chunk(self, room, row, start_rev, index, items):
-        """Answers (next|gap|closed|nobody, number)."""
-        data = self._clock()
-        meta = data.metas.get(room)
-        if meta is None and self.design.text_is_log:
-            return "nobody", 0
-        if meta and meta.last < start_rev and self.design.start_before_chunk:
-            return "gap", meta.last
-        key = data.streams.setdefault(row, Stream(room))
-        key.start = start_rev
-        if key.closed:
-            return "closed", len(key.text)
-        if index == len(key.text) and items:
-            key.text += tuple(items)
-            if meta:
-                self._log(data, meta, Event(room, row, "chunk", index=index, items=tuple(items)))
-        return "next", len(key.text)
+    def find(self, key: bytes) -> Any:
+        end = self.data.ends.get(key)
+        if end is not None and end <= self.clock():
+            self.drop(key)
+        return self.data.values.get(key)
 
-    def close(self, room, row):
-        """No more chunks; the text that was logged."""
-        key = self._clock().streams.setdefault(row, Stream(room))
-        key.closed = True
-        return key.text
+    def drop(self, key: bytes) -> bool:
+        self.data.ends.pop(key, None)
+        return self.data.values.pop(key, None) is not None
 
-    def last(self, room):
-        meta = self._clock().metas.get(room)
-        return meta and Mark(meta.last, meta.seq)
+    def made(self, key: bytes, kind: type) -> Any:
+        found = self.find(key)
+        if found is None:
+            found = self.data.values[key] = kind()
+        elif not isinstance(found, kind):
+            raise Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return found
 
-    def open(self, room, base):
-        """A log for a room that has none: complete from here on, next revision base + 1."""
-        data = self._clock()
-        if room not in data.metas:
-            self._base(data, room, base)
+    def _tidy(self, key: bytes) -> None:
+        if not self.data.values.get(key):
+            self.drop(key)
 
-    def reset(self, room, last):
-        """Too much is missing to fill: forget the log, go on at `last`."""
-        data = self._clock()
-        meta = data.metas.get(room)
-        if meta and meta.last < last.rev:
-            self._base(data, room, last)
+    def _ping(self) -> Reply:
+        return Status(b"PONG")
 
-    def _base(self, data, room, base):
-        """A log begins at a position of its own, and says so: no offset from before reaches past it,
-        and no node that lacks what it leaves out gives out offsets after it."""
-        if self.design.base_told:
-            data.pos += 1
-        data.metas[room] = Meta(base.rev, base.seq, data.pos, data.pos)
-        if self.design.base_told:
-            self._publish(Event(room, "", "base", base.rev, epoch=data.epoch, pos=data.pos))
+    def _auth(self, *_: bytes) -> Reply:
+        return OK
 
-    def read(self, asks, returning=False):
-        """Many rooms as of one cut: (epoch, cut, {room: Info of what lies above its position, or None}).
-        A node that returns gets a cut of its own: who has seen it has seen all before the return."""
-        data = self._clock()
-        if returning and self.design.own_cut:
-            data.pos += 1
-        out = {}
-        for room, after in asks.items():
-            meta = data.metas.get(room)
-            if meta is None:
-                out[room] = None
-                continue
-            entries = [e for e in meta.entries if e.pos > after]
-            streams = {
-                row: s
-                for row, s in data.streams.items()
-                if s.room == room and not s.ended and (s.start <= meta.last or not self.design.text_is_log)
-            }
-            mark = Mark(meta.last, meta.seq)
-            out[room] = Info(mark, meta.pos, after >= meta.trim, entries, deepcopy(streams))
-        return data.epoch, data.pos, out
+    def _select(self, _: bytes) -> Reply:
+        return OK
 
-    def put(self, pid, record):
-        """(epoch, "ok"); not in another epoch, not over another node's, not over a newer one of this node."""
-        data = self._clock()
-        old = data.records.get(pid)
-        if old and old.gen > record.gen and self.design.fence:
-            return data.epoch, "taken"
-        newer = old and old.gen == record.gen and old.version > record.version
-        if self.design.ordered_records and (data.epoch != record.epoch or newer):
-            return data.epoch, "late"
-        record.epoch = data.epoch
-        data.records[pid] = record
-        return data.epoch, "ok"
+    def _client(self, *_: bytes) -> Reply:
+        return OK
 
-    def take(self, pid):
-        """Take a connection over: (epoch, its record with the new generation, or None)."""
-        data = self._clock()
-        record = data.records.get(pid)
-        if record is None or record.epoch != data.epoch:
-            return data.epoch, None
-        record.gen += 1
-        record.version = 0  # the new owner counts its own writes
-        for sub in self.subs:
-            sub.put(("takeover", pid, record.gen))
-        return data.epoch, deepcopy(record)
+    def _role(self) -> Reply:
+        return [b"master", 0, []]
 
-    def subscribe(self, sub, room):
-        if sub not in self.subs:
-            self.subs.append(sub)
-        sub.channels[room] = True
+    def _info(self, *_: bytes) -> Reply:
+        return (
+            f"# Server\r\nredis_version:7.0.15\r\nrun_id:{self.run}\r\n"
+            f"# Replication\r\nrole:master\r\nmaster_replid:{self.run}\r\n"
+        ).encode()
 
-    def marker(self, sub, token):
-        if sub in self.subs:
-            sub.put(("marker", token))
-        return self._clock().epoch
+    def _time(self) -> Reply:
+        now = self.clock()
+        return [b"%d" % int(now), b"%d" % int((now - int(now)) * 1e6)]
+
+    def _script(self, how: bytes, source: bytes = b"") -> Reply:
+        sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+        self.scripts[sha] = source
+        return sha
+
+    def _evalsha(self, sha: bytes, count: bytes, *words: bytes) -> Reply:
+        source = self.scripts.get(sha)
+        if source is None:
+            raise Failure("NOSCRIPT No matching script. Please use EVAL.")
+        return ENGINE.run(source, words[: int(count)], words[int(count) :], self.execute)
+
+    def _eval(self, source: bytes, count: bytes, *words: bytes) -> Reply:
+        return ENGINE.run(source, words[: int(count)], words[int(count) :], self.execute)
+
+    # keys
+
+    def _del(self, *keys: bytes) -> Reply:
+        return sum(self.drop(key) for key in keys if self.find(key) is not None)
+
+    _unlink = _del
+
+    def _exists(self, *keys: bytes) -> Reply:
+        return sum(self.find(key) is not None for key in keys)
+
+    def _end(self, key: bytes, end: float) -> Reply:
+        if self.find(key) is None:
+            return 0
+        self.data.ends[key] = end
+        return 1
+
+    def _expire(self, key: bytes, seconds: bytes, *_: bytes) -> Reply:
+        return self._end(key, self.clock() + float(seconds))
+
+    def _pexpire(self, key: bytes, milliseconds: bytes, *_: bytes) -> Reply:
+        return self._end(key, self.clock() + float(milliseconds) / 1000)
+
+    def _persist(self, key: bytes) -> Reply:
+        return int(self.data.ends.pop(key, None) is not None)
+
+    def _pttl(self, key: bytes) -> Reply:
+        if self.find(key) is None:
+            return -2
+        end = self.data.ends.get(key)
+        return -1 if end is None else int((end - self.clock()) * 1000)
+
+    def _ttl(self, key: bytes) -> Reply:
+        left = self._pttl(key)
+        return left if left < 0 else left // 1000
+
+    def _get(self, key: bytes) -> Reply:
+        return self.find(key)
+
+    def _mget(self, *keys: bytes) -> Reply:
+        return [self.find(key) for key in keys]
+
+    def _set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
+        words = [word.upper() for word in options]
+        old = self.find(key)
+        if (b"NX" in words and old is not None) or (b"XX" in words and old is None):
+            return None
+        if b"KEEPTTL" not in words:
+            self.data.ends.pop(key, None)
+        self.data.values[key] = value
+        for unit, scale in ((b"EX", 1.0), (b"PX", 0.001)):
+            if unit in words:
+                self._end(key, self.clock() + float(options[words.index(unit) + 1]) * scale)
+        return old if b"GET" in words else OK
+
+    def _incr(self, key: bytes) -> Reply:
+        return self._incrby(key, b"1")
+
+    def _incrby(self, key: bytes, by: bytes) -> Reply:
+        value = int(self.find(key) or b"0") + int(by)
+        self.data.values[key] = b"%d" % value
+        return value
+
+    def _getrange(self, key: bytes, start: bytes, end: bytes) -> Reply:
+        value = self.find(key) or b""
+        first, last = int(start), int(end)
+        first = max(0, first + len(value)) if first < 0 else first
+        last = last + len(value) if last < 0 else last
+        return value[first : last + 1]
+
+    def _setrange(self, key: bytes, offset: bytes, part: bytes) -> Reply:
+        value = (self.find(key) or b"").ljust(int(offset), b"\0")
+        self.data.values[key] = value[: int(offset)] + part + value[int(offset) + len(part) :]
+        return len(self.data.values[key])
+
+    def _strlen(self, key: bytes) -> Reply:
+        return len(self.find(key) or b"")
+
+    def _append(self, key: bytes, part: bytes) -> Reply:
+        self.data.values[key] = (self.find(key) or b"") + part
+        return len(self.data.values[key])
+
+    def _rename(self, key: bytes, new: bytes) -> Reply:
+        value = self.find(key)
+        if value is None:
+            raise Failure("ERR no such key")
+        end = self.data.ends.get(key)
+        self.drop(key)
+        self.drop(new)
+        self.data.values[new] = value
+        if end is not None:
+            self.data.ends[new] = end
+        return OK
+
+    # hashes
+
+    def _hset(self, key: bytes, *pairs: bytes) -> Reply:
+        found = self.made(key, dict)
+        new = sum(field not in found for field in pairs[::2])
+        found.update(zip(pairs[::2], pairs[1::2], strict=True))
+        return new
+
+    def _hsetnx(self, key: bytes, field: bytes, value: bytes) -> Reply:
+        found = self.made(key, dict)
+        if field in found:
+            return 0
+        found[field] = value
+        return 1
+
+    def _hget(self, key: bytes, field: bytes) -> Reply:
+        return (self.find(key) or {}).get(field)
+
+    def _hmget(self, key: bytes, *fields: bytes) -> Reply:
+        found = self.find(key) or {}
+        return [found.get(field) for field in fields]
+
+    def _hgetall(self, key: bytes) -> Reply:
+        return [each for pair in (self.find(key) or {}).items() for each in pair]
+
+    def _hkeys(self, key: bytes) -> Reply:
+        return list(self.find(key) or {})
+
+    def _hvals(self, key: bytes) -> Reply:
+        return list((self.find(key) or {}).values())
+
+    def _hlen(self, key: bytes) -> Reply:
+        return len(self.find(key) or {})
+
+    def _hexists(self, key: bytes, field: bytes) -> Reply:
+        return int(field in (self.find(key) or {}))
+
+    def _hdel(self, key: bytes, *fields: bytes) -> Reply:
+        found = self.find(key) or {}
+        gone = sum(found.pop(field, None) is not None for field in fields)
+        self._tidy(key)
+        return gone
+
+    def _hincrby(self, key: bytes, field: bytes, by: bytes) -> Reply:
+        found = self.made(key, dict)
+        value = int(found.get(field, b"0")) + int(by)
+        found[field] = b"%d" % value
+        return value
+
+    # lists
+
+    def _rpush(self, key: bytes, *values: bytes) -> Reply:
+        found = self.made(key, list)
+        found.extend(values)
+        return len(found)
+
+    def _llen(self, key: bytes) -> Reply:
+        return len(self.find(key) or [])
+
+    def _lindex(self, key: bytes, at: bytes) -> Reply:
+        found = self.find(key) or []
+        return found[int(at)] if -len(found) <= int(at) < len(found) else None
+
+    def _lset(self, key: bytes, at: bytes, value: bytes) -> Reply:
+        found = self.find(key)
+        if found is None:
+            raise Failure("ERR no such key")
+        found[int(at)] = value
+        return OK
+
+    def _lrange(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+        found = self.find(key) or []
+        first, last = int(start), int(stop)
+        first = max(0, first + len(found)) if first < 0 else first
+        last = last + len(found) if last < 0 else last
+        return found[first : last + 1]
+
+    def _ltrim(self, key: bytes, start: bytes, stop: bytes) -> Reply:
+        kept = self._lrange(key, start, stop)
+        if self.find(key) is not None:
+            self.data.values[key] = kept
+            self._tidy(key)
+        return OK
+
+    # sets
+
+    def _sadd(self, key: bytes, *members: bytes) -> Reply:
+        found = self.made(key, dict)
+        new = sum(member not in found for member in members)
+        found.update(dict.fromkeys(members))
+        return new
+
+    def _srem(self, key: bytes, *members: bytes) -> Reply:
+        found = self.find(key) or {}
+        gone = 0
+        for member in members:
+            if member in found:
+                del found[member]
+                gone += 1
+        self._tidy(key)
+        return gone
+
+    def _smembers(self, key: bytes) -> Reply:
+        return list(self.find(key) or {})
+
+    def _sismember(self, key: bytes, member: bytes) -> Reply:
+        return int(member in (self.find(key) or {}))
+
+    def _scard(self, key: bytes) -> Reply:
+        return len(self.find(key) or {})
+
+    def _spop(self, key: bytes) -> Reply:
+        found = self.find(key)
+        if not found:
+            return None
+        member = next(iter(found))
+        del found[member]
+        self._tidy(key)
+        return member
+
+    # sorted sets
+
+    def _zadd(self, key: bytes, *words: bytes) -> Reply:
+        found = self.made(key, dict)
+        pairs = list(words)
+        while pairs and pairs[0].upper() in (b"NX", b"XX", b"GT", b"LT", b"CH"):
+            pairs.pop(0)
+        new = 0
+        for score, member in zip(pairs[::2], pairs[1::2], strict=True):
+            new += member not in found
+            found[member] = float(score)
+        return new
+
+    def _zrem(self, key: bytes, *members: bytes) -> Reply:
+        return self._srem(key, *members)
+
+    def _zscore(self, key: bytes, member: bytes) -> Reply:
+        score = (self.find(key) or {}).get(member)
+        return None if score is None else b"%.17g" % score
+
+    def _zcard(self, key: bytes) -> Reply:
+        return len(self.find(key) or {})
+
+    def _scored(self, key: bytes, low: bytes, high: bytes) -> list[tuple[float, bytes]]:
+        least, below = _limit(low)
+        most, above = _limit(high)
+        pairs = sorted((score, member) for member, score in (self.find(key) or {}).items())
+        return [
+            (score, member)
+            for score, member in pairs
+            if (least < score or (score == least and not below))
+            and (score < most or (score == most and not above))
+        ]
+
+    def _zrangebyscore(self, key: bytes, low: bytes, high: bytes, *options: bytes) -> Reply:
+        found = self._scored(key, low, high)
+        words = [word.upper() for word in options]
+        if b"LIMIT" in words:
+            at = words.index(b"LIMIT")
+            start, count = int(options[at + 1]), int(options[at + 2])
+            found = found[start:] if count < 0 else found[start : start + count]
+        if b"WITHSCORES" in words:
+            return [each for score, member in found for each in (member, b"%.17g" % score)]
+        return [member for _, member in found]
+
+    def _zremrangebyscore(self, key: bytes, low: bytes, high: bytes) -> Reply:
+        return self._srem(key, *[member for _, member in self._scored(key, low, high)])
+
+    # streams; ids are "number-number"
+
+    def _xadd(self, key: bytes, id: bytes, *pairs: bytes) -> Reply:
+        self.made(key, list).append([id, list(pairs)])
+        return id
+
+    def _xlen(self, key: bytes) -> Reply:
+        return len(self.find(key) or [])
+
+    def _xdel(self, key: bytes, *ids: bytes) -> Reply:
+        found = self.find(key)
+        if found is None:
+            return 0
+        before = len(found)
+        found[:] = [entry for entry in found if entry[0] not in ids]
+        return before - len(found)
+
+    def _xrange(self, key: bytes, start: bytes, end: bytes, *options: bytes) -> Reply:
+        low = (0, 0) if start == b"-" else _entry_id(start, 0)
+        high = (1 << 62, 0) if end == b"+" else _entry_id(end, 1 << 62)
+        found = [entry for entry in self.find(key) or [] if low <= _entry_id(entry[0], 0) <= high]
+        return found[: int(options[1])] if options else found
+
+    def _xrevrange(self, key: bytes, end: bytes, start: bytes, *options: bytes) -> Reply:
+        found = self._xrange(key, start, end)[::-1]
+        return found[: int(options[1])] if options else found
+
+    # pub/sub
+
+    def _publish(self, channel: bytes, message: bytes) -> Reply:
+        heard = 0
+        for wire in list(self.wires):
+            if channel in wire.channels:
+                heard += 1
+                wire.answer([b"message", channel, message])
+        return heard
+
+    def _pubsub(self, how: bytes, *channels: bytes) -> Reply:
+        counts = [(each, sum(each in wire.channels for wire in self.wires)) for each in channels]
+        return [each for pair in counts for each in pair]
+
+    def _subscribe(self, wire: "Wire", *channels: bytes) -> Reply:
+        for channel in channels:
+            wire.channels.add(channel)
+            wire.answer([b"subscribe", channel, len(wire.channels)])
+        return _NOTHING
+
+    def _unsubscribe(self, wire: "Wire", *channels: bytes) -> Reply:
+        for channel in channels:
+            wire.channels.discard(channel)
+            wire.answer([b"unsubscribe", channel, len(wire.channels)])
+        return _NOTHING
+
+
+_NOTHING: Any = object()
+
+
+def _limit(text: bytes) -> tuple[float, bool]:
+    """A score's limit, and whether the limit itself is left out."""
+    out = text.startswith(b"(")
+    return float(text.lstrip(b"(")), out
+
+
+def _entry_id(text: bytes, second: int) -> tuple[int, int]:
+    first, dash, rest = text.partition(b"-")
+    return int(first), int(rest) if dash else second
+
+
+def resp(reply: Reply) -> bytes:
+    """RESP 2 (Redis's protocol specification)."""
+    if reply is None:
+        return b"$-1\r\n"
+    if isinstance(reply, Failure):
+        return b"-%b\r\n" % str(reply).encode().replace(b"\r\n", b" ").replace(b"\n", b" ")
+    if isinstance(reply, Status):
+        return b"+%b\r\n" % bytes(reply)
+    if isinstance(reply, bool | int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, bytes):
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    return b"*%d\r\n%b" % (len(reply), b"".join(map(resp, reply)))
+
+
+class Wire(asyncio.Transport):
+    """One connection: what a `Link` writes comes to the server, and its replies to the link, in order."""
+
+    def __init__(self, server: Server, link: Link, owner: Process | None) -> None:
+        super().__init__()
+        self._server, self._link, self._owner = server, link, owner
+        self._reader = hiredis.Reader()
+        self._waiting: list[Sequence[bytes]] = []
+        self._loop = cast(VirtualLoop, asyncio.get_running_loop())
+        self._there = self._back = 0.0  # when the last bytes of each way arrive
+        self.channels: set[bytes] = set()
+        self.open = True
+        self.deaf = False
+        server.wires.append(self)
+
+    # --- the link's side
+
+    def write(self, data: Any) -> None:
+        if self.open and self._owner not in self._server.cut_off:
+            self._there = max(self._there + TICK, self._loop.time() + self._server.latency())
+            self._loop.call_at(self._there, self._arrived, bytes(data), context=_NOBODY)
+
+    def abort(self) -> None:
+        self._leave()
+
+    close = abort
+
+    def is_closing(self) -> bool:
+        return not self.open
+
+    # --- the server's side
+
+    def _arrived(self, data: bytes) -> None:
+        if not self.open or self._owner in self._server.cut_off:
+            return
+        self._reader.feed(data)
+        while (words := self._reader.gets()) is not False:
+            self._waiting.append(words)
+        self.work_off()
+
+    def work_off(self) -> None:
+        server = self._server
+        while self._waiting and self.open and server.up and not server.hung:
+            words = self._waiting.pop(0)
+            try:
+                reply = server.execute(words, self)
+            except Failure as failure:
+                reply = failure
+            except Exception as error:
+                self._loop.fail(error)  # the simulation's own
+                raise
+            if reply is not _NOTHING:
+                self.answer(reply)
+
+    def answer(self, reply: Reply) -> None:
+        if self.deaf or not self.open:
+            return
+        self._back = max(self._back + TICK, self._loop.time() + self._server.latency())
+        context = self._owner.context if self._owner is not None else None
+        self._loop.call_at(self._back, self._give, resp(reply), context=context)
+
+    def _give(self, data: bytes) -> None:
+        if self.open and self._owner not in self._server.cut_off:
+            self._link.data_received(data)
+
+    def reset(self) -> None:
+        """The link learns of it, unless its node is cut off."""
+        if self.open:
+            self._leave()
+            context = self._owner.context if self._owner is not None else None
+            if self._owner not in self._server.cut_off:
+                self._loop.call_soon(self._link.connection_lost, ConnectionResetError(), context=context)
+
+    def _leave(self) -> None:
+        self.open = False
+        self.channels.clear()
+        if self in self._server.wires:
+            self._server.wires.remove(self)
+
+
+#: What the server does is nobody's process: a frozen node's commands, once sent, are carried out.
+_NOBODY = contextvars.Context()
+
+
+class SimulatedEndpoint(Endpoint):
+    """The way to a `Server` in place of an address."""
+
+    def __init__(self, server: Server, timeout: float) -> None:
+        super().__init__("redis://127.0.0.1:6379/0", timeout)
+        self._server = server
+
+    async def _open(self, address: tuple[str, int]) -> Link:
+        await asyncio.sleep(self._server.latency())
+        owner = current_process()
+        if owner in self._server.cut_off:
+            await asyncio.Event().wait()  # silence, until the limit of whoever connects
+        if not self._server.up:
+            raise ConnectionRefusedError
+        link = Link(self._timeout)
+        link.connection_made(Wire(self._server, link, owner))
+        return link

@@ -1,111 +1,227 @@
-"""The database: sessions with a gap-free revision, rows that keep only their newest state."""
+"""A database in this process: our own statements on SQLite, in virtual time, one transaction at a time."""
 
-from dataclasses import dataclass, replace
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
-from .events import Event, Mark
+import sqlalchemy as sa
+
+from migrations.revisions import revisions
+from storage.database import Connection, Database
+from storage.failures import DRIVER_ERRORS, translate
+from storage.tables import metadata
+from tests.model.loop import Process, current_process
+
+#: Seconds until a database that does not answer counts as away (`storage.database.LIMIT`).
+LIMIT = 5.0
 
 
-class SqlDown(Exception):
-    pass
+def _template() -> sqlite3.Connection:
+    """All tables, and what a migrated database has of its own."""
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    engine = sa.create_engine("sqlite://", creator=lambda: made, poolclass=sa.pool.StaticPool)
+    metadata.create_all(engine)
+    made.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+    made.execute("INSERT INTO alembic_version VALUES (?)", (revisions()[-1],))
+    return made
 
 
-@dataclass(frozen=True)
-class Row:
-    id: str
-    seq: int
-    rev: int
-    stream: bool = False
-    closed: bool = True
-    text: tuple = ()
-
-    @property
-    def open(self):
-        return self.stream and not self.closed
+TEMPLATE = _template()
 
 
 class Sql:
-    def __init__(self, design, rooms):
-        self.design = design
+    """What all nodes share. `latency` in seconds for each statement."""
+
+    def __init__(self, latency: Callable[[], float]) -> None:
+        self.latency = latency
+        self.raw = sqlite3.connect(":memory:", isolation_level=None)
+        TEMPLATE.backup(self.raw)
+        self.raw.execute("PRAGMA foreign_keys = ON")
         self.up = True
-        self.last = {room: 0 for room in rooms}  # sessions.last_revision
-        self.seq = {room: 0 for room in rooms}  # sessions.last_seq
-        self.rows = {room: {} for room in rooms}
-        self.history = {room: [None] for room in rooms}  # for the checker alone: rev -> row id
+        self.holder: tuple[Process | None, object] | None = None  # of the transaction under way
+        self._changed = asyncio.Event()
 
-    def check(self):
-        if not self.up:
-            raise SqlDown
+    # --- faults
 
-    def commit(self, ops):
-        """One transaction (row locks give each room's revisions in commit order). An op's result is its
-        Event, None if it changes nothing (duplicate, or the stream is already closed)."""
-        self.check()
-        return [self._apply(*op) for op in ops]
+    def down(self) -> None:
+        """Statements are answered no more; a transaction under way is rolled back."""
+        self.up = False
+        self._give_up()
 
-    def _apply(self, what, room, row_id, more=None):
-        more = more or {}
-        row = self.rows[room].get(row_id)
-        if what == "create":
-            if row:
-                return None
-            rev = self._next(room, row_id)
-            self.seq[room] += 1
-            stream = more.get("stream", False)
-            self.rows[room][row_id] = row = Row(row_id, self.seq[room], rev, stream, not stream)
-            return Event(room, row_id, "created", rev, rev, row.seq, stream)
-        if what == "edit":
-            if not row or not row.closed or row.stream:
-                return None
-            rev = self._next(room, row_id)
-            self.rows[room][row_id] = replace(row, rev=rev)
-            return Event(room, row_id, "changed", rev, rev)
-        if what == "end":
-            if not row or row.closed:
-                return None
-            rev = self._next(room, row_id)
-            text, final = more["text"], more["final"]
-            self.rows[room][row_id] = replace(row, rev=rev, closed=True, text=text)
-            return Event(room, row_id, "changed", rev, rev, 0, True, True, text if final < 0 else None, final)
-        if what == "checkpoint":  # no revision: the text so far
-            if row and not row.closed and len(more["text"]) >= len(row.text):
-                self.rows[room][row_id] = replace(row, text=more["text"])
-            return bool(row and not row.closed)
-        raise AssertionError(what)
+    def recover(self) -> None:
+        self.up = True
+        self._wake()
 
-    def _next(self, room, row_id):
-        self.last[room] += 1
-        self.history[room].append(row_id)
-        return self.last[room]
+    def forget(self, process: Process) -> None:
+        """A node was killed: its transaction is rolled back."""
+        if self.holder is not None and self.holder[0] is process:
+            self._give_up()
 
-    def mark(self, room):
-        self.check()
-        return Mark(self.last[room], self.seq[room])
+    def saved(self) -> sqlite3.Connection:
+        """What is committed; a transaction under way is given up for it."""
+        self._give_up()
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self.raw.backup(copy)
+        return copy
 
-    def changes(self, room, base):
-        """One statement: (mark, events for all that changed after `base`). A row gives one event, at its
-        newest revision: the creation and the edits before it were overtaken and are covered. Rows do not
-        say when they were created: one whose number is beyond the base's is told of as new."""
-        self.check()
-        events, before = [], base.rev
-        for row in sorted(self.rows[room].values(), key=lambda r: r.rev):
-            if row.rev > base.rev:
-                new = row.seq > base.seq
-                ended = row.stream and row.closed
-                events.append(
-                    Event(
-                        room,
-                        row.id,
-                        "created" if new else "changed",
-                        row.rev,
-                        before + 1,
-                        row.seq if new else 0,
-                        row.stream,
-                        ended,
-                        row.text if ended else None,
-                    )
-                )
-                before = row.rev
-        return self.mark(room), events
+    def goes_back(self, saved: sqlite3.Connection) -> None:
+        self._give_up()
+        saved.backup(self.raw)
 
-    def snapshot(self, room):
-        return self.mark(room), dict(self.rows[room])
+    def _give_up(self) -> None:
+        if self.holder is not None:
+            self.raw.execute("ROLLBACK")
+            self.holder = None
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    # --- for a node
+
+    async def take(self, key: object) -> None:
+        """The one transaction's place."""
+        while self.holder is not None or not self.up:
+            await self._changed.wait()
+        self.holder = (current_process(), key)
+        self.raw.execute("BEGIN")
+
+    def end(self, key: object, how: str) -> None:
+        if self.holder is None or self.holder[1] is not key:
+            raise _given_up()
+        self.raw.execute(how)
+        self.holder = None
+        self._wake()
+
+    async def run(self, key: object | None, call: Callable[[], Any]) -> Any:
+        """One statement: of the transaction `key`, or by itself, when no other is under way."""
+        await asyncio.sleep(self.latency())
+        if key is None:
+            while self.holder is not None or not self.up:
+                await self._changed.wait()
+        elif self.holder is None or self.holder[1] is not key:
+            raise _given_up()
+        return call()
+
+    # --- for the verdict
+
+    def last_revision(self, room: str) -> int:
+        return int(self._one("SELECT last_revision FROM chat_sessions WHERE session_id = ?", room) or 0)
+
+    def messages(self, room: str) -> dict[str, tuple[str, str, bool]]:
+        """message id -> (content, status, deleted)."""
+        rows = self.raw.execute(
+            "SELECT message_id, content, status, deleted_at FROM chat_messages WHERE session_id = ?", (room,)
+        )
+        return {each[0]: (each[1], each[2], each[3] is not None) for each in rows}
+
+    def read_marks(self, room: str) -> dict[str, int]:
+        rows = self.raw.execute(
+            "SELECT user_id, read_seq FROM chat_participants WHERE session_id = ? AND read_seq > 0", (room,)
+        )
+        return dict(rows)
+
+    def by_client_key(self, user: str, key: str) -> list[str]:
+        rows = self.raw.execute(
+            "SELECT message_id FROM chat_messages WHERE sender_id = ? AND client_message_id = ?", (user, key)
+        )
+        return [each[0] for each in rows]
+
+    def edit_number(self, message_id: str) -> int | None:
+        """Of the edit that a message shows; 0 where it was not edited, None where it is gone."""
+        found = self.raw.execute(
+            "SELECT content, deleted_at FROM chat_messages WHERE message_id = ?", (message_id,)
+        ).fetchone()
+        if found is None or found[1] is not None:
+            return None
+        return int(found[0].split()[1]) if found[0].startswith("edit ") else 0
+
+    def times_ascend(self, room: str) -> bool:
+        rows = self.raw.execute(
+            "SELECT created_at FROM chat_messages WHERE session_id = ? ORDER BY seq", (room,)
+        ).fetchall()
+        return rows == sorted(rows)
+
+    def _one(self, statement: str, *arguments: Any) -> Any:
+        row = self.raw.execute(statement, arguments).fetchone()
+        return row[0] if row else None
+
+
+def _given_up() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the transaction was given up")
+    error.sqlite_errorname = "SQLITE_IOERR"
+    return error
+
+
+class Cursor:
+    def __init__(self, rowcount: int) -> None:
+        self.rowcount = rowcount
+
+    async def close(self) -> None: ...
+
+
+class Raw:
+    """`aiosqlite.Connection`, as far as `storage` uses it."""
+
+    def __init__(self, sql: Sql, key: object | None) -> None:
+        self._sql, self._key = sql, key
+
+    async def execute(self, statement: str, arguments: Any = ()) -> Cursor:
+        found = await self._sql.run(self._key, lambda: self._sql.raw.execute(statement, arguments))
+        return Cursor(found.rowcount)
+
+    async def executemany(self, statement: str, arguments: Iterable[Any]) -> Cursor:
+        rows = list(arguments)
+        found = await self._sql.run(self._key, lambda: self._sql.raw.executemany(statement, rows))
+        return Cursor(found.rowcount)
+
+    async def execute_fetchall(self, statement: str, arguments: Any = ()) -> list[Any]:
+        return await self._sql.run(  # type: ignore[no-any-return]
+            self._key, lambda: self._sql.raw.execute(statement, arguments).fetchall()
+        )
+
+
+class SimulatedDatabase(Database):
+    """One node's way to the shared database."""
+
+    def __init__(self, sql: Sql) -> None:
+        super().__init__("sqlite:///simulated", limit=LIMIT)
+        self._sql = sql
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self) -> None: ...
+
+    def usage(self) -> dict[str, int]:
+        return {"idle": 1, "used": 0}
+
+    @asynccontextmanager
+    async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        async with self._limited(limit):
+            yield Connection(Raw(self._sql, None), "sqlite")
+
+    @asynccontextmanager
+    async def transaction(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+        key = object()
+        async with self._limited(limit):
+            await self._sql.take(key)
+            try:
+                yield Connection(Raw(self._sql, key), "sqlite")
+                await asyncio.sleep(self._sql.latency())
+            except BaseException:
+                if self._sql.holder is not None and self._sql.holder[1] is key:
+                    self._sql.end(key, "ROLLBACK")
+                raise
+            self._sql.end(key, "COMMIT")
+            await asyncio.sleep(self._sql.latency())
+
+    @asynccontextmanager
+    async def _limited(self, limit: float | None) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(limit or self.limit):
+                yield
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error

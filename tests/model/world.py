@@ -1,327 +1,453 @@
-"""One run: nodes, clients, faults in random order, then rest, then the verdict."""
+"""One schedule: nodes, people, faults in random order; then rest, and the verdict."""
 
-from copy import deepcopy
+import asyncio
+import contextvars
+import random
+import secrets
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any
 
-from .client import Client
-from .design import LOG_SIZE
-from .node import Node
-from .redis import Redis
-from .sim import Sim, Violation
-from .sql import Sql
+from events.clock import when
+from storage.participants import Participants
+from storage.records import SessionRecord
+from storage.sessions import Sessions
+from tests.model.client import Client, Wrong
+from tests.model.loop import VirtualLoop
+from tests.model.node import Node
+from tests.model.redis import Data, Server
+from tests.model.sql import SimulatedDatabase, Sql
 
 ROOMS = ("A", "B")
+#: When the simulation begins, in epoch seconds.
+EPOCH = 1_800_000_000.0
+#: Seconds of rest after which everything has to be right: NODE_LEASE, the pings of half-open sockets, the
+#: silence of dead producers, and some polls.
+REST = 36.0
+
+#: What happens, and how often.
+MENU = (
+    ("write", 12),
+    ("edit", 3),
+    ("delete", 1),
+    ("produce", 5),
+    ("read", 2),
+    ("type", 3),
+    ("join", 3),
+    ("leave", 1.5),
+    ("drop", 5),
+    ("half_open", 5),
+    ("kill_node", 1),
+    ("start_node", 2),
+    ("freeze_node", 1),
+    ("thaw_node", 2),
+    ("redis_restart", 0.6),
+    ("redis_flush", 0.4),
+    ("redis_save", 1),
+    ("redis_down", 0.6),
+    ("redis_hang", 0.8),
+    ("redis_recover", 3),
+    ("cut_off", 0.8),
+    ("rejoin", 2),
+    ("reset_links", 1),
+    ("deafen", 1),
+    ("lose_key", 1),
+    ("sql_down", 0.5),
+    ("sql_recover", 2),
+)
+
+#: The past itself changes: a store goes back to what it once had, a node's clock jumps.
+PAST = (
+    ("redis_save", 2),
+    ("redis_back", 2),
+    ("sql_save", 2),
+    ("sql_back", 2),
+    ("clock", 2),
+)
 
 
 class World:
-    def __init__(self, seed, design, actions=None, tracing=False, often=()):
-        self.design = design
-        self.sim = sim = Sim(seed, tracing)
-        rng = sim.rng
-        # How often a call's request or answer is lost: any such loss costs a node all its recoveries.
-        self.chaos = rng.choice((0.0, 0.0, 0.002, 0.01))
-        self.sql = Sql(design, ROOMS)
-        self.redis = Redis(sim, design)
-        self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((2, 2, 3))]}
-        self.clients = [Client(self, f"c{i}") for i in range(rng.randint(1, 3))]
-        self.actions = actions or rng.randint(4, 30)
-        self.count = 0
-        # Some runs are calm in some respect, so that deep states are reached in the others.
-        always = ("write", "join", "reconnect", *often)
-        menu = [(a, w) for a, w in self.MENU if rng.random() < 0.7 or a in always]
-        # And in each run some things happen much more often.
-        often = often or rng.sample([a for a, _ in menu], 3)
-        self.menu = [(a, w * 6 if a in often else w) for a, w in menu]
+    """`seed` names the schedule. `often` are actions that come more often than others."""
 
-    MENU = (
-        ("write", 10),
-        ("edit", 3),
-        ("stream", 4),
-        ("cancel", 1),
-        ("join", 5),
-        ("leave", 1.5),
-        ("drop", 4),
-        ("half_open", 4),
-        ("reconnect", 8),
-        ("ping_timeout", 1),
-        ("tick", 6),
-        ("kill_node", 1),
-        ("pause_node", 1),
-        ("resume_node", 2),
-        ("sub_eof", 1.5),
-        ("sub_deaf", 1),
-        ("redis_restart", 0.6),
-        ("redis_flush", 0.4),
-        ("redis_save", 1),
-        ("redis_down", 0.6),
-        ("redis_up", 2),
-        ("redis_hang", 0.8),
-        ("redis_unhang", 2.5),
-        ("cut_off", 0.8),
-        ("rejoin", 2),
-        ("expire_record", 0.3),
-        ("expire_log", 0.5),
-        ("sql_down", 0.5),
-        ("sql_up", 2),
-        ("janitor", 0.7),
-    )
+    def __init__(
+        self, seed: int, actions: int | None = None, often: tuple[str, ...] = (), past: bool = False
+    ) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.actions = actions or self.rng.randint(5, 40)
+        self.loop = VirtualLoop()
+        self.nobody = contextvars.Context()
+        self.slow = self.rng.choice((1.0, 1.0, 10.0))
+        self.failure: str | None = None
+        self.story: list[str] = []
+        always = ("write", "join", *often)
+        menu = [
+            (name, weight)
+            for name, weight in (*MENU, *(PAST if past else ()))
+            if self.rng.random() < 0.7 or name in always
+        ]
+        often = often or tuple(self.rng.sample([name for name, _ in menu], 3))
+        self.menu = [(name, weight * 6 if name in often else weight) for name, weight in menu]
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def run(self):
-        sim, rng = self.sim, self.sim.rng
+    # --- what everybody uses
+
+    def time(self) -> float:
+        return EPOCH + self.loop.time()
+
+    def latency(self) -> float:
+        return self.rng.choice((0.0002, 0.0005, 0.001, 0.003)) * self.slow * self.rng.uniform(0.5, 1.5)
+
+    def chance(self, of: float) -> bool:
+        return self.rng.random() < of
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.failure is None:
+            self.failure = f"the simulation itself: {task.exception()!r}"
+
+    def wrong(self, text: str) -> None:
+        if self.failure is None:
+            self.failure = f"{self.loop.time():.3f} {text}"
+
+    def note(self, text: str) -> None:
+        self.story.append(f"{self.loop.time():9.3f} --- {text}")
+
+    # --- the run
+
+    def run(self) -> None:
+        """Raises Wrong where a promise was broken."""
+        random.seed(self.seed)
+        secrets._sysrand = random.Random(self.seed)  # type: ignore[attr-defined]
+        try:
+            self.loop.run_until_complete(self.loop.create_task(self._run(), context=contextvars.Context()))
+        finally:
+            self._close()
+        if self.failure is not None:
+            raise Wrong(f"seed {self.seed}: {self.failure}")
+
+    async def _run(self) -> None:
+        rng = self.rng
+        self.redis = Server(self.time, self.latency)
+        self.saved: Data | None = None
+        self.sql_saved: Any = None
+        self.sql = Sql(self.latency)
+        self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
         if rng.random() < 0.8:
-            sim.drain()  # the nodes are on the bus before anybody comes
+            await asyncio.wait(
+                [asyncio.create_task(n.started.wait()) for n in self.nodes.values()], timeout=9
+            )
+        people = ("ann", "bob", "cho")[: rng.randint(1, 3)]
+        await self._make_sessions(people)
+        self.clients = [Client(self, name) for name in people]
         for client in self.clients:
             for room in ROOMS:
                 if rng.random() < 0.8:
-                    client.want[room] = True
-            client.dial(rng.choice(list(self.nodes.values())))
-        sim.run(rng.randint(0, 150))
-        names, weights = zip(*self.menu, strict=False)
+                    self.spawn(client.join(room))
+        await asyncio.sleep(rng.choice((0, 0.01, 1)))
+        names, weights = zip(*self.menu, strict=True)
         for _ in range(self.actions):
-            getattr(self, rng.choices(names, weights)[0])()
-            sim.run(rng.choice((0, 1, 2, 3, 5, 8, 13, 30, 80)))
-            self.check_memory()
-        self.rest()
-        # Everything heals: now once more with nothing failing, and nobody may need the polls.
+            name = rng.choices(names, weights)[0]
+            getattr(self, f"do_{name}")()
+            await asyncio.sleep(rng.choice((0, 0, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 7)))
+            if self.failure:
+                return
+        await self._rest()
+        if not self.failure:
+            self._verdict()
+        if not self.failure:
+            await self._epilogue()
+
+    async def _make_sessions(self, people: tuple[str, ...]) -> None:
+        database, now = SimulatedDatabase(self.sql), when(self.time())
         for room in ROOMS:
-            for client in self.clients:
-                self.count += 1
-                client.write(("create", room, f"m{self.count}"))
-        sim.drain()
+            record = SessionRecord(
+                session_id=room, trace_id=f"trace_{room}", user_id=people[0], agent_id=None, title=None,
+                status="active", metadata={}, ttl_hours=24.0, created_at=now, updated_at=now,
+                last_activity=now, expires_at=now + timedelta(hours=24),
+            )  # fmt: skip
+            await Sessions(database).create(record)
+            for person in people[1:]:
+                await Participants(database).put(room, person, "member", now)
+
+    async def _rest(self) -> None:
+        """No more faults; everybody comes back; time passes."""
+        self.note("rest")
+        self.do_rejoin()
+        self.redis.recover()
+        self.sql.recover()
+        self.do_thaw_node()
+        self.do_start_node(everything=True)
+        for wire in self.redis.wires:
+            if wire.deaf:
+                wire.reset()
+        for _ in range(3):
+            await asyncio.sleep(REST / 3)
+            self.do_start_node(everything=True)
+
+    async def _epilogue(self) -> None:
+        """Once more with nothing failing: nobody may need a poll for what is said now."""
+        before = {room: self.sql.last_revision(room) for room in ROOMS}
+        told = []
         for client in self.clients:
-            client.check()
-
-    def check_acks(self):
-        """I5: whatever state Redis is in (down, hung, cut off), every write is answered."""
-        if self.redis.up and not self.redis.hung and not self.redis.cut_off:
-            self.redis_hang()
-        self.sim.drain()
+            for room in client.views:
+                told.append(asyncio.create_task(client.write(room)))
+        if told:
+            await asyncio.wait(told, timeout=3)
+        await asyncio.sleep(0.5)
         for client in self.clients:
-            if client.link and client.link.server_open and client.connected:
-                waiting = [b for what, b in client.refs.values() if what in ("write", "join", "leave")]
-                if waiting:
-                    raise Violation(f"I5 {client.name} waits for {waiting}")
+            for room, view in client.views.items():
+                if view.revision != self.sql.last_revision(room):
+                    self.wrong(
+                        f"{client.name} is at r{view.revision} of {room}, half a second after "
+                        f"r{self.sql.last_revision(room)} (before: r{before[room]})"
+                    )
+        self._verdict()
 
-    def check_memory(self):
-        for meta in self.redis.data.metas.values():
-            if len(meta.entries) > LOG_SIZE:
-                raise Violation("I6 log")
-
-    def rest(self):
-        """No more faults; every client connects; every node polls until nothing moves."""
-        self.chaos = 0.0
-        self.sql_up()
-        self.resume_node()
-        self.check_acks()
-        self.redis_up(), self.redis_unhang()
-        self.redis.cut_off.clear()
-        for name, node in list(self.nodes.items()):
-            node.paused = False
-            if node.killed:
-                self.nodes[name] = Node(self, name)
-        for node in self.nodes.values():  # pings time out
-            for conn in [c for c in node.conns if not c.link.client_open]:
-                node.drop(conn)
-        for sub in self.redis.subs:
-            if sub.deaf and self.nodes.get(sub.node.name) is not sub.node:
-                sub.eof = True
-        self.sim.drain()
-        for round_ in range(6):
-            for client in self.clients:
-                if client.link is None or not client.link.server_open:
-                    if client.link:
-                        client.hang_up("clean")
-                    client.dial(self.sim.rng.choice(list(self.nodes.values())))
-            self.sim.drain()
-            if round_ == 1:
-                self.janitor(everything=True)
-            for node in self.nodes.values():
-                node.spawn(node.tick())
-            self.sim.drain()
+    def _verdict(self) -> None:
         for client in self.clients:
-            if client.unsent:
-                for op in client.unsent:
-                    client.emit("write", op)
-                client.unsent = []
-        self.sim.drain()
+            if client.views and not client.connected:
+                self.wrong(f"{client.name} could not come back")
+            for room, view in client.views.items():
+                self._compare(client, room, view)
+            for message_id, least in client.edited.items():
+                number = self.sql.edit_number(message_id)
+                if number is not None and number < least:
+                    self.wrong(
+                        f"{client.name}'s edit {least} of {message_id} was undone by its edit {number}"
+                    )
+            for key, message_id in client.acked.items():
+                found = self.sql.by_client_key(client.name, key)
+                if found != [message_id]:
+                    self.wrong(f"{client.name}'s acknowledged {key} is {found} in SQL")
 
-    # --- what clients do
+        for room in ROOMS:
+            if not self.sql.times_ascend(room):
+                self.wrong(f"created_at falls back along seq in {room}")
 
-    def any_client(self, connected=None):
-        found = [c for c in self.clients if connected is None or c.connected == connected]
-        return self.sim.rng.choice(found) if found else None
+    def _compare(self, client: Client, room: str, view: Any) -> None:
+        who = f"{client.name} in {room}"
+        if not view.joined:
+            self.wrong(f"{who} has not joined")
+            return
+        stored = self.sql.messages(room)
+        if set(view.messages) != set(stored):
+            missing, more = set(stored) - set(view.messages), set(view.messages) - set(stored)
+            self.wrong(f"{who} lacks {sorted(missing)} and has {sorted(more)} too many")
+            return
+        for message_id, (content, status, deleted) in stored.items():
+            shown = view.messages[message_id]
+            if bool(shown.get("deleted_at")) != deleted:
+                self.wrong(f"{who}: {message_id} deleted: {deleted}")
+            elif not deleted and shown["status"] != status:
+                self.wrong(f"{who}: {message_id} is {shown['status']}, in SQL {status}")
+            elif (
+                not deleted and message_id not in client.produced and (shown.get("content") or "") != content
+            ):
+                self.wrong(f"{who}: {message_id} reads {shown.get('content')!r}, in SQL {content!r}")
+        marks = self.sql.read_marks(room)
+        if {user: seq for user, seq in view.reads.items() if seq} != marks:
+            self.wrong(f"{who} knows of the read marks {view.reads}, in SQL {marks}")
+        there = {c.name for c in self.clients if c.connected and room in c.views and c.views[room].joined}
+        if view.sure and view.online != there:
+            self.wrong(f"{who} sees {sorted(view.online)} online; there are {sorted(there)}")
+        if view.sure and view.typing:
+            self.wrong(f"{who} sees {sorted(view.typing)} typing for ever")
 
-    def write(self):
-        client = self.any_client(True)
-        if client:
-            self.count += 1
-            client.write(("create", self.sim.rng.choice(ROOMS), f"m{self.count}"))
+    def _close(self) -> None:
+        """Nothing of this schedule is left for the next: whatever still waits is given up without a word."""
+        for node in getattr(self, "nodes", {}).values():
+            node.process.kill()
+        self.loop.give_up()
 
-    def edit(self):
-        client, room = self.any_client(True), self.sim.rng.choice(ROOMS)
-        rows = list(self.sql.rows[room])
-        if client and rows:
-            client.write(("edit", room, self.sim.rng.choice(rows[-3:])))
+    # --- people
 
-    def stream(self):
-        client = self.any_client(True)
-        if client:
-            self.count += 1
-            client.write(("create", self.sim.rng.choice(ROOMS), f"s{self.count}", {"stream": True}))
+    def some_node(self) -> Node | None:
+        found = [node for node in self.nodes.values() if node.alive and not node.process.frozen]
+        return self.rng.choice(found) if found else None
 
-    def join(self):
-        client = self.any_client()
-        client.join(self.sim.rng.choice(ROOMS))
+    def _someone(self) -> tuple[Client, str]:
+        client = self.rng.choice(self.clients)
+        rooms = list(client.views) or list(ROOMS)
+        return client, self.rng.choice(rooms)
 
-    def leave(self):
-        client = self.any_client()
-        client.leave(self.sim.rng.choice(ROOMS))
+    def do_write(self) -> None:
+        client, room = self._someone()
+        for _ in range(self.rng.choice((1, 1, 1, 5, 30))):
+            self.spawn(client.write(room))
 
-    def drop(self):
-        client = self.any_client()
-        if client.link:
-            client.hang_up("clean")
+    def do_edit(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.change(room, "edit"))
 
-    def half_open(self):
-        client = self.any_client()
-        if client.link:
-            client.hang_up("half-open")
+    def do_delete(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.change(room, "delete"))
 
-    def reconnect(self):
-        client = self.any_client(False)
-        node = self.sim.rng.choice(list(self.nodes.values()))
-        if client and not node.killed and not node.paused:
-            if client.link:
-                client.hang_up("half-open")
-            client.dial(node)
+    def do_produce(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.produce(room))
 
-    # --- what fails
+    def do_read(self) -> None:
+        client, room = self._someone()
+        last = (
+            max((m.get("seq", 0) for m in client.views[room].messages.values()), default=0)
+            if (room in client.views)
+            else 0
+        )
+        if last:
+            self.spawn(client.say("read", session_id=room, seq=last))
 
-    def any_node(self):
-        return self.sim.rng.choice([n for n in self.nodes.values()])
+    def do_type(self) -> None:
+        client, room = self._someone()
+        self.spawn(client.say("typing", session_id=room, is_typing=self.chance(0.8)))
 
-    def ping_timeout(self):
-        node = self.any_node()
-        for conn in [c for c in node.conns if not c.link.client_open]:
-            if not node.killed:
-                node.drop(conn)
+    def do_join(self) -> None:
+        client = self.rng.choice(self.clients)
+        self.spawn(client.join(self.rng.choice(ROOMS)))
 
-    def tick(self):
-        node = self.any_node()
-        if not node.killed:
-            node.spawn(node.tick())
+    def do_leave(self) -> None:
+        client, room = self._someone()
+        client.leave(room)
 
-    def kill_node(self):
-        node = self.any_node()
-        if node.killed:
+    def do_drop(self) -> None:
+        self._hang_up("clean")
+
+    def do_half_open(self) -> None:
+        self._hang_up("half-open")
+
+    def _hang_up(self, how: str) -> None:
+        client = self.rng.choice(self.clients)
+        if client.socket is not None:
+            self.note(f"{client.name}'s connection: {how}")
+            client.socket.hang_up(how)
+
+    # --- nodes
+
+    def _node(self) -> Node:
+        return self.rng.choice(list(self.nodes.values()))
+
+    def do_kill_node(self) -> None:
+        node = self._node()
+        if node.alive:
+            self.note(f"{node.name} is killed")
+            node.kill()
+
+    def redis_forgets(self, node: Node) -> None:
+        """The kernel closes a dead process's connections."""
+        for wire in [w for w in self.redis.wires if w._owner is node.process]:
+            wire._leave()
+
+    def do_start_node(self, everything: bool = False) -> None:
+        dead = [node for node in self.nodes.values() if not node.alive]
+        for node in dead if everything else dead[:1]:
+            self.note(f"{node.name} starts")
             self.nodes[node.name] = Node(self, node.name)
-            return
-        self.sim.note(f"--- {node.name} is killed")
-        node.killed = True
-        self.sim.kill(node)
-        for conn in node.conns:
-            conn.link.server_open = False
-        self.redis.subs = [s for s in self.redis.subs if s.node is not node]
-        for client in self.clients:
-            # what was on the wire may still arrive, or not
-            if client.link and not client.link.server_open and self.sim.chance(0.5):
-                client.hang_up("clean")
 
-    def pause_node(self):
-        node = self.any_node()
-        self.sim.note(f"--- {node.name} stands still")
-        node.paused = True
+    def do_freeze_node(self) -> None:
+        node = self._node()
+        if node.alive:
+            self.note(f"{node.name} stands still")
+            node.process.freeze()
 
-    def resume_node(self):
+    def do_thaw_node(self) -> None:
         for node in self.nodes.values():
-            node.paused = False
+            if node.alive and node.process.frozen:
+                self.note(f"{node.name} goes on")
+                node.process.thaw()
 
-    def janitor(self, everything=False):
-        """Any node ends the streams whose producer is gone (or seems to be)."""
-        node = self.any_node()
-        if node.killed:
-            return
-        for room in ROOMS:
-            for row in list(self.sql.rows[room].values()):
-                if row.stream and not row.closed:
-                    alive = any(row.id in n.producers for n in self.nodes.values() if not n.killed)
-                    if not alive or (not everything and self.sim.chance(0.3)):
-                        node.spawn(node.end_for(room, row.id, row.text))
+    # --- Redis
 
-    def cancel(self):
-        self.janitor()
+    def do_redis_restart(self) -> None:
+        data = self.saved if self.chance(0.5) else None
+        self.note(f"Redis restarts, {'from a snapshot' if data else 'empty'}")
+        self.saved = None
+        self.redis.restart(data)
 
-    def sub_eof(self):
-        node = self.any_node()
-        sub = node.sub
-        if sub and sub in self.redis.subs:
-            self.sim.note(f"--- {node.name}'s subscriber connection is reset")
-            keep = self.sim.rng.randint(0, len(sub.queue))
-            while len(sub.queue) > keep:
-                sub.queue.pop()
-            sub.eof = True
-            self.redis.subs.remove(sub)
+    def do_redis_flush(self) -> None:
+        self.note("Redis is emptied")
+        self.redis.goes_back(Data())
 
-    def sub_deaf(self):
-        node = self.any_node()
-        if node.sub and node.sub in self.redis.subs:
-            self.sim.note(f"--- {node.name}'s subscriber connection goes deaf")
-            node.sub.deaf = True
+    def do_redis_save(self) -> None:
+        self.saved = self.redis.saved()
 
-    def redis_restart(self):
-        how = self.sim.rng.choice(("empty", "snapshot"))
-        self.sim.note(f"--- redis restarts, {how}")
-        self.redis.restart(how)
+    def do_redis_down(self) -> None:
+        self.note("Redis is down")
+        self.redis.down()
 
-    def redis_flush(self):
-        self.sim.note("--- redis loses its data (FLUSHALL); connections stay")
-        self.redis.data = type(self.redis.data)()
+    def do_redis_hang(self) -> None:
+        self.note("Redis hangs")
+        self.redis.hang()
 
-    def redis_save(self):
-        self.redis.saved = deepcopy(self.redis.data)
+    def do_redis_recover(self) -> None:
+        self.redis.recover()
 
-    def redis_down(self):
-        self.sim.note("--- redis cannot be reached")
-        self.redis.up = False
-        for sub in self.redis.subs:
-            sub.eof = True
-        self.redis.subs = []
+    def do_cut_off(self) -> None:
+        node = self._node()
+        self.note(f"{node.name} is cut off from Redis")
+        self.redis.cut_off.add(node.process)
 
-    def redis_up(self):
-        self.redis.up = True
+    def do_rejoin(self) -> None:
+        cut, self.redis.cut_off = self.redis.cut_off, set()
+        for wire in [w for w in self.redis.wires if w._owner in cut]:
+            wire.reset()
 
-    def redis_hang(self):
-        self.sim.note("--- redis hangs")
-        self.redis.hung = True
+    def do_reset_links(self) -> None:
+        node = self._node()
+        self.note(f"{node.name}'s connections to Redis are reset")
+        for wire in [w for w in self.redis.wires if w._owner is node.process]:
+            if self.chance(0.7):
+                wire.reset()
 
-    def redis_unhang(self):
-        self.redis.hung = False
+    def do_deafen(self) -> None:
+        wires = [w for w in self.redis.wires if w.channels]
+        if wires:
+            wire = self.rng.choice(wires)
+            self.note("a subscriber's connection goes deaf")
+            wire.deaf = True
 
-    def cut_off(self):
-        node = self.any_node()
-        self.sim.note(f"--- {node.name} is cut off from redis")
-        self.redis.cut_off[node.name] = True
-        for sub in [s for s in self.redis.subs if s.node is node]:
-            sub.deaf = True
-            self.redis.subs.remove(sub)
+    def do_lose_key(self) -> None:
+        keys = [key for key in self.redis.data.values if not key.endswith(b":clock")]
+        if keys:
+            key = self.rng.choice(keys)
+            self.note(f"Redis loses {key.decode()}")
+            self.redis.drop(key)
 
-    def rejoin(self):
-        self.redis.cut_off.clear()
+    # --- the database
 
-    def expire_record(self):
-        records = self.redis.data.records
-        if records:
-            del records[self.sim.rng.choice(list(records))]
+    def do_sql_down(self) -> None:
+        self.note("the database is down")
+        self.sql.down()
 
-    def expire_log(self):
-        metas = self.redis.data.metas
-        if metas:
-            room = self.sim.rng.choice(list(metas))
-            self.sim.note(f"--- the log of {room} expires")
-            del metas[room]
+    def do_sql_recover(self) -> None:
+        self.sql.recover()
 
-    def sql_down(self):
-        self.sim.note("--- SQL stops")
-        self.sql.up = False
+    def do_sql_save(self) -> None:
+        self.sql_saved = self.sql.saved()
 
-    def sql_up(self):
-        self.sql.up = True
+    # --- the past changes
+
+    def do_redis_back(self) -> None:
+        if self.saved is not None:
+            self.note("Redis goes back, in the same process")
+            self.redis.goes_back(self.saved)
+            self.saved = None
+
+    def do_sql_back(self) -> None:
+        if self.sql_saved is not None:
+            self.note("the database goes back")
+            self.sql.goes_back(self.sql_saved)
+            self.sql_saved = None
+            for client in self.clients:
+                client.database_went_back(self.sql)
+
+    def do_clock(self) -> None:
+        node = self._node()
+        node.offset = self.rng.choice((0.0, 3600.0, -3600.0, 600.0, -20.0))
+        self.note(f"{node.name}'s clock is off by {node.offset} s")

@@ -1,0 +1,104 @@
+"""Rules of delivery, each taken out of the running code once: what goes wrong without it, and how it is left out.
+
+A rule that no schedule misses is either covered by the others, or not checked: then it does not belong here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from events import healing, hub, membership, recovery, witness
+from storage.redis import bus, client
+
+#: Puts something else in the place of an attribute: (owner, name, replacement).
+Put = Callable[[Any, str, Any], None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`hole`: what goes wrong without it. `often`: what has to happen often for that to be seen soon."""
+
+    hole: str
+    leave_out: Callable[[Put], None]
+    often: tuple[str, ...] = ()
+
+
+def _nothing(*_: object, **__: object) -> None: ...
+
+
+async def _nothing_to_wait_for(*_: object, **__: object) -> None: ...
+
+
+def _without(name: str, line: str, instead: str) -> Callable[[Put], None]:
+    """A script without one of its lines."""
+    original = client.Script.__init__
+
+    def build(self: client.Script, script: str, *shared: str) -> None:
+        original(self, script, *shared)
+        if name in (script, *shared):
+            assert line in self.source, f"{name}.lua has changed"
+            self.source = self.source.replace(line, instead)
+            self.sha = client.hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    return lambda put: put(client.Script, "__init__", build)
+
+
+async def _unconfirmed(self: bus.RedisBus, channels: Any) -> None:
+    """Ask for the channels, and go on at once."""
+    original = type(self)._subscribe
+    names = [f"{self._prefix}:{channel}" for channel in channels]
+    task = healing.asyncio.ensure_future(original(self, names))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+RULES: Mapping[str, Rule] = {
+    "spoil": Rule(
+        "an event delivered from SQL, or a record not written: the offset is good all the same",
+        lambda put: put(membership.Membership, "spoil", _nothing),
+        ("redis_down", "redis_recover", "drop", "write"),
+    ),
+    "heal_poll": Rule(
+        "a node dies between commit and append: nobody ever publishes the event",
+        lambda put: put(healing.Healer, "poll", _nothing_to_wait_for),
+        ("kill_node", "start_node", "write", "redis_restart"),
+    ),
+    "hold_connection": Rule(
+        "while a join or a recovery runs nothing waits: what comes is told before the snapshot, or twice",
+        lambda put: put(hub.Hub, "hold", _nothing),
+        ("write", "join", "leave", "drop"),
+    ),
+    "subscribe_first": Rule(
+        "a room is read before its channel's subscription is confirmed: what lies between is lost",
+        lambda put: put(bus.RedisBus, "subscribe", _unconfirmed),
+        ("write", "join", "leave"),
+    ),
+    "trim_mark": Rule(
+        "the log was trimmed (or made anew) past the offset: a partial replay is called recovered",
+        _without("read", "after >= log.trim and left > 0 and 1 or 0", "1"),
+        ("write", "drop", "half_open"),
+    ),
+    "gap_answer": Rule(
+        "two nodes append revisions 5 and 6 in swapped order: 5 is dropped as old",
+        _without("append", "(frm > 0 and frm or rev) > log.rev + 1 or", ""),
+        ("write", "drop", "kill_node", "start_node"),
+    ),
+    "catch_up": Rule(
+        "the bus is back: chunks that were logged meanwhile are not told, and the next ones do not fit",
+        lambda put: put(healing.Healer, "_catch_up", _nothing),
+        ("produce", "reset_links", "redis_hang", "redis_recover"),
+    ),
+    "floors": Rule(
+        "a recovered connection begins at the room's state, not at what it was told: it gets things twice",
+        lambda put: put(recovery, "clip", lambda event, have: event),
+        ("produce", "drop", "half_open"),
+    ),
+    "witness": Rule(
+        "an announcement of who came or went was lost with the bus: who is there believes the old for good",
+        lambda put: put(witness.Witness, "_tell", _nothing),
+        ("redis_hang", "redis_recover", "drop", "half_open", "lose_key"),
+    ),
+}
+
+
+def names() -> list[str]:
+    return sorted(RULES)
