@@ -1,7 +1,7 @@
 """Joining: one snapshot, then live events, nothing between lost.
 
-The rules: cut first, then the snapshot; what comes meanwhile waits; the record before the reply. `tests/model/`
-checks them over random schedules.
+The rules: cut first, then the snapshot; what comes meanwhile waits; the record before the reply.
+`tests/model/` checks them over random schedules.
 """
 
 import asyncio

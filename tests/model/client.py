@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: Seconds until a connect without an answer is given up, and until a dead peer is noticed.
 PATIENCE, PING = 8.0, 10.0
-#: Seconds in which a command is answered: its deadline (`events.dispatch.DEADLINE`), and some for the way.
-ANSWERED = 23.0
+#: Seconds until a command is answered: its deadline (`events.dispatch.DEADLINE`), and that of one before it.
+ANSWERED = 32.0
 #: What only members of a room are told.
 _OF_MEMBERS = ("message", "message_updated", "message_deleted", "stream_chunk", "stream_end")
 
@@ -374,6 +374,7 @@ class Client:
         if told["event"] == "reset":
             self.note(f"{room} is told to begin anew")
             view.joined = False
+            self._left.add(room)
             self.world.spawn(self.join(room))
 
     def _chunk(self, view: View, told: dict[str, Any]) -> None:

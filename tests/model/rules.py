@@ -1,4 +1,4 @@
-"""Rules of delivery, each taken out of the running code once: what goes wrong without it, and how it is left out.
+"""Rules of delivery, each taken out of the running code once: what goes wrong without it, and how it is done.
 
 A rule that no schedule misses is either covered by the others, or not checked: then it does not belong here.
 """
