@@ -1,9 +1,11 @@
 """`make cluster`: three nodes, Redis, PostgreSQL and nginx on this machine, as deploy/Procfile.cluster says.
 
-Everything lives in a temporary folder and is gone at the end. PORT (default 8080) is nginx's; a value that
-the environment gives wins over the ones here.
+A part that ends is started again, so that each may be killed to see what happens. Everything lives in a
+temporary folder and is gone at the end. PORT (default 8080) is nginx's; a value that the environment gives
+wins over the ones here.
 """
 
+import contextlib
 import http.client
 import os
 import pwd
@@ -18,12 +20,16 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 NODES = ("node1", "node2", "node3")
 #: Seconds until a part must be there.
 PATIENCE = 60.0
+#: Seconds before a part that has ended is started again: long enough to be seen, and for PostgreSQL's own
+#: children to notice that their parent is gone.
+PAUSE = 1.0
+PEOPLE = ("alice", "bob")
 
 NGINX = """\
 worker_processes 1;
@@ -47,13 +53,15 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.commands: dict[str, str] = {}
         self.port = int(os.environ.get("PORT") or 8080)
         self.ports = {name: free_port() for name in (*NODES, "redis", "postgres")}
         # PostgreSQL does not run as root.
         self.owner = "postgres" if os.geteuid() == 0 else None
         password = secrets.token_hex(16)
         self.env = {
+            "DEBUG": "true",
             "JWT_SECRET_KEY": secrets.token_hex(32),
             "TRUSTED_PROXIES": "127.0.0.1/32",
             "WS_CREATE_SESSIONS": "true",
@@ -80,6 +88,7 @@ class Cluster:
     def start(self) -> None:
         self.make_database()
         self.write_nginx()
+        self.lay_out_client()
         lines = (ROOT / "deploy" / "Procfile.cluster").read_text().splitlines()
         for line in lines:
             name, _, command = line.partition(": ")
@@ -88,29 +97,37 @@ class Cluster:
                     "createdb", "-h", "127.0.0.1", "-p", self.env["POSTGRES_PORT"], "-U", "postgres", "parley"
                 )
                 self.run(sys.executable, "-m", "server", "migrate")
-            self.launch(name, command)
+            self.commands[name] = command
+            self.launch(name)
+            if name in ("postgres", "redis"):
+                self.wait(name, lambda name=name: listening(self.ports[name]))
         for name in NODES:
             self.wait(name, lambda name=name: ready(self.ports[name]))
         self.wait("nginx", lambda: ready(self.port))
 
-    def launch(self, name: str, command: str) -> None:
+    def launch(self, name: str) -> None:
         owner: dict[str, Any] = {}
         if name == "postgres" and self.owner:
             owner = {"user": self.owner, "group": self.owner, "extra_groups": []}
         process = subprocess.Popen(
-            ["sh", "-c", command],
+            ["sh", "-c", self.commands[name]],
             env=self.env,
             cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            # A node's standard output is its welcome, with its own address: the cluster's says more.
+            stdout=subprocess.DEVNULL if name in NODES else subprocess.PIPE,
+            stderr=subprocess.PIPE if name in NODES else subprocess.STDOUT,
             # Ctrl-C is this program's alone: it stops the parts in order.
             start_new_session=True,
             **owner,
         )
-        self.running.append((name, process))
+        self.running[name] = process
         threading.Thread(target=echo, args=(name, process), daemon=True).start()
-        if name in ("postgres", "redis"):
-            self.wait(name, lambda: listening(self.ports[name]))
+
+    def lay_out_client(self) -> None:
+        """The playground's Socket.IO client, where `make cluster` has fetched it."""
+        fetched = ROOT / "data" / "vendor"
+        if fetched.is_dir():
+            shutil.copytree(fetched, self.folder / "data" / "vendor")
 
     def make_database(self) -> None:
         data = self.folder / "postgres"
@@ -140,7 +157,7 @@ class Cluster:
     def wait(self, name: str, there: Any) -> None:
         deadline = time.monotonic() + PATIENCE
         while not there():
-            for other, process in self.running:
+            for other, process in self.running.items():
                 if process.poll() is not None:
                     raise SystemExit(f"{other} ended with {process.returncode}")
             if time.monotonic() > deadline:
@@ -149,21 +166,33 @@ class Cluster:
 
     # --- stopping
 
-    def watch(self) -> str:
-        """Returns the name of a part that ended by itself."""
+    def watch(self) -> NoReturn:
+        """Whatever ends is started again."""
         while True:
-            for name, process in self.running:
+            for name, process in list(self.running.items()):
                 if process.poll() is not None:
-                    return name
+                    self.revive(name, process)
             time.sleep(0.2)
 
+    def revive(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        code = process.returncode
+        how = f"killed by signal {-code}" if code < 0 else f"done with {code}"
+        # nginx's workers outlive their master, and keep its port.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        time.sleep(PAUSE)
+        self.launch(name)
+        print(
+            f"{name} (pid {process.pid}) was {how}: started again as pid {self.running[name].pid}", flush=True
+        )
+
     def stop(self) -> None:
-        for name, process in reversed(self.running):
+        for name, process in reversed(self.running.items()):
             if process.poll() is None:
                 process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
             if name not in NODES[1:]:  # the nodes drain together
                 self.reap(name, process)
-        for name, process in self.running:
+        for name, process in self.running.items():
             self.reap(name, process)
 
     def reap(self, name: str, process: subprocess.Popen[bytes]) -> None:
@@ -204,11 +233,38 @@ def ready(port: int) -> bool:
 
 
 def echo(name: str, process: subprocess.Popen[bytes]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
+    said = process.stderr or process.stdout
+    assert said is not None
+    for line in said:
         text = re.sub(r"\s+$", "", line.decode(errors="replace"))
         if name in NODES or process.poll() is not None:
             print(f"{name:<8} | {text}", flush=True)
+
+
+def welcome(cluster: Cluster) -> str:
+    tokens = {
+        sub: subprocess.run(
+            [sys.executable, "-m", "server", "token", "--sub", sub, "--ttl", "12h"],
+            env=cluster.env, cwd=cluster.folder, capture_output=True, text=True, check=True,
+        ).stdout.strip()
+        for sub in PEOPLE
+    }  # fmt: skip
+    base = f"http://127.0.0.1:{cluster.port}"
+    lines = ["", f"Parley serves {base} from three nodes", "", "Playground, a window for each:"]
+    lines += [f"  {sub:<8} {base}/#token={token}" for sub, token in tokens.items()]
+    lines += ["", "Kill any of these (kill -9 PID): it is started again, and nothing is lost."]
+    ports = cluster.ports | {"nginx": cluster.port}
+    lines += [
+        f"  {name:<8} pid {process.pid:<8} port {ports[name]}" for name, process in cluster.running.items()
+    ]
+    lines += [
+        "",
+        f"  curl -s {base}/api/chat/sessions \\",
+        f"    -H 'Authorization: Bearer {tokens[PEOPLE[0]]}' \\",
+        "    -H 'Content-Type: application/json' -d '{\"title\": \"First\"}'",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -225,16 +281,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, leave)  # a shell without job control has its background jobs ignore it
     try:
         cluster.start()
-        token = subprocess.run(
-            [sys.executable, "-m", "server", "token", "--sub", "alice", "--ttl", "12h"],
-            env=cluster.env, cwd=folder, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        nodes = ", ".join(str(cluster.ports[name]) for name in NODES)
-        print(f"\nParley serves http://127.0.0.1:{cluster.port} from three nodes (ports {nodes})\n")
-        print(f"  curl -s http://127.0.0.1:{cluster.port}/api/chat/sessions \\")
-        print(f"    -H 'Authorization: Bearer {token}' \\")
-        print("    -H 'Content-Type: application/json' -d '{\"title\": \"First\"}'\n", flush=True)
-        raise SystemExit(f"{cluster.watch()} ended")
+        print(welcome(cluster), flush=True)
+        cluster.watch()
     except KeyboardInterrupt:
         print("\nstopping", flush=True)
     finally:
