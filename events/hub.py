@@ -338,6 +338,10 @@ class Hub:
         found = self._users.get(key, ())
         return found if isinstance(found, tuple) else (found,)
 
+    def of_account(self, caller: Caller) -> tuple[Connection, ...]:
+        """Those of `of_user` that are counted for the same account."""
+        return tuple(c for c in self.of_user(caller.key) if c.caller.account == caller.account)
+
     # --- rooms
 
     def enter(self, conn: Connection, name: str) -> Member:

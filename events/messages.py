@@ -37,7 +37,7 @@ from storage.interfaces import Mark
 from storage.messages import Messages as Store
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
-from storage.records import FileRecord, MessageRecord
+from storage.records import FileRecord, MessageRecord, SessionRecord
 from storage.sessions import Sessions
 from storage.writer import Owner, Writer
 
@@ -247,9 +247,15 @@ class MessageService:
     # --- commands
 
     def send(
-        self, caller: Caller, command: SendMessage, conn: Owner | None = None
+        self,
+        caller: Caller,
+        command: SendMessage,
+        conn: Owner | None = None,
+        *,
+        begins: SessionRecord | None = None,
     ) -> "asyncio.Future[Committed]":
-        """Take a place in the order of commits. Errors come through the future (see `translate`)."""
+        """Take a place in the order of commits. `begins`: the session, made with its first message. Errors
+        come through the future (see `translate`)."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         return self.writer.submit(
@@ -263,14 +269,17 @@ class MessageService:
                 content=command.content,
                 metadata=command.metadata,
                 reply_to=command.reply_to,
+                begins=begins,
             ),
             conn,
         )
 
-    async def sent(self, caller: Caller, command: SendMessage) -> Committed:
+    async def sent(
+        self, caller: Caller, command: SendMessage, *, begins: SessionRecord | None = None
+    ) -> Committed:
         """`send`, committed. Raises ChatError."""
         try:
-            return await asyncio.shield(self.send(caller, command))
+            return await asyncio.shield(self.send(caller, command, begins=begins))
         except storage_errors.StorageError as error:
             raise translate(error) or error from error
 

@@ -105,7 +105,15 @@ class SessionManager:
 
     # --- the eight operations
 
-    async def create_session(
+    async def create_session(self, caller: Caller, origin: Origin, **given: Any) -> SessionRecord:
+        """`new_session`, stored. Raises Conflict (the id is taken), too."""
+        record = await self.new_session(caller, origin, **given)
+        try:
+            return await self._sessions.create(record)
+        except storage_errors.AlreadyExists as error:
+            raise Conflict("this session id is in use") from error
+
+    async def new_session(
         self,
         caller: Caller,
         origin: Origin,
@@ -117,7 +125,7 @@ class SessionManager:
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> SessionRecord:
-        """Raises Forbidden, AgentNotFound, Conflict (the id is taken), LimitReached, ValidationFailed,
+        """What is to be stored for one. Raises Forbidden, AgentNotFound, LimitReached, ValidationFailed,
         Unavailable."""
         if caller.role == "agent" or caller.sessions is not None:
             raise Forbidden
@@ -133,7 +141,7 @@ class SessionManager:
         if (most := self._limits.most(SESSIONS)) and caller.role not in OPERATORS:
             self._limits.admit(SESSIONS, await self._sessions.count_of(caller.key, most))
         now = when(self._clock())
-        record = SessionRecord(
+        return SessionRecord(
             session_id=session_id or new_id("sess"),
             trace_id=new_id("trace"),
             user_id=caller.key if user_id is None else canonical(user_id),
@@ -150,10 +158,6 @@ class SessionManager:
             ip_address=(origin.ip_address or "")[:100] or None,
             user_agent=(origin.user_agent or "")[:500] or None,
         )
-        try:
-            return await self._sessions.create(record)
-        except storage_errors.AlreadyExists as error:
-            raise Conflict("this session id is in use") from error
 
     async def validate_session(self, session_id: str) -> SessionRecord:
         """A session that can be joined and written to.

@@ -22,6 +22,7 @@ class Stream:
     """An open stream on its producer's node. `logged` counts the pieces that the log has."""
 
     __slots__ = (
+        "account",
         "adopted",
         "agent_task",
         "bytes",
@@ -45,9 +46,10 @@ class Stream:
         "writer",
     )
 
-    def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float) -> None:
+    def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float, account: str) -> None:
         self.room, self.message_id = record.session_id, record.message_id
         self.owner = owner  # (sender_type, sender_id)
+        self.account = account  # for whom it is counted (`Caller.account`); "" for an agent of this node
         self.start = record.revision
         self.pieces: list[str] = []
         self.adopted = 0  # pieces whose boundaries only the log knows

@@ -67,7 +67,7 @@ class Streams:
         self._held = held
         self._max_size, self._max_per_user = max_size, max_per_user
         self.open: dict[str, Stream] = {}
-        self._starting: Counter[tuple[str, str]] = Counter()  # owners of placeholders on their way to SQL
+        self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
         self._here = new_id("streams")
         self.stopping = False  # the database is not waited for any more
@@ -93,24 +93,31 @@ class Streams:
 
         Raises RateLimited, Conflict, SessionNotFound, ..., Unavailable.
         """
-        owner = (caller.sender_type, caller.sub) if isinstance(caller, Caller) else caller
-        if isinstance(caller, Caller) and caller.role == "user" and command.message_id not in self.open:
-            self._check_number(owner)
-        self._starting[owner] += 1
+        if not isinstance(caller, Caller):
+            return await self._start(caller, "", command, conn, adopt)
+        account = caller.account
+        if caller.role == "user" and command.message_id not in self.open:
+            self._check_number(account)
+        self._starting[account] += 1
         try:
-            return await self._start(owner, command, conn, adopt)
+            return await self._start((caller.sender_type, caller.sub), account, command, conn, adopt)
         finally:
-            self._starting[owner] -= 1
-            if not self._starting[owner]:
-                del self._starting[owner]
+            self._starting[account] -= 1
+            if not self._starting[account]:
+                del self._starting[account]
 
-    def _check_number(self, owner: tuple[str, str]) -> None:
-        mine = self._starting[owner] + sum(1 for stream in self.open.values() if stream.owner == owner)
+    def _check_number(self, account: str) -> None:
+        mine = self._starting[account] + sum(1 for stream in self.open.values() if stream.account == account)
         if mine >= self._max_per_user:
             raise RateLimited(f"at most {self._max_per_user} open streams", retry_after=1000)
 
     async def _start(
-        self, owner: tuple[str, str], command: StreamStart, conn: Connection | None, adopt: bool
+        self,
+        owner: tuple[str, str],
+        account: str,
+        command: StreamStart,
+        conn: Connection | None,
+        adopt: bool,
     ) -> tuple[Stream | None, Committed]:
         future = self._writer.submit(
             NewMessage(
@@ -137,9 +144,9 @@ class Streams:
             found = self.open.get(record.message_id)
             if found is None and not adopt:
                 return None, done
-            stream = found or await self._adopt(record)
+            stream = found or await self._adopt(record, account)
         else:
-            stream = Stream(record, owner, self._clock())
+            stream = Stream(record, owner, self._clock(), account)
             self.open[record.message_id] = stream
             self._observer.stream("started")
             await self._hold_lease(stream)
@@ -165,10 +172,10 @@ class Streams:
             if not mine:
                 del self._by_conn[stream.conn_id]
 
-    async def _adopt(self, record: MessageRecord) -> Stream:
+    async def _adopt(self, record: MessageRecord, account: str) -> Stream:
         """Its producer goes on here, after what the log has. Raises Unavailable; StreamClosed where the log
         is gone: nobody can tell which chunk the text saved last ended with."""
-        stream = Stream(record, (record.sender_type, record.sender_id), self._clock())
+        stream = Stream(record, (record.sender_type, record.sender_id), self._clock(), account)
         try:
             text = await self._log.read(record.session_id, record.message_id)
             await self._log.renew({record.message_id: self._held})
@@ -237,7 +244,7 @@ class Streams:
             raise Forbidden("only the caller that began a stream may write it")
         if record.status != "streaming":
             raise StreamClosed(details={"status": record.status})
-        return self.open.get(message_id) or await self._adopt(record)
+        return self.open.get(message_id) or await self._adopt(record, caller.account)
 
     def chunk(
         self,

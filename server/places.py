@@ -51,7 +51,7 @@ class Places:
             raise ServerFull
         if caller.role in OPERATORS:
             return
-        mine = len(self._hub.of_user(caller.key))
+        mine = len(self._hub.of_account(caller))
         if mine > 1 and (mine > free or free <= self._most // RESERVE):
             raise ServerFull("this user has as many connections as there is room for")
         if free <= self._most // NETWORK_RESERVE and self._crowds_out(network_of(address)):

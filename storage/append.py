@@ -53,7 +53,11 @@ RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $3 THEN at E
 def is_plain(op: Op) -> bool:
     """Whether `append` may be asked to store it."""
     return (
-        isinstance(op, NewMessage) and op.status == "complete" and op.reply_to is None and op.file_id is None
+        isinstance(op, NewMessage)
+        and op.status == "complete"
+        and op.reply_to is None
+        and op.file_id is None
+        and op.begins is None
     )
 
 

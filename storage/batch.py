@@ -1,7 +1,7 @@
 """One transaction's worth of operations, applied in order to what was read under the sessions' locks.
 
-Pure: no database, no clock. What it leaves in `inserted`, `changed`, `attached` and `sessions` is to
-be written before the COMMIT.
+Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `attached` and
+`sessions` is to be written before the COMMIT.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from storage.errors import (
     Superseded,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
-from storage.records import MessageRecord
+from storage.records import MessageRecord, SessionRecord
 
 #: How far two nodes' ideas of the database's time may differ.
 AGREED = timedelta(milliseconds=100)
@@ -118,6 +118,7 @@ class Batch:
     ) -> None:
         self.now = now
         self.sessions = {session.session_id: session for session in sessions}
+        self.begun: list[SessionRecord] = []
         self.inserted: list[MessageRecord] = []
         self.changed: dict[str, MessageRecord] = {}
         self.attached: list[tuple[str, str]] = []
@@ -132,6 +133,8 @@ class Batch:
     def apply(self, op: Op) -> Committed:
         """Raises what the operation's class names; then it has changed nothing."""
         session = self.sessions.get(op.session_id)
+        if session is None and isinstance(op, NewMessage) and op.begins is not None:
+            return self._create_both(op, op.begins)
         if session is None or session.status == "deleted":
             raise SessionMissing(op.session_id)
         if isinstance(op, NewMessage):
@@ -186,6 +189,15 @@ class Batch:
         if op.client_message_id is not None:
             self._by_client[_key(op, op.client_message_id)] = op.message_id
         return self._accepted(session, op, record)
+
+    def _create_both(self, op: NewMessage, record: SessionRecord) -> Committed:
+        session = Tally(
+            record.session_id, record.status, record.expires_at, record.ttl_hours, 0, 0, record.last_activity
+        )
+        done = self._create(session, op)
+        self.begun.append(record)
+        self.sessions[record.session_id] = session
+        return done
 
     def _first(self, op: NewMessage) -> MessageRecord | None:
         """The message that this one repeats."""

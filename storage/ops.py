@@ -5,15 +5,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from storage.records import MessageRecord
+from storage.records import MessageRecord, SessionRecord
 
 
 class NewMessage(Struct, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
 
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
-    `message_id`) is answered with the first one. Raises SessionMissing, SessionEnded, AlreadyExists
-    (`message_id`), MessageMissing (`reply_to`), FileMissing.
+    `message_id`) is answered with the first one. `begins`: the session is made with it, or not at all.
+    Raises SessionMissing, SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`),
+    FileMissing.
     """
 
     session_id: str
@@ -27,6 +28,7 @@ class NewMessage(Struct, frozen=True):
     metadata: dict[str, Any] | None = None
     reply_to: str | None = None
     file_id: str | None = None
+    begins: SessionRecord | None = None
 
 
 class EditMessage(Struct, frozen=True):

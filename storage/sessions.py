@@ -169,6 +169,15 @@ def _update(names: frozenset[str]) -> Statement:
 _For = tuple[SessionRecord, ParticipantRecord | None]
 
 
+def _values(record: SessionRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+async def insert(connection: Connection, record: SessionRecord) -> None:
+    """Within a transaction. Raises AlreadyExists (session_id or trace_id)."""
+    await connection.execute(_INSERT, **_values(record))
+
+
 class Sessions:
     """Every method raises Unavailable; those that can raise something else say so."""
 
@@ -179,8 +188,7 @@ class Sessions:
 
     async def create(self, record: SessionRecord) -> SessionRecord:
         """Raises AlreadyExists (session_id or trace_id)."""
-        values = {name: getattr(record, name) for name in record.__struct_fields__}
-        await self._db.execute(_INSERT, **values)
+        await self._db.execute(_INSERT, **_values(record))
         return record
 
     async def get(self, session_id: str) -> SessionRecord | None:

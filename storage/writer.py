@@ -18,6 +18,7 @@ from storage.batch import Batch, Needs
 from storage.database import Connection, Database
 from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.sessions import insert
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
 
@@ -238,6 +239,8 @@ class _Lane:
                     outcomes.append(batch.apply(op))
                 except StorageError as error:
                     outcomes.append(error)
+            for record in batch.begun:
+                await insert(connection, record)
             await self._store.write(connection, batch)
             return outcomes
 

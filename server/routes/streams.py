@@ -25,7 +25,7 @@ from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import one_line
 from server.transports.sse import Answer, Begin, EventStream
-from storage.records import MessageRecord
+from storage.records import MessageRecord, SessionRecord
 
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
@@ -71,9 +71,10 @@ async def _ask(
     body: schema.ChatRequest,
     head: bytes,
     from_index: int,
+    begins: SessionRecord | None,
 ) -> tuple[MessageRecord, Begin]:
-    """Send the user's message; (its record, what begins the answer)."""
-    record, _ = await services.sessions.writable(caller, session_id)
+    """Send the user's message, with which a session `begins`; (its record, what begins the answer)."""
+    record = begins or (await services.sessions.writable(caller, session_id))[0]
     agent = await services.replies.agent(record.agent_id)
     command = schema.SendMessage(
         session_id=session_id,
@@ -82,7 +83,7 @@ async def _ask(
         metadata=body.metadata,
         reply_to=body.reply_to,
     )
-    done = await services.messages.sent(caller, command)
+    done = await services.messages.sent(caller, command, begins=begins)
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
         request = {"message_id": done.record.message_id, "seq": done.record.seq}
@@ -119,24 +120,23 @@ async def ask(request: Request, receive: Receive, send: Send) -> None:
 
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
-    """`POST /api/chat`: the session, then the answer. Both are committed before `session` is sent, and each
-    bucket is asked before the session is made."""
+    """`POST /api/chat`: a session, made in one step with its first message, then the answer. Both are
+    committed before `session` is sent, and each bucket is asked before."""
     services, caller = services_of(request), await caller_of(request)
     body = await _question(request)
     if body.stream:
         await services.extras["event_streams"].admit(request.scope, caller)
     session_id = body.session_id
-    if session_id is not None:
-        await services.sessions.writable(caller, session_id)
-    else:
+    begins = None
+    if session_id is None:
         waiting = services.limits.check(caller, "create")
         if waiting is not None:
             await waiting
         agent_id = int(body.agent_id) if body.agent_id is not None else 1
-        record = await services.sessions.create_session(caller, origin_of(request), agent_id=agent_id)
-        session_id = record.session_id
+        begins = await services.sessions.new_session(caller, origin_of(request), agent_id=agent_id)
+        session_id = begins.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})
-    await _answer(request, receive, send, services, caller, session_id, body, head)
+    await _answer(request, receive, send, services, caller, session_id, body, head, begins)
 
 
 async def _question(request: Request) -> schema.ChatRequest:
@@ -156,9 +156,10 @@ async def _answer(
     session_id: str,
     body: schema.ChatRequest,
     head: bytes,
+    begins: SessionRecord | None = None,
 ) -> None:
     _, from_index = _from_index(request)
-    message, begin = await _ask(services, caller, session_id, body, head, from_index)
+    message, begin = await _ask(services, caller, session_id, body, head, from_index, begins)
     door = services.extras["event_streams"]
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)

@@ -142,11 +142,7 @@ class EventStreamDoor:
             raise Draining
         services.places.admit(caller, address)
         if caller.role not in OPERATORS:
-            mine = [
-                conn
-                for conn in services.hub.of_user(caller.key)
-                if conn.transport == "sse" and conn.caller.account == caller.account
-            ]
+            mine = [conn for conn in services.hub.of_account(caller) if conn.transport == "sse"]
             services.limits.admit(EVENT_STREAMS, len(mine))
 
     async def _open(

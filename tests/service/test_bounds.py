@@ -178,6 +178,31 @@ async def test_nothing_is_made_for_who_is_refused(sqlite_url: str, new_server: C
         assert total == codes.count(201)
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+async def test_no_session_without_its_first_message(
+    database: str, sqlite_url: str, postgres_url: str, new_server: Callable[..., Server]
+) -> None:
+    """`POST /api/chat` makes both or neither, also where the message is refused at its commit."""
+    node = new_server(sqlite_url if database == "sqlite" else postgres_url)
+    hello = {"content": "hi", "stream": False}
+    async with node.api("alice") as api:
+        for body, query, code in (
+            (hello | {"reply_to": "msg_of_nobody"}, {}, "MESSAGE_NOT_FOUND"),
+            (hello | {"agent_id": "999999"}, {}, "AGENT_NOT_FOUND"),
+            (hello, {"from_index": "x"}, "VALIDATION_ERROR"),
+        ):
+            refused = await api.post("/api/chat", json=body, params=query)
+            assert refused.json()["error"]["code"] == code
+        assert (await api.get(BASE)).json()["total"] == 0
+        made = (await api.post("/api/chat", json=hello)).json()
+        listed = (await api.get(BASE)).json()
+        assert listed["total"] == 1
+        assert listed["sessions"][0]["session_id"] == made["session_id"]
+        messages = (await api.get(f"{BASE}/{made['session_id']}/messages")).json()["messages"]
+        assert [message["seq"] for message in messages] == [1, 2]
+        assert messages[0]["message_id"] == made["request"]["message_id"]
+
+
 async def test_who_goes_on_after_refusals_waits_for_them(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
@@ -333,6 +358,19 @@ async def test_event_streams_and_readers(sqlite_url: str, new_server: Callable[.
                     async with api.stream("GET", f"{BASE}/{room}/events") as four:
                         assert four.status_code == 429
             assert (await alice.call("stream_end", message_id=stream))["ok"]
+
+
+async def test_open_streams_of_a_share_link_are_its_own(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_STREAMS_PER_USER="1", STREAM_LEASE="30")
+    room = await new_session(node, "alice", members=("bob",))
+    async with node.api("bob", sessions=[room], session_role="member") as link, node.api("bob") as bob:
+        start = f"{BASE}/{room}/stream_start"
+        assert (await link.post(start, json={})).status_code == 200
+        assert (await link.post(start, json={})).status_code == 429
+        assert (await bob.post(start, json={})).status_code == 200
+        assert (await bob.post(start, json={})).status_code == 429
 
 
 async def test_requests_under_way(sqlite_url: str, new_server: Callable[..., Server]) -> None:

@@ -63,6 +63,31 @@ async def test_one_user_leaves_places_to_others(
             assert (await alice.call("message", content="hello"))["ok"]
 
 
+async def test_who_holds_a_share_link_takes_no_place_of_its_user(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+    room = await new_session(node, "alice", members=("bob",))
+    link = node.token("bob", sessions=[room], session_role="viewer")
+    async with AsyncExitStack() as stack:
+
+        async def one_more() -> bool:
+            raw = await stack.enter_async_context(RawClient(node.ws_url, room, link))
+            with suppress(AssertionError, ConnectionError, TimeoutError):
+                return bool(await raw.welcome())
+            return False
+
+        taken = 0
+        while await one_more():
+            taken += 1
+        assert MOST // 2 <= taken < MOST
+        # He himself has as many as anybody who was not here yet.
+        async with enter("websocket", node, "bob", room), enter("socketio", node, "bob", room) as bob:
+            assert (await bob.call("message", content="hello"))["ok"]
+            async with enter("websocket", node, "bob", room) as third:
+                assert (await third.call("message", content="again"))["ok"]
+
+
 async def test_sessions_without_a_token_are_bounded(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
