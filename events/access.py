@@ -51,6 +51,12 @@ class Caller:
         return self.key if self.sessions is None else f"{self.key}\0link"
 
     @property
+    def asking(self) -> str:
+        """Whose turn it is where questions to the database have to wait (`storage.fairness`); the operator's
+        own do not."""
+        return self.account if self.role == "user" else ""
+
+    @property
     def agent_id(self) -> int | None:
         """The agent that it is; None for users and services."""
         return agent_id(self.sub) if self.role == "agent" else None

@@ -24,6 +24,7 @@ from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.stall import Stall
 from events.wording import invalid
+from storage.fairness import ASKING
 
 #: Seconds until a command that cannot be carried out is answered UNAVAILABLE.
 DEADLINE = 20.0
@@ -344,6 +345,7 @@ class Line:
         self._task = asyncio.get_running_loop().create_task(self._work_off(work))
 
     async def _work_off(self, work: Coroutine[Any, Any, None]) -> None:
+        ASKING.set(self.conn.caller.asking)
         try:
             await work
             while self._queue:

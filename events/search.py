@@ -18,6 +18,7 @@ from events.sessions import SessionManager
 from events.signing import Signer
 from events.snippets import Match, matching, snippet
 from storage.candidates import Candidates, Found
+from storage.fairness import ASKING
 from storage.records import MessageRecord
 from storage.search import Scope, Search
 from storage.turns import Turns
@@ -67,6 +68,7 @@ class SearchService:
         Raises ValidationFailed, SessionNotFound, Unavailable.
         """
         async with self._line:
+            ASKING.set("")  # the line is its bound
             return await self._search(caller, query, session_id, limit, cursor)
 
     async def _search(

@@ -19,6 +19,7 @@ from storage.address import Address, parse
 from storage.connecting import Connector
 from storage.errors import StorageError, Unavailable
 from storage.failures import DRIVER_ERRORS, translate
+from storage.fairness import ASKING, Fair
 from storage.health import Health, ReadOnly
 from storage.pool import Pool
 from storage.repeating import repeated
@@ -33,6 +34,10 @@ LIMIT = 5.0
 BUSY_MS = 4000
 #: Readers of an SQLite file. Opening a connection starts a thread, so these are kept.
 READERS = 4
+#: Callers' questions that PostgreSQL is asked at once by one node, and those of one user: enough for a
+#: server's cores, and so few that a commit, which waits for no place, finds a core free. A question takes a
+#: millisecond or two: a page that asks ten at once waits for a few of them.
+QUESTIONS, QUESTIONS_EACH = 4, 2
 ISOLATION = "default_transaction_isolation"
 #: A node that stops in the middle of a transaction must not hold a session's row for good.
 IDLE_IN_TRANSACTION = "15s"
@@ -142,6 +147,7 @@ class Database:
             )
         else:
             self._databases = Databases(plain(url))
+        self._questions = Fair(QUESTIONS, QUESTIONS_EACH)
         self._readers: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._writer: asyncio.Queue[Link] = asyncio.Queue()
         self._links: list[Link] = []
@@ -234,44 +240,55 @@ class Database:
             raise translate(error) from error
 
     @asynccontextmanager
-    async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
-        """A connection for reading: each statement sees what is committed when it begins."""
+    async def connection(
+        self, *, limit: float | None = None, first: bool = False
+    ) -> AsyncIterator[Connection]:
+        """A connection for reading: each statement sees what is committed when it begins. `first`: before all
+        who wait for one."""
         if self._pooled:
-            async with self._transaction_postgresql(limit or self.limit) as connection:
+            async with self._transaction_postgresql(limit or self.limit, first) as connection:
                 yield connection
             return
-        lease = self._lease_postgresql if self.dialect == "postgresql" else self._lease_sqlite
         with self._translated():
-            async with lease(limit or self.limit, self._readers) as connection:
+            lease = (
+                self._lease_postgresql(limit or self.limit, first)
+                if self.dialect == "postgresql"
+                else self._lease_sqlite(limit or self.limit, self._readers)
+            )
+            async with lease as connection:
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
-        """BEGIN, and COMMIT at the end; ROLLBACK if the body raises.
+    async def transaction(
+        self, *, limit: float | None = None, first: bool = False
+    ) -> AsyncIterator[Connection]:
+        """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `first` as of `connection`.
 
         Unavailable from the COMMIT itself means that its outcome is not known.
         """
         if self.dialect == "postgresql":
-            async with self._transaction_postgresql(limit or self.limit) as connection:
+            async with self._transaction_postgresql(limit or self.limit, first) as connection:
                 yield connection
         else:
             async with self._transaction_sqlite(limit or self.limit) as connection:
                 yield connection
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None) -> T:
+    async def transact(
+        self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, first: bool = False
+    ) -> T:
         """`work` in a transaction; anew, with all it does, where the database rolled it back."""
 
         async def once() -> T:
-            async with self.transaction(limit=limit) as connection:
+            async with self.transaction(limit=limit, first=first) as connection:
                 return await work(connection)
 
         return await repeated(once)
 
-    async def use(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def use(self, work: Callable[[Connection], Awaitable[T]], *, first: bool = False) -> T:
         """`work`, one statement, with a connection; anew where the database rolled it back."""
 
         async def once() -> T:
-            async with self.connection() as connection:
+            async with self.connection(first=first) as connection:
                 return await work(connection)
 
         return await repeated(once)
@@ -295,17 +312,24 @@ class Database:
     # -- PostgreSQL ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _lease_postgresql(self, limit: float, _readers: object) -> AsyncIterator[Connection]:
+    async def _lease_postgresql(self, limit: float, first: bool) -> AsyncIterator[Connection]:
         async with asyncio.timeout(limit):
             if not self._pool.is_connected:
                 raise Unavailable("the database is not connected")
-            async with self._pool.lease() as raw:
-                yield Connection(raw, "postgresql")
+            who = "" if first else ASKING.get()
+            if who:
+                await self._questions.enter(who)
+            try:
+                async with self._pool.lease(first=first) as raw:
+                    yield Connection(raw, "postgresql")
+            finally:
+                if who:
+                    self._questions.leave(who)
 
     @asynccontextmanager
-    async def _transaction_postgresql(self, limit: float) -> AsyncIterator[Connection]:
+    async def _transaction_postgresql(self, limit: float, first: bool) -> AsyncIterator[Connection]:
         with self._translated():
-            async with self._lease_postgresql(limit, None) as connection:
+            async with self._lease_postgresql(limit, first) as connection:
                 await connection.command(self._begin)
                 try:
                     yield connection

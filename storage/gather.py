@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from storage.errors import Unavailable
+from storage.fairness import ASKING
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -22,6 +23,8 @@ WORTH = 8
 MOST = 16
 #: Seconds after which a question waits for no company and for no other trip's end.
 LATE = 0.005
+#: For whom a trip asks: it is many users', whoever came last.
+_MANY = "many"
 
 
 class Gather(Generic[K, V]):
@@ -73,6 +76,7 @@ class Gather(Generic[K, V]):
         self._go()
 
     async def _trip(self, asked: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+        ASKING.set(_MANY)
         try:
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it is for those who asked

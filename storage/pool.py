@@ -152,11 +152,12 @@ class Pool:
     # --- leases
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Any]:
-        """asyncpg's connection. Raises what the driver raises; waits for a free one as long as it takes."""
+    async def lease(self, *, first: bool = False) -> AsyncIterator[Any]:
+        """asyncpg's connection. Raises what the driver raises; waits for a free one as long as it takes, and
+        `first` before the others."""
         # A Link of its own, not `Databases.connection()`: that one belongs to the task, and a task in
         # which PostgreSQL went away while it was held could never take another one.
-        link = await self._take()
+        link = await self._take(first)
         raw = link.raw_connection
         self._leases[link] = asyncio.get_running_loop().time()
         try:
@@ -179,9 +180,9 @@ class Pool:
             finally:
                 self._give_back()
 
-    async def _take(self) -> Link:
+    async def _take(self, first: bool) -> Link:
         while True:
-            await self._place()
+            await self._place(first)
             link = Link(self._databases, self._databases._backend)
             try:
                 await link.__aenter__()
@@ -206,13 +207,13 @@ class Pool:
         if alone:
             await asyncio.sleep(AGAIN)
 
-    async def _place(self) -> None:
-        """Waits until one more lease may be held; who came first is first."""
+    async def _place(self, first: bool) -> None:
+        """Waits until one more lease may be held; who came first is first, but for the writer."""
         if self._busy < self._allowed and not self._waiting:
             self._busy += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        (self._waiting.appendleft if first else self._waiting.append)(waiter)
         try:
             await waiter
         except asyncio.CancelledError:

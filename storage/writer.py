@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol, cast
 
@@ -36,7 +36,9 @@ TRIES = 3
 
 #: Transactions under way at once, each with sessions of its own: while PostgreSQL works on one, the next is
 #: made ready. A session stays in its lane, so that what its members send at once is committed, and
-#: delivered, at once. SQLite has one writer at a time.
+#: delivered, at once. On PostgreSQL each has another one beside it for what takes six trips and not one (a
+#: stream's row, an edit, a file): a plain message waits for none of these but its own session's. SQLite has
+#: one writer at a time.
 LANES = {"postgresql": 2, "sqlite": 1}
 
 
@@ -68,7 +70,9 @@ class Writer:
         `committed` is called once per batch, right after its COMMIT and before anybody who waits for one
         of its futures goes on. It must not raise, and must not block.
         """
-        self._lanes = [_Lane(db, clock, now, stalled, self._done) for _ in range(LANES[db.dialect])]
+        count = LANES[db.dialect]
+        lanes = [_Lane(db, clock, now, stalled, self._done) for _ in range(2 * count)]
+        self._lanes, self._longer = lanes[:count], lanes[count:] if db.dialect == "postgresql" else []
         self._committed = committed
         self._accepting = False
         #: Loop time at which the batch that was committed last was begun.
@@ -80,7 +84,7 @@ class Writer:
     async def stop(self) -> None:
         """Accepts nothing more, and returns when all that was accepted has been answered."""
         self._accepting = False
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._longer):
             await lane.finish()
 
     def submit(self, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
@@ -89,10 +93,20 @@ class Writer:
         """
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         if self._accepting:
-            self._lanes[hash(op.session_id) % len(self._lanes)].put(op, future, owner)
+            self._lane_of(op).put(op, future, owner)
         else:
             future.set_exception(Unavailable("the writer is stopped"))
         return future
+
+    def _lane_of(self, op: Op) -> "_Lane":
+        """Where something of its session waits already, or else by what it takes."""
+        place = hash(op.session_id) % len(self._lanes)
+        lane = self._lanes[place]
+        if self._longer:
+            longer = self._longer[place]
+            if op.session_id in longer.sessions or not (is_plain(op) or op.session_id in lane.sessions):
+                return longer
+        return lane
 
     def _done(self, batch: Sequence[Committed], begun: float) -> None:
         self.begun = begun
@@ -117,6 +131,8 @@ class _Lane:
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
         self._appends = db.dialect == "postgresql"
         self._waiting: deque[_Waiting] = deque()
+        #: Those of which something waits or is under way, and how much.
+        self.sessions: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._begun = 0.0
 
@@ -125,6 +141,7 @@ class _Lane:
             future.set_exception(Unavailable("too much waits to be written"))
             return
         self._waiting.append((op, future, owner))
+        self.sessions[op.session_id] = self.sessions.get(op.session_id, 0) + 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
 
@@ -138,21 +155,35 @@ class _Lane:
             while waiting:
                 if self._stalled():
                     # Somebody else may have gone on with what waits here.
-                    _fail(waiting, Unavailable("this node stood still"))
-                    waiting.clear()
+                    self._give_up(Unavailable("this node stood still"))
                     break
                 taken = self._take()
                 if not taken:
                     continue
                 begun = self._begun = asyncio.get_running_loop().time()
                 failure = await self._write(taken)
+                self._forget(taken)
                 if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
                     # The database hangs. What waits behind has waited as long: it is told now, instead
                     # of one batch after the other.
-                    _fail(waiting, failure)
-                    waiting.clear()
+                    self._give_up(failure)
         finally:
             self._task = None
+
+    def _give_up(self, error: StorageError) -> None:
+        """All that waits."""
+        _fail(self._waiting, error)
+        self._forget(self._waiting)
+        self._waiting.clear()
+
+    def _forget(self, ones: Iterable[_Waiting]) -> None:
+        """They have been answered."""
+        for op, _, _ in ones:
+            left = self.sessions[op.session_id] - 1
+            if left:
+                self.sessions[op.session_id] = left
+            else:
+                del self.sessions[op.session_id]
 
     def _take(self) -> list[_Waiting]:
         """The next batch, in order of submission."""
@@ -163,6 +194,7 @@ class _Lane:
             one = waiting.popleft()
             if one[2] is not None and one[2].fenced:
                 _fail([one], Unavailable("the connection was taken over"))
+                self._forget([one])
                 continue
             taken.append(one)
             op = one[0]
@@ -172,12 +204,14 @@ class _Lane:
 
     async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
         """Commit and answer. Returns the failure if the database was away."""
-        ops = [op for op, _, _ in taken]
+        tried = False
         try:
-            tried = self._appends and all(map(is_plain, ops))
-            if tried:
-                taken = await self._append(taken)
-                ops = [op for op, _, _ in taken]
+            if self._appends:
+                # What is plain does not wait for the six trips of what is not.
+                plain, others = _apart(taken)
+                left = await self._append(plain) if plain else []
+                tried, taken = bool(left), left + others
+            ops = [op for op, _, _ in taken]
             outcomes = await self._commit(ops, tried) if ops else []
         except Unavailable as error:
             _fail(taken, error)
@@ -209,7 +243,7 @@ class _Lane:
         deadline = self._now() + self._db.limit / 2
         try:
             # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
-            outcomes = await self._db.use(lambda c: append(c, ops, self._clock(), deadline))
+            outcomes = await self._db.use(lambda c: append(c, ops, self._clock(), deadline), first=True)
         except AlreadyExists:
             return taken
         stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]
@@ -244,7 +278,7 @@ class _Lane:
             await self._store.write(connection, batch)
             return outcomes
 
-        return await self._db.transact(work)
+        return await self._db.transact(work, first=True)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
         for (_, future, _), outcome in zip(taken, outcomes, strict=True):
@@ -262,6 +296,15 @@ class _Lane:
                 self._committed(done, self._begun)
             except Exception:
                 LOG.exception("what follows a commit failed")
+
+
+def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """Those of sessions of which nothing but plain messages waits, and the others."""
+    longer = {op.session_id for op, _, _ in taken if not is_plain(op)}
+    if not longer:
+        return taken, []
+    plain = [one for one in taken if one[0].session_id not in longer]
+    return plain, [one for one in taken if one[0].session_id in longer]
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:

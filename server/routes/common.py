@@ -23,6 +23,7 @@ from server.bounds import CALLS, GIVES
 from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.services import Services
+from storage.fairness import ASKING
 
 S = TypeVar("S", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -159,6 +160,7 @@ async def caller_of(request: Request) -> Caller:
     address = peer.client_address(scope, services.settings)
     caller = await services.authenticate(token, peer.page_of(scope["headers"]), source == "query", address)
     services.requests.begin(scope, caller)
+    ASKING.set(caller.asking)
     if scope["parley.rate"] is not None:
         waiting = services.limits.check(caller, scope["parley.rate"])
         if waiting is not None:

@@ -178,7 +178,7 @@ def say(line: str) -> None:
 
 
 async def main(urls: list[str]) -> None:
-    os.nice(10)  # it takes what the nodes leave of this machine
+    os.nice(19)  # attackers have machines of their own: this one's is for the nodes and the good
     told: Counter[str] = Counter()
     users = [Hostile(number, urls[number % len(urls)], told) for number in range(USERS)]
     for user in users:

@@ -1,4 +1,8 @@
-"""Fifty hostile users beside fifty good ones: what these notice of it."""
+"""Fifty hostile users beside fifty good ones: what these notice of it.
+
+Attackers are on machines of their own in earnest, and all are on one here: the hostile run at the lowest
+priority. What nodes, PostgreSQL and Redis do for them has the same one as what these do for the good.
+"""
 
 import asyncio
 import json
