@@ -1,7 +1,7 @@
 """`create_app(settings)`: routes, middleware, mounts. Nothing global: two apps run in one process."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from events.errors import ChatError, Draining, ServerFull
+from events.errors import ChatError, Draining, PayloadTooLarge, ServerFull, ValidationFailed
+from events.event import to_json
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
-from server.engine.protocol import WebSocketProtocol
+from server.engine.asgi import Headers
+from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.engine.requests import FRAME_OVERHEAD
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
@@ -116,9 +118,30 @@ def create_app(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
     app.state.services = services
     app.at_once = at_once  # type: ignore[attr-defined]
+    app.refused_head = _refused_head(services)  # type: ignore[attr-defined]
     app.strangers = sio.eio.strangers  # type: ignore[attr-defined]
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
+
+
+def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers, bytes]]:
+    """What `server.engine.http` answers for a request that comes to no route: its head is too large, or not
+    to be read. A page that may call is let to see it."""
+
+    def words(status: int, headers: Headers) -> tuple[Headers, bytes]:
+        error: ChatError = ValidationFailed("not a request of HTTP/1.1 that has one meaning")
+        if status == 431:
+            told = f"a request's line and headers have at most {HEAD_LIMIT} bytes, its token among them"
+            error = PayloadTooLarge(told, details={"limit": HEAD_LIMIT})
+        if status not in (400, 431):
+            return [], b""
+        fields = [(b"content-type", b"application/json")]
+        origin = peer.header(headers, b"origin")
+        if origin is not None and services.origins.allowed(origin):
+            fields += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+        return fields, to_json({"error": error.as_dict()})
+
+    return words
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -26,7 +26,12 @@ def listen_at(host: str, port: int) -> list[socket.socket]:
     where = f"{host}:{port}"
     sockets: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # A socket of its own for each kind: on a common one IPv4 addresses would come spelled as IPv6.
+        found = [
+            info
+            for each in (("::", "0.0.0.0") if host == "::" else (host,))
+            for info in socket.getaddrinfo(each, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        ]
         for family, kind, protocol, _, address in dict.fromkeys(found):
             sockets.append(_bound(family, kind, protocol, address))
             if port == 0:
@@ -58,25 +63,28 @@ def _reason(error: OSError) -> str:
     return text
 
 
-def allow_descriptors(settings: Settings) -> None:
-    """As many as WS_MAX_CONNECTIONS needs, if the machine lets us have them."""
+def allow_descriptors(settings: Settings) -> Settings:
+    """As many as WS_MAX_CONNECTIONS needs, if the machine lets us have them; else fewer connections, so that
+    who finds no place is told so: without a descriptor nobody could be answered."""
     pool = settings.database_pool_size + settings.database_max_overflow + settings.redis_max_connections
     wanted = settings.ws_max_connections + pool + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
+        return settings
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     told = (settings.ws_max_connections, wanted)
     if most < wanted:
         log.warning(
             "WS_MAX_CONNECTIONS=%d needs %d file descriptors, and this process may have %d: "
-            "raise its limit (ulimit -n, LimitNOFILE), or lower WS_MAX_CONNECTIONS",
+            "%d connections are taken. Raise its limit (ulimit -n, LimitNOFILE), or lower WS_MAX_CONNECTIONS",
             *told,
             max(soft, most),
+            fewer := max(max(soft, most) // 2, max(soft, most) - pool - SPARE),
         )
-    else:
-        log.info("WS_MAX_CONNECTIONS=%d: file descriptors raised from %d to %d", told[0], soft, most)
+        return settings.model_copy(update={"ws_max_connections": fewer})
+    log.info("WS_MAX_CONNECTIONS=%d: file descriptors raised from %d to %d", told[0], soft, most)
+    return settings
 
 
 def address(settings: Settings, sockets: list[socket.socket]) -> str:

@@ -64,7 +64,7 @@ def command() -> None:
             await services.extras["sio"].eio.close_all()
             await super().shutdown(sockets)
 
-    starting.allow_descriptors(settings)
+    settings = starting.allow_descriptors(settings)
     try:
         sockets = starting.listen_at(settings.host, settings.service_port)
     except starting.CannotListen as error:

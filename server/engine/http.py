@@ -12,6 +12,7 @@ keep-alive timer; tests/engine/test_pins.py guards them.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -32,6 +33,8 @@ LAST_BODY_TIMEOUT = 1.0
 #: Bytes of a body, and seconds, that are waited for after its request was answered: a client that ends it
 #: within both goes on with its connection; any other has the seconds to read the answer.
 AFTER_ANSWER, AFTER_ANSWER_TIME = 1024 * 1024, 2.0
+
+_ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Waiter(Protocol):
@@ -111,6 +114,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._leaving:
             return self._drop(len(data))
         after_answer = self._spare is not None
+        if not (self._head or self._unfinished or data.isascii()):
+            data = _escaped(data)
         self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
@@ -257,9 +262,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if self._spare is None:
-            super().send_400_response(msg)
+            self._say(400)
+            self.transport.close()
         else:  # no piece of a request
             self.transport.close()
+
+    def _say(self, status: int) -> None:
+        """The answer to a head that goes to no application, in the application's words."""
+        words = getattr(self.config.loaded_app, "refused_head", None)
+        headers, body = words(status, self.headers or []) if words is not None else ([], b"")
+        fields = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
+        self.transport.write(http_response(status, fields, body))
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)
@@ -302,9 +315,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self._unfinished and answering is self.cycle:
             turn = not answering.response_started
         if turn:
-            headers = [*self.server_state.default_headers, (b"connection", b"close")]
-            self.transport.write(http_response(status, headers, b""))
+            self._say(status)
         if turn and status != 408:  # more may be on its way
             self._leave()
         else:
             self.transport.close()
+
+
+def _escaped(data: bytes) -> bytes:
+    """A request line with its bytes above 0x7f percent-encoded, as the client should have sent it: httptools
+    takes a line with them for no request."""
+    line, end, rest = data.partition(b"\r\n")
+    return data if line.isascii() else _ABOVE_ASCII.sub(lambda m: b"%%%02X" % m[0][0], line) + end + rest

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -257,6 +257,29 @@ def test_too_few_file_descriptors_are_told(
         node.close()
     said = node.log.read_text()
     assert "WS_MAX_CONNECTIONS=2000" in said and told in said
+
+
+async def test_who_finds_no_descriptor_is_told_that_the_server_is_full(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    node = Server(tmp_path / "node", sqlite_url, WS_MAX_CONNECTIONS="2000")
+    command = ["bash", "-c", 'ulimit -n 300; exec "$0" -m server serve', sys.executable]
+    node.process = spawn(command, log=node.log, env=node.env, cwd=node.folder)
+    try:
+        wait_until(node.healthy, node.process, node.log)
+        async with node.api("alice") as api, AsyncExitStack() as stack:
+            session_id = (await api.post("/api/chat/sessions", json={})).json()["session_id"]
+            answers: list[str] = []
+            for _ in range(200):
+                path = f"/ws/{session_id}?token={node.token('alice')}"
+                socket = await stack.enter_async_context(connect(node.ws_url + path, proxy=None))
+                first = json.loads(await socket.recv())
+                answers.append(first.get("code", first["type"]))
+        assert answers.count("welcome") > 100
+        assert answers[-1] == "SERVER_FULL"
+        assert set(answers) == {"welcome", "SERVER_FULL"}
+    finally:
+        node.close()
 
 
 # --- who came in, and who was refused
