@@ -13,6 +13,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+#: README's tables: the product's own figures first.
+PARTS = (
+    (
+        "The product",
+        "product",
+        "What is served, whole: tokens, sessions, membership, presence, limits and the log of each room. "
+        "Beside it relays that check the same JWT and pass the same events on; they store nothing.",
+    ),
+    (
+        "The bare engine",
+        "echo",
+        "Parley's Socket.IO alone (`server/engine/`), as a library: no sessions, no database. So are the "
+        "others; C shows what the machine itself takes.",
+    ),
+)
 PICTURES = ROOT / "docs" / "pictures"
 sys.path.insert(0, str(ROOT))
 
@@ -61,15 +76,35 @@ def _caveat(results: dict[str, Any]) -> str:
     return told if busy else ""
 
 
-def measured(results: dict[str, Any]) -> str:
+def _table(rows: list[dict[str, Any]], group: str) -> list[str]:
+    """One group's scenarios, with the contenders that have a figure in any of them."""
     from bench.scenarios import SCENARIOS
     from bench.summary import UNITS, value
 
-    rows = results["summary"]
+    scenarios = [
+        scenario
+        for name, scenario in SCENARIOS.items()
+        if scenario.group == group and value(rows, name, "parley") is not None
+    ]
     servers = [
-        name for name in ("parley", "node", "stock", "uws", "floor") if any(r["server"] == name for r in rows)
+        server
+        for server in ("parley", "node", "stock", "uws", "floor")
+        if any(value(rows, scenario.name, server) is not None for scenario in scenarios)
     ]
     titles = {row["server"]: row["title"] for row in rows}
+    lines = ["| | unit | " + " | ".join(titles[each] for each in servers) + " |"]
+    lines.append("|---|---|" + "---|" * len(servers))
+    for scenario in scenarios:
+        figures = [value(rows, scenario.name, server) for server in servers]
+        shown = " | ".join(
+            "" if figure is None else f"{figure:,.{0 if figure >= 100 else 1}f}" for figure in figures
+        )
+        lines.append(f"| {scenario.title} | {UNITS[scenario.figure][1]} | {shown} |")
+    return lines
+
+
+def measured(results: dict[str, Any]) -> str:
+    rows = results["summary"]
     lines = [
         "## Measured",
         "",
@@ -77,18 +112,9 @@ def measured(results: dict[str, Any]) -> str:
         f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). How, and everything else, is in "
         "[bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
         "better, but for messages per second." + _caveat(results),
-        "",
-        "| | unit | " + " | ".join(titles[name] for name in servers) + " |",
-        "|---|---|" + "---|" * len(servers),
     ]
-    for name, scenario in SCENARIOS.items():
-        figures = [value(rows, name, server) for server in servers]
-        if figures[0] is None:
-            continue
-        shown = " | ".join(
-            "" if figure is None else f"{figure:,.{0 if figure >= 100 else 1}f}" for figure in figures
-        )
-        lines.append(f"| {scenario.title} | {UNITS[scenario.figure][1]} | {shown} |")
+    for title, group, what in PARTS:
+        lines += ["", f"### {title}", "", what, "", *_table(rows, group)]
     plots = sorted((ROOT / "bench" / "plots").glob("*.svg"))
     if plots:
         lines += ["", *(f"![{plot.stem}](bench/plots/{plot.name})" for plot in plots)]

@@ -1,6 +1,6 @@
 """An agent of your own: a worker that answers what people ask, piece by piece.
 
-    pip install "python-socketio[asyncio_client]"
+    pip install "python-socketio[asyncio-client]"
     AGENT_TOKEN=... python worker.py http://127.0.0.1:8003
 
 Run as many as you like: each request goes to one of them.

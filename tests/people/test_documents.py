@@ -1,10 +1,13 @@
 """The documents: what they link to is there, and the settings in them can be set."""
 
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
+from bench.scenarios import SCENARIOS
 from server.config import Settings
 from tests.people.documents import DOCUMENTS, all_blocks
 from tests.support.server import ROOT, SECRET
@@ -33,3 +36,36 @@ def test_settings_in_blocks_are_settings() -> None:
         name, _, value = re.sub(r"\s+#\s.*$", "", line).partition("=")
         assert name.lower() in Settings.model_fields, line
         Settings.load({"JWT_SECRET_KEY": SECRET, name: value.replace("…", SECRET)}, None)
+
+
+EXAMPLES = [*(ROOT / "examples").glob("*/*.py"), *(ROOT / "examples").glob("*.py")]
+
+
+def installed_by_documents() -> list[tuple[Path, Requirement]]:
+    """What documents and examples tell people to install with pip; options and folders are none."""
+    found = []
+    for path in (*DOCUMENTS, *EXAMPLES):
+        for words in re.findall(r"pip install ([^`\n&|;]+)", path.read_text()):
+            names = [word.strip("\"',.") for word in words.split()]
+            found += [(path, Requirement(name)) for name in names if re.match(r"[A-Za-z]", name)]
+    return found
+
+
+@pytest.mark.parametrize(("path", "wanted"), installed_by_documents(), ids=str)
+def test_packages_that_documents_name_are_those_that_are_meant(path: Path, wanted: Requirement) -> None:
+    """They are what the tests have (nobody's who took a free name), and an extra is spelled as its package
+    declares it: pip before 23.3 takes no other spelling."""
+    declared = metadata(wanted.name).get_all("Provides-Extra") or []
+    assert wanted.name != "parley", f"{path}: the index has somebody else's"
+    assert wanted.extras <= set(declared), path
+
+
+def test_what_was_measured_names_the_product_first() -> None:
+    text = (ROOT / "README.md").read_text()
+    parts = re.findall(r"^### (The product|The bare engine)\n(.*?)(?=^#|^<!--|^!\[)", text, re.M | re.S)
+    assert [name for name, _ in parts] == ["The product", "The bare engine"]
+    for (name, body), group in zip(parts, ("product", "echo"), strict=True):
+        titles = re.findall(r"^\| ([^|]+) \|", body, re.M)[1:]
+        assert titles and "" not in titles
+        known = {scenario.title for scenario in SCENARIOS.values() if scenario.group == group}
+        assert set(titles) <= known, name

@@ -31,6 +31,16 @@ def compiled(folder: Path) -> Path:
     return folder
 
 
+def test_its_types_hold_on_a_clean_clone(tmp_path: Path) -> None:
+    """`npm run types`: the packages are the example's own, and nowhere above the typed event maps."""
+    shutil.copytree(ROOT / "clients", tmp_path / "clients")
+    project = tmp_path / "examples" / "react"
+    shutil.copytree(ROOT / "examples/react", project, ignore=shutil.ignore_patterns("node_modules"))
+    (project / "node_modules").symlink_to(NODE_MODULES)
+    done = subprocess.run([program("npm"), "run", "types"], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 async def test_the_hook_keeps_a_session(house: Server, tmp_path: Path) -> None:
     folder = await asyncio.to_thread(compiled, tmp_path)
     process = await asyncio.create_subprocess_exec(
