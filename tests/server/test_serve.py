@@ -275,7 +275,7 @@ async def test_who_finds_no_descriptor_is_told_that_the_server_is_full(
                 socket = await stack.enter_async_context(connect(node.ws_url + path, proxy=None))
                 first = json.loads(await socket.recv())
                 answers.append(first.get("code", first["type"]))
-        assert answers.count("welcome") > 100
+        assert answers.count("welcome") > 50
         assert answers[-1] == "SERVER_FULL"
         assert set(answers) == {"welcome", "SERVER_FULL"}
     finally:
