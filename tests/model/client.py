@@ -178,19 +178,6 @@ class Client:
             socket.hang_up("clean")
             return False
         self.note(f"connected to {node.name}: {welcome}")
-        self.connected = True
-        if welcome["recovered"]:
-            self.recoveries += 1
-            for view in self.views.values():
-                view.sure = False
-            # The reply to a join was lost with the connection, its membership was not.
-            self._left.update(room for room, view in self.views.items() if not view.joined)
-            for room in self._leaves:  # so may a `leave` have been: what has no reply is repeated
-                self._tell_leave(room)
-        else:
-            self.pid, self.offset = welcome["pid"], None
-            for view in self.views.values():
-                view.joined = False
         for room, view in list(self.views.items()):
             if not view.joined:
                 self.world.spawn(self.join(room))
@@ -259,9 +246,19 @@ class Client:
             self.event(name.decode(), json.loads(body))
 
     def _taken_in(self, welcome: dict[str, Any]) -> None:
+        self.connected = True
         if not welcome["recovered"]:
+            self.pid, self.offset = welcome["pid"], None
             for view in self.views.values():
                 view.joined = False
+            return
+        self.recoveries += 1
+        for view in self.views.values():
+            view.sure = False
+        # The reply to a join was lost with the connection, its membership was not.
+        self._left.update(room for room, view in self.views.items() if not view.joined)
+        for room in self._leaves:  # so may a `leave` have been: what has no reply is repeated
+            self._tell_leave(room)
 
     async def join(self, room: str) -> None:
         view = self.views.setdefault(room, View())
