@@ -1,6 +1,7 @@
 """`make docs`: write again what is generated from the code, and take the README's pictures.
 
-`--check` writes nothing and fails if a text would change; `--texts` leaves the pictures alone.
+`--check` writes nothing and fails if a text would change, or if any text holds the marks of a merge that was
+not finished; `--texts` leaves the pictures alone.
 """
 
 import json
@@ -135,6 +136,17 @@ def texts(check: bool) -> None:
         sys.exit(f"not as the code says, run `make docs`: {', '.join(stale)}")
 
 
+def unmerged(root: Path) -> list[str]:
+    """Lines of tracked texts, as file:line, that a merge left for somebody to choose from."""
+    marks = "^((<{7}|>{7}|[|]{7})( |$)|={7}$)"  # spelled so that this line is none
+    found = subprocess.run(
+        ["git", "grep", "-I", "-n", "-E", marks], cwd=root, capture_output=True, text=True, check=False
+    )
+    if found.returncode > 1:  # 1: nothing found
+        sys.exit(found.stderr.strip())
+    return [":".join(line.split(":", 2)[:2]) for line in found.stdout.splitlines()]
+
+
 def pictures() -> None:
     """A server of its own, and a headless Chromium that looks at it."""
     from migrations.run import upgrade
@@ -159,6 +171,8 @@ def pictures() -> None:
 
 def main() -> None:
     texts(check="--check" in sys.argv)
+    if "--check" in sys.argv and (ROOT / ".git").exists() and (left := unmerged(ROOT)):
+        sys.exit(f"marks of an unfinished merge: {', '.join(left)}")
     if not {"--check", "--texts"} & set(sys.argv):
         pictures()
 

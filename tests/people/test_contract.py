@@ -20,6 +20,7 @@ from events import payloads
 from events.bounds import Bounds
 from events.catalog import CATALOG
 from events.errors import ChatError
+from scripts.docs import unmerged
 from server.app import create_app
 from server.bounds import CALLS, DOORS, GIVES
 from server.config import Settings
@@ -121,6 +122,18 @@ def test_every_command_and_error_has_its_place() -> None:
 
 def test_generated_documents_are_as_the_code_says() -> None:
     subprocess.run([sys.executable, "scripts/docs.py", "--check"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    "mark", ["<" * 7 + " HEAD", "=" * 7, ">" * 7 + " 1a2b3c4 (a change)", "|" * 7 + " 1a2b3c4"]
+)
+def test_marks_of_an_unfinished_merge_are_found_in_any_tracked_text(tmp_path: Path, mark: str) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / "notes.md").write_text(f"one\n{mark}\ntwo\n")
+    (tmp_path / "fine.md").write_text(f"a line with {mark}\n")
+    assert unmerged(tmp_path) == []  # nobody's yet
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    assert unmerged(tmp_path) == ["notes.md:2"]
 
 
 def test_the_typescript_event_maps_compile_against_the_official_client(tmp_path: Path) -> None:
