@@ -3,7 +3,7 @@
 Knows no HTTP status and no close code: those stand in `server/errors.py`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class ChatError(Exception):
@@ -138,6 +138,11 @@ class IndexConflict(ChatError):
 class PayloadTooLarge(ChatError):
     code = "PAYLOAD_TOO_LARGE"
     message = "The payload is too large"
+
+    @classmethod
+    def beyond(cls, limit: int, size: int) -> Self:
+        """`size` in bytes, as far as it is known."""
+        return cls(f"at most {limit} bytes", details={"limit": limit, "size": size})
 
 
 class LimitReached(ChatError):

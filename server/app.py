@@ -37,6 +37,8 @@ from server.vendor import Vendor
 
 #: Connections that have shown no token yet, however few a node takes in all.
 FEWEST_STRANGERS = 128
+#: Bytes that one of them may send in one message: a token as long as a request's head may be.
+STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
 #: What `make run` fetches lands there.
 VENDOR = Path("data/vendor")
 
@@ -181,7 +183,8 @@ def socketio_server(services: Services) -> Server:
         refused_origin=lambda origin: services.origins.refusal(origin).as_dict(),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
-        max_http_buffer_size=settings.ws_message_size_limit + FRAME_OVERHEAD,
+        max_http_buffer_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,
+        stranger_limit=STRANGERS_MESSAGE,
         payload_limit=settings.ws_message_size_limit,
         namespaces=["/"],
         elsewhere=forwarding.elsewhere if forwarding is not None else None,

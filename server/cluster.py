@@ -76,7 +76,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         time.monotonic,
         patience=settings.ws_heartbeat_interval + settings.ws_ping_timeout,
         most=settings.ws_max_connections,
-        max_body=settings.ws_message_size_limit + FRAME_OVERHEAD,
+        max_body=settings.ws_frame_size_limit + FRAME_OVERHEAD,
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)

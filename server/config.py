@@ -91,7 +91,8 @@ class Settings(BaseModel):
     ws_heartbeat_interval: Seconds = 25.0
     ws_ping_timeout: Seconds = 20.0
     ws_connection_timeout: Seconds = 300.0
-    ws_message_size_limit: Annotated[int, Field(ge=1024)] = 65_536
+    ws_message_size_limit: Annotated[int, Field(ge=1024)] = 262_144
+    ws_frame_size_limit: Annotated[int, Field(ge=1024)] = 1_048_576
     ws_use_ssl: bool = False
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
@@ -184,6 +185,7 @@ class Settings(BaseModel):
             faults = [rules.field_fault(names[name], each) for name, each in wrong.items()]
             # The rest is still checked, so that one start tells everything.
             checked = cls.model_validate({k: v for k, v in raw.items() if k not in wrong})
+        checked = checked.model_copy(update=rules.derived_sizes(checked))
         known = {fault.name for fault in faults}
         faults += [fault for fault in rules.check(checked) if fault.name not in known]
         if faults:

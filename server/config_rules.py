@@ -100,6 +100,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+#: What holds a message on its way: a larger one could neither wait for who reads slowly, nor be sent again to
+#: who comes back.
+HOLDS_A_MESSAGE = ("outbox_limit", "recovery_log_bytes")
+#: Of a message, at least.
+FEWEST_BYTES = 1024
+
+
 def check(settings: "Settings") -> Iterator[Fault]:
     """Every fault that shows only in two settings together."""
     if settings.debug and not is_loopback(settings.host):
@@ -115,8 +122,10 @@ def check(settings: "Settings") -> Iterator[Fault]:
         yield Fault("REDIS_POOL_SIZE", "is above REDIS_MAX_CONNECTIONS", "at most REDIS_MAX_CONNECTIONS")
     if settings.stream_checkpoint >= settings.stream_lease:
         yield Fault("STREAM_CHECKPOINT", "is not below STREAM_LEASE", "seconds, fewer than STREAM_LEASE")
-    if settings.ws_message_size_limit > settings.outbox_limit:
-        yield Fault("WS_MESSAGE_SIZE_LIMIT", "is above OUTBOX_LIMIT", "bytes, at most OUTBOX_LIMIT")
+    for bound in (*HOLDS_A_MESSAGE, "ws_frame_size_limit"):
+        if settings.ws_message_size_limit > getattr(settings, bound):
+            name = bound.upper()
+            yield Fault("WS_MESSAGE_SIZE_LIMIT", f"is above {name}", f"bytes, at most {name}")
     if settings.openai_base_url and not settings.openai_model:
         yield Fault("OPENAI_MODEL", "is not set, but OPENAI_BASE_URL is", "the model's name at that address")
     if settings.openai_model and not settings.openai_base_url:
@@ -250,6 +259,19 @@ def _check_tls(settings: "Settings") -> Iterator[Fault]:
                 yield Fault(name.upper(), "is not set, but WS_USE_SSL is on", "the path of a PEM file")
         elif settings.ws_use_ssl and not path.is_file():
             yield Fault(name.upper(), "names no file", "the path of a PEM file that this user can read")
+
+
+def derived_sizes(settings: "Settings") -> dict[str, int]:
+    """Where they were not given: a message's default, as far as what has to hold one is not less; and what a
+    connection ends for, no less."""
+    given = settings.model_fields_set
+    message, frame = settings.ws_message_size_limit, settings.ws_frame_size_limit
+    if "ws_message_size_limit" not in given:
+        held = [getattr(settings, bound) for bound in HOLDS_A_MESSAGE]
+        message = min(message, *(size for size in held if size >= FEWEST_BYTES))
+    if "ws_frame_size_limit" not in given:
+        frame = max(frame, message)
+    return {"ws_message_size_limit": message, "ws_frame_size_limit": frame}
 
 
 def derived_keys(settings: "Settings", data_dir: Path) -> dict[str, str]:

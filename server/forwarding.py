@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from events.clock import Clock
 from events.ids import new_token
-from server.engine.requests import PATH, Headers, credentials, error, query_of, read_body
+from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
 from server.peer import FORWARDED
 from server.tunnel import tunnel
 from server.underway import Underway
@@ -148,8 +148,9 @@ class Forwarding:
         except TimeoutError:
             await _answer(scope, send, 408, error(3), _CLOSE)
             return None
-        if body is None:
+        if isinstance(body, TooLong):
             await _answer(scope, send, 413, error(6), _CLOSE)
+            return None
         return body
 
     async def _ask(self, owner: str, address: str, scope: Scope, body: bytes, client: str) -> httpx.Response:

@@ -51,8 +51,11 @@ class Door(Protocol):
     def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:
         """An event, in its order. `ack_id` is None where the client wants no acknowledgement."""
 
-    def refused(self, conn: "Client", name: str | None, ack_id: int | None, problem: Problem, /) -> None:
-        """An event that was not let through; as much of it as could be read."""
+    def refused(
+        self, conn: "Client", name: str | None, ack_id: int | None, problem: Problem, size: int, /
+    ) -> None:
+        """An event that was not let through; as much of it as could be read. `size` in bytes of one that is
+        too large."""
 
     def gone(self, conn: "Client", reason: str, /) -> None:
         """The client left, or was lost; exactly once for each `connect` that returned."""

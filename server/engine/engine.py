@@ -23,8 +23,18 @@ from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.lastwords import LastWords
 from server.engine.protocol import WebSocketProtocol
-from server.engine.requests import Headers, OriginRule, Origins, Refused, error, query_of, read_body, respond
-from server.engine.session import AT_ONCE, Session
+from server.engine.requests import (
+    Headers,
+    OriginRule,
+    Origins,
+    Refused,
+    TooLong,
+    error,
+    query_of,
+    read_body,
+    respond,
+)
+from server.engine.session import AT_ONCE, LAST_POLL, Session
 from server.engine.strangers import HEAD, Strangers
 
 #: A request for a session that is not here: True if it has been answered (by the node that has it).
@@ -49,10 +59,14 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         strangers: Strangers | None = None,
         place: Callable[[Scope], str] = lambda scope: "",
         keep: Callable[[bytes], bool] | None = None,
+        stranger_limit: int | None = None,
+        too_big: Callable[[Session, bytes, int], None] = lambda session, beginning, size: None,
         **settings: Any,
     ) -> None:
-        """`place` tells where a stranger's request is counted; `keep` tells whether a header of the
-        request that opens a session will be asked for; None keeps all."""
+        """`place` tells where a stranger's request is counted; `keep` tells whether a header of the request
+        that opens a session will be asked for; None keeps all. `stranger_limit` is for a message's bytes from
+        who has not shown who it is; `too_big` gets the beginning of one beyond its limit, before its session
+        ends."""
         settings["monitor_clients"] = False  # the wheel's work
         super().__init__(**settings)
         self.message = message
@@ -63,6 +77,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.identify = identify
         self._origins = Origins(origin, self.cors_allowed_origins, self.cors_credentials, refused_origin)
         self.elsewhere = elsewhere
+        self.too_big = too_big
+        self.stranger_limit = stranger_limit or self.max_http_buffer_size
         self.strangers, self._place, self._keep = strangers, place, keep
         self.sockets: dict[str, Session]
         self.log = logging.getLogger("parley.engine")
@@ -256,13 +272,19 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             return await respond(send, 400, headers, error(3))
         session.busy = True
         try:
-            body = await read_body(scope, receive, self.max_http_buffer_size)
+            most = self.max_http_buffer_size if session.known else self.stranger_limit
+            body = await read_body(scope, receive, most)
         except (TimeoutError, ConnectionError):
             session.end(self.reason.TRANSPORT_ERROR)
             return await respond(send, 400, headers, error(3))
         finally:
             session.busy = False
-        if body is None:
+        if isinstance(body, TooLong):
+            self.log.warning("a request of %d bytes ends its session (413)", body.size)
+            self.too_big(session, body.beginning, body.size)
+            # The reply goes with the poll that waits: a client that heard of the end first, or together with
+            # it, would not look at it.
+            await asyncio.sleep(LAST_POLL)
             session.end(self.reason.TRANSPORT_ERROR)
             return await respond(send, 413, headers, error(6))
         if not session.feed(body):
@@ -326,6 +348,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             self.strangers.discard(session)
         if session.protocol is not None:
             session.protocol.known()
+            session.protocol.widen(self.max_http_buffer_size)
 
     def ended(self, session: Session, reason: str) -> asyncio.Task[None]:
         if self.strangers is not None:

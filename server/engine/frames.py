@@ -59,6 +59,18 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+#: Bytes of a message that is too big by which its sender's command may be known.
+BEGINNING: Final = 256
+
+
+class TooBig(ProtocolError):
+    """A message beyond the limit: its beginning and its size, as far as they are known."""
+
+    def __init__(self, beginning: bytes, size: int) -> None:
+        super().__init__(TOO_BIG, "message too big")
+        self.beginning, self.size = beginning, size
+
+
 class Receiver(Protocol):
     """Takes complete messages. Text is bytes that are valid UTF-8."""
 
@@ -164,7 +176,8 @@ class FrameParser:
                 if length < minimum:
                     raise ProtocolError(PROTOCOL_ERROR, "length not in its shortest form")
             if length > self.max_size:
-                raise ProtocolError(TOO_BIG, "message too big")
+                begun = data[start : min(start + BEGINNING, start + length)]
+                raise TooBig(apply_mask(begun, data[start - 4 : start]) if begun else b"", length)
             stop = start + length
             if stop > size:
                 self._need = stop - pos
@@ -230,7 +243,7 @@ class FrameParser:
             self._opcode = opcode
             self._utf8 = _utf8_decoder() if opcode == TEXT else None
         if len(message) + len(body) > self.max_size:
-            raise ProtocolError(TOO_BIG, "message too big")
+            raise TooBig(bytes(message[:BEGINNING]), len(message) + len(body))
         if self._utf8 is not None:
             try:
                 self._utf8.decode(body, final)

@@ -51,8 +51,8 @@ class Inbound:
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
         if name in RESERVED:
             return self._refused(client, name, ack_id, "reserved")
-        if len(body) > self._payload_limit < body.rfind(b"}") + 1 - body.find(b"{", start):
-            return self._refused(client, name, ack_id, "large")
+        if len(body) > self._payload_limit < (size := body.rfind(b"}") + 1 - body.find(b"{", start)):
+            return self._refused(client, name, ack_id, "large", size)
         if self._door is None:
             return self._call(client, name, args, ack_id)
         del args[0]
@@ -159,13 +159,23 @@ class Inbound:
         session.end(self._server.reason.TRANSPORT_ERROR)
         return None
 
-    def _refused(self, client: Client, name: str | None, ack_id: int | None, problem: Problem) -> Work | None:
+    def too_big(self, session: Session, beginning: bytes, size: int) -> None:
+        """What is too big to be read is answered, too: who waits for an ack sends it again and again."""
+        client = session.client
+        if client is None or client.state is not None or self._door is None:
+            return
+        if beginning[:2] == b"42" and beginning[2:3] != b"/":
+            self._refused(client, None, packets.leading_id(beginning), "large", size)
+
+    def _refused(
+        self, client: Client, name: str | None, ack_id: int | None, problem: Problem, size: int = 0
+    ) -> Work | None:
         """An event that no handler gets: the door replies, without one the session ends."""
         if client.namespace != "/" or self._door is None:
             client.session.end(self._server.reason.TRANSPORT_ERROR)
             return None
         try:
-            self._door.refused(client, name, ack_id, problem)
+            self._door.refused(client, name, ack_id, problem, size)
         except Exception:
             self._server.eio.log.exception("error in the door's refused")
         return None

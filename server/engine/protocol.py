@@ -36,8 +36,9 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 class Taker(Protocol):
     """What takes a connection over. `lost` comes exactly once, unless the taker itself called `close` or
-    `abort`: then not at all. Nothing else comes after any of the three. A method `pong(data)`, if there
-    is one, gets the peer's Pong frames. `fd` is ours to set (`WebSocketProtocol.descriptor`)."""
+    `abort`: then not at all. Nothing else comes after any of the three. Two methods it may have: `pong(data)`
+    gets the peer's Pong frames, `too_big(error)` a message beyond the limit, to answer before the end. `fd`
+    is ours to set (`WebSocketProtocol.descriptor`)."""
 
     fd: int
 
@@ -70,8 +71,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket. `write` takes finished frames (`frames.frame`)."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "app_state",
-        "asgi", "config", "server_state", "taker", "transport",
+        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "_too_big",
+        "app_state", "asgi", "config", "server_state", "taker", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -89,6 +90,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = False  # our Close frame is out, or there is nothing to send it on
         self._timer: asyncio.TimerHandle | None = None
         self._pong: Any = None
+        self._too_big: Any = None
 
     # --- the transport's callbacks
 
@@ -120,7 +122,7 @@ class WebSocketProtocol(asyncio.Protocol):
             try:
                 parser.feed(data)
             except ProtocolError as error:
-                self._fail(error.code, error.reason)
+                self._fail(error)
         elif not self._closing:
             self._head_received(data)
 
@@ -265,6 +267,7 @@ class WebSocketProtocol(asyncio.Protocol):
             asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
+        self._too_big = getattr(taker, "too_big", None)
         if self._slow:
             taker.pause_writing()
         if self._parser is None or asgi is None:
@@ -279,6 +282,11 @@ class WebSocketProtocol(asyncio.Protocol):
             if self.taker is taker:
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
+
+    def widen(self, max_size: int) -> None:
+        """Take larger messages from here on."""
+        if self._parser is not None:
+            self._parser.max_size = max_size
 
     def hand_over(self, to: Any) -> bytes:
         """The connection, on which nothing has been answered, is `to`'s from here on: a Protocol of asyncio
@@ -351,11 +359,15 @@ class WebSocketProtocol(asyncio.Protocol):
             self._parser.receiver = _NOBODY
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)
 
-    def _fail(self, code: int, reason: str) -> None:
+    def _fail(self, error: ProtocolError) -> None:
         """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
+        if isinstance(error, frames.TooBig) and not self._closing:
+            log.warning("a message of %d bytes ends its connection (1009)", error.size)
+            if self._too_big is not None:
+                self._too_big(error)
         self._parser = None
         if not self._closing:
-            self._send_close(code, reason)
+            self._send_close(error.code, error.reason)
         if self.transport.can_write_eof():
             # with close() the kernel would answer what the peer still sends with a reset, and that
             # would overtake the Close frame; the timer or the peer's own close ends it
@@ -363,7 +375,7 @@ class WebSocketProtocol(asyncio.Protocol):
                 self.transport.write_eof()
         else:
             self.transport.close()
-        self._lost(code)
+        self._lost(error.code)
 
     def _lost(self, code: int) -> None:
         asgi, self.asgi = self.asgi, None
@@ -375,7 +387,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _release(self) -> Taker | None:
         """The taker, which has nothing to do with this connection any more."""
-        taker, self.taker, self._pong = self.taker, None, None
+        taker, self.taker, self._pong, self._too_big = self.taker, None, None, None
         if taker is not None:
             taker.fd = -1
         return taker

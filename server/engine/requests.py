@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from server.engine.asgi import Receive, Scope, Send
+from server.engine.frames import BEGINNING
 from server.engine.handshake import Handshake
 
 Headers = list[tuple[bytes, bytes]]
@@ -68,12 +69,18 @@ def header_of(scope: Scope, name: bytes) -> str | None:
     return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """A request's body; None if it is longer than `limit`, at once where its length says so. Raises
-    TimeoutError, or ConnectionError if it was not sent to its end."""
+class TooLong:
+    """A body beyond the limit: its beginning, and its size as far as it is known."""
+
+    def __init__(self, beginning: bytes, size: int) -> None:
+        self.beginning, self.size = beginning, size
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | TooLong:
+    """A request's body, or that it is longer than `limit`: no later than its first piece where its length
+    says so. Raises TimeoutError, or ConnectionError if it was not sent to its end."""
     length = header_of(scope, b"content-length")
-    if length is not None and length.isdecimal() and int(length) > limit:
-        return None
+    declared = int(length) if length is not None and length.isdecimal() else 0
     parts, size, more = [], 0, True
     async with asyncio.timeout(BODY_TIMEOUT):
         while more:
@@ -82,8 +89,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
                 raise ConnectionError
             parts.append(event.get("body", b""))
             size += len(parts[-1])
-            if size > limit:
-                return None
+            if max(size, declared) > limit:
+                return TooLong(parts[0][:BEGINNING], max(size, declared))
             more = event.get("more_body", False)
     return b"".join(parts)
 

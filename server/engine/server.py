@@ -48,7 +48,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
     from where (instead of `cors_allowed_origins`); `refused_origin`: what the others are told;
     `identify`: a digest of a request's credentials, to which a polling session is bound; `elsewhere`:
     answers polling requests for other nodes' sessions;
-    `payload_limit`: bytes of an event's payload, less than `max_http_buffer_size` by what is around it.
+    `payload_limit`: bytes of an event's payload, less than `max_http_buffer_size` by what is around it at
+    least; `stranger_limit`: bytes of a message from a client that is in no namespace yet.
     """
 
     eio: Engine
@@ -75,6 +76,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         place: Callable[[Scope], str] = lambda scope: "",
         keep: Callable[[bytes], bool] | None = None,
         payload_limit: int | None = None,
+        stranger_limit: int | None = None,
         **settings: Any,
     ) -> None:
         self.door = door
@@ -88,7 +90,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         self._engine_settings: dict[str, Any] = {
             "flusher": self.flusher, "outbox_limit": outbox_limit, "connect_timeout": connect_timeout,
             "origin": origin, "refused_origin": refused_origin, "identify": identify, "elsewhere": elsewhere,
-            "strangers": strangers, "place": place, "keep": keep,
+            "strangers": strangers, "place": place, "keep": keep, "stranger_limit": stranger_limit,
         }  # fmt: skip
         settings.setdefault("async_mode", "asgi")
         super().__init__(client_manager=client_manager or Manager(), **settings)
@@ -107,6 +109,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             return Engine(
                 message=self.inbound.packet,
                 attachment=self.inbound.attachment,
+                too_big=self.inbound.too_big,
                 **self._engine_settings,
                 **settings,
             )

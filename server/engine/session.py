@@ -282,7 +282,9 @@ class Session(Sink):
         else:
             while backlog is not None and (data := backlog.take()):
                 first += data
-        protocol.take_over(self, first=first, max_size=self.engine.max_http_buffer_size)
+        engine = self.engine
+        size = engine.max_http_buffer_size if self.known else engine.stranger_limit
+        protocol.take_over(self, first=first, max_size=size)
 
     def begin_poll(self) -> asyncio.Future[bytes] | None:
         """A GET: what it is answered with. None for one too many, which ends the session."""
@@ -360,6 +362,10 @@ class Session(Sink):
         if nobody:
             due = min(due, self.opened + engine.connect_timeout)
         engine.wheel.add(self, due)
+
+    def too_big(self, error: frames.TooBig) -> None:
+        self.engine.too_big(self, error.beginning, error.size)
+        self.end(self.engine.reason.TRANSPORT_ERROR, close=(error.code, error.reason))
 
     def lost(self, code: int) -> None:
         """The WebSocket is gone."""

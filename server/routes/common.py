@@ -185,11 +185,13 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
     Raises PayloadTooLarge, ValidationFailed.
     """
     most = limit or services_of(request).settings.ws_message_size_limit
+    declared = request.headers.get("content-length", "")
+    size = int(declared) if declared.isdecimal() else 0
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > most:
-            raise PayloadTooLarge(f"at most {most} bytes")
+            raise PayloadTooLarge.beyond(most, max(size, len(data)))
     if not data:
         return {}
     try:

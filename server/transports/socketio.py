@@ -171,12 +171,14 @@ class SocketIODoor:
         line.conn, conn.line = conn, line
         return line
 
-    def refused(self, conn: Client, name: str | None, ack_id: int | None, problem: Problem) -> None:
+    def refused(
+        self, conn: Client, name: str | None, ack_id: int | None, problem: Problem, size: int
+    ) -> None:
         error: ChatError
         if problem == "reserved":
             error = UnknownCommand(f"{name} is not a command")
         elif problem == "large":
-            error = PayloadTooLarge(f"at most {self._services.settings.ws_message_size_limit} bytes")
+            error = PayloadTooLarge.beyond(self._services.settings.ws_message_size_limit, size)
         else:
             error = ValidationFailed(_PROBLEMS[problem])
         line = conn.line or self._lent(conn)

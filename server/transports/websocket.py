@@ -15,6 +15,7 @@ from events.dispatch import Line, Reply
 from events.errors import (
     ChatError,
     Draining,
+    PayloadTooLarge,
     RateLimited,
     SessionNotFound,
     SlowConsumer,
@@ -76,6 +77,9 @@ class RawSocket(Sink):
 
     def pong(self, data: bytes) -> None:
         self.alive_at = self.door.wheel.now()
+
+    def too_big(self, error: frames.TooBig) -> None:
+        self.end(PayloadTooLarge.beyond(self.door.services.settings.ws_frame_size_limit, error.size))
 
     def pause_writing(self) -> None:
         self.pause(self.door.services.settings.outbox_limit)
@@ -164,7 +168,7 @@ class RawDoor:
         waiting = self.services.membership.connected(conn)
         if waiting is not None:
             await waiting
-        protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_message_size_limit)
+        protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_frame_size_limit)
         socket.resume()
         self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)
         # What the client says before it has been welcomed waits in line.
@@ -269,6 +273,10 @@ class RawDoor:
             conn.line.refuse(ValidationFailed('a message is {"type": name, …}'), "", ref)
             return
         ref = message.pop("ref", None)
+        limit = self.services.settings.ws_message_size_limit
+        if len(data) > limit:
+            conn.line.refuse(PayloadTooLarge.beyond(limit, len(data)), name, ref)
+            return
         given = message.get("session_id")
         if given is not None and given != socket.session_id:
             error = ValidationFailed("this connection is another session's", field="session_id")

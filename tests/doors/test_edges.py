@@ -17,7 +17,7 @@ from tests.support.services import Redis
 from tests.support.sioclient import SioWebSocket
 from tests.support.sseclient import SseClient
 
-LIMIT = 65_536
+LIMIT = 262_144
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What is too much, or not understood, at every door."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from tests.support.doors import KINDS, LIVE, enter, new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
-from tests.support.sioclient import HandshakeRefused, SioWebSocket
+from tests.support.sioclient import HandshakeRefused, SioPolling, SioWebSocket
 
 every_door = pytest.mark.parametrize("kind", KINDS)
 live_door = pytest.mark.parametrize("kind", LIVE)
@@ -69,25 +70,64 @@ async def test_a_bad_payload_names_the_field(parley: Server, kind: str) -> None:
 async def test_the_largest_message_and_one_more(parley: Server, kind: str) -> None:
     session = await new_session(parley)
     async with enter(kind, parley, "alice", session) as alice:
-        await alice.message("x" * 60_000)
+        await alice.message("x" * 260_000)
+        for size in (263_000, 900_000):
+            refused = error(await alice.call("message", content="x" * size), "PAYLOAD_TOO_LARGE")
+            assert refused["details"]["limit"] == 262_144
+            assert size < refused["details"]["size"] < size + 200
+        # The connection stays, and what follows is served.
+        await alice.message("after")
+        assert [m["content"][:5] for m in await alice.history(order="asc")] == ["xxxxx", "after"]
+
+
+@every_door
+async def test_beyond_what_a_connection_bears(parley: Server, kind: str) -> None:
+    """It ends, after an answer; nobody has to guess, and no client sends that for ever."""
+    session = await new_session(parley)
     async with enter(kind, parley, "alice", session) as alice:
+        log_mark = len(parley.log_text())
         if kind == "websocket":
-            await alice.client.send_object({"type": "message", "content": "x" * 70_000})
+            await alice.client.send_object({"type": "message", "content": "x" * 1_200_000})
             assert await alice.client.closed() == 1009
+            (told,) = alice.named("error")
+            assert (told["code"], told["details"]["limit"]) == ("PAYLOAD_TOO_LARGE", 1_048_576)
         elif kind == "rest":
-            error(await alice.call("message", content="x" * 70_000), "PAYLOAD_TOO_LARGE")
+            refused = error(await alice.call("message", content="x" * 1_200_000), "PAYLOAD_TOO_LARGE")
+            assert refused["details"]["size"] > 1_200_000
+            return
         else:
-            # A peer that sends frames above the limit it was told is cut off, like by any
-            # Socket.IO server.
-            try:
-                reply = await alice.call("message", content="x" * 70_000)
-                error(reply, "PAYLOAD_TOO_LARGE")
-            except (ConnectionError, OSError):
-                pass
-            except Exception as problem:  # noqa: BLE001
-                assert "413" in str(problem) or "400" in str(problem), problem
+            payload = {"session_id": session, "content": "x" * 1_200_000}
+            answer = (
+                await alice.client.start_raw(json.dumps(["message", payload]))
+                if kind == "socketio"
+                else (await polled(alice.client, json.dumps(["message", payload])))
+            )
+            refused = error(await asyncio.wait_for(answer, 10), "PAYLOAD_TOO_LARGE")
+            assert refused["details"]["size"] > 1_200_000
+            if kind == "socketio":
+                assert await alice.client.closed() == 1009
+        assert "ends its" in parley.log_text()[log_mark:]
     async with enter(kind, parley, "alice", session) as alice:
-        assert len(await alice.history()) == 1
+        assert await alice.history() == []
+
+
+async def polled(client: Any, text: str) -> asyncio.Future[Any]:
+    """As `start_raw`, with the answer that a request beyond the limit gets."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    client._acks[1_000] = answer
+    assert (await client.post(f"421000{text}")).status_code == 413
+    return answer
+
+
+async def test_who_has_shown_no_token_may_say_little(parley: Server) -> None:
+    async with SioWebSocket(parley.ws_url) as socket:
+        await socket.write("40" + json.dumps({"token": "x" * 20_000}))
+        assert await socket.closed() == 1009
+    async with SioPolling(parley.url) as polling:
+        assert (await polling.post("40" + json.dumps({"token": "x" * 20_000}))).status_code == 413
+    # One with a long name is not held up.
+    async with SioWebSocket(parley.ws_url) as socket:
+        assert "sid" in await socket.connect(parley.token("alice", name="n" * 8000))
 
 
 @every_door

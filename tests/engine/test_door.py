@@ -74,7 +74,9 @@ class Door:
             raise ValueError("on purpose")
         conn.ack(ack_id, b'{"n":%d}' % len(args))
 
-    def refused(self, conn: Client, name: str | None, ack_id: int | None, problem: Problem) -> None:
+    def refused(
+        self, conn: Client, name: str | None, ack_id: int | None, problem: Problem, size: int
+    ) -> None:
         conn.ack(ack_id, json.dumps({"problem": problem, "name": name}).encode())
         if ack_id is None:
             conn.emit("error", json.dumps({"problem": problem, "name": name}).encode())
