@@ -10,7 +10,7 @@ const { token } = await post("/api/dev/token", { sub: "page" });
 const session_id = (localStorage.session ??=
   (await post("/api/chat/sessions", { agent_id: 1 }, token)).session_id);
 
-const socket = io(SERVER, { auth: { token } });
+const socket = io(SERVER, { auth: { token }, transports: ["websocket", "polling"], tryAllTransports: true });
 let revision = null; // all that changed up to here is on the page; null: not joined yet
 let lineage; // of which history of the database
 let writing = null; // the answer that is being written

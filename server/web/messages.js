@@ -19,7 +19,7 @@ export class MessageList {
     this.first = 0; // index of the first message in the page
     this.items = new Map(); // message id -> its element
     this.pinned = true; // stays at the newest
-    this.addresses = new Map(); // file id -> promise of its signed addresses
+    this.addresses = new Map(); // file id -> its signed addresses, and until when they are shown
     this.loading = false;
     this.list = h("ol.messages", { "aria-label": "Messages", tabindex: "0" });
     this.jump = h("button.button.jump", { type: "button", hidden: true, onclick: () => this.toEnd() }, icon(ICONS.down), " Newest");
@@ -218,15 +218,27 @@ export class MessageList {
     const { name, size, type } = file.file_info;
     const picture = type.startsWith("image/") ? h("img", { alt: name, loading: "lazy" }) : icon(ICONS.file);
     const link = h("a.file", { target: "_blank", rel: "noopener" }, picture, h("span", {}, name, h("small", {}, bytes(size))));
-    if (!this.addresses.has(file.file_id)) this.addresses.set(file.file_id, this.actions.address(file.file_id));
-    this.addresses.get(file.file_id).then(
-      (signed) => {
-        link.href = here(signed.url);
-        if (picture.tagName === "IMG") picture.src = here(signed.thumbnail_url ?? signed.url);
-      },
-      () => link.classList.add("missing"),
-    );
+    this._address(file.file_id, (signed) => {
+      link.href = here(signed.url);
+      if (picture.tagName === "IMG") picture.src = here(signed.thumbnail_url ?? signed.url);
+      return link;
+    }).catch(() => link.classList.add("missing"));
     return link;
+  }
+
+  /** Shows a file's signed addresses, and new ones before they end, for as long as `show`'s element is in the page. */
+  async _address(id, show) {
+    const held = this.addresses.get(id);
+    const signed = held && Date.now() < held.until ? held : await this._sign(id);
+    const element = show(signed);
+    setTimeout(() => element.isConnected && this._address(id, show).catch(() => {}), signed.until - Date.now());
+  }
+
+  async _sign(id) {
+    const signed = await this.actions.address(id);
+    signed.until = Math.max(Date.now() + 5000, Date.parse(signed.expires_at) - 10000);
+    this.addresses.set(id, signed);
+    return signed;
   }
 
   _buttons(message, own, name) {

@@ -44,6 +44,13 @@ class Link {
 
 /** What the raw WebSocket and the event stream share: a connection for one session, which we open again ourselves. */
 class OwnLink extends Link {
+  constructor(person, on) {
+    super(person, on);
+    // In the back/forward cache nobody is here, and the browser answers pings all the same. Shown again, we hear
+    // that it was closed.
+    addEventListener("pagehide", () => this._end());
+  }
+
   async leave() {
     this._drop();
   }

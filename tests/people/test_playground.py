@@ -36,7 +36,17 @@ async def tell(story: str, url: str, *more: str) -> str:
 
 @pytest.mark.parametrize(
     "story",
-    ["conversation", "unread", "stream", "recovery", "files", "search", "accessibility", "keyboard"],
+    [
+        "conversation",
+        "unread",
+        "stream",
+        "recovery",
+        "files",
+        "search",
+        "accessibility",
+        "keyboard",
+        "cached",
+    ],
 )
 async def test_story(house: Server, story: str) -> None:
     await tell(story, house.url)

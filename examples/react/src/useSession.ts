@@ -60,6 +60,10 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
       // A command without an answer is repeated; its client_message_id keeps it single.
       ackTimeout: 10_000,
       retries: 3,
+      // After a silent network a new connection; polling goes by a kept one, which may be dead.
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      timeout: 8000,
     });
     socket.current = line;
     current.current = wanted;
