@@ -241,17 +241,17 @@ class Database:
 
     @asynccontextmanager
     async def connection(
-        self, *, limit: float | None = None, first: bool = False
+        self, *, limit: float | None = None, lane: int | None = None
     ) -> AsyncIterator[Connection]:
-        """A connection for reading: each statement sees what is committed when it begins. `first`: before all
-        who wait for one."""
+        """A connection for reading: each statement sees what is committed when it begins. `lane`: the
+        writer's, which has its own, or is before all who wait."""
         if self._pooled:
-            async with self._transaction_postgresql(limit or self.limit, first) as connection:
+            async with self._transaction_postgresql(limit or self.limit, lane) as connection:
                 yield connection
             return
         with self._translated():
             lease = (
-                self._lease_postgresql(limit or self.limit, first)
+                self._lease_postgresql(limit or self.limit, lane)
                 if self.dialect == "postgresql"
                 else self._lease_sqlite(limit or self.limit, self._readers)
             )
@@ -260,35 +260,39 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, limit: float | None = None, first: bool = False
+        self, *, limit: float | None = None, lane: int | None = None
     ) -> AsyncIterator[Connection]:
-        """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `first` as of `connection`.
+        """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `lane` as of `connection`.
 
         Unavailable from the COMMIT itself means that its outcome is not known.
         """
         if self.dialect == "postgresql":
-            async with self._transaction_postgresql(limit or self.limit, first) as connection:
+            async with self._transaction_postgresql(limit or self.limit, lane) as connection:
                 yield connection
         else:
             async with self._transaction_sqlite(limit or self.limit) as connection:
                 yield connection
 
     async def transact(
-        self, work: Callable[[Connection], Awaitable[T]], *, limit: float | None = None, first: bool = False
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        limit: float | None = None,
+        lane: int | None = None,
     ) -> T:
         """`work` in a transaction; anew, with all it does, where the database rolled it back."""
 
         async def once() -> T:
-            async with self.transaction(limit=limit, first=first) as connection:
+            async with self.transaction(limit=limit, lane=lane) as connection:
                 return await work(connection)
 
         return await repeated(once)
 
-    async def use(self, work: Callable[[Connection], Awaitable[T]], *, first: bool = False) -> T:
+    async def use(self, work: Callable[[Connection], Awaitable[T]], *, lane: int | None = None) -> T:
         """`work`, one statement, with a connection; anew where the database rolled it back."""
 
         async def once() -> T:
-            async with self.connection(first=first) as connection:
+            async with self.connection(lane=lane) as connection:
                 return await work(connection)
 
         return await repeated(once)
@@ -312,24 +316,24 @@ class Database:
     # -- PostgreSQL ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _lease_postgresql(self, limit: float, first: bool) -> AsyncIterator[Connection]:
+    async def _lease_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[Connection]:
         async with asyncio.timeout(limit):
             if not self._pool.is_connected:
                 raise Unavailable("the database is not connected")
-            who = "" if first else ASKING.get()
+            who = ASKING.get() if lane is None else ""
             if who:
                 await self._questions.enter(who)
             try:
-                async with self._pool.lease(first=first) as raw:
+                async with self._pool.lease(lane) as raw:
                     yield Connection(raw, "postgresql")
             finally:
                 if who:
                     self._questions.leave(who)
 
     @asynccontextmanager
-    async def _transaction_postgresql(self, limit: float, first: bool) -> AsyncIterator[Connection]:
+    async def _transaction_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[Connection]:
         with self._translated():
-            async with self._lease_postgresql(limit, first) as connection:
+            async with self._lease_postgresql(limit, lane) as connection:
                 await connection.command(self._begin)
                 try:
                     yield connection

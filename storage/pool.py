@@ -36,6 +36,9 @@ AGAIN = 0.25
 IDLE = 60.0
 #: Connections that a node takes in any case: one for each lane of its writer.
 LEAST = 2
+#: Connections beside those that the writer's lanes keep, below which they keep none: a crowded server's are
+#: for whoever has something to do.
+BESIDE = 4
 #: Names our advisory locks ("Parl"): each connection holds one in its node's number, so nodes can be counted.
 NODES = 0x5061726C
 #: What the pool says of a connection; the rest is in the address.
@@ -93,6 +96,10 @@ class Pool:
         #: Leases that are held or being opened, and how many there may be.
         self._busy, self._allowed = 0, size
         self._waiting: deque[asyncio.Future[None]] = deque()
+        #: Connections that lanes of the writer keep between two commits, and which count as busy: these know
+        #: the statements already, and no flood of questions makes the next commit wait for a new one.
+        self._kept: dict[int, Link] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         #: Loop time at which each lease began, oldest first.
         self._leases: dict[Any, float] = {}
         self._asked_at = self._doubted_at = float("-inf")
@@ -137,12 +144,15 @@ class Pool:
             if task is not None:
                 task.cancel()
         self._watch = self._recount = None
+        for lane in list(self._kept):
+            await self._let_go(self._kept.pop(lane))
         await self._databases.disconnect()
 
     def usage(self) -> dict[str, int]:
         """Connections: "idle" and "used"."""
         pool = self._pool
         size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
+        idle += len(self._kept)
         return {"idle": idle, "used": size - idle}
 
     @property
@@ -152,12 +162,12 @@ class Pool:
     # --- leases
 
     @asynccontextmanager
-    async def lease(self, *, first: bool = False) -> AsyncIterator[Any]:
-        """asyncpg's connection. Raises what the driver raises; waits for a free one as long as it takes, and
-        `first` before the others."""
+    async def lease(self, lane: int | None = None) -> AsyncIterator[Any]:
+        """asyncpg's connection. Raises what the driver raises; waits for a free one as long as it takes. A
+        `lane` of the writer has one lease at a time, on a connection that it keeps, or before the others."""
         # A Link of its own, not `Databases.connection()`: that one belongs to the task, and a task in
         # which PostgreSQL went away while it was held could never take another one.
-        link = await self._take(first)
+        link = await self._take(lane)
         raw = link.raw_connection
         self._leases[link] = asyncio.get_running_loop().time()
         try:
@@ -175,14 +185,41 @@ class Pool:
             del self._leases[link]
             if self._busy > self._allowed:
                 _end(raw)
-            try:
-                await link.__aexit__()
-            finally:
-                self._give_back()
+            if lane is not None and self._may_keep(lane, raw):
+                self._kept[lane] = link
+            else:
+                await self._let_go(link)
 
-    async def _take(self, first: bool) -> Link:
+    def _may_keep(self, lane: int, raw: Any) -> bool:
+        return self._good(raw) and len(self._kept) + BESIDE < self._allowed and lane not in self._kept
+
+    def _good(self, raw: Any) -> bool:
+        return not _ended(raw) and raw._holder._generation == self._pool._generation
+
+    def _end_kept(self, *, every: bool = False) -> None:
+        """Those for which there is no room, or all."""
+        while self._kept and (every or len(self._kept) + BESIDE > self._allowed):
+            link = self._kept.popitem()[1]
+            _end(link.raw_connection)
+            ending = asyncio.get_running_loop().create_task(self._let_go(link))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    async def _let_go(self, link: Link) -> None:
+        try:
+            await link.__aexit__()
+        finally:
+            self._give_back()
+
+    async def _take(self, lane: int | None) -> Link:
+        kept = self._kept.pop(lane, None) if lane is not None else None
+        if kept is not None:
+            if self._good(kept.raw_connection):
+                return kept
+            _end(kept.raw_connection)
+            await self._let_go(kept)
         while True:
-            await self._place(first)
+            await self._place(first=lane is not None)
             link = Link(self._databases, self._databases._backend)
             try:
                 await link.__aenter__()
@@ -201,6 +238,7 @@ class Pool:
         """The server took no more: what is open is what there may be, until it has been asked again."""
         alone = self._busy == 0
         self._allowed = max(1, min(self._allowed, self._busy))
+        self._end_kept()
         if not self.exhausted:
             self.exhausted = True
             LOG.warning("the server takes no more connections: this node goes on with those that it has")
@@ -290,6 +328,7 @@ class Pool:
         """`room`: connections that the server takes in all. Some are left for others: people, tools."""
         spare = max(room // 10, min(3, room // 4))
         self._allowed = min(self._size, max(LEAST, (room - spare) // max(1, nodes)))
+        self._end_kept()
         self._wake()
         if self._pool is not None:
             self._end_idle(self._pool.get_size() - self._allowed)
@@ -354,6 +393,7 @@ class Pool:
             return
         pool._generation += 1
         self._doubted_at = asyncio.get_running_loop().time()
+        self._end_kept(every=True)
         # Not `Pool.expire_connections` alone: it closes in an orderly way, which a silent one never ends.
         self._end_idle(pool.get_size())
 

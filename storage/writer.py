@@ -71,7 +71,7 @@ class Writer:
         of its futures goes on. It must not raise, and must not block.
         """
         count = LANES[db.dialect]
-        lanes = [_Lane(db, clock, now, stalled, self._done) for _ in range(2 * count)]
+        lanes = [_Lane(n, db, clock, now, stalled, self._done) for n in range(2 * count)]
         self._lanes, self._longer = lanes[:count], lanes[count:] if db.dialect == "postgresql" else []
         self._committed = committed
         self._accepting = False
@@ -118,6 +118,7 @@ class _Lane:
 
     def __init__(
         self,
+        number: int,
         db: Database,
         clock: Callable[[], datetime],
         now: Callable[[], float],
@@ -125,7 +126,7 @@ class _Lane:
         committed: Callable[[Sequence[Committed], float], None],
     ) -> None:
         """`committed` is given the loop time at which the batch was begun, too."""
-        self._db = db
+        self._number, self._db = number, db
         self._clock, self._now, self._stalled = clock, now, stalled
         self._committed = committed
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
@@ -243,7 +244,9 @@ class _Lane:
         deadline = self._now() + self._db.limit / 2
         try:
             # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
-            outcomes = await self._db.use(lambda c: append(c, ops, self._clock(), deadline), first=True)
+            outcomes = await self._db.use(
+                lambda c: append(c, ops, self._clock(), deadline), lane=self._number
+            )
         except AlreadyExists:
             return taken
         stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]
@@ -278,7 +281,7 @@ class _Lane:
             await self._store.write(connection, batch)
             return outcomes
 
-        return await self._db.transact(work, first=True)
+        return await self._db.transact(work, lane=self._number)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
         for (_, future, _), outcome in zip(taken, outcomes, strict=True):
