@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from storage.database import Database
 from storage.errors import Unavailable
+from storage.fairness import ASKING
 from storage.statement import Statement
 from tests.storage.conftest import StillClock, Store
 from tests.support.proxy import Proxy
@@ -199,3 +200,42 @@ async def test_who_waits_longest_is_next(postgres_url: str) -> None:
     await asyncio.gather(*asked)
     assert all(abs(place - number) <= 2 for place, number in enumerate(order)), order
     await db.disconnect()
+
+
+# Who goes first.
+
+
+async def test_the_writer_keeps_its_connection(postgres_url: str) -> None:
+    (db,) = await connected(postgres_url, 1, pool_size=6, max_overflow=0)
+
+    async def backend() -> int:
+        return int(await db.use(lambda c: c.raw.fetchval("SELECT pg_backend_pid()"), lane=0))
+
+    own = await backend()
+    flood = [asyncio.create_task(db.fetch_all(SLOW)) for _ in range(60)]
+    await flood[0]
+    assert await backend() == own
+    assert sum(task.done() for task in flood) < 30
+    await asyncio.gather(*flood)
+    # One that broke is replaced.
+    with pytest.raises(Unavailable):
+        await db.use(lambda c: c.raw.execute("SELECT pg_terminate_backend(pg_backend_pid())"), lane=0)
+    assert await backend() != own
+    await closed(db)
+
+
+async def test_the_questions_of_one_user_wait_behind_themselves(postgres_url: str) -> None:
+    (db,) = await connected(postgres_url, 1)
+
+    async def asks(who: str) -> None:
+        ASKING.set(who)
+        await db.fetch_all(SLOW)
+
+    flood = [asyncio.create_task(asks("mallory")) for _ in range(40)]
+    await flood[0]
+    await asyncio.create_task(asks("alice"))
+    assert sum(task.done() for task in flood) <= 10
+    await db.fetch_all(SLOW)  # the node's own work waits for nobody
+    assert sum(task.done() for task in flood) <= 15
+    await asyncio.gather(*flood)
+    await closed(db)
