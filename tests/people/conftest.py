@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.testing import parley
+from parley_testing import parley
 from tests.support.server import ROOT, Server
 
 __all__ = ["parley"]

@@ -1,15 +1,20 @@
-"""`server.testing`, as an application's tests use it."""
+"""`parley_testing`, as an application's tests use it."""
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from server.testing import Parley
+from parley_testing import Parley
 from tests.support.jsclient import JsClients
+from tests.support.server import ROOT
 
 
 async def ask(ws: ClientConnection, name: str, **payload: Any) -> dict[str, Any]:
@@ -101,3 +106,31 @@ async def test_a_slow_reader_is_cut_off_and_comes_back(parley: Parley) -> None:
         assert ended.value.rcvd is None or ended.value.rcvd.code == 4013
     async with line(parley, session_id) as ws:
         assert (await welcome(ws))["last_seq"] == 400
+
+
+APPLICATION = """
+pytest_plugins = ["parley_testing"]
+import events, server, storage
+
+def test_the_fixture_works_beside_our_own_packages(parley):
+    assert (server.NAME, events.NAME, storage.NAME) == ("ours",) * 3
+    session = parley.session("alice", title="Test")
+    assert parley.call("alice", "GET", f"/api/chat/sessions/{session}")["title"] == "Test"
+"""
+
+
+def test_an_application_with_packages_of_the_same_names(tmp_path: Path) -> None:
+    for name in ("server", "events", "storage", "migrations"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text('NAME = "ours"\n')
+    (tmp_path / "test_application.py").write_text(APPLICATION)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "test_application.py"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

@@ -1,4 +1,4 @@
-"""A loopback proxy that can fail, for `server.testing`. Runs in one event loop; knows bytes alone."""
+"""A loopback proxy that can fail, for `parley_testing`. Runs in one event loop; knows bytes alone."""
 
 import asyncio
 import socket
