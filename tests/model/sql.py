@@ -199,12 +199,12 @@ class SimulatedDatabase(Database):
         return {"idle": 1, "used": 0}
 
     @asynccontextmanager
-    async def connection(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+    async def connection(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[Connection]:
         async with self._limited(limit):
             yield Connection(Raw(self._sql, None), "sqlite")
 
     @asynccontextmanager
-    async def transaction(self, *, limit: float | None = None) -> AsyncIterator[Connection]:
+    async def transaction(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[Connection]:
         key = object()
         async with self._limited(limit):
             await self._sql.take(key)
