@@ -69,3 +69,62 @@ def test_what_was_measured_names_the_product_first() -> None:
         assert titles and "" not in titles
         known = {scenario.title for scenario in SCENARIOS.values() if scenario.group == group}
         assert set(titles) <= known, name
+
+
+#: What a bare Debian has (priority "required"), what a README begins with, and shells' own words.
+THERE = set(
+    [
+        "bash",
+        "cat",
+        "cd",
+        "cp",
+        "export",
+        "grep",
+        "make",
+        "python",
+        "python3",
+        "sed",
+        "sh",
+        "source",
+        "tar",
+        "timeout",
+        "umask",
+    ]
+)
+#: Programs of the virtual environment, and those that come in a package with another one.
+COMES_WITH = {
+    "pip": "python", "pytest": "python", ".venv/bin/python": "python", "npx": "npm", "psql": "initdb",
+    "pg_dump": "initdb", "pg_restore": "initdb", "redis-cli": "redis-server",
+    "postgres": "initdb", "pgbench": "initdb",
+}  # fmt: skip
+
+
+CALL = re.compile(r'(?:program\(|subprocess\.\w+\(\s*\[)"([\w.-]+)"')
+
+
+def programs_called() -> set[str]:
+    """By the documents' shell blocks and by the tests, the benchmark and the scripts."""
+    called = set()
+    for block in all_blocks():
+        if block.language == "sh" and not block.text.lstrip().startswith(("docker", "kubectl")):
+            quoted = re.sub(r"'[^']*'|\\\\\n", "", block.text)
+            for part in re.split(r"\|\||&&|[|;\n]|\$\(|^\(", re.sub(r"#.*", "", quoted), flags=re.M):
+                words = [word for word in part.split() if not re.match(r"[A-Z_]+=", word)]
+                called |= set(words[:1])
+    for folder in ("tests", "bench", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "node_modules" not in path.parts:
+                called |= set(
+                    re.findall(r"""(?:program\(|subprocess\.\w+\(\s*\[)"([\w.-]+)\"""", path.read_text())
+                )
+    return {word for word in called if re.fullmatch(r"[a-z.][\w./-]*", word)}
+
+
+def test_a_bare_machine_gets_every_program_that_is_called() -> None:
+    """What other machines happen to have must not hide that an install step is missing."""
+    called = programs_called()
+    assert {"pg_dump", "npm", "curl", "redis-cli"} <= called
+    script = (ROOT / "scripts" / "ensure_services").read_text()
+    ensured = set(re.findall(r"command -v ([\w.-]+)", script)) | {"initdb"}
+    missing = {name for name in called if COMES_WITH.get(name, name) not in ensured | THERE}
+    assert missing == set()
