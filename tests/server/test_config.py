@@ -441,6 +441,20 @@ def test_lists_as_json_or_commas(tmp_path: Path) -> None:
     assert "ALLOWED_FILE_TYPES" in faults(tmp_path, ALLOWED_FILE_TYPES="png")
 
 
+def test_a_path_below_a_proxy(tmp_path: Path) -> None:
+    for given in ("/chat", "chat", "/chat/"):
+        assert load(tmp_path, ROOT_PATH=given).root_path == "/chat"
+    assert load(tmp_path, ROOT_PATH="/").root_path == ""
+    both = load(tmp_path, ROOT_PATH="/chat", PUBLIC_URL="https://example.com")
+    assert (both.base, both.root_path) == ("https://example.com/chat", "/chat")
+    one = load(tmp_path, PUBLIC_URL="https://example.com/a/b/")
+    assert (one.base, one.root_path) == ("https://example.com/a/b", "/a/b")
+    for wrong in ("/files", "/ws/x", "/api/chat", "/a?b", "/a b", "/a//b"):
+        assert "ROOT_PATH" in faults(tmp_path, ROOT_PATH=wrong), wrong
+    assert "ROOT_PATH" in faults(tmp_path, ROOT_PATH="/chat", PUBLIC_URL="https://example.com/other")
+    assert "PUBLIC_URL" in faults(tmp_path, PUBLIC_URL="https://example.com/files")
+
+
 def test_origins_take_one_form(tmp_path: Path) -> None:
     given = "WSS://Chat.Example.com:443/,ws://b.example:81,http://[::1]:9"
     assert load(tmp_path, CORS_ORIGINS=given).cors_origins == (
@@ -456,6 +470,15 @@ def test_origins_take_one_form(tmp_path: Path) -> None:
         "https://",
         "ftp://a.example",
         "https://a:b",
+        "https://*",
+        "https://*.com",
+        "https://*example.com",
+        "https://a.*.example",
+        "https://*.1.2.3.4",
+        "https://*.example.com:*",
+        "capacitor://*",
+        "file://",
+        "javascript://x",
     ):
         assert "CORS_ORIGINS" in faults(tmp_path, CORS_ORIGINS=wrong), wrong
 
