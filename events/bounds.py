@@ -15,7 +15,8 @@ OPERATORS = frozenset({"agent", "service"})
 class Rate:
     """A token bucket of `burst` that fills up by `per_minute`, one for each `each` and over all nodes.
 
-    `exempt` are roles that have none; a `setting` has the figure where the operator may choose it.
+    `exempt` are roles that have none; a `setting` has the figure where the operator may choose it. Where it
+    is `patient`, a connection's commands wait for their token.
     """
 
     per_minute: int
@@ -23,12 +24,13 @@ class Rate:
     each: str = "user"
     exempt: frozenset[str] = OPERATORS
     setting: str | None = None
+    patient: bool = False
 
 
 #: A page that comes back with MAX_ROOMS_PER_CONNECTION rooms in several tabs, reads each and marks it as
 #: read, stays below; a loop does not.
 RATES: dict[str, Rate] = {
-    "message": Rate(60, 60, setting="rate_limit_messages_per_minute"),
+    "message": Rate(60, 60, setting="rate_limit_messages_per_minute", patient=True),
     "typing": Rate(120, 120),
     "upload": Rate(20, 20),
     "connect": Rate(120, 120),
@@ -49,6 +51,12 @@ RATES: dict[str, Rate] = {
     "signed": Rate(1200, 1200, each="signed address"),
     "page": Rate(1200, 1200, each="network", exempt=frozenset()),
 }
+
+#: What a connection may say faster than its rate, a burst of what was typed while it was away, waits for its
+#: token where that is due within so many seconds, as long as this in all.
+DUE, PATIENCE = 1.05, 8.0
+#: ... with so many more in line behind it; what comes then is refused.
+SLOWED = 60
 
 #: Chunks per second and stream.
 CHUNKS_PER_SECOND = 200

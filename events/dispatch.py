@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from events.access import Caller
+from events.bounds import SLOWED
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
 from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
@@ -67,7 +68,7 @@ class Dispatcher:
         action = self._actions[command.name]
         rate = command.bounds.rate
         if rate is not None:
-            waiting = self._limits.check(caller, rate)
+            waiting = self._limits.check(caller, rate, conn is not None)
             if waiting is not None:
                 return _after(waiting, action, caller, conn, struct)
         return action(caller, conn, struct)  # type: ignore[no-any-return]
@@ -107,6 +108,13 @@ class Dispatcher:
             raise
         finally:
             self.observe(name, outcome, began, payload)
+
+    def too_many(self, name: str, caller: Caller, waiting: int) -> ChatError | None:
+        """Whether a command that would be the next of so many in line is refused for its rate."""
+        command = CATALOG.get(name)
+        if command is None or command.bounds.rate is None:
+            return None
+        return self._limits.too_many(caller, command.bounds.rate, waiting)
 
     def mistake(self, failure: Exception, caller: Caller) -> Awaitable[None] | None:
         """What is to be waited for before somebody who says nonsense over and over is told so."""
@@ -202,6 +210,8 @@ class Line:
         if self._busy:
             if self._queue is None:
                 self._queue = deque()
+            if len(self._queue) >= SLOWED and self._refused(name, ref):
+                return
             self._queue.append((name, payload, ref))
             if len(self._queue) == LINE_LIMIT:
                 self._voice.hold_up(self.conn, True)
@@ -216,6 +226,14 @@ class Line:
             work = self._begin(name, payload, ref)
             if work is not None:
                 self._occupy(work)
+
+    def _refused(self, name: str, ref: Any) -> bool:
+        """Whether so many wait for their rate already that one more is not even put in line."""
+        assert self._queue is not None
+        error = self._dispatcher.too_many(name, self.conn.caller, len(self._queue))
+        if error is not None:
+            self._voice.answer(self.conn, ref, name, error)
+        return error is not None
 
     def _may_pass(self, name: str) -> bool:
         """Whether a command may begin while writes before it are on their way to their commit."""

@@ -5,6 +5,9 @@ Knows no HTTP status and no close code: those stand in `server/errors.py`.
 
 from typing import Any, ClassVar, Self
 
+#: Milliseconds after which what is retryable may be tried again, where nothing tells better.
+AGAIN = 1000
+
 
 class ChatError(Exception):
     """Base of all errors that reach a client.
@@ -20,7 +23,7 @@ class ChatError(Exception):
         self, text: str | None = None, *, retry_after: int | None = None, details: Any = None
     ) -> None:
         self.text = text or self.message
-        self.retry_after = retry_after
+        self.retry_after = AGAIN if retry_after is None and self.retryable else retry_after
         self.details = details
         super().__init__(self.text)
 

@@ -2,17 +2,22 @@
 many of a thing there may be. The figures are `events.bounds`'."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 
 from events.access import Caller
 from events.bounds import (
     CAPS,
     CHUNKS_PER_SECOND,
+    DUE,
     LATE,
     OPERATORS,
+    PATIENCE,
     RATES,
     REFUSALS,
     REFUSALS_PER_MINUTE,
+    SLOWED,
     Cap,
     Rate,
 )
@@ -42,16 +47,18 @@ class RateLimits:
         self._buckets, self._refusals = buckets, refusals
         self._enabled = enabled
         self._rates = {kind: _given(rate, figures) for kind, rate in RATES.items()}
+        self._slowed: Counter[str] = Counter()  # accounts of whose commands some wait
         self._most = {cap: figures[cap.setting] for cap in CAPS}
 
-    def check(self, caller: Caller, kind: str) -> Awaitable[None] | None:
-        """Takes a token. Raises RateLimited, at once or when awaited."""
+    def check(self, caller: Caller, kind: str, in_line: bool = False) -> Awaitable[None] | None:
+        """Takes a token. Raises RateLimited, at once or when awaited. `in_line`: the command is one of a
+        connection's, and others wait behind it."""
         if not self._enabled:
             return None
         rate = self._rates[kind]
         if caller.role in rate.exempt:
             return None
-        return self._take(kind, rate, caller.account)
+        return self._take(kind, rate, caller.account, in_line and rate.patient)
 
     def check_each(self, kind: str, each: str) -> Awaitable[None] | None:
         """The same where nobody has said who is calling: by what the rate is for each of."""
@@ -65,16 +72,54 @@ class RateLimits:
         if pace.count > CHUNKS_PER_SECOND and self._enabled:
             raise _refusal(pace.second + 1.0 - now)
 
-    def _take(self, kind: str, rate: Rate, each: str) -> Awaitable[None] | None:
-        wait = self._buckets.take(f"{kind}:{each}", float(rate.burst), rate.per_minute / 60.0)
+    def _take(self, kind: str, rate: Rate, each: str, patient: bool = False) -> Awaitable[None] | None:
+        wait = self._ask(kind, rate, each)
         if isinstance(wait, float):
-            return self._refuse(each, wait) if wait > 0.0 else None
-        return self._later(each, wait)
+            if wait <= 0.0:
+                return None
+            return self._wait(kind, rate, each, wait) if patient and wait <= DUE else self._refuse(each, wait)
+        return self._later(kind, rate, each, wait, patient)
 
-    async def _later(self, each: str, answer: Awaitable[float]) -> None:
+    def _ask(self, kind: str, rate: Rate, each: str) -> float | Awaitable[float]:
+        return self._buckets.take(f"{kind}:{each}", float(rate.burst), rate.per_minute / 60.0)
+
+    async def _later(self, kind: str, rate: Rate, each: str, answer: Awaitable[float], patient: bool) -> None:
         wait = await answer
+        if wait > 0.0 and patient and wait <= DUE:
+            await self._wait(kind, rate, each, wait)
+        elif wait > 0.0 and (late := self._refuse(each, wait)) is not None:
+            await late
+
+    def _wait(self, kind: str, rate: Rate, each: str, wait: float) -> Awaitable[None]:
+        """Until there is a token. Counted from now on: what came in one piece is put in line before the wait
+        begins."""
+        self._slowed[each] += 1
+        return self._waited(kind, rate, each, wait)
+
+    async def _waited(self, kind: str, rate: Rate, each: str, wait: float) -> None:
+        """Others of the same user may take a token first."""
+        try:
+            left = PATIENCE
+            while 0.0 < wait <= left:
+                await asyncio.sleep(wait)
+                left -= wait
+                answer = self._ask(kind, rate, each)
+                wait = answer if isinstance(answer, float) else await answer
+        finally:
+            self._slowed[each] -= 1
+            if not self._slowed[each]:
+                del self._slowed[each]
         if wait > 0.0 and (late := self._refuse(each, wait)) is not None:
             await late
+
+    def too_many(self, caller: Caller, kind: str, waiting: int) -> RateLimited | None:
+        """What to tell one whose commands wait for tokens, with `waiting` of them in line already. None where
+        they do not, or where that was told often enough: then the next ones are not even read."""
+        if waiting < SLOWED or caller.account not in self._slowed or not self._rates[kind].patient:
+            return None
+        if self._told_enough(caller.account):
+            return None
+        return _refusal(waiting * 60.0 / self._rates[kind].per_minute)
 
     def _refuse(self, each: str, seconds: float) -> Awaitable[None] | None:
         """Raises RateLimited: at once, or, to whom that was told often enough, when awaited."""
@@ -112,7 +157,7 @@ def _given(rate: Rate, figures: Mapping[str, int]) -> Rate:
     if rate.setting is None:
         return rate
     figure = figures[rate.setting]
-    return Rate(figure, figure, rate.each, rate.exempt, rate.setting)
+    return replace(rate, per_minute=figure, burst=figure)
 
 
 def _refusal(seconds: float) -> RateLimited:

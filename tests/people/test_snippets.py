@@ -25,6 +25,7 @@ RECOVERY = """
 const { url, tokens, session_id } = JSON.parse(process.argv[2]);
 const currentToken = () => tokens.length > 1 ? tokens.shift() : tokens[0];
 const shown = [];
+const failed = (content, error) => { throw new Error(`${content}: ${error.code}`); };
 const show = ({ content }) => {
   shown.push(content);
   if (content === "before") socket.io.engine.close();
@@ -32,8 +33,7 @@ const show = ({ content }) => {
 };
 // the snippet
 socket.on("connect", () => {
-  const content = socket.recovered ? "after" : "before";
-  socket.emitWithAck("message", { session_id, content, client_message_id: content });
+  send(socket.recovered ? "after" : "before");
 });
 """
 #: One page asks, another comes while the answer is written.
