@@ -135,7 +135,9 @@ CALLS: dict[Call, Bounds] = {
     ),
     ("GET", "/healthz"): _unrated(_EVERYBODY, "a balancer's; it asks nobody"),
     ("GET", "/readyz"): _unrated(_EVERYBODY, "a balancer's", "one question to the database, 3 s"),
-    ("GET", "/metrics"): _unrated("this machine, `METRICS_TOKEN`", "the operator's", beyond="UNAUTHORIZED"),
+    ("GET", "/metrics"): _unrated(
+        "with `METRICS_TOKEN`; without one, this machine", "the operator's", beyond="UNAUTHORIZED"
+    ),
     ("GET", "/"): _public("page"),
     ("GET", "/web/{name}"): _public("page"),
     ("GET", "/vendor/{name}"): _public("page"),

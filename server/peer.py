@@ -230,11 +230,12 @@ def dev_token_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
 
 
 def metrics_allowed(settings: Settings, scope: Mapping[str, Any]) -> bool:
-    """Whether a request may read /metrics: with METRICS_TOKEN as bearer, or straight from this machine."""
+    """Whether a request may read /metrics: with METRICS_TOKEN as bearer; straight from this machine where
+    there is none. A proxy on this machine that adds no header looks like the machine itself."""
+    if settings.metrics_token is None:
+        return _from_this_machine(scope)
     given = bearer_token(scope["headers"])
-    if settings.metrics_token is not None and given is not None:
-        return hmac.compare_digest(given[0].encode(), settings.metrics_token.encode())
-    return _from_this_machine(scope)
+    return given is not None and hmac.compare_digest(given[0].encode(), settings.metrics_token.encode())
 
 
 def _from_this_machine(scope: Mapping[str, Any]) -> bool:

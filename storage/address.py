@@ -74,6 +74,22 @@ _REFUSED: Mapping[str, str] = {
     "min_protocol_version": "PGMINPROTOCOLVERSION",
     "max_protocol_version": "PGMAXPROTOCOLVERSION",
 }
+#: Parameters that mean something where they are empty. Any other that a template had no value for would fall
+#: back to a default, perhaps a weaker one.
+_MAY_BE_EMPTY = frozenset(
+    [
+        "host",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "passfile",
+        "sslpassword",
+        "options",
+        "application_name",
+        "fallback_application_name",
+    ]
+)
 #: Parameters of our own and of other drivers; psql knows none of them.
 _OURS = ("ssl", "statement_cache_size", "prepared_statement_cache_size", "pgbouncer")
 
@@ -168,13 +184,19 @@ class _Given:
             self._values["dbname"] = database
 
     def _from_query(self, query: str) -> None:
+        asked: dict[str, str] = {}
         for part in filter(None, query.split("&")):
             name, found, value = part.partition("=")
             name = unquote(name)
             if not found:
                 raise ValueError("has a parameter without a value")
             self._know(name)
-            self._values[name] = unquote(value)
+            value = unquote(value)
+            if not value and name not in _MAY_BE_EMPTY:
+                raise ValueError(f"has {name} without a value")
+            if name in asked and asked[name] != value:
+                raise ValueError(f"has {name} twice, and not the same")
+            asked[name] = self._values[name] = value
 
     def _know(self, name: str) -> None:
         if name in _REFUSED:
@@ -189,7 +211,8 @@ class _Given:
         limited = {name: variable for name, (variable, _) in _LIMITED.items()}
         for name, variable in {**_HONOURED, **limited}.items():
             value = environ.get(variable) if variable else None
-            if value and name not in self._values and not (name == "host" and self.hosts):
+            said = name in self._values or (name == "sslmode" and "ssl" in self._values)
+            if value and not said and not (name == "host" and self.hosts):
                 self._values[name], self._names[name] = value, variable
         for name, variable in _REFUSED.items():
             if variable and environ.get(variable) and name not in self._values:
@@ -272,7 +295,10 @@ def _port(text: str) -> int:
 
 def _tls(given: _Given) -> Tls:
     system = given.get("sslrootcert") == "system"
-    mode = given.get("sslmode") or _mode_of_ssl(given.get("ssl")) or ("verify-full" if system else "prefer")
+    mode, spelled = given.get("sslmode"), _mode_of_ssl(given.get("ssl"))
+    if mode and spelled and not _agree(spelled, mode):
+        raise ValueError("has ssl and sslmode that contradict each other")
+    mode = mode or spelled or ("verify-full" if system else "prefer")
     if mode not in MODES:
         raise ValueError(f"has {given.named('sslmode')} that is none of {', '.join(MODES)}")
     if system and mode != "verify-full":
@@ -282,6 +308,8 @@ def _tls(given: _Given) -> Tls:
     for name, version in (("ssl_min_protocol_version", least), ("ssl_max_protocol_version", most)):
         if version not in (*_TLS_VERSIONS, None):
             raise ValueError(f"has {given.named(name)} that is none of {', '.join(_TLS_VERSIONS)}")
+    if most is not None and _TLS_VERSIONS.index(most) < _TLS_VERSIONS.index(least):
+        raise ValueError("has ssl_max_protocol_version below the least")
     return Tls(
         mode=mode,
         rootcert="system" if system else given.file("sslrootcert"),
@@ -300,6 +328,11 @@ def _mode_of_ssl(value: str | None) -> str | None:
         return None
     lowered = value.lower()
     return "require" if lowered in _YES else "disable" if lowered in _NO else lowered
+
+
+def _agree(spelled: str, mode: str) -> bool:
+    """Whether `ssl` asks for nothing that `sslmode` does not keep: one that verifies encrypts, too."""
+    return spelled == mode or (spelled == "require" and mode in ("verify-ca", "verify-full"))
 
 
 def _connect_timeout(given: _Given) -> float | None:

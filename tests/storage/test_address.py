@@ -108,6 +108,16 @@ def test_the_rest() -> None:
         ("statement_cache_size=-1", "statement_cache_size"),
         ("pgbouncer=maybe", "pgbouncer"),
         ("sslmode", "parameter"),
+        ("sslmode=", "sslmode"),
+        ("ssl=", "ssl"),
+        ("sslrootcert=", "sslrootcert"),
+        ("target_session_attrs=", "target_session_attrs"),
+        ("ssl=require&sslmode=disable", "contradict"),
+        ("sslmode=disable&ssl=true", "contradict"),
+        ("ssl=false&sslmode=require", "contradict"),
+        ("ssl=verify-full&sslmode=require", "contradict"),
+        ("sslmode=require&sslmode=disable", "twice"),
+        ("ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2", "ssl_max_protocol_version"),
         ("min_size=3", "min_size"),
         ("port=1,2,3", "port"),
     ],
@@ -129,6 +139,14 @@ def test_what_cannot_be_kept_is_named(query: str, named: str) -> None:
 def test_variables_that_cannot_be_kept_are_named(variable: str, value: str) -> None:
     with pytest.raises(ValueError, match=variable):
         read("h/d", **{variable: value})
+
+
+def test_what_agrees_is_no_contradiction() -> None:
+    assert read("h/d?ssl=true&sslmode=verify-full").tls.mode == "verify-full"
+    assert read("h/d?ssl=require&sslmode=require").tls.mode == "require"
+    assert read("h/d?sslmode=require&sslmode=require").tls.mode == "require"
+    assert read("h/d?password=&options=").password is None
+    assert read("h/d?ssl=require", PGSSLMODE="disable").tls.mode == "require", "the address outranks it"
 
 
 @pytest.mark.parametrize("rest", ["h", "h/", "h:x/d", "h:70000/d", "::1/d", "h1:1,h2:x/d"])
