@@ -557,7 +557,6 @@ def test_the_example_file_names_every_setting_and_holds(tmp_path: Path) -> None:
     settings = Settings.load({"JWT_SECRET_KEY": KEY}, file, data_dir=tmp_path)
     examples = {
         "public_url",
-        "root_path",
         "cors_origins",
         "trusted_proxies",
         "database_url",
