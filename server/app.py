@@ -12,16 +12,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from events.errors import ChatError, Draining, PayloadTooLarge, ServerFull, ValidationFailed
+from events.errors import ChatError, Draining, PayloadTooLarge, RateLimited, ServerFull, ValidationFailed
 from events.event import to_json
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
 from server.engine.asgi import Headers
+from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
-from server.engine.requests import FRAME_OVERHEAD
+from server.engine.requests import FRAME_OVERHEAD, query_of
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
-from server.engine.strangers import Strangers
+from server.engine.strangers import Strangers, places_for
 from server.errors import TABLE, body_of, retry_after
 from server.furnish import furnish
 from server.metrics import Metrics
@@ -35,8 +36,6 @@ from server.transports.sse import EventStreamDoor
 from server.transports.websocket import RawDoor
 from server.vendor import Vendor
 
-#: Connections that have shown no token yet, however few a node takes in all.
-FEWEST_STRANGERS = 128
 #: Bytes that one of them may send in one message: a token as long as a request's head may be.
 STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
 #: What `make run` fetches lands there.
@@ -86,7 +85,7 @@ def create_app(settings: Settings) -> Starlette:
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
         its own growing delays, a proxy on another node."""
-        if b"sid=" in scope["query_string"] or scope.get("method") == "OPTIONS":
+        if b"sid" in query_of(scope) or scope.get("method") == "OPTIONS":
             return None
         if services.draining:
             return Draining()
@@ -101,7 +100,7 @@ def create_app(settings: Settings) -> Starlette:
         if not scope["path"].startswith(SOCKETIO_PATH) or no_entry(scope) is not None:
             return False
         # A request with a sid may be another node's: `engine` asks, once.
-        return b"sid=" not in scope["query_string"] and sio.eio.at_once(scope, protocol)
+        return b"sid" not in query_of(scope) and sio.eio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
@@ -135,7 +134,9 @@ def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers,
         if status == 431:
             told = f"a request's line and headers have at most {HEAD_LIMIT} bytes, its token among them"
             error = PayloadTooLarge(told, details={"limit": HEAD_LIMIT})
-        if status not in (400, 431):
+        if status == 429:
+            error = RateLimited(f"at most {LINE} requests wait on one connection", retry_after=1000)
+        if status not in (400, 429, 431):
             return [], b""
         fields = [(b"content-type", b"application/json")]
         origin = peer.header(headers, b"origin")
@@ -170,8 +171,7 @@ def _methods(request: Request) -> set[str]:
 def socketio_server(services: Services) -> Server:
     settings = services.settings
     forwarding = services.extras.get("forwarding")
-    # Long polling has a session and, while it asks, a connection; a small node still takes a handful at once.
-    most = 2 * max(FEWEST_STRANGERS, settings.ws_max_connections)
+    most = places_for(settings.ws_max_connections)
     strangers = Strangers(most, lambda address: peer.place_of(address, settings))
     sio = Server(
         door=SocketIODoor(services),

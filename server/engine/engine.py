@@ -300,12 +300,22 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     async def _open(self, scope: Scope, transport: str) -> Session | None:
         session, answer = self._new(scope, transport)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        try:
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except BaseException:
+            self._never_was(session)
+            raise
         if answer is not None and answer is not True:
-            self.sockets.pop(session.sid, None)
+            self._never_was(session)
             return None
         return session
+
+    def _never_was(self, session: Session) -> None:
+        """Its connect handler did not let it in."""
+        self.sockets.pop(session.sid, None)
+        if self.strangers is not None:
+            self.strangers.discard(session)
 
     def _new(self, scope: Scope, transport: str) -> tuple[Session, Any]:
         """A session, and what its connect handler answered."""
@@ -322,7 +332,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         try:
             return session, self.handlers["connect"](sid, handshake)
         except BaseException:
-            del self.sockets[sid]
+            self._never_was(session)
             raise
 
     def _opening(self, sid: str, upgrade: bool) -> bytes:

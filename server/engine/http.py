@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine import strangers
-from server.engine.asgi import http_response
+from server.engine.asgi import Headers, http_response
 from server.engine.heads import ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
@@ -33,6 +33,9 @@ LAST_BODY_TIMEOUT = 1.0
 #: Bytes of a body, and seconds, that are waited for after its request was answered: a client that ends it
 #: within both goes on with its connection; any other has the seconds to read the answer.
 AFTER_ANSWER, AFTER_ANSWER_TIME = 1024 * 1024, 2.0
+#: Requests of one connection that wait behind the one that is answered: browsers send none ahead, and each is
+#: some kilobytes here for twenty bytes there.
+LINE = 8
 
 _ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
@@ -45,6 +48,10 @@ class Waiter(Protocol):
 
     def stopping(self) -> None:
         """The server is stopping: answer now."""
+
+
+class _LineFull(Exception):
+    """Stops the parser in the middle of a piece."""
 
 
 class _LastAnswer:
@@ -63,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
     waiter: Waiter | None = None
     _read = 0  # bytes of the last piece
     _begins = True  # no request has ended in it
+    _begun = False  # a head has begun, and not ended
     _head = 0  # bytes since the head began, at most, or since there was a piece of body: trailers count, too
     _fault = 0  # the head's, as a status: what follows it is ignored
     _upgrade: bool | None = None  # whether the request is for a WebSocket
@@ -71,6 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
     _quiet = False  # nothing has come since its body was looked at last
     _stopping = False
     _spare: int | None = None  # bytes that are still taken of an answered request's body
+    _full = False  # the last in line is told that there were too many: what comes behind it is not looked at
     _leaving = False  # all is said: what still comes is not looked at
     _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
@@ -88,6 +97,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        super()._unset_keepalive_if_required()
         self._let_go(self.cycle)
         if self._answering is not None:  # uvicorn tells the last in line alone
             self._let_go(self._answering)
@@ -113,12 +123,16 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._leaving:
             return self._drop(len(data))
-        after_answer = self._spare is not None
+        if self._full:
+            return
+        begun, after_answer = self._begun, self._spare is not None
         if not (self._head or self._unfinished or data.isascii()):
             data = _escaped(data)
         self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
+        if self._begun and not begun:
+            strangers.meet(self.config, self, self.transport)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
         if (self._fault or self._head > HEAD_LIMIT) and not self.transport.is_closing():
             self._refuse(self._fault or 431)
@@ -129,13 +143,18 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        strangers.meet(self.config, self, self.transport)
+        super()._unset_keepalive_if_required()
+        self._begun = True
         self._head, self._upgrade = self._read if self._begins else 0, None
         if self._timer is None:
             self._await_head()
 
+    def _unset_keepalive_if_required(self) -> None:
+        """Not for a piece of anything, as uvicorn has it: a line end is one, and begins no request."""
+
     def on_headers_complete(self) -> None:
         self._stop_timer()
+        self._begun = False
         strangers.forget(self.config, self)  # it has asked for something: that has bounds of its own
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
@@ -146,6 +165,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.scope["extensions"] = {"parley.http": {"protocol": self}}
         super().on_headers_complete()
+        if len(self.pipeline) > LINE:
+            self._end_line()
         if not self._upgrade:
             self._unfinished = True
             if has_body(self.headers):
@@ -168,8 +189,14 @@ class HttpProtocol(HttpToolsProtocol):
         answered = self._answering
         super().on_response_complete()
         self._let_go(answered)
-        if self._unfinished and answered is self.cycle and not self.transport.is_closing():
+        if self._leaving or self.transport.is_closing():
+            return
+        if self._unfinished and answered is self.cycle:
             self._await_rest()
+        elif self._begun:  # the next head has all its time, which goes on already
+            super()._unset_keepalive_if_required()
+        elif answered is self._answering:  # none waits behind it
+            self._rest()
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -209,6 +236,30 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = self.scope = None  # type: ignore[assignment]
         protocol.upgrade(method, self.url, self.headers)
 
+    # --- between requests
+
+    def _rest(self) -> None:
+        """All is answered: a stranger again, until a head has ended or uvicorn's time is over."""
+        strangers.meet(self.config, self, self.transport)
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _end_line(self) -> None:
+        """The request that came last is told that there are too many; what stands behind it is not parsed."""
+        cycle, _ = self.pipeline.popleft()
+        self.pipeline.appendleft((cycle, self._too_many))
+        self._full = True
+        cycle.transport = cast(Any, _LastAnswer(self.transport, self._close_answered))
+        raise _LineFull
+
+    async def _too_many(self, scope: Any, receive: Any, send: Any) -> None:
+        headers, body = self._words(429)
+        fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 429, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
     # --- an answered request's body
 
     def _let_go(self, cycle: Any) -> None:
@@ -218,7 +269,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _close_answered(self) -> None:
         """The connection ends with this answer."""
-        if self._unfinished and self._answering is self.cycle and not self.transport.is_closing():
+        last = self._full or (self._unfinished and self._answering is self.cycle)
+        if last and not self.transport.is_closing():
+            self.pipeline.clear()
             self._leave()
         else:
             self.transport.close()
@@ -226,6 +279,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _await_rest(self) -> None:
         if self._spare is None:
             self._stop_timer()
+            super()._unset_keepalive_if_required()
             self._spare = AFTER_ANSWER
             self._timer = self.loop.call_later(AFTER_ANSWER_TIME, self.transport.close)
 
@@ -236,10 +290,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._spare <= 0:
                 self._leave()
         elif self.cycle.response_complete and self._timer is None and not self.transport.is_closing():
-            # The body has ended, no request has begun, and uvicorn waits for one no more: something came.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._rest()  # the body has ended, and no request has begun
 
     def _leave(self) -> None:
         """Say that this was all, and close when the client can have read it: a connection that is closed
@@ -261,18 +312,23 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def send_400_response(self, msg: str) -> None:
+        if self._full:  # its turn comes
+            return
         if self._spare is None:
-            self._say(400)
-            self.transport.close()
+            self._refuse(400)
         else:  # no piece of a request
             self.transport.close()
 
     def _say(self, status: int) -> None:
         """The answer to a head that goes to no application, in the application's words."""
-        words = getattr(self.config.loaded_app, "refused_head", None)
-        headers, body = words(status, self.headers or []) if words is not None else ([], b"")
+        headers, body = self._words(status)
         fields = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
         self.transport.write(http_response(status, fields, body))
+
+    def _words(self, status: int) -> tuple[Headers, bytes]:
+        words: Callable[[int, Headers], tuple[Headers, bytes]] | None
+        words = getattr(self.config.loaded_app, "refused_head", None)
+        return words(status, self.headers or []) if words is not None else ([], b"")
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)

@@ -1,10 +1,11 @@
-"""Connections that have not asked for anything yet, and WebSockets and polling sessions of which nobody knows
-whose they are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it.
+"""Connections with no request under way, and WebSockets and polling sessions of which nobody knows whose they
+are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it.
 
 Where there are too many, the one that has waited the longest goes, so that a newcomer always gets in: who
 means to authenticate does so within milliseconds, and is not here any more when a flood comes round.
 """
 
+import resource
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -13,11 +14,24 @@ HEAD: Final = 4096
 #: The part of all that one place may have: the others' newcomers keep a third, and a herd that comes back
 #: behind one address finds room.
 SHARE: Final = 2 / 3
+#: Places, however few connections a node takes in all: one address alone sends hundreds a second, and its
+#: neighbours on a small node are to have the time that a handshake over a bad line takes.
+LEAST: Final = 4096
+#: As many as a node has under any bound on its file descriptors.
+FEWEST: Final = 256
 
 
 class Stranger(Protocol):
     def turned_away(self) -> None:
         """There are too many: be gone."""
+
+
+def places_for(connections: int) -> int:
+    """Places of a node that takes so many connections of those who are known. Long polling has a session and,
+    while it asks, a connection; strangers take half of the file descriptors at most."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(LEAST, 2 * connections)
+    return most if descriptors == resource.RLIM_INFINITY else min(most, max(FEWEST, descriptors // 2))
 
 
 class Strangers:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -74,10 +74,14 @@ async def _failed(request: Request, failure: Exception) -> Response:
     caller = services.requests.caller_of(request.scope)
     late = services.dispatcher.mistake(error, caller) if caller is not None else None
     if late is not None:
+        request.scope["parley.late"] = True
         await late
     address = services.address_of(request.scope["client"], request.scope["headers"])
     services.journal.refused(request.method, error, address, request.scope["path"])
-    return json_error(error)
+    answer = json_error(error)
+    if request.scope.get("parley.late"):  # what waits behind it on the connection is not waited for as well
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 class _Call:
@@ -164,6 +168,7 @@ async def caller_of(request: Request) -> Caller:
     if scope["parley.rate"] is not None:
         waiting = services.limits.check(caller, scope["parley.rate"])
         if waiting is not None:
+            scope["parley.late"] = True
             await waiting
     return caller
 
@@ -176,6 +181,7 @@ async def _anybody(request: Request, rate: str | None) -> None:
     address = peer.client_address(request.scope, services.settings)
     waiting = services.limits.check_each(rate, peer.network_of(address))
     if waiting is not None:
+        request.scope["parley.late"] = True
         await waiting
 
 
@@ -188,10 +194,13 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() else 0
     data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > most:
-            raise PayloadTooLarge.beyond(most, max(size, len(data)))
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > most:
+                raise PayloadTooLarge.beyond(most, max(size, len(data)))
+    except ClientDisconnect as error:
+        raise ValidationFailed("the body is cut off") from error
     if not data:
         return {}
     try:

@@ -4,13 +4,15 @@ import asyncio
 import http.client
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from server.engine import http as engine_http
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.http import AFTER_ANSWER, HttpProtocol
+from server.engine.http import AFTER_ANSWER, LINE, HttpProtocol
+from server.engine.strangers import Strangers
 from tests.engine.kit import LIMIT, Raw, serving
 
 STATUSES = (200, 401, 403, 404, 405, 413, 415, 422, 429, 503)
@@ -168,3 +170,110 @@ async def test_a_stop_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> N
         assert (await raw.response())[0] == 404
     async with raw:
         await raw.ended()
+
+
+# --- between two requests
+
+GET = b"GET /200 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Counting:
+    """`answering`, with places for strangers."""
+
+    def __init__(self) -> None:
+        self.strangers = Strangers(100, str)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert len(self.strangers) == 0  # who has asked is none
+        await answering(scope, receive, send)
+
+
+async def test_a_line_end_is_no_request(received: list[int]) -> None:
+    app = Counting()
+    async with serving(app, timeout_keep_alive=1) as port, await Raw.connect(port) as raw:
+        raw.send(GET)
+        assert (await raw.response())[0] == 200
+        pieces = 0
+        with suppress(ConnectionError):
+            while not raw.reader.at_eof() and pieces < 400:  # what comes all the time changes nothing
+                pieces += 1
+                assert len(app.strangers) == 1 or received[1:] == []
+                raw.send(b"\r\n")
+                await asyncio.sleep(0.05)
+        assert pieces < 100
+        await raw.ended()
+    assert len(app.strangers) == 0
+
+
+async def test_who_has_his_answer_is_a_stranger_again() -> None:
+    app = Counting()
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        for _ in range(3):
+            raw.send(GET)
+            assert (await raw.response())[0] == 200
+            assert len(app.strangers) == 1
+        raw.send(head("/401", "length", 10) + b"12345")
+        assert (await raw.response())[0] == 401
+        raw.send(b"67890")
+        async with asyncio.timeout(LIMIT):
+            while len(app.strangers) == 0:
+                await asyncio.sleep(0.01)
+        newcomers = [await Raw.connect(port) for _ in range(100)]  # the oldest goes
+        await raw.ended()
+        for one in newcomers:
+            one.writer.transport.abort()
+
+
+class Held:
+    """Answers when it is let; `asked` is how many requests have come so far."""
+
+    def __init__(self) -> None:
+        self.asked, self.let = 0, asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked += 1
+        await self.let.wait()
+        await answering(scope, receive, send)
+
+
+async def test_few_requests_wait_in_line(received: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = 0
+    really = HttpProtocol.on_message_begin
+
+    def counting(self: HttpProtocol) -> None:
+        nonlocal begun
+        begun += 1
+        really(self)
+
+    monkeypatch.setattr(HttpProtocol, "on_message_begin", counting)
+    app = Held()
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(GET * 2000)
+        async with asyncio.timeout(LIMIT):
+            while not received:
+                await asyncio.sleep(0.01)
+        app.let.set()
+        for _ in range(LINE + 1):
+            assert (await raw.response())[0] == 200
+        status, headers, _ = await raw.response()
+        assert (status, headers["connection"]) == (429, "close")
+        await raw.ended()
+    assert begun == LINE + 2 and app.asked == LINE + 1
+
+
+async def test_a_full_line_is_answered() -> None:
+    async with serving(answering) as port, await Raw.connect(port) as raw:
+        for _ in range(3):
+            raw.send(GET * (LINE + 1))
+            for _ in range(LINE + 1):
+                assert (await raw.response())[0] == 200
+
+
+async def test_what_is_no_request_is_told_in_its_turn() -> None:
+    app = Held()
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(GET + b"no request\r\n\r\n")
+        async with asyncio.timeout(LIMIT):
+            answer = await raw.reader.read()
+        app.let.set()
+        assert not answer.startswith(b"HTTP/1.1 400")  # that would be the first one's answer

@@ -10,6 +10,7 @@ from socketio import packet as sio_packet
 
 from server.engine.server import Server
 from server.engine.session import AT_ONCE
+from server.engine.strangers import Strangers
 from tests.engine.kit import BINARY, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
 OPEN = "/socket.io/?EIO=4&transport=polling"
@@ -309,3 +310,23 @@ async def test_transports_may_be_limited() -> None:
         assert (await raw.upgrade("/socket.io/?EIO=4&transport=websocket"))[0] == 400
     async with serving(app_of(Server(allow_upgrades=False))) as port, Polling(port) as session:
         assert session.opening["upgrades"] == []
+
+
+@pytest.mark.parametrize("how", ["refuses", "raises", "refuses later", "raises later"])
+async def test_who_was_not_let_in_has_no_strangers_place(how: str) -> None:
+    strangers = Strangers(10, str)
+    sio = Server(strangers=strangers, place=lambda scope: "")
+
+    def refused(sid: str, environ: Any) -> bool:
+        if "raises" in how:
+            raise RuntimeError("on purpose")
+        return False
+
+    async def later(sid: str, environ: Any) -> bool:
+        return refused(sid, environ)
+
+    sio.eio.handlers["connect"] = later if "later" in how else refused
+    async with serving(app_of(sio)) as port, await Http.connect(port) as http:
+        status, _, _ = await http.request("GET", OPEN)
+        assert status in (401, 500)
+    assert len(strangers) == 0 and sio.eio.sockets == {}

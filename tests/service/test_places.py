@@ -1,7 +1,8 @@
 """Nobody takes all of a node's connections: an identity, a network, or who has shown no token yet."""
 
 import asyncio
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from itertools import count
 from typing import Any, cast
@@ -13,7 +14,7 @@ from events.access import Caller
 from events.errors import ServerFull
 from events.hub import Connection, Hub
 from events.outbox import Sink
-from server.engine.strangers import Strangers
+from server.engine.strangers import Strangers, places_for
 from server.places import Places
 from tests.support.doors import enter, new_session
 from tests.support.rawclient import RawClient
@@ -21,6 +22,24 @@ from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
 
 MOST = 40
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """For what is started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def small_node(few_descriptors: None, sqlite_url: str, new_server: Callable[..., Server]) -> Iterator[Server]:
+    """Has 256 places for strangers."""
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    yield node
 
 
 @pytest.mark.parametrize("kind", ["websocket", "socketio", "events", "reader"])
@@ -88,10 +107,8 @@ async def test_who_holds_a_share_link_takes_no_place_of_its_user(
                 assert (await third.call("message", content="again"))["ok"]
 
 
-async def test_sessions_without_a_token_are_bounded(
-    sqlite_url: str, new_server: Callable[..., Server]
-) -> None:
-    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+async def test_sessions_without_a_token_are_bounded(small_node: Server) -> None:
+    node = small_node
     room = await new_session(node, "alice")
     async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
 
@@ -112,8 +129,8 @@ async def test_sessions_without_a_token_are_bounded(
                 assert (await alice.call("message", content="hello"))["ok"]
 
 
-async def test_silent_connections_are_bounded(sqlite_url: str, new_server: Callable[..., Server]) -> None:
-    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(MOST))
+async def test_silent_connections_are_bounded(small_node: Server) -> None:
+    node = small_node
     room = await new_session(node, "alice")
     async with enter("socketio", node, "alice", room) as alice, enter("rest", node, "alice", room) as reader:
         silent = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(400)]
@@ -133,7 +150,67 @@ async def test_silent_connections_are_bounded(sqlite_url: str, new_server: Calla
             writer.close()
 
 
+async def test_who_was_answered_and_sends_line_ends_is_bounded(small_node: Server) -> None:
+    node = small_node
+    room = await new_session(node, "alice")
+    silent = []
+    for _ in range(400):
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\r\n")
+        silent.append((reader, writer))
+    async with asyncio.timeout(20):
+        for reader, _ in silent:
+            with suppress(ConnectionError):
+                while await reader.read(1000):
+                    pass
+    async with enter("websocket", node, "alice", room) as newcomer:
+        assert (await newcomer.call("message", content="hello"))["ok"]
+    for _, writer in silent:
+        writer.close()
+
+
+@pytest.mark.parametrize("query", ["xsid=1", "a=sid=1", "transports=sid=", "sid2=x"])
+async def test_a_full_node_takes_nobody_for_having_a_session(
+    sqlite_url: str, new_server: Callable[..., Server], query: str
+) -> None:
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS="1")
+    room = await new_session(node, "alice")
+    async with (
+        enter("websocket", node, "alice", room),
+        httpx.AsyncClient(base_url=node.url, trust_env=False) as api,
+    ):
+        for more in ("", "&" + query):
+            answer = await api.get("/socket.io/?EIO=4&transport=polling" + more)
+            assert answer.status_code == 503, (more, answer.text)
+
+
+async def test_who_hangs_up_in_a_body_is_no_fault(server: Server) -> None:
+    token = server.token("alice")
+    async with server.api("alice") as api:
+        for path in ("/api/chat/sessions", "/api/chat"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+            writer.write(f"{head}Expect: 100-continue\r\nContent-Length: 100\r\n\r\n".encode())
+            assert b"100" in await reader.readline()  # the body is being read
+            writer.write(b'{"title": ')
+            writer.close()
+            await writer.wait_closed()
+            assert (await api.get("/api/chat/sessions")).status_code == 200
+    server.stop()
+    log = server.log.read_text()
+    assert "ClientDisconnect" not in log and '"level": "error"' not in log and "Traceback" not in log
+
+
 # --- the rules
+
+
+def test_a_small_node_has_thousands_of_places_for_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100_000, 100_000))
+    assert places_for(40) >= 4000 and places_for(10_000) == 20_000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    assert places_for(40) == places_for(10_000) == 512
 
 
 class Gone:
