@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from events.access import Caller
-from events.errors import ChatError
+from events.errors import ChatError, OriginNotAllowed
 
 log = logging.getLogger("parley.access")
 
@@ -66,7 +66,8 @@ class Journal:
 
     def refused(self, door: str, error: ChatError, address: str, path: str = "") -> None:
         """`door`: a transport, or a method of HTTP; `path` without its query."""
-        if self._tells and self._refusals.take():
+        # Of a page's origin `server.origins` tells, with what would admit it.
+        if self._tells and not isinstance(error, OriginNotAllowed) and self._refusals.take():
             why: dict[str, object] = {
                 "door": door,
                 "code": error.code,
