@@ -68,6 +68,8 @@ class Delivery:
         #: What says that the database holds less than was seen, or something else.
         self.behind: Callable[[str], Awaitable[None]] = _nothing
         self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing_at_all
+        #: Looks whether the database has what members of a room were told of last; False if it has not.
+        self.proved: Callable[[Room], Coroutine[Any, Any, bool]] = _always
         #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
         self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
@@ -286,6 +288,10 @@ class Delivery:
             return
         if event.kind == _DURABLE:
             if event.rev <= room.delivered:
+                if event.pos and (tail := room.tail) is not None and room.doubt is not tail:
+                    # This node had it from the database; or the revision is given out a second time.
+                    room.doubt = tail
+                    self.spawn(self._prove(room))
                 return
             if (event.frm or event.rev) > room.delivered + 1:
                 raise Hole
@@ -340,11 +346,16 @@ class Delivery:
                 _, events = await self.changes.since(name, base, 1 << 30)
             except StorageError:
                 return  # the poll will
+            if events and not await self.proved(room):
+                return
             if self.mode == "live" or self.departures != departures or self.hub.rooms.get(name) is not room:
                 return
             if room.mark == base:  # else somebody else delivered meanwhile: what was new then may not be now
                 break
         self.deliver_healed(room, events)
+
+    async def _prove(self, room: Room) -> None:
+        await self.proved(room)
 
     def deliver_healed(self, room: Room, events: Sequence[Event]) -> None:
         """Events made from SQL, to the members."""
@@ -372,6 +383,11 @@ class Delivery:
 
 async def _nothing(why: str) -> None:
     """Where nobody looks after the database's history."""
+
+
+async def _always(room: Room) -> bool:
+    """The same."""
+    return True
 
 
 async def _nothing_at_all(room: str, events: Sequence[Event]) -> None:

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,7 +19,8 @@ from events.errors import ChatError
 from events.event import chunk_event
 from events.history import History
 from events.hub import Room
-from events.rewind import Rewind, message_of
+from events.rewind import Rewind
+from events.tails import lost, message_of
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Kind, Mark, StreamText
 from storage.records import SessionState
@@ -59,7 +60,7 @@ class Healer:
     ) -> None:
         self._delivery = delivery
         self._history, self._rewind = history, Rewind(delivery, history)
-        delivery.behind, delivery.doubted = self._behind, self._doubted
+        delivery.behind, delivery.doubted, delivery.proved = self._behind, self._doubted, self._proved
         self._rooms = rooms
         self._on_departure = on_departure
         self._on_live = on_live
@@ -153,6 +154,8 @@ class Healer:
             changed: dict[str, tuple[Mark, list[Event]]] = {}
             for name, room in rooms.items():
                 changed[name] = room.mark, await self._all_changes(name, room)
+            if not await self._all_proved(rooms.values(), lineage):
+                return False
             # A room may have come, or gone and come back, since the cut; or something was delivered in it.
             covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready) and all(
                 room.mark == changed[name][0] for name, room in rooms.items()
@@ -280,6 +283,24 @@ class Healer:
             text = f"a session is at revision {state.last_revision}, its members were at {served}"
             await self._history.went_back(lineage, text)
         self._leave_behind()
+        there = self._delivery.hub.rooms
+        await self._all_proved([room for name in rooms if (room := there.get(name)) is not None], lineage)
+
+    async def _all_proved(self, rooms: Iterable[Room], lineage: str) -> bool:
+        """Whether the database, of `lineage`, has what the members of these were told of last. Raises
+        Unavailable."""
+        for room in await lost(self._delivery.changes, rooms):
+            if await self._delivery.changes.mark(room.name) is None or await self._rooms.remade(room.name):
+                continue  # the session itself is gone
+            await self._behind("a message that members were told of is not there", lineage)
+            return False
+        return True
+
+    async def _proved(self, room: Room) -> bool:
+        try:
+            return await self._all_proved([room], self._rewind.served)
+        except StorageError:
+            return False  # the poll will look
 
     def _leave_behind(self) -> None:
         if self._rewind.served and self._history.name != self._rewind.served:
@@ -298,8 +319,11 @@ class Healer:
         given out before, on a history that is lost."""
         served = self._rewind.served
         mine = {event.rev: message_of(event) for event in events}
+        here = self._delivery.hub.rooms.get(room)
         with suppress(StorageError):
             state = (await self._delivery.log.read({room: 0})).rooms[room]
+            if not await self._all_proved([here] if here is not None else [], served):
+                return
             known = {e.rev: message_of(e) for e in state.entries if e.rev in mine and e.data} if state else {}
             if any(known[rev] != mine[rev] for rev in known):
                 await self._behind("revisions were given out a second time", served)

@@ -200,6 +200,7 @@ class Room:
         "changes",
         "chars",
         "delivered",
+        "doubt",
         "early",
         "groups",
         "guarded",
@@ -232,6 +233,7 @@ class Room:
         self.pos = 0
         self.delivered = 0  # last revision delivered
         self.tail: Event | None = None  # the event that told of it, where it was one
+        self.doubt: Event | None = None  # one before it that is to be found in the database, too
         self.seq = 0  # every message up to this number was told of
         self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
@@ -254,7 +256,7 @@ class Room:
 
     def rebase(self, mark: Mark) -> None:
         """What was delivered above is of a history that is lost."""
-        self.delivered, self.seq, self.tail = mark.rev, mark.seq, None
+        self.delivered, self.seq, self.tail, self.doubt = mark.rev, mark.seq, None, None
         self.ahead.clear()
         self.changed()
         for member in list(self.members.values()):

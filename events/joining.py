@@ -253,7 +253,10 @@ class Joining:
                 return None
         if after is not None:
             self._observer.recovered("recovered" if replay else "incomplete")
+        served = room.delivered if room.ready else 0
         known = await self._known(member, state, has[0] or 0)
+        if known.page.last_revision < served and not await self._delivery.proved(room):
+            return None
         if not self.still(room, departures):
             return None  # a cut of another epoch says nothing
         if known.page.last_revision < state.last.rev:
@@ -311,6 +314,7 @@ class Joining:
         if self._delivery.mode == "live":
             return None
         if room.ready and room.delivered > snapshot.seat.rev:
+            await self._delivery.proved(room)
             return None  # somebody else opened the room with a later snapshot
         if not room.ready:
             room.ready, room.delivered = True, snapshot.seat.rev

@@ -383,14 +383,14 @@ class MessageService:
     async def mark_read(self, caller: Caller, session_id: str, seq: int) -> int:
         """The unread count that remains. Tells the room if the mark moved."""
         before = await self._participants.get(session_id, caller.key)
-        read_seq, unread = await self._participants.mark_read(session_id, caller.key, seq)
+        read_seq = await self._participants.mark_read(session_id, caller.key, seq)
         if before is None or read_seq > before.read_seq:
             payload = {"session_id": session_id, "user_id": caller.key, "seq": read_seq}
             payload["timestamp"] = rfc3339(when(self._clock()))
             self._delivery.log_event(
                 Event(session_id, "read", to_json(payload), Kind.LOGGED, id=f"read:{caller.key}:{read_seq}")
             )
-        return unread
+        return await self._participants.unread(session_id, caller.key, read_seq)
 
     # --- after the commit
 

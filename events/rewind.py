@@ -5,30 +5,15 @@ members are told (docs/adr/0011).
 import logging
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from events.delivery import Delivery
 from events.event import Kind, make
 from events.history import History
 from events.hub import Room
+from events.tails import holds, message_of, revisions, tails
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Mark
 
 log = logging.getLogger("parley.history")
-
-#: Messages looked for in one statement.
-AT_ONCE = 1000
-
-
-class _Told(msgspec.Struct):
-    """Of an event's payload."""
-
-    message_id: str
-
-
-def message_of(event: Event) -> str:
-    """The message that a durable event tells of."""
-    return msgspec.json.decode(event.data, type=_Told).message_id
 
 
 class Rewind:
@@ -78,13 +63,8 @@ class Rewind:
         ids = {message_of(event) for events in logged.values() for event in events if event.data}
         for room in rooms.values():
             ids.update(room.have)
-            if room.tail is not None:
-                ids.add(message_of(room.tail))
-        there: dict[str, int] = {}
-        wanted = list(ids)
-        for start in range(0, len(wanted), AT_ONCE):
-            there.update(await self._delivery.changes.revisions(wanted[start : start + AT_ONCE]))
-        return there
+            ids.update(message_of(event) for event in tails(room))
+        return await revisions(self._delivery.changes, ids)
 
     def _tell(self, room: Room, base: Mark, there: Mapping[str, int]) -> None:
         for stream in [stream for stream in room.have if stream not in there]:
@@ -98,14 +78,13 @@ class Rewind:
 def common(room: Room, logged: Sequence[Event], there: Mapping[str, int], mark: Mark) -> Mark | None:
     """How far a room's members have what the database has; None: as far as they were served. Where nothing
     tells it, `mark`, where the database is now: what is below is to be fetched."""
-    events = [event for event in logged if event.data and event.rev <= room.delivered]
-    if room.tail is not None and (not events or events[-1].rev < room.tail.rev):
-        events.append(room.tail)
-    lost = [event for event in events if there.get(message_of(event), 0) < event.rev]
+    known = {event.rev: event for event in tails(room)}
+    known |= {event.rev: event for event in logged if event.data and event.rev <= room.delivered}
+    events = [known[rev] for rev in sorted(known)]
+    lost = [event for event in events if not holds(event, there)]
     if lost:
         first = lost[0]
-        alone = len(lost) == len(events) and (first.frm or first.rev) > 1 and first is room.tail
-        if alone:
+        if first is events[0] and (first.frm or first.rev) > 1 and first in tails(room):
             return mark  # of those before it nothing is known
         created = [event.seq for event in lost if event.seq]
         return Mark((first.frm or first.rev) - 1, min(created) - 1 if created else min(room.seq, mark.seq))

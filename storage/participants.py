@@ -170,18 +170,18 @@ class Participants:
         if not await self._db.execute(_REMOVE, session_id=session_id, user_id=user_id, now=now):
             raise SessionMissing(session_id)
 
-    async def mark_read(self, session_id: str, user_id: str, seq: int) -> tuple[int, int]:
-        """(read_seq, unread_count). The mark never goes back and never past the last message.
-
-        Unread are others' undeleted messages above it. Raises SessionMissing.
-        """
+    async def mark_read(self, session_id: str, user_id: str, seq: int) -> int:
+        """The mark, which never goes back and never past the last message. Raises SessionMissing."""
         seq = max(0, min(seq, 2**62))
         rows = await self._db.change(_MARK, session_id=session_id, user_id=user_id, seq=seq)
         if not rows:
             raise SessionMissing(session_id)
-        read_seq = int(rows[0][0])
+        return int(rows[0][0])
+
+    async def unread(self, session_id: str, user_id: str, read_seq: int) -> int:
+        """Others' undeleted messages above a mark."""
         sender_type, sender_id = sender_of(user_id)
         count = await self._db.fetch_one(
             _UNREAD, session_id=session_id, seq=read_seq, sender_type=sender_type, sender_id=sender_id
         )
-        return read_seq, count[0] if count else 0
+        return count[0] if count else 0

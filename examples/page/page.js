@@ -18,9 +18,14 @@ let writing = null; // the answer that is being written
 socket.on("connect", () => {
   $("status").textContent = "Connected";
   if (socket.recovered && revision !== null) return; // what was missed has come already
-  socket.emit("join", { session_id, ...(revision && { after_revision: revision, lineage }) }, entered);
+  socket.emit("join", { session_id, ...known() }, entered);
 });
 socket.on("disconnect", () => ($("status").textContent = "Connecting again…"));
+
+socket.on("session", ({ event }) => {
+  // The database went back: the history that this page shows is not all there any more.
+  if (event === "reset") socket.emit("join", { session_id, ...known() }, entered);
+});
 
 socket.on("message", show);
 socket.on("message_updated", show);
@@ -31,6 +36,8 @@ socket.on("stream_end", (end) => {
   if (end.content !== undefined) $(end.message_id).textContent = end.content; // chunks had been lost
   show(end);
 });
+
+const known = () => revision && { after_revision: revision, lineage };
 
 // Called as the reply comes; after an `await` it might be later than what comes behind it.
 function entered(joined) {

@@ -109,6 +109,10 @@ export class Person extends EventTarget {
     if (name === "auth_expiring") this.renew();
     else if (name === "error") this._tell("problem", { error: data });
     else if (name === "session") this._tell("session-event", { data });
+    if (name === "session" && data.event === "reset" && data.session_id === this.room?.sessionId) {
+      this.through(this.transport); // the database went back: a whole snapshot instead of what is here
+      return;
+    }
     if (data?.session_id && data.session_id === this.room?.sessionId) this.room.apply(name, data);
   }
 

@@ -36,6 +36,7 @@ class RedisBus:
         self._prefix = client.prefix
         mine, questions = f"{client.prefix}:node:{node}", f"{client.prefix}:history"
         self._own = (mine, f"{client.prefix}:all", self.emitters, questions)
+        self._emitted = self.emitters.encode()
         self._heard = Heard()
         self._round = Round(client, self._heard, questions, mine)
         self.agree = self._round.agree
@@ -165,8 +166,7 @@ class RedisBus:
         receiver = self._receiver
         if receiver is None:
             return
-        name = channel.decode()
-        if name == self._own[2]:
+        if channel == self._emitted:
             self.on_emit(data)
             return
         kind = data[0] if data else 0
@@ -182,9 +182,9 @@ class RedisBus:
         elif kind == wire.SIGNAL:
             proof, said = wire.signalled(data)
             if not self._key.holds(proof, b"signal", channel, said):
-                return self._nobody_said(name)
+                return self._nobody_said(channel.decode())
             called, _, content = said.partition(b"\0")
-            receiver.on_signal(name[len(self._prefix) + 1 :], called.decode(), content)
+            receiver.on_signal(channel.decode()[len(self._prefix) + 1 :], called.decode(), content)
         elif kind == wire.CANARY:
             word, epoch = data[1:9], data[9:].decode()
             heard = self._canaries.get(word)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -219,6 +220,30 @@ async def test_ahead_of_a_database_that_was_put_back(
         assert page["reset"] and contents(page["messages"]) == ["kept"]
         page = await alice.call("history", after_revision=1)
         assert "reset" not in page and page["messages"] == []
+
+
+async def test_another_message_under_the_last_revision(server: Server) -> None:
+    """The counter stands where it stood: only the message tells that members were served another history."""
+    session = await new_session(server, "alice")
+    async with (
+        enter("socketio", server, "alice", session) as alice,
+        enter("rest", server, "alice", session) as reader,
+    ):
+        await say(alice, ["kept", "lost"])
+        await reader.wait_event("message", lambda m: m["content"] == "lost")
+        marks = alice.mark(), reader.mark()
+        with sqlite3.connect(server.database_url.removeprefix("sqlite:///"), timeout=20) as file:
+            changed = file.execute(
+                "UPDATE chat_messages SET message_id = 'msg_instead', content = 'instead',"
+                " client_message_id = 'instead' WHERE content = 'lost'"
+            )
+            assert changed.rowcount == 1
+        for door, mark in zip((alice, reader), marks, strict=True):
+            told = await door.wait_event("session", lambda e: e["event"] == "reset", since=mark, timeout=15)
+            assert told["last_revision"] == 1
+            await door.wait_event("message", lambda m: m["content"] == "instead", since=mark, timeout=15)
+        await say(alice, ["and on"])
+        await reader.wait_event("message", lambda m: m["content"] == "and on")
 
 
 @pytest.mark.parametrize("kind", ["socketio", "websocket"])

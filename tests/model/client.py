@@ -112,6 +112,7 @@ class View:
         self.messages: dict[str, dict[str, Any]] = {}
         self.streams: dict[str, list[Any]] = {}  # message id -> [text, next index]
         self.reads: dict[str, int] = {}
+        self.told: dict[str, int] = {}  # read marks from before the database went back: no event undoes one
         self.typing: set[str] = set()
         self.online: set[str] = set()
         self.sure = True  # nothing volatile was missed: presence is not replayed
@@ -315,6 +316,7 @@ class Client:
         view.revision = reply["last_revision"]
         for stream in reply["streams"]:
             view.streams[stream["message_id"]] = [stream["content"], stream["next_index"]]
+        view.told.clear()
         view.reads = {str(user): seq for user, seq in _pairs(reply["read_marks"])}
         view.typing.clear()
         view.sure = True
@@ -392,6 +394,8 @@ class Client:
         """What was acknowledged and is lost was the database's to keep."""
         self.acked = {key: id for key, id in self.acked.items() if sql.by_client_key(self.name, key) == [id]}
         self.edited.clear()
+        for view in self.views.values():
+            view.told = dict(view.reads)
 
     # --- what it does
 

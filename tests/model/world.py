@@ -252,7 +252,9 @@ class World:
             ):
                 self.wrong(f"{who}: {message_id} reads {shown.get('content')!r}, in SQL {content!r}")
         marks = self.sql.read_marks(room)
-        if {user: seq for user, seq in view.reads.items() if seq} != marks:
+        shown = {user: seq for user, seq in view.reads.items() if seq}
+        lost = {user: seq for user, seq in view.told.items() if shown.get(user) == seq > marks.get(user, 0)}
+        if shown != marks | lost:
             self.wrong(f"{who} knows of the read marks {view.reads}, in SQL {marks}")
         there = {c.name for c in self.clients if c.connected and room in c.views and c.views[room].joined}
         if view.sure and view.online != there:

@@ -9,6 +9,7 @@ import pytest
 from storage.database import Database
 from storage.errors import AlreadyExists, SessionMissing, StorageError
 from storage.ops import DeleteMessage
+from storage.participants import Participants
 from storage.records import SessionState
 from storage.sessions import _GET_FOR
 from storage.snapshot import SnapshotReader
@@ -350,6 +351,12 @@ async def read_marks(store: Store) -> dict[str, int]:
     return snapshot.read_marks
 
 
+async def mark(people: Participants, session: str, user: str, seq: int) -> tuple[int, int]:
+    """What was marked, and how many are unread."""
+    read_seq = await people.mark_read(session, user, seq)
+    return read_seq, await people.unread(session, user, read_seq)
+
+
 async def test_read_marks(store: Store, clock: StillClock) -> None:
     await store.session(agent_id=1)
     people = store.participants
@@ -357,14 +364,14 @@ async def test_read_marks(store: Store, clock: StillClock) -> None:
     for sender in ("alice", "bob", "bob", "carol"):
         await store.say(sender_id=sender)
     await store.say(sender_type="agent", sender_id="1")
-    assert await people.mark_read("s", "bob", 1) == (1, 2)
-    assert await people.mark_read("s", "bob", 4) == (4, 1)
-    assert await people.mark_read("s", "bob", 2) == (4, 1), "never back"
-    assert await people.mark_read("s", "bob", 10**30) == (5, 0), "never past the last message"
-    assert await people.mark_read("s", "alice", 0) == (0, 4)
-    assert await people.mark_read("s", "agent:1", 1) == (1, 3)
-    assert await people.mark_read("s", "1", 1) == (1, 4), "user 1 is not agent 1"
-    assert await people.mark_read("s", "visitor", 3) == (3, 2)
+    assert await mark(people, "s", "bob", 1) == (1, 2)
+    assert await mark(people, "s", "bob", 4) == (4, 1)
+    assert await mark(people, "s", "bob", 2) == (4, 1), "never back"
+    assert await mark(people, "s", "bob", 10**30) == (5, 0), "never past the last message"
+    assert await mark(people, "s", "alice", 0) == (0, 4)
+    assert await mark(people, "s", "agent:1", 1) == (1, 3)
+    assert await mark(people, "s", "1", 1) == (1, 4), "user 1 is not agent 1"
+    assert await mark(people, "s", "visitor", 3) == (3, 2)
     assert await read_marks(store) == {"bob": 5, "agent:1": 1, "1": 1, "visitor": 3}
     owner = await people.get("s", "alice")
     assert owner is not None

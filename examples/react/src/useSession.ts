@@ -155,6 +155,9 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
         dispatch({ type: "reset" });
         setStatus("connecting");
         void enter();
+      } else if (event.event === "reset") {
+        // The database went back: the reply says so, and is shown instead of what is here.
+        void join().catch((problem) => !over && setError(asProblem(problem)));
       }
     });
     for (const name of EVENT_NAMES) {
