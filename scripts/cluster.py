@@ -63,6 +63,7 @@ class Cluster:
         self.env = {
             "DEBUG": "true",
             "JWT_SECRET_KEY": secrets.token_hex(32),
+            "SECRET_KEY": secrets.token_hex(32),
             "TRUSTED_PROXIES": "127.0.0.1/32",
             "WS_CREATE_SESSIONS": "true",
             "CORS_ORIGINS": f"http://127.0.0.1:{self.port},http://localhost:{self.port}",

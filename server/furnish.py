@@ -10,7 +10,7 @@ from events.signing import Signer
 from server import memory
 from server.config import Settings
 from server.imaging import Thumbnailer
-from server.revoked import REFRESH
+from server.revoked import DROP, REFRESH
 from server.service import ServiceApi
 from server.services import Services
 from storage.blobs.local import LocalBlobs
@@ -105,3 +105,4 @@ def _service(services: Services, janitor: Janitor) -> None:
     )
     services.at_start.append(services.revoked.first)
     janitor.every(REFRESH, "revocations", services.revoked.refresh)
+    janitor.every(DROP, "old revocations", services.revoked.drop_old)

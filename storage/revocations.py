@@ -19,6 +19,12 @@ ON CONFLICT (user_id) DO UPDATE SET not_before = CASE
 )
 _GET = Statement(sa.select(revocations.c.not_before).where(revocations.c.user_id == sa.bindparam("user_id")))
 _ALL = Statement(sa.select(revocations.c.user_id, revocations.c.not_before))
+_SINCE = Statement(
+    sa.select(revocations.c.user_id, revocations.c.not_before).where(
+        revocations.c.not_before >= sa.bindparam("since", type_=Time)
+    )
+)
+_DROP = Statement(revocations.delete().where(revocations.c.not_before < sa.bindparam("before", type_=Time)))
 
 
 class Revocations:
@@ -35,5 +41,11 @@ class Revocations:
         row = await self._db.fetch_one(_GET, user_id=user_id)
         return None if row is None else row[0]
 
-    async def all(self) -> dict[str, datetime]:
-        return {row[0]: row[1] for row in await self._db.fetch_all(_ALL)}
+    async def all(self, since: datetime | None = None) -> dict[str, datetime]:
+        """Those that reach to `since` or beyond, where it is given."""
+        rows = await (self._db.fetch_all(_SINCE, since=since) if since else self._db.fetch_all(_ALL))
+        return {row[0]: row[1] for row in rows}
+
+    async def drop(self, before: datetime) -> None:
+        """Those that reach to no later than that."""
+        await self._db.execute(_DROP, before=before)

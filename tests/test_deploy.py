@@ -160,7 +160,7 @@ def thumbnails() -> int:
 
 def test_compose_has_no_secret_of_its_own() -> None:
     text = (ROOT / "deploy/compose.yaml").read_text()
-    for name in ("JWT_SECRET_KEY", "POSTGRES_PASSWORD"):
+    for name in ("JWT_SECRET_KEY", "SECRET_KEY", "POSTGRES_PASSWORD"):
         given = re.findall(rf"\$\{{{name}(.*?)\}}", text)
         assert given
         assert all(rest.startswith(":?") for rest in given), f"{name} has to be set"
@@ -248,7 +248,7 @@ def test_no_secret_stands_in_the_manifest_and_none_may_be_missing() -> None:
         for each in container["env"]
         if "secretKeyRef" in each.get("valueFrom", {})
     }
-    for name in ("JWT_SECRET_KEY", "DATABASE_URL", "REDIS_URL"):
+    for name in ("JWT_SECRET_KEY", "SECRET_KEY", "DATABASE_URL", "REDIS_URL"):
         assert not secret[name].get("optional"), name
     (migrate,) = PODS["parley-migrate"]["containers"]
     given = {each["name"] for each in migrate["env"]}

@@ -8,7 +8,7 @@ import pytest
 
 from events.access import Caller
 from events.errors import Unavailable
-from server.revoked import FRESH, Revoked
+from server.revoked import FRESH, OVERLAP, WHOLE, Revoked
 from storage.revocations import Revocations
 from tests.server.test_tokens import Clock
 
@@ -20,14 +20,16 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[str, datetime] = {}
+        self.asked: list[datetime | None] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def put(self, key: str, not_before: datetime) -> None:
         self.rows[key] = not_before
 
-    async def all(self) -> dict[str, datetime]:
-        found = dict(self.rows)
+    async def all(self, since: datetime | None = None) -> dict[str, datetime]:
+        self.asked.append(since)
+        found = {key: at for key, at in self.rows.items() if since is None or at >= since}
         await self.gate.wait()
         return found
 
@@ -78,3 +80,56 @@ async def test_the_table_is_the_truth() -> None:
     clock.now += FRESH
     assert by.lately() == []
     assert by.refuses(AGENT), "for good"
+
+
+async def test_the_table_is_read_whole_now_and_then_only() -> None:
+    table, clock = Table(), Clock()
+    by = revoked(table, clock)
+    table.rows["agent:7"] = datetime.fromtimestamp(clock.now - 10 * OVERLAP, UTC)
+    for wait in (0.0, 5.0, 5.0):
+        clock.now += wait
+        await by.refresh()
+        assert by.refuses(AGENT), "what was read once is known"
+    assert table.asked == [
+        None,
+        *(datetime.fromtimestamp(clock.now - 5.0 * n - OVERLAP, UTC) for n in (1, 0)),
+    ]
+    table.rows.clear()
+    clock.now += WHOLE
+    await by.refresh()
+    assert not by.refuses(AGENT)
+
+
+async def test_a_token_from_ahead_of_the_clock_does_not_outlive_its_revocation() -> None:
+    table, clock = Table(), Clock()
+    by, other = revoked(table, clock), revoked(table, clock)
+    await by.refresh()
+    await other.refresh()
+    ahead = Caller("user", "alice", issued_at=clock.now + 4)
+    assert not by.refuses(ahead)
+    clock.now += 1
+    await by.revoke("alice")
+    await other.refresh()
+    for node in (by, other):
+        assert node.refuses(ahead)
+        assert node.refuses(Caller("user", "alice", issued_at=clock.now + 4)), "it may have been made before"
+    clock.now += 60
+    assert by.refuses(ahead)
+    assert other.refuses(ahead)
+    assert not by.refuses(Caller("user", "alice", issued_at=clock.now)), "a newer one is good"
+
+
+async def test_whoever_let_it_in_tells_the_others() -> None:
+    """It was let in by a node that only hears of the revocation."""
+    table, clock = Table(), Clock()
+    by, other = revoked(table, clock), revoked(table, clock)
+    await by.refresh()
+    await other.refresh()
+    ahead = Caller("user", "alice", issued_at=clock.now + 4)
+    assert not other.refuses(ahead)
+    other.note("alice", await by.revoke("alice"))
+    await other.refresh()
+    await by.refresh()
+    clock.now += 60
+    assert by.refuses(ahead)
+    assert other.refuses(ahead)

@@ -214,6 +214,11 @@ async def test_revocations(store: Store, clock: StillClock) -> None:
     for when in (now, now - timedelta(hours=1), now + timedelta(hours=1)):
         await revocations.put("bob", when)
     assert await revocations.get("bob") == now + timedelta(hours=1)
+    await revocations.put("old", now - timedelta(days=2))
+    assert set(await revocations.all()) == {"bob", "old"}
+    assert set(await revocations.all(now)) == {"bob"}
+    await revocations.drop(now - timedelta(days=1))
+    assert set(await revocations.all()) == {"bob"}
     assert await revocations.all() == {"bob": now + timedelta(hours=1)}
 
 
