@@ -10,7 +10,7 @@ from server.auth import FAILURES
 from server.engine.http import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT
-from server.forwarding import BODIES, BODIES_EACH, POLLS_EACH, POLLS_LEAST
+from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
 
 #: Method and path.
 Call = tuple[str, str]
@@ -165,9 +165,9 @@ DOORS: dict[str, Bounds] = {
     "Socket.IO request for another node's session": _unrated(
         _EVERYBODY,
         f"at a time: `WS_MAX_CONNECTIONS` polls and WebSockets, a network 1/{POLLS_EACH} of them "
-        f"({POLLS_LEAST} at least); {BODIES // 2**20} MiB of bodies, a network 1/{BODIES_EACH}",
+        f"({POLLS_LEAST} at least); {BODIES // 2**20} MiB of bodies, of which the oldest goes",
         f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
-        "413, 408; 429 for the network, 503 for all",
+        "413, 408; 503 for the oldest body; polls: 429 for the network, 503 for all",
     ),
     "Socket.IO CONNECT": Bounds(
         _EVERYBODY, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"

@@ -14,6 +14,7 @@ from events.custom import custom
 from events.errors import ChatError
 from events.janitor import Janitor
 from events.witness import Witness
+from server import peer
 from server.backends import Backends
 from server.engine.requests import FRAME_OVERHEAD
 from server.forwarding import Forwarding
@@ -77,6 +78,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         patience=settings.ws_heartbeat_interval + settings.ws_ping_timeout,
         most=settings.ws_max_connections,
         max_body=settings.ws_frame_size_limit + FRAME_OVERHEAD,
+        place_of=lambda address: peer.place_of(address, settings),
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)

@@ -22,7 +22,8 @@ from starlette.types import Message, Receive, Scope, Send
 from events.clock import Clock
 from events.ids import new_token
 from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
-from server.peer import FORWARDED
+from server.engine.strangers import Strangers
+from server.peer import FORWARDED, network_of
 from server.tunnel import tunnel
 from server.underway import Underway
 from storage.errors import Unavailable
@@ -37,15 +38,29 @@ _SID: Final = re.compile(rb"[0-9a-f]{16}[A-Za-z0-9_-]{1,64}\Z")
 CONNECT: Final = 2.0
 #: Seconds that an address is remembered.
 REMEMBER: Final = 2.0
-#: Bytes of bodies that wait here for their owner, together: some hundred of the largest.
+#: Bytes of bodies that wait here for their owner, together, as far as they have come: some hundred of the
+#: largest. Where there are more, the oldest goes.
 BODIES: Final = 32 * 1024 * 1024
-#: One address has this part of all polls and WebSockets under way (an office behind one goes on), and this
-#: part of all bodies (sent slowly from one they leave room for others).
-POLLS_EACH, BODIES_EACH = 10, 16
-POLLS_LEAST, BODIES_LEAST = 100, 8
+#: What a request weighs besides its body.
+REQUEST: Final = 4096
+#: One address has this part of all polls and WebSockets under way: an office behind one goes on.
+POLLS_EACH, POLLS_LEAST = 10, 100
+#: Seconds in which an owner must have said whether it has a session, and that this is remembered.
+ASKED: Final = 5.0
+HAS: Final = 30.0
 _HOP_BY_HOP: Final = frozenset(
     (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"content-length")
 )
+
+
+class _Coming:
+    """A body on its way, which has its time until it is turned away."""
+
+    def __init__(self) -> None:
+        self.time = asyncio.timeout(None)
+
+    def turned_away(self) -> None:
+        self.time.reschedule(asyncio.get_running_loop().time())
 
 
 class Forwarding:
@@ -63,15 +78,16 @@ class Forwarding:
         patience: float,
         most: int,
         max_body: int,
+        place_of: Callable[[str], str] = network_of,
     ) -> None:
         self._node, self._address_of, self._client_address = node, address_of, client_address
         self._key, self._monotonic, self._max_body = key, monotonic, max_body
         self._known: dict[str, tuple[float, str | None]] = {}
         self._polls = Underway(most, max(POLLS_LEAST, most // POLLS_EACH))
-        bodies = max(16, BODIES // max_body)
-        self._bodies = Underway(bodies, max(BODIES_LEAST, bodies // BODIES_EACH))
+        self._bodies = Strangers(max(BODIES, 16 * max_body), place_of)
+        self._has: dict[tuple[str, bytes | None], float] = {}
+        self._patience = httpx.Timeout(patience, connect=CONNECT)
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(patience, connect=CONNECT),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
             trust_env=False,
             follow_redirects=False,
@@ -95,27 +111,77 @@ class Forwarding:
             await _answer(scope, send, 410, error(1))
             return True
         client = self._client_address(scope)
-        underway = self._bodies if scope.get("method") == "POST" else self._polls
-        if refused := underway.enter(client):
+        if scope.get("method") == "POST":
+            passed = await self._post(owner, address, scope, receive, send, client)
+        elif refused := self._polls.enter(client):
             await _answer(scope, send, refused, error(3), [(b"retry-after", b"1")])
             return True
-        try:
-            if scope["type"] == "websocket":
-                passed = await self._tunnel(owner, address, scope, client)
-            else:
-                passed = await self._pass_on(owner, address, scope, receive, send, client)
-        finally:
-            underway.leave(client)
+        else:
+            try:
+                if scope["type"] == "websocket":
+                    passed = await self._tunnel(owner, address, scope, client)
+                else:
+                    passed = await self._pass_on(owner, address, scope, receive, send, client, b"")
+            finally:
+                self._polls.leave(client)
         if not passed:  # the session went with its node: its client begins anew
             await _answer(scope, send, 410, error(1))
         return True
 
-    async def _pass_on(
+    async def _post(
         self, owner: str, address: str, scope: Scope, receive: Receive, send: Send, client: str
     ) -> bool:
-        body = await self._body(scope, receive, send)
-        if body is None:
+        """Nobody is refused for want of room: the body that has been on its way the longest goes."""
+        coming = _Coming()
+        began = False
+
+        async def sending(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        self._bodies.add(coming, self._bodies.place_of(client), REQUEST)
+        try:
+            async with coming.time:
+                has = await self._owner_has(owner, address, scope, client)
+                if not has:
+                    if has is not None:
+                        await _answer(scope, sending, 400, error(1), _CLOSE)
+                    return has is not None
+                body = await self._body(scope, receive, sending, coming)
+                if body is None:
+                    return True
+                return await self._pass_on(owner, address, scope, receive, sending, client, body)
+        except TimeoutError:
+            if not began:
+                await _answer(scope, send, 503, error(3), [(b"retry-after", b"1"), *_CLOSE])
             return True
+        finally:
+            self._bodies.discard(coming)
+
+    async def _owner_has(self, owner: str, address: str, scope: Scope, client: str) -> bool | None:
+        """Whether its owner knows the session as this caller's: asked before a body is waited for. None where
+        the owner is gone."""
+        now = self._monotonic()
+        key = _own_target(scope), credentials(scope)
+        if now < self._has.get(key, 0.0):
+            return True
+        try:
+            answer = await self._ask(owner, address, {**scope, "method": "HEAD"}, b"", client, ASKED)
+        except httpx.HTTPError as failure:
+            self._lost(owner, failure)
+            return None
+        if answer.status_code == 404:
+            return False
+        if answer.status_code == 204:
+            if len(self._has) >= 10_000:
+                self._has.clear()
+            self._has[key] = now + HAS
+        return True
+
+    async def _pass_on(
+        self, owner: str, address: str, scope: Scope, receive: Receive, send: Send, client: str, body: bytes
+    ) -> bool:
         asking = asyncio.ensure_future(self._ask(owner, address, scope, body, client))
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -124,8 +190,7 @@ class Forwarding:
                 return True
             response = asking.result()
         except httpx.HTTPError as failure:
-            log.info("node %s did not answer: %s", owner, type(failure).__name__)
-            self._known.pop(owner, None)
+            self._lost(owner, failure)
             return False
         finally:
             for task in (asking, leaving):
@@ -137,12 +202,20 @@ class Forwarding:
         await send({"type": "http.response.body", "body": response.content})
         return True
 
-    async def _body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+    def _lost(self, owner: str, failure: Exception) -> None:
+        log.info("node %s did not answer: %s", owner, type(failure).__name__)
+        self._known.pop(owner, None)
+
+    async def _body(self, scope: Scope, receive: Receive, send: Send, coming: _Coming) -> bytes | None:
         """None if that has been answered, or there is nobody to answer. The owner's bounds hold here, too."""
-        if scope["method"] != "POST":
-            return b""
+
+        async def counted() -> Message:
+            message = await receive()
+            self._bodies.grows(coming, len(message.get("body", b"")))
+            return message
+
         try:
-            body = await read_body(scope, receive, self._max_body)
+            body = await read_body(scope, counted, self._max_body)
         except ConnectionError:
             return None
         except TimeoutError:
@@ -153,13 +226,23 @@ class Forwarding:
             return None
         return body
 
-    async def _ask(self, owner: str, address: str, scope: Scope, body: bytes, client: str) -> httpx.Response:
+    async def _ask(
+        self,
+        owner: str,
+        address: str,
+        scope: Scope,
+        body: bytes,
+        client: str,
+        patience: float | None = None,
+    ) -> httpx.Response:
         target = _own_target(scope)
         headers = [*_origin(scope), self._proof(owner, scope["method"], target, client, scope, body)]
         if body:
             headers.append((b"content-type", b"text/plain;charset=UTF-8"))
         url = address.rstrip("/") + target
-        return await self._http.request(scope["method"], url, headers=headers, content=body or None)
+        time = self._patience if patience is None else httpx.Timeout(patience, connect=CONNECT)
+        content = body or None
+        return await self._http.request(scope["method"], url, headers=headers, content=content, timeout=time)
 
     async def _tunnel(self, owner: str, address: str, scope: Scope, client: str) -> bool:
         """An upgrade to WebSocket that came to the wrong node: its bytes go through this one."""
@@ -177,8 +260,7 @@ class Forwarding:
         try:
             await tunnel(address, target.encode(), headers, protocol, CONNECT)
         except (OSError, TimeoutError) as failure:
-            log.info("node %s did not answer: %s", owner, type(failure).__name__)
-            self._known.pop(owner, None)
+            self._lost(owner, failure)
             return False
         return True
 

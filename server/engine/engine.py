@@ -216,11 +216,14 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             if method != "GET":
                 return await respond(send, 400, headers, error(2))
             return await self._open_polling(scope, send, headers)
-        if method not in ("GET", "POST"):
+        asked = method == "HEAD" and "parley.forwarded" in scope  # another node has a request for the session
+        if method not in ("GET", "POST") and not asked:
             return await respond(send, 400, headers, error(2))
         session = self._find(sid, scope)
         if session is not None and session.owner is not None and self.identify(scope) is None:
             session = None  # unlike a browser's WebSocket, a request can show them
+        if asked:
+            return await respond(send, 404 if session is None else 204, headers, b"")
         if session is None:
             words = self.last_words.take(sid, self.identify(scope)) if method == "GET" else None
             if words is not None:

@@ -1,5 +1,6 @@
 """Connections with no request under way, and WebSockets and polling sessions of which nobody knows whose they
-are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it.
+are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it. Bodies for
+another node's sessions, whose callers this node does not know either, are counted in the same way.
 
 Where there are too many, the one that has waited the longest goes, so that a newcomer always gets in: who
 means to authenticate does so within milliseconds, and is not here any more when a flood comes round.
@@ -57,6 +58,21 @@ class Strangers:
             found = self._places[place] = _Place()
         found.ones[one] = None
         found.weight += weight
+        self._keep_within(place)
+
+    def grows(self, one: Stranger, by: int) -> None:
+        """It weighs more now, and is as old as before."""
+        entry = self._all.get(one)
+        if entry is None:
+            return
+        place, weight = entry
+        self._all[one] = (place, weight + by)
+        self.weight += by
+        self._places[place].weight += by
+        self._keep_within(place)
+
+    def _keep_within(self, place: str) -> None:
+        found = self._places[place]
         if place:
             while found.weight > self._share:
                 self._turn_away(next(iter(found.ones)))

@@ -16,6 +16,7 @@ from server.engine import requests
 from server.engine.requests import credentials
 from server.forwarding import Forwarding
 from server.peer import FORWARDED, client_address, dev_token_allowed, metrics_allowed
+from server.underway import Underway
 from storage.errors import Unavailable
 from storage.redis.nodekey import FRESH, NodeKey
 from tests.cluster.conftest import Nodes
@@ -175,10 +176,12 @@ async def test_an_address_that_was_known_is_used_while_redis_is_away() -> None:
 
 
 class Mute:
-    """A node that takes connections and does not answer; `asked` counts them."""
+    """A node that says whether it has a session and answers nothing else; `asked` counts what else comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, has: bool = True) -> None:
         self.asked = asyncio.Semaphore(0)
+        self.heads = 0
+        self._says = b"HTTP/1.1 %s\r\ncontent-length: 0\r\n\r\n" % (b"204 " if has else b"404 ")
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> "Mute":
@@ -188,8 +191,11 @@ class Mute:
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
-        await reader.readuntil(b"\r\n\r\n")
-        self.asked.release()
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"HEAD"):
+                self.heads += 1
+                writer.write(self._says)
+            self.asked.release()
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
@@ -234,7 +240,7 @@ async def test_a_body_has_the_owners_bounds_on_the_way(monkeypatch: pytest.Monke
         node = forwarding(ONE, address=owner.url)
         post = {"method": "POST"}
         told = Sent(node, piece(1), **post, headers=[(b"content-length", b"1001")])
-        assert (await told.answered(), told.read) == (413, 0)  # by its length alone
+        assert (await told.answered(), told.read) == (413, 1)  # by its length, with its first piece
         long = Sent(node, *[piece(300)] * 100, **post)
         assert await long.answered() == 413 and long.read <= 1200
         monkeypatch.setattr(requests, "BODY_TIMEOUT", 0.05)
@@ -253,24 +259,107 @@ async def test_of_a_node_that_is_not_there_nothing_is_read() -> None:
 async def test_requests_under_way_are_bounded_by_address_and_in_all() -> None:
     async with Mute() as owner:
         node = forwarding(ONE, address=owner.url, most=101, max_body=1 << 20)
-        for method, each, most in (("GET", 100, 101), ("POST", 8, 32)):
-            whole = piece(10, more=False)
-            under_way = []
-            for at in range(most):  # each address has its share
-                client = f"9.9.9.{at // each}"
-                under_way.append(Sent(node, whole, method=method, client=client))
-                await owner.asked.acquire()
-                if at == each - 1:
-                    assert await Sent(node, whole, method=method, client=client).answered() == 429
-            refused = Sent(node, whole, method=method, client="8.8.8.8")
-            assert (await refused.answered(), refused.read) == (503, 0)
-            for sent in under_way:  # their clients leave
-                sent.task.cancel()
-            await asyncio.gather(*(sent.task for sent in under_way), return_exceptions=True)
-            again = Sent(node, whole, method=method, client="8.8.8.8")
+        whole = piece(10, more=False)
+        under_way = []
+        for at in range(101):  # each address has its share
+            client = f"9.9.9.{at // 100}"
+            under_way.append(Sent(node, whole, client=client))
             await owner.asked.acquire()
-            again.task.cancel()
+            if at == 99:
+                assert await Sent(node, whole, client=client).answered() == 429
+        refused = Sent(node, whole, client="8.8.8.8")
+        assert (await refused.answered(), refused.read) == (503, 0)
+        await left(under_way)
+        again = Sent(node, whole, client="8.8.8.8")
+        await owner.asked.acquire()
+        await left([again])
         await node.close()
+
+
+async def left(under_way: list[Sent]) -> None:
+    """Their clients leave."""
+    for sent in under_way:
+        sent.task.cancel()
+    await asyncio.gather(*(sent.task for sent in under_way), return_exceptions=True)
+
+
+def test_where_all_come_from_one_address_it_has_nearly_all() -> None:
+    polls = Underway(1000, 100)
+    assert [polls.enter("192.0.2.1") for _ in range(901)] == [0] * 900 + [429]
+    assert [polls.enter("198.51.100.1") for _ in range(101)] == [0] * 100 + [429]
+    assert polls.enter("192.0.2.1") == 429 and polls.enter("203.0.113.1") == 503
+
+
+@pytest.mark.parametrize("client", ["9.9.9.9", "10.0.0.1"])  # the second is a proxy of ours
+async def test_slow_bodies_keep_nobody_out(client: str) -> None:
+    async with Mute() as owner:
+        most, size = 32 * 1024 * 1024, 1 << 20
+        node = forwarding(
+            ONE, address=owner.url, max_body=size, place_of=lambda a: "" if a == "10.0.0.1" else a
+        )
+        slow: list[Sent] = []
+        for _ in range(60):  # each sends all but its end
+            slow.append(Sent(node, piece(size - 1), method="POST", client=client))
+            while not slow[-1].read:
+                await asyncio.sleep(0)
+        while len(node._bodies) < sum(not sent.task.done() for sent in slow):  # told, and not yet gone
+            await asyncio.sleep(0)
+        gone = [sent for sent in slow if sent.task.done()]
+        assert gone == slow[: len(gone)]  # the oldest
+        assert {await sent.answered() for sent in gone} == {503}
+        assert (60 - len(gone)) * size <= most and 60 - len(gone) >= most // size // 2
+        for other in (client, "8.8.8.8"):
+            newcomer = Sent(node, piece(10, more=False), method="POST", client=other)
+            await owner.asked.acquire()
+            await left([newcomer])
+        await left(slow)
+        assert node._bodies.weight == 0 and len(node._bodies) == 0
+        await node.close()
+
+
+async def test_bodies_count_as_far_as_they_have_come() -> None:
+    async with Mute() as owner:
+        node = forwarding(ONE, address=owner.url, max_body=1 << 20)
+        first = Sent(node, piece(10), method="POST")
+        while not first.read:
+            await asyncio.sleep(0)
+        small = [first, *(Sent(node, piece(10), method="POST") for _ in range(500))]
+        while not all(sent.read for sent in small):
+            await asyncio.sleep(0)
+        assert not any(sent.task.done() for sent in small)
+        await left(small)
+        assert node._bodies.weight == 0
+        await node.close()
+
+
+async def test_no_body_is_awaited_for_a_session_that_its_owner_has_not() -> None:
+    async with Mute(has=False) as owner:
+        node = forwarding(ONE, address=owner.url)
+        post = Sent(node, piece(300), method="POST")
+        assert (await post.answered(), post.read) == (400, 0)
+        await node.close()
+    async with Mute() as owner:
+        node = forwarding(ONE, address=owner.url)
+        for _ in range(3):  # asked once
+            sent = Sent(node, piece(10, more=False), method="POST")
+            await owner.asked.acquire()
+            await left([sent])
+        assert owner.heads == 1 and node._bodies.weight == 0
+        await node.close()
+
+
+async def test_a_made_up_session_of_a_live_node(steady: Nodes) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        opened = (await http.get(steady[0].url + "/socket.io/?EIO=4&transport=polling")).text
+        sid = opened.split('"sid":"')[1].split('"')[0]
+    made_up = sid[:16] + "x" * (len(sid) - 16)
+    for name, status in ((made_up, b"400"), (sid, b"100")):
+        async with await Raw.connect(steady[1].port) as raw:
+            target = f"/socket.io/?EIO=4&transport=polling&sid={name}"
+            head = f"POST {target} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+            raw.send(head.encode())
+            async with asyncio.timeout(10):
+                assert (await raw.reader.readline()).split()[1] == status
 
 
 async def test_a_polling_client_that_asks_another_node_each_time(steady: Nodes) -> None:
