@@ -4,21 +4,22 @@ The index gives candidates; the message itself decides. So an edit or a deletion
 databases answer alike. Knows no SQL.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from events.access import Caller
 from events.clock import rfc3339
-from events.errors import ValidationFailed
+from events.errors import RateLimited, ValidationFailed
 from events.sessions import SessionManager
 from events.signing import Signer
 from events.snippets import Match, matching, snippet
 from storage.candidates import Candidates, Found
-from storage.fairness import ASKING
+from storage.fairness import ASKING, Fair
 from storage.records import MessageRecord
 from storage.search import Scope, Search
 from storage.turns import Turns
@@ -30,14 +31,19 @@ QUERY, TERMS, TOKENS = 256, 16, 64
 WINDOW = 200
 #: Windows that one call looks through for its page.
 WINDOWS = 5
-#: Bytes of messages that one call looks through: where they are long its page is short, and has a next.
+#: Bytes of messages that one call reads, and folded characters that it looks through: where they are long its
+#: page is short, and has a next.
 BYTES = 4 * 1024 * 1024
 #: Messages that a call takes into the index in one step, and how many steps, before it answers with what
 #: is there.
 STEP, STEPS = 200, 50
-#: Searches under way on a node; the next wait in line. Each keeps a connection of the database busy and holds
-#: what it reads, and the others' messages need both, too.
+#: Searches under way on a node, one of each user; the next wait in line, users by turns. Each keeps a
+#: connection of the database busy and holds what it reads, and the others' messages need both, too.
 AT_ONCE = 2
+#: Searches of one user that wait, and of all: a page may ask while its reader types.
+WAITING_EACH, WAITING = 4, 200
+#: Milliseconds after which whoever finds the line full may ask again.
+FULL = 1000
 _NEWEST = (1 << 62) - 1
 #: How a message matches, its number, and the message.
 Ranked = tuple[Match, int, MessageRecord]
@@ -58,18 +64,35 @@ class SearchService:
 
     def __init__(self, store: Search, sessions: SessionManager, signer: Signer, turns: Turns) -> None:
         self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
-        self._line = asyncio.Semaphore(AT_ONCE)
+        self._line = Fair(AT_ONCE, 1)
+        self._asking: Counter[str] = Counter()
 
     async def search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
     ) -> dict[str, Any]:
         """A page of results. One may be shorter than `limit` and still have a next.
 
-        Raises ValidationFailed, SessionNotFound, Unavailable.
+        Raises RateLimited (the line is full), ValidationFailed, SessionNotFound, Unavailable.
         """
-        async with self._line:
+        async with self._turn(caller.account):
             ASKING.set("")  # the line is its bound
             return await self._search(caller, query, session_id, limit, cursor)
+
+    @asynccontextmanager
+    async def _turn(self, who: str) -> AsyncIterator[None]:
+        if self._asking[who] > WAITING_EACH or self._asking.total() >= WAITING:
+            raise RateLimited("too many searches wait", retry_after=FULL)
+        self._asking[who] += 1
+        try:
+            await self._line.enter(who)
+            try:
+                yield
+            finally:
+                self._line.leave(who)
+        finally:
+            self._asking[who] -= 1
+            if not self._asking[who]:
+                del self._asking[who]
 
     async def _search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
@@ -117,7 +140,9 @@ class SearchService:
                 # A window that was begun: what came up from below it has its turn in the next one.
                 found = [one for one in found if one[0] >= place.bottom]
                 bottom, more = max(bottom, place.bottom), True
-            ranked = await self._ranked(found, terms, place)
+            ranked, seen, cost = await self._ranked(found, terms, place, left)
+            if seen < len(found):
+                bottom, more = found[seen - 1][0], True
             room = limit - len(page)
             page += ranked[:room]
             if len(ranked) > room:
@@ -127,22 +152,30 @@ class SearchService:
             if not more:
                 return page, None
             place = Cursor(place.asked, bottom - 1)
-            left -= sum(len(record.content) for _, record in found if record is not None)
+            left -= cost
             if len(page) == limit or left <= 0:
                 break
         return page, place
 
-    async def _ranked(self, found: list[Found], terms: list[Term], place: Cursor) -> list[Ranked]:
-        """Those that match and come after `place`, best first, and the newer of equals first."""
+    async def _ranked(
+        self, found: list[Found], terms: list[Term], place: Cursor, most: int
+    ) -> tuple[list[Ranked], int, int]:
+        """Those that match and come after `place`, best first, and the newer of equals first; how many were
+        looked at until `most` characters were, and how many characters that is."""
         ranked: list[Ranked] = []
+        cost = seen = 0
         for number, record in found:
+            if cost >= most:
+                break
+            seen += 1
             if record is None:
                 continue
-            matched = await self._turns.take(matching(record.content, terms))
+            matched, looked_through = await self._turns.take(matching(record.content, terms))
+            cost += looked_through
             if matched is not None and _after(place, matched.score, number):
                 ranked.append((matched, number, record))
         ranked.sort(key=lambda one: (-one[0].score, -one[1]))
-        return ranked
+        return ranked, seen, cost
 
     def _opened(self, cursor: str | None, asked: str) -> Cursor | None:
         if cursor is None:

@@ -33,18 +33,18 @@ def match(text: str, terms: Sequence[Term]) -> Match | None:
     each less than the one before), a word for itself more than a part of one, words close together more than
     far apart, and a short message more than a long one.
     """
-    return at_once(matching(text, terms))
+    return at_once(matching(text, terms))[0]
 
 
-def matching(text: str, terms: Sequence[Term]) -> Work[Match | None]:
-    """`match`, in pieces."""
+def matching(text: str, terms: Sequence[Term]) -> Work[tuple[Match | None, int]]:
+    """`match`, in pieces; and how many characters were looked through: folded, one may become eighteen."""
     folded, origins = yield from folding(text)
     found: list[list[tuple[int, int]]] = []
     score = 0.0
     for term in terms:
         hits = yield from _hits(term, folded)
         if bool(hits) == term.negative:
-            return None
+            return None, len(folded)
         if term.negative:
             continue
         found.append(hits)
@@ -56,7 +56,7 @@ def matching(text: str, terms: Sequence[Term]) -> Work[Match | None]:
     spans = _merged([span for hits in found for span in hits])
     if origins is not None:
         spans = _merged([(origins[start], _end(origins, stop)) for start, stop in spans])
-    return Match(round(score, 6), tuple(spans))
+    return Match(round(score, 6), tuple(spans)), len(folded)
 
 
 def _hits(term: Term, folded: str) -> Work[list[tuple[int, int]]]:

@@ -124,7 +124,9 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/api/chat/files/{file_id}/url"): _reading(_READERS, "one, for `FILE_URL_TTL`"),
     ("GET", "/files/{file_id}"): _DOWNLOAD,
     ("GET", "/files/{file_id}/thumb"): _DOWNLOAD,
-    ("GET", "/api/chat/search"): _reading(_EVERYBODY, "256 characters, 16 words; 1000 candidates", "search"),
+    ("GET", "/api/chat/search"): _reading(
+        _EVERYBODY, "256 characters, 16 words; 1000 candidates; one at a time, 4 in line", "search"
+    ),
     ("POST", "/api/server/publish"): _OPERATORS,
     ("POST", "/api/server/disconnect"): _OPERATORS,
     ("GET", "/api/server/stats"): _OPERATORS,

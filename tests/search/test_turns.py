@@ -10,6 +10,7 @@ import pytest
 
 from events import search
 from events.access import Caller
+from events.errors import RateLimited
 from events.snippets import match
 from storage.database import Database
 from storage.search import _PENDING_SQLITE
@@ -160,3 +161,47 @@ async def test_a_step_of_indexing_reads_no_more_than_it_takes(
     taken = -(-size // 60_000)
     assert [row[5] is not None for row in rows] == [True] * taken + [False]
     assert 0 < done < 300 * (taken + 1)
+
+
+async def test_one_users_searches_take_no_place_from_another(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time is looked for of each user, a few wait, and what is more is refused."""
+    going = asyncio.Event()
+    begun: list[str] = []
+
+    async def held(caller: Caller, *_: object) -> dict[str, object]:
+        begun.append(caller.sub)
+        await going.wait()
+        return {}
+
+    monkeypatch.setattr(searched.service, "_search", held)
+    hers = [
+        asyncio.create_task(searched.service.search(Caller("user", "alice"), "fox", None, 10, None))
+        for _ in range(1 + search.WAITING_EACH)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited) as refused:
+        await searched.service.search(Caller("user", "alice"), "fox", None, 10, None)
+    assert refused.value.retry_after == search.FULL
+    his = asyncio.create_task(searched.service.search(Caller("user", "bob"), "fox", None, 10, None))
+    await asyncio.sleep(0)
+    assert begun == ["alice", "bob"]
+    going.set()
+    await asyncio.gather(his, *hers)
+    assert begun.count("alice") == len(hers)
+    assert await searched.service.search(Caller("user", "alice"), "fox", None, 10, None) == {}
+
+
+async def test_a_call_is_bounded_by_what_letters_become(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One ligature is three bytes, and eighteen characters when it is looked through."""
+    monkeypatch.setattr(search, "BYTES", 40_000)
+    await searched.session("s")
+    texts = [f"fox {number} " + "\ufdfa" * 500 for number in range(20)]
+    await searched.say_all([("s", text) for text in texts])
+    page = await searched.service.search(Caller("user", "alice"), "fox", None, 100, None)
+    assert page["has_more"]
+    assert len(page["results"]) == 5, "of some 9,000 characters each"
+    assert len(await searched.ask("fox")) == 20, "none is left out, none comes twice"
