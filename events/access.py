@@ -1,6 +1,6 @@
 """Who is calling, and what a caller may do in a session. Knows no token format and no SQL."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from events.errors import Forbidden, SessionNotFound
@@ -16,7 +16,10 @@ SENDER_TYPES = {"user": "user", "agent": "agent", "service": "system"}
 class Caller:
     """An authenticated identity: (role, sub). `sessions` restricts it to those session ids.
 
-    `expires_at` and `issued_at` are seconds since the epoch.
+    `expires_at` and `issued_at` are seconds since the epoch. `key` is one string per identity, for ownership,
+    presence, read marks and buckets: user 1 is not agent 1. `account` is for whom what is used up is counted:
+    those who hold a share link have an account of their own, and use up nothing of who takes part under the
+    same `sub`. Both are asked for many times in a connection's life, and made once.
     """
 
     role: Role
@@ -26,6 +29,13 @@ class Caller:
     session_role: Literal["member", "viewer"] = "viewer"
     expires_at: float = float("inf")
     issued_at: float | None = None
+    key: str = field(init=False, repr=False, compare=False)
+    account: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        key = key_of(self.role, self.sub)
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "account", key if self.sessions is None else f"{key}\0link")
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -38,17 +48,6 @@ class Caller:
     def reaches(self, session_id: str) -> bool:
         """Whether the token's restriction leaves room for this session."""
         return self.sessions is None or session_id in self.sessions
-
-    @property
-    def key(self) -> str:
-        """One string per identity, for ownership, presence, read marks and buckets: user 1 is not agent 1."""
-        return key_of(self.role, self.sub)
-
-    @property
-    def account(self) -> str:
-        """For whom what is used up is counted: those who hold a share link have an account of their own, and
-        use up nothing of who takes part under the same `sub`."""
-        return self.key if self.sessions is None else f"{self.key}\0link"
 
     @property
     def asking(self) -> str:

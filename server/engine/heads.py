@@ -39,7 +39,7 @@ def asks_for_websocket(headers: Headers) -> bool:
 
 def has_body(headers: Headers) -> bool:
     """Whether something follows the head that belongs to the request."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t") != b"0")
-        for name, value in headers
-    )
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t") != b"0"):
+            return True
+    return False

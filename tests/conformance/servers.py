@@ -31,7 +31,8 @@ def engineio_echo(interval: float, timeout: float) -> Engine:
 
     engine = Engine(
         message=message, attachment=attachment, flusher=Flusher(), outbox_limit=1 << 20,
-        connect_timeout=float("inf"), origin=None, identify=credentials, elsewhere=None, async_mode="asgi",
+        connect_timeout=float("inf"), origin=None, refused_origin=None, identify=credentials, elsewhere=None,
+        async_mode="asgi",
         ping_interval=interval, ping_timeout=timeout, cors_allowed_origins="*",
     )  # fmt: skip
     engine.on("connect", lambda sid, environ: None)
