@@ -235,6 +235,26 @@ async def test_nonsense_has_a_bucket_too(sqlite_url: str, new_server: Callable[.
                 answer.cancel()
 
 
+@pytest.mark.parametrize("how", ["above its rate", "nonsense"])
+async def test_a_late_refusal_ends_its_connection(
+    sqlite_url: str, new_server: Callable[..., Server], how: str
+) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    async with node.api("mallory") as api:
+
+        async def refused() -> httpx.Response:
+            if how == "nonsense":
+                return await api.post(BASE, json={"title": 7})
+            return await api.get(f"{BASE}?limit=1")
+
+        for _ in range(2000):
+            answer = await refused()
+            if answer.status_code in (429, 422, 400) and "connection" in answer.headers:
+                break
+        assert answer.status_code in (429, 422, 400) and answer.headers["connection"] == "close"
+        assert answer.elapsed.total_seconds() > 0.9
+
+
 async def test_who_comes_and_goes_is_not_told_of_each_time(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
