@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> Starlette:
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
         its own growing delays, a proxy on another node."""
-        if b"sid" in query_of(scope) or scope.get("method") == "OPTIONS":
+        if query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS":
             return None
         if services.draining:
             return Draining()
