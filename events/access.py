@@ -18,8 +18,8 @@ class Caller:
 
     `expires_at` and `issued_at` are seconds since the epoch. `key` is one string per identity, for ownership,
     presence, read marks and buckets: user 1 is not agent 1. `account` is for whom what is used up is counted:
-    those who hold a share link have an account of their own, and use up nothing of who takes part under the
-    same `sub`. Both are asked for many times in a connection's life, and made once.
+    those who hold a share link have an account for each network that they come from, and use up nothing of
+    who takes part under the same `sub`. Both are asked for many times in a connection's life, and made once.
     """
 
     role: Role
@@ -29,13 +29,16 @@ class Caller:
     session_role: Literal["member", "viewer"] = "viewer"
     expires_at: float = float("inf")
     issued_at: float | None = None
+    #: Where a share link's holder comes from; "" for all others.
+    network: str = ""
     key: str = field(init=False, repr=False, compare=False)
     account: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         key = key_of(self.role, self.sub)
         object.__setattr__(self, "key", key)
-        object.__setattr__(self, "account", key if self.sessions is None else f"{key}\0link")
+        linked = self.sessions is not None
+        object.__setattr__(self, "account", f"{key}\0link\0{self.network}" if linked else key)
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -48,6 +51,11 @@ class Caller:
     def reaches(self, session_id: str) -> bool:
         """Whether the token's restriction leaves room for this session."""
         return self.sessions is None or session_id in self.sessions
+
+    @property
+    def link(self) -> str | None:
+        """For whom is counted what all holders of a share link use up together; None without one."""
+        return None if self.sessions is None else f"{self.key}\0link"
 
     @property
     def asking(self) -> str:

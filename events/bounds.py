@@ -58,6 +58,9 @@ DUE, PATIENCE = 1.05, 8.0
 #: ... with so many more in line behind it; what comes then is refused.
 SLOWED = 60
 
+#: All holders of a share link together have so many times what those of one network have.
+LINK = 10
+
 #: Chunks per second and stream.
 CHUNKS_PER_SECOND = 200
 #: Refusals of one user on one node that are told at once, and how many more a minute; each further one is

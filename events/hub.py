@@ -344,6 +344,10 @@ class Hub:
         """Those of `of_user` that are counted for the same account."""
         return tuple(c for c in self.of_user(caller.key) if c.caller.account == caller.account)
 
+    def of_link(self, caller: Caller) -> tuple[Connection, ...]:
+        """Those of `of_user` that came with the same share link, from wherever."""
+        return tuple(c for c in self.of_user(caller.key) if c.caller.link == caller.link)
+
     # --- rooms
 
     def enter(self, conn: Connection, name: str) -> Member:

@@ -12,6 +12,7 @@ from events.bounds import (
     CHUNKS_PER_SECOND,
     DUE,
     LATE,
+    LINK,
     OPERATORS,
     PATIENCE,
     RATES,
@@ -58,7 +59,18 @@ class RateLimits:
         rate = self._rates[kind]
         if caller.role in rate.exempt:
             return None
-        return self._take(kind, rate, caller.account, in_line and rate.patient)
+        taken = self._take(kind, rate, caller.account, in_line and rate.patient)
+        if caller.link is None:
+            return taken
+        whole = replace(rate, burst=rate.burst * LINK, per_minute=rate.per_minute * LINK)
+        if taken is None:
+            return self._take(kind, whole, caller.link)
+        return self._both(taken, kind, whole, caller.link)
+
+    async def _both(self, taken: Awaitable[None], kind: str, whole: Rate, link: str) -> None:
+        await taken
+        if (waiting := self._take(kind, whole, link)) is not None:
+            await waiting
 
     def check_each(self, kind: str, each: str) -> Awaitable[None] | None:
         """The same where nobody has said who is calling: by what the rate is for each of."""
@@ -145,9 +157,10 @@ class RateLimits:
         """0: there is no limit."""
         return self._most[cap]
 
-    def admit(self, cap: Cap, count: int, more: int = 1) -> None:
-        """Raises the cap's error where `more` do not go with the `count` that are there."""
-        most = self._most[cap]
+    def admit(self, cap: Cap, count: int, more: int = 1, *, times: int = 1) -> None:
+        """Raises the cap's error where `more` do not go with the `count` that are there. There may be so
+        many `times` the cap."""
+        most = self._most[cap] * times
         if most and count + more > most:
             raise cap.error(most)
 

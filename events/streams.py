@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from events.access import Caller
+from events.bounds import LINK
 from events.chunks import Chunks
 from events.clock import Clock
 from events.delivery import Delivery
@@ -98,6 +99,8 @@ class Streams:
         account = caller.account
         if caller.role == "user" and command.message_id not in self.open:
             self._check_number(account)
+            if caller.link is not None:
+                self._check_link(caller.link)
         self._starting[account] += 1
         try:
             return await self._start((caller.sender_type, caller.sub), account, command, conn, adopt)
@@ -110,6 +113,12 @@ class Streams:
         mine = self._starting[account] + sum(1 for stream in self.open.values() if stream.account == account)
         if mine >= self._max_per_user:
             raise RateLimited(f"at most {self._max_per_user} open streams", retry_after=1000)
+
+    def _check_link(self, link: str) -> None:
+        accounts = [*self._starting.elements(), *(stream.account for stream in self.open.values())]
+        most = self._max_per_user * LINK
+        if sum(account.startswith(f"{link}\0") for account in accounts) >= most:
+            raise RateLimited(f"at most {most} open streams of a share link", retry_after=1000)
 
     async def _start(
         self,

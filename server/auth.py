@@ -7,6 +7,7 @@ request `peer.py`'s; their functions are re-exported here.
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -68,6 +69,13 @@ class FailedTokens:
             raise RateLimited("too many failed tokens", retry_after=int(wait * 1000) + 1)
 
 
+def _from(address: str | None, caller: Caller) -> Caller:
+    """Holders of one share link are told apart by where they come from."""
+    if caller.sessions is None or address is None:
+        return caller
+    return replace(caller, network=network_of(address))
+
+
 class Authenticator:
     """Verifies tokens for one app.
 
@@ -114,7 +122,9 @@ class Authenticator:
         assert self._jwks is not None
         try:
             key = await self._jwks.key(self._verifier.header(token).get("kid"))
-            return self._admitted(token, self._verifier.caller(token, key), origin, from_query)
+            return _from(
+                address, self._admitted(token, self._verifier.caller(token, key), origin, from_query)
+            )
         except Unauthorized:
             self._count(address)
             raise
@@ -132,7 +142,7 @@ class Authenticator:
                     if key is None:
                         return None
                 caller = self._verifier.caller(token, key)
-            return self._admitted(token, caller, origin, from_query)
+            return _from(address, self._admitted(token, caller, origin, from_query))
         except Unauthorized:
             self._count(address)
             raise

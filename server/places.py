@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from events.access import Caller
-from events.bounds import OPERATORS
+from events.bounds import LINK, OPERATORS
 from events.errors import ServerFull
 from events.hub import Hub
 from server.peer import network_of
@@ -52,6 +52,10 @@ class Places:
         if caller.role in OPERATORS:
             return
         mine = len(self._hub.of_account(caller))
+        if caller.link is not None:
+            if mine > 1 and mine * LINK > free:
+                raise ServerFull("this share link has as many connections from there as there is room for")
+            mine = len(self._hub.of_link(caller))
         if mine > 1 and (mine > free or free <= self._most // RESERVE):
             raise ServerFull("this user has as many connections as there is room for")
         if free <= self._most // NETWORK_RESERVE and self._crowds_out(network_of(address)):

@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from events.access import Caller
-from events.bounds import OPERATORS, REQUESTS
+from events.bounds import LINK, OPERATORS, REQUESTS
 from events.ratelimit import RateLimits
 
 #: Where a request's scope says whom it is counted for.
@@ -22,7 +22,9 @@ class Requests:
         if caller.role in OPERATORS or _KEY in scope:
             return
         self._limits.admit(REQUESTS, self._count[caller.account])
-        self._count[caller.account] += 1
+        if caller.link is not None:
+            self._limits.admit(REQUESTS, self._count[caller.link], times=LINK)
+        self._add(caller, 1)
         scope[_KEY] = caller
 
     def caller_of(self, scope: MutableMapping[str, Any]) -> Caller | None:
@@ -34,6 +36,10 @@ class Requests:
         """It has been answered, or counts as a connection from now on. Idempotent."""
         caller: Caller | None = scope.pop(_KEY, None)
         if caller is not None:
-            self._count[caller.account] -= 1
-            if not self._count[caller.account]:
-                del self._count[caller.account]
+            self._add(caller, -1)
+
+    def _add(self, caller: Caller, number: int) -> None:
+        for each in filter(None, (caller.account, caller.link)):
+            self._count[each] += number
+            if not self._count[each]:
+                del self._count[each]

@@ -12,7 +12,7 @@ from typing import TypeVar
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.bounds import EVENT_STREAMS, OPERATORS, READERS
+from events.bounds import EVENT_STREAMS, LINK, OPERATORS, READERS
 from events.errors import ChatError, Draining, SlowConsumer
 from events.event import Codec, to_json
 from events.hub import NEVER, Connection
@@ -144,6 +144,9 @@ class EventStreamDoor:
         if caller.role not in OPERATORS:
             mine = [conn for conn in services.hub.of_account(caller) if conn.transport == "sse"]
             services.limits.admit(EVENT_STREAMS, len(mine))
+            if caller.link is not None:
+                all_of_it = [conn for conn in services.hub.of_link(caller) if conn.transport == "sse"]
+                services.limits.admit(EVENT_STREAMS, len(all_of_it), times=LINK)
 
     async def _open(
         self, scope: Scope, caller: Caller, codec: Codec, kind: type[Stream]

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -416,3 +417,20 @@ async def test_requests_under_way(sqlite_url: str, new_server: Callable[..., Ser
         async with asyncio.timeout(10):
             while (await api.get(BASE)).status_code != 200:
                 await asyncio.sleep(0.01)
+
+
+async def test_holders_of_a_share_link_are_counted_by_network(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_EVENT_STREAMS_PER_USER="1", TRUSTED_PROXIES='["127.0.0.1"]')
+    room = await new_session(node, "alice")
+    async with node.api("alice", sessions=[room]) as link, AsyncExitStack() as opened:
+
+        async def holder(network: int) -> int:
+            headers = {"X-Forwarded-For": f"192.0.2.{network}"}
+            answer = link.stream("GET", f"{BASE}/{room}/events", headers=headers)
+            return (await opened.enter_async_context(answer)).status_code
+
+        assert [await holder(1), await holder(1)] == [200, 429]
+        assert [await holder(network) for network in range(2, 11)] == [200] * 9
+        assert await holder(11) == 429, "ten times as many for all of them"

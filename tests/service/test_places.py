@@ -99,7 +99,7 @@ async def test_who_holds_a_share_link_takes_no_place_of_its_user(
         taken = 0
         while await one_more():
             taken += 1
-        assert MOST // 2 <= taken < MOST
+        assert MOST // 10 <= taken < MOST // 2, "the others have room for another network's holders"
         # He himself has as many as anybody who was not here yet.
         async with enter("websocket", node, "bob", room), enter("socketio", node, "bob", room) as bob:
             assert (await bob.call("message", content="hello"))["ok"]
