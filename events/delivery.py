@@ -174,10 +174,10 @@ class Delivery:
             self.lost()
             self._not_logged(event)
         elif future.result().answer == "nobody" and event.room in self.hub.rooms:
-            self.spawn(self._log_again(event))
+            self.spawn(self.log_anew(event))
 
-    async def _log_again(self, event: Event) -> None:
-        """There are members, and the log is gone: it begins anew, with this."""
+    async def log_anew(self, event: Event) -> None:
+        """A logged event of a room that has members somewhere; where its log is gone, it begins with this."""
         try:
             await self.open(event.room)
             answer = self.log.append(event.room, [event])

@@ -212,7 +212,8 @@ class Healer:
         delivery = self._delivery
         unlogged, delivery.unlogged = delivery.unlogged, OrderedDict()
         for event in unlogged.values():
-            delivery.log_event(event)
+            # Its readers may all be on other nodes by now, and the log may be gone.
+            delivery.spawn(delivery.log_anew(event))
         while delivery.owed and delivery.mode == "live":
             room = delivery.owed.pop()
             try:
