@@ -16,11 +16,12 @@ _SINGLE: Final = (
 
 def ambiguous(headers: Headers) -> bool:
     """Whether two readers could take the request differently; names are in lower case."""
-    names = [name for name, _ in headers]
-    distinct = set(names)
-    if len(distinct) != len(names) and any(names.count(name) > 1 for name in _SINGLE):
-        return True
-    return b"transfer-encoding" in distinct and b"content-length" in distinct  # RFC 9112 section 6.3
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        names = [name for name, _ in headers]
+        if any(names.count(name) > 1 for name in _SINGLE):
+            return True
+    return b"transfer-encoding" in fields and b"content-length" in fields  # RFC 9112 section 6.3
 
 
 def asks_for_websocket(headers: Headers) -> bool:

@@ -140,7 +140,7 @@ class Node:
                 self.services = services
                 self.started.set()
                 await asyncio.Event().wait()
-        except StorageError:
+        except (StorageError, lifespan.CannotServe):
             self.world.nobody.run(
                 self.kill
             )  # it does not start without its database; somebody starts it anew
