@@ -85,13 +85,14 @@ def create_app(settings: Settings) -> Starlette:
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
         its own growing delays, a proxy on another node."""
-        if query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS":
-            return None
+        why: ChatError | None = None
         if services.draining:
-            return Draining()
-        if settings.admin_password is None and services.places.full:  # with one, an operator may want to look
-            return ServerFull()
-        return None
+            why = Draining()
+        elif settings.admin_password is None and services.places.full:  # with one, an operator may look in
+            why = ServerFull()
+        if why is not None and (query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS"):
+            return None
+        return why
 
     def at_once(scope: Scope, protocol: WebSocketProtocol) -> bool:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
@@ -100,7 +101,9 @@ def create_app(settings: Settings) -> Starlette:
         if not scope["path"].startswith(SOCKETIO_PATH) or no_entry(scope) is not None:
             return False
         # A request with a sid may be another node's: `engine` asks, once.
-        return b"sid" not in query_of(scope) and sio.eio.at_once(scope, protocol)
+        if b"sid" in scope["query_string"] and b"sid" in query_of(scope):
+            return False
+        return sio.eio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
