@@ -133,7 +133,7 @@ async def test_http_itself(either: Server) -> None:
         error(await api.post("/api/chat/sessions", json={"title": 5}), 422)
         error(await api.post("/api/chat/sessions", json={"agent_id": 12345}), 404)
         error(await api.post("/api/chat/sessions", content=b'{"title": NaN}'), 422)
-        big = b'{"title": "' + b"x" * 200_000 + b'"}'
+        big = b'{"title": "' + b"x" * 300_000 + b'"}'
         error(await api.post("/api/chat/sessions", content=big), 413)
         healthy = await api.get("/healthz")
         assert healthy.status_code == 200
