@@ -79,7 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
     _quiet = False  # nothing has come since its body was looked at last
     _stopping = False
     _spare: int | None = None  # bytes that are still taken of an answered request's body
-    _full = False  # the last in line is told that there were too many: what comes behind it is not looked at
+    _full = False  # the connection ends with the last answer in line: what comes behind it is not looked at
     _leaving = False  # all is said: what still comes is not looked at
     _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
@@ -374,8 +374,16 @@ class HttpProtocol(HttpToolsProtocol):
             self._say(status)
         if turn and status != 408:  # more may be on its way
             self._leave()
+        elif not turn and not self._unfinished and not self.transport.is_closing():
+            self._end_behind(answering)
         else:
             self.transport.close()
+
+    def _end_behind(self, answering: Any) -> None:
+        """Whole requests stand before what is refused: they are answered, and the last answer ends it all."""
+        last = self.pipeline[0][0] if self.pipeline else answering
+        last.keep_alive = False
+        self._full = True
 
 
 def _escaped(data: bytes) -> bytes:
