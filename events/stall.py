@@ -15,8 +15,10 @@ log = logging.getLogger("parley.stall")
 #: Seconds between two beats of the loop, and without one after which it stood still: a client gives its
 #: server some seconds before it goes to another; a busy loop's turns take tens of milliseconds.
 BEAT, LIMIT = 0.25, 2.0
-#: Seconds for what waits at the sockets to come in: ends of connections, and what other nodes have said.
-SETTLE = 0.1
+#: What waits at the sockets comes in: ends of connections, and what other nodes have said. A connection is
+#: accepted, read and found closed in a turn of the loop each: so many turns, whatever a busy machine lets one
+#: last, and seconds of each for what is on its way.
+SETTLE_TURNS, SETTLE = 10, 0.01
 
 
 class Stall:
@@ -59,7 +61,8 @@ class Stall:
 
     async def _pass(self, lasted: float) -> None:
         try:
-            await asyncio.sleep(SETTLE)
+            for _ in range(SETTLE_TURNS):
+                await asyncio.sleep(SETTLE)
             await self.look(lasted)
         except Exception:
             log.exception("after it stood still")

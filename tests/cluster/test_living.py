@@ -195,6 +195,7 @@ async def test_one_node_is_cut_off_from_redis_alone(new_cluster: NewCluster, red
             for door in doors:
                 await told(door, "bob", "online", 5)
                 await door.wait_event("stream_chunk")
+            await until_online(right, session, {*members("bob")}, 5)  # with a lease that can lapse
             marks = [door.mark() for door in doors]
             way.refusing = True
             way.half_open()
