@@ -320,11 +320,9 @@ class Healer:
         given out before, on a history that is lost."""
         served = self._rewind.served
         mine = {event.rev: message_of(event) for event in events}
-        here = self._delivery.hub.rooms.get(room)
         with suppress(StorageError):
             state = (await self._delivery.log.read({room: 0})).rooms[room]
-            if not await self._all_proved([here] if here is not None else [], served):
-                return
+            # First what needs no question to the database: until this is said, members are served a mixture.
             known = {e.rev: message_of(e) for e in state.entries if e.rev in mine and e.data} if state else {}
             if any(known[rev] != mine[rev] for rev in known):
                 await self._behind("revisions were given out a second time", served)
@@ -333,6 +331,9 @@ class Healer:
             if state is not None and mark is not None and mark.rev < state.last.rev:
                 text = f"a session is at revision {mark.rev}, its log at {state.last.rev}"
                 await self._behind(text, served)
+                return
+            here = self._delivery.hub.rooms.get(room)
+            await self._all_proved([here] if here is not None else [], served)
 
     async def heal(self, name: str, revision: int) -> None:
         """See to it that a live room gets to `revision`."""

@@ -10,24 +10,37 @@ import pytest
 from tests.cluster.conftest import Nodes
 from tests.cluster.conftest import new_cluster as new_cluster
 from tests.lineage.test_redis_goes_back import Away, put_back
-from tests.lineage.test_sql_goes_back import backed_up, go_back, say
+from tests.lineage.test_sql_goes_back import backed_up, go_back, say, told_again
 from tests.support.doors import Door, enter, new_session
 from tests.support.services import Postgres, Redis
 
 NewCluster = Callable[..., Nodes]
 Row = Callable[[str], None]
 
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+
 
 def counts(doors: list[Door], sent: list[str]) -> tuple[int, int, int]:
     """(lost, doubled, reordered) over all readers."""
     lost = doubled = reordered = 0
     for door in doors:
-        seen = [m["content"] for m in door.named("message") if m["content"] in set(sent)]
+        seen = [word for word in shown(door) if word in set(sent)]
         lost += len(set(sent) - set(seen))
         doubled += len(seen) - len(set(seen))
         places = [sent.index(word) for word in seen]
         reordered += sum(1 for at in range(1, len(places)) if places[at] < places[at - 1])
     return lost, doubled, reordered
+
+
+def shown(door: Door) -> list[str]:
+    """A client's messages: a reset takes away what is above its revision."""
+    held: list[tuple[int, str]] = []
+    for event in door.inbox.events:
+        if event.name == "message":
+            held.append((event.data["revision"], event.data["content"]))
+        elif event.name == "session" and event.data["event"] == "reset":
+            held = [(rev, word) for rev, word in held if rev <= event.data["last_revision"]]
+    return [word for _, word in held]
 
 
 async def until_right(writer: Door, doors: list[Door], word: str) -> float:
@@ -38,7 +51,6 @@ async def until_right(writer: Door, doors: list[Door], word: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("how", ["dump", "replica"])
 async def test_redis_goes_back(new_cluster: NewCluster, own_redis: Redis, how: str, row: Row) -> None:
     nodes, rounds, wrong, slowest = new_cluster(own_redis.url, 2), 6, 0, 0.0
@@ -71,7 +83,6 @@ async def test_redis_goes_back(new_cluster: NewCluster, own_redis: Redis, how: s
     assert slowest < 5
 
 
-@pytest.mark.timeout(180)
 async def test_the_database_goes_back(
     new_cluster: NewCluster, redis: Redis, own_postgres: tuple[Postgres, str], tmp_path: Path, row: Row
 ) -> None:
@@ -93,8 +104,7 @@ async def test_the_database_goes_back(
         began = time.monotonic()
         await say(alice, new)
         for door in doors:
-            await door.wait_event("session", lambda e: e["event"] == "reset", timeout=20)
-            await door.wait_event("message", lambda m: m["content"] == new[-1], timeout=20)
+            await told_again(door, new[-1])
         right = time.monotonic() - began
         stored = [m["content"] for m in await alice.history()]
         lost, doubled, reordered = counts(doors, kept + new)
