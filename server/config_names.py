@@ -9,7 +9,9 @@ PREFIX = "PARLEY_"
 #: Kubernetes sets these for each service of a namespace; one that is called `parley` gets PARLEY_PORT.
 _OF_KUBERNETES = ("_SERVICE_PORT", "_SERVICE_HOST")
 #: Other programs' own, that are like ours by chance.
-_OTHERS = frozenset(("AWS_ENDPOINT_URL", "SERVICE_HOST", "SSL_CERT_FILE", f"{PREFIX}PORT"))
+_OTHERS = frozenset(
+    ("AWS_ENDPOINT_URL", "NIX_SSL_CERT_FILE", "SERVICE_HOST", "SSL_CERT_FILE", f"{PREFIX}PORT")
+)
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> Iterator[tuple[str, str]]:
