@@ -345,6 +345,7 @@ class Pool:
                     await self._examine(overdue)
             if self._waiting and self._allowed < self._size:
                 # One more may try, and hears from the server whether there is room by now.
+                self._asked_at = float("-inf")
                 self._allowed += 1
                 self._wake()
             if not self._pooled and now - self._asked_at > RECOUNT and self._pool.get_size() > LEAST:
