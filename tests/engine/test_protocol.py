@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.engine import frames, http, protocol
-from server.engine.asgi import Receive, Scope, Send
+from server.engine.asgi import INBOX_LIMIT, Receive, Scope, Send
 from tests.engine.kit import BINARY, CLOSE, LIMIT, PING, PONG, TEXT, Http, Raw, masked, serving
 
 #: A whole upgrade request.
@@ -514,12 +514,12 @@ async def test_take_over_after_accept_hands_on_what_came_before() -> None:
         takers.put_nowait(taker)
 
     async with serving(app) as port, await Raw.websocket(port) as raw:
-        for i in range(100):
+        for i in range(INBOX_LIMIT):
             raw.text(str(i))
         raw.frame(PING)
         assert await raw.receive() == (PONG, b"")
         go.set()
-        for i in range(100):
+        for i in range(INBOX_LIMIT):
             assert await raw.receive() == (TEXT, str(i).encode())
 
 
