@@ -31,12 +31,13 @@ class _Told(msgspec.Struct):
 class Belief:
     """Of one room: each user's status as last told, and the number where numbers are told."""
 
-    __slots__ = ("first", "number", "suspects", "users")
+    __slots__ = ("first", "moved", "number", "suspects", "users")
 
     def __init__(self) -> None:
         self.users: dict[str, str] | None = None  # None: not known
         self.number = -1
         self.first = ""  # who joined first, and is told of its own coming, too
+        self.moved = False  # by an announcement, which may be older than what was found last
         self.suspects: dict[
             str, str
         ] = {}  # user -> what is so, found once: its announcement may be on its way
@@ -70,6 +71,7 @@ class Witness:
             return True
         told = msgspec.json.decode(event.data, type=_Told)
         belief.suspects.pop(told.user_id, None)
+        belief.moved = True
         if told.online >= 0:
             belief.number = told.online
             return True
@@ -122,9 +124,10 @@ class Witness:
         return told
 
     def _hold(self, room: str, online: Presences) -> int:
-        belief = self._beliefs.setdefault(room, Belief())
         if len(online) > self._listed:
             return self._hold_number(room, len(online))
+        belief = self._beliefs.setdefault(room, Belief())
+        belief.moved = False
         if belief.users is None:
             belief.users = {user: status for user, (status, _) in online.items()}
             return 0
@@ -138,7 +141,7 @@ class Witness:
 
     def _hold_number(self, room: str, number: int) -> int:
         belief = self._beliefs.setdefault(room, Belief())
-        belief.users = None
+        belief.users, belief.moved = None, False
         if belief.number in (number, -1):
             belief.number = number
             return 0
@@ -166,4 +169,6 @@ class Witness:
 
 
 def _open(belief: Belief) -> bool:
-    return bool(belief.suspects) or (belief.users is not None and DOUBT in belief.users.values())
+    return (
+        belief.moved or bool(belief.suspects) or (belief.users is not None and DOUBT in belief.users.values())
+    )

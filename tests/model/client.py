@@ -129,6 +129,7 @@ class Client:
         self.pid: str | None = None
         self.offset: str | None = None
         self.acked: dict[str, str] = {}  # client_message_id -> message_id
+        self.rewinds = 0  # of the database
         self.edited: dict[str, int] = {}  # message_id -> number of its last acknowledged edit
         self._edits = 0
         self.produced: set[str] = set()  # streams of its own
@@ -199,8 +200,8 @@ class Client:
         self._ended.set()
 
     async def call(self, name: str, **payload: Any) -> dict[str, Any]:
-        """Raises Gone, Refused."""
-        socket = self.socket
+        """Raises Gone, Refused. The reply tells, too, whether the database went back meanwhile."""
+        socket, rewinds = self.socket, self.rewinds
         if socket is None or not self.connected:
             raise Gone
         self._refs += 1
@@ -219,7 +220,7 @@ class Client:
             self._waiting.pop(ref, None)
         if "error" in reply:
             raise Refused(reply["error"])
-        return reply
+        return {**reply, "rewound": self.rewinds != rewinds}
 
     # --- what it hears
 
@@ -264,7 +265,7 @@ class Client:
     async def join(self, room: str) -> None:
         view = self.views.setdefault(room, View())
         self._leaves.discard(room)
-        while room in self.views and not self.stopped and not view.joined:
+        while self.views.get(room) is view and not self.stopped and not view.joined:
             socket = self.socket
             if socket is None or not self.connected:
                 return  # the next connection asks again
@@ -390,9 +391,10 @@ class Client:
             stream[0] += told["content"]
             stream[1] += told["count"]
 
-    def database_went_back(self, sql: Any) -> None:
+    def database_went_back(self) -> None:
         """What was acknowledged and is lost was the database's to keep."""
-        self.acked = {key: id for key, id in self.acked.items() if sql.by_client_key(self.name, key) == [id]}
+        self.rewinds += 1
+        self.acked = {key: id for key, id in self.acked.items() if self._stored(key, id)}
         self.edited.clear()
         for view in self.views.values():
             view.told = dict(view.reads)
@@ -427,8 +429,11 @@ class Client:
         self._numbers += 1
         key = f"{self.name}.{self._numbers}"
         reply = await self.insist("message", session_id=room, content=f"text {key}", client_message_id=key)
-        if reply is not None:
+        if reply is not None and (not reply["rewound"] or self._stored(key, reply["message_id"])):
             self.acked[key] = reply["message_id"]
+
+    def _stored(self, key: str, message_id: str) -> bool:
+        return self.world.sql.by_client_key(self.name, key) == [message_id]
 
     async def change(self, room: str, name: str) -> None:
         """Edit or delete one of the last messages of one's own."""

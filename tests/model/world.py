@@ -436,7 +436,8 @@ class World:
     # --- the past changes
 
     def do_redis_back(self) -> None:
-        if self.saved is not None:
+        # Only who is there can say that Redis was further on (docs/adr/0010, "What remains").
+        if self.saved is not None and self.some_node() is not None:
             self.note("Redis goes back, in the same process")
             self.redis.goes_back(self.saved)
             self.saved = None
@@ -447,7 +448,7 @@ class World:
             self.sql.goes_back(self.sql_saved)
             self.sql_saved = None
             for client in self.clients:
-                client.database_went_back(self.sql)
+                client.database_went_back()
 
     def do_clock(self) -> None:
         node = self._node()
