@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from bench import product
 from bench.build import Tools
 from bench.contenders import Contender
-from bench.process import BenchError, Process, Sample, free_port
+from bench.process import BenchError, Process, Sample, Watched, free_port
 from bench.scenarios import Scenario
 
 Result = dict[str, Any]
@@ -58,14 +59,16 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
                 sessions = product.create_sessions(ports[0], scenario)
             args += product.people(scenario, sessions, folder)
         time.sleep(0.3)
-        return drive(servers, [str(tools.loadgen), *args], scenario, cores)
+        return drive(servers, [str(tools.loadgen), *args], scenario, cores.load)
 
 
 def joined(ports: list[int]) -> str:
     return ",".join(map(str, ports))
 
 
-def drive(servers: list[Process], command: list[str], scenario: Scenario, cores: Cores) -> Result:
+def drive(
+    servers: Sequence[Watched], command: list[str], scenario: Scenario, load_core: int | None
+) -> Result:
     """Run the load generator and look at the servers at each of its phases."""
     seen: dict[str, list[Sample]] = {}
     report: Result | None = None
@@ -74,7 +77,7 @@ def drive(servers: list[Process], command: list[str], scenario: Scenario, cores:
         ["timeout", "--kill-after=5", f"{limit:.0f}", *command],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {cores.load}),
+        preexec_fn=None if load_core is None else lambda: os.sched_setaffinity(0, {load_core}),
     )
     assert generator.stdout is not None
     try:

@@ -27,14 +27,36 @@ class Sample:
     files: int
 
 
-class Process:
-    """A child that is pinned to `core` and writes into `log`; stopped at the end of `with`."""
+class Watched:
+    """A running process that is looked at."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def forget_peak(self) -> None:
+        """Let the greatest resident size count from now (man 5 proc, clear_refs)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def sample(self) -> Sample:
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        )
+        return Sample(
+            cpu_s=cpu_seconds(self.pid),
+            rss_kib=int(status["VmRSS"].split()[0]),
+            peak_kib=int(status["VmHWM"].split()[0]),
+            files=sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir()),
+        )
+
+
+class Process(Watched):
+    """A child, pinned to `core` if there is one, that writes into `log`; stopped at the end of `with`."""
 
     def __init__(
         self,
         command: Sequence[str],
         *,
-        core: int,
+        core: int | None,
         log: IO[bytes],
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -46,9 +68,9 @@ class Process:
             stderr=log,
             cwd=cwd,
             env={**os.environ, **(env or {})},
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
         )
-        self.pid = self._child.pid
+        super().__init__(self._child.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -84,21 +106,6 @@ class Process:
             else:
                 return
         raise BenchError("the server does not listen")
-
-    def forget_peak(self) -> None:
-        """Let the greatest resident size count from now (man 5 proc, clear_refs)."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-    def sample(self) -> Sample:
-        status = dict(
-            line.split(":", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        )
-        return Sample(
-            cpu_s=cpu_seconds(self.pid),
-            rss_kib=int(status["VmRSS"].split()[0]),
-            peak_kib=int(status["VmHWM"].split()[0]),
-            files=sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir()),
-        )
 
 
 def cpu_seconds(pid: int) -> float:

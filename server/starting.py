@@ -8,7 +8,6 @@ from typing import Any
 from server.config import Settings
 from server.config_values import masked
 from server.contract import VERSION
-from server.services import Services
 
 log = logging.getLogger("parley.node")
 
@@ -21,8 +20,9 @@ class CannotListen(Exception):
     """The text says on which address and why."""
 
 
-def listen_at(host: str, port: int) -> list[socket.socket]:
-    """Bound, and not yet listening: nobody comes in before the node is ready. Raises CannotListen."""
+def listen_at(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """Bound, and not yet listening: nobody comes in before the node is ready. `shared`: with the other
+    workers of one port. Raises CannotListen."""
     where = f"{host}:{port}"
     sockets: list[socket.socket] = []
     try:
@@ -33,7 +33,7 @@ def listen_at(host: str, port: int) -> list[socket.socket]:
             for info in socket.getaddrinfo(each, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         ]
         for family, kind, protocol, _, address in dict.fromkeys(found):
-            sockets.append(_bound(family, kind, protocol, address))
+            sockets.append(_bound(family, kind, protocol, address, shared))
             if port == 0:
                 break  # each would get another one
     except OSError as error:
@@ -43,10 +43,12 @@ def listen_at(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _bound(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+def _bound(family: int, kind: int, protocol: int, address: Any, shared: bool) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.bind(address)
@@ -87,20 +89,19 @@ def allow_descriptors(settings: Settings) -> Settings:
     return settings
 
 
-def address(settings: Settings, sockets: list[socket.socket]) -> str:
-    host, port = sockets[0].getsockname()[:2]
+def url(settings: Settings, host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if settings.ws_use_ssl else 'http'}://{shown}:{port}"
 
 
-def tell_ready(services: Services, where: str) -> None:
-    settings = services.settings
+def tell_ready(settings: Settings, where: str, **who: Any) -> None:
+    """`who` serves: a node, or the nodes of all workers."""
     log.info(
         "ready",
         extra={
             "version": VERSION,
             "address": where,
-            "node": services.node_id,
+            **who,
             "database": masked(settings.database_url, secret=True),
             "bus": masked(settings.redis_url, secret=True) or "none: one node alone",
         },

@@ -1,26 +1,37 @@
 """Serve on HOST and SERVICE_PORT until told to stop."""
 
 import logging
-import math
-import signal
 import sys
-from socket import socket
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
-from server.cli import load_settings
+from server.cli import fail, load_settings
 
 if TYPE_CHECKING:
     from server.config import Settings
+    from server.services import Services
+    from server.supervisor import Worker
 
 DAY = 86_400.0
-#: The status of a start that something stood in the way of; the log has said what.
-CANNOT_SERVE = 3
 
 
 @click.command("serve")
-def command() -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes on the one port, each a node: one for each core. Needs REDIS_URL and PostgreSQL.",
+)
+@click.option(
+    "--worker-ports",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="The first worker's own port, for its metrics; the others' follow.  [default: SERVICE_PORT + 1]",
+)
+def command(workers: int, worker_ports: int | None) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish what is under way, within SHUTDOWN_GRACE seconds.
 
     What stands in the way of a start is told in a line, and the status is then 3; 1 for faulty settings.
@@ -31,6 +42,7 @@ def command() -> None:
       python -m server serve
       DEBUG=true LOG_FORMAT=console python -m server serve
       PORT=9000 DATABASE_URL=postgresql://chat@localhost/chat python -m server serve
+      REDIS_URL=redis://localhost python -m server serve --workers 4
     """
     settings = load_settings()
     from server import logs
@@ -39,70 +51,49 @@ def command() -> None:
     logs.configure(settings)
     for notice in (*notices(settings), *settings.unknown()):
         logging.getLogger("parley.settings").warning("%s", notice)
-    import uvicorn
-
     from server import starting
-    from server.app import create_app
-    from server.closing import drain
-    from server.engine.run import tune_collector, uvicorn_config
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started and sockets:
-                tune_collector()
-                starting.tell_ready(app.state.services, starting.address(settings, sockets))
-                if settings.debug:
-                    click.echo(welcome(settings, sockets[0].getsockname()[1]))
-
-        async def shutdown(self, sockets: list[socket] | None = None) -> None:
-            # uvicorn tells the application only when all requests have ended by themselves, which an event
-            # stream or a long poll never does: so the application is drained first.
-            services = app.state.services
-            services.draining = True
-            await drain(services)
-            await services.extras["sio"].eio.close_all()
-            await super().shutdown(sockets)
-
+    if workers > 1:
+        sys.exit(_together(settings, workers, worker_ports))
     settings = starting.allow_descriptors(settings)
+    sys.exit(_alone(settings))
+
+
+def _alone(settings: "Settings") -> int:
+    from server import starting
+    from server.serving import CANNOT_SERVE, serve
+
     try:
         sockets = starting.listen_at(settings.host, settings.service_port)
     except starting.CannotListen as error:
-        _end("%s", error)
-    app = create_app(settings)
-    # uvicorn's own last word on a start that failed, where ours has said why.
-    logging.getLogger("uvicorn.error").addFilter(lambda _: not app.state.services.extras.get("refused"))
-    server = Server(
-        uvicorn_config(
-            app,
-            lifespan="on",
-            # Ours are set up already, and uvicorn's would print tokens.
-            log_config=None,
-            # Client addresses are read behind TRUSTED_PROXIES alone, never rewritten beneath us.
-            proxy_headers=False,
-            timeout_graceful_shutdown=math.ceil(settings.shutdown_grace),
-            ssl_certfile=str(settings.ssl_certfile) if settings.ws_use_ssl else None,
-            ssl_keyfile=str(settings.ssl_keyfile) if settings.ws_use_ssl else None,
-        )
-    )
-    # uvicorn raises the signal that stopped it again when all is done; an orderly end is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    try:
-        server.config.load()
-    except (OSError, ValueError) as error:  # what OpenSSL says of a file is an OSError
-        _end("SSL_CERTFILE and SSL_KEYFILE cannot be served with: %s", error)
-    try:
-        server.run(sockets)
-    except OSError as error:  # two that were started at the same moment
-        _end("cannot listen: %s", error)
-    if not server.started:
-        sys.exit(CANNOT_SERVE)
+        logging.getLogger("parley.node").error("%s", error)
+        return CANNOT_SERVE
+    host, port = sockets[0].getsockname()[:2]
+
+    def ready(services: "Services") -> None:
+        starting.tell_ready(settings, starting.url(settings, host, port), node=services.node_id)
+        if settings.debug:
+            click.echo(welcome(settings, port))
+
+    return serve(settings, sockets, ready)
 
 
-def _end(text: str, error: Exception) -> NoReturn:
-    logging.getLogger("parley.node").error(text, error)
-    sys.exit(CANNOT_SERVE)
+def _together(settings: "Settings", count: int, worker_ports: int | None) -> int:
+    from server import starting
+    from server.supervisor import Supervisor, missing
+
+    first = worker_ports or (settings.service_port + 1 if settings.service_port else 0)
+    if lines := list(missing(settings, count, first)):
+        fail("\n".join(lines))
+    settings = starting.allow_descriptors(settings)
+
+    def ready(address: str, port: int, workers: "list[Worker]") -> None:
+        nodes = [f"{worker.node} at {worker.url}" for worker in workers]
+        starting.tell_ready(settings, address, workers=nodes)
+        if settings.debug:
+            click.echo(welcome(settings, port))
+
+    return Supervisor(settings, count, first, ready).run()
 
 
 def welcome(settings: "Settings", port: int) -> str:

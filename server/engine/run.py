@@ -1,6 +1,8 @@
 """How a process serves: uvicorn with our protocol classes on uvloop, and the collector tuned."""
 
+import asyncio
 import gc
+from socket import socket
 from typing import Any
 
 import uvicorn
@@ -42,3 +44,19 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
         "timeout_graceful_shutdown": 30,
     }
     return uvicorn.Config(app, **{**defaults, **settings})
+
+
+async def listen_plain(server: uvicorn.Server, sock: socket) -> None:
+    """One socket more for a server that has started, without TLS whatever the others have."""
+
+    def protocol(_loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
+        made: asyncio.Protocol = server.config.http_protocol_class(  # type: ignore[call-arg]
+            config=server.config,
+            server_state=server.server_state,
+            app_state=server.lifespan.state,
+            _loop=_loop,
+        )
+        return made
+
+    loop = asyncio.get_running_loop()
+    server.servers.append(await loop.create_server(protocol, sock=sock, backlog=server.config.backlog))

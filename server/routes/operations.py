@@ -60,6 +60,11 @@ async def metrics(request: Request) -> Response:
     services = services_of(request)
     if not peer.metrics_allowed(services.settings, request.scope):
         return json_error(Unauthorized())
+    own = services.extras.get("own_port")
+    if own is not None and request.scope["server"][1] != own:
+        # The common port would give now one worker's, now another's.
+        text = f"each worker has its own metrics, at a port of its own; this one's is {own}"
+        return reply({"error": {"code": "UNKNOWN_COMMAND", "message": text, "retryable": False}}, 404)
     body, content_type = services.extras["metrics"].render(request.headers.get("accept", ""))
     return Response(body, headers={"content-type": content_type})
 

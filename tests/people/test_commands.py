@@ -39,6 +39,8 @@ ADDRESSES: Rules = [
 SERVERS: Rules = [
     (r"^((?:[A-Z_]+=\S+ )*)make run$", rf"stays 'up $HERE/' {NEWCOMER} \1make run", "a free port"),
     (r"^python -m server serve$", r"SERVICE_PORT=$OWN stays 'up $HERE/readyz' \g<0>", "a free port"),
+    (r"^(python -m server serve --workers) \d$",
+     r"SERVICE_PORT=$OWN stays 'up $HERE/readyz' \1 2", "a free port"),
     (r"^python -m http\.server.*$", r"stays 'up $HERE/page.js' \g<0>", ""),
     (r"^\S+ -m tests\.conformance\.(servers|client_suite).*$",
      r"stays 'up $HERE/socket.io/?EIO=4\&transport=polling' \g<0>", ""),

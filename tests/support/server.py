@@ -45,6 +45,9 @@ def environment(**settings: str) -> dict[str, str]:
 class Server:
     """One node. Keeps its port over restarts; its files live in `folder`."""
 
+    #: Of `serve`.
+    arguments: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, database_url: str, **settings: str) -> None:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +103,7 @@ class Server:
 
     def _spawn(self) -> None:
         assert not self.running, "already running"
-        command = [sys.executable, "-m", "server", "serve"]
+        command = [sys.executable, "-m", "server", "serve", *self.arguments]
         self.process = spawn(command, log=self.log, env=self.env, cwd=self.folder)
 
     def healthy(self) -> bool:
