@@ -15,7 +15,7 @@ def parley(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("clients")
     shutil.copyfile(sqlite_template, folder / "parley.db")
     node = Server(folder, f"sqlite:///{folder}/parley.db")
-    node.env["PUBLIC_URL"] = node.url  # Python's synchronous client sends it as its Origin
+    node.env["PUBLIC_URL"] = node.url  # of a page, and of who sends his own address as Origin
     with node:
         yield node
 

@@ -1,7 +1,8 @@
-"""The official Socket.IO client, unmodified, in a Node process: see tests/js/driver.mjs."""
+"""The official Socket.IO client, unmodified, in its releases and runtimes: see tests/js/driver.mjs."""
 
 import asyncio
 import json
+import os
 from itertools import count
 from typing import Any, Self
 
@@ -10,6 +11,37 @@ from tests.support.server import ROOT
 from tests.support.services import program
 
 _FOLDER = ROOT / "tests" / "js"
+_MODULES = _FOLDER / "node_modules"
+
+#: Runtime and package; the newest release is there without a number.
+CLIENTS = {
+    "node 3.1": ("node", "socket.io-client-3.1"),
+    "node 4.0": ("node", "socket.io-client-4.0"),
+    "node 4.5": ("node", "socket.io-client-4.5"),
+    "node 4.8": ("node", "socket.io-client"),
+    "bun 4.8": ("bun", "socket.io-client"),
+    "deno 4.8": ("deno", "socket.io-client"),
+    "chromium 4.8": ("chromium", "socket.io-client"),
+}
+
+
+def _packaged(name: str, *patterns: str) -> str:
+    """A runtime that comes as a package of npm's, of which this machine has its platform's."""
+    for pattern in patterns:
+        for binary in _MODULES.glob(pattern):
+            return str(binary)
+    raise RuntimeError(f"{name} has no package for this machine in {_MODULES}: run make test")
+
+
+def _command(runtime: str, package: str, page: str) -> list[str]:
+    if runtime == "chromium":
+        return [program("node"), "driver_chromium.mjs", package, page]
+    script = ["driver.mjs", package]
+    if runtime == "bun":
+        return [_packaged("Bun", "@oven/bun-*/bin/bun"), *script]
+    if runtime == "deno":
+        return [_packaged("Deno", "@deno/*/deno"), "run", "--allow-all", "--no-remote", *script]
+    return [program("node"), *script]
 
 
 class JsSocket(Inbox):
@@ -72,9 +104,11 @@ class JsSocket(Inbox):
 
 
 class JsClients:
-    """The Node process. Use it in `async with`."""
+    """The process of one of `CLIENTS`. Use it in `async with`. A browser needs a `page` of the server's."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: str = "node 4.8", page: str = "") -> None:
+        self._runtime, self._package = CLIENTS[client]
+        self._page = page
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._sockets: dict[str, JsSocket] = {}
@@ -84,9 +118,9 @@ class JsClients:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            program("node"),
-            "driver.mjs",
+            *_command(self._runtime, self._package, self._page),
             cwd=_FOLDER,
+            env=self._environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -94,6 +128,12 @@ class JsClients:
         )
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._read_errors())]
         return self
+
+    def _environment(self) -> dict[str, str]:
+        env = {**os.environ, "DENO_NO_UPDATE_CHECK": "1"}
+        if self._runtime == "chromium":
+            env["CHROMIUM"] = program("chromium")
+        return env
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
@@ -169,7 +209,7 @@ class JsClients:
                 answer.set_exception(RuntimeError(said["error"]))
             else:
                 answer.set_result(said["result"])
-        reason = "the Node process ended: " + "".join(self._stderr)[-2000:]
+        reason = f"{self._runtime} ended: " + "".join(self._stderr)[-2000:]
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ConnectionError(reason))
