@@ -13,6 +13,7 @@ from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
 from server.routes.search import Ask
 from server.routes.service import Connections, Disconnect, Publish
+from server.transports.codecs import END
 
 S = "/api/chat/sessions/{session_id}"
 
@@ -46,8 +47,8 @@ class Operation:
 EVENT_STREAM = "text/event-stream"
 WHOLE = {"type": "integer", "minimum": 0}
 KEY = {"Idempotency-Key": ("header", {"type": "string"})}
-#: `<message_id>:<next_index>`; an empty one is none (HTML Standard, server-sent events).
-RESUME = {"Last-Event-ID": ("header", {"type": "string", "pattern": r"^([^\s]+:[0-9]{1,15})?$"})}
+#: `<message_id>:<next_index>`, or the end's; an empty one is none (HTML Standard, server-sent events).
+RESUME = {"Last-Event-ID": ("header", {"type": "string", "pattern": rf"^([^\s]+:([0-9]{{1,15}}|{END}))?$"})}
 SIGNED = {
     "signature": ("query", {"type": "string"}),
     "expires": ("query", {"type": "string"}),
@@ -145,7 +146,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/api/chat/streams/{message_id}", "A stream from where one was", "streams",
-        answer=EVENT_STREAM, errors=GONE, parameters={**RESUME, "from_index": ("query", WHOLE)},
+        answer=EVENT_STREAM, errors=GONE, also={204: "After the end: nothing more comes"},
+        parameters={**RESUME, "from_index": ("query", WHOLE)},
     ),
     Operation(
         "POST", "/api/chat/streams/{message_id}/cancel", "Stop a stream", "streams",

@@ -1,5 +1,6 @@
 """Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from server.routes.common import (
 )
 from server.routes.sessions import origin_of
 from server.services import Services
-from server.transports.codecs import one_line
+from server.transports.codecs import END, one_line
 from server.transports.sse import Answer, Begin, EventStream
 from storage.records import MessageRecord, SessionRecord
 
@@ -33,11 +34,28 @@ def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
     return head + b"data: " + one_line(to_json(payload)) + b"\n\n"
 
 
-async def _from(services: Services, record: MessageRecord, from_index: int, head: bytes = b"") -> Answer:
-    """What is there of a stream from an index on."""
-    index, content, next_index, status = await services.streams.read(record, from_index)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reader is: before chunk `index` of a stream, or behind its end. Of any, if none is named."""
+
+    message_id: str | None
+    index: int
+    ended: bool = False
+
+    def within(self, message_id: str) -> "Place":
+        """The same in this stream; a place in another one is none in this one."""
+        return self if self.message_id in (None, message_id) else Place(message_id, 0)
+
+    def event_id(self, message_id: str) -> str:
+        return f"{message_id}:{END if self.ended else self.index}"
+
+
+async def _from(services: Services, record: MessageRecord, place: Place, head: bytes = b"") -> Answer:
+    """What is there of a stream from a place on."""
+    index, content, next_index, status = await services.streams.read(record, place.index)
     lines = head
-    if content:
+    ended = status != "streaming"
+    if content and not (ended and place.ended):
         chunk = {
             "type": "stream_chunk",
             "session_id": record.session_id,
@@ -47,7 +65,6 @@ async def _from(services: Services, record: MessageRecord, from_index: int, head
             "count": max(1, next_index - index),
         }
         lines += line(chunk, f"{record.message_id}:{next_index}")
-    ended = status != "streaming"
     if ended:
         lines += line(
             {
@@ -59,7 +76,7 @@ async def _from(services: Services, record: MessageRecord, from_index: int, head
                 "revision": record.revision,
                 **({"error": record.error} if record.error else {}),
             },
-            f"{record.message_id}:{next_index}",
+            f"{record.message_id}:{END}",
         )
     return Answer(record.message_id, lines, next_index, record.revision, ended)
 
@@ -70,7 +87,7 @@ async def _ask(
     session_id: str,
     body: schema.ChatRequest,
     head: bytes,
-    from_index: int,
+    place: Place,
     begins: SessionRecord | None,
 ) -> tuple[MessageRecord, Begin]:
     """Send the user's message, with which a session `begins`; (its record, what begins the answer)."""
@@ -90,24 +107,26 @@ async def _ask(
         placeholder = await services.replies.answer_to(agent, done.record)
         current = await services.messages.get(session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
-        first = head + line(start, f"{current.message_id}:{from_index}")
-        return await _from(services, current, from_index, first)
+        here = place.within(current.message_id)
+        return await _from(services, current, here, head + line(start, here.event_id(current.message_id)))
 
     return done.record, begin
 
 
-def _from_index(request: Request) -> tuple[str | None, int]:
-    """(message id, next index) of `Last-Event-ID`, or `?from_index=`. Raises ValidationFailed."""
+def _place(request: Request) -> Place:
+    """By `Last-Event-ID`, or `?from_index=`. Raises ValidationFailed."""
     last = request.headers.get("last-event-id", "")
-    message_id, colon, index = last.rpartition(":")
+    message_id, _, index = last.rpartition(":")
     given = clean(dict(request.query_params)).get("from_index", "0")
     if not (given.isascii() and given.isdigit() and len(given) < 16):
         raise ValidationFailed("a whole number", field="from_index")
     if not last:
-        return None, int(given)
-    if not colon or not (index.isascii() and index.isdigit()) or len(index) > 15:
-        raise ValidationFailed("<message_id>:<index>", field="Last-Event-ID")
-    return message_id, int(index)
+        return Place(None, int(given))
+    if message_id and index == END:
+        return Place(message_id, 0, ended=True)
+    if not message_id or not (index.isascii() and index.isdigit()) or len(index) > 15:
+        raise ValidationFailed(f"<message_id>:<index> or <message_id>:{END}", field="Last-Event-ID")
+    return Place(message_id, int(index))
 
 
 async def ask(request: Request, receive: Receive, send: Send) -> None:
@@ -158,8 +177,7 @@ async def _answer(
     head: bytes,
     begins: SessionRecord | None = None,
 ) -> None:
-    _, from_index = _from_index(request)
-    message, begin = await _ask(services, caller, session_id, body, head, from_index, begins)
+    message, begin = await _ask(services, caller, session_id, body, head, _place(request), begins)
     door = services.extras["event_streams"]
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
@@ -176,15 +194,18 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     """`GET /api/chat/streams/{message_id}`."""
     services, caller = services_of(request), await caller_of(request)
     record = await _visible(services, caller, request.path_params["message_id"])
-    _, from_index = _from_index(request)
+    place = _place(request).within(record.message_id)
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
         current = await services.messages.get(record.session_id, record.message_id)
-        return await _from(services, current, from_index)
+        return await _from(services, current, place)
 
     door = services.extras["event_streams"]
     if record.status != "streaming":
-        await door.finished(send, await _from(services, record, from_index))
+        if place.ended:  # to an EventSource a 204 alone says that there is nothing more to ask for
+            await Response(status_code=204)(request.scope, receive, send)
+            return
+        await door.finished(send, await _from(services, record, place))
         return
     await door.admit(request.scope, caller)
     await door.answer(request.scope, receive, send, caller, record.session_id, begin)

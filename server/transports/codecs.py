@@ -10,6 +10,9 @@ from server.engine.frames import TEXT, frame
 
 _LOGGED = int(Kind.LOGGED)
 
+#: Stands for the next index in the id of an answer's end: whoever says it has everything.
+END = "end"
+
 
 def _position(event: Event, poisoned: bool) -> bytes | None:
     """A durable or logged event's position as JSON; one that did not come from the log has none to go by."""
@@ -86,7 +89,8 @@ class EventStreamCodec:
 
 
 class AnswerCodec:
-    """One stream of a room, `data: {"type": …}` with `id: <message_id>:<next_index>`; nothing else.
+    """One stream of a room, `data: {"type": …}` with `id: <message_id>:<next_index>`, its end with
+    `id: <message_id>:end`; nothing else.
 
     `ended`: its end was given out. Chunks may be encoded after it: a slow reader's are merged as they leave.
     """
@@ -103,12 +107,12 @@ class AnswerCodec:
         if event.sizes:
             next_index = event.index + len(event.sizes)
             self.next_index = max(self.next_index, next_index)
-            return self._line(b"stream_chunk", event.data, next_index)
+            return self._line(b"stream_chunk", event.data, b"%d" % next_index)
         if event.closed and not self.ended:
             self.ended = True
-            return self._line(b"stream_end", event.data, self.next_index)
+            return self._line(b"stream_end", event.data, END.encode())
         return b""
 
-    def _line(self, kind: bytes, data: bytes, next_index: int) -> bytes:
-        head = b"id: %s:%d\n" % (self.message_id.encode(), next_index)
+    def _line(self, kind: bytes, data: bytes, place: bytes) -> bytes:
+        head = b"id: %s:%s\n" % (self.message_id.encode(), place)
         return head + b'data: {"type":"' + kind + b'",' + one_line(data[1:]) + b"\n\n"

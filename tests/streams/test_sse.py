@@ -13,7 +13,9 @@ QUESTION = "what is the meaning of all this, please?"
 
 def asking(node: Server, session_id: str, sub: str = "alice", **body: Any) -> SseClient:
     url = f"{node.url}/api/chat/sessions/{session_id}/messages/stream"
-    return SseClient(url, node.token(sub), method="POST", body={"content": QUESTION, **body})
+    last = body.pop("last_event_id", None)
+    body = {"content": QUESTION, **body}
+    return SseClient(url, node.token(sub), method="POST", body=body, last_event_id=last)
 
 
 def following(node: Server, message_id: str, sub: str = "alice", **options: Any) -> SseClient:
@@ -49,7 +51,7 @@ async def test_ask(node: Server) -> None:
         assert (last.data["type"], last.data["status"]) == ("stream_end", "complete")
         assert last.data["tokens_used"] == 10
         assert last.data["latency_ms"] > 0
-        assert last.position == chunks[-1].position
+        assert last.position == f"{message_id}:end"
         end = await bob.wait_event("stream_end")
         assert end["message_id"] == message_id
         assert "".join(c["content"] for c in bob.named("stream_chunk")) == QUESTION
@@ -93,7 +95,43 @@ async def test_resume(node: Server) -> None:
         assert part.named("stream_chunk")[0]["index"] == 3
 
 
-@pytest.mark.parametrize("last", ["nonsense", "msg:", "msg:-1", "msg:1e3", "msg:" + "9" * 30])
+async def test_after_the_end_there_is_nothing(node: Server) -> None:
+    """204 to who has the end; the end alone to who lacks that, or asks the same question again."""
+    session_id = await new_session(node, agent_id=1)
+    async with asking(node, session_id, client_message_id="q") as first:
+        await first.ended()
+    message_id = first.events[0].data["message_id"]
+    assert first.last_event_id == f"{message_id}:end"
+    async with following(node, message_id, last_event_id=first.last_event_id) as nothing:
+        assert (nothing.status, await nothing.content()) == (204, b"")
+    async with following(node, message_id, last_event_id=first.events[-2].position) as rest:
+        await rest.ended()
+        assert [(event.name, event.position) for event in rest.events] == [
+            ("stream_end", f"{message_id}:end")
+        ]
+    again = asking(node, session_id, client_message_id="q", last_event_id=first.last_event_id)
+    async with again:
+        await again.ended()
+        assert [event.name for event in again.events] == ["stream_start", "stream_end"]
+        assert again.last_event_id == f"{message_id}:end"
+
+
+async def test_an_id_of_another_stream_is_no_place_in_this_one(node: Server) -> None:
+    session_id = await new_session(node, agent_id=1)
+    async with asking(node, session_id) as first:
+        await first.ended()
+    for last in (first.events[-2].position, first.last_event_id):
+        async with asking(node, session_id, last_event_id=last) as answer:
+            await answer.ended()
+            assert text(answer) == QUESTION
+        async with following(node, answer.events[0].data["message_id"], last_event_id=last) as whole:
+            await whole.ended()
+            assert text(whole) == QUESTION
+
+
+@pytest.mark.parametrize(
+    "last", ["nonsense", "msg:", ":", "end", "msg:ends", "msg:-1", "msg:1e3", "msg:" + "9" * 30]
+)
 async def test_a_last_event_id_that_is_none(node: Server, last: str) -> None:
     session_id = await new_session(node, agent_id=1)
     async with asking(node, session_id) as first:

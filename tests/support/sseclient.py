@@ -58,6 +58,10 @@ class SseClient(Inbox):
         assert self.response is not None
         return self.response.status_code
 
+    async def content(self) -> bytes:
+        assert self.response is not None
+        return await self.response.aread()
+
     def json(self) -> dict[str, Any]:
         """The body of an answer that is not a stream: an error, as a rule."""
         assert self.response is not None

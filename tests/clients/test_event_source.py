@@ -1,0 +1,70 @@
+"""A real EventSource follows one answer to its end, and then asks no more, though nobody closes it."""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+import pytest
+
+from tests.support.doors import Door, enter, new_session
+from tests.support.proxy import Proxy
+from tests.support.server import ROOT, Server
+from tests.support.services import program
+
+TEXT = "a piece of an answer; "
+
+
+async def follow(where: str, node: Server, *urls: str) -> list[dict[str, Any]]:
+    process = await asyncio.create_subprocess_exec(
+        program("node"), "event_source.mjs", where, f"{node.url}/healthz", *urls,
+        cwd=ROOT / "tests" / "js", env={**os.environ, "CHROMIUM": program("chromium")},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 40)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    seen: list[dict[str, Any]] = json.loads(said)
+    return seen
+
+
+async def reached(network: Proxy) -> None:
+    async with asyncio.timeout(30):
+        while not network.connections:
+            await asyncio.sleep(0.02)
+
+
+async def a_stream(writer: Door) -> str:
+    """It has begun."""
+    start = await writer.call("stream_start")
+    await writer.call("stream_chunk", message_id=start["message_id"], content=TEXT)
+    return str(start["message_id"])
+
+
+async def its_end(writer: Door, message_id: str) -> None:
+    await writer.call("stream_chunk", message_id=message_id, content=TEXT)
+    assert (await writer.call("stream_end", message_id=message_id))["ok"]
+
+
+@pytest.mark.parametrize("where", ["node", "chromium"])
+async def test_it_ends_with_the_answer(parley: Server, where: str) -> None:
+    """One that keeps its connection, one that loses it, and one that comes when all is over."""
+    session = await new_session(parley, "alice")
+    async with enter("websocket", parley, "alice", session) as alice, Proxy(parley.port) as network:
+        over, living = await a_stream(alice), await a_stream(alice)
+        await its_end(alice, over)
+        query = f"?token={parley.token('alice')}"
+        paths = [f"/api/chat/streams/{message_id}{query}" for message_id in (over, living)]
+        following = asyncio.create_task(
+            follow(where, parley, parley.url + paths[0], parley.url + paths[1], network.url + paths[1])
+        )
+        await reached(network)
+        network.cut()
+        await its_end(alice, living)
+        for seen, message_id in zip(await following, (over, living, living), strict=True):
+            *chunks, end = seen["came"]
+            assert "".join(chunk["content"] for chunk in chunks) == TEXT * 2
+            assert (end["type"], end["id"]) == ("stream_end", f"{message_id}:end")
