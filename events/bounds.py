@@ -53,9 +53,9 @@ RATES: dict[str, Rate] = {
 }
 
 #: What a connection may say faster than its rate, a burst of what was typed while it was away, waits for its
-#: token where that is due within so many seconds, as long as this in all.
-DUE, PATIENCE = 1.05, 8.0
-#: ... with so many more in line behind it; what comes then is refused.
+#: token where that is due within so many seconds: less than the ten after which clients repeat.
+PATIENCE = 8.0
+#: ... with so many more in line behind it, or as many as go in a minute; what comes then is refused.
 SLOWED = 60
 
 #: All holders of a share link together have so many times what those of one network have.

@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from events.access import Caller
-from events.bounds import SLOWED
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
 from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
@@ -59,6 +58,7 @@ class Dispatcher:
         """`stall` where others may take over what this process has in hand."""
         self.stall = stall
         self._commands, self._limits, self._observer = commands, limits, observer
+        self.in_line = limits.in_line
         self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check
         self._actions = {name: getattr(commands, name) for name in CATALOG}
 
@@ -210,7 +210,7 @@ class Line:
         if self._busy:
             if self._queue is None:
                 self._queue = deque()
-            if len(self._queue) >= SLOWED and self._refused(name, ref):
+            if len(self._queue) >= self._dispatcher.in_line and self._refused(name, ref):
                 return
             self._queue.append((name, payload, ref))
             if len(self._queue) == LINE_LIMIT:

@@ -10,7 +10,6 @@ from events.access import Caller
 from events.bounds import (
     CAPS,
     CHUNKS_PER_SECOND,
-    DUE,
     LATE,
     LINK,
     OPERATORS,
@@ -39,7 +38,8 @@ class Pace:
 class RateLimits:
     """A bucket holds a burst, so that a page may come back with all it had and a flood may not go on.
 
-    `refusals` are this node's own buckets; `figures` has the settings that rates and caps name.
+    `refusals` are this node's own buckets; `figures` has the settings that rates and caps name. `in_line` is
+    how many commands of a connection may wait, at the least, before `too_many` is to be asked.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class RateLimits:
         self._enabled = enabled
         self._rates = {kind: _given(rate, figures) for kind, rate in RATES.items()}
         self._slowed: Counter[str] = Counter()  # accounts of whose commands some wait
+        self.in_line = min(_in_line(rate) for rate in self._rates.values() if rate.patient)
         self._most = {cap: figures[cap.setting] for cap in CAPS}
 
     def check(self, caller: Caller, kind: str, in_line: bool = False) -> Awaitable[None] | None:
@@ -89,7 +90,9 @@ class RateLimits:
         if isinstance(wait, float):
             if wait <= 0.0:
                 return None
-            return self._wait(kind, rate, each, wait) if patient and wait <= DUE else self._refuse(each, wait)
+            if patient and wait <= PATIENCE:
+                return self._wait(kind, rate, each, wait)
+            return self._refuse(each, wait)
         return self._later(kind, rate, each, wait, patient)
 
     def _ask(self, kind: str, rate: Rate, each: str) -> float | Awaitable[float]:
@@ -97,7 +100,7 @@ class RateLimits:
 
     async def _later(self, kind: str, rate: Rate, each: str, answer: Awaitable[float], patient: bool) -> None:
         wait = await answer
-        if wait > 0.0 and patient and wait <= DUE:
+        if wait > 0.0 and patient and wait <= PATIENCE:
             await self._wait(kind, rate, each, wait)
         elif wait > 0.0 and (late := self._refuse(each, wait)) is not None:
             await late
@@ -127,11 +130,12 @@ class RateLimits:
     def too_many(self, caller: Caller, kind: str, waiting: int) -> RateLimited | None:
         """What to tell one whose commands wait for tokens, with `waiting` of them in line already. None where
         they do not, or where that was told often enough: then the next ones are not even read."""
-        if waiting < SLOWED or caller.account not in self._slowed or not self._rates[kind].patient:
+        rate = self._rates[kind]
+        if not rate.patient or waiting < _in_line(rate) or caller.account not in self._slowed:
             return None
         if self._told_enough(caller.account):
             return None
-        return _refusal(waiting * 60.0 / self._rates[kind].per_minute)
+        return _refusal(waiting * 60.0 / rate.per_minute)
 
     def _refuse(self, each: str, seconds: float) -> Awaitable[None] | None:
         """Raises RateLimited: at once, or, to whom that was told often enough, when awaited."""
@@ -171,6 +175,11 @@ def _given(rate: Rate, figures: Mapping[str, int]) -> Rate:
         return rate
     figure = figures[rate.setting]
     return replace(rate, per_minute=figure, burst=figure)
+
+
+def _in_line(rate: Rate) -> int:
+    """How many may wait: nobody waits for more than a minute."""
+    return min(SLOWED, rate.per_minute)
 
 
 def _refusal(seconds: float) -> RateLimited:
