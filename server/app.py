@@ -75,12 +75,21 @@ def create_app(settings: Settings) -> Starlette:
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
         if forwarding is not None:
             scope, receive = forwarding.accept(scope, receive)
+        if b"EIO=4" not in scope["query_string"]:
+            tell_of_another_version(scope)
         refusal = no_entry(scope)
         if refusal is not None:
             seconds = retry_after(refusal) or 1
             await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
             await sio.eio.handle_request(scope, receive, send)
+
+    def tell_of_another_version(scope: Scope) -> None:
+        """A client of Socket.IO 2 shows its user "xhr poll error", whatever it is answered."""
+        version = query_of(scope).get(b"EIO", b"").decode("latin-1")
+        problem = f"Engine.IO {version[:10] or '(none)'}, not 4: socket.io-client 3 or newer is needed"
+        address = services.address_of(scope["client"], scope["headers"])
+        services.journal.refused("socketio", ValidationFailed(problem, field="EIO"), address, scope["path"])
 
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
@@ -129,8 +138,8 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers, bytes]]:
-    """What `server.engine.http` answers for a request that comes to no route: its head is too large, or not
-    to be read. A page that may call is let to see it."""
+    """What `server.engine` answers for a request that comes to no route: its head is too large, or not to be
+    read, or the node stops. A page that may call is let to see it."""
 
     def words(status: int, headers: Headers) -> tuple[Headers, bytes]:
         error: ChatError = ValidationFailed("not a request of HTTP/1.1 that has one meaning")
@@ -138,10 +147,14 @@ def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers,
             told = f"a request's line and headers have at most {HEAD_LIMIT} bytes, its token among them"
             error = PayloadTooLarge(told, details={"limit": HEAD_LIMIT})
         if status == 429:
-            error = RateLimited(f"at most {LINE} requests wait on one connection", retry_after=1000)
-        if status not in (400, 429, 431):
+            error = RateLimited(f"at most {LINE} requests wait on one connection")
+        if status == 503:
+            error = Draining()
+        if status not in (400, 429, 431, 503):
             return [], b""
         fields = [(b"content-type", b"application/json")]
+        if (seconds := retry_after(error)) is not None:
+            fields.append((b"retry-after", b"%d" % seconds))
         origin = peer.header(headers, b"origin")
         if origin is not None and services.origins.allowed(origin):
             fields += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]

@@ -19,10 +19,12 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
+from events import errors
 from events.clock import Clock
 from events.ids import new_token
 from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
 from server.engine.strangers import Strangers
+from server.errors import retry_after
 from server.peer import FORWARDED, network_of
 from server.tunnel import tunnel
 from server.underway import Underway
@@ -114,7 +116,7 @@ class Forwarding:
         if scope.get("method") == "POST":
             passed = await self._post(owner, address, scope, receive, send, client)
         elif refused := self._polls.enter(client):
-            await _answer(scope, send, refused, error(3), [(b"retry-after", b"1")])
+            await _answer(scope, send, refused, *_again(refused))
             return True
         else:
             try:
@@ -154,7 +156,8 @@ class Forwarding:
                 return await self._pass_on(owner, address, scope, receive, sending, client, body)
         except TimeoutError:
             if not began:
-                await _answer(scope, send, 503, error(3), [(b"retry-after", b"1"), *_CLOSE])
+                body, headers = _again(503)
+                await _answer(scope, send, 503, body, [*headers, *_CLOSE])
             return True
         finally:
             self._bodies.discard(coming)
@@ -367,6 +370,13 @@ def _target(scope: Scope) -> str:
 def _origin(scope: Scope) -> Headers:
     """The owner answers with the headers that this page needs."""
     return [(k, v) for k, v in scope["headers"] if k == b"origin"]
+
+
+def _again(status: int) -> tuple[bytes, Headers]:
+    """What to say where there is no room for a request: body and headers."""
+    refusal = errors.RateLimited() if status == 429 else errors.Unavailable()
+    seconds = retry_after(refusal) or 1
+    return error(3, {"error": refusal.as_dict()}), [(b"retry-after", b"%d" % seconds)]
 
 
 async def _answer(scope: Scope, send: Send, status: int, body: bytes, more: Headers | None = None) -> None:

@@ -26,6 +26,13 @@ INBOX_LIMIT = 32
 log = logging.getLogger("parley.engine")
 
 
+def words_of(config: Any, status: int, headers: Headers) -> tuple[Headers, bytes]:
+    """What the application wants said to a request that comes to no route: fields and body."""
+    words: Callable[[int, Headers], tuple[Headers, bytes]] | None
+    words = getattr(config.loaded_app, "refused_head", None)
+    return words(status, headers) if words is not None else ([], b"")
+
+
 def http_response(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
     """A whole HTTP/1.1 response, of known length."""
     phrase = http.HTTPStatus(status).phrase.encode()

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine import strangers
-from server.engine.asgi import Headers, http_response
+from server.engine.asgi import Headers, http_response, words_of
 from server.engine.heads import ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
@@ -326,9 +326,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(http_response(status, fields, body))
 
     def _words(self, status: int) -> tuple[Headers, bytes]:
-        words: Callable[[int, Headers], tuple[Headers, bytes]] | None
-        words = getattr(self.config.loaded_app, "refused_head", None)
-        return words(status, self.headers or []) if words is not None else ([], b"")
+        return words_of(self.config, status, self.headers or [])
 
     def _await_head(self) -> None:
         self._timer = self.loop.call_later(HEAD_TIMEOUT, self.too_slow)

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 from server.engine import frames, strangers
-from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log
+from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log, words_of
 from server.engine.frames import FrameParser, ProtocolError, Receiver
 from server.engine.heads import ambiguous, asks_for_websocket, has_body
 
@@ -146,7 +146,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """uvicorn is stopping: 1012 tells a client to come back."""
         if self._parser is None:
-            self.refuse(503)
+            self.refuse(503, *words_of(self.config, 503, []))
         elif not self._closing:
             self._send_close(frames.SERVICE_RESTART, "")
             self._lost(frames.SERVICE_RESTART)

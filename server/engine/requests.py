@@ -6,7 +6,7 @@ Knows no sessions.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -157,8 +157,9 @@ class Origins:
         return headers
 
 
-def error(code: int) -> bytes:
-    return orjson.dumps({"code": code if code < 6 else 3, "message": _ERRORS[code][1]})
+def error(code: int, more: Mapping[str, Any] | None = None) -> bytes:
+    """The body of an Engine.IO refusal; `more` is what the application adds."""
+    return orjson.dumps({"code": code if code < 6 else 3, "message": _ERRORS[code][1], **(more or {})})
 
 
 async def respond(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -1,6 +1,7 @@
 """The table of errors is the contract's, complete and without extras."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,15 @@ def test_retry_after_in_whole_seconds_rounded_up(milliseconds: int, seconds: str
     assert answer.status_code == 429
     assert answer.headers["Retry-After"] == seconds
     assert json.loads(bytes(answer.body))["error"]["retry_after"] == milliseconds
+
+
+@pytest.mark.parametrize("kind", [each for each in every_error() if each.retryable])
+@pytest.mark.parametrize("given", [{}, {"retry_after": 2500}, {"details": {"limit": 1}}])
+def test_what_is_retryable_says_when(kind: type[ChatError], given: dict[str, Any]) -> None:
+    error = kind(**given)
+    answer = json_error(error)
+    assert error.as_dict()["retry_after"] == json.loads(bytes(answer.body))["error"]["retry_after"] > 0
+    assert int(answer.headers["Retry-After"]) * 1000 >= error.as_dict()["retry_after"]
 
 
 def test_headers() -> None:
