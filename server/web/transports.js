@@ -91,6 +91,10 @@ export class SocketIoLink extends Link {
       path: `${ROOT}/socket.io/`,
       auth: (give) => give({ token: this.person.token }),
       forceNew: true,
+      // A new connection first: a kept one may be dead, and says so late. Where no WebSocket comes through, polling.
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+      timeout: 8000,
       reconnectionDelay: 250,
       reconnectionDelayMax: 2000,
     });

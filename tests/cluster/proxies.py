@@ -59,6 +59,20 @@ def nginx_below(path: str, node: Server, *, strips: bool) -> Nginx:
     return Nginx(_NGINX.replace("%UPSTREAM%", upstream).replace("%SERVER%", text))
 
 
+def nginx_without_websockets(node: Server) -> Nginx:
+    """deploy/nginx/parley.conf as an older proxy would have it: `Upgrade` is not passed on."""
+    text = (DEPLOY / "nginx" / "parley.conf").read_text()
+    for old, new in (
+        ("listen 8080;", "listen 127.0.0.1:{port};"),
+        ("Upgrade $http_upgrade;", 'Upgrade "";'),
+        ("Connection $parley_connection;", 'Connection "";'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    upstream = f"upstream parley {{ server 127.0.0.1:{node.port}; keepalive 8; }}"
+    return Nginx(_NGINX.replace("%UPSTREAM%", upstream).replace("%SERVER%", text))
+
+
 def haproxy(nodes: Sequence[Server], config: str = "haproxy.cfg") -> Haproxy:
     text = _with_ports((DEPLOY / "haproxy" / config).read_text(), nodes)
     assert "bind :8080" in text

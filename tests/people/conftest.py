@@ -20,12 +20,16 @@ SETTINGS = {
 CLIENT = ROOT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
 
 
+def with_client(folder: Path) -> None:
+    """The official client for the playground, where `make run` puts it."""
+    (folder / "data" / "vendor").mkdir(parents=True)
+    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+
+
 @pytest.fixture(scope="session")
 def house(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("people")
     shutil.copyfile(sqlite_template, folder / "parley.db")
-    # Where `make run` puts it.
-    (folder / "data" / "vendor").mkdir(parents=True)
-    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    with_client(folder)
     with Server(folder, f"sqlite:///{folder}/parley.db", **SETTINGS) as node:
         yield node

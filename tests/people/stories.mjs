@@ -292,6 +292,23 @@ const stories = {
     check(strays.length === 0, `nothing is asked elsewhere: ${strays}`);
   },
 
+  /** Socket.IO begins with a WebSocket; where none comes through, it goes by polling. */
+  async transport(page, url, withoutWebSockets, id, token) {
+    const polls = [];
+    page.on("request", (request) => request.url().includes("transport=polling") && polls.push(request.url()));
+    const entry = `?socketio#token=${token}&session=${id}`;
+    await page.goto(`${url}/${entry}`);
+    await online(page.locator(".pane"));
+    check(!polls.length, `no connection that was kept is asked first: ${polls}`);
+    await page.goto(`${withoutWebSockets}/${entry}`);
+    await online(page.locator(".pane"));
+    check(polls.length, "it polls");
+    await say(page.locator(".pane"), "by polling");
+    await saying(page.locator(".pane"), "by polling").first().waitFor();
+    // Chromium itself says so of the one that did not come through.
+    page.faults = page.faults.filter((fault) => !/^WebSocket connection to/.test(fault));
+  },
+
   /** Without the official client's package the page says so, and works. */
   async bare(page) {
     await page.getByText("The Socket.IO client is not here").waitFor();
@@ -306,7 +323,7 @@ const stories = {
 const [, , url, name, ...more] = process.argv;
 const browser = await launch();
 try {
-  const page = await playground(browser, ["many", "below"].includes(name) ? "about:blank" : `${url}/`);
+  const page = await playground(browser, ["many", "below", "transport"].includes(name) ? "about:blank" : `${url}/`);
   try {
     await stories[name](page, url, ...more);
     unhurt(page);

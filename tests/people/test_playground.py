@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.proxies import nginx_below
-from tests.people.conftest import SETTINGS
+from tests.cluster.proxies import nginx_below, nginx_without_websockets
+from tests.people.conftest import SETTINGS, with_client
 from tests.support.doors import enter, new_session
 from tests.support.server import ROOT, Server
 from tests.support.services import program
@@ -77,6 +77,17 @@ async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool)
     with node, front:
         session = await new_session(node, "olga")
         await tell("below", f"{front.url}/chat", session, node.token("olga"))
+
+
+async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: Path) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    with_client(tmp_path)
+    node = Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS)
+    front = nginx_without_websockets(node)
+    node.env["PUBLIC_URL"] = front.url
+    with node, front:
+        session = await new_session(node, "olga")
+        await tell("transport", node.url, front.url, session, node.token("olga"))
 
 
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
