@@ -111,12 +111,15 @@ def of(config: Any) -> Strangers | None:
     return found
 
 
-def meet(config: Any, one: Stranger, transport: Any) -> None:
-    """A connection has been made, or begins to ask for something."""
+def meet(config: Any, one: Stranger, transport: Any) -> str | None:
+    """A connection has been made, or begins to ask for something. Where it is counted, if it is."""
     strangers = of(config)
-    if strangers is not None:
-        peer = transport.get_extra_info("peername")
-        strangers.add(one, strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else ""))
+    if strangers is None:
+        return None
+    peer = transport.get_extra_info("peername")
+    place = strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
+    strangers.add(one, place)
+    return place
 
 
 def forget(config: Any, one: Stranger) -> None:
