@@ -34,9 +34,9 @@ LAST_BODY_TIMEOUT = 1.0
 #: within both goes on with its connection; any other has the seconds to read the answer.
 AFTER_ANSWER, AFTER_ANSWER_TIME = 1024 * 1024, 2.0
 #: Seconds for which a proxy of ours may keep a connection without a request; anybody else has uvicorn's five,
-#: for a browser asks on a kept connection first, also where its network is gone. Above what proxies keep (nginx
-#: and AWS 60 s, Google 600 s): it is they who close, and no request is on its way meanwhile.
-PROXY_IDLE = 620.0
+#: for a browser asks on a kept connection first, also where its network is gone. Above what proxies keep
+#: (nginx and AWS 60 s, Google 600 s): it is they who close, and no request is on its way meanwhile.
+PROXY_IDLE = 620
 #: Requests of one connection that wait behind the one that is answered: browsers send none ahead, and each is
 #: some kilobytes here for twenty bytes there.
 LINE = 8
