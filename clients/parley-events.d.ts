@@ -258,11 +258,21 @@ export interface SessionActivity {
   last_seq: number;
 }
 
+/** One has become a participant of a session; to one's connections that have not joined its room. */
+export interface SessionAdded {
+  session_id: string;
+  timestamp: string;
+  event: "added";
+  title: string | null;
+  role: "agent" | "member" | "owner" | "service" | "viewer";
+}
+
 /** The session has changed, or this connection's membership has ended. */
 export interface SessionChanged {
   session_id: string;
   timestamp: string;
   event: "archived" | "expired" | "removed" | "reset" | "updated";
+  title?: string | null;
   user_id?: string;
   last_revision?: number;
 }
@@ -494,7 +504,7 @@ export interface ParleyEvents {
   /** A user has read everything up to `seq`. Logged. */
   read: (payload: ReadMark) => void;
   /** The session has changed, or this connection's membership has ended. Logged. */
-  session: (payload: SessionChanged | SessionActivity) => void;
+  session: (payload: SessionChanged | SessionActivity | SessionAdded) => void;
   /** A user's first connection came, or the last one is gone. Volatile. */
   system: (payload: UserCameOrWent) => void;
   /** A user's status over all connections. Volatile. */

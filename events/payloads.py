@@ -232,6 +232,7 @@ class SessionChanged(SessionEvent, kw_only=True):
     """The session has changed, or this connection's membership has ended."""
 
     event: Literal["updated", "archived", "expired", "removed", "reset"]
+    title: str | UnsetType | None = UNSET
     user_id: str | UnsetType = UNSET
     last_revision: int | UnsetType = UNSET
 
@@ -243,6 +244,14 @@ class SessionActivity(SessionEvent, kw_only=True):
     last_message: str
     last_message_at: str
     last_seq: int
+
+
+class SessionAdded(SessionEvent, kw_only=True):
+    """One has become a participant of a session; to one's connections that have not joined its room."""
+
+    event: Literal["added"]
+    title: str | None
+    role: Role
 
 
 class UserCameOrWent(SessionEvent, kw_only=True):
@@ -414,7 +423,7 @@ EVENTS: dict[str, Outgoing] = {
         Outgoing("stream_end", "durable", (StreamEnded,)),
         Outgoing("stream_chunk", "logged", (StreamPiece,)),
         Outgoing("read", "logged", (ReadMark,)),
-        Outgoing("session", "logged", (SessionChanged, SessionActivity)),
+        Outgoing("session", "logged", (SessionChanged, SessionActivity, SessionAdded)),
         Outgoing("system", "volatile", (UserCameOrWent,)),
         Outgoing("presence", "volatile", (PresenceChanged, PresenceCount)),
         Outgoing("typing", "volatile", (TypingChanged,)),

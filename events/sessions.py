@@ -316,7 +316,7 @@ class SessionManager:
             if changed is None:
                 raise SessionNotFound
             record = changed
-            self._tell(session_id, "updated")
+            self._tell(session_id, "updated", title=record.title)
         if status == "archived" and record.status != "archived":
             record = await self._set_status(session_id, "archived")
         elif status == "active" and (
@@ -351,15 +351,17 @@ class SessionManager:
         user_id = key_of(kind, sub)
         if user_id == record.user_id:
             raise ValidationFailed("the owner's role cannot change", field="user_id")
-        if not self._owner_adds and mine != "service":
-            known = await self._participants.get(session_id, user_id)
-            if known is None or known.removed_at is not None:
-                raise Forbidden("only a service may add participants")
+        known = await self._participants.get(session_id, user_id)
+        new = known is None or known.removed_at is not None
+        if new and not self._owner_adds and mine != "service":
+            raise Forbidden("only a service may add participants")
         if most := self._limits.most(PARTICIPANTS):
             others = await self._participants.count(session_id, most, besides=user_id)
             self._limits.admit(PARTICIPANTS, others + 1)  # the owner is one, too
         await self._participants.put(session_id, user_id, role, when(self._clock()))
         self._tell(session_id, "updated")
+        if new:
+            self._tell_added(record, user_id, role)
         self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())
 
     async def remove_participant(self, caller: Caller, session_id: str, user_id: str) -> None:
@@ -490,9 +492,17 @@ class SessionManager:
         self._tell(session_id, what)
         self.touches.ended(session_id)
 
-    def _tell(self, session_id: str, what: str) -> None:
-        event = make(session_id, "session", Kind.LOGGED, {"event": what}, self._clock(), id=new_id("ev"))
+    def _tell(self, session_id: str, what: str, **more: Any) -> None:
+        told = {"event": what, **more}
+        event = make(session_id, "session", Kind.LOGGED, told, self._clock(), id=new_id("ev"))
         self._delivery.log_event(event)
+
+    def _tell_added(self, record: SessionRecord, user_id: str, role: str) -> None:
+        """By the user's channel, to the connections outside the room: those within are told of the change."""
+        told = {"event": "added", "title": record.title, "role": role}
+        event = make(record.session_id, "session", Kind.VOLATILE, told, self._clock())
+        event.room, event.skip, event.only = "", record.session_id, user_id
+        self._delivery.to_user(user_id, event)
 
     def _refresh_live(self, record: SessionRecord) -> None:
         room = self._delivery.hub.rooms.get(record.session_id)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.support.doors import enter, new_session
+import pytest
+
+from tests.support.doors import LIVE, enter, new_session
 from tests.support.server import Server
 
 
@@ -146,3 +148,31 @@ async def test_metrics_are_for_this_machine(either: Server) -> None:
         answer = await api.get("/metrics")
         assert answer.status_code == 200
         assert "# HELP" in answer.text
+
+
+@pytest.mark.parametrize("kind", LIVE)
+async def test_who_is_added_is_told(parley: Server, kind: str) -> None:
+    """Wherever one is, once; not again with another role, and again after a removal."""
+    user = f"added by {kind}"
+    elsewhere = await new_session(parley, user)
+    session = await new_session(parley, "alice", title="Lunch")
+    path = f"/api/chat/sessions/{session}/participants/{user}"
+    async with enter(kind, parley, user, elsewhere) as door, parley.api("alice") as alice:
+        for role in ("viewer", "member"):
+            assert (await alice.put(path, json={"role": role})).status_code == 200
+        assert (await alice.delete(path)).status_code == 200
+        assert (await alice.put(path, json={"role": "member"})).status_code == 200
+        told = await door.inbox.wait_count("session", 2, lambda event: event["event"] == "added")
+        assert [(each["session_id"], each["title"], each["role"]) for each in told] == [
+            (session, "Lunch", "viewer"),
+            (session, "Lunch", "member"),
+        ]
+
+
+@pytest.mark.parametrize("kind", LIVE)
+async def test_a_new_title_is_told(parley: Server, kind: str) -> None:
+    session = await new_session(parley, "alice", title="old")
+    async with enter(kind, parley, "alice", session) as door, parley.api("alice") as api:
+        await api.patch(f"/api/chat/sessions/{session}", json={"title": "new"})
+        told = await door.wait_event("session")
+        assert (told["event"], told["title"]) == ("updated", "new")
