@@ -75,12 +75,15 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
     )
     rows: list[tuple[Any, ...]] = []
     rooms = [f"sess_{number:032x}" for number in range(SESSIONS)]
+    titles = [" ".join(chance.choices(words[:3000], k=chance.randint(1, 4))) for _ in rooms]
     for number, room in enumerate(rooms):
         owner = f"user{number % PEOPLE}"
         times = (now, now, now, now + timedelta(days=1))
-        rows.append((number + 1, room, f"trace_{number}", owner, "active", "{}", 24.0, *times))
+        rows.append(
+            (number + 1, room, f"trace_{number}", owner, "active", "{}", 24.0, *times, titles[number])
+        )
     columns = "id session_id trace_id user_id status metadata ttl_hours created_at updated_at last_activity"
-    columns += " expires_at"
+    columns += " expires_at title"
     await connection.copy_records_to_table("chat_sessions", records=rows, columns=columns.split())
     people = {(room, f"user{chance.randrange(PEOPLE)}") for room in rooms for _ in range(PER_PERSON)}
     # Some who take part in many sessions.
@@ -99,6 +102,8 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
         "id session_id message_id seq revision sender_type sender_id message_type status content metadata"
     )
     columns += " created_at"
+    named = [(-at - 1, at + 1, 0, " ".join(tokens(title))) for at, title in enumerate(titles)]
+    await connection.copy_records_to_table("seeded", records=named)
     last: dict[str, int] = {}
     source = texts(chance, words, count)
     for start in range(0, count, 20_000):
@@ -127,7 +132,10 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
         [mark[0] for mark in marks],
         [mark[1] for mark in marks],
     )
-    await connection.execute("INSERT INTO search_marks SELECT id, last_revision FROM chat_sessions")
+    await connection.execute(
+        "INSERT INTO search_marks (id, revision, reach, title) "
+        "SELECT id, last_revision, last_revision, title FROM chat_sessions"
+    )
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
     return words

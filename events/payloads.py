@@ -370,15 +370,19 @@ class SignedAddress(Struct):
 
 
 class SearchHit(Struct, kw_only=True):
-    """A message that was found. `snippet` is HTML: escaped text, and `<mark>` around what was looked for."""
+    """A message that was found, or a session by its title: then what only messages have is null. `snippet` is
+    HTML: escaped text, and `<mark>` around what was looked for."""
 
+    kind: Literal["message", "session"]
     session_id: str
-    message_id: str
-    seq: int
-    revision: int
-    sender_type: Literal["user", "agent", "system"]
-    sender_id: str
-    message_type: Literal["text", "stream", "file", "system"]
+    session_title: str | None
+    message_id: str | None
+    seq: int | None
+    revision: int | None
+    sender_type: Literal["user", "agent", "system"] | None
+    sender_id: str | None
+    sender_name: str | None
+    message_type: Literal["text", "stream", "file", "system"] | None
     created_at: str
     snippet: str
     score: float

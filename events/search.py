@@ -1,12 +1,12 @@
 """Search: what a caller may see and has asked for, best first; and keeping the index near.
 
 The index gives candidates; the message itself decides. So an edit or a deletion counts at once, and both
-databases answer alike. Knows no SQL.
+databases answer alike. Sessions are found by their titles, too, before messages. Knows no SQL.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import msgspec
 from events.access import Caller
 from events.clock import rfc3339
 from events.errors import RateLimited, ValidationFailed
+from events.identity import key_of
 from events.sessions import SessionManager
 from events.signing import Signer
 from events.snippets import Match, matching, snippet
@@ -22,6 +23,7 @@ from storage.candidates import Candidates, Found
 from storage.fairness import ASKING, Fair
 from storage.records import MessageRecord
 from storage.search import Scope, Search
+from storage.titles import Title
 from storage.turns import Turns
 from storage.words import Term, parse
 
@@ -47,10 +49,12 @@ FULL = 1000
 _NEWEST = (1 << 62) - 1
 #: How a message matches, its number, and the message.
 Ranked = tuple[Match, int, MessageRecord]
+Titled = tuple[Match, Title]
 
 
 class Cursor(msgspec.Struct, array_like=True):
-    """Where to go on: below (`score`, `number`) in the window from `top` down to `bottom`."""
+    """Where to go on: below (`score`, `number`) in the window from `top` down to `bottom`; or among the
+    titles, as long as no message was looked at."""
 
     asked: str
     top: int
@@ -66,6 +70,8 @@ class SearchService:
         self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
         self._line = Fair(AT_ONCE, 1)
         self._asking: Counter[str] = Counter()
+        #: A user's name that the store does not have yet.
+        self.called: Callable[[str], str | None] = lambda _: None
 
     async def search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
@@ -109,9 +115,19 @@ class SearchService:
         if place is None:
             # Later pages go on in what the first one has seen.
             await self._catch_up(found.behind)
-        results, place = await self._page(found, terms, limit, place or Cursor(asked, _NEWEST))
+        place = place or Cursor(asked, _NEWEST)
+        titles: list[Titled] = []
+        if place.top == _NEWEST and session_id is None:
+            titles = await self._titles(found, terms, limit, place)
+            place = Cursor(asked, _NEWEST)
+        results: list[Ranked] = []
+        if len(titles) < limit:
+            results, place = await self._page(found, terms, limit - len(titles), place)
+        else:
+            matched, title = titles[-1]
+            place = Cursor(asked, _NEWEST, 0, matched.score, title.number)
         return {
-            "results": [_view(record, matched) for matched, _, record in results],
+            "results": [*map(_title_view, titles), *await self._views(results)],
             "has_more": place is not None,
             "cursor": self._signer.seal(msgspec.json.encode(place).decode()) if place else None,
         }
@@ -127,6 +143,35 @@ class SearchService:
                 return
             _, more = await self._store.index(behind[:STEP], STEP)
             behind = [*more, *behind[STEP:]]
+
+    async def _titles(
+        self, candidates: Candidates, terms: list[Term], limit: int, place: Cursor
+    ) -> list[Titled]:
+        """Sessions whose titles match and come after `place`, best first, and the newer of equals first."""
+        ranked: list[Titled] = []
+        for title in await self._store.titles(candidates):
+            matched, _ = await self._turns.take(matching(title.title, terms))
+            if matched is not None and _after(place, matched.score, title.number):
+                ranked.append((matched, title))
+        ranked.sort(key=lambda one: (-one[0].score, -one[1].number))
+        return ranked[:limit]
+
+    async def _views(self, ranked: list[Ranked]) -> list[dict[str, Any]]:
+        if not ranked:
+            return []
+        records = [record for _, _, record in ranked]
+        labels = await self._store.people.labels(
+            {record.session_id for record in records},
+            {_user(record) for record in records if record.sender_type == "user"},
+            {record.sender_id for record in records if record.sender_type == "agent"},
+        )
+        views = []
+        for matched, _, record in ranked:
+            name = labels.get((record.sender_type, record.sender_id))
+            if record.sender_type == "user":
+                name = self.called(_user(record)) or labels.get(("user", _user(record)))
+            views.append(_view(record, matched, labels.get(("session", record.session_id)), name))
+        return views
 
     async def _page(
         self, candidates: Candidates, terms: list[Term], limit: int, place: Cursor
@@ -217,16 +262,44 @@ def _digest(caller: Caller, query: str, session_id: str | None) -> str:
     return hashlib.blake2s(text, digest_size=12).hexdigest()
 
 
-def _view(record: MessageRecord, found: Match) -> dict[str, Any]:
+def _user(record: MessageRecord) -> str:
+    return key_of("user", record.sender_id)
+
+
+def _view(
+    record: MessageRecord, found: Match, session_title: str | None, sender_name: str | None
+) -> dict[str, Any]:
     return {
+        "kind": "message",
         "session_id": record.session_id,
+        "session_title": session_title,
         "message_id": record.message_id,
         "seq": record.seq,
         "revision": record.revision,
         "sender_type": record.sender_type,
         "sender_id": record.sender_id,
+        "sender_name": sender_name,
         "message_type": record.message_type,
         "created_at": rfc3339(record.created_at),
         "snippet": snippet(record.content, found.spans),
+        "score": found.score,
+    }
+
+
+def _title_view(titled: Titled) -> dict[str, Any]:
+    found, title = titled
+    return {
+        "kind": "session",
+        "session_id": title.session_id,
+        "session_title": title.title,
+        "message_id": None,
+        "seq": None,
+        "revision": None,
+        "sender_type": None,
+        "sender_id": None,
+        "sender_name": None,
+        "message_type": None,
+        "created_at": rfc3339(title.created_at),
+        "snippet": snippet(title.title, found.spans),
         "score": found.score,
     }

@@ -105,6 +105,8 @@ class Authenticator:
             else None
         )
         self._generation = 0
+        #: Told of every caller who comes in.
+        self.heard: Callable[[Caller], None] = lambda _: None
 
     async def authenticate(
         self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
@@ -169,6 +171,7 @@ class Authenticator:
                 raise Forbidden("a service token does not belong in an address")
         if self._revoked is not None and self._revoked(caller):
             raise Unauthorized("the token has been revoked")
+        self.heard(caller)
         if self._remembered and token not in self._cache:
             self._cache[token] = caller
             if len(self._cache) > self._remembered:

@@ -4,6 +4,7 @@ from events.filecare import FileCare
 from events.files import FileService
 from events.indexer import Indexer
 from events.janitor import Janitor
+from events.names import Names
 from events.retention import Retention
 from events.search import SearchService
 from events.signing import Signer
@@ -23,6 +24,9 @@ SWEEP = 6 * 3600.0
 
 #: Seconds between looks for sessions that no node remembers to index.
 UNINDEXED = 60.0
+
+#: Seconds until a name is written, and until each is written again: another node may have erased it.
+NAMED, FORGOTTEN = 1.0, 3600.0
 
 
 def furnish(services: Services, janitor: Janitor) -> None:
@@ -45,10 +49,20 @@ def _search(services: Services, janitor: Janitor) -> None:
     services.extras["search"] = SearchService(
         store, services.sessions, signer(services.settings, "search"), turns
     )
+    services.extras["search"].called = _names(services, janitor, Names(store.people)).of
     services.after_commit.append(indexer.on_committed)
     services.at_start.append(indexer.start)
     services.at_stop.append(indexer.stop)
     janitor.every(UNINDEXED, "search index", indexer.sweep)
+
+
+def _names(services: Services, janitor: Janitor, names: Names) -> Names:
+    services.extras["names"] = names
+    services.authenticator.heard = names.heard
+    services.at_stop.append(names.stop)
+    janitor.every(NAMED, "names", names.flush)
+    janitor.every(FORGOTTEN, "names to write anew", names.forget_all)
+    return names
 
 
 def _files(services: Services, janitor: Janitor) -> None:
@@ -101,7 +115,7 @@ def signer(settings: Settings, purpose: str) -> Signer:
 def _service(services: Services, janitor: Janitor) -> None:
     spread = services.settings.redis_url is not None
     services.extras["service"] = ServiceApi(
-        services, services.revoked, services.extras["file_care"], spread=spread
+        services, services.revoked, services.extras["file_care"], services.extras["names"], spread=spread
     )
     services.at_start.append(services.revoked.first)
     janitor.every(REFRESH, "revocations", services.revoked.refresh)

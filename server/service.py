@@ -14,6 +14,7 @@ from events.event import to_json
 from events.filecare import FileCare
 from events.hub import Connection
 from events.messages import event_of
+from events.names import Names
 from server.closing import close
 from server.engine.rooms import Client
 from server.revoked import Revoked
@@ -54,8 +55,10 @@ class Order(msgspec.Struct):
 class ServiceApi:
     """One per node. `spread` says whether there may be other nodes."""
 
-    def __init__(self, services: Services, revoked: Revoked, files: FileCare, *, spread: bool) -> None:
-        self._services, self._revoked, self._files = services, revoked, files
+    def __init__(
+        self, services: Services, revoked: Revoked, files: FileCare, names: Names, *, spread: bool
+    ) -> None:
+        self._services, self._revoked, self._files, self._names = services, revoked, files, names
         self._spread = spread
         self._asked: dict[str, list[Answer]] = {}
         services.on_signals |= {
@@ -180,7 +183,7 @@ class ServiceApi:
     # --- erase
 
     async def erase_user(self, key: str) -> tuple[int, int]:
-        """(messages, files) of a user that are gone; members are told. Raises Unavailable."""
+        """(messages, files) of a user that are gone, as is the name; members are told. Raises Unavailable."""
         services, messages = self._services, 0
         _, sender_id = sender_of(key)
         while True:
@@ -189,6 +192,7 @@ class ServiceApi:
                 break
             messages += len(erased)
             self._tell(erased)
+        await self._names.erase(key)
         return messages, await self._files.erase_user(key)
 
     def _tell(self, erased: list[MessageRecord]) -> None:

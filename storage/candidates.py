@@ -38,31 +38,45 @@ REST, REST_NAMED = 3_000, 2
 _EXTENT = """
 SELECT (SELECT max(id) FROM chat_search), reltuples::bigint FROM pg_class WHERE oid = 'chat_search'::regclass
 """
-#: The sums keep PostgreSQL from walking down the primary key, past all that has other words.
+#: Titles have numbers below zero. The sums keep PostgreSQL from walking down the primary key, past all that
+#: has other words.
 _POSTGRESQL = """
-SELECT id FROM chat_search WHERE tokens @@ $1::text::tsquery AND id + 0 <= $2 {more}
+SELECT id FROM chat_search WHERE tokens @@ $1::text::tsquery AND id + 0 BETWEEN 1 AND $2 {more}
 ORDER BY id + 0 DESC LIMIT {limit}
 """
 _IN_BANDS = f"AND ARRAY[id >> {BAND}] && ${{}}::bigint[]"
 _NAMED = "AND ARRAY[session] && ${}::text::bigint[]"
 #: Put so that it becomes a table of hashes, whatever the planner thinks of its size.
-_COMPARED = "AND (session IN (SELECT unnest(${}::text::bigint[]))) IS TRUE"
+COMPARED = "AND (session IN (SELECT unnest(${}::text::bigint[]))) IS TRUE"
 _SQLITE = """
-SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid <= ? {more}
+SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid BETWEEN 1 AND ? {more}
 ORDER BY rowid DESC LIMIT {limit}
 """
-_COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
+COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
 
 
 #: A search shows no metadata, which may be larger than the message: in its place stands an empty object.
 _NOTHING = {"postgresql": "'{}'::jsonb", "sqlite": "'{}'"}
+#: What is searched of a message: its content, and below that the names of its files.
+_WITH_NAMES = """
+CASE WHEN {{of}}.message_type = 'file' THEN ltrim({{of}}.content || {end} || coalesce((
+    SELECT {names} FROM chat_files named WHERE named.message_id = {{of}}.message_id
+), ''), {end}) ELSE {{of}}.content END
+"""
+SEARCHED = {
+    "postgresql": _WITH_NAMES.format(end="chr(10)", names="string_agg(named.file_name, chr(10))"),
+    "sqlite": _WITH_NAMES.format(end="char(10)", names="group_concat(named.file_name, char(10))"),
+}
 
 
 def _messages(dialect: str, numbers: str) -> Statement:
     """The newest of them that fill `most` bytes, or the first if it is larger. Each row ends with how many
     there would have been without the bound."""
-    nothing = sa.literal_column(_NOTHING[dialect], messages.c.metadata.type).label("metadata")
-    shown = [nothing if column.name == "metadata" else column for column in MESSAGE]
+    other = {
+        "metadata": sa.literal_column(_NOTHING[dialect], messages.c.metadata.type).label("metadata"),
+        "content": sa.literal_column(SEARCHED[dialect].format(of="chat_messages"), sa.Text).label("content"),
+    }
+    shown = [other.get(column.name, column) for column in MESSAGE]
     found = (
         sa.select(messages.c.id, *shown, octets(messages.c.content).label("size"))
         .where(
@@ -98,13 +112,15 @@ Found = tuple[int, MessageRecord | None]
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The sessions that a caller sees: how many, their numbers (as an array or a list in the database's own
-    text), their names, how many messages they have, and which of them have changes that the index lacks."""
+    text), their ids, how many messages they have, which of them have changes that the index lacks, and
+    their titles by their ids, where they are few."""
 
     count: int
     numbers: str
     names: frozenset[str]
     messages: int
     behind: Sequence[str]
+    titles: Sequence[tuple[str, str]] | None
 
 
 class Candidates:
@@ -113,8 +129,8 @@ class Candidates:
     def __init__(
         self, db: Database, having: Iterable[str], lacking: Iterable[str], seen: Seen | None
     ) -> None:
-        self._db, self._seen = db, seen
-        self._having, self._lacking = list(having), list(lacking)
+        self._db, self.seen = db, seen
+        self.having, self.lacking = list(having), list(lacking)
         #: What was found so far, the newest first; what comes next is not above `_place`.
         self._numbers: list[int] = []
         self._place: int | None = None
@@ -126,7 +142,7 @@ class Candidates:
 
     @property
     def behind(self) -> Sequence[str]:
-        return self._seen.behind if self._seen is not None else ()
+        return self.seen.behind if self.seen is not None else ()
 
     async def window(self, up_to: int, limit: int, most: int) -> tuple[list[Found], bool]:
         """The newest `limit` messages with all tokens and without those that must not be there, newest
@@ -163,13 +179,13 @@ class Candidates:
         rows = await connection.fetch_all(_MESSAGES[dialect], numbers=given, most=most)
         lowest = rows[-1][0] if rows and len(rows) < rows[0][-1] else 0
         # Whose it is, is told by the message itself: the index could hold a coincidence.
-        names = self._seen.names if self._seen is not None else None
+        names = self.seen.names if self.seen is not None else None
         found = {number: MessageRecord(*row) for number, *row, _ in rows if names is None or row[0] in names}
         return found, lowest
 
     async def _begin(self, connection: Connection, up_to: int) -> None:
         self._place = up_to
-        sessions = self._seen.count if self._seen is not None else 0
+        sessions = self.seen.count if self.seen is not None else 0
         self._named = 0 < sessions <= NAMED
         if self._db.dialect == "sqlite":
             return
@@ -179,16 +195,16 @@ class Candidates:
         # A table that was never counted has a negative count.
         self._count = count if count > 0 else highest
         self._whole = highest == 0
-        if self._seen is not None:
-            theirs = max(1, self._seen.messages)
+        if self.seen is not None:
+            theirs = max(1, self.seen.messages)
             self._part = min(1.0, theirs / max(1, self._count))
             self._named = self._named and sessions * theirs**2 <= BALANCE * max(theirs, self._count)
 
     async def _look(self, connection: Connection, wanted: int) -> None:
         """At the next part of the index."""
         assert self._place is not None
-        sessions = self._seen.numbers if self._seen is not None else ""
-        asked = (self._having, self._lacking, self._place)
+        sessions = self.seen.numbers if self.seen is not None else ""
+        asked = (self.having, self.lacking, self._place)
         bands: list[int] = []
         if self._db.dialect == "sqlite":
             rows = await connection.raw.execute_fetchall(*sqlite(*asked, sessions, named=self._named))
@@ -227,6 +243,11 @@ class Candidates:
         return list(range(oldest, newest + 1))
 
 
+def tsquery(having: Iterable[str], lacking: Iterable[str]) -> str:
+    """Tokens are letters, digits and symbols other than quotes: nothing in them is syntax."""
+    return " & ".join([*(f"'{token}'" for token in having), *(f"!'{token}'" for token in lacking)])
+
+
 def postgresql(
     having: Iterable[str],
     lacking: Iterable[str],
@@ -236,15 +257,25 @@ def postgresql(
     *,
     named: bool = False,
 ) -> tuple[str, list[Any]]:
-    """The query of one look and its arguments. Tokens are letters and digits: nothing in them is syntax."""
-    words = [*(f"'{token}'" for token in having), *(f"!'{token}'" for token in lacking)]
-    arguments: list[Any] = [" & ".join(words), up_to]
+    """The query of one look and its arguments."""
+    arguments: list[Any] = [tsquery(having, lacking), up_to]
     more = []
-    for given, condition in ((bands, _IN_BANDS), (sessions, _NAMED if named else _COMPARED)):
+    for given, condition in ((bands, _IN_BANDS), (sessions, _NAMED if named else COMPARED)):
         if given:
             arguments.append(given)
             more.append(condition.format(len(arguments)))
     return _POSTGRESQL.format(more=" ".join(more), limit=AHEAD), arguments
+
+
+def fts5(having: Iterable[str], lacking: Iterable[str], sessions: str = "") -> str:
+    """As `tsquery`; with `sessions` in these alone."""
+    query = " AND ".join(f'"{ascii_token(token)}"' for token in having)
+    if sessions:
+        among = " OR ".join(f'"{session_token(number)}"' for number in orjson.loads(sessions))
+        query = f"({query}) AND ({among})"
+    for token in lacking:
+        query = f'({query}) NOT "{ascii_token(token)}"'
+    return query
 
 
 def sqlite(
@@ -255,20 +286,11 @@ def sqlite(
     *,
     named: bool = False,
 ) -> tuple[str, list[Any]]:
-    query = " AND ".join(f'"{ascii_token(token)}"' for token in having)
-    if named:
-        query = (
-            f"({query}) AND ("
-            + " OR ".join(f'"{session_token(number)}"' for number in orjson.loads(sessions))
-            + ")"
-        )
-    for token in lacking:
-        query = f'({query}) NOT "{ascii_token(token)}"'
-    arguments: list[Any] = [query, up_to]
+    arguments: list[Any] = [fts5(having, lacking, sessions if named else ""), up_to]
     more = ""
     if sessions and not named:
         arguments.append(sessions)
-        more = _COMPARED_SQLITE
+        more = COMPARED_SQLITE
     return _SQLITE.format(more=more, limit=AHEAD), arguments
 
 

@@ -1,6 +1,7 @@
 """The search index: filling it from what changed, and whose messages are looked for in it.
 
-Knows no query language and no ranking (`storage.words`, `events.search`).
+A session's title stands in it under its number below zero. Knows no query language and no ranking
+(`storage.words`, `events.search`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,42 +11,47 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.candidates import LIMIT, Candidates, Seen, ascii_token, session_token
+from storage.candidates import LIMIT, SEARCHED, Candidates, Seen, ascii_token, session_token
 from storage.database import Connection, Database, Row
 from storage.listing import kind_of, whose
-from storage.statement import Statement, to_json
+from storage.people import People
+from storage.statement import Statement, among, to_json
 from storage.tables import search_marks, sessions
+from storage.titles import Title, newest
 from storage.turns import Turns, Work
 from storage.words import tokenizing
 
 #: Sessions of one caller that are searched, those last active first.
 SEEN = 100_000
+#: Sessions whose titles come with them. Of more the index is asked.
+FEW = 100
 #: Bytes of messages that one step of indexing reads and takes apart; the last one may go beyond.
 BYTES = 64 * 1024
 #: Tokens that are written down together, and what each costs, compared with a character that is read.
 TOGETHER, WRITTEN = 512, 4
 
 #: What is beyond the bound in bytes comes without its content.
-_PENDING_POSTGRESQL = """
+_PENDING_POSTGRESQL = f"""
 SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN content END, found FROM (
     SELECT *, sum(size) OVER (ORDER BY session_id, revision ROWS UNBOUNDED PRECEDING) AS total FROM (
-        SELECT s.session_id, s.id AS place, coalesce(k.revision, 0) AS mark, m.*,
+        SELECT s.session_id, s.id AS place, coalesce(k.reach, 0) AS mark, m.*,
             octet_length(m.content) AS size
         FROM chat_sessions s
         LEFT JOIN search_marks k ON k.id = s.id
         CROSS JOIN LATERAL (
-            SELECT id, revision, content, deleted_at IS NULL AND status <> 'streaming' AS found
-            FROM chat_messages
-            WHERE session_id = s.session_id AND revision > coalesce(k.revision, 0) ORDER BY revision LIMIT $2
+            SELECT id, revision, {SEARCHED["postgresql"].format(of="n")} AS content,
+                deleted_at IS NULL AND status <> 'streaming' AS found
+            FROM chat_messages n
+            WHERE session_id = s.session_id AND revision > coalesce(k.reach, 0) ORDER BY revision LIMIT $2
         ) m
         WHERE s.session_id = ANY ($1::text[])
     ) pending
 ) summed ORDER BY session_id, revision
 """
 #: A step at a time: SQLite reads a text to know its size, and no more texts are read than are taken.
-_PENDING_SQLITE = """
+_PENDING_SQLITE = f"""
 WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
-    SELECT s.id, coalesce(k.revision, 0), 0, coalesce(k.revision, 0), 0, 0
+    SELECT s.id, coalesce(k.reach, 0), 0, coalesce(k.reach, 0), 0, 0
     FROM chat_sessions s LEFT JOIN search_marks k ON k.id = s.id WHERE s.session_id = :session
     UNION ALL
     SELECT place, mark, count + 1, m.revision,
@@ -56,26 +62,48 @@ WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
     )
     WHERE count < :count AND (count = 0 OR before < :size)
 )
-SELECT m.session_id, place, mark, m.id, m.revision, CASE WHEN before < :size THEN m.content END,
+SELECT m.session_id, place, mark, m.id, m.revision,
+    CASE WHEN before < :size THEN {SEARCHED["sqlite"].format(of="m")} END,
     m.deleted_at IS NULL AND m.status <> 'streaming'
 FROM steps JOIN chat_messages m ON m.session_id = :session AND m.revision = steps.revision
 WHERE count > 0 ORDER BY m.revision
 """
-_MARKS_POSTGRESQL = "SELECT id, revision FROM search_marks WHERE id = ANY ($1::bigint[])"
-_MARKS_SQLITE = "SELECT id, revision FROM search_marks WHERE id IN (SELECT value FROM json_each(?))"
+_MARKS_POSTGRESQL = "SELECT id, reach FROM search_marks WHERE id = ANY ($1::bigint[])"
+_MARKS_SQLITE = "SELECT id, reach FROM search_marks WHERE id IN (SELECT value FROM json_each(?))"
 _PUT_POSTGRESQL = """
 INSERT INTO chat_search (id, session, revision, tokens)
 SELECT id, session, revision, array_to_tsvector(string_to_array(tokens, ' '))
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS n (id, session, revision, tokens)
 ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, tokens = excluded.tokens
-WHERE chat_search.revision < excluded.revision
+WHERE chat_search.revision <= excluded.revision
 """
 _DROP_POSTGRESQL = "DELETE FROM chat_search WHERE id = ANY ($1::bigint[])"
 _MARK = Statement(
-    sa.text(
-        "INSERT INTO search_marks (id, revision) VALUES (:id, :revision) ON CONFLICT (id) "
-        "DO UPDATE SET revision = excluded.revision WHERE search_marks.revision < excluded.revision"
-    ).bindparams(sa.bindparam("id", type_=sa.BigInteger), sa.bindparam("revision", type_=sa.BigInteger))
+    sa.text("""
+INSERT INTO search_marks (id, revision, reach, title) VALUES (:id, :reach, :reach, :title)
+ON CONFLICT (id) DO UPDATE SET
+    revision = CASE WHEN search_marks.revision < excluded.reach THEN excluded.reach
+        ELSE search_marks.revision END,
+    reach = CASE WHEN search_marks.reach < excluded.reach THEN excluded.reach ELSE search_marks.reach END,
+    title = CASE WHEN :titled THEN excluded.title ELSE search_marks.title END
+""").bindparams(
+        sa.bindparam("id", type_=sa.BigInteger),
+        sa.bindparam("reach", type_=sa.BigInteger),
+        sa.bindparam("title", type_=sa.String),
+        sa.bindparam("titled", type_=sa.Boolean),
+    )
+)
+
+#: That the index lacks something of a session: it has a change above its mark, or another title.
+_LACKS_TITLE = sessions.c.title.is_distinct_from(search_marks.c.title)
+_BEHIND_MARK = sa.or_(sessions.c.last_revision > sa.func.coalesce(search_marks.c.reach, 0), _LACKS_TITLE)
+_MARKED = sessions.outerjoin(search_marks, search_marks.c.id == sessions.c.id)
+_NEW_TITLES = Statement(
+    sa.select(
+        sessions.c.session_id, sessions.c.id, sa.func.coalesce(search_marks.c.reach, 0), sessions.c.title
+    )
+    .select_from(_MARKED)
+    .where(among(sessions.c.session_id, "ids"), _LACKS_TITLE)
 )
 
 
@@ -114,10 +142,15 @@ def _in_scope(kind: str) -> sa.ColumnElement[bool]:
 def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
     """One row with everything: thousands of rows would cost more than finding them. `newest`: in order, which
     is needed only where there are more than are searched."""
-    behind = sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0)
     theirs = (
-        sa.select(sessions.c.id, sessions.c.session_id, sessions.c.last_seq, behind.label("behind"))
-        .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
+        sa.select(
+            sessions.c.id,
+            sessions.c.session_id,
+            sessions.c.last_seq,
+            sessions.c.title,
+            _BEHIND_MARK.label("behind"),
+        )
+        .select_from(_MARKED)
         .where(_in_scope(kind), sessions.c.status != "deleted")
         .limit(sa.bindparam("limit", type_=sa.Integer))
     )
@@ -138,14 +171,15 @@ def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
             listed(each.c.session_id),
             listed(each.c.session_id).filter(each.c.behind),
             sa.cast(sa.func.sum(each.c.last_seq), sa.BigInteger),
+            sa.case((sa.func.count() <= FEW, listed(each.c.title))),
         )
     )
 
 
 _BEHIND = Statement(
     sa.select(sessions.c.session_id)
-    .outerjoin(search_marks, search_marks.c.id == sessions.c.id)
-    .where(sessions.c.last_revision > sa.func.coalesce(search_marks.c.revision, 0))
+    .select_from(_MARKED)
+    .where(_BEHIND_MARK)
     .order_by(sessions.c.last_activity.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
 )
@@ -154,7 +188,8 @@ _BEHIND = Statement(
 @dataclass(slots=True)
 class _Share:
     """What one step takes into the index of one session: its number, up to which revision the index had it,
-    and has it then; (message, revision, its tokens as text) of what is put, messages of what is dropped."""
+    and has it then; (message, revision, its tokens as text) of what is put, messages of what is dropped; and
+    whether it has the title, too."""
 
     session_id: str
     place: int
@@ -163,6 +198,8 @@ class _Share:
     count: int = 0
     put: list[tuple[int, int, str]] = field(default_factory=list)
     drop: list[int] = field(default_factory=list)
+    title: str | None = None
+    titled: bool = False
 
 
 class Search:
@@ -170,6 +207,7 @@ class Search:
 
     def __init__(self, db: Database, turns: Turns) -> None:
         self._db, self._turns = db, turns
+        self.people = People(db)
 
     # --- filling it
 
@@ -187,7 +225,7 @@ class Search:
         ids = sorted(set(session_ids))
         each = max(4, 2 * limit // max(1, len(ids)))
         # Texts are taken apart before anything is locked: that takes turns with all else a node does.
-        shares, more = await self._shares(await self._pending(ids, each))
+        shares, more = await self._shares(*await self._pending(ids, each))
         if shares:
             taken = shares
 
@@ -202,12 +240,13 @@ class Search:
         count = sum(share.count for share in shares)
         return count, more | {share.session_id for share in shares if share.count >= each}
 
-    async def _pending(self, ids: Sequence[str], each: int) -> Sequence[Row]:
-        """At most `each` changes of each session, in order of revision."""
+    async def _pending(self, ids: Sequence[str], each: int) -> tuple[Sequence[Row], Sequence[Row]]:
+        """At most `each` changes of each session, in order of revision; and the titles that are new."""
         async with self._db.connection(limit=30) as connection:
+            titles = await connection.fetch_all(_NEW_TITLES, ids=ids)
             if self._db.dialect == "postgresql":
                 rows: Sequence[Row] = await connection.raw.fetch(_PENDING_POSTGRESQL, ids, each, BYTES)
-                return rows
+                return rows, titles
             found: list[Row] = []
             left = BYTES
             for session_id in ids:
@@ -215,9 +254,9 @@ class Search:
                 rows = await connection.raw.execute_fetchall(_PENDING_SQLITE, given)
                 found += rows
                 left = max(0, left - sum(len(row[5]) for row in rows if row[5] is not None))
-            return found
+            return found, titles
 
-    async def _shares(self, pending: Iterable[Row]) -> tuple[list[_Share], set[str]]:
+    async def _shares(self, pending: Iterable[Row], titles: Iterable[Row]) -> tuple[list[_Share], set[str]]:
         """One share for each session with changes; and the sessions of which some are too much for now."""
         shares: dict[str, _Share] = {}
         more: set[str] = set()
@@ -232,7 +271,15 @@ class Search:
                 share.put.append((number, revision, words))
             else:
                 share.drop.append(number)
-        return list(shares.values()), more
+        for session_id, place, mark, title in titles:
+            share = shares.setdefault(session_id, _Share(session_id, place, mark, mark))
+            share.title, share.titled = title, True
+            words = await self._turns.take(self._taken_apart(title)) if title else ""
+            if words:
+                share.put.append((-place, 0, words))
+            else:
+                share.drop.append(-place)
+        return [shares[session_id] for session_id in sorted(shares)], more
 
     def _taken_apart(self, content: str) -> Work[str]:
         words = list((yield from tokenizing(content)))
@@ -271,9 +318,11 @@ class Search:
                 rows = [(number, place, f"{session_token(place)} {words}") for number, place, _, words in put]
                 sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
                 await (await raw.executemany(sql, rows)).close()
-        await connection.execute_many(
-            _MARK, [{"id": share.place, "revision": share.revision} for share in shares]
-        )
+        marks = [
+            {"id": share.place, "reach": share.revision, "title": share.title, "titled": share.titled}
+            for share in shares
+        ]
+        await connection.execute_many(_MARK, marks)
 
     # --- asking it
 
@@ -281,6 +330,10 @@ class Search:
         """The messages of these sessions with all tokens of `having` and none of `lacking`."""
         seen = None if scope.kind == "everything" else await self._seen(scope)
         return Candidates(self._db, having, lacking, seen)
+
+    async def titles(self, found: Candidates) -> list[Title]:
+        """The newest of these sessions whose titles have all tokens that are looked for."""
+        return await newest(self._db, self._turns, found)
 
     async def _seen(self, scope: Scope) -> Seen:
         postgresql = self._db.dialect == "postgresql"
@@ -294,7 +347,11 @@ class Search:
                 listing = _sessions_of(scope.kind, self._db.dialect, newest)
                 row = await connection.fetch_one(listing, limit=limit, **scope.values())
                 assert row is not None
-                count, numbers, names, behind, theirs = row
+                count, numbers, names, behind, theirs, titles = row
                 if count <= SEEN:
                     break
-        return Seen(count, numbers or "", frozenset(names or ()), theirs or 0, behind or ())
+        ids = names or ()
+        titled = None
+        if count <= FEW:
+            titled = [(name, title) for name, title in zip(ids, titles or (), strict=True) if title]
+        return Seen(count, numbers or "", frozenset(ids), theirs or 0, behind or (), titled)

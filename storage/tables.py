@@ -181,13 +181,24 @@ revocations = sa.Table(
     sa.Column("not_before", Time, nullable=False),
 )
 
-#: How far the search index reaches: all changes of a session up to `revision`. No foreign key, as the index
+#: How far the search index reaches: all changes of a session up to `reach`, and its title if it is `title`.
+#: `revision` is for nodes of an earlier version, whose index had another form. No foreign key, as the index
 #: has none: a trigger takes a mark away with its session.
 search_marks = sa.Table(
     "search_marks",
     metadata,
     sa.Column("id", Big, primary_key=True, autoincrement=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("reach", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("title", sa.String(200)),
+)
+
+#: What users are called, as their tokens said last. `user_id` is a key, as participants have it.
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False),
 )
 
 #: What nodes that are cut off from Redis hold meanwhile: themselves, and the streams that they write.

@@ -1,4 +1,5 @@
-"""Text as the search index sees it: words, and pairs of letters where a script writes no spaces. Pure.
+"""Text as the search index sees it: beginnings of words, pairs of letters where a script writes no spaces,
+and symbols. Pure.
 
 Both databases get the same tokens, made here, so that they find the same; neither's own idea of a word, nor
 its locale, has a say.
@@ -7,6 +8,7 @@ its locale, has a say.
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storage.turns import Work, at_once
@@ -27,6 +29,12 @@ _SIGN = rf"(?:(?!\w)[{_MARKS}])"
 _RUN = re.compile(rf"(?P<pairs>[{SPACELESS}]+)|{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*")
 
 _ASCII = re.compile("[a-z0-9]+")
+#: Punctuation that people look for; the rest of it ends sentences.
+_SIGNS = "#%&*@\u00a7\u00b6\u2020\u2021\u2022\u203b"
+_ASCII_SYMBOL = re.compile(r"[#%&*@+<=>|~$^`]")
+_MAYBE_SYMBOL = re.compile(r"[^\w\s]")
+#: What joins symbols to one emoji, or says in which form it is shown.
+_JOINERS = "\u200d\ufe0e\ufe0f"
 #: What a word that was begun may go on with.
 _REST = re.compile(rf"[\w{_MARKS}{SPACELESS}]*")
 #: In front of what would compose with the character before it, but shall not: a vowel after a consonant is no
@@ -51,6 +59,12 @@ PAIRS = 4
 GAP = 40
 #: Letters of a word that count: longer ones are addresses, keys and the like.
 WORD = 64
+#: The beginnings of a word that are tokens, by their number of letters. Each costs an entry in the index;
+#: what lies between two of them is found by the shorter one, and by a look at the message.
+BEGINNINGS = (2, 3, 4, 6, 9)
+#: Letters of a text without spaces from which on it is found with spaces in it, and how many in one place:
+#: people write compounds both ways. With two letters it would hardly ever be the same word.
+COMPOUND, SPACES = 3, 8
 #: Different tokens of one message: far more than 256 KiB of prose have.
 TOKENS = 20_000
 
@@ -185,6 +199,7 @@ def tokenizing(text: str) -> Work[set[str]]:
     folded, _ = yield from folding(text)
     ascii_only = folded.isascii()
     found: set[str] = set()
+    before = Before()
     start = 0
     while start < len(folded) and len(found) <= TOKENS:
         stop = start + PIECE
@@ -193,21 +208,45 @@ def tokenizing(text: str) -> Work[set[str]]:
         stop = rest.end() if rest else len(folded)
         if ascii_only:
             end = min(stop, start + PIECE + WORD)  # what follows is the rest of one word
-            found.update([word[:WORD] for word in _ASCII.findall(folded, start, end)])
+            _begin(_ASCII.findall(folded, start, end), found)
+            found.update(_ASCII_SYMBOL.findall(folded, start, end))
             yield end - start
         else:
-            yield from _tokens(folded, start, stop, found)
+            yield from _tokens(folded, start, stop, found, before)
+            found.update(filter(_is_symbol, set(_MAYBE_SYMBOL.findall(folded, start, stop))))
         start = stop
     return found
 
 
-def _tokens(folded: str, start: int, stop: int, found: set[str]) -> Work[None]:
+@dataclass(slots=True)
+class Before:
+    """The last letter of the run without spaces before the present one, and where it ended."""
+
+    letter: str = ""
+    end: int = 0
+
+
+def _begin(words: Iterable[str], found: set[str]) -> None:
+    """The beginnings of these words. A word of one letter begins nothing but itself."""
+    words = set(words)
+    for letters in BEGINNINGS:
+        found.update([word[:letters] for word in words if len(word) >= letters])
+    found.update([word for word in words if len(word) == 1])
+
+
+def _tokens(folded: str, start: int, stop: int, found: set[str], before: Before) -> Work[None]:
     for run in _RUN.finditer(folded, start, stop):
         word = run.group()
         if run.lastgroup is None:
-            found.add(word[:WORD])
+            _begin((word,), found)
+            before.letter = ""
             yield len(word)
             continue
+        # Over a space, too: a compound may be written as one word, or as two.
+        gap = folded[before.end : min(run.start(), before.end + SPACES + 1)] if before.letter else ""
+        if gap.isspace() and len(gap) <= SPACES:
+            found.add(before.letter + word[0])
+        before.letter, before.end = word[-1], run.end()
         for at in range(0, len(word), PIECE):
             # Letters by themselves, too: the pairs that begin with one are many.
             piece = word[at : at + PIECE + 1]
@@ -216,6 +255,10 @@ def _tokens(folded: str, start: int, stop: int, found: set[str]) -> Work[None]:
             yield PAIRS * len(piece)
             if len(found) > TOKENS:
                 return
+
+
+def _is_symbol(char: str) -> bool:
+    return char in _SIGNS or unicodedata.category(char).startswith("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,41 +276,65 @@ class Term:
     reach: int
 
 
-def term(text: str, *, negative: bool = False) -> Term | None:
-    """None if nothing in `text` can be looked for."""
-    runs = list(_RUN.finditer(fold(text)[0]))
+def term(text: str, *, negative: bool = False, whole: bool = False) -> Term | None:
+    """None if nothing in `text` can be looked for. `whole`: its last word is one, not the beginning of one,
+    and what has no spaces is not found with some."""
+    folded = fold(text)[0]
+    runs = list(_RUN.finditer(folded))
     if not runs:
-        return None
+        return _symbols(folded, negative)
     patterns: list[str] = []
     found: list[str] = []
+    reach = GAP
     for run in runs:
         word = run.group()
+        reach += len(word) + GAP
         if run.lastgroup is None:
-            found.append(word[:WORD])
+            found.append(_token(word))
+            begun = run is runs[-1] and not whole and len(word) > 1
             # A word goes on after its marks; those in front of it belong to it where no letter has them.
             start = "" if patterns else rf"(?<![{_MARKS}]){_SIGN}{{0,{GAP}}}"
-            patterns.append(rf"(?<!{_LETTER}){start}{re.escape(word)}(?!{_LETTER}|[{_MARKS}])")
+            end = "" if begun else rf"(?!{_LETTER}|[{_MARKS}])"
+            patterns.append(rf"(?<!{_LETTER}){start}{re.escape(word)}{end}")
             continue
-        patterns.append(re.escape(word))
+        apart = "" if whole or len(word) < COMPOUND else rf"\s{{0,{SPACES}}}"
+        reach += SPACES * len(word) if apart else 0
+        patterns.append(apart.join(map(re.escape, word)))
         found += [word[index : index + 2] for index in range(max(1, len(word) - 1))]
     pattern = re.compile(rf"[\W_]{{0,{GAP}}}".join(patterns))
-    reach = GAP + sum(len(run.group()) + GAP for run in runs) + 1
-    exact = len(runs) == 1 and len(found) == 1 and len(runs[0].group()) <= WORD
-    return Term(pattern, tuple(dict.fromkeys(found)), exact, negative, reach)
+    # A pair may also come of two words.
+    exact = len(runs) == 1 and len(runs[0].group()) == 1
+    return Term(pattern, tuple(dict.fromkeys(found)), exact, negative, reach + 1)
+
+
+def _token(word: str) -> str:
+    """By which a word is found."""
+    return word[: max((letters for letters in BEGINNINGS if letters <= len(word)), default=1)]
+
+
+def _symbols(folded: str, negative: bool) -> Term | None:
+    symbols = list(filter(_is_symbol, folded))
+    if not symbols:
+        return None
+    pattern = re.compile(rf"[\s{_JOINERS}]{{0,{SPACES}}}".join(map(re.escape, symbols)))
+    reach = len(symbols) * (1 + SPACES)
+    return Term(pattern, tuple(dict.fromkeys(symbols)), len(symbols) == 1, negative, reach)
 
 
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02", '"' * 7)
 _PART = re.compile(r'(-?)"([^"]*)"?|(\S+)')
+#: A minus in front of what can be looked for, and no arrow.
+_WITHOUT = re.compile(r"-+[^\s!-/:-@\[-`{-~]")
 
 
 def parse(query: str) -> list[Term]:
-    """Words, `"phrases"`, and what must not be there: `-word`, `-"phrase"`."""
+    """Beginnings of words, `"phrases"`, and what must not be there: `-word`, `-"phrase"`."""
     found = []
     for part in _PART.finditer(query.translate(_QUOTES)):
         sign, phrase, word = part.groups()
-        if word is not None:
-            sign = "-" if word.startswith("-") else ""
-        one = term(phrase if word is None else word, negative=sign == "-")
+        negative = sign == "-" if word is None else bool(_WITHOUT.match(word))
+        text = phrase if word is None else word
+        one = term(text, negative=negative, whole=negative or word is None)
         if one is not None:
             found.append(one)
     return found

@@ -119,7 +119,7 @@ export class SessionList {
     try {
       const answer = await this.person.rest("GET", `/api/chat/search?${new URLSearchParams({ q: query, limit: 20 })}`);
       if (query !== $("#query").value.trim()) return;
-      const hits = answer.results ?? answer.messages ?? [];
+      const hits = answer.results;
       this.found.replaceChildren(
         h("p.found-count", { role: "status" }, hits.length ? `${hits.length}${answer.has_more ? "+" : ""} found` : "Nothing found"),
         ...hits.map((hit) => this._hit(hit)),
@@ -130,12 +130,13 @@ export class SessionList {
   }
 
   _hit(hit) {
-    const message = hit.message ?? hit;
+    const where = hit.kind === "message" && hit.session_title ? ` in ${hit.session_title}` : "";
+    const who = hit.kind === "session" ? "Session" : hit.sender_name ?? hit.sender_id;
     return h(
       "button.hit",
-      { type: "button", onclick: () => this.owner.open(message.session_id, message.seq) },
-      h("span.hit-meta", {}, h("strong", {}, message.sender_id ?? ""), " ", time(message.created_at)),
-      h("span.snippet", {}, ...marked(hit.snippet ?? message.content ?? "")),
+      { type: "button", onclick: () => this.owner.open(hit.session_id, hit.seq ?? undefined) },
+      h("span.hit-meta", {}, h("strong", {}, who), where, " ", time(hit.created_at)),
+      h("span.snippet", {}, ...marked(hit.snippet)),
     );
   }
 }

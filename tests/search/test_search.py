@@ -213,6 +213,62 @@ async def test_erased_sessions_leave_nothing_in_the_index(searched: Searched, da
         assert row[0] == 1
 
 
+async def test_what_an_earlier_version_indexed_is_made_anew(searched: Searched) -> None:
+    """Its entries are whole words, its marks have no reach; it goes on making some while it is replaced."""
+    await searched.session("s", title="quarterly budget")
+    await searched.say("deployment finished")
+    assert len(await searched.ask("deployment")) == 1
+    words = "to_tsvector('simple', 'deployment')" if searched.db.dialect == "postgresql" else "'deployment'"
+    for change in (
+        f"UPDATE chat_search SET tokens = {words}",
+        "DELETE FROM chat_search WHERE {key} < 0",
+        "UPDATE search_marks SET reach = 0, title = NULL",
+    ):
+        key = "id" if searched.db.dialect == "postgresql" else "rowid"
+        await searched.db.execute(Statement(sa.text(change.format(key=key))))
+    assert await searched.index.behind(10) == ["s"]
+    assert await searched.texts("deploy") == ["deployment finished"]
+    assert await searched.texts("budg") == ["quarterly budget"]
+    assert await searched.index.behind(10) == []
+    # A node of that version was faster with the next message.
+    await searched.say("rollback planned")
+    await searched.db.execute(Statement(sa.text("UPDATE search_marks SET revision = 2")))
+    assert await searched.texts("rollb") == ["rollback planned"]
+
+
+@pytest.mark.parametrize("few", [0, 100])
+async def test_titles_of_few_of_many_and_of_all(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """A message with the same words stands in no title's way, nor a title in a message's."""
+    monkeypatch.setattr("storage.search.FEW", few)
+
+    for number in range(12):
+        owner = "bob" if number % 4 == 0 else "alice"
+        await searched.session(
+            f"s{number}", user_id=owner, title=f"분기 예산 {number:02}" if number % 3 else None
+        )
+        await searched.say("예산 회의", f"s{number}")
+    for who, own in (("alice", {1, 2, 5, 7, 10, 11}), ("bob", {4, 8}), (Caller("service", "x"), None)):
+        expected = {1, 2, 4, 5, 7, 8, 10, 11} if own is None else own
+        if own is None:
+            while behind := await searched.index.behind(100):
+                await searched.index.index(behind, 100)
+        found = await searched.ask("분기예산", who)
+        assert [one["session_id"] for one in found] == [f"s{n}" for n in sorted(expected, reverse=True)]
+        both = await searched.ask("예산", who, limit=3)
+        assert len([one for one in both if one["kind"] == "session"]) == len(expected)
+        assert len({one["message_id"] for one in both if one["kind"] == "message"}) == len(both) - len(
+            expected
+        )
+    await searched.sessions.purge(["s1", "s4"])
+    assert len(await searched.ask("분기", Caller("service", "x"))) == 6
+    count = Statement(sa.text("SELECT count(*) FROM chat_search").columns(sa.column("n", sa.Integer)))
+    row = await searched.db.fetch_one(count)
+    assert row is not None
+    assert row[0] == 6 + 10
+
+
 async def test_two_nodes_index_the_same_at_once(searched: Searched) -> None:
     names = [f"s{number}" for number in range(20)]
     for name in names:
