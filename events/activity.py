@@ -3,9 +3,7 @@
 At most once a second per session. Knows no transport.
 """
 
-import asyncio
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,18 +13,13 @@ from events.event import Event, Kind, make
 from storage.ops import Committed, EndStream, NewMessage
 from storage.participants import Participants
 from storage.records import MessageRecord
+from storage.turns import in_steps
 
 #: Characters of the last message that are told.
 PREVIEW = 500
 #: Sessions whose participants are read at once, and participants told in one turn of the loop: a session may
 #: have thousands, and others wait meanwhile.
 SESSIONS, STEP = 10, 50
-
-
-def batched(all: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(all)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 class Activity:
@@ -46,15 +39,14 @@ class Activity:
     async def flush(self) -> None:
         """A query for some sessions at a time. Raises Unavailable: activity is volatile."""
         newest, self._newest = self._newest, {}
-        for some in batched(newest, SESSIONS):
+        async for some in in_steps(newest, SESSIONS):
             for session_id, users in (await self._participants.of_sessions(some)).items():
                 await self._tell(self._event(newest[session_id]), users)
 
     async def _tell(self, event: Event, users: Iterable[str]) -> None:
-        for step in batched(users, STEP):
+        async for step in in_steps(users, STEP):
             for user in step:
                 self._delivery.to_user(user, msgspec.structs.replace(event, only=user))
-            await asyncio.sleep(0)
 
     def _event(self, record: MessageRecord) -> Event:
         payload = {

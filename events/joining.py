@@ -22,7 +22,7 @@ from events.snapshots import Has, Known, Snapshot, Snapshots, is_past, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
-from storage.records import MessageRecord, SessionRecord
+from storage.records import OpenStream, SessionRecord
 
 #: How often a session is read for one join because it changes meanwhile: read marks may all the time.
 READINGS = 3
@@ -360,7 +360,7 @@ class Joining:
             and self._hub.rooms.get(room.name) is room
         )
 
-    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[MessageRecord]) -> None:
+    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[OpenStream]) -> None:
         """A room's first cut on this node."""
         if room.ready:
             return

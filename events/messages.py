@@ -197,7 +197,7 @@ class Changes:
         told: set[int] = set()  # a message that changes while pages are read is on two of them
         more = True
         while more:
-            records, more, _ = await self._messages.changes(room, before, 500, 1 << 24)
+            records, more, _ = await self._messages.changes(room, before, 500, PAGE_BYTES)
             files = await self._files_of(records)
             for record in records:
                 events.append(

@@ -3,6 +3,7 @@
 A room in which many join (or come back) at once costs one reading, not one each.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,8 +21,9 @@ from events.schema import Message
 from events.sessions import LiveSession, SessionManager
 from storage.gather import Gather
 from storage.interfaces import Cut, RoomState, StreamText
-from storage.records import REMOVED, AgentRecord, MessageRecord, SessionRecord
+from storage.records import REMOVED, AgentRecord, OpenStream, SessionRecord
 from storage.snapshot import SnapshotReader
+from storage.turns import LONG
 
 #: Messages kept of a session that is known: what a join asks for if it does not say.
 PAGE = 50
@@ -42,7 +44,7 @@ class Page:
     has_more: bool
     last_seq: int
     last_revision: int
-    open_streams: list[MessageRecord]
+    open_streams: list[OpenStream]
     told: Raw  # `messages` as they are told, to whoever joins
 
     def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
@@ -245,6 +247,8 @@ class Snapshots:
         record = self._sessions.as_of_now(found.session)
         messages = await self._messages.views(found.messages)
         told = Raw(to_json(messages))
+        if len(told) > LONG:
+            await asyncio.sleep(0)
         page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
         marks = Raw(to_json(sessionview.marks(found.read_marks)))
         lineage = f"{before}.{identity(record.trace_id)}"

@@ -1,18 +1,29 @@
 """Queries on agents."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage.database import Database
-from storage.records import AgentRecord
+from storage.records import AgentLine, AgentRecord
 from storage.rows import AGENT
 from storage.statement import Statement
 from storage.tables import agents
 from storage.types import Document
 
 _LIST = Statement(sa.select(*AGENT).order_by(agents.c.id))
+_LINES = {
+    # Text, whatever the column's type: it is passed on, and not taken apart.
+    with_config: Statement(
+        sa.select(
+            *(column for column in AGENT if column.name != "config"),
+            sa.cast(agents.c.config, sa.Text) if with_config else sa.null(),
+        ).order_by(agents.c.id)
+    )
+    for with_config in (False, True)
+}
 _GET = Statement(sa.select(*AGENT).where(agents.c.id == sa.bindparam("id")))
 _NEW = ("name", "avatar_url", "kind", "config", "is_active")
 _CREATE = Statement(agents.insert().values({name: sa.bindparam(name) for name in _NEW}).returning(*AGENT))
@@ -53,6 +64,11 @@ class Agents:
     async def list(self) -> list[AgentRecord]:
         """All of them, also those that are not active, by id."""
         return [AgentRecord(*row) for row in await self._db.fetch_all(_LIST)]
+
+    async def lines(self, *, with_config: bool) -> Sequence[AgentLine]:
+        """The same, with each configuration as it is written, or without: all together have no bound."""
+        rows = await self._db.fetch_all(_LINES[with_config])
+        return [AgentLine(*row) for row in rows]
 
     async def get(self, agent_id: int) -> AgentRecord | None:
         if not 0 < agent_id < 2**31:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage.database import Database, Row
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
@@ -17,6 +17,10 @@ from storage.types import Time
 
 #: Characters of the last message in a list: enough for a line, whatever the message's size.
 PREVIEW = 500
+
+#: No list shows a session's metadata, and a hundred of them would be decoded in one turn of the loop.
+_METADATA = SessionRecord.__struct_fields__.index("metadata")
+_LINE = (*SESSION[:_METADATA], *SESSION[_METADATA + 1 :])
 
 _NOW = sa.bindparam("now", type_=Time)
 _CALLER = sa.bindparam("caller", type_=sa.String)
@@ -74,7 +78,7 @@ def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statemen
     count = sa.select(sa.func.count()).select_from(sessions).where(*chosen)
     # The page first, then what is counted for each line of it.
     page = (
-        sa.select(*SESSION)
+        sa.select(*_LINE)
         .where(*chosen)
         .order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
         .limit(sa.bindparam("limit", type_=sa.Integer))
@@ -160,6 +164,10 @@ async def list_sessions(
     async with db.connection() as connection:
         rows = await connection.fetch_all(page, **values)
         total = await connection.fetch_one(count, **values)
-    width = len(SESSION)
-    summaries = [SessionSummary(SessionRecord(*row[:width]), *row[width:]) for row in rows]
-    return summaries, total[0] if total else 0
+    return [_summary(row) for row in rows], total[0] if total else 0
+
+
+def _summary(row: Row) -> SessionSummary:
+    width = len(_LINE)
+    session = SessionRecord(*[*row[:_METADATA], {}, *row[_METADATA:width]])
+    return SessionSummary(session, *row[width:])

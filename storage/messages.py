@@ -13,7 +13,7 @@ from storage.batch import Batch, Needs
 from storage.database import Connection, Database, Row
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
-from storage.records import FileRecord, MessageRecord
+from storage.records import FileRecord, MessageRecord, OpenStream
 from storage.rows import FILE, MESSAGE
 from storage.statement import Statement, among, octets, to_json
 from storage.tables import files, messages, sessions
@@ -21,6 +21,8 @@ from storage.types import Time
 
 #: What a message's other fields add to its content and metadata, in bytes of JSON.
 OVERHEAD = 500
+#: Messages, and bytes of them, of which tombstones are made in one transaction, and members told in one turn.
+ERASED, ERASED_BYTES = 100, 128 * 1024
 
 _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 
@@ -44,33 +46,13 @@ _COUNTS = Statement(
 #: The word stands in the text: neither database takes the index of open streams for a parameter, and SQLite
 #: then plans the statement anew each time.
 _IS_OPEN = messages.c.status == sa.literal_column("'streaming'")
-_OPEN = sa.select(*MESSAGE).where(_IS_OPEN).order_by(messages.c.id)
+_OPEN = sa.select(messages.c.message_id, messages.c.revision).where(_IS_OPEN).order_by(messages.c.id)
 OPEN_IN = _OPEN.where(_SESSION)
 _OPEN_ALL = Statement(_OPEN)
 _OPEN_IN = Statement(OPEN_IN)
 _OPEN_IDS = Statement(sa.select(messages.c.message_id).where(_IS_OPEN).order_by(messages.c.id))
 _FILES = Statement(sa.select(*FILE).where(among(files.c.message_id, "ids")).order_by(files.c.id))
-_CONTEXT = Statement(
-    sa.select(*MESSAGE)
-    .where(
-        _SESSION,
-        messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
-        messages.c.deleted_at.is_(None),
-        messages.c.status != "streaming",
-        messages.c.content != "",
-    )
-    .order_by(messages.c.seq.desc())
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
-_OF_USER = Statement(
-    sa.select(messages.c.session_id, messages.c.message_id)
-    .where(
-        messages.c.sender_type == "user",
-        messages.c.sender_id == sa.bindparam("user_id"),
-        messages.c.deleted_at.is_(None),
-    )
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
+_UNDELETED = messages.c.deleted_at.is_(None)
 
 #: One statement for all: SQLite's driver gives up the interpreter's lock with every step, and waits for it.
 _CHECKPOINT_SQLITE = """
@@ -125,6 +107,46 @@ def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Sel
         .where(sized.c.preceding <= sa.bindparam("max_bytes", type_=sa.BigInteger))
         .order_by(sized.c[key].desc() if descending else sized.c[key].asc())
     )
+
+
+def _filling(chosen: sa.Select[Any], order: sa.ColumnElement[Any]) -> Statement:
+    """Of a limited select of messages those that, in `order`, fill `max_bytes`; the last goes beyond. What is
+    read in one turn of the loop is bounded so, however large each may be."""
+    size = octets(messages.c.content) + octets(messages.c.metadata) + OVERHEAD
+    found = chosen.add_columns(size.label("size"), order.label("place")).subquery("found")
+    filled = sa.func.sum(found.c.size).over(order_by=found.c.place, rows=(None, 0))
+    sized = sa.select(*found.c, (filled - found.c.size).label("preceding")).subquery("sized")
+    return Statement(
+        sa.select(*(sized.c[column.name] for column in chosen.selected_columns))
+        .where(sized.c.preceding <= sa.bindparam("max_bytes", type_=sa.BigInteger))
+        .order_by(sized.c.place)
+    )
+
+
+_CONTEXT = _filling(
+    sa.select(*MESSAGE)
+    .where(
+        _SESSION,
+        messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
+        _UNDELETED,
+        messages.c.status != "streaming",
+        messages.c.content != "",
+    )
+    .order_by(messages.c.seq.desc())
+    .limit(sa.bindparam("limit", type_=sa.Integer)),
+    -messages.c.seq,
+)
+_OF_USER = _filling(
+    sa.select(messages.c.session_id, messages.c.message_id)
+    .where(
+        messages.c.sender_type == "user",
+        messages.c.sender_id == sa.bindparam("user_id"),
+        _UNDELETED,
+    )
+    # In no order, for which PostgreSQL would look through others' messages.
+    .limit(sa.bindparam("limit", type_=sa.Integer)),
+    messages.c.id,
+)
 
 
 @lru_cache
@@ -233,9 +255,14 @@ class Messages:
         )
         return cut_page(rows, limit, max_bytes)
 
-    async def context(self, session_id: str, before_seq: int, limit: int) -> list[MessageRecord]:
-        """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first."""
-        rows = await self._db.fetch_all(_CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit)
+    async def context(
+        self, session_id: str, before_seq: int, limit: int, max_bytes: int
+    ) -> list[MessageRecord]:
+        """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first. Of
+        the newest `limit` as many as fill `max_bytes`; the last of these may go beyond."""
+        rows = await self._db.fetch_all(
+            _CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit, max_bytes=max_bytes
+        )
         return [MessageRecord(*row) for row in reversed(rows)]
 
     async def revisions(self, message_ids: Sequence[str]) -> dict[str, int]:
@@ -250,13 +277,13 @@ class Messages:
             found.setdefault(str(record.message_id), []).append(record)
         return found
 
-    async def open_streams(self, session_id: str | None = None) -> list[MessageRecord]:
+    async def open_streams(self, session_id: str | None = None) -> list[OpenStream]:
         """Messages that are being written, in one session or in all."""
         if session_id is None:
             rows = await self._db.fetch_all(_OPEN_ALL)
         else:
             rows = await self._db.fetch_all(_OPEN_IN, session_id=session_id)
-        return [MessageRecord(*row) for row in rows]
+        return [OpenStream(*row) for row in rows]
 
     async def open_stream_ids(self) -> list[str]:
         """Of all messages that are being written."""
@@ -278,14 +305,15 @@ class Messages:
             rows = await self._db.transact(lambda c: c.raw.execute_fetchall(_CHECKPOINT_SQLITE, given))
         return {row[0] for row in rows}
 
-    async def erase_user(self, user_id: str, *, now: datetime, limit: int = 500) -> list[MessageRecord]:
+    async def erase_user(self, user_id: str, *, now: datetime, limit: int = ERASED) -> list[MessageRecord]:
         """Make tombstones of a user's messages, in whatever state their sessions are.
 
-        At most `limit` at a time: returns the tombstones, with the revisions they took; nothing when done.
+        At most `limit` and `ERASED_BYTES` at a time: returns the tombstones, with the revisions they took;
+        nothing when done.
         """
         erased: list[MessageRecord] = []
         while not erased:
-            found = await self._db.fetch_all(_OF_USER, user_id=user_id, limit=limit)
+            found = await self._db.fetch_all(_OF_USER, user_id=user_id, limit=limit, max_bytes=ERASED_BYTES)
             if not found:
                 break
             ops = [DeleteMessage(row[0], row[1], erase=True) for row in found]

@@ -59,6 +59,13 @@ class MessageRecord(Struct, frozen=True):
     deleted_at: datetime | None = None
 
 
+class OpenStream(Struct, frozen=True):
+    """A message that is being written: its text is the log's to tell."""
+
+    message_id: str
+    revision: int
+
+
 #: The standing of one who was a participant: remembered, for it outranks a token's claim.
 REMOVED = "removed"
 
@@ -103,8 +110,20 @@ class AgentRecord(Struct, frozen=True):
     is_active: bool = True
 
 
+class AgentLine(Struct, frozen=True):
+    """An agent in a list. `config` is the JSON text, where it was asked for."""
+
+    id: int
+    name: str
+    avatar_url: str | None
+    kind: str
+    is_active: bool
+    config: str | None
+
+
 class SessionSummary(Struct, frozen=True):
-    """A line of a caller's session list. `last_message` is the newest undeleted message's content."""
+    """A line of a caller's session list: `session` without its metadata, `last_message` is the beginning of
+    the newest undeleted message's content."""
 
     session: SessionRecord
     agent_name: str | None

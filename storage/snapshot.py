@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from storage.database import Database, Row
 from storage.messages import OPEN_IN, cut_page, page_select
-from storage.records import AgentRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.records import AgentRecord, MessageRecord, OpenStream, ParticipantRecord, SessionRecord
 from storage.rows import AGENT, PARTICIPANT, SESSION
 from storage.tables import agents, participants, sessions
 from storage.together import Together
@@ -32,7 +32,7 @@ class SessionSnapshot(Struct, frozen=True):
     read_marks: dict[str, int]
     messages: list[MessageRecord]
     has_more: bool
-    open_streams: list[MessageRecord]
+    open_streams: list[OpenStream]
 
 
 @lru_cache
@@ -91,5 +91,5 @@ class SnapshotReader:
             {p.user_id: p.read_seq for p in everyone if p.removed_at is None and p.read_seq > 0},
             records,
             more,
-            [MessageRecord(*row) for row in streams],
+            [OpenStream(*row) for row in streams],
         )

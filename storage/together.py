@@ -1,5 +1,6 @@
 """Several statements as one, and for many, so that all of them see the same moment, in one round trip."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -13,6 +14,7 @@ from sqlalchemy.sql.visitors import replacement_traverse
 
 from storage.database import Database, Row
 from storage.statement import Statement, Strings, processors
+from storage.turns import LONG
 from storage.types import Time
 
 _VALUE = sa.literal_column("asked.value", type_=sa.Text())
@@ -97,13 +99,14 @@ class Together:
         decoders = self._decoders.get(db.dialect)
         if decoders is None:
             decoders = self._decoders[db.dialect] = [_decoders(types, db.dialect) for types in self._types]
-        return {
-            value: [
-                [_decoded(row, part) for row in orjson.loads(text)]
-                for text, part in zip(found, decoders, strict=True)
-            ]
-            for value, *found in rows
-        }
+        taken: dict[str, list[list[Row]]] = {}
+        for value, *found in rows:
+            parts = taken[value] = []
+            for text, part in zip(found, decoders, strict=True):
+                parts.append([_decoded(row, part) for row in orjson.loads(text)])
+                if len(text) > LONG:
+                    await asyncio.sleep(0)
+        return taken
 
 
 def _decoders(types: Sequence[sa.types.TypeEngine[Any]], dialect: str) -> list[Callable[[Any], Any] | None]:

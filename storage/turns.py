@@ -1,7 +1,8 @@
 """Long work on the event loop, a piece at a time: others have their turn in between. Knows no SQL."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,6 +12,8 @@ Work = Generator[int, None, T]
 
 #: Characters of one turn: about two milliseconds where every one of them has to be taken apart.
 TURN = 16 * 1024
+#: Bytes of JSON after which others have their turn of the loop: to decode them takes some 200 µs at least.
+LONG = 32 * 1024
 
 
 def at_once(work: Work[T]) -> T:
@@ -20,6 +23,14 @@ def at_once(work: Work[T]) -> T:
             next(work)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+async def in_steps(all: Iterable[T], size: int) -> AsyncIterator[list[T]]:
+    """`all` in its order, so many at a time; others have their turn of the loop in between."""
+    rest = iter(all)
+    while some := list(islice(rest, size)):
+        yield some
+        await asyncio.sleep(0)
 
 
 class Turns:

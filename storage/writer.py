@@ -8,9 +8,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
@@ -28,6 +28,9 @@ LOG = logging.getLogger("parley.writer")
 MAX_BATCH = 1000
 #: Characters of content in one transaction: a batch of large messages must not take seconds.
 MAX_TEXT = 4 << 20
+#: Metadata counts as so many characters for each value: small objects are the dearest to make ready for the
+#: database and for members, in one turn of the loop. What is heavier than `LIGHT` is not counted to its end.
+VALUE, LIGHT, HEAVY = 32, 64 * 1024, MAX_TEXT // 3
 #: What may wait in a lane. More than this means that the database does not keep up; senders are told at once.
 MAX_WAITING = 20_000
 #: Tries of a batch whose insert met a repeat or a taken id: the first does not look for them, the second
@@ -201,6 +204,8 @@ class _Lane:
             op = one[0]
             if not isinstance(op, DeleteMessage):
                 room -= len(op.content or "")
+                if isinstance(op, NewMessage) and op.metadata:
+                    room -= weight(op.metadata)
         return taken
 
     async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
@@ -299,6 +304,25 @@ class _Lane:
                 self._committed(done, self._begun)
             except Exception:
                 LOG.exception("what follows a commit failed")
+
+
+def weight(metadata: dict[str, Any]) -> int:
+    """What metadata counts as in a batch, in characters of content."""
+    left: list[Collection[Any]] = [metadata.values()]
+    total = 0
+    while left:
+        values = left.pop()
+        total += VALUE * len(values)
+        if total > LIGHT:
+            return HEAVY
+        for value in values:
+            if isinstance(value, str):
+                total += len(value)
+            elif isinstance(value, dict):
+                left.append(value.values())
+            elif isinstance(value, list):
+                left.append(value)
+    return total
 
 
 def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:

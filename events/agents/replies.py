@@ -196,7 +196,7 @@ class Replies:
         return done
 
     async def _request(self, agent: AgentRecord, message: MessageRecord) -> Request:
-        rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES)
+        rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
         history, size = [], 0
         for row in reversed(rows):
             shown = view(row)

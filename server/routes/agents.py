@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, ValidationError
+from msgspec import Meta, Raw, Struct, ValidationError, structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +13,7 @@ from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from events.identity import agent_id
 from events.wording import invalid
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
-from storage.records import AgentRecord
+from storage.records import AgentLine, AgentRecord
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Url = Annotated[str, Meta(max_length=2000)]
@@ -49,6 +49,12 @@ def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
     return shown | {"config": agent.config} if caller.role == "service" else shown
 
 
+def _line(agent: AgentLine) -> dict[str, Any]:
+    shown = structs.asdict(agent)
+    config = shown.pop("config")
+    return shown if config is None else shown | {"config": Raw(config.encode())}
+
+
 def _id(request: Request) -> int:
     number = agent_id(request.path_params["agent_id"])
     if number is None:
@@ -71,8 +77,9 @@ def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstrea
 
 async def list_all(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
-    found = await services.agents.list()
-    return reply({"agents": [_view(a, caller) for a in found if a.is_active or caller.role == "service"]})
+    everything = caller.role == "service"
+    found = await services.agents.lines(with_config=everything)
+    return reply({"agents": [_line(agent) for agent in found if agent.is_active or everything]})
 
 
 async def get(request: Request) -> Response:

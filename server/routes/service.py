@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -98,8 +98,8 @@ async def connections(request: Request) -> Response:
     api = await _for_all(request)
     ask = query_of(Connections, request)
     key = None if ask.user_id is None else canonical(ask.user_id)
-    found = await api.connections(key, ask.session_id)
-    return reply({"connections": found, "total": len(found)})
+    rows, total = await api.connections(key, ask.session_id)
+    return reply({"connections": Raw(rows), "total": total})
 
 
 async def erase_user(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """Messages read back: pages, changes, open streams; files and agents beside them."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -131,8 +132,9 @@ async def test_the_conversation_before_a_message(store: Store) -> None:
         await store.say(text)
     await store.say("open", message_type="stream", status="streaming")
     await store.writer.submit(DeleteMessage("s", "m2"))
-    assert [r.content for r in await store.messages.context("s", 6, 10)] == ["one", "three", "five"]
-    assert [r.content for r in await store.messages.context("s", 100, 2)] == ["five", "six"]
+    assert [r.content for r in await store.messages.context("s", 6, 10, 5000)] == ["one", "three", "five"]
+    assert [r.content for r in await store.messages.context("s", 100, 2, 5000)] == ["five", "six"]
+    assert [r.content for r in await store.messages.context("s", 100, 10, 600)] == ["five", "six"]
 
 
 async def test_erasing_a_user(store: Store, clock: StillClock) -> None:
@@ -190,6 +192,11 @@ async def test_agents(store: Store) -> None:
     for name in ("OpenAI", "GPT"):
         await agents.ensure(2, name=name, kind="openai", config={"model": "m"})
     assert [a.id for a in await agents.list()] == [1, 2, 3]
+    lines = await agents.lines(with_config=True)
+    assert [(a.id, json.loads(a.config or "")) for a in lines] == [
+        (a.id, a.config) for a in await agents.list()
+    ]
+    assert [(a.name, a.config) for a in await agents.lines(with_config=False)][0] == ("Echo", None)
     second = await agents.get(2)
     assert second is not None
     assert (second.name, second.config) == ("GPT", {"model": "m"})

@@ -343,6 +343,22 @@ async def test_large_messages_take_several_transactions(store: Store) -> None:
     assert [len(batch) for batch in store.batches] == [5, 5, 2]
 
 
+async def test_metadata_of_many_values_takes_several_transactions(store: Store) -> None:
+    """Each value is encoded for the database and for the members, all of a batch in one turn of the loop."""
+    await store.session()
+    wide: list[dict[str, Any]] = [
+        {"all": [{"a": 0}] * 5000},
+        {"all": [0] * 60_000},
+        {"a": {"b": ["x" * 200_000]}},
+    ]
+    sent = [store.writer.submit(store.new("x", metadata=wide[n % 3])) for n in range(30)]
+    sent += [store.writer.submit(store.new("x", metadata={"a": [n]})) for n in range(100)]
+    assert [c.record.seq for c in await asyncio.gather(*sent)] == list(range(1, 131))
+    heavy = [sum(bool(c.record.metadata.get("all")) for c in batch) for batch in store.batches]
+    assert max(heavy) <= 4
+    assert max(map(len, store.batches)) >= 100, "what is light stays together"
+
+
 async def test_stopping_answers_what_was_accepted(store: Store) -> None:
     await store.session()
     sent = [store.writer.submit(store.new(str(n))) for n in range(50)]
