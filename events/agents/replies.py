@@ -192,7 +192,8 @@ class Replies:
     async def _fail(self, agent: AgentRecord, message: MessageRecord, error: ChatError) -> Committed:
         stream, done = await self._begin(agent, message)
         if stream is not None and not done.duplicate:
-            await self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
+            end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
+            await asyncio.shield(end)
         return done
 
     async def _request(self, agent: AgentRecord, message: MessageRecord) -> Request:
@@ -230,7 +231,8 @@ class Replies:
             if closing is not None:
                 await closing()
         try:
-            await end
+            # Whoever stops it now cancels this task, and not the end that others wait for.
+            await asyncio.shield(end)
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
 

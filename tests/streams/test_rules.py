@@ -276,6 +276,26 @@ async def test_stop_is_quick(node: Server) -> None:
     assert sorted(took)[1] < 0.1
 
 
+async def test_stop_an_agent_that_has_just_finished(node: Server) -> None:
+    """Its end is on its way to the database, which a lock keeps waiting: it stands, and is the answer."""
+    session_id = await new_session(node, agent_id=1)
+    path = node.database_url.removeprefix("sqlite:///")
+    async with enter("websocket", node, ALICE, session_id) as alice, node.api(ALICE) as api:
+        await alice.message("0123456789")
+        first = await alice.wait_event("stream_chunk")
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            # The second and last piece.
+            await alice.wait_event("stream_chunk", lambda chunk: chunk["index"] + chunk["count"] == 2)
+            stopping = asyncio.create_task(alice.call("stream_cancel", message_id=first["message_id"]))
+            (await api.get(f"/api/chat/sessions/{session_id}")).raise_for_status()
+            database.execute("ROLLBACK")
+        reply = await stopping
+        end = await alice.wait_event("stream_end")
+        assert (reply.get("status"), end["status"]) == ("complete", "complete")
+        assert (await stored(alice, first["message_id"]))["content"] == "0123456789"
+
+
 async def test_stop_ends_an_agent(node: Server) -> None:
     session_id = await new_session(node, agent_id=1)
     async with enter("websocket", node, ALICE, session_id) as alice:
