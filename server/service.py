@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -188,19 +190,25 @@ class ServiceApi:
         }
 
     async def _rows(self, user_id: str | None, session_id: str | None) -> bytes:
-        """A JSON array, of `ROWS` or few more."""
-        hub, node = self._services.hub, self._services.node_id
-        found = hub.of_user(user_id) if user_id is not None else tuple(hub.connections.values())
-        rows: list[bytes] = []
-        async for some in in_steps(found, MADE):
-            for conn in some:
-                rooms = [member.room.name for member in conn.rooms if not member.hidden]
-                for room in rooms or (None,):
-                    if session_id is None or room == session_id:
-                        rows.append(to_json(_row(conn, room, node)))
-            if len(rows) >= ROWS:
-                break
+        """A JSON array, of `ROWS` at most."""
+        node, rows = self._services.node_id, []
+        async for some in in_steps(islice(self._seats(user_id, session_id), ROWS), MADE):
+            rows += [to_json(_row(conn, room, node)) for conn, room in some]
         return b"[" + b",".join(rows) + b"]"
+
+    def _seats(self, user_id: str | None, session_id: str | None) -> Iterator[tuple[Connection, str | None]]:
+        """Each connection with each session that it is in; None where there is none."""
+        hub = self._services.hub
+        if session_id is not None:
+            room = hub.rooms.get(session_id)
+            for member in tuple(room.members.values()) if room is not None else ():
+                if not member.hidden and user_id in (None, member.conn.caller.key):
+                    yield member.conn, session_id
+            return
+        for conn in hub.of_user(user_id) if user_id is not None else tuple(hub.connections.values()):
+            names = [member.room.name for member in conn.rooms if not member.hidden]
+            for name in names or (None,):
+                yield conn, name
 
     # --- erase
 

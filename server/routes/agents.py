@@ -1,15 +1,17 @@
 """`/api/chat/agents`: everybody may see them, `service` creates, changes and deletes."""
 
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct, ValidationError, structs
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from events.access import Caller
 from events.agents import openai
 from events.agents.upstreams import Refused, Upstreams
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
+from events.event import to_json
 from events.identity import agent_id
 from events.wording import invalid
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
@@ -49,6 +51,15 @@ def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
     return shown | {"config": agent.config} if caller.role == "service" else shown
 
 
+async def _told(agents: Iterable[AgentLine]) -> AsyncIterator[bytes]:
+    """One after the other: configurations may be large, and have no bound together."""
+    before = b'{"agents":['
+    for agent in agents:
+        yield before + to_json(_line(agent))
+        before = b","
+    yield b"]}" if before == b"," else before + b"]}"
+
+
 def _line(agent: AgentLine) -> dict[str, Any]:
     shown = structs.asdict(agent)
     config = shown.pop("config")
@@ -79,7 +90,9 @@ async def list_all(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     everything = caller.role == "service"
     found = await services.agents.lines(with_config=everything)
-    return reply({"agents": [_line(agent) for agent in found if agent.is_active or everything]})
+    if everything:
+        return StreamingResponse(_told(found), media_type="application/json")
+    return reply({"agents": [_line(agent) for agent in found if agent.is_active]})
 
 
 async def get(request: Request) -> Response:

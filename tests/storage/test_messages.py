@@ -196,7 +196,7 @@ async def test_agents(store: Store) -> None:
     assert [(a.id, json.loads(a.config or "")) for a in lines] == [
         (a.id, a.config) for a in await agents.list()
     ]
-    assert [(a.name, a.config) for a in await agents.lines(with_config=False)][0] == ("Echo", None)
+    assert next((a.name, a.config) for a in await agents.lines(with_config=False)) == ("Echo", None)
     second = await agents.get(2)
     assert second is not None
     assert (second.name, second.config) == ("GPT", {"model": "m"})

@@ -88,7 +88,8 @@ class SseClient(Inbox):
         await self.close()
 
     async def _read(self, response: httpx.Response) -> None:
-        name, data, position = "", [], None
+        data: list[str] = []
+        name, position = "", None
         try:
             async for line in response.aiter_lines():
                 if not line:
