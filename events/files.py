@@ -94,12 +94,16 @@ class FileService:
 
     async def _left(self, caller: Caller) -> int:
         """Bytes that an upload may have: what the user's files leave of the quota. Raises PayloadTooLarge."""
-        most = self._limits.most(STORED)
-        if not most or caller.role in OPERATORS:
+        most = self._most_of(caller)
+        if most is None:
             return self.max_size
         stored = await self._files.stored_by(caller.key)
         self._limits.admit(STORED, stored)
         return min(self.max_size, most - stored)
+
+    def _most_of(self, caller: Caller) -> int | None:
+        """How many bytes of files a caller may have; None: as many as he likes."""
+        return None if caller.role in OPERATORS else self._limits.most(STORED) or None
 
     async def take(
         self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]
@@ -139,18 +143,20 @@ class FileService:
                 uploaded_by=caller.key,
                 uploaded_at=when(self._clock()),
             )
-            await self._add(record)
+            await self._add(record, caller)
         except BaseException:
             # Also those that are not there yet: a cancelled write may still be on its way.
             self._care.drop_later([file_id, thumbnail_key(file_id)])
             raise
         return record
 
-    async def _add(self, record: FileRecord) -> None:
+    async def _add(self, record: FileRecord, caller: Caller) -> None:
         try:
-            await self._files.add(record)
+            await self._files.add(record, self._most_of(caller))
         except storage_errors.Unavailable:
             raise
+        except storage_errors.CapReached as error:
+            raise STORED.error(error.most) from error  # others of the same user were faster
         except storage_errors.StorageError as error:
             raise SessionNotFound from error  # erased while the upload was on its way
 

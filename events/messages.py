@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from events.access import Caller, SessionRole, require
+from events.bounds import SESSIONS
 from events.clock import Clock, rfc3339, when
 from events.delivery import Delivery
 from events.errors import (
@@ -48,6 +49,7 @@ MAY_DELETE_ANY = frozenset({"owner", "service"})
 
 _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.Unavailable: lambda e: Unavailable(),
+    storage_errors.CapReached: lambda e: SESSIONS.error(getattr(e, "most", 0)),
     storage_errors.SessionMissing: lambda e: SessionNotFound(),
     storage_errors.SessionEnded: lambda e: (
         SessionExpired() if getattr(e, "status", "") == "expired" else SessionArchived()
@@ -253,9 +255,10 @@ class MessageService:
         conn: Owner | None = None,
         *,
         begins: SessionRecord | None = None,
+        most: int | None = None,
     ) -> "asyncio.Future[Committed]":
-        """Take a place in the order of commits. `begins`: the session, made with its first message. Errors
-        come through the future (see `translate`)."""
+        """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
+        may have `most`. Errors come through the future (see `translate`)."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         return self.writer.submit(
@@ -270,16 +273,22 @@ class MessageService:
                 metadata=command.metadata,
                 reply_to=command.reply_to,
                 begins=begins,
+                most=most,
             ),
             conn,
         )
 
     async def sent(
-        self, caller: Caller, command: SendMessage, *, begins: SessionRecord | None = None
+        self,
+        caller: Caller,
+        command: SendMessage,
+        *,
+        begins: SessionRecord | None = None,
+        most: int | None = None,
     ) -> Committed:
         """`send`, committed. Raises ChatError."""
         try:
-            return await asyncio.shield(self.send(caller, command, begins=begins))
+            return await asyncio.shield(self.send(caller, command, begins=begins, most=most))
         except storage_errors.StorageError as error:
             raise translate(error) or error from error
 

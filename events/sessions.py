@@ -106,12 +106,18 @@ class SessionManager:
     # --- the eight operations
 
     async def create_session(self, caller: Caller, origin: Origin, **given: Any) -> SessionRecord:
-        """`new_session`, stored. Raises Conflict (the id is taken), too."""
+        """`new_session`, stored. Raises Conflict (the id is taken), LimitReached, too."""
         record = await self.new_session(caller, origin, **given)
         try:
-            return await self._sessions.create(record)
+            return await self._sessions.create(record, self.most_of(caller))
         except storage_errors.AlreadyExists as error:
             raise Conflict("this session id is in use") from error
+        except storage_errors.CapReached as error:
+            raise SESSIONS.error(error.most) from error
+
+    def most_of(self, caller: Caller) -> int | None:
+        """How many sessions a caller may own; None: as many as he likes."""
+        return None if caller.role in OPERATORS else self._limits.most(SESSIONS) or None
 
     async def new_session(
         self,
@@ -125,8 +131,7 @@ class SessionManager:
         user_id: str | None = None,
         session_id: str | None = None,
     ) -> SessionRecord:
-        """What is to be stored for one. Raises Forbidden, AgentNotFound, LimitReached, ValidationFailed,
-        Unavailable."""
+        """What is to be stored for one. Raises Forbidden, AgentNotFound, ValidationFailed, Unavailable."""
         if caller.role == "agent" or caller.sessions is not None:
             raise Forbidden
         if user_id is not None and caller.role != "service":
@@ -138,8 +143,6 @@ class SessionManager:
             agent = await self._agents.get(agent_id)
             if agent is None or not agent.is_active:
                 raise AgentNotFound
-        if (most := self._limits.most(SESSIONS)) and caller.role not in OPERATORS:
-            self._limits.admit(SESSIONS, await self._sessions.count_of(caller.key, most))
         now = when(self._clock())
         return SessionRecord(
             session_id=session_id or new_id("sess"),
@@ -355,10 +358,12 @@ class SessionManager:
         new = known is None or known.removed_at is not None
         if new and not self._owner_adds and mine != "service":
             raise Forbidden("only a service may add participants")
-        if most := self._limits.most(PARTICIPANTS):
-            others = await self._participants.count(session_id, most, besides=user_id)
-            self._limits.admit(PARTICIPANTS, others + 1)  # the owner is one, too
-        await self._participants.put(session_id, user_id, role, when(self._clock()))
+        most = self._limits.most(PARTICIPANTS)
+        others = most - 1 if most else None  # the owner is one, too
+        try:
+            await self._participants.put(session_id, user_id, role, when(self._clock()), others)
+        except storage_errors.CapReached as error:
+            raise PARTICIPANTS.error(most) from error
         self._tell(session_id, "updated")
         if new:
             self._tell_added(record, user_id, role)

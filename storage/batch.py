@@ -4,13 +4,14 @@ Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `
 `sessions` is to be written before the COMMIT.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import structs
 
 from storage.errors import (
     AlreadyExists,
+    CapReached,
     FileMissing,
     MessageMissing,
     NotAllowed,
@@ -71,7 +72,7 @@ class Tally:
 class Needs:
     """What has to be read before a batch can be applied."""
 
-    __slots__ = ("client_keys", "file_ids", "message_ids", "session_ids")
+    __slots__ = ("client_keys", "file_ids", "message_ids", "owners", "session_ids")
 
     def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
         """`thorough`: look for what a new message might repeat, and for ids that might be taken.
@@ -83,6 +84,7 @@ class Needs:
         messages: set[str] = set()
         files: set[str] = set()
         keys: set[ClientKey] = set()
+        owners: dict[str, int] = {}
         for op in ops:
             sessions.add(op.session_id)
             if not isinstance(op, NewMessage):
@@ -96,17 +98,21 @@ class Needs:
                 messages.add(op.reply_to)
             if op.file_id is not None:
                 files.add(op.file_id)
+            if op.begins is not None and op.most is not None:
+                owners[op.begins.user_id] = op.most
         # Sorted: two nodes that lock the same rows do so in the same order.
         self.session_ids = sorted(sessions)
         self.message_ids = sorted(messages)
         self.file_ids = sorted(files)
         self.client_keys = sorted(keys)
+        #: Whose sessions are to be counted, and up to how many.
+        self.owners = sorted(owners.items())
 
 
 class Batch:
     """`sessions`, `messages` and `files` hold what was read; `apply` works on them.
 
-    `files` maps a file_id to (session_id, message_id | None).
+    `files` maps a file_id to (session_id, message_id | None), `owned` an owner to how many sessions he has.
     """
 
     def __init__(
@@ -115,10 +121,12 @@ class Batch:
         sessions: Iterable[Tally],
         messages: Iterable[MessageRecord] = (),
         files: Iterable[tuple[str, str, str | None]] = (),
+        owned: Mapping[str, int] | None = None,
     ) -> None:
         self.now = now
         self.sessions = {session.session_id: session for session in sessions}
         self.begun: list[SessionRecord] = []
+        self._owned = dict(owned or {})
         self.inserted: list[MessageRecord] = []
         self.changed: dict[str, MessageRecord] = {}
         self.attached: list[tuple[str, str]] = []
@@ -191,11 +199,15 @@ class Batch:
         return self._accepted(session, op, record)
 
     def _create_both(self, op: NewMessage, record: SessionRecord) -> Committed:
+        owned = self._owned.get(record.user_id, 0)
+        if op.most is not None and owned >= op.most:
+            raise CapReached(op.most)
         session = Tally(
             record.session_id, record.status, record.expires_at, record.ttl_hours, 0, 0, record.last_activity
         )
         done = self._create(session, op)
         self.begun.append(record)
+        self._owned[record.user_id] = owned + 1
         self.sessions[record.session_id] = session
         return done
 

@@ -21,6 +21,14 @@ class AlreadyExists(StorageError):
     """A unique id is taken by something else."""
 
 
+class CapReached(StorageError):
+    """There are as many as there may be. `most` is how many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
 class SessionMissing(StorageError):
     """No such session, or one that waits for its purge."""
 

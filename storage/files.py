@@ -5,7 +5,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage import caps
+from storage.database import Connection, Database
 from storage.records import FileRecord
 from storage.rows import FILE
 from storage.statement import Statement, among
@@ -55,9 +56,21 @@ class Files:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def add(self, record: FileRecord) -> None:
-        """Raises AlreadyExists; StorageError if its session is gone."""
-        await self._db.execute(_ADD, **{name: getattr(record, name) for name in record.__struct_fields__})
+    async def add(self, record: FileRecord, most: int | None = None) -> None:
+        """Raises AlreadyExists; CapReached (its user's files would have more than `most` bytes); StorageError
+        if its session is gone."""
+        values = {name: getattr(record, name) for name in record.__struct_fields__}
+
+        async def work(connection: Connection) -> None:
+            await caps.alone(connection, "bytes", record.uploaded_by)
+            row = await connection.fetch_one(_STORED_BY, uploaded_by=record.uploaded_by)
+            caps.admit(int(row[0]) if row else 0, most, record.file_size)
+            await connection.execute(_ADD, **values)
+
+        if most is None:
+            await self._db.execute(_ADD, **values)
+        else:
+            await self._db.transact(work)
 
     async def get(self, file_id: str) -> FileRecord | None:
         """None also for a file whose message was deleted."""

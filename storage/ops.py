@@ -12,9 +12,9 @@ class NewMessage(Struct, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
 
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
-    `message_id`) is answered with the first one. `begins`: the session is made with it, or not at all.
-    Raises SessionMissing, SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`),
-    FileMissing.
+    `message_id`) is answered with the first one. `begins`: the session is made with it, or not at all;
+    its owner may have `most` sessions. Raises SessionMissing, SessionEnded, AlreadyExists (`message_id`),
+    MessageMissing (`reply_to`), FileMissing, CapReached.
     """
 
     session_id: str
@@ -29,6 +29,7 @@ class NewMessage(Struct, frozen=True):
     reply_to: str | None = None
     file_id: str | None = None
     begins: SessionRecord | None = None
+    most: int | None = None
 
 
 class EditMessage(Struct, frozen=True):

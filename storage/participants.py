@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage import caps
+from storage.database import Connection, Database
 from storage.errors import SessionMissing
 from storage.records import ParticipantRecord
 from storage.rows import PARTICIPANT
@@ -35,6 +36,13 @@ _LIST = Statement(
     .where(_SESSION, _JOINED, participants.c.removed_at.is_(None))
     .order_by(participants.c.joined_at, participants.c.user_id)
     .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+_LOCK = Statement(
+    sa.select(sessions.c.session_id)
+    .where(sessions.c.session_id == sa.bindparam("session_id"))
+    # Not the strongest lock: a foreign key's check of the session may pass.
+    .with_for_update(key_share=True)
 )
 
 _COUNT = Statement(
@@ -160,9 +168,21 @@ class Participants:
             found.setdefault(session_id, set()).add(user_id)
         return found
 
-    async def put(self, session_id: str, user_id: str, role: str, now: datetime) -> None:
-        """Add, change the role, or bring back. Raises SessionMissing."""
-        if not await self._db.execute(_PUT, session_id=session_id, user_id=user_id, role=role, now=now):
+    async def put(
+        self, session_id: str, user_id: str, role: str, now: datetime, most: int | None = None
+    ) -> None:
+        """Add, change the role, or bring back. Raises SessionMissing, CapReached (there are `most`
+        besides the owner)."""
+        values = {"session_id": session_id, "user_id": user_id, "role": role, "now": now}
+
+        async def work(connection: Connection) -> int:
+            await connection.fetch_all(_LOCK, session_id=session_id)
+            row = await connection.fetch_one(_COUNT, session_id=session_id, besides=user_id, most=most)
+            caps.admit(int(row[0]) if row else 0, most)
+            return await connection.execute(_PUT, **values)
+
+        stored = self._db.execute(_PUT, **values) if most is None else self._db.transact(work)
+        if not await stored:
             raise SessionMissing(session_id)
 
     async def remove(self, session_id: str, user_id: str, now: datetime) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage import caps
 from storage.database import Connection, Database, Row
 from storage.gather import Gather
 from storage.listing import list_sessions
@@ -178,6 +179,14 @@ async def insert(connection: Connection, record: SessionRecord) -> None:
     await connection.execute(_INSERT, **_values(record))
 
 
+async def owned(connection: Connection, user_id: str, most: int) -> int:
+    """Sessions of an owner, whatever their status, counted up to `most`; nobody adds one to them until the
+    transaction's end."""
+    await caps.alone(connection, "sessions", user_id)
+    row = await connection.fetch_one(_COUNT_OF, user_id=user_id, most=most)
+    return int(row[0]) if row else 0
+
+
 class Sessions:
     """Every method raises Unavailable; those that can raise something else say so."""
 
@@ -186,9 +195,17 @@ class Sessions:
         self._for = Gather(self._get_for)
         _GET_FOR.on(db.dialect)  # now, not when the first one joins
 
-    async def create(self, record: SessionRecord) -> SessionRecord:
-        """Raises AlreadyExists (session_id or trace_id)."""
-        await self._db.execute(_INSERT, **_values(record))
+    async def create(self, record: SessionRecord, most: int | None = None) -> SessionRecord:
+        """Raises AlreadyExists (session_id or trace_id), CapReached (its owner has `most`)."""
+
+        async def work(connection: Connection) -> None:
+            caps.admit(await owned(connection, record.user_id, most or 0), most)
+            await insert(connection, record)
+
+        if most is None:
+            await self._db.execute(_INSERT, **_values(record))
+        else:
+            await self._db.transact(work)
         return record
 
     async def get(self, session_id: str) -> SessionRecord | None:
@@ -308,11 +325,6 @@ class Sessions:
 
     async def count_active(self, now: datetime) -> int:
         row = await self._db.fetch_one(_COUNT_ACTIVE, now=now)
-        return int(row[0]) if row else 0
-
-    async def count_of(self, user_id: str, most: int) -> int:
-        """Sessions of an owner, whatever their status; counted up to `most`."""
-        row = await self._db.fetch_one(_COUNT_OF, user_id=user_id, most=most)
         return int(row[0]) if row else 0
 
     async def end_expired(self, now: datetime, limit: int) -> list[str]:

@@ -18,7 +18,7 @@ from storage.batch import Batch, Needs
 from storage.database import Connection, Database
 from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
-from storage.sessions import insert
+from storage.sessions import insert, owned
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
 
@@ -273,8 +273,10 @@ class _Lane:
 
         async def work(connection: Connection) -> list[_Outcome]:
             sessions, messages, files = await self._store.read(connection, needs)
+            # In sorted order, as other rows are locked: two nodes wait for each other one way round.
+            counts = {user_id: await owned(connection, user_id, most) for user_id, most in needs.owners}
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
-            batch = Batch(self._clock(), sessions, messages, files)
+            batch = Batch(self._clock(), sessions, messages, files, counts)
             outcomes: list[_Outcome] = []
             for op in ops:
                 try:

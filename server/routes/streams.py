@@ -100,7 +100,8 @@ async def _ask(
         metadata=body.metadata,
         reply_to=body.reply_to,
     )
-    done = await services.messages.sent(caller, command, begins=begins)
+    most = services.sessions.most_of(caller) if begins is not None else None
+    done = await services.messages.sent(caller, command, begins=begins, most=most)
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
         request = {"message_id": done.record.message_id, "seq": done.record.seq}
