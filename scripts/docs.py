@@ -56,9 +56,11 @@ def between(text: str, mark: str, lines: list[str]) -> str:
 
 
 def with_bounds(security: str) -> str:
+    from bench.turns.table import turns
     from server.contract.tables import bounds, caps, rates
 
-    for mark, lines in (("rates", rates()), ("caps", caps()), ("bounds", bounds())):
+    tables = (("rates", rates()), ("caps", caps()), ("bounds", bounds()), ("turns", turns()))
+    for mark, lines in tables:
         security = between(security, mark, lines)
     return security
 

@@ -1,0 +1,146 @@
+"""The dearest input of every command (`events.catalog`). It goes in through each door that takes the command.
+
+Adding a command: an entry here, of one input or several. What is prepared before it is not counted.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.turns import texts
+from bench.turns.world import World
+from tests.support.doors import Door
+
+Payload = dict[str, Any]
+#: Prepares what a command needs at a door, and returns its payload.
+Prepared = Callable[[World, Door], Awaitable[Payload]]
+
+
+@dataclass(frozen=True)
+class Input:
+    """`told` in the table of docs/security.md. Its connection is in the session `home`; for `lingers` seconds
+    after its answer its work goes on."""
+
+    told: str
+    prepared: Prepared
+    home: str = World.hall
+    user: str = "owner"
+    lingers: float = 0.0
+
+
+def padded(**payload: Any) -> Prepared:
+    """With an unknown field, which is read and left out."""
+
+    async def prepared(world: World, door: Door) -> Payload:
+        return {**payload, "unknown": texts.wide()}
+
+    return prepared
+
+
+def plain(**payload: Any) -> Prepared:
+    async def prepared(world: World, door: Door) -> Payload:
+        return dict(payload)
+
+    return prepared
+
+
+async def wide_message(world: World, door: Door) -> Payload:
+    return {"content": "x", "reply": False, "metadata": texts.wide()}
+
+
+async def deep_message(world: World, door: Door) -> Payload:
+    return {"content": "x", "reply": False, "metadata": texts.deep()}
+
+
+async def long_message(world: World, door: Door) -> Payload:
+    return {"content": texts.long_text(), "reply": False}
+
+
+async def escaped_message(world: World, door: Door) -> Payload:
+    return {"content": texts.escaped(), "reply": False}
+
+
+async def long_edit(world: World, door: Door) -> Payload:
+    message_id = await world.message(door.session_id, metadata=texts.wide())
+    return {"message_id": message_id, "content": texts.long_text()}
+
+
+async def dear_delete(world: World, door: Door) -> Payload:
+    message_id = await world.message(door.session_id, content=texts.long_text(1000), metadata=texts.wide())
+    return {"message_id": message_id}
+
+
+async def long_file(world: World, door: Door) -> Payload:
+    answer = await world.api().post(
+        f"/api/chat/sessions/{door.session_id}/files",
+        files={"file": ("n" * 200, b"x" * 1000, "text/plain")},
+        data={"post": "false"},
+    )
+    answer.raise_for_status()
+    return {"file_id": answer.json()["file_id"], "message": texts.long_text()}
+
+
+async def wide_stream(world: World, door: Door) -> Payload:
+    return {"message_id": world.new_id(), "metadata": texts.wide()}
+
+
+async def long_chunk(world: World, door: Door) -> Payload:
+    return {"message_id": await world.stream(door.session_id, 0), "index": 0, "content": texts.escaped()}
+
+
+async def many_pieces(world: World, door: Door) -> Payload:
+    return {"message_id": await world.stream(door.session_id, world.size.pieces)}
+
+
+async def resumed(world: World, door: Door) -> Payload:
+    return {"message_id": await world.stream(door.session_id, world.size.pieces), "from_index": 1}
+
+
+async def resumed_whole(world: World, door: Door) -> Payload:
+    return {"message_id": "msg_sess_answers_1", "from_index": 0}
+
+
+async def long_token(world: World, door: Door) -> Payload:
+    return {"token": world.server.token("owner", name="n" * 11_500)}
+
+
+def _tourist(number: int) -> str:
+    return f"tourist{number}"
+
+
+COMMANDS: Mapping[str, tuple[Input, ...]] = {
+    "join": (
+        Input("500 messages of a session with 1,000 participants", plain(limit=500)),
+        Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
+        Input("20 open answers of 256 KiB that JSON escapes", plain(limit=500), home="sess_open"),
+    ),
+    "leave": (Input("an unknown field of 25,000 objects", padded()),),
+    "message": (
+        Input("25,000 objects of metadata, to 4,000 in a session", wide_message, lingers=1.2),
+        Input("metadata of 180 levels", deep_message, home=World.quiet),
+        Input("a text of 256 KiB, of letters that are several", long_message, home=World.quiet, lingers=0.5),
+        Input("a text of 256 KiB that JSON escapes", escaped_message, home=World.quiet),
+    ),
+    "edit": (
+        Input("a text of 256 KiB, of a message with 25,000 objects of metadata", long_edit, home=World.quiet),
+    ),
+    "delete": (Input("a message with 25,000 objects of metadata", dear_delete, home=World.quiet),),
+    "file": (Input("a message of 256 KiB", long_file, home=World.quiet),),
+    "typing": (Input("an unknown field of 25,000 objects", padded(is_typing=True)),),
+    "presence": (Input("an unknown field of 25,000 objects", padded(status="away")),),
+    "read": (Input("an unknown field of 25,000 objects", padded(seq=600)),),
+    "history": (
+        Input("500 messages", plain(limit=500)),
+        Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
+        Input("a page of the dearest answers", plain(limit=500), home="sess_answers"),
+    ),
+    "stream_start": (Input("25,000 objects of metadata", wide_stream, home=World.quiet),),
+    "stream_chunk": (Input("256 KiB that JSON escapes", long_chunk, home=World.quiet),),
+    "stream_end": (Input("an answer of many pieces", many_pieces, home=World.quiet),),
+    "stream_cancel": (Input("an answer of many pieces", many_pieces, home=World.quiet),),
+    "stream_resume": (
+        Input("an answer of many pieces", resumed, home=World.quiet),
+        Input("256 KiB that JSON escapes", resumed_whole, home="sess_answers"),
+    ),
+    "auth_refresh": (Input("a token of 16 KiB", long_token, home=World.quiet),),
+}

@@ -1,0 +1,279 @@
+"""A server in which all that may be large is: sessions, lists, rooms, connections. Knows no call."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from msgspec import Struct, structs
+
+from bench.turns import texts
+from bench.turns.crowd import Listener, gathered, tour
+from bench.turns.probe import Probe
+from migrations.run import upgrade
+from storage.database import Connection, Database
+from storage.records import FileRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.statement import Statement
+from storage.tables import agents, files, messages, participants, sessions
+from tests.people.conftest import CLIENT
+from tests.support.processes import tail
+from tests.support.rawclient import RawClient
+from tests.support.server import Server
+
+#: A quiet day: the node's own work is no call's.
+SETTINGS = {
+    "WS_HEARTBEAT_INTERVAL": "600",
+    "WS_CONNECTION_TIMEOUT": "3600",
+    "SESSION_CLEANUP_INTERVAL": "3600",
+    "LOG_LEVEL": "WARNING",
+    "DEBUG": "true",
+    "PRESENCE_GRACE": "0.3",
+    # What is prepared here is one user's.
+    "MAX_STREAMS_PER_USER": "1000",
+    "ADMIN_PASSWORD": "a password of the benchmark's",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many there are of what is bounded by a setting, or not at all."""
+
+    online: int  # of the hall's participants, each with a connection
+    many: int  # connections of one user more
+    leaving: int  # connections that end at once
+    rooms: int  # that one connection is in
+    tourists: int  # connections that are in all of them
+    missed: int  # messages of one who was away
+    listed: int  # sessions of one user
+    agents: int
+    pieces: int  # of a stream
+
+
+#: What a node of 10,000 connections may have.
+FULL = Size(
+    online=1000, many=3000, leaving=2000, rooms=200, tourists=50, missed=1500, listed=10_000, agents=200,
+    pieces=15_000,
+)  # fmt: skip
+#: As much as a test has time for. Pages, JSON and texts are as large as they may be in both.
+SMALL = Size(
+    online=150, many=150, leaving=150, rooms=40, tourists=10, missed=1000, listed=300, agents=40, pieces=3000,
+)  # fmt: skip
+
+#: In the hall; and open answers in one session, as many as one user may have.
+PARTICIPANTS, OPEN = 1000, 20
+
+
+class World:
+    """`hall` is a session with all that one may have, `quiet` one with nobody else in it. Users: `owner` of
+    everything, `lister` with many sessions, `many` with many connections, `tourist` in many rooms."""
+
+    hall, quiet = "sess_hall", "sess_quiet"
+
+    def __init__(self, server: Server, probe: Probe, size: Size) -> None:
+        self.server, self.probe, self.size = server, probe, size
+        self.rooms = [f"sess_room{number}" for number in range(size.rooms)]
+        self.crowd: list[Listener] = []
+        self._clients: dict[tuple[str, str | None], httpx.AsyncClient] = {}
+        self._made = 0
+
+    def api(self, sub: str = "owner", role: str | None = None) -> httpx.AsyncClient:
+        client = self._clients.get((sub, role))
+        if client is None:
+            client = self._clients[sub, role] = self.server.api(sub, role)
+            client.timeout = httpx.Timeout(120)
+        return client
+
+    @property
+    def service(self) -> httpx.AsyncClient:
+        return self.api("bench", "service")
+
+    def new_id(self) -> str:
+        self._made += 1
+        return f"made-{self._made}"
+
+    async def session(self, **body: Any) -> str:
+        """A new one of the owner's."""
+        answer = await self.api().post("/api/chat/sessions", json=body)
+        answer.raise_for_status()
+        return str(answer.json()["session_id"])
+
+    async def message(self, session_id: str, **body: Any) -> str:
+        given = {"content": "x", "reply": False, **body}
+        answer = await self.api().post(f"/api/chat/sessions/{session_id}/messages", json=given)
+        answer.raise_for_status()
+        return str(answer.json()["message_id"])
+
+    async def stream(self, session_id: str, pieces: int, piece: str = "x") -> str:
+        """An open one of the owner's, of so many pieces."""
+        async with RawClient(self.server.ws_url, session_id, self.server.token("owner")) as producer:
+            await producer.welcome()
+            message_id = str((await producer.send("stream_start"))["message_id"])
+            for start in range(0, pieces, 500):
+                answers = [
+                    producer.send_nowait("stream_chunk", message_id=message_id, index=index, content=piece)
+                    for index in range(start, min(pieces, start + 500))
+                ]
+                await asyncio.gather(*answers)
+        return message_id
+
+    async def fill(self) -> None:
+        """Open the crowd's connections."""
+        port, size = self.server.port, self.size
+        wanted = [(texts.name(number), f"/ws/{self.hall}") for number in range(size.online)]
+        wanted += [("many", f"/ws/{self.hall}")] * size.many
+        tokens = {user: self.server.token(user) for user, _ in wanted}
+        self.crowd = await gathered(port, [(path, tokens[user]) for user, path in wanted])
+        for number in range(size.tourists):
+            self.crowd.append(await tour(port, self.server.token(f"tourist{number}"), self.rooms))
+        for _ in range(OPEN):
+            await self.stream("sess_open", 6, texts.escaped())
+        await self.probe.rest()
+
+    async def close(self) -> None:
+        for listener in self.crowd:
+            listener.transport.abort()
+        for client in self._clients.values():
+            await client.aclose()
+
+
+@asynccontextmanager
+async def world(folder: Path, database_url: str, size: Size, **settings: str) -> AsyncIterator[World]:
+    """A running one in an empty database, with the crowd inside."""
+    await asyncio.to_thread(upgrade, database_url)
+    await seed(database_url, size)
+    probe = Probe(folder)
+    (folder / "data" / "vendor").mkdir(parents=True)
+    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    server = Server(folder, database_url, **SETTINGS, **probe.settings, **settings)
+    try:
+        await server.start_async()
+        probe.watch(server.pid)
+        made = World(server, probe, size)
+        await made.fill()
+        try:
+            yield made
+        except Exception as error:
+            error.add_note(tail(server.log))
+            raise
+        finally:
+            await made.close()
+    finally:
+        await asyncio.to_thread(server.close)
+
+
+# --- what is stored
+
+
+_NOW = datetime.now(UTC)
+
+
+def _session(session_id: str, owner: str = "owner", **more: Any) -> SessionRecord:
+    return SessionRecord(
+        session_id=session_id,
+        trace_id=f"trace_{session_id}",
+        user_id=owner,
+        agent_id=None,
+        title="t" * 200,
+        status="active",
+        ttl_hours=24.0,
+        created_at=_NOW,
+        updated_at=_NOW,
+        last_activity=_NOW,
+        expires_at=_NOW + timedelta(days=1),
+        **{"metadata": {}, **more},
+    )
+
+
+def _message(session_id: str, seq: int, content: str, **more: Any) -> MessageRecord:
+    return MessageRecord(
+        session_id=session_id,
+        message_id=f"msg_{session_id}_{seq}",
+        seq=seq,
+        revision=seq,
+        client_message_id=None,
+        sender_type="user",
+        reply_to=None,
+        created_at=_NOW,
+        **{
+            "sender_id": "owner",
+            "message_type": "text",
+            "status": "complete",
+            "content": content,
+            "metadata": {},
+            **more,
+        },
+    )
+
+
+def _counted(session: SessionRecord, messages: int) -> SessionRecord:
+    return structs.replace(session, last_seq=messages, last_revision=messages, message_count=messages)
+
+
+async def _store(connection: Connection, table: sa.Table, kind: type[Struct], rows: Iterable[Struct]) -> None:
+    names = kind.__struct_fields__
+    statement = Statement(table.insert().values({name: sa.bindparam(name) for name in names}))
+    await connection.execute_many(statement, (structs.asdict(row) for row in rows))
+
+
+async def seed(url: str, size: Size) -> None:
+    database = Database(url, limit=120)
+    await database.connect()
+    wide, long = texts.wide(), texts.long_text(texts.ROOM // 3)
+    now = _NOW
+    async with database.transaction(limit=600) as connection:
+        rooms = [_session(f"sess_room{number}") for number in range(size.rooms)]
+        listed = [
+            _counted(_session(f"sess_listed{number}", "lister", metadata=wide if number < 100 else {}), 1)
+            for number in range(size.listed)
+        ]
+        rooms.append(_session("sess_open"))
+        rooms.append(_session(World.quiet))
+        dear = [_counted(_session("sess_dear", metadata=wide), 60)]
+        answers = [_counted(_session("sess_answers", metadata=wide), 20)]
+        hall = [_counted(_session(World.hall, metadata=wide), 600)]
+        all_sessions = [*hall, *rooms, *listed, *dear, *answers]
+        await _store(connection, sessions, SessionRecord, all_sessions)
+        people = [
+            ParticipantRecord(World.hall, texts.name(number), "member", number % 600, now)
+            for number in range(PARTICIPANTS - 2)
+        ]
+        people.append(ParticipantRecord(World.hall, "many", "member", 0, now))
+        for room in rooms:
+            people += [
+                ParticipantRecord(room.session_id, f"tourist{number}", "member", 1, now)
+                for number in range(size.tourists)
+            ]
+        await _store(connection, participants, ParticipantRecord, people)
+        said = [_message(World.hall, seq, "m" * 20) for seq in range(1, 601)]
+        said += [_message(f"sess_listed{n}", 1, long if n < 100 else "short") for n in range(size.listed)]
+        said += [_message("sess_dear", seq, long, metadata=wide, sender_id="dear") for seq in range(1, 61)]
+        said += [
+            _message("sess_answers", seq, texts.escaped(256 * 1024), message_type="stream")
+            for seq in range(1, 21)
+        ]
+        await _store(connection, messages, MessageRecord, said)
+        some_files = [
+            FileRecord(
+                f"file_{number}", World.hall, f"msg_{World.hall}_{number + 1}", "n" * 255, "text/plain", 1,
+                f"/files/file_{number}", None, "filer", now,
+            )
+            for number in range(500)
+        ]  # fmt: skip
+        await _store(connection, files, FileRecord, some_files)
+        insert = Statement(
+            agents.insert().values({n: sa.bindparam(n) for n in ("name", "kind", "config", "is_active")})
+        )
+        await connection.execute_many(
+            insert,
+            (
+                {"name": "a" * 100, "kind": "remote", "config": wide, "is_active": True}
+                for _ in range(size.agents)
+            ),
+        )
+    await database.disconnect()
