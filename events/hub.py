@@ -306,17 +306,22 @@ class Hub:
         self.hold_limit = hold_limit
         self.rooms: dict[str, Room] = {}
         self.connections: dict[str, Connection] = {}
-        # A user's connections by key: the one that most have, or all of them.
-        self._users: dict[str, Connection | tuple[Connection, ...]] = {}
+        # By key of a user: the one connection that most have, or all of them, which may be thousands.
+        self._users: dict[str, Connection | dict[Connection, None]] = {}
 
     # --- connections
 
     def add(self, conn: Connection) -> bool:
         """True if it is the user's first on this node."""
         self.connections[conn.id] = conn
-        mine = self.of_user(conn.caller.key)
-        self._users[conn.caller.key] = (*mine, conn) if mine else conn
-        return not mine
+        mine = self._users.setdefault(conn.caller.key, conn)
+        if mine is conn:
+            return True
+        if isinstance(mine, dict):
+            mine[conn] = None
+        else:
+            self._users[conn.caller.key] = {mine: None, conn: None}
+        return False
 
     def remove(self, conn: Connection) -> bool:
         """Leaves its rooms too. True if it was the user's last on this node."""
@@ -324,11 +329,16 @@ class Hub:
             self.leave(conn, member.room.name)
         if self.connections.get(conn.id) is conn:
             del self.connections[conn.id]
-        mine = tuple(c for c in self.of_user(conn.caller.key) if c is not conn)
-        if mine:
-            self._users[conn.caller.key] = mine
-            return False
-        return self._users.pop(conn.caller.key, None) is not None
+        key = conn.caller.key
+        mine = self._users.get(key)
+        if mine is conn:
+            del self._users[key]
+            return True
+        if isinstance(mine, dict):
+            mine.pop(conn, None)
+            if len(mine) == 1:
+                self._users[key] = next(iter(mine))
+        return False
 
     @property
     def users(self) -> Collection[str]:
@@ -337,8 +347,10 @@ class Hub:
 
     def of_user(self, key: str) -> tuple[Connection, ...]:
         """A user's connections."""
-        found = self._users.get(key, ())
-        return found if isinstance(found, tuple) else (found,)
+        found = self._users.get(key)
+        if found is None:
+            return ()
+        return tuple(found) if isinstance(found, dict) else (found,)
 
     def of_account(self, caller: Caller) -> tuple[Connection, ...]:
         """Those of `of_user` that are counted for the same account."""

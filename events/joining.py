@@ -18,7 +18,7 @@ from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.sessions import LiveSession
-from events.snapshots import Has, Known, Snapshot, Snapshots, is_past, part
+from events.snapshots import Has, Known, Snapshot, Snapshots, are_long, is_past, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
@@ -116,7 +116,7 @@ class Joining:
             raise self._too_many()
         reset = is_past(known, after_revision, lineage)
         page = part(known.page, None if reset else after_revision, limit)
-        if page is None:
+        if page is None or are_long(state):
             return None
         snapshot = self._snapshots.made(room, known, role, cut, state, page, reset)
         member = self._hub.enter(conn, session_id)

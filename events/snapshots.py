@@ -158,7 +158,8 @@ class Snapshots:
         page = part(known.page, after_revision, limit)
         if page is None:
             page = (await self._read(room.name, after_revision, limit)).page
-        return self.made(room, known, role, cut, state, page, reset)
+        texts = await _encoded(state) if state is not None and are_long(state) else None
+        return self.made(room, known, role, cut, state, page, reset, texts)
 
     def made(
         self,
@@ -169,15 +170,19 @@ class Snapshots:
         state: RoomState | None,
         page: Page,
         reset: bool = False,
+        texts: Mapping[str, Raw] | None = None,
     ) -> Snapshot:
-        """The same of a page that is at hand."""
+        """The same of a page that is at hand. `texts`: of open streams, as JSON, where they are long."""
         logged = dict(state.streams) if state is not None else {}
         floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
         streams = []
         for row in page.open_streams:
             # What SQL has saved of it does not say with which chunk it ends.
             text = logged.get(row.message_id) if state is not None else self.local_text(row.message_id)
+            content: str | Raw
             content, index = (text.text, text.next_index) if text else ("", 0)
+            if texts is not None:
+                content = texts.get(row.message_id, content)
             floors[row.message_id] = index
             streams.append({"message_id": row.message_id, "content": content, "next_index": index})
         last_revision = page.last_revision
@@ -260,6 +265,20 @@ class Snapshots:
         for room in rooms.values():
             if room.known is not None and room.known.at < oldest:
                 room.changed()
+
+
+def are_long(state: RoomState) -> bool:
+    """Whether the texts of open streams are told in several turns of the loop."""
+    streams = state.streams
+    return bool(streams) and sum([len(stream.text) for stream in streams.values()]) > LONG
+
+
+async def _encoded(state: RoomState) -> dict[str, Raw]:
+    texts: dict[str, Raw] = {}
+    for name, stream in state.streams.items():
+        texts[name] = Raw(to_json(stream.text))
+        await asyncio.sleep(0)
+    return texts
 
 
 def is_past(known: Known, after_revision: int | None, lineage: str | None) -> bool:
