@@ -43,6 +43,8 @@ TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
+#: Bytes from which a message's length takes eight bytes of its head.
+LONG: Final = 65536
 _FIN_TEXT: Final = 0x80 | TEXT
 _DATA_OPCODES: Final = frozenset((CONTINUATION, TEXT, BINARY))
 _CONTROL_OPCODES: Final = frozenset((CLOSE, PING, PONG))
@@ -101,7 +103,7 @@ def frame(opcode: int, data: bytes) -> bytes:
     n = len(data)
     if n < 126:
         return bytes((0x80 | opcode, n)) + data
-    if n < 65536:
+    if n < LONG:
         return _HEAD_16(0x80 | opcode, 126, n) + data
     return _HEAD_64(0x80 | opcode, 127, n) + data
 
@@ -110,6 +112,11 @@ def text(data: bytes) -> bytes:
     """The same for a text message; `data` is UTF-8."""
     n = len(data)
     return _TEXT_HEADS[n] + data if n < 126 else frame(TEXT, data)
+
+
+def long_text(*parts: bytes) -> bytes:
+    """A text message of 64 KiB and more, put together with one copy of what may be many megabytes."""
+    return b"".join((_HEAD_64(_FIN_TEXT, 127, sum(map(len, parts))), *parts))
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -15,7 +15,7 @@ import socketio
 
 from events.event import Codec, Event
 from events.hub import Connection, Hub
-from server.engine import packets
+from server.engine import frames, packets
 from server.engine.session import Session
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ class Client(Connection):
         """Acknowledge an event with one JSON value; nothing where no acknowledgement was wanted."""
         if ack_id is not None:
             head = packets.head(packets.ACK, self.namespace, ack_id)
-            self.session.push(packets.text_frame(head + b"[" + data + b"]"))
+            if len(data) < frames.LONG:
+                self.session.push(packets.text_frame(head + b"[" + data + b"]"))
+            else:
+                self.session.push(frames.long_text(b"4", head, b"[", data, b"]"))
 
     def ask(self, name: str, data: bytes) -> asyncio.Future[list[Any]]:
         """An event that is to be acknowledged: the arguments of the acknowledgement. The future is

@@ -269,3 +269,27 @@ async def test_a_large_message_is_bounded_in_what_it_is_made_of(large: Server, k
             assert reply["error"]["details"] == {"field": "", "problem": problem}
         kept = await alice.message("[{" * 300_000, metadata={"wide": [[]] * 30_000})
         assert (await alice.history())[-1]["message_id"] == kept["message_id"]
+
+
+@pytest.mark.parametrize("kind", ["socketio", "polling", "websocket", "rest"])
+async def test_long_open_answers_are_whole_for_who_joins(parley: Server, kind: str) -> None:
+    """Also for the second, who finds the session known already; what is written then goes on from there."""
+    session = await new_session(parley, members=("bob", "cat"))
+    async with enter("websocket", parley, "alice", session) as alice:
+        written: dict[str, str] = {}
+        for letter in "ab":
+            message_id = (await alice.call("stream_start"))["message_id"]
+            written[message_id] = letter * 60_000
+            for index in range(3):
+                chunk = {"message_id": message_id, "index": index, "content": letter * 20_000}
+                reply = await alice.call("stream_chunk", **chunk)
+                assert reply["ok"]
+        async with enter(kind, parley, "bob", session) as bob, enter(kind, parley, "cat", session) as cat:
+            for door in (bob, cat):
+                told = {each["message_id"]: each for each in door.joined["streams"]}
+                assert {name: each["content"] for name, each in told.items()} == written
+                assert {each["next_index"] for each in told.values()} == {3}
+            await alice.call("stream_chunk", message_id=message_id, index=3, content="!")
+            for door in (bob, cat):
+                chunk = await door.wait_event("stream_chunk")
+                assert (chunk["message_id"], chunk["index"], chunk["content"]) == (message_id, 3, "!")
