@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.server import ROOT, Server
-from tests.support.services import Haproxy, Nginx
+from tests.support.services import Apache, Caddy, Haproxy, Nginx
 
 DEPLOY = ROOT / "deploy"
+Front = Nginx | Haproxy | Caddy | Apache
 
 _NGINX = """\
 worker_processes 1;
@@ -81,10 +82,68 @@ def haproxy(nodes: Sequence[Server], config: str = "haproxy.cfg") -> Haproxy:
     return Haproxy(text.replace("global\n", "global\n    stats socket {folder}/stats\n"))
 
 
-def statuses(front: Nginx | Haproxy, cut: tuple[float, float] = (0.0, 0.0)) -> dict[str, int]:
+def caddy(nodes: Sequence[Server]) -> Caddy:
+    text = _everywhere((DEPLOY / "caddy" / "Caddyfile").read_text(), nodes)
+    return Caddy(_caddy_here(text))
+
+
+def caddy_below(path: str, node: Server) -> Caddy:
+    """deploy/caddy/Caddyfile, below `path`, which it keeps."""
+    text = _caddy_here(_everywhere((DEPLOY / "caddy" / "Caddyfile").read_text(), [node] * 3))
+    assert "\thandle {\n" in text
+    text = text.replace("\thandle {\n", f"\thandle {path}/* {{\n", 1)
+    # The client's scheme, as a proxy with TLS would say it.
+    return Caddy(text.replace("\tlb_policy", "\theader_up X-Forwarded-Proto https\n\tlb_policy", 1))
+
+
+def _caddy_here(text: str) -> str:
+    for old, new in (
+        ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n"),
+        (":8080 {\n", "http://127.0.0.1:{port} {\n\tlog {\n\t\toutput file {folder}/access.log\n\t}\n"),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text
+
+
+def apache(nodes: Sequence[Server]) -> Apache:
+    text = _with_ports((DEPLOY / "apache" / "parley.conf").read_text(), nodes)
+    assert "*:8080" in text
+    return Apache(text.replace("*:8080", "127.0.0.1:{port}"))
+
+
+def apache_below(path: str, node: Server) -> Apache:
+    """deploy/apache/parley.conf, below `path`, which it takes away."""
+    text = (DEPLOY / "apache" / "parley.conf").read_text()
+    for old, new in (
+        ("*:8080", "127.0.0.1:{port}"),
+        ("ProxyPass / balancer://parley/", f"ProxyPass {path}/ balancer://parley/"),
+        ("expr=%{REQUEST_SCHEME}", "https"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    return Apache(_everywhere(text, [node] * 3))
+
+
+def _everywhere(text: str, nodes: Sequence[Server]) -> str:
+    """As `_with_ports`, for a file that names the nodes more than once, or one node for all."""
+    for port, node in zip((8003, 8004, 8005), nodes, strict=True):
+        assert f"127.0.0.1:{port}" in text
+        text = re.sub(rf"127\.0\.0\.1:{port}\b", f"127.0.0.1:{node.port}", text)
+    return text
+
+
+def statuses(front: Front, cut: tuple[float, float] = (0.0, 0.0)) -> dict[str, int]:
     """How often each status (nginx), or class of statuses (haproxy: "4xx"), was answered. `cut`: from when
     to when (epoch seconds) no client was connected to nginx: what it answered then nobody got."""
     counts: dict[str, int] = {}
+    if isinstance(front, Caddy | Apache):
+        log = Path(front.folder, "access.log")
+        for status in re.findall(
+            r'(?:"status":|^)(\d+)', log.read_text() if log.exists() else "", re.MULTILINE
+        ):
+            counts[status] = counts.get(status, 0) + 1
+        return counts
     if isinstance(front, Nginx):
         for line in Path(front.folder, "access.log").read_text().splitlines():
             found = re.search(r'^([\d.]+) .*" (\d{3}) (.*)$', line)

@@ -1,8 +1,8 @@
-"""Below a path of the proxy's, ROOT_PATH, behind nginx that takes the path away and nginx that keeps it."""
+"""Below a path of the proxy's, ROOT_PATH, behind proxies that take the path away and some that keep it."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -14,24 +14,32 @@ import pytest
 from server.doctor.examine import Examination
 from server.doctor.findings import Finding
 from server.doctor.wire import Target
-from tests.cluster.proxies import nginx_below
+from tests.cluster.proxies import Front, apache_below, caddy_below, nginx_below
 from tests.support.jsclient import JsClients
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
 
+FRONTS: dict[str, Callable[[Server], Front]] = {
+    "nginx strips": lambda node: nginx_below("/chat", node, strips=True),
+    "nginx keeps": lambda node: nginx_below("/chat", node, strips=False),
+    "caddy keeps": lambda node: caddy_below("/chat", node),
+    "apache strips": lambda node: apache_below("/chat", node),
+}
 
-@pytest.fixture(scope="module", params=["strips", "keeps"])
-def below(
-    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Server]]:
-    """The address below the path, and the node."""
+
+@pytest.fixture(scope="module")
+def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prefix")
     copyfile(sqlite_template, folder / "parley.db")
     settings = {"ROOT_PATH": "/chat", "TRUSTED_PROXIES": "127.0.0.1", "WS_HEARTBEAT_INTERVAL": "2"}
-    with (
-        Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node,
-        nginx_below("/chat", node, strips=request.param == "strips") as front,
-    ):
+    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node:
+        yield node
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def below(request: pytest.FixtureRequest, node: Server) -> Iterator[tuple[str, Server]]:
+    """The address below the path, and the node."""
+    with FRONTS[request.param](node) as front:
         yield f"{front.url}/chat", node
 
 

@@ -1,4 +1,4 @@
-"""deploy/'s nginx and HAProxy configurations, with and without stickiness, in front of three nodes."""
+"""deploy/'s configurations of nginx, HAProxy, Caddy and Apache in front of three nodes."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,18 @@ import pytest
 from server.doctor.examine import TRIES
 from server.doctor.wire import Polling, Target
 from tests.cluster.conftest import Nodes
-from tests.cluster.proxies import haproxy, nginx, states, statuses
+from tests.cluster.proxies import Front, apache, caddy, haproxy, nginx, states, statuses
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients, JsSocket
-from tests.support.services import Haproxy, Nginx, Redis
+from tests.support.services import Haproxy, Postgres, Redis
 
-FRONTS: dict[str, Callable[..., Nginx | Haproxy]] = {
+FRONTS: dict[str, Callable[..., Front]] = {
     "nginx": lambda nodes: nginx(nodes),
     "nginx sticky": lambda nodes: nginx(nodes, "upstream-sticky.conf"),
     "haproxy": lambda nodes: haproxy(nodes),
     "haproxy sticky": lambda nodes: haproxy(nodes, "haproxy-sticky.cfg"),
+    "caddy": lambda nodes: caddy(nodes),
+    "apache": lambda nodes: apache(nodes),
 }
 
 
@@ -27,8 +29,23 @@ def nodes(steady: Nodes) -> Nodes:
     return steady
 
 
+@pytest.fixture(scope="module")
+def mortal(
+    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
+    """Three nodes of which the second is killed, test by test."""
+    name = postgres.create_database(postgres_template)
+    with Redis() as redis:
+        nodes = Nodes(tmp_path_factory.mktemp("mortal"), postgres.url(name), redis.url, 3)
+        try:
+            yield nodes.start()
+        finally:
+            nodes.close()
+    postgres.drop_database(name)
+
+
 @pytest.fixture(params=FRONTS)
-def front(request: pytest.FixtureRequest, nodes: Nodes) -> Iterator[Nginx | Haproxy]:
+def front(request: pytest.FixtureRequest, nodes: Nodes) -> Iterator[Front]:
     with FRONTS[request.param](list(nodes)) as service:
         yield service
 
@@ -52,9 +69,7 @@ async def chat(clients: list[JsSocket], session: str, text: str) -> None:
             await client.wait_event("message", lambda m: m["content"] == text, since=mark, timeout=20)
 
 
-async def test_clients_of_every_kind_connect_and_chat(
-    nodes: Nodes, front: Nginx | Haproxy, js: JsClients
-) -> None:
+async def test_clients_of_every_kind_connect_and_chat(nodes: Nodes, front: Front, js: JsClients) -> None:
     session = await new_session(nodes[0], "alice")
     before = statuses(front)  # a connection without a request, which tells that it listens, counts too
     clients = await connect_all(js, front.url, session, nodes[0].token("alice"), 6)
@@ -67,27 +82,33 @@ async def test_clients_of_every_kind_connect_and_chat(
     assert counts.get("4xx") == before.get("4xx"), counts
 
 
-async def test_an_event_stream_and_a_file_size_pass(nodes: Nodes, front: Nginx | Haproxy) -> None:
-    session = await new_session(nodes[0], "alice")
-    behind = nodes[0]
-    async with enter("websocket", behind, "alice", session) as alice, behind.api("alice") as api:
+async def test_event_streams_and_files_pass(nodes: Nodes, front: Front) -> None:
+    """A stream's events come one by one, as they are said, and a body as large as they may be is taken."""
+    session = await new_session(nodes[0], "alice", agent_id=1)
+    path = f"/api/chat/sessions/{session}"
+    async with enter("websocket", nodes[0], "alice", session) as alice, nodes[0].api("alice") as api:
         api.base_url = front.url  # type: ignore[assignment]
-        path = f"/api/chat/sessions/{session}/messages/stream"
-        async with api.stream("POST", path, json={"content": "echo this"}) as answer:
-            if answer.status_code == 404:  # a session without an agent
-                assert await answer.aread()
-            else:
-                assert answer.headers["content-type"].startswith("text/event-stream")
+        async with asyncio.timeout(20), api.stream("GET", f"{path}/events") as events:
+            assert events.headers["content-type"].startswith("text/event-stream")
+            lines = events.aiter_lines()
+            for n in range(3):
+                await alice.message(f"said {n}", reply=False)  # only when the one before has come
+                while f"said {n}" not in await anext(lines):
+                    pass
+        async with asyncio.timeout(20):
+            await alice.message("answer me")
+            await alice.wait_event("stream_end")
+        file = {"file": ("long.txt", b"a line of text\n" * 600_000, "text/plain")}
+        assert (await api.post(f"{path}/files", files=file)).status_code == 201
         assert (await api.get("/metrics")).status_code == 404
         assert (await api.get("/healthz")).status_code == 200
-        await alice.message("still here", reply=False)
 
 
-@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
-async def test_clients_recover_when_their_node_is_killed(
-    new_cluster: Callable[..., Nodes], redis: Redis, js: JsClients, kind: str
-) -> None:
-    nodes = new_cluster(redis.url, TRUSTED_PROXIES="127.0.0.1/32")
+@pytest.mark.parametrize("kind", ["nginx", "haproxy", "caddy", "apache"])
+async def test_clients_recover_when_their_node_is_killed(mortal: Nodes, js: JsClients, kind: str) -> None:
+    nodes = mortal
+    if not nodes[1].running:
+        await nodes[1].start_async()
     session = await new_session(nodes[0], "alice")
     with FRONTS[kind](list(nodes)) as front:
         clients = await connect_all(js, front.url, session, nodes[0].token("alice"), 6)
@@ -111,34 +132,36 @@ async def test_clients_recover_when_their_node_is_killed(
             assert all(again["recovered"] for again in client.named("connect", mark))
 
 
-@pytest.mark.parametrize("kind", FRONTS)
 async def test_an_outage_of_redis_stops_nothing_behind_a_balancer(
-    new_cluster: Callable[..., Nodes], own_redis: Redis, js: JsClients, kind: str
+    new_cluster: Callable[..., Nodes], own_redis: Redis, js: JsClients
 ) -> None:
     """No node is ready then. Who comes is let in all the same, polls, talks, and finds its node again."""
     nodes = new_cluster(own_redis.url)
     session = await new_session(nodes[0], "alice")
-    with FRONTS[kind](list(nodes)) as front:
+    with contextlib.ExitStack() as stack:
+        fronts = {kind: stack.enter_context(make(list(nodes))) for kind, make in FRONTS.items()}
         await asyncio.to_thread(own_redis.kill9)
         for node in nodes:
             async with asyncio.timeout(20), node.api(None) as api:
                 while (await api.get("/readyz")).status_code != 503:
                     await asyncio.sleep(0.1)
-        if isinstance(front, Haproxy):
-            async with asyncio.timeout(20):
-                while states(front, "nodes") != {"DOWN"}:
-                    await asyncio.sleep(0.1)
-        async with nodes[0].api("alice") as api:
-            api.base_url = front.url  # type: ignore[assignment]
-            assert (await api.get("/healthz")).status_code == 200
-            said = await api.post(f"/api/chat/sessions/{session}/messages", json={"content": "said"})
-            assert said.status_code == 201, said.text
-        client = await js.open(front.url, nodes[0].token("alice"), transports=["websocket"])
-        reply = await client.emit("join", {"session_id": session}, timeout=20)
-        assert reply["ok"], reply
-        await chat([client], session, "by WebSocket")
-        if "sticky" in kind:  # nodes cannot pass polls on to each other now
-            await poll(front.url, nodes[0].token("alice"))
+        for front in fronts.values():
+            if isinstance(front, Haproxy):
+                async with asyncio.timeout(20):
+                    while states(front, "nodes") != {"DOWN"}:
+                        await asyncio.sleep(0.1)
+        for kind, front in fronts.items():
+            async with nodes[0].api("alice") as api:
+                api.base_url = front.url  # type: ignore[assignment]
+                assert (await api.get("/healthz")).status_code == 200
+                said = await api.post(f"/api/chat/sessions/{session}/messages", json={"content": kind})
+                assert said.status_code == 201, (kind, said.text)
+            client = await js.open(front.url, nodes[0].token("alice"), transports=["websocket"])
+            reply = await client.emit("join", {"session_id": session}, timeout=20)
+            assert reply["ok"], (kind, reply)
+            await chat([client], session, f"{kind}, by WebSocket")
+            if "sticky" in kind:  # nodes cannot pass polls on to each other now
+                await poll(front.url, nodes[0].token("alice"))
 
 
 async def poll(url: str, token: str) -> None:

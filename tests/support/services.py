@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis, nginx and HAProxy of the tests' own: private ports, temporary folders.
+"""PostgreSQL, Redis, nginx, HAProxy, Caddy and Apache of the tests' own: private ports, temporary folders.
 
 A program that is not installed is a failure with a clear message, never a skip.
 """
@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from itertools import count
@@ -247,12 +248,20 @@ class PgBouncer(Service):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
 
+def fetched(name: str) -> str:
+    """A server that `make test` has fetched from PyPI: "redis-6.2" or "valkey-9"."""
+    found = Path(sys.prefix) / "stores" / name
+    if not found.exists():
+        raise RuntimeError(f"the tests need {name}, which is not there: run scripts/fetch_stores")
+    return str(found)
+
+
 class Redis(Service):
     """Nothing is kept on disk: a stopped Redis comes back empty, on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, executable: str | None = None) -> None:
         super().__init__("redis")
-        self._redis = program("redis-server")
+        self._redis = executable or program("redis-server")
 
     def start(self) -> Self:
         command = [self._redis, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
@@ -303,5 +312,55 @@ class Haproxy(_FrontEnd):
 
     def start(self) -> Self:
         self.process = spawn([program("haproxy"), "-db", "-f", str(self.config)], log=self.log)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
+
+
+class _Abrupt(_FrontEnd):
+    """One whose orderly end waits for its clients."""
+
+    def close(self) -> None:
+        self.kill9()
+        super().close()
+
+
+class Caddy(_Abrupt):
+    def __init__(self, config: str) -> None:
+        super().__init__("caddy", config)
+
+    def start(self) -> Self:
+        command = [program("caddy"), "run", "--config", str(self.config), "--adapter", "caddyfile"]
+        # What it keeps of its own: certificates, its last configuration.
+        env = {**os.environ, "HOME": str(self.folder), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""}
+        self.process = spawn(command, log=self.log, env=env)
+        wait_until(lambda: listening(self.port), self.process, self.log)
+        return self
+
+
+class Apache(_Abrupt):
+    """With the event module for its processes, and room for a few hundred connections."""
+
+    _MODULES = (
+        "mpm_event authz_core alias headers proxy proxy_http proxy_balancer lbmethod_byrequests slotmem_shm"
+    )
+
+    def __init__(self, config: str) -> None:
+        self._apache = program("apache2", "/usr/sbin")
+        loads = [
+            f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
+            for name in self._MODULES.split()
+        ]
+        # Started by root its children are another user, who may read the folder.
+        main = (
+            'ServerRoot "{folder}"\nPidFile pid\nErrorLog log\nServerName localhost\nMutex pthread default\n'
+        )
+        user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+        room = "ThreadsPerChild 64\nMaxRequestWorkers 256\nStartServers 1\n"
+        log = 'LogFormat "%>s" status\nCustomLog access.log status\nListen 127.0.0.1:{port}\n'
+        super().__init__("apache", "".join(loads) + main + user + room + log + config)
+
+    def start(self) -> Self:
+        command = [self._apache, "-D", "FOREGROUND", "-f", str(self.config)]
+        self.process = spawn(command, log=self.log, death_signal=signal.SIGTERM)
         wait_until(lambda: listening(self.port), self.process, self.log)
         return self
