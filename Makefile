@@ -1,7 +1,7 @@
 # One line per target: `make help`. Everything is idempotent; a second run does only what changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test faults lint types check bench migrate migration docs lock clean
+.PHONY: help install run cluster test fresh faults lint types check bench migrate migration docs lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -30,8 +30,11 @@ cluster: $(VENV)/.runtime services ## Run three nodes, Redis, PostgreSQL and ngi
 	@$(BIN)/python scripts/fetch_client.py
 	@exec $(BIN)/python scripts/cluster.py
 
-test: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
+test: $(VENV)/.dev services $(VENV)/stores/.stamp tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+fresh: ## On bare Debian 12 and 13, made by debootstrap: a newcomer's path, make run and make test (root; an hour)
+	@ARGS="$(ARGS)" scripts/fresh
 
 faults: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the long fault runs; their table comes at the end
 	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
@@ -89,6 +92,9 @@ else
 	$(PIP) -e '.[s3]'
 endif
 	@touch $@
+
+$(VENV)/stores/.stamp: tests/stores.lock | $(VENV)/.dev
+	@scripts/fetch_stores $(VENV)
 
 tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json
 	cd tests/js && npm ci --no-fund --no-audit --loglevel=error

@@ -63,6 +63,7 @@ SHORT: Rules = [
     (r"-m tests\.model \d+", "-m tests.model 12", "minutes of schedules; test_model.py runs enough of them"),
     (r"^make test$", "make test WORKERS=0 ARGS='-q tests/test_project.py'", "the whole is this very run"),
     (r"-m pytest tests/.*$", r"\g<0> --collect-only -q", "the same"),
+    (r"^make fresh$", "make -n fresh | grep scripts/fresh", "makes whole machines"),
     (r"^make faults$", "make faults ARGS='--collect-only -q'", "runs of many minutes"),
     (r"^make check$", "make -n check", "a minute for mypy without its cache; whoever runs these has run it"),
     (r"^make docs$", "make -n docs && python scripts/docs.py --check", "pictures: half a minute of Chromium"),
