@@ -106,6 +106,8 @@ class Forwarding:
         owner = sid[:NODE_LETTERS]
         if scope.get("parley.forwarded") or owner == node_letters(self._node):
             return False
+        if scope.get("parley.misled"):  # passed on again it would come back: an address is not its node's
+            return False
         if not _SID.match(sid.encode("latin-1")):
             return False
         address = await self._address(owner)
@@ -301,7 +303,8 @@ class Forwarding:
         words, _, proof = stamps[0].decode("latin-1").rpartition(" ")
         said = _said(node_letters(self._node), scope.get("method", "GET"), _target(scope), words)
         if len(stamps) > 1 or not self._key.holds(_decoded(proof), *said):
-            return {**scope, "headers": [(k, v) for k, v in scope["headers"] if k != FORWARDED]}, receive
+            plain = [(k, v) for k, v in scope["headers"] if k != FORWARDED]
+            return {**scope, "headers": plain, "parley.misled": True}, receive
         client, caller, body = words.split(" ")
         passed = {
             **scope,

@@ -45,8 +45,9 @@ def missing(settings: Settings, count: int, first_port: int) -> Iterator[str]:
 
 
 def own_host(settings: Settings) -> str:
-    """Where a worker's own port listens: on loopback, unless nodes of other machines come, too."""
-    if settings.node_url is None and settings.host in ("0.0.0.0", "::"):
+    """Where a worker's own port listens: as the common one where that has one address; else, and where the
+    common one has TLS, on loopback, unless NODE_URL says that nodes of other machines come, too."""
+    if settings.node_url is None and (settings.host in ("0.0.0.0", "::") or settings.ws_use_ssl):
         return "127.0.0.1"
     return "127.0.0.1" if settings.host == "localhost" else settings.host
 

@@ -155,6 +155,18 @@ async def test_sessions_of_nobody() -> None:
     await dead.close()
 
 
+async def test_what_was_passed_on_to_the_wrong_node_goes_no_further() -> None:
+    """Two machines whose nodes have registered 127.0.0.1: each would send it to itself, for ever."""
+    sid = forwarding(TWO).new_sid()
+    query = b"EIO=4&transport=polling&sid=" + sid.encode()
+    three = forwarding(THREE, address="http://127.0.0.1:9")
+    accepted, _ = three.accept(stamped(forwarding(ONE), request(query)), nothing)
+    assert await asked(three, sid) == (True, 410)  # a client's own is passed on, to nobody here
+    more = {"parley.misled": accepted["parley.misled"]}
+    assert await asked(three, sid, **more) == (False, None)
+    await three.close()
+
+
 async def test_an_address_that_was_known_is_used_while_redis_is_away() -> None:
     answers: list[Any] = ["http://127.0.0.1:9", Unavailable()]
 
