@@ -10,9 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from events.errors import ChatError, Draining, PayloadTooLarge, RateLimited, ServerFull, ValidationFailed
+from events.errors import (
+    ChatError,
+    Draining,
+    PayloadTooLarge,
+    RateLimited,
+    ServerFull,
+    UnknownCommand,
+    ValidationFailed,
+)
 from events.event import to_json
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
@@ -38,6 +46,7 @@ from server.vendor import Vendor
 
 #: Bytes that one of them may send in one message: a token as long as a request's head may be.
 STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
+OLD_CLIENT = "a client of Socket.IO 2 or earlier: version 3 or later speaks EIO=4"
 #: What `make run` fetches lands there.
 VENDOR = Path("data/vendor")
 
@@ -60,6 +69,7 @@ def create_app(settings: Settings) -> Starlette:
     }
 
     services.at_start.append(services.extras["vendor"].look)
+    services.after_commit.append(services.journal.committed)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
@@ -82,6 +92,8 @@ def create_app(settings: Settings) -> Starlette:
             seconds = retry_after(refusal) or 1
             await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
+            if b"EIO=4" not in scope["query_string"] and b"EIO" in query_of(scope):
+                _told(services, scope, ValidationFailed(OLD_CLIENT))
             await sio.eio.handle_request(scope, receive, send)
 
     def tell_of_another_version(scope: Scope) -> None:
@@ -128,6 +140,7 @@ def create_app(settings: Settings) -> Starlette:
         WebSocketRoute("/ws/{session_id:path}", raw),
     ]
     app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
+    app.router.default = _Nowhere(services, app.router.default)
     app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
     app.state.services = services
     app.at_once = at_once  # type: ignore[attr-defined]
@@ -152,6 +165,9 @@ def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers,
             error = Draining()
         if status not in (400, 429, 431, 503):
             return [], b""
+        if status == 400:
+            reason = f"{error.text}; https:// and wss:// need WS_USE_SSL, or a proxy that ends TLS"
+            services.journal.refused("http", ValidationFailed(reason), "")
         fields = [(b"content-type", b"application/json")]
         if (seconds := retry_after(error)) is not None:
             fields.append((b"retry-after", b"%d" % seconds))
@@ -163,13 +179,36 @@ def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers,
     return words
 
 
+def _told(services: Services, scope: Scope, error: ChatError) -> None:
+    """The line of a refusal that no route and no door has made."""
+    door = "websocket" if scope["type"] == "websocket" else scope["method"]
+    address = services.address_of(scope["client"], scope["headers"])
+    services.journal.refused(door, error, address, scope["path"])
+
+
+class _Nowhere:
+    """A WebSocket at an address that has none; requests are `others`'."""
+
+    def __init__(self, services: Services, others: ASGIApp) -> None:
+        self._services, self._others = services, others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return await self._others(scope, receive, send)
+        error = UnknownCommand("No such address: WebSockets are at /ws/{session_id} and /socket.io/")
+        _told(self._services, scope, error)
+        protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
+        protocol.refuse(404, [(b"content-type", b"application/json")], body_of(error))
+
+
 async def _not_found(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     settings = request.app.state.services.settings
     if status == 404 and (other := with_other_slash(request.scope, request.app.routes, settings)) is not None:
         return Response(status_code=307, headers={"Location": other})
     text = "No such address" if status == 404 else "Not a method of this address"
-    response = reply({"error": {"code": "UNKNOWN_COMMAND", "message": text, "retryable": False}}, status)
+    response = reply({"error": UnknownCommand(text).as_dict()}, status)
+    _told(request.app.state.services, request.scope, UnknownCommand(text))
     if status == 405:  # RFC 9110, 15.5.6: it says which are
         response.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return response

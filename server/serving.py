@@ -66,14 +66,19 @@ class Node(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _unsaid(record: logging.LogRecord, services: Services) -> bool:
+    """Whether a line of uvicorn's says what none of ours has said: not its last word on a start that failed,
+    nor, as often as anybody likes, that something was no request."""
+    return not services.extras.get("refused") and record.msg != "Invalid HTTP request received."
+
+
 def serve(
     settings: Settings, sockets: list[socket], ready: Callable[[Services], None], own: Own | None = None
 ) -> int:
     """Until told to stop. Returns the status of the process; what stood in the way of a start is logged."""
     app = create_app(settings)
     services: Services = app.state.services
-    # uvicorn's own last word on a start that failed, where ours has said why.
-    logging.getLogger("uvicorn.error").addFilter(lambda _: not services.extras.get("refused"))
+    logging.getLogger("uvicorn.error").addFilter(lambda record: _unsaid(record, services))
     if own is not None:
         services.extras["own_port"] = own.socket.getsockname()[1]
     config = uvicorn_config(

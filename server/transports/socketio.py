@@ -179,6 +179,7 @@ class SocketIODoor:
             error = UnknownCommand(f"{name} is not a command")
         elif problem == "large":
             error = PayloadTooLarge.beyond(self._services.settings.ws_message_size_limit, size)
+            self._services.journal.refused("socketio", error, conn.address)
         else:
             error = ValidationFailed(_PROBLEMS[problem])
         line = conn.line or self._lent(conn)

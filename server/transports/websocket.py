@@ -275,7 +275,9 @@ class RawDoor:
         ref = message.pop("ref", None)
         limit = self.services.settings.ws_message_size_limit
         if len(data) > limit:
-            conn.line.refuse(PayloadTooLarge.beyond(limit, len(data)), name, ref)
+            large = PayloadTooLarge.beyond(limit, len(data))
+            self.services.journal.refused("websocket", large, conn.address)
+            conn.line.refuse(large, name, ref)
             return
         given = message.get("session_id")
         if given is not None and given != socket.session_id:
