@@ -1,5 +1,6 @@
 """`make cluster` as a developer meets it: it comes up, says how to use it, outlives its parts, and goes."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,23 +9,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.processes import free_port
+from tests.support.processes import free_port, kill_tree
 from tests.support.server import ROOT
+from tests.support.services import program
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 def test_three_nodes_come_up_and_go(tmp_path: Path) -> None:
     port = free_port()
     env = {"PATH": os.environ["PATH"], "PORT": str(port), "TMPDIR": tempfile.gettempdir()}
     with subprocess.Popen(
         [sys.executable, "scripts/cluster.py"], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
     ) as process:
+        stack = contextlib.ExitStack()
         try:
             assert process.stdout is not None
             said = ""
@@ -43,41 +47,58 @@ def test_three_nodes_come_up_and_go(tmp_path: Path) -> None:
             assert "text/html" in playground.headers["content-type"]
             assert len(re.findall(rf"http://127\.0\.0\.1:{port}/#token=[\w.-]+", said)) == 2
 
-            made = httpx.post(url, json={"agent_id": 1}, headers=headers, trust_env=False)
-            session = f"{url}/{made.json()['session_id']}"
+            address = re.findall(rf"http://127\.0\.0\.1:{port}/#token=[\w.-]+", said)[0]
+            page = stack.enter_context(watching(address))
+            newest = httpx.get(url, headers=headers, trust_env=False).json()["sessions"][0]
+            session = f"{url}/{newest['session_id']}"
             pids = dict(re.findall(r"^ +(\w+) +pid (\d+)", said, re.MULTILINE))
             assert list(pids) == ["postgres", "redis", "node1", "node2", "node3", "nginx"]
             for at, name in enumerate(("node2", "redis", "postgres", "nginx")):
-                content = f"{name} is killed while this is being written"
-                answer = ask(session, headers, content)
+                content = f"{name} is killed while this is being written, and a good deal more of it" * 2
+                tell(page, content)
+                assert heard(page) == "writing"
                 os.kill(int(pids[name]), signal.SIGKILL)
                 told = f"{name} (pid {pids[name]}) was killed by signal 9: started again as pid"
                 assert next(line for line in process.stdout if line.startswith(told))
+                seen = json.loads(heard(page))
                 history = settled(session, headers, 2 * (at + 1))
                 assert [each["content"] for each in history][-2] == content
-                # The node that wrote it may be the one that was killed: then the text ends, marked as such.
-                assert history[-1]["message_id"] == answer
-                if history[-1]["status"] == "complete":
-                    assert content in history[-1]["content"]
-                else:
+                # The page shows what is stored, whole; of a node that was killed, marked as such.
+                assert seen["text"] == history[-1]["content"]
+                if seen["interrupted"]:
                     assert (name, history[-1]["status"]) == ("node2", "interrupted")
+                    assert content.startswith(seen["text"])
+                else:
+                    assert (seen["text"], history[-1]["status"]) == (content, "complete")
         finally:
+            stack.close()
             process.send_signal(signal.SIGINT)
             left = process.communicate(timeout=60)
         assert process.returncode == 0, left
 
 
-def ask(session: str, headers: dict[str, str], content: str) -> str:
-    """The id of an answer that is being written."""
-    with httpx.stream(
-        "POST", f"{session}/messages/stream", json={"content": content}, headers=headers, trust_env=False
-    ) as answer:
-        assert answer.status_code == 200, answer.read()
-        for line in answer.iter_lines():
-            if line.startswith("data: ") and '"stream_chunk"' in line:
-                message: str = json.loads(line[6:])["message_id"]
-                return message
-    raise AssertionError("no answer began")
+@contextlib.contextmanager
+def watching(address: str) -> Iterator[subprocess.Popen[str]]:
+    """Somebody in front of Chromium (watch.mjs), in a new session with Echo."""
+    command = [program("node"), str(ROOT / "tests" / "cluster" / "watch.mjs"), address]
+    env = {**os.environ, "CHROMIUM": program("chromium")}
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as page:
+        try:
+            assert heard(page) == "ready"
+            yield page
+        finally:
+            kill_tree(page)
+
+
+def tell(page: subprocess.Popen[str], text: str) -> None:
+    assert page.stdin is not None
+    page.stdin.write(text + "\n")
+    page.stdin.flush()
+
+
+def heard(page: subprocess.Popen[str]) -> str:
+    assert page.stdout is not None
+    return page.stdout.readline().strip()
 
 
 def settled(session: str, headers: dict[str, str], count: int) -> list[dict[str, Any]]:
