@@ -11,6 +11,8 @@ const session_id = (localStorage.session ??=
   (await post("/api/chat/sessions", { agent_id: 1 }, token)).session_id);
 
 const socket = io(SERVER, { auth: { token }, transports: ["websocket", "polling"], tryAllTransports: true });
+// In the back/forward cache nobody is here, but the browser would answer pings. Shown again, it comes back by itself.
+addEventListener("pagehide", () => socket.io.engine.close());
 let revision = null; // all that changed up to here is on the page; null: not joined yet
 let lineage; // of which history of the database
 let writing = null; // the answer that is being written

@@ -99,6 +99,8 @@ export class SocketIoLink extends Link {
       reconnectionDelayMax: 2000,
     });
     this.socket = socket;
+    // As below; this client opens again, and recovers, by itself.
+    addEventListener("pagehide", () => socket.io.engine.close());
     this._watch();
     socket.io.on("open", () => this._watch());
     socket.on("connect", () => {

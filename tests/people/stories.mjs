@@ -258,19 +258,22 @@ const stories = {
   /** A page that goes to the back/forward cache closes its connection, and one that is shown again opens it. */
   async cached(page) {
     const nia = await come(page, "nia");
-    const opened = page.waitForEvent("websocket", (socket) => socket.url().includes("/ws/"));
-    await nia.getByLabel("WebSocket", { exact: true }).check();
-    const socket = await opened;
-    await say(nia, "before");
-    await saying(nia, "before").first().waitFor();
-    const [again] = await Promise.all([
-      page.waitForEvent("websocket", (other) => other.url().includes("/ws/")),
-      socket.waitForEvent("close"),
-      page.evaluate(() => dispatchEvent(new Event("pagehide"))),
-    ]);
-    check(!again.isClosed(), "it is open again");
-    await say(nia, "after");
-    await saying(nia, "after").first().waitFor();
+    for (const [door, path] of [["WebSocket", "/ws/"], ["Socket.IO", "/socket.io/"]]) {
+      const opened = page.waitForEvent("websocket", (socket) => socket.url().includes(path));
+      await nia.getByLabel(door, { exact: true }).check();
+      const socket = await opened;
+      await online(nia);
+      await say(nia, `before, by ${door}`);
+      await saying(nia, `before, by ${door}`).first().waitFor();
+      const [again] = await Promise.all([
+        page.waitForEvent("websocket", (other) => other.url().includes(path)),
+        socket.waitForEvent("close"),
+        page.evaluate(() => dispatchEvent(new Event("pagehide"))),
+      ]);
+      check(!again.isClosed(), "it is open again");
+      await say(nia, `after, by ${door}`);
+      await saying(nia, `after, by ${door}`).first().waitFor();
+    }
   },
 
   /** Below a proxy's path: everything that the page loads and calls is found there. */

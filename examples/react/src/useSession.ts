@@ -65,6 +65,10 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
       tryAllTransports: true,
       timeout: 8000,
     });
+    // In the back/forward cache nobody is here, but the browser would answer pings. Shown again, it comes back by
+    // itself. (React Native has no such pages, and no such event.)
+    const hidden = () => line.io.engine.close();
+    globalThis.addEventListener?.("pagehide", hidden);
     socket.current = line;
     current.current = wanted;
     dispatch({ type: "reset" });
@@ -168,6 +172,7 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
     return () => {
       over = true;
       clearTimeout(again);
+      globalThis.removeEventListener?.("pagehide", hidden);
       line.disconnect();
       socket.current = null;
     };
