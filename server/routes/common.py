@@ -23,6 +23,7 @@ from server.bounds import CALLS, GIVES
 from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.services import Services
+from server.transports.sse import by_event_source, come_again
 from storage.fairness import ASKING
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -78,7 +79,8 @@ async def _failed(request: Request, failure: Exception) -> Response:
         await late
     address = services.address_of(request.scope["client"], request.scope["headers"])
     services.journal.refused(request.method, error, address, request.scope["path"])
-    answer = json_error(error)
+    again = error.retryable and by_event_source(request.method, request.headers)
+    answer = come_again(error) if again else json_error(error)
     if request.scope.get("parley.late"):  # what waits behind it on the connection is not waited for as well
         answer.headers["Connection"] = "close"
     return answer

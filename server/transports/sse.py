@@ -4,11 +4,14 @@ HTML Standard, "Server-sent events". A comment every 15 s keeps proxies from clo
 """
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
@@ -30,6 +33,8 @@ HEADERS = [
 ]
 RETRY = b"retry: 2000\n\n"
 COMMENT = b": still here\n\n"
+#: Milliseconds, at random, that are added where an EventSource is to come again: a herd comes back spread.
+SPREAD = (1000, 4000)
 
 
 class EventStream(Sink):
@@ -109,6 +114,19 @@ class Unread(EventStream):
             self._ready.clear()
         if self.error is not None:  # perhaps before the answer had begun
             raise self.error
+
+
+def by_event_source(method: str, headers: Headers) -> bool:
+    """Whether a page's EventSource asks, as the HTML Standard has it ask; `fetch` goes by the status."""
+    accepts = headers.get("accept") == "text/event-stream"
+    return method == "GET" and accepts and "no-cache" in headers.get("cache-control", "")
+
+
+def come_again(error: ChatError, spread: Callable[[int, int], int] = random.randint) -> Response:
+    """A refusal that passes, to an EventSource: any status but 200 would be its last."""
+    after = (error.retry_after or 0) + spread(*SPREAD)
+    body = b"retry: %d\nevent: error\ndata: " % after + to_json(error.as_dict()) + b"\n\n"
+    return Response(body, headers={name.decode(): value.decode() for name, value in HEADERS})
 
 
 Stream = TypeVar("Stream", bound=EventStream)

@@ -1,39 +1,44 @@
-"""A real EventSource follows one answer to its end, and then asks no more, though nobody closes it."""
+"""A real EventSource: it follows one answer to its end and asks no more, and comes back where that helps."""
 
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.doors import Door, enter, new_session
 from tests.support.proxy import Proxy
+from tests.support.rawclient import RawClient
 from tests.support.server import ROOT, Server
 from tests.support.services import program
 
-TEXT = "a piece of an answer; "
+TEXT = "a piece of an answer; " * 20
+#: Bytes of an answer, its head included: somewhere in its first text.
+IN_A_CHUNK = 600
 
 
 async def follow(where: str, node: Server, *urls: str) -> list[dict[str, Any]]:
     process = await asyncio.create_subprocess_exec(
         program("node"), "event_source.mjs", where, f"{node.url}/healthz", *urls,
         cwd=ROOT / "tests" / "js", env={**os.environ, "CHROMIUM": program("chromium")},
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), 40)
+        said, errors = await asyncio.wait_for(process.communicate(), 40)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    assert process.returncode == 0, errors.decode()
     seen: list[dict[str, Any]] = json.loads(said)
     return seen
 
 
 async def reached(network: Proxy) -> None:
     async with asyncio.timeout(30):
-        while not network.connections:
+        while not network.accepted:
             await asyncio.sleep(0.02)
 
 
@@ -58,13 +63,32 @@ async def test_it_ends_with_the_answer(parley: Server, where: str) -> None:
         await its_end(alice, over)
         query = f"?token={parley.token('alice')}"
         paths = [f"/api/chat/streams/{message_id}{query}" for message_id in (over, living)]
+        network.cut_after(IN_A_CHUNK)
         following = asyncio.create_task(
             follow(where, parley, parley.url + paths[0], parley.url + paths[1], network.url + paths[1])
         )
         await reached(network)
-        network.cut()
         await its_end(alice, living)
         for seen, message_id in zip(await following, (over, living, living), strict=True):
             *chunks, end = seen["came"]
             assert "".join(chunk["content"] for chunk in chunks) == TEXT * 2
             assert (end["type"], end["id"]) == ("stream_end", f"{message_id}:end")
+
+
+@pytest.mark.parametrize("where", ["node", "chromium"])
+async def test_it_comes_back_from_a_refusal_that_passes(
+    parley: Server, sqlite_url: str, new_server: Callable[..., Server], where: str
+) -> None:
+    """Any status but 200 would be its last; one that nobody can mend by waiting is."""
+    full = new_server(sqlite_url, WS_MAX_CONNECTIONS="1", CORS_ORIGINS=json.dumps([parley.url]))
+    session = await new_session(full, "alice")
+    path = f"/api/chat/sessions/{session}/events?token="
+    async with RawClient(full.ws_url, session, full.token("alice")) as raw:
+        await raw.welcome()
+        urls = [f"{full.url}{path}{full.token(user)}" for user in ("alice", "eve")]
+        following = asyncio.create_task(follow(where, parley, *urls))
+        async with asyncio.timeout(30):
+            while full.log_text().count("SERVER_FULL") < 2:
+                await asyncio.sleep(0.02)
+    alice, eve = await following
+    assert alice["welcome"] and not eve["welcome"]

@@ -14,6 +14,7 @@ from tests.support.doors import new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.sioclient import HandshakeRefused, SioWebSocket
+from tests.support.sseclient import SseClient
 
 __all__ = ["issuer"]  # a fixture
 
@@ -91,3 +92,23 @@ async def test_a_client_of_an_older_protocol_is_in_the_log(parley: Server, trans
     async with asyncio.timeout(10):
         while "Engine.IO 3, not 4" not in parley.log_text():
             await asyncio.sleep(0.02)
+
+
+async def test_an_event_source_is_told_by_an_event(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """A status would be its last; what waiting does not mend has one, and so has `fetch`."""
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS="1")
+    session = await new_session(node)
+    asks = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+    url = f"{node.url}/api/chat/sessions/{session}/events"
+    async with SseClient(url, node.token("eve"), headers=asks) as eve:
+        assert (eve.status, eve.json()["error"]["code"]) == (404, "SESSION_NOT_FOUND")
+    async with RawClient(node.ws_url, session, node.token("alice")) as first:
+        await first.welcome()
+        async with SseClient(url, node.token("alice"), headers=asks) as page:
+            await page.ended()
+            assert (page.status, page.named("error")[0]["code"]) == (200, "SERVER_FULL")
+            assert page.retry is not None and page.retry > 1000
+        async with SseClient(url, node.token("alice")) as fetching:
+            assert (fetching.status, fetching.json()["error"]["code"]) == (503, "SERVER_FULL")

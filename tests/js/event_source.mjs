@@ -1,4 +1,5 @@
-// EventSources, as a page has them that never closes one: what came to each until it gave up asking, as JSON.
+// EventSources, as a page has them that never closes one: what came to each until it gave up asking, or was
+// welcome to a session, as JSON.
 // node event_source.mjs node|chromium <an address of the server, for the page> <address of a stream> …
 import process from "node:process";
 import { EventSource } from "eventsource";
@@ -6,13 +7,14 @@ import { chromium } from "playwright-core";
 
 function follow({ url, EventSource = globalThis.EventSource }) {
   return new Promise((resolve) => {
-    const seen = { came: [], errors: 0 };
+    const seen = { came: [], welcome: false };
     const source = new EventSource(url);
     source.onmessage = ({ data, lastEventId }) => seen.came.push({ ...JSON.parse(data), id: lastEventId });
-    source.onerror = () => {
-      seen.errors += 1;
-      if (source.readyState === 2) resolve(seen);
-    };
+    source.onerror = () => source.readyState === 2 && resolve(seen);
+    source.addEventListener("welcome", () => {
+      source.close();
+      resolve({ ...seen, welcome: true });
+    });
   });
 }
 

@@ -31,6 +31,8 @@ class Proxy:
         """Seconds that every piece of data waits, in both directions."""
         self.refusing = False
         """New connections are reset at once."""
+        self.accepted = 0
+        """How many have come so far."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._cut_after: int | None = None
@@ -108,6 +110,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self.accepted += 1
         try:
             await self._flowing.wait()
             if self.refusing:
