@@ -21,20 +21,13 @@ from storage.database import Database
 from storage.records import SessionRecord
 from storage.sessions import Sessions
 from tests.server.test_tokens import KEY
+from tests.support.nursery import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "server", *arguments],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run_command(arguments, {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}, folder)
 
 
 def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ from tests.support.services import Postgres
 NewServer = Callable[..., Server]
 
 
+@pytest.fixture(autouse=True)
+def as_a_user_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "fresh", True)
+
+
 def stopped(node: Server, how: signal.Signals = signal.SIGTERM) -> int:
     assert node.process is not None
     node.process.send_signal(how)

@@ -1,7 +1,6 @@
 """TLS to PostgreSQL: what asks for it has it, or has no connection. Against real servers."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from storage.database import Database
 from storage.errors import StorageError, Unavailable
 from storage.statement import Statement
 from tests.support.certificate import Authority, self_signed
+from tests.support.nursery import run_command
 from tests.support.processes import free_port
 from tests.support.server import Server, environment
 from tests.support.services import Postgres
@@ -149,14 +149,7 @@ async def test_the_environment_asks_too(servers: Servers, monkeypatch: pytest.Mo
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "server", *arguments],
-        env={**environment(**settings), "HOME": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_command(arguments, {**environment(**settings), "HOME": str(folder)}, folder)
 
 
 def refuses(done: subprocess.CompletedProcess[str], *named: str) -> None:

@@ -9,11 +9,30 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import psutil
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+
+
+class Process(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    args: Any
+    pid: int
+    returncode: Any
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, how: int, /) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 def free_port() -> int:
@@ -33,6 +52,11 @@ def free_port() -> int:
     raise RuntimeError("no free port between 20000 and 32000")
 
 
+def die_with_parent(death_signal: signal.Signals = signal.SIGKILL) -> None:
+    """For a new process: the kernel sends it a signal when the thread that made it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+
+
 def spawn(
     command: list[str],
     *,
@@ -48,9 +72,6 @@ def spawn(
     tied to the calling thread: call from the main thread only.
     """
 
-    def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -63,13 +84,11 @@ def spawn(
             group=user,
             extra_groups=[] if user is not None else None,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=lambda: die_with_parent(death_signal),
         )
 
 
-def wait_until(
-    ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, timeout: float = 20
-) -> None:
+def wait_until(ready: Callable[[], bool], process: Process, log: Path, timeout: float = 20) -> None:
     """Return once `ready()` says so; show the log if the process ends or the time is up."""
     deadline = time.monotonic() + timeout
     while not ready():
@@ -80,9 +99,7 @@ def wait_until(
         time.sleep(0.01)
 
 
-def end(
-    process: subprocess.Popen[bytes] | None, how: signal.Signals = signal.SIGTERM, wait: float = 15
-) -> int:
+def end(process: Process | None, how: signal.Signals = signal.SIGTERM, wait: float = 15) -> int:
     """Send a signal, wait, and fall back to SIGKILL. Returns the exit code."""
     if process is None:
         return 0
@@ -94,10 +111,10 @@ def end(
             process.wait(wait)
         except subprocess.TimeoutExpired:
             kill_tree(process)
-    return process.returncode
+    return int(process.returncode)
 
 
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
+def kill_tree(process: Process) -> None:
     """SIGKILL for the process and everything it started; returns when all are gone."""
     try:
         family = [psutil.Process(process.pid)]

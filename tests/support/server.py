@@ -4,8 +4,6 @@ import asyncio
 import http.client
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +11,8 @@ from typing import Any, Self
 import httpx
 import jwt
 
-from tests.support.processes import end, free_port, kill_tree, spawn, tail, wait_until
+from tests.support.nursery import start_server
+from tests.support.processes import Process, end, free_port, kill_tree, tail, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "a-secret-of-the-tests-of-more-than-32-bytes"
@@ -45,6 +44,9 @@ def environment(**settings: str) -> dict[str, str]:
 class Server:
     """One node. Keeps its port over restarts; its files live in `folder`."""
 
+    #: Started as a user starts it, with nothing imported.
+    fresh = False
+
     #: Of `serve`.
     arguments: tuple[str, ...] = ()
 
@@ -57,7 +59,7 @@ class Server:
         self.env = environment(
             **{"DATABASE_URL": database_url, "SERVICE_PORT": str(self.port), "HOST": "127.0.0.1", **settings}
         )
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -103,8 +105,7 @@ class Server:
 
     def _spawn(self) -> None:
         assert not self.running, "already running"
-        command = [sys.executable, "-m", "server", "serve", *self.arguments]
-        self.process = spawn(command, log=self.log, env=self.env, cwd=self.folder)
+        self.process = start_server(self.arguments, self.log, self.env, self.folder, fresh=self.fresh)
 
     def healthy(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
