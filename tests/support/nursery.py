@@ -128,7 +128,7 @@ def run_command(
 
 
 def _become(
-    args: list[str], outputs: Sequence[str], env: dict[str, str], cwd: str, pipes: Sequence[int]
+    args: list[str], outputs: Sequence[str], env: dict[str, str], cwd: str, *, pipes: Sequence[int]
 ) -> None:
     """What a new process has, in the child."""
     os.setsid()
@@ -158,7 +158,7 @@ def _main(asked: int, answers: int) -> None:
             what, *args = json.loads(line)
             answer = os.fork() if what == "start" else _poll(*args)
             if what == "start" and answer == 0:
-                _become(*args, (asked, answers))
+                _become(*args, pipes=(asked, answers))
                 break
             os.write(answers, f"{json.dumps(answer)}\n".encode())
         else:
