@@ -61,6 +61,10 @@ SLOWED = 60
 #: All holders of a share link together have so many times what those of one network have.
 LINK = 10
 
+#: Bytes of uploads under way on a node, and of one user's, in files of the largest size: as much as a small
+#: disk has room for, and as what one user may begin at once (`RATES["upload"]`).
+UPLOADING, UPLOADING_EACH = 100, 20
+
 #: Chunks per second and stream.
 CHUNKS_PER_SECOND = 200
 #: Refusals of one user on one node that are told at once, and how many more a minute; each further one is

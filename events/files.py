@@ -28,6 +28,7 @@ from events.ratelimit import RateLimits
 from events.schema import PostFile
 from events.sessions import SessionManager
 from events.signing import Signer
+from events.uploading import Upload, Uploads
 from storage import errors as storage_errors
 from storage.files import Files
 from storage.interfaces import BlobStore
@@ -80,8 +81,13 @@ class FileService:
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
-        self._care = care
+        self._care, self._uploads = care, Uploads(max_size)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
+
+    @property
+    def uploading(self) -> int:
+        """Bytes of uploads under way on this node."""
+        return self._uploads.size
 
     # --- in
 
@@ -89,17 +95,16 @@ class FileService:
         """Before a byte is read. Raises SessionNotFound, Forbidden, SessionExpired, SessionArchived,
         PayloadTooLarge (its files are as much as they may be), Unavailable."""
         record, _ = await self._sessions.writable(caller, session_id)
-        await self._left(caller)
+        await self._stored(caller)
         self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
 
-    async def _left(self, caller: Caller) -> int:
-        """Bytes that an upload may have: what the user's files leave of the quota. Raises PayloadTooLarge."""
-        most = self._most_of(caller)
-        if most is None:
-            return self.max_size
+    async def _stored(self, caller: Caller) -> int:
+        """Bytes of a user's files, where these are limited. Raises PayloadTooLarge: no more go with them."""
+        if self._most_of(caller) is None:
+            return 0
         stored = await self._files.stored_by(caller.key)
         self._limits.admit(STORED, stored)
-        return min(self.max_size, most - stored)
+        return stored
 
     def _most_of(self, caller: Caller) -> int | None:
         """How many bytes of files a caller may have; None: as many as he likes."""
@@ -110,9 +115,18 @@ class FileService:
     ) -> FileRecord:
         """Store an upload as it arrives; its row is there when this returns, or nothing is.
 
-        Raises PayloadTooLarge, UnsupportedFileType, ValidationFailed (empty), Unavailable, and what
-        `chunks` raises.
+        Raises PayloadTooLarge, RateLimited (too much is on its way), UnsupportedFileType, ValidationFailed
+        (empty), Unavailable, and what `chunks` raises.
         """
+        with self._uploads.begin(caller) as upload:
+            upload.within(await self._stored(caller), self._most_of(caller))
+            record = await self._take(caller, session_id, name, _counted(chunks, upload))
+            upload.kept = True
+        return record
+
+    async def _take(
+        self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]
+    ) -> FileRecord:
         file_id = new_id("file")
         head = bytearray()
         whole = True
@@ -127,8 +141,7 @@ class FileService:
         if media_type not in self._allowed:
             raise UnsupportedFileType(f"{media_type} is not accepted")
         try:
-            most = await self._left(caller)
-            content = self._checked(bytes(head), chunks, media_type == "text/plain", most)
+            content = self._checked(bytes(head), chunks, media_type == "text/plain")
             size = await self._blobs.put(file_id, content, media_type)
             thumbnail = await self._thumbnail(file_id, media_type, caller.key)
             record = FileRecord(
@@ -161,7 +174,7 @@ class FileService:
             raise SessionNotFound from error  # erased while the upload was on its way
 
     async def _checked(
-        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool, most: int
+        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool
     ) -> AsyncIterator[bytes]:
         size = 0
         text = TextCheck()
@@ -169,8 +182,8 @@ class FileService:
         def check(piece: bytes) -> bytes:
             nonlocal size
             size += len(piece)
-            if size > most:
-                raise PayloadTooLarge(f"at most {most} bytes")
+            if size > self.max_size:
+                raise PayloadTooLarge(f"at most {self.max_size} bytes")
             if is_text and not text.takes(piece):
                 raise UnsupportedFileType("neither a known format nor text in UTF-8")
             return piece
@@ -275,6 +288,12 @@ class FileService:
             "file_info": {"name": record.file_name, "type": record.file_type, "size": record.file_size},
             "uploaded_at": rfc3339(record.uploaded_at),
         }
+
+
+async def _counted(chunks: AsyncIterator[bytes], upload: Upload) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        upload.came(len(chunk))
+        yield chunk
 
 
 def _signed(file_id: str, thumbnail: bool, until: int) -> str:

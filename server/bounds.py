@@ -3,7 +3,18 @@
 
 from dataclasses import replace
 
-from events.bounds import EVENT_STREAMS, PARTICIPANTS, READERS, REQUESTS, SESSIONS, STORED, Bounds, Cap
+from events.bounds import (
+    EVENT_STREAMS,
+    PARTICIPANTS,
+    READERS,
+    REQUESTS,
+    SESSIONS,
+    STORED,
+    UPLOADING,
+    UPLOADING_EACH,
+    Bounds,
+    Cap,
+)
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
@@ -11,6 +22,7 @@ from server.engine.http import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
+from server.uploads import LEAST, SPAN, WHOLE
 
 #: Method and path.
 Call = tuple[str, str]
@@ -118,7 +130,10 @@ CALLS: dict[Call, Bounds] = {
         "upload",
         STORED,
         holds="a file, its thumbnail, a row",
-        size="`MAX_FILE_SIZE` bytes, 1800 s, 30 s without a byte",
+        size=(
+            f"`MAX_FILE_SIZE` bytes, {WHOLE:g} s, {LEAST // 1024} KiB in {SPAN:g} s of waiting; under way on "
+            f"a node {UPLOADING_EACH} times `MAX_FILE_SIZE` of one user, {UPLOADING} times of all"
+        ),
         beyond=("UNSUPPORTED_FILE_TYPE",),
     ),
     ("GET", "/api/chat/files/{file_id}/url"): _reading(_READERS, "one, for `FILE_URL_TTL`"),

@@ -13,8 +13,9 @@ from events.errors import PayloadTooLarge, ValidationFailed
 
 #: Bytes of one header line of a part: a long file name is shortened, not refused.
 HEADER = 32 * 1024
-#: Seconds without a byte, and for the whole body, after which a client is given up.
-IDLE, WHOLE = 30.0, 1800.0
+#: Seconds of waiting in which `LEAST` bytes have to come, and seconds for the whole body: what is under way
+#: counts against others, and 2 KiB a second is what the slowest of networks have.
+SPAN, LEAST, WHOLE = 30.0, 64 * 1024, 1800.0
 #: Parts beside the file, and what boundaries and headers may add to a body.
 FIELDS, OVERHEAD = 16, 256 * 1024
 
@@ -107,13 +108,18 @@ class Multipart:
         body = self._request.stream()
         clock = asyncio.get_running_loop().time
         end = clock() + WHOLE
+        left, come = SPAN, 0  # of the present span
         try:
             while True:
                 # Around the reading alone: what is done with a piece has limits of its own.
-                async with asyncio.timeout(min(IDLE, end - clock())):
+                began = clock()
+                async with asyncio.timeout(min(left, end - began)):
                     chunk = await anext(body, None)
                 if chunk is None:
                     break
+                left, come = left - (clock() - began), come + len(chunk)
+                if come >= LEAST:
+                    left, come = SPAN, 0
                 size += len(chunk)
                 if size > self._limit + OVERHEAD:
                     raise PayloadTooLarge(f"at most {self._limit} bytes")

@@ -1,0 +1,88 @@
+"""Bytes of uploads under way on this node: they count for their user before their files have rows.
+
+Knows no file, no disk and no transport.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from events.access import Caller
+from events.bounds import OPERATORS, STORED, UPLOADING, UPLOADING_EACH
+from events.errors import RateLimited
+
+
+class _User:
+    """Of one user's uploads that overlap: bytes that come, and those whose files have their rows since."""
+
+    __slots__ = ("coming", "stored", "uploads")
+
+    def __init__(self) -> None:
+        self.uploads = self.coming = self.stored = 0
+
+
+class Uploads:
+    """`max_size` of a file in bytes; `size` of all that is under way."""
+
+    def __init__(self, max_size: int) -> None:
+        self._most, self._each = UPLOADING * max_size, UPLOADING_EACH * max_size
+        self._users: dict[str, _User] = {}
+        self._shares: Counter[str] = Counter()
+        self.size = 0
+
+    @contextmanager
+    def begin(self, caller: Caller) -> Iterator["Upload"]:
+        """One file on its way, to its row or to its end without one."""
+        user = self._users.setdefault(caller.key, _User())
+        user.uploads += 1
+        upload = Upload(self, user, None if caller.role in OPERATORS else caller.account)
+        try:
+            yield upload
+        finally:
+            self._count(upload, -upload.size)
+            if upload.kept:
+                user.stored += upload.size
+            user.uploads -= 1
+            if not user.uploads:
+                del self._users[caller.key]
+
+    def admit(self, upload: "Upload", size: int) -> None:
+        """Raises RateLimited: others end, and then there is room."""
+        if upload.account is not None:
+            mine = self._shares[upload.account] + size
+            if mine > self._each or self.size + size > self._most:
+                raise RateLimited("too much is being uploaded", retry_after=1000)
+        self._count(upload, size)
+
+    def _count(self, upload: "Upload", size: int) -> None:
+        self.size += size
+        upload.user.coming += size
+        if upload.account is not None:
+            self._shares[upload.account] += size
+            if not self._shares[upload.account]:
+                del self._shares[upload.account]
+
+
+class Upload:
+    """`account`: for whom it counts; None for operators, who have no bounds. `kept`: its file has a row."""
+
+    def __init__(self, uploads: Uploads, user: _User, account: str | None) -> None:
+        self._uploads, self.user, self.account = uploads, user, account
+        self.size, self.kept = 0, False
+        self._before = user.stored
+        self._stored = 0
+        self._quota: int | None = None
+
+    def within(self, stored: int, quota: int | None) -> None:
+        """The user's files, read after the beginning, had `stored` bytes of a `quota`; None: of no quota."""
+        self._stored, self._quota = stored, quota
+
+    def came(self, size: int) -> None:
+        """A piece of so many bytes. Raises PayloadTooLarge (with what else comes it is beyond the quota),
+        RateLimited."""
+        if self._quota is not None:
+            since = self.user.stored - self._before
+            if self._stored + since + self.user.coming + size > self._quota:
+                raise STORED.error(self._quota)
+        self._uploads.admit(self, size)
+        self.size += size

@@ -1,0 +1,132 @@
+"""What is being uploaded counts before it is there: for its user, for the node, and by how fast it comes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from starlette.requests import Request
+
+from events.bounds import UPLOADING, UPLOADING_EACH
+from events.errors import ValidationFailed
+from server import uploads
+from server.uploads import Multipart
+from tests.support.doors import new_session
+from tests.support.server import Server
+
+SIZE = 1000
+BOUNDARY = "b0undary"
+HEAD = (
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n'
+    "Content-Type: text/plain\r\n\r\n"
+).encode()
+TAIL = f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+class Slow:
+    """An upload that can stand still before its last byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def finish(self) -> int:
+        """The last byte; the answer's status."""
+        self._writer.write(b"x" + TAIL)
+        return await self.answer()
+
+    async def answer(self) -> int:
+        async with asyncio.timeout(30):
+            return int((await self._reader.readline()).split()[1])
+
+
+@asynccontextmanager
+async def begun(node: Server, user: str, room: str, size: int = SIZE) -> AsyncIterator[Slow]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    length = len(HEAD) + size + len(TAIL)
+    writer.write(
+        f"POST /api/chat/sessions/{room}/files HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+        f"Authorization: Bearer {node.token(user)}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
+    )
+    writer.write(HEAD + b"x" * (size - 1))
+    await writer.drain()
+    try:
+        yield Slow(reader, writer)
+    finally:
+        writer.close()
+
+
+async def underway(node: Server, files: int) -> None:
+    """Until the bytes of so many have come."""
+    async with asyncio.timeout(30):
+        while await _gauge(node) < files * (SIZE - 1):
+            await asyncio.sleep(0.02)
+
+
+async def _gauge(node: Server) -> float:
+    async with node.api(None) as api:
+        lines = (await api.get("/metrics")).text.splitlines()
+    return float(next(line for line in lines if line.startswith("parley_uploading_bytes ")).split()[1])
+
+
+async def test_files_that_come_together_keep_within_the_quota(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_STORED_BYTES_PER_USER=str(2 * SIZE))
+    room = await new_session(node, "alice", members=("bob",))
+    async with begun(node, "alice", room) as one, begun(node, "alice", room) as other:
+        await underway(node, 2)
+        async with begun(node, "alice", room) as third, begun(node, "bob", room) as bob:
+            assert await third.answer() == 413, "told before its body has ended"
+            assert await bob.finish() == 201
+        assert [await one.finish(), await other.finish()] == [201, 201]
+    async with begun(node, "alice", room) as full:
+        assert await full.answer() == 413
+    assert await _gauge(node) == 0
+
+
+async def test_one_user_and_a_node_upload_so_much_at_once(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_FILE_SIZE=str(SIZE))
+    users = [f"user-{n}" for n in range(UPLOADING // UPLOADING_EACH)]
+    room = await new_session(node, "alice", members=(*users, "late"))
+    async with AsyncExitStack() as stack:
+        for count, user in enumerate(users, 1):
+            held = [await stack.enter_async_context(begun(node, user, room)) for _ in range(UPLOADING_EACH)]
+            await underway(node, count * UPLOADING_EACH)
+            if count == 1:
+                async with begun(node, user, room) as more, begun(node, "late", room) as late:
+                    assert await more.answer() == 429
+                    assert await late.finish() == 201, "others have their share"
+        async with begun(node, "late", room) as late:
+            assert await late.answer() == 429
+        assert await held[0].finish() == 201, "what has begun goes on"
+        async with begun(node, "late", room) as late:
+            assert await late.finish() == 201
+
+
+async def test_a_body_has_a_least_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that come now and then do not keep an upload under way."""
+    monkeypatch.setattr(uploads, "SPAN", 0.5)
+    slow, fast = [HEAD, *[b"x"] * 10_000], [HEAD, *[b"x" * uploads.LEAST] * 10, TAIL]
+
+    async def size(pieces: list[bytes]) -> int:
+        sent = iter(pieces)
+
+        async def receive() -> dict[str, object]:
+            await asyncio.sleep(0.1)
+            piece = next(sent, None)
+            return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+        headers = [(b"content-type", f"multipart/form-data; boundary={BOUNDARY}".encode())]
+        request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+        body = Multipart(request, 1 << 20).parts()
+        return sum([len(chunk) async for part in body async for chunk in part.chunks])
+
+    began = time.monotonic()
+    with pytest.raises(ValidationFailed, match="too slowly"):
+        await size(slow)
+    assert time.monotonic() - began < 30, "each byte gained all of the time again"
+    assert await size(fast) == 10 * uploads.LEAST
