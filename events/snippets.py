@@ -67,10 +67,10 @@ def _hits(term: Term, folded: str) -> Work[list[tuple[int, int]]]:
     while start < len(folded) and len(hits) < most:
         stop = start + PIECE
         # Whatever begins in this piece is seen as a whole.
-        for hit in term.pattern.finditer(folded, start, stop + term.reach):
-            if hit.start() >= stop or len(hits) == most:
+        for hit in term.hits(folded, start, stop + term.reach):
+            if hit[0] >= stop or len(hits) == most:
                 break
-            hits.append(hit.span())
+            hits.append(hit)
         yield min(stop, len(folded)) - start
         start = max(stop, hits[-1][1]) if hits else stop
     return hits

@@ -6,9 +6,10 @@ its locale, has a say.
 """
 
 import re
+import sys
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from storage.turns import Work, at_once
@@ -26,6 +27,9 @@ _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0df
 _LETTER = rf"[^\W_{SPACELESS}]"
 #: A mark that is no letter: some of those scripts' letters are among the marks.
 _SIGN = rf"(?:(?!\w)[{_MARKS}])"
+_A_SIGN, _LETTERS = re.compile(_SIGN), re.compile(rf"{_LETTER}*")
+#: A word begins after no letter and no mark, and goes on after its marks.
+_BEGIN, _END = re.compile(rf"(?<!{_LETTER})(?<![{_MARKS}])"), re.compile(rf"(?!{_LETTER}|[{_MARKS}])")
 _RUN = re.compile(rf"(?P<pairs>[{SPACELESS}]+)|{_LETTER}+(?:[{_MARKS}]+{_LETTER}*)*")
 
 _ASCII = re.compile("[a-z0-9]+")
@@ -263,17 +267,49 @@ def _is_symbol(char: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One word, phrase or piece of a spaceless text. `pattern` decides, on folded text.
+    """One word, phrase or piece of a spaceless text. `hits` decides, on folded text.
 
-    `tokens`: whatever the pattern matches has them all. `exact`: what has them matches, too. `reach`: how
-    many characters it looks at to match somewhere, at most.
+    `letters` matches it with whatever stands around its words. `begins`: its first run is a word, which has
+    no letter before it; `ends` are the groups of words that have none behind them. A regular expression for
+    that would be compiled with the class of all letters twice a word, which takes milliseconds each.
+
+    `tokens`: whatever it is found in has them all. `exact`: it is in what has them, too. `reach`: how many
+    characters it looks at to be found somewhere, at most.
     """
 
-    pattern: re.Pattern[str]
+    letters: re.Pattern[str]
+    begins: bool
+    ends: tuple[int, ...]
     tokens: tuple[str, ...]
     exact: bool
     negative: bool
     reach: int
+
+    def hits(self, folded: str, start: int = 0, stop: int = sys.maxsize) -> Iterator[tuple[int, int]]:
+        """From where to where it stands, one behind the other, between these places."""
+        at = start
+        while (found := self.letters.search(folded, at, stop)) is not None:
+            first = _first_sign(folded, found.start()) if self.begins else found.start()
+            if first >= start and self._stands(folded, first, found):
+                yield first, found.end()
+                at = found.end()
+            elif self.begins:  # no word begins in the middle of one
+                at = _LETTERS.match(folded, found.start()).end()  # type: ignore[union-attr]
+            else:
+                at = found.start() + 1
+
+    def _stands(self, folded: str, first: int, found: re.Match[str]) -> bool:
+        if self.begins and _BEGIN.match(folded, first) is None:
+            return False
+        return all(_END.match(folded, found.end(word)) for word in self.ends)
+
+
+def _first_sign(folded: str, word: int) -> int:
+    """Where the signs begin that stand in front of a word, and belong to it where no letter has them."""
+    first = word
+    while first > max(0, word - GAP) and _A_SIGN.match(folded, first - 1):
+        first -= 1
+    return first
 
 
 def term(text: str, *, negative: bool = False, whole: bool = False) -> Term | None:
@@ -285,26 +321,30 @@ def term(text: str, *, negative: bool = False, whole: bool = False) -> Term | No
         return _symbols(folded, negative)
     patterns: list[str] = []
     found: list[str] = []
+    ends: list[int] = []
     reach = GAP
     for run in runs:
         word = run.group()
         reach += len(word) + GAP
         if run.lastgroup is None:
             found.append(_token(word))
-            begun = run is runs[-1] and not whole and len(word) > 1
-            # A word goes on after its marks; those in front of it belong to it where no letter has them.
-            start = "" if patterns else rf"(?<![{_MARKS}]){_SIGN}{{0,{GAP}}}"
-            end = "" if begun else rf"(?!{_LETTER}|[{_MARKS}])"
-            patterns.append(rf"(?<!{_LETTER}){start}{re.escape(word)}{end}")
+            # What most texts have around it is looked at here, and the rest of it in `Term.hits`.
+            start = "" if patterns else "(?<![a-z0-9])"
+            if run is runs[-1] and not whole and len(word) > 1:  # the beginning of one
+                patterns.append(rf"{start}{re.escape(word)}")
+            else:
+                ends.append(len(ends) + 1)
+                patterns.append(rf"{start}({re.escape(word)})(?![a-z0-9])")
             continue
         apart = "" if whole or len(word) < COMPOUND else rf"\s{{0,{SPACES}}}"
         reach += SPACES * len(word) if apart else 0
         patterns.append(apart.join(map(re.escape, word)))
         found += [word[index : index + 2] for index in range(max(1, len(word) - 1))]
-    pattern = re.compile(rf"[\W_]{{0,{GAP}}}".join(patterns))
+    letters = re.compile(rf"[\W_]{{0,{GAP}}}".join(patterns))
     # A pair may also come of two words.
     exact = len(runs) == 1 and len(runs[0].group()) == 1
-    return Term(pattern, tuple(dict.fromkeys(found)), exact, negative, reach + 1)
+    begins = runs[0].lastgroup is None
+    return Term(letters, begins, tuple(ends), tuple(dict.fromkeys(found)), exact, negative, reach + 1)
 
 
 def _token(word: str) -> str:
@@ -318,7 +358,7 @@ def _symbols(folded: str, negative: bool) -> Term | None:
         return None
     pattern = re.compile(rf"[\s{_JOINERS}]{{0,{SPACES}}}".join(map(re.escape, symbols)))
     reach = len(symbols) * (1 + SPACES)
-    return Term(pattern, tuple(dict.fromkeys(symbols)), len(symbols) == 1, negative, reach)
+    return Term(pattern, False, (), tuple(dict.fromkeys(symbols)), len(symbols) == 1, negative, reach)
 
 
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02", '"' * 7)

@@ -1,5 +1,7 @@
 """Text as tokens, and queries as terms."""
 
+import re
+import time
 import unicodedata
 from bisect import bisect_right
 
@@ -116,10 +118,38 @@ def test_matching(query: str, text: str, found: bool) -> None:
 def test_whatever_is_in_a_text_is_found_by_its_tokens(text: str, start: int, length: int) -> None:
     query = text[start : start + length]
     for term in parse(query.replace('"', " ").replace("-", " ")):
-        if term.pattern.search(fold(text)[0]):
+        if any(term.hits(fold(text)[0])):
             words = tokens(text)
             for token in term.tokens:
                 assert token in words
+
+
+@pytest.mark.parametrize(
+    "query", [f'"{" ".join("abcdefghij" * 12)}"', " ".join(f"word{n}" for n in range(16))]
+)
+def test_the_dearest_query_is_read_in_no_time(query: str) -> None:
+    """On the event loop, thirty times a minute and user: the time that it takes, not the time that passes."""
+    spent = []
+    for _ in range(5):
+        re.purge()
+        began = time.thread_time()
+        assert parse(query)
+        spent.append(time.thread_time() - began)
+    assert min(spent) < 0.03
+
+
+def test_letters_of_a_word_are_looked_for_where_one_begins() -> None:
+    """Also where they are all that the text has: what does not count is passed over by the word."""
+    for text, query, found in (
+        ("ж" * 50_000, "ж", []),
+        ("ж" * 50_000 + " ж", "ж", [(50_001, 50_002)]),
+        ("aa aaa aa", '"aa aa"', []),
+        ("aa aa aa aa", '"aa aa"', [(0, 5), (6, 11)]),
+        ("\u0301a b\u0301 b", "b", [(6, 7)]),
+        ("東a東 a東a", '"a東"', [(1, 3), (4, 6)]),
+    ):
+        (term,) = parse(query)
+        assert list(term.hits(text)) == found, text[:20]
 
 
 @given(st.text(max_size=300))
