@@ -46,7 +46,6 @@ from server.vendor import Vendor
 
 #: Bytes that one of them may send in one message: a token as long as a request's head may be.
 STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
-OLD_CLIENT = "a client of Socket.IO 2 or earlier: version 3 or later speaks EIO=4"
 #: What `make run` fetches lands there.
 VENDOR = Path("data/vendor")
 
@@ -92,8 +91,6 @@ def create_app(settings: Settings) -> Starlette:
             seconds = retry_after(refusal) or 1
             await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
-            if b"EIO=4" not in scope["query_string"] and b"EIO" in query_of(scope):
-                _told(services, scope, ValidationFailed(OLD_CLIENT))
             await sio.eio.handle_request(scope, receive, send)
 
     def tell_of_another_version(scope: Scope) -> None:

@@ -38,6 +38,9 @@ NODE_LETTERS: Final = 16
 _SID: Final = re.compile(rb"[0-9a-f]{16}[A-Za-z0-9_-]{1,64}\Z")
 #: Seconds to connect to another node.
 CONNECT: Final = 2.0
+#: Seconds that a connection to another node is kept: less than the five after which that node closes it. What
+#: is passed on just then would be answered as if the node were gone.
+KEPT: Final = 2.0
 #: Seconds that an address is remembered.
 REMEMBER: Final = 2.0
 #: Bytes of bodies that wait here for their owner, together, as far as they have come: some hundred of the
@@ -90,7 +93,7 @@ class Forwarding:
         self._has: dict[tuple[str, bytes | None], float] = {}
         self._patience = httpx.Timeout(patience, connect=CONNECT)
         self._http = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=KEPT),
             trust_env=False,
             follow_redirects=False,
         )

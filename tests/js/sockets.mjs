@@ -48,10 +48,10 @@ export function commandsOf(io, say) {
       });
     },
     // With a callback, as the first documentation of acknowledgements has it; returns what that is given.
-  emitRaw({ client, args }) {
-    return new Promise((resolve) => sockets.get(client).emit(...args, (...given) => resolve(given)));
-  },
-  volatile({ client, args }) {
+    emitRaw({ client, args }) {
+      return new Promise((resolve) => sockets.get(client).emit(...args, (...given) => resolve(given)));
+    },
+    volatile({ client, args }) {
       sockets.get(client).volatile.emit(...args);
     },
     // A closed socket: the server is told.
