@@ -28,8 +28,9 @@ from bench import product
 from bench.build import HERE, ROOT, compile_c
 from bench.contenders import Contender
 from bench.measure import drive
-from bench.process import BenchError, Process, Watched, free_port, raise_file_limit
+from bench.process import BenchError, Process, Watched, raise_file_limit
 from bench.scenarios import SCENARIOS, Scenario
+from tests.support.processes import free_port, listening
 from tests.support.services import Postgres, Redis
 
 #: Some 20,000 deliveries a second each: less than half of what a core can do.
@@ -42,9 +43,17 @@ SERVE = (sys.executable, "-m", "server", "serve")
 SIDES = (("one node", 1, False), ("one node, Redis", 1, True), ("two workers, Redis", 2, True))
 
 
+def free_ports(count: int) -> int:
+    """The first of so many on which nobody listens, one after the other."""
+    while True:
+        first = free_port()
+        if not any(listening(first + n) for n in range(1, count)):
+            return first
+
+
 def run(scenario: Scenario, workers: int, with_redis: bool, loadgen: Path) -> dict[str, Any]:
     """Raises: BenchError where a server or the load generator fails."""
-    port = free_port()
+    port = free_ports(1 + workers)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         log = stack.enter_context((folder / "log").open("wb"))
