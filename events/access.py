@@ -1,7 +1,9 @@
 """Who is calling, and what a caller may do in a session. Knows no token format and no SQL."""
 
-from dataclasses import dataclass, field
 from typing import Literal, cast
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from events.errors import Forbidden, SessionNotFound
 from events.identity import Role, agent_id, key_of
@@ -12,14 +14,14 @@ SessionRole = Literal["owner", "member", "viewer", "agent", "service"]
 SENDER_TYPES = {"user": "user", "agent": "agent", "service": "system"}
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, gc=False):
     """An authenticated identity: (role, sub). `sessions` restricts it to those session ids.
 
     `expires_at` and `issued_at` are seconds since the epoch. `key` is one string per identity, for ownership,
     presence, read marks and buckets: user 1 is not agent 1. `account` is for whom what is used up is counted:
     those who hold a share link have an account for each network that they come from, and use up nothing of
-    who takes part under the same `sub`. Both are asked for many times in a connection's life, and made once.
+    who takes part under the same `sub`. Both are asked for many times in a connection's life, and made once,
+    of the rest: whatever is given for them does not count.
     """
 
     role: Role
@@ -31,14 +33,13 @@ class Caller:
     issued_at: float | None = None
     #: Where a share link's holder comes from; "" for all others.
     network: str = ""
-    key: str = field(init=False, repr=False, compare=False)
-    account: str = field(init=False, repr=False, compare=False)
+    key: str = ""
+    account: str = ""
 
     def __post_init__(self) -> None:
         key = key_of(self.role, self.sub)
-        object.__setattr__(self, "key", key)
-        linked = self.sessions is not None
-        object.__setattr__(self, "account", f"{key}\0link\0{self.network}" if linked else key)
+        force_setattr(self, "key", key)
+        force_setattr(self, "account", key if self.sessions is None else f"{key}\0link\0{self.network}")
 
     @property
     def identity(self) -> tuple[str, str]:

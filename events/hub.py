@@ -354,7 +354,8 @@ class Hub:
 
     def of_account(self, caller: Caller) -> tuple[Connection, ...]:
         """Those of `of_user` that are counted for the same account."""
-        return tuple(c for c in self.of_user(caller.key) if c.caller.account == caller.account)
+        mine = self.of_user(caller.key)
+        return tuple([c for c in mine if c.caller.account == caller.account]) if mine else ()
 
     def of_link(self, caller: Caller) -> tuple[Connection, ...]:
         """Those of `of_user` that came with the same share link, from wherever."""

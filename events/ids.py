@@ -5,7 +5,7 @@ rest of a handshake's thinking. For the event loop's thread alone.
 """
 
 import os
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 
 #: Bytes fetched at once.
 _FETCHED = 4096
@@ -32,6 +32,7 @@ class _Random:
 
 _random = _Random()
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 os.register_at_fork(after_in_child=_random.forget)
 
 
@@ -48,3 +49,8 @@ def new_token() -> str:
 def base64url(data: bytes) -> bytes:
     """Base64 for addresses, without padding (RFC 4648, section 5; RFC 7515, section 2)."""
     return b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
+
+
+def from_base64url(text: bytes) -> bytes:
+    """The other way; `text` is of that alphabet. Raises ValueError where it has a length that none has."""
+    return a2b_base64(text.translate(_FROM_URL_SAFE) + b"=" * (-len(text) % 4))

@@ -7,9 +7,9 @@ request `peer.py`'s; their functions are re-exported here.
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec.structs import replace
 
 from events.access import Caller
 from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
