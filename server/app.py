@@ -116,11 +116,8 @@ def create_app(settings: Settings) -> Starlette:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
         if settings.root_path:
             scope = without_prefix(scope, settings.root_path)
-        if not scope["path"].startswith(SOCKETIO_PATH) or no_entry(scope) is not None:
-            return False
-        # A request with a sid may be another node's: `engine` asks, once.
-        if b"sid" in scope["query_string"] and b"sid" in query_of(scope):
-            return False
+        if services.draining or services.places.full or not scope["path"].startswith(SOCKETIO_PATH):
+            return False  # `engine` tells why, and whose a request with a sid is
         return sio.eio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
@@ -224,7 +221,7 @@ def socketio_server(services: Services) -> Server:
     settings = services.settings
     forwarding = services.extras.get("forwarding")
     most = places_for(settings.ws_max_connections)
-    strangers = Strangers(most, lambda address: peer.place_of(address, settings))
+    strangers = Strangers(most, peer.places(settings))
     sio = Server(
         door=SocketIODoor(services),
         codec=SocketIOCodec(),

@@ -78,7 +78,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         patience=settings.ws_heartbeat_interval + settings.ws_ping_timeout,
         most=settings.ws_max_connections,
         max_body=settings.ws_frame_size_limit + FRAME_OVERHEAD,
-        place_of=lambda address: peer.place_of(address, settings),
+        place_of=peer.places(settings),
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)

@@ -64,7 +64,7 @@ class _Coming:
     def __init__(self) -> None:
         self.time = asyncio.timeout(None)
 
-    def turned_away(self) -> None:
+    def abort(self) -> None:
         self.time.reschedule(asyncio.get_running_loop().time())
 
 

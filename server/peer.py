@@ -4,7 +4,7 @@ Verifies no token."""
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import parse_qsl
@@ -92,9 +92,9 @@ def page_of(headers: Headers) -> str | None:
     return page
 
 
-def read_at_the_door(name: bytes) -> bool:
-    """Whether anybody asks for this header of the request that opened a session, once that is answered."""
-    return name in _OPENING or name.startswith(b"sec-fetch-")
+def read_at_the_door(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """What is asked for of the request that opened a session, once that is answered."""
+    return [line for line in headers if line[0] in _OPENING or line[0].startswith(b"sec-fetch-")]
 
 
 def from_browser(headers: Headers) -> bool:
@@ -194,10 +194,12 @@ def network_of(address: str) -> str:
     return f"{ipaddress.IPv6Address(int(parsed) >> 64 << 64)}/64"
 
 
-def place_of(address: str, settings: Settings) -> str:
-    """Where those who have shown no token yet are counted: their network; "" for a proxy of ours, by
-    which everybody comes."""
-    return "" if settings.trusted_proxies and _trusted(address, settings) else network_of(address)
+def places(settings: Settings) -> Callable[[str], str]:
+    """Where those who have shown no token yet are counted, by address: their network; "" for a proxy of
+    ours, by which everybody comes."""
+    if not settings.trusted_proxies:
+        return network_of
+    return lambda address: "" if _trusted(address, settings) else network_of(address)
 
 
 def _address(entry: str) -> str | None:

@@ -32,12 +32,8 @@ class Places:
         self._counted = float("-inf")
 
     @property
-    def _free(self) -> int:
-        return self._most - len(self._hub.connections)
-
-    @property
     def full(self) -> bool:
-        return self._free <= 0
+        return len(self._hub.connections) >= self._most
 
     def any_left(self) -> None:
         """Before anybody has said who is calling. Raises ServerFull."""
@@ -46,7 +42,7 @@ class Places:
 
     def admit(self, caller: Caller, address: str) -> None:
         """Raises ServerFull."""
-        free = self._free
+        free = self._most - len(self._hub.connections)
         if free <= 0:
             raise ServerFull
         if caller.role in OPERATORS:

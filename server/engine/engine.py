@@ -18,7 +18,7 @@ from events.ids import new_token
 from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.handshake import Handshake
+from server.engine.handshake import Handshake, Keep
 from server.engine.heartbeat import Wheel
 from server.engine.http import HttpProtocol
 from server.engine.lastwords import LastWords
@@ -58,13 +58,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         elsewhere: Elsewhere | None,
         strangers: Strangers | None = None,
         place: Callable[[Scope], str] = lambda scope: "",
-        keep: Callable[[bytes], bool] | None = None,
+        keep: Keep | None = None,
         stranger_limit: int | None = None,
         too_big: Callable[[Session, bytes, int], None] = lambda session, beginning, size: None,
         **settings: Any,
     ) -> None:
-        """`place` tells where a stranger's request is counted; `keep` tells whether a header of the request
-        that opens a session will be asked for; None keeps all. `stranger_limit` is for a message's bytes from
+        """`place` tells where a stranger's request is counted; `keep` tells which lines of a head that opens
+        a session will be asked for; None keeps all. `stranger_limit` is for a message's bytes from
         who has not shown who it is; `too_big` gets the beginning of one beyond its limit, before its session
         ends."""
         settings["monitor_clients"] = False  # the wheel's work
@@ -360,8 +360,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         if self.strangers is not None:
             self.strangers.discard(session)
         if session.protocol is not None:
-            session.protocol.known()
-            session.protocol.widen(self.max_http_buffer_size)
+            session.protocol.known(self.max_http_buffer_size)
 
     def ended(self, session: Session, reason: str) -> asyncio.Task[None]:
         if self.strangers is not None:

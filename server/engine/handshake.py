@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
-from server.engine.asgi import Scope
+from server.engine.asgi import Headers, Scope
+
+#: The lines of a head that somebody will ask for.
+Keep = Callable[[Headers], list[tuple[bytes, bytes]]]
 
 
 class Handshake(MutableMapping[str, Any]):
@@ -19,8 +22,8 @@ class Handshake(MutableMapping[str, Any]):
 
     __slots__ = ("_environ", "_headers", "client", "method", "path", "query_string", "scheme", "transport")
 
-    def __init__(self, scope: Scope, transport: str, keep: Callable[[bytes], bool] | None = None) -> None:
-        """`keep`: whether a header will be asked for; None keeps all."""
+    def __init__(self, scope: Scope, transport: str, keep: Keep | None = None) -> None:
+        """`keep`: which lines will be asked for; None keeps all."""
         self.transport = transport  # that it began with: "polling" or "websocket"
         self.method: str = scope.get("method", "GET")
         self.path: str = sys.intern(scope["path"])  # it is the same for all
@@ -30,14 +33,15 @@ class Handshake(MutableMapping[str, Any]):
         self.client: tuple[str, int] | None = scope["client"]
         self._environ: dict[str, Any] | None = None
         headers = scope["headers"]
-        self._headers: list[tuple[bytes, bytes]] | bytes = (
-            headers if keep is None else [header for header in headers if keep(header[0])]
-        )
+        self._headers: list[tuple[bytes, bytes]] | bytes = headers if keep is None else keep(headers)
 
     @property
     def size(self) -> int:
         """Bytes that are held of the request, about."""
-        return len(self.query_string) + sum([len(name) + len(value) for name, value in self.headers])
+        size = len(self.query_string)
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        return size
 
     @property
     def address(self) -> str:

@@ -1,7 +1,8 @@
-"""What a request's head asks for, in the one reading that all of the engine goes by, and heads that two
-readers could take differently. Knows no connection.
+"""A request's head as all of the engine reads it: once, by name; and heads that two readers could take
+differently. Knows no connection.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from server.engine.asgi import Headers
@@ -14,33 +15,50 @@ _SINGLE: Final = (
 )  # fmt: skip
 
 
-def ambiguous(headers: Headers) -> bool:
-    """Whether two readers could take the request differently; names are in lower case."""
-    fields = dict(headers)
-    if len(fields) != len(headers):
-        names = [name for name, _ in headers]
+class Head(list[tuple[bytes, bytes]]):
+    """A request's headers as they came, names in lower case. `first` has the first line of each name. Never
+    changed once made: whoever passes on others makes a list of its own."""
+
+    __slots__ = ("first", "repeats")
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(headers)
+        self.first: dict[bytes, bytes] = dict(self)
+        self.repeats = len(self.first) != len(self)  # a name has several lines
+        if self.repeats:
+            self.first = dict(reversed(self))
+
+    def listed(self, name: bytes) -> bytes:
+        """The lines of one name as the one list that they are (RFC 9110 section 5.3)."""
+        if self.repeats:
+            return b",".join([value for each, value in self if each == name])
+        return self.first.get(name, b"")
+
+
+def read(headers: Headers) -> Head:
+    """`headers`, which may have been read before."""
+    return headers if isinstance(headers, Head) else Head(headers)
+
+
+def ambiguous(head: Head) -> bool:
+    """Whether two readers could take the request differently."""
+    if head.repeats:
+        names = [name for name, _ in head]
         if any(names.count(name) > 1 for name in _SINGLE):
             return True
-    return b"transfer-encoding" in fields and b"content-length" in fields  # RFC 9112 section 6.3
+    return b"transfer-encoding" in head.first and b"content-length" in head.first  # RFC 9112 section 6.3
 
 
-def asks_for_websocket(headers: Headers) -> bool:
+def asks_for_websocket(head: Head) -> bool:
     """RFC 6455 section 4.2.1, points 3 and 4. A list in `Upgrade` leaves the choice to the server, which
     chooses none (RFC 9110 section 7.8)."""
-    upgrade = connection = b""
-    for name, value in headers:
-        if name == b"upgrade":
-            upgrade += value
-        elif name == b"connection":
-            connection += b"," + value
-    if upgrade.strip(b" \t").lower() != b"websocket":
+    if head.listed(b"upgrade").strip(b" \t").lower() != b"websocket":
         return False
-    return b"upgrade" in [token.strip(b" \t") for token in connection.lower().split(b",")]
+    connection = head.listed(b"connection").lower()
+    return connection == b"upgrade" or b"upgrade" in [each.strip(b" \t") for each in connection.split(b",")]
 
 
-def has_body(headers: Headers) -> bool:
+def has_body(head: Head) -> bool:
     """Whether something follows the head that belongs to the request."""
-    for name, value in headers:
-        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t") != b"0"):
-            return True
-    return False
+    first = head.first
+    return b"transfer-encoding" in first or first.get(b"content-length", b"0").strip(b" \t") != b"0"

@@ -30,7 +30,9 @@ class Wheel:
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> float:
-        return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().time  # asked for once: it makes a system call
+        return self._clock()
 
     def add(self, item: Beating, deadline: float) -> None:
         """Call `item.tick` at `deadline`; an item is in the wheel once."""

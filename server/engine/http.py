@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine import strangers
 from server.engine.asgi import Headers, http_response, words_of
-from server.engine.heads import ambiguous, asks_for_websocket, has_body
+from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
 
 #: Seconds for a connection's first bytes, and for a request's head.
@@ -96,7 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.server = address(transport.get_extra_info("sockname"))
         self.client = address(transport.get_extra_info("peername"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        if strangers.meet(self.config, self, self.transport) == "":
+        if strangers.meet(self.config, self.transport) == "":
             self.timeout_keep_alive = PROXY_IDLE
         self._await_head()
 
@@ -109,7 +109,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._answering.disconnected = not self._answering.response_complete
             self._answering.message_event.set()
         super().connection_lost(exc)
-        strangers.forget(self.config, self)
+        strangers.forget(self.config, self.transport)
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
             waiter.hung_up()
@@ -137,7 +137,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head += self._read
         super().data_received(data)
         if self._begun and not begun:
-            strangers.meet(self.config, self, self.transport)
+            strangers.meet(self.config, self.transport)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
         if (self._fault or self._head > HEAD_LIMIT) and not self.transport.is_closing():
             self._refuse(self._fault or 431)
@@ -160,11 +160,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._begun = False
-        strangers.forget(self.config, self)  # it has asked for something: that has bounds of its own
+        strangers.forget(self.config, self.transport)  # it has asked: that has bounds of its own
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             self._fault = self._fault or (431 if size > HEAD_LIMIT else 0)
         self._head = 0
+        self.headers = self.scope["headers"] = self._fields = Head(self.headers)
         self._fault = self._fault or self._head_fault()
         if self._fault:
             return
@@ -174,15 +175,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._end_line()
         if not self._upgrade:
             self._unfinished = True
-            if has_body(self.headers):
+            if has_body(self._fields):
                 self.cycle.transport = cast(Any, _LastAnswer(self.transport, self._close_answered))
             self.headers = []  # what trailers follow are not the request's headers
 
     def _head_fault(self) -> int:
         """400 for a request that another reader, this one's parser included, could take differently."""
-        if ambiguous(self.headers):
+        if ambiguous(self._fields):
             return 400
-        if self._should_upgrade() and (not self.parser.should_upgrade() or has_body(self.headers)):
+        if self._should_upgrade() and (not self.parser.should_upgrade() or has_body(self._fields)):
             return 400
         return 0
 
@@ -223,7 +224,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _get_upgrade(self) -> bytes | None:
         # uvicorn's takes the last line of each name
-        return b"websocket" if asks_for_websocket(self.headers) else None
+        return b"websocket" if asks_for_websocket(self._fields) else None
 
     def handle_websocket_upgrade(self) -> None:
         if self._fault:
@@ -232,20 +233,19 @@ class HttpProtocol(HttpToolsProtocol):
             return super().handle_websocket_upgrade()
         self._stop_timer()
         self.connections.discard(self)
-        strangers.forget(self.config, self)
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
         method = self.scope["method"].encode()
         # parser and protocol hold each other, the scope holds this: both would wait for the collector
         self.parser = self.scope = None  # type: ignore[assignment]
-        protocol.upgrade(method, self.url, self.headers)
+        protocol.upgrade(method, self.url, self._fields)
 
     # --- between requests
 
     def _rest(self) -> None:
         """All is answered: a stranger again, until a head has ended or uvicorn's time is over."""
-        strangers.meet(self.config, self, self.transport)
+        strangers.meet(self.config, self.transport)
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -340,9 +340,6 @@ class HttpProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def turned_away(self) -> None:
-        self.transport.abort()
 
     def too_slow(self) -> None:
         """What was waited for has not come."""

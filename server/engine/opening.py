@@ -13,8 +13,7 @@ import re
 from typing import Any, Final
 
 from server.engine import http, strangers
-from server.engine.asgi import Headers
-from server.engine.heads import asks_for_websocket
+from server.engine.heads import Head, asks_for_websocket
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 
 #: A whole head of a GET (RFC 9112 sections 3 and 5), no stricter and no laxer than need be: what does not fit
@@ -26,41 +25,71 @@ _HEAD: Final = re.compile(
 _BODY: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
 
-def upgrade_request(data: bytes) -> tuple[bytes, Headers] | None:
-    """Target and headers (names in lower case) of a request for a WebSocket; None where that is not all that
-    `data` is."""
+def upgrade_request(data: bytes) -> tuple[bytes, Head] | None:
+    """Target and head of a request for a WebSocket; None where that is not all that `data` is."""
     found = _HEAD.fullmatch(data) if len(data) <= HEAD_LIMIT else None
     if found is None:
         return None
-    headers: list[tuple[bytes, bytes]] = []
+    headers = []
     for line in found[2].split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
-        name = name.lower()
-        if name in _BODY:
-            return None
-        headers.append((name, value.strip(b" \t")))
-    return (found[1], headers) if asks_for_websocket(headers) else None
+        headers.append((name.lower(), value.strip(b" \t")))
+    head = Head(headers)
+    return (found[1], head) if _BODY.isdisjoint(head.first) and asks_for_websocket(head) else None
+
+
+class Patience:
+    """Waits for the first bytes of all of a server's connections with one timer: one for each took a tenth of
+    a handshake."""
+
+    def __init__(self) -> None:
+        self._until: dict[Opening, float] = {}  # the loop's time; the first to come first
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, one: "Opening") -> None:
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        self._until[one] = until = loop.time() + http.HEAD_TIMEOUT
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._look, loop)
+
+    def discard(self, one: "Opening") -> None:
+        self._until.pop(one, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        for one, until in list(self._until.items()):
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._look, loop)
+                break
+            one.too_slow()
 
 
 class Opening(asyncio.Protocol):
     """A connection that has said nothing yet."""
 
-    __slots__ = ("_app_state", "_config", "_server_state", "_timer", "_transport")
+    __slots__ = ("_app_state", "_config", "_patience", "_server_state", "_transport")
 
     _transport: asyncio.Transport
-    _timer: asyncio.TimerHandle
 
-    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+    def __init__(
+        self, patience: Patience, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
+    ) -> None:
+        self._patience = patience
         self._config, self._server_state, self._app_state = config, server_state, app_state
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self._server_state.connections.add(self)
-        strangers.meet(self._config, self, transport)
-        self._timer = asyncio.get_running_loop().call_later(http.HEAD_TIMEOUT, self._too_slow)
+        strangers.meet(self._config, transport)
+        self._patience.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone()
+        strangers.forget(self._config, self._transport)
 
     def data_received(self, data: bytes) -> None:
         kind = self._config.ws_protocol_class
@@ -74,16 +103,12 @@ class Opening(asyncio.Protocol):
         """uvicorn is stopping: nobody has asked for anything."""
         self._transport.close()
 
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
         self._becomes(http.HttpProtocol).too_slow()
 
-    def turned_away(self) -> None:
-        self._transport.abort()
-
     def _gone(self) -> None:
-        self._timer.cancel()
+        self._patience.discard(self)
         self._server_state.connections.discard(self)
-        strangers.forget(self._config, self)
 
     def _becomes(self, kind: Any) -> Any:
         self._gone()

@@ -15,7 +15,6 @@ tests/engine/test_pins.py fails when that changes.
 """
 
 import asyncio
-import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
@@ -25,13 +24,16 @@ from urllib.parse import unquote
 from server.engine import frames, strangers
 from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log, words_of
 from server.engine.frames import FrameParser, ProtocolError, Receiver
-from server.engine.heads import ambiguous, asks_for_websocket, has_body
+from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
 
 #: Bytes of a request head: a long bearer token in the query fits, a flood does not.
 HEAD_LIMIT = 16384
 #: Seconds for the peer's answer to our Close frame (RFC 6455 section 7.1.1 leaves it open).
 CLOSE_TIMEOUT = 3.0
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
+)
 
 
 class Taker(Protocol):
@@ -71,8 +73,8 @@ class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket. `write` takes finished frames (`frames.frame`)."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "_too_big",
-        "app_state", "asgi", "config", "server_state", "taker", "transport",
+        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "app_state",
+        "asgi", "config", "server_state", "taker", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -90,25 +92,23 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = False  # our Close frame is out, or there is nothing to send it on
         self._timer: asyncio.TimerHandle | None = None
         self._pong: Any = None
-        self._too_big: Any = None
 
     # --- the transport's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         self.server_state.connections.add(self)
-        strangers.meet(self.config, self, transport)
+        strangers.meet(self.config, transport)
 
-    def known(self) -> None:
-        """Whoever has it has shown who it is."""
-        strangers.forget(self.config, self)
-
-    def turned_away(self) -> None:
-        self.transport.abort()
+    def known(self, max_size: int | None = None) -> None:
+        """Whoever has it has shown who it is, and may send messages of that size from here on."""
+        strangers.forget(self.config, self.transport)
+        if max_size is not None and self._parser is not None:
+            self._parser.max_size = max_size
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
-        strangers.forget(self.config, self)
+        strangers.forget(self.config, self.transport)
         self._closing = True
         self._parser = None
         if self._timer is not None:
@@ -175,27 +175,22 @@ class WebSocketProtocol(asyncio.Protocol):
                 headers.append((name.lower(), value.strip()))
             if len(request) != 3:
                 return self.refuse(400)
-            self.upgrade(request[0], request[1], headers)
+            head = Head(headers)
+            if asks_for_websocket(head):
+                self.upgrade(request[0], request[1], head)
+            else:
+                self.refuse(400)
 
-    def upgrade(self, method: bytes, target: bytes, headers: Headers) -> None:
-        """The opening handshake (RFC 6455 section 4.2.1); names of `headers` are in lower case."""
-        key = version = b""
-        protocols: list[str] = []
-        for name, value in headers:
-            if name == b"sec-websocket-key":
-                key = value
-            elif name == b"sec-websocket-version":
-                version = value
-            elif name == b"sec-websocket-protocol":
-                protocols += [token.strip() for token in value.decode("latin-1").split(",")]
-        if method != b"GET" or ambiguous(headers) or not asks_for_websocket(headers):
+    def upgrade(self, method: bytes, target: bytes, head: Head) -> None:
+        """The opening handshake (RFC 6455 section 4.2.1); `head` asks for a WebSocket."""
+        key = head.first.get(b"sec-websocket-key", b"")
+        if method != b"GET" or ambiguous(head) or has_body(head) or not _good(key):
             return self.refuse(400)
-        if not _good(key) or has_body(headers):
-            return self.refuse(400)
-        if version != b"13":
+        if head.first.get(b"sec-websocket-version") != b"13":
             return self.refuse(426, [(b"sec-websocket-version", b"13")])
-        self._key = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-        scope = self._scope(target, headers, protocols)
+        digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
+        self._key = binascii.b2a_base64(digest, newline=False)
+        scope = self._scope(target, head)
         at_once = getattr(self.config.loaded_app, "at_once", None)
         try:
             if at_once is not None and at_once(scope, self):
@@ -208,11 +203,11 @@ class WebSocketProtocol(asyncio.Protocol):
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
 
-    def _scope(self, target: bytes, headers: Headers, protocols: list[str]) -> Scope:
+    def _scope(self, target: bytes, head: Head) -> Scope:
         if not target.startswith(b"/"):  # RFC 9112 section 3.2.2: the absolute form is to be taken, too
             target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
         raw_path, _, query = target.partition(b"?")
-        return websocket_scope(self, raw_path, query, headers, protocols)
+        return websocket_scope(self, raw_path, query, head)
 
     def refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
         """Answer the request with an HTTP error and end the connection."""
@@ -232,16 +227,13 @@ class WebSocketProtocol(asyncio.Protocol):
         headers: Headers = (),
     ) -> None:  # fmt: skip
         key, self._key = self._key, b""
-        lines = [
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-            b"sec-websocket-accept: " + key + b"\r\n"
-        ]
+        answer = _SWITCHING + key + b"\r\n"
         if subprotocol is not None:
-            lines.append(b"sec-websocket-protocol: " + subprotocol.encode("latin-1") + b"\r\n")
-        lines += [name + b": " + value + b"\r\n" for name, value in headers]
-        lines.append(b"\r\n" + first)
+            answer += b"sec-websocket-protocol: " + subprotocol.encode("latin-1") + b"\r\n"
+        for name, value in headers:
+            answer += name + b": " + value + b"\r\n"
         self._parser = FrameParser(receiver, self, max_size or self.config.ws_max_size)
-        self.transport.write(b"".join(lines))
+        self.transport.write(answer + b"\r\n" + first)
         if self.taker is not None:
             self.taker.fd = self.descriptor()
         if self._head:
@@ -267,7 +259,6 @@ class WebSocketProtocol(asyncio.Protocol):
             asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
-        self._too_big = getattr(taker, "too_big", None)
         if self._slow:
             taker.pause_writing()
         if self._parser is None or asgi is None:
@@ -282,11 +273,6 @@ class WebSocketProtocol(asyncio.Protocol):
             if self.taker is taker:
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
-
-    def widen(self, max_size: int) -> None:
-        """Take larger messages from here on."""
-        if self._parser is not None:
-            self._parser.max_size = max_size
 
     def hand_over(self, to: Any) -> bytes:
         """The connection, on which nothing has been answered, is `to`'s from here on: a Protocol of asyncio
@@ -363,8 +349,9 @@ class WebSocketProtocol(asyncio.Protocol):
         """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
         if isinstance(error, frames.TooBig) and not self._closing:
             log.warning("a message of %d bytes ends its connection (1009)", error.size)
-            if self._too_big is not None:
-                self._too_big(error)
+            too_big = getattr(self.taker, "too_big", None)
+            if too_big is not None:
+                too_big(error)
         self._parser = None
         if not self._closing:
             self._send_close(error.code, error.reason)
@@ -387,7 +374,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _release(self) -> Taker | None:
         """The taker, which has nothing to do with this connection any more."""
-        taker, self.taker, self._pong, self._too_big = self.taker, None, None, None
+        taker, self.taker, self._pong = self.taker, None, None
         if taker is not None:
             taker.fd = -1
         return taker
@@ -420,20 +407,19 @@ class WebSocketProtocol(asyncio.Protocol):
 def _good(key: bytes) -> bool:
     """Sec-WebSocket-Key is sixteen bytes in base64."""
     try:
-        return len(key) == 24 and len(base64.b64decode(key, validate=True)) == 16
+        return len(key) == 24 and len(binascii.a2b_base64(key, strict_mode=True)) == 16
     except binascii.Error:
         return False
 
 
-def websocket_scope(
-    protocol: WebSocketProtocol, raw_path: bytes, query: bytes, headers: Headers, protocols: list[str]
-) -> Scope:
+def websocket_scope(protocol: WebSocketProtocol, raw_path: bytes, query: bytes, head: Head) -> Scope:
     """The ASGI connection scope (ASGI 3.0, HTTP and WebSocket specification 2.4)."""
     transport = protocol.transport
     path = raw_path.decode("latin-1")
     if "%" in path:
         path = unquote(path)
     root = protocol.config.root_path
+    protocols = head.listed(b"sec-websocket-protocol")
     return {
         "type": "websocket",
         "asgi": {"version": protocol.config.asgi_version, "spec_version": "2.4"},
@@ -445,8 +431,10 @@ def websocket_scope(
         "path": root + path,
         "raw_path": root.encode("latin-1") + raw_path,
         "query_string": query,
-        "headers": headers,
-        "subprotocols": protocols,
+        "headers": head,
+        "subprotocols": [each.strip() for each in protocols.decode("latin-1").split(",")]
+        if protocols
+        else [],
         "state": protocol.app_state.copy(),
         "extensions": {"parley.protocol": {"protocol": protocol}, "websocket.http.response": {}},
     }

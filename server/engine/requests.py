@@ -14,6 +14,7 @@ import orjson
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.frames import BEGINNING
 from server.engine.handshake import Handshake
+from server.engine.heads import read
 
 Headers = list[tuple[bytes, bytes]]
 #: Where the official client looks for the server.
@@ -47,9 +48,9 @@ def credentials(scope: Scope) -> bytes | None:
     if "parley.caller" in scope:
         passed: bytes | None = scope["parley.caller"]
         return passed
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return hashlib.sha256(value.removeprefix(b"Bearer ")).digest()[:16]
+    shown = read(scope["headers"]).first.get(b"authorization")
+    if shown is not None:
+        return hashlib.sha256(shown.removeprefix(b"Bearer ")).digest()[:16]
     if b"token=" not in scope["query_string"]:
         return None
     token = query_of(scope).get(b"token")
@@ -66,7 +67,8 @@ def query_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 def header_of(scope: Scope, name: bytes) -> str | None:
-    return next((v.decode("latin-1") for k, v in scope["headers"] if k == name), None)
+    value = read(scope["headers"]).first.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 class TooLong:

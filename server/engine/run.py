@@ -2,12 +2,13 @@
 
 import asyncio
 import gc
+from functools import partial
 from socket import socket
 from typing import Any
 
 import uvicorn
 
-from server.engine.opening import Opening
+from server.engine.opening import Opening, Patience
 from server.engine.protocol import WebSocketProtocol
 
 
@@ -32,7 +33,7 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
     defaults: dict[str, Any] = {
         "host": "127.0.0.1",
         "loop": "uvloop",
-        "http": Opening,
+        "http": partial(Opening, Patience()),
         "ws": WebSocketProtocol,
         "access_log": False,
         "log_level": "warning",

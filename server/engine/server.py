@@ -25,7 +25,7 @@ from server.engine import packets, polling
 from server.engine.asgi import Scope
 from server.engine.door import ComeBack, ConnectRefused, Door, Work
 from server.engine.engine import Elsewhere, Engine
-from server.engine.handshake import Handshake
+from server.engine.handshake import Handshake, Keep
 from server.engine.inbound import Inbound
 from server.engine.packets import Packet
 from server.engine.requests import OriginRule, Refused, credentials
@@ -74,7 +74,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         elsewhere: Elsewhere | None = None,
         strangers: Strangers | None = None,
         place: Callable[[Scope], str] = lambda scope: "",
-        keep: Callable[[bytes], bool] | None = None,
+        keep: Keep | None = None,
         payload_limit: int | None = None,
         stranger_limit: int | None = None,
         **settings: Any,

@@ -72,7 +72,8 @@ class Session(Sink):
         self._inbox: deque[bytes | tuple[bytes]] | None = None
         self._held = 0  # CONNECTs that are being decided
         self._slow = False
-        self.pause(engine.outbox_limit)
+        if handshake.transport == "polling":
+            self.pause(engine.outbox_limit)  # until its first poll
 
     # --- what python-socketio and its Admin UI look at
 
@@ -110,10 +111,11 @@ class Session(Sink):
     @property
     def known(self) -> bool:
         """Whether its client has shown who it is, in any namespace."""
-        here = [self.client, *(self.others or {}).values()]
-        return any(client is not None and client.state is None for client in here)
+        if self.client is not None and self.client.state is None:
+            return True
+        return self.others is not None and any(other.state is None for other in self.others.values())
 
-    def turned_away(self) -> None:
+    def abort(self) -> None:
         self.end(self.engine.reason.TRANSPORT_CLOSE, abort=True)
 
     # --- writing
@@ -271,19 +273,20 @@ class Session(Sink):
             poll.set_result(polling.NOOP)
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
+        engine = self.engine
+        size = engine.stranger_limit
         if self.known:
+            size = engine.max_http_buffer_size
             protocol.known()
         self.upgraded, self.upgrading = True, None
         if self._held:
-            self.pause(self.engine.outbox_limit)
+            self.pause(engine.outbox_limit)
             assert self.backlog is not None
             while backlog is not None and (data := backlog.take()):
                 self.backlog.add(data)
         else:
             while backlog is not None and (data := backlog.take()):
                 first += data
-        engine = self.engine
-        size = engine.max_http_buffer_size if self.known else engine.stranger_limit
         protocol.take_over(self, first=first, max_size=size)
 
     def begin_poll(self) -> asyncio.Future[bytes] | None:

@@ -23,7 +23,9 @@ FEWEST: Final = 256
 
 
 class Stranger(Protocol):
-    def turned_away(self) -> None:
+    """A connection's transport, a polling session, or a body on its way."""
+
+    def abort(self) -> None:
         """There are too many: be gone."""
 
 
@@ -43,65 +45,69 @@ class Strangers:
         self.most, self._share = most, int(most * SHARE)
         self.place_of = place_of
         self.weight = 0
-        self._all: dict[Stranger, tuple[str, int]] = {}  # the oldest first
+        self._all: dict[Stranger, _Place] = {}  # the oldest first
         self._places: dict[str, _Place] = {}
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, one: Stranger, place: str, weight: int = 1) -> None:
-        self.discard(one)
-        self._all[one] = (place, weight)
-        self.weight += weight
-        found = self._places.get(place)
-        if found is None:
-            found = self._places[place] = _Place()
-        found.ones[one] = None
-        found.weight += weight
-        self._keep_within(place)
+    def add(self, one: Stranger, name: str, weight: int = 1) -> None:
+        """A newcomer of the place `name`, also where it was one before."""
+        if one in self._all:
+            self.discard(one)
+        place = self._places.get(name)
+        if place is None:
+            place = self._places[name] = _Place(name)
+        self._all[one] = place
+        place.ones[one] = 0
+        self._weigh(one, place, weight)
+
+    def renew(self, one: Stranger) -> str | None:
+        """It has come a step further, and is the youngest again. Its place; None if it is none of them."""
+        place = self._all.pop(one, None)
+        if place is None:
+            return None
+        self._all[one] = place
+        place.ones[one] = place.ones.pop(one)
+        return place.name
 
     def grows(self, one: Stranger, by: int) -> None:
         """It weighs more now, and is as old as before."""
-        entry = self._all.get(one)
-        if entry is None:
-            return
-        place, weight = entry
-        self._all[one] = (place, weight + by)
-        self.weight += by
-        self._places[place].weight += by
-        self._keep_within(place)
+        place = self._all.get(one)
+        if place is not None:
+            self._weigh(one, place, by)
 
-    def _keep_within(self, place: str) -> None:
-        found = self._places[place]
-        if place:
-            while found.weight > self._share:
-                self._turn_away(next(iter(found.ones)))
+    def _weigh(self, one: Stranger, place: "_Place", more: int) -> None:
+        place.ones[one] += more
+        place.weight += more
+        self.weight += more
+        while place.weight > self._share and place.name:
+            self._turn_away(next(iter(place.ones)))
         while self.weight > self.most:
             self._turn_away(next(iter(self._all)))
 
     def discard(self, one: Stranger) -> None:
         """It is known now, or gone. Idempotent."""
-        entry = self._all.pop(one, None)
-        if entry is None:
+        place = self._all.pop(one, None)
+        if place is None:
             return
-        place, weight = entry
+        weight = place.ones.pop(one)
+        place.weight -= weight
         self.weight -= weight
-        found = self._places[place]
-        del found.ones[one]
-        found.weight -= weight
-        if not found.ones:
-            del self._places[place]
+        if not place.ones:
+            del self._places[place.name]
 
     def _turn_away(self, one: Stranger) -> None:
         self.discard(one)
-        one.turned_away()
+        one.abort()
 
 
 class _Place:
-    __slots__ = ("ones", "weight")
+    __slots__ = ("name", "ones", "weight")
 
-    def __init__(self) -> None:
-        self.ones: dict[Stranger, None] = {}
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ones: dict[Stranger, int] = {}  # with what each weighs, the oldest first
         self.weight = 0
 
 
@@ -111,19 +117,22 @@ def of(config: Any) -> Strangers | None:
     return found
 
 
-def meet(config: Any, one: Stranger, transport: Any) -> str | None:
-    """A connection has been made, or begins to ask for something. Where it is counted, if it is."""
+def meet(config: Any, transport: Any) -> str | None:
+    """A connection has been made, goes over to another protocol, or begins to ask for something. Where it is
+    counted, if it is."""
     strangers = of(config)
     if strangers is None:
         return None
-    peer = transport.get_extra_info("peername")
-    place = strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
-    strangers.add(one, place)
+    place = strangers.renew(transport)
+    if place is None:
+        peer = transport.get_extra_info("peername")
+        place = strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
+        strangers.add(transport, place)
     return place
 
 
-def forget(config: Any, one: Stranger) -> None:
-    """It is gone, or somebody else's now."""
+def forget(config: Any, transport: Any) -> None:
+    """It has said who it is, or is gone."""
     strangers = of(config)
     if strangers is not None:
-        strangers.discard(one)
+        strangers.discard(transport)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-#: aiohttp and requests, by which python-socketio goes. Its synchronous client's WebSocket names nobody, but
-#: python-engineio alone puts its two parameters in this order.
-_PYTHON: Final = re.compile(rb"python-requests/|\baiohttp/")
+#: python-socketio goes by aiohttp and requests, which name themselves. Its synchronous client's WebSocket
+#: names nobody, but python-engineio alone puts its two parameters in this order.
 _PYTHON_QUERY: Final = re.compile(rb"(?:^|&)transport=[a-z]+&EIO=")
 
 
@@ -26,5 +25,5 @@ def takes_positions(auth: dict[str, Any], query: bytes, headers: Sequence[tuple[
         return True
     for name, value in headers:
         if name == b"user-agent":
-            return _PYTHON.search(value) is None
+            return b"aiohttp/" not in value and b"python-requests/" not in value
     return _PYTHON_QUERY.search(query) is None

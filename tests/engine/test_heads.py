@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.heads import ambiguous, asks_for_websocket, has_body
+from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
 from tests.engine.kit import Raw, serving
 from tests.engine.test_protocol import UPGRADE
 
@@ -100,6 +100,10 @@ async def test_a_head_in_pieces_is_read_as_one_in_one_piece(how: str) -> None:
 
 
 def test_lists_are_no_contradiction() -> None:
-    many = [(b"cookie", b"a=b"), (b"cookie", b"c=d"), (b"x-forwarded-for", b"a"), (b"x-forwarded-for", b"b")]
+    cookies, forwarded = [(b"cookie", b"a=b"), (b"cookie", b"c=d")], [(b"x-forwarded-for", b"a")] * 2
+    many = Head([*cookies, *forwarded])
+    assert (
+        many.first == {b"cookie": b"a=b", b"x-forwarded-for": b"a"} and many.listed(b"cookie") == b"a=b,c=d"
+    )
     assert not ambiguous(many)
     assert not asks_for_websocket(many) and not has_body(many)

@@ -1,12 +1,15 @@
 """Upgrade requests that are read without uvicorn's parser: what it would have read, or nothing."""
 
+import asyncio
+
 import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from server.engine.opening import Opening, upgrade_request
+from server.engine import http
+from server.engine.opening import Opening, Patience, upgrade_request
 from server.engine.protocol import HEAD_LIMIT
 from tests.engine.test_protocol import UPGRADE
 
@@ -113,15 +116,14 @@ class Transport:
 
 
 async def test_who_says_nothing_is_let_go_when_the_server_stops_and_forgotten() -> None:
-    state, transport = ServerState(), Transport()
-    opening = Opening(None, state, {})
+    state, transport, patience = ServerState(), Transport(), Patience()
+    opening = Opening(patience, None, state, {})
     opening.connection_made(transport)
-    assert opening in state.connections
+    assert list(map(id, state.connections)) == [id(opening)] and len(patience) == 1
     opening.shutdown()
     assert transport.closed
     opening.connection_lost(None)
-    assert not state.connections
-    assert opening._timer.cancelled()
+    assert not state.connections and len(patience) == 0
 
 
 async def test_what_it_becomes_has_the_connection_to_itself() -> None:
@@ -134,9 +136,31 @@ async def test_what_it_becomes_has_the_connection_to_itself() -> None:
         def connection_made(self, transport: Transport) -> None:
             state.connections.add(self)  # type: ignore[arg-type]
 
-    state, transport = ServerState(), Transport()
-    opening = Opening(None, state, {})
+    state, transport, patience = ServerState(), Transport(), Patience()
+    opening = Opening(patience, None, state, {})
     opening.connection_made(transport)
     assert opening._becomes(Kind) is made[0]
     assert state.connections == {made[0]} == {transport.protocol}
-    assert opening._timer.cancelled()
+    assert len(patience) == 0
+
+
+async def test_one_timer_waits_for_all_and_for_each_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Opening] = []
+
+    class Slow(Opening):
+        def too_slow(self) -> None:
+            told.append(self)
+            self.connection_lost(None)
+
+    patience, openings = Patience(), []
+    for seconds in (0.01, 0.02, 600):
+        monkeypatch.setattr(http, "HEAD_TIMEOUT", seconds)
+        openings.append(Slow(patience, None, ServerState(), {}))
+        openings[-1].connection_made(Transport())
+    async with asyncio.timeout(10):
+        while len(patience) > 1:
+            await asyncio.sleep(0.01)
+    assert told == openings[:2]
+    assert patience._timer is not None and patience._timer.when() > asyncio.get_running_loop().time() + 60
+    openings[2].connection_lost(None)
+    assert len(patience) == 0

@@ -217,7 +217,7 @@ class Gone:
     def __init__(self) -> None:
         self.gone = False
 
-    def turned_away(self) -> None:
+    def abort(self) -> None:
         self.gone = True
 
 
@@ -230,6 +230,13 @@ def test_the_oldest_stranger_of_a_place_goes_first() -> None:
         strangers.add(one, "a")
     assert [one.gone for one in many] == [True] * 14 + [False] * 6
     assert not other.gone
+    # Whoever comes a step further is the youngest again, and weighs what it did.
+    assert strangers.renew(many[14]) == "a" and strangers.renew(many[0]) is None
+    last = Gone()
+    strangers.add(last, "a")
+    assert [one.gone for one in (many[14], many[15], last)] == [False, True, False]
+    many[15:] = [*many[16:], last]
+    assert strangers.weight == 7
     # In all the oldest goes, wherever it is; a proxy's have no place.
     for one in proxied:
         strangers.add(one, "")
