@@ -1,12 +1,12 @@
 """Fifty hostile users in a process that is ended at last: `python -m tests.faults.hostility URL URL`.
 
-Each floods what its turn gives it, over REST, sockets and bare connections, as fast as it is answered. Writes
-the counts of what it was told to standard output, as JSON, once a second.
+Each floods what its turn gives it, over REST, sockets and bare connections, as fast as it is answered; with
+names of `Hostile`'s methods behind the addresses, only these are done. Writes the counts of what it was told
+to standard output, as JSON, once a second.
 """
 
 import asyncio
 import json
-import os
 import random
 import sys
 import time
@@ -18,11 +18,13 @@ from urllib.parse import urlsplit
 import httpx
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.processes import give_way
 from tests.support.rawclient import RawClient
 from tests.support.server import mint
 from tests.support.sioclient import HandshakeRefused, SioWebSocket
 
 USERS = 50
+KINDS = ("rest", "searches", "bodies", "slow", "socket", "raw", "herd")
 GONE = (OSError, TimeoutError, httpx.HTTPError, ConnectionClosed, HandshakeRefused, AssertionError, KeyError)
 BASE = "/api/chat/sessions"
 #: As long as a message may be, of letters whose forms have to be looked up one by one.
@@ -177,18 +179,19 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(urls: list[str]) -> None:
-    os.nice(19)  # attackers have machines of their own: this one's is for the nodes and the good
+async def main(urls: list[str], only: list[str]) -> None:
     told: Counter[str] = Counter()
     users = [Hostile(number, urls[number % len(urls)], told) for number in range(USERS)]
     for user in users:
         await user.begin()
     told.clear()
+    give_way()  # attackers have machines of their own: this one's is for the nodes and the good
     tasks = []
     for number, user in enumerate(users):
-        kinds = (user.rest, user.searches, user.bodies, user.slow, user.socket, user.raw, user.herd)
         for turn in range(3):
-            tasks.append(asyncio.create_task(user.go_on(kinds[(number + turn * 2) % len(kinds)])))
+            kind = KINDS[(number + turn * 2) % len(KINDS)]
+            if kind in (only or KINDS):
+                tasks.append(asyncio.create_task(user.go_on(getattr(user, kind))))
     say("ready")
     while True:
         await asyncio.sleep(1)
@@ -196,4 +199,5 @@ async def main(urls: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    addresses = [each for each in sys.argv[1:] if "://" in each]
+    asyncio.run(main(addresses, [each for each in sys.argv[1:] if each not in addresses]))

@@ -1,5 +1,6 @@
 """Child processes of the tests: free ports, readiness, and an end that is certain."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
+
+#: The niceness of a session with a third of another one's share: on a busy machine the least share is none.
+SLIGHT = "5"
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +37,17 @@ class Process(Protocol):
     def terminate(self) -> None: ...
 
     def kill(self) -> None: ...
+
+
+def give_way() -> None:
+    """This process goes on with a smaller share of the processors.
+
+    Linux shares these out among sessions first (sched(7), autogroup), and by niceness only within one: by
+    that alone a process in a session of its own would still have as much as a whole PostgreSQL.
+    """
+    os.nice(19)
+    with contextlib.suppress(OSError):  # a kernel without autogroups goes by niceness
+        Path("/proc/self/autogroup").write_text(SLIGHT)
 
 
 def free_port() -> int:
