@@ -21,7 +21,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.filecare import FileCare, thumbnail_key
-from events.filetypes import HEAD, IMAGES, TextCheck, display_name, judge
+from events.filetypes import HEAD, IMAGES, NO_TEXT, TEXT, TextCheck, display_name, judge
 from events.ids import new_id
 from events.messages import MessageService, translate
 from events.ratelimit import RateLimits
@@ -60,7 +60,8 @@ class Address:
 
 
 class FileService:
-    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `root` begins every address."""
+    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `root` begins every address; of
+    texts `encodings` are taken besides UTF-8."""
 
     def __init__(
         self,
@@ -78,10 +79,11 @@ class FileService:
         allowed: Sequence[str],
         url_ttl: float,
         root: str = "",
+        encodings: Sequence[str] = (),
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
-        self._care, self._uploads = care, Uploads(max_size)
+        self._care, self._uploads, self._encodings = care, Uploads(max_size), tuple(encodings)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
     @property
@@ -137,11 +139,12 @@ class FileService:
                 break
         if not head:
             raise ValidationFailed("the file is empty", field="file")
-        media_type = judge(bytes(head[:HEAD]), whole=whole)
+        media_type = judge(bytes(head[:HEAD]), whole=whole, encodings=self._encodings)
         if media_type not in self._allowed:
             raise UnsupportedFileType(f"{media_type} is not accepted")
         try:
-            content = self._checked(bytes(head), chunks, media_type == "text/plain")
+            text = TextCheck(self._encodings) if media_type == TEXT else None
+            content = self._checked(bytes(head), chunks, text)
             size = await self._blobs.put(file_id, content, media_type)
             thumbnail = await self._thumbnail(file_id, media_type, caller.key)
             record = FileRecord(
@@ -149,7 +152,7 @@ class FileService:
                 session_id=session_id,
                 message_id=None,
                 file_name=display_name(name),
-                file_type=media_type,
+                file_type=text.media_type if text else media_type,
                 file_size=size,
                 file_url=f"{self._root}/files/{file_id}",
                 thumbnail_url=f"{self._root}/files/{file_id}/thumb" if thumbnail else None,
@@ -174,25 +177,24 @@ class FileService:
             raise SessionNotFound from error  # erased while the upload was on its way
 
     async def _checked(
-        self, head: bytes, chunks: AsyncIterator[bytes], is_text: bool
+        self, head: bytes, chunks: AsyncIterator[bytes], text: TextCheck | None
     ) -> AsyncIterator[bytes]:
         size = 0
-        text = TextCheck()
 
         def check(piece: bytes) -> bytes:
             nonlocal size
             size += len(piece)
             if size > self.max_size:
                 raise PayloadTooLarge(f"at most {self.max_size} bytes")
-            if is_text and not text.takes(piece):
-                raise UnsupportedFileType("neither a known format nor text in UTF-8")
+            if text and not text.takes(piece):
+                raise UnsupportedFileType(NO_TEXT)
             return piece
 
         yield check(head)
         async for chunk in chunks:
             yield check(chunk)
-        if is_text and not text.complete():
-            raise UnsupportedFileType("neither a known format nor text in UTF-8")
+        if text and not text.complete():
+            raise UnsupportedFileType(NO_TEXT)
 
     async def _thumbnail(self, file_id: str, media_type: str, owner: str) -> bool:
         if media_type not in IMAGES:
@@ -240,7 +242,7 @@ class FileService:
         """For a signed address, with no caller. Raises FileNotFound: also when it has ended."""
         until = int(expires) if expires.isascii() and expires.isdigit() and len(expires) < 12 else 0
         if until <= self._clock() or not self._signer.matches(_signed(file_id, thumbnail, until), signature):
-            raise FileNotFound("the address has ended")
+            raise FileNotFound("the address has ended; GET /api/chat/files/{file_id}/url gives a new one")
         return await self._get(file_id)
 
     async def _get(self, file_id: str) -> FileRecord:

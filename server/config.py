@@ -138,9 +138,13 @@ class Settings(BaseModel):
     allowed_file_types: Annotated[tuple[str, ...], BeforeValidator(values.media_types)] = (
         "image/jpeg",
         "image/png",
+        "image/webp",
+        "image/gif",
+        "image/heic",
         "application/pdf",
         "text/plain",
     )
+    text_encodings: Annotated[tuple[str, ...], BeforeValidator(values.encodings)] = ()
     file_url_ttl: Seconds = 300.0
     s3_bucket_name: str | None = None
     s3_endpoint_url: Annotated[str | None, BeforeValidator(values.http_url)] = None

@@ -59,6 +59,7 @@ ACCEPTED = {
     "JWT_TYP": "the `typ` of the tokens' header, such as at+jwt",
     "FILE_STORAGE_TYPE": "local or s3",
     "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
+    "TEXT_ENCODINGS": "of cp949, euc-kr, utf-16, as JSON or separated by commas",
     "OPENAI_BASE_URL": "an http:// or https:// address",
     "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
     "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",

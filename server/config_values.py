@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import idna
 
 from events.agents.upstreams import UpstreamHost, split
+from events.filetypes import ENCODINGS
 from storage.redis import endpoint
 from storage.url import check, dialect_of
 
@@ -231,6 +232,13 @@ def media_types(value: Any) -> Any:
         if not re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", entry):
             raise ValueError("has an entry that is no media type")
     return entries
+
+
+def encodings(value: Any) -> Any:
+    entries = [entry.lower().replace("_", "-") for entry in listed(value)]
+    if not all(entry in ENCODINGS or entry == "utf-8" for entry in entries):
+        raise ValueError("has an entry that is no encoding known here")
+    return [entry for entry in entries if entry != "utf-8"]  # which is always taken
 
 
 def masked(value: Any, *, secret: bool) -> Any:

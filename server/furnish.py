@@ -83,6 +83,7 @@ def _files(services: Services, janitor: Janitor) -> None:
         allowed=settings.allowed_file_types,
         url_ttl=settings.file_url_ttl,
         root=settings.root_path,
+        encodings=settings.text_encodings,
     )
     services.extras["file_care"] = care
     services.sessions.on_purged = care.on_purged

@@ -83,10 +83,11 @@ class Thumbnailer:
             return None
 
     async def _make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
-        # -I: nothing of the environment or of the working folder decides what is imported.
+        # -I: nothing of the environment or of the working folder decides what is imported. A heap for each
+        # thread would be taken from the address space that the picture may have.
         command = (sys.executable, "-I", str(PROGRAM), media_type, str(self.memory))
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={}
+            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"MALLOC_ARENA_MAX": "1"}
         )
         try:
             picture, code = await _converse(process, content)

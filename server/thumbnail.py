@@ -22,9 +22,11 @@ CPU_SECONDS = 5
 
 BASE = 48 << 20
 """What the interpreter and the libraries take before a picture is read, in address space."""
-PER_PIXEL = {"PNG": 4, "GIF": 4, "BMP": 4, "TIFF": 8, "WEBP": 16, "AVIF": 16}
+PER_PIXEL = {"PNG": 4, "GIF": 4, "BMP": 4, "TIFF": 8, "WEBP": 16, "AVIF": 16, "HEIF": 7}
 """Bytes that a decoder holds at its peak: WebP's two canvases, a copy of one, and the picture; a
-TIFF's strip may be all of it."""
+TIFF's strip may be all of it; HEIF's planes, their conversion, and the picture."""
+HEIF_LIBRARIES = 40 << 20
+"""What the codecs of the extra `heic` take of the address space."""
 PER_COEFFICIENT = 2
 """Bytes that a progressive JPEG's decoder holds for each pixel of each colour, however small it is drawn."""
 TILE = 1024
@@ -38,6 +40,7 @@ FORMATS = {
     "image/bmp": "BMP",
     "image/tiff": "TIFF",
     "image/avif": "AVIF",
+    "image/heic": "HEIF",
 }
 
 
@@ -54,6 +57,10 @@ def main(media_type: str, memory: int) -> int:
     Image.MAX_IMAGE_PIXELS = None
     content = sys.stdin.buffer.read()
     kind = FORMATS[media_type]
+    if kind == "HEIF":
+        if BASE + HEIF_LIBRARIES + len(content) > memory:
+            return 5
+        understand_heif()
     if kind == "WEBP" and BASE + len(content) + webp_pixels(content) * PER_PIXEL[kind] > memory:
         # Opening it takes that already.
         return 4 if webp_pixels(content) > MAX_PIXELS_OTHERS else 5
@@ -74,6 +81,15 @@ def main(media_type: str, memory: int) -> int:
     return 0
 
 
+def understand_heif() -> None:
+    """Raises ImportError where the extra `heic` is not installed: then it cannot be drawn."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    # Each thread would have a stack of its own, of the memory that there is.
+    pillow_heif.options.DECODE_THREADS = 1
+
+
 def webp_pixels(content: bytes) -> int:
     """As the container or the one picture in it says (RFC 9649); 0 where neither does."""
     form, bits = content[12:16], int.from_bytes(content[21:25], "little")
@@ -91,7 +107,7 @@ def webp_pixels(content: bytes) -> int:
 def needed(picture: Any, kind: str, pixels: int) -> int:
     """Bytes for decoding a picture that had so many pixels before it was drafted."""
     if kind != "JPEG":
-        return pixels * PER_PIXEL[kind]
+        return pixels * PER_PIXEL[kind] + (HEIF_LIBRARIES if kind == "HEIF" else 0)
     drafted = 4 * picture.width * picture.height
     if "progressive" in picture.info:
         drafted += pixels * PER_COEFFICIENT * picture.layers

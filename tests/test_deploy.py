@@ -51,7 +51,8 @@ def locked(name: str) -> dict[str, tuple[Requirement, list[str]]]:
 
 
 def wanted() -> list[Requirement]:
-    lines = SETUP["options"]["install_requires"] + SETUP["options.extras_require"]["s3"]
+    extras = SETUP["options.extras_require"]
+    lines = SETUP["options"]["install_requires"] + extras["s3"] + extras["heic"]
     return [Requirement(line) for line in lines.splitlines() if line.strip()]
 
 

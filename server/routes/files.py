@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from events.clock import rfc3339, when
 from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
-from events.filetypes import INLINE
+from events.filetypes import INLINE, TEXT
 from server import peer
 from server.errors import json_error
 from server.routes.common import call, caller_of, reply, services_of, session_id_of
@@ -176,7 +176,7 @@ def _headers(record: FileRecord, thumbnail: bool) -> dict[str, str]:
     plain = re.sub(r'[^ -~]|["\\]', "_", record.file_name)
     name = f"filename=\"{plain}\"; filename*=UTF-8''{quote(record.file_name, safe='')}"
     headers = {
-        "content-type": "text/plain; charset=utf-8" if media_type == "text/plain" else media_type,
+        "content-type": "text/plain; charset=utf-8" if media_type == TEXT else media_type,
         "content-disposition": f"{'inline' if inline else 'attachment'}; {name}",
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -15,6 +16,8 @@ from events.errors import PayloadTooLarge, UnsupportedFileType
 from server import imaging
 from server.imaging import PROGRAM, Places, Thumbnailer
 from server.memory import available
+
+pillow_heif.register_heif_opener()
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -57,6 +60,8 @@ DEEP = Image.frombytes("I;16", (1300, 900), (b"\0\x14" * 650 + b"\0\xe6" * 650) 
 @pytest.mark.parametrize(
     ("content", "media_type"),
     [
+        (saved(halves("RGB"), "HEIF"), "image/heic"),
+        (saved(halves("RGBA"), "HEIF"), "image/heic"),
         (saved(halves("RGB"), "JPEG"), "image/jpeg"),
         (saved(halves("RGB"), "JPEG", progressive=True), "image/jpeg"),
         (saved(halves("CMYK"), "JPEG"), "image/jpeg"),
@@ -136,7 +141,10 @@ print(code, peak, file=sys.stderr)
 def peak(content: bytes, media_type: str, memory: int) -> tuple[int, int]:
     """Exit code of the program, and bytes that it had at its peak."""
     command = [sys.executable, "-I", "-c", RUNNER, media_type, str(memory)]
-    told = subprocess.run(command, input=content, capture_output=True, check=True).stderr.split()
+    one_heap = {"MALLOC_ARENA_MAX": "1"}
+    told = subprocess.run(
+        command, input=content, capture_output=True, check=True, env=one_heap
+    ).stderr.split()
     return int(told[0]), int(told[1]) * 1024
 
 
@@ -148,13 +156,14 @@ def peak(content: bytes, media_type: str, memory: int) -> tuple[int, int]:
         ("RGB", (5000, 5000), "JPEG", {"progressive": True, "subsampling": 0}, 190),
         ("RGB", (3000, 4000), "WEBP", {"method": 0}, 240),
         ("L", (5000, 5000), "GIF", {}, 150),
+        ("RGB", (3000, 4000), "HEIF", {"quality": 50}, 140),
     ],
 )
 async def test_the_largest_pictures_stay_small(
     mode: str, size: tuple[int, int], kind: str, how: dict[str, Any], most: int
 ) -> None:
     content = saved(Image.new(mode, size), kind, exif=turned(), **how)
-    media_type = f"image/{kind.lower()}"
+    media_type = "image/heic" if kind == "HEIF" else f"image/{kind.lower()}"
     code, used = peak(content, media_type, 512 * MIB)
     assert code == 0
     assert used < most * MIB
@@ -187,7 +196,7 @@ async def test_with_little_memory_a_sound_picture_is_taken_and_not_drawn(
 
 
 async def test_no_picture() -> None:
-    for media_type in ("image/png", "image/webp", "image/jpeg"):
+    for media_type in ("image/png", "image/webp", "image/jpeg", "image/heic"):
         with pytest.raises(UnsupportedFileType):
             await drawn(b"RIFF\0\0\0\0WEBPVP8X" + bytes(40), media_type)
 

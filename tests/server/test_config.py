@@ -86,7 +86,16 @@ DEFAULTS = {
     "file_storage_type": "local",
     "file_storage_path": Path("data/files"),
     "max_file_size": 10485760,
-    "allowed_file_types": ("image/jpeg", "image/png", "application/pdf", "text/plain"),
+    "allowed_file_types": (
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "image/gif",
+        "image/heic",
+        "application/pdf",
+        "text/plain",
+    ),
+    "text_encodings": (),
     "file_url_ttl": 300,
     "s3_bucket_name": None,
     "s3_endpoint_url": None,
@@ -439,6 +448,8 @@ def test_lists_as_json_or_commas(tmp_path: Path) -> None:
     assert "CORS_ORIGINS" in faults(tmp_path, CORS_ORIGINS='["https://a.example"')
     assert "CORS_ORIGINS" in faults(tmp_path, CORS_ORIGINS="[1]")
     assert "ALLOWED_FILE_TYPES" in faults(tmp_path, ALLOWED_FILE_TYPES="png")
+    assert load(tmp_path, TEXT_ENCODINGS="UTF-8,EUC_KR, utf-16").text_encodings == ("euc-kr", "utf-16")
+    assert "TEXT_ENCODINGS" in faults(tmp_path, TEXT_ENCODINGS="latin-1")
 
 
 def test_a_path_below_a_proxy(tmp_path: Path) -> None:
