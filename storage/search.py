@@ -24,7 +24,7 @@ from storage.words import tokenizing
 #: Sessions of one caller that are searched, those last active first.
 SEEN = 100_000
 #: Sessions whose titles come with them. Of more the index is asked.
-FEW = 100
+FEW = 500
 #: Bytes of messages that one step of indexing reads and takes apart; the last one may go beyond.
 BYTES = 64 * 1024
 #: Tokens that are written down together, and what each costs, compared with a character that is read.

@@ -15,7 +15,7 @@ from storage.database import Database
 from storage.statement import Statement, among, to_json
 from storage.tables import sessions
 from storage.turns import Turns
-from storage.words import tokenizing
+from storage.words import fold, folding
 
 #: Titles that are ranked against each other. People look for a conversation by its name among the newest.
 MOST = 200
@@ -83,10 +83,19 @@ async def newest(db: Database, turns: Turns, found: Candidates) -> list[Title]:
 
 async def _having(turns: Turns, found: Candidates, titles: Sequence[tuple[str, str]]) -> list[str]:
     """Of few titles, which came with their sessions: to ask the index would take longer."""
-    wanted = set(found.having)
-    if not wanted <= await turns.take(tokenizing("\n\n".join(title for _, title in titles))):
+    folded, _ = await turns.take(folding("\n".join(title for _, title in titles)))
+    lines = folded.split("\n")
+    if len(lines) != len(titles):  # a title of several lines, and no telling which
+        lines = [fold(title)[0] for _, title in titles]
+    if not _may_have(folded, found.having):
         return []
-    return [session_id for session_id, title in titles if wanted <= await turns.take(tokenizing(title))]
+    return [titles[at][0] for at, line in enumerate(lines) if _may_have(line, found.having)]
+
+
+def _may_have(folded: str, wanted: Sequence[str]) -> bool:
+    """Every token is a part of its text, or of that without its spaces."""
+    compact = "".join(folded.split())
+    return all(token in folded or token in compact for token in wanted)
 
 
 async def _indexed(db: Database, found: Candidates) -> list[Title]:
