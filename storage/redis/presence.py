@@ -19,9 +19,9 @@ ROOMS_AT_ONCE = 500
 LOOKED_AT_ONCE = 200
 #: Rooms that are said anew before any answer is waited for.
 SAID_AT_ONCE = 500
-#: A lease lasts so much of NODE_LEASE, and is renewed every `BEAT` of it: with both a dead node is
-#: noticed within it.
-LEASE, BEAT = 0.6, 0.2
+#: A lease lasts so much of NODE_LEASE, and is renewed every `BEAT` of it: a dead node is noticed within a lease
+#: and two beats.
+LEASE, BEAT = 0.5, 0.2
 
 #: Of nodes whose lease has lapsed those that live nevertheless. May raise Unavailable.
 Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
@@ -49,6 +49,7 @@ class RedisPresence:
         self._online, self._beat = client.script("online"), client.script("beat")
         self._bury, self._look = client.script("bury"), client.script("look")
         self._told: dict[str, dict[str, tuple[str, int]]] = {}  # what Redis has of this node
+        self._lapsed: set[str] = set()  # nodes that had no lease at the last beat
         self._found: dict[str, str] = {}  # room -> digest of what the last look found
         self._touched: set[str] = set()  # rooms of which something was said since a look was sent
         self._doubtful = True  # something may have been lost: say all again
@@ -143,13 +144,16 @@ class RedisPresence:
             await self._answer(answer)
 
     async def _take_over(self, lapsed: Sequence[str]) -> list[tuple[str, str]]:
-        """What dead nodes left behind; one that somebody else vouches for keeps its lease."""
+        """What dead nodes left behind. A lease that is missing once may be a key that was lost, and its node
+        renews it with its next beat; a node that somebody vouches for keeps it."""
+        before, self._lapsed = self._lapsed, set(lapsed)
         if not lapsed:
             return []
         alive = await self.vouch(lapsed)
         for node in alive:
             self._client.call("SET", self._node_key + node, "", "PX", self._lease, "NX")
-        dead = [node for node in lapsed if node not in alive]
+        self._lapsed -= {*alive}
+        dead = [node for node in lapsed if node in before and node not in alive]
         if not dead:
             return []
         left = await self._client.run_script(

@@ -307,7 +307,20 @@ async def test_a_node_that_somebody_vouches_for_is_not_taken_for_dead(
     assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == []
     assert asked == ["n1"] and set(await two.presence.online("A")) == {"alice", "bob"}
     redis.cli("DEL", "test:lease-of:n1")
+    assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == []
     assert list((await two.presence.beat({"A": {"bob": ("online", 1)}})).left) == [("A", "alice")]
+
+
+async def test_a_node_whose_lease_was_lost_is_not_taken_for_dead(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    await one.presence.beat({"A": {"alice": ("online", 1)}})
+    await two.presence.beat({})
+    for _ in range(3):
+        redis.cli("DEL", "test:lease-of:n1")  # evicted
+        assert list((await two.presence.beat({})).left) == []
+        assert list((await one.presence.beat({"A": {"alice": ("online", 1)}})).joined) == []
+        assert list((await two.presence.beat({})).left) == []
+    assert set(await two.presence.online("A")) == {"alice"}
 
 
 async def test_nodes_say_where_they_are(redis: Redis) -> None:
