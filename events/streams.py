@@ -32,7 +32,7 @@ from events.messages import translate
 from events.observer import Observer
 from events.schema import StreamStart
 from events.stream import Stream, tokens
-from storage.errors import StorageError, StreamNotOpen
+from storage.errors import MessageMissing, StorageError, StreamNotOpen
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import StreamLog, StreamText
 from storage.messages import Messages as Store
@@ -347,7 +347,8 @@ class Streams:
             self._observer.stream(status)
         except (StorageError, ChatError) as failure:
             if not future.done():
-                future.set_exception(failure)
+                # Where its start is not there, it was lost with a history of the database.
+                future.set_exception(StreamNotFound() if isinstance(failure, MessageMissing) else failure)
                 future.exception()  # nobody may be waiting
         finally:
             self._finals.pop(stream.message_id, None)
