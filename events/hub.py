@@ -212,6 +212,7 @@ class Room:
         "online",
         "pos",
         "ready",
+        "reset",
         "seq",
         "tail",
         "users",
@@ -233,6 +234,7 @@ class Room:
         self.pos = 0
         self.delivered = 0  # last revision delivered
         self.tail: Event | None = None  # the event that told of it, where it was one
+        self.reset: Event | None = None  # what members were told when the database went back last
         self.doubt: Event | None = None  # one before it that is to be found in the database, too
         self.seq = 0  # every message up to this number was told of
         self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones

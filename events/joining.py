@@ -307,9 +307,10 @@ class Joining:
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
         None: begin anew, the bus is back and may not know of the room."""
         room, conn = member.room, member.conn
+        reset = room.reset
         known = await self._known(member, None)
         snapshot = await self._snapshots.of(room, known, member.role, None, None, has, limit)
-        if self._hub.rooms.get(room.name) is not room:
+        if self._hub.rooms.get(room.name) is not room or room.reset is not reset:
             return None
         if self._delivery.mode == "live":
             return None
@@ -329,6 +330,9 @@ class Joining:
         member.pos, member.rev, member.seq = 0, snapshot.seat.rev, snapshot.seat.seq
         member.idx = floors or None
         member.seat = None
+        if conn.held:
+            # Told after the snapshot, it would void what that holds of the history that there is now.
+            conn.held = [(m, e) for m, e in conn.held if m is not member or e is not reset]
         self._membership.spoil(conn)
         return snapshot
 

@@ -72,7 +72,8 @@ class Rewind:
         room.rebase(base)
         payload = {"event": "reset", "last_revision": base.rev}
         delivery = self._delivery
-        delivery.hub.broadcast(room, make(room.name, "session", Kind.LOGGED, payload, delivery.clock()))
+        room.reset = make(room.name, "session", Kind.LOGGED, payload, delivery.clock())
+        delivery.hub.broadcast(room, room.reset)
 
 
 def common(room: Room, logged: Sequence[Event], there: Mapping[str, int], mark: Mark) -> Mark | None:
