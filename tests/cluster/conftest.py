@@ -1,5 +1,6 @@
 """Nodes in processes of their own, on one PostgreSQL and one Redis, with short leases."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +50,11 @@ class Nodes:
             wait_until(server.healthy, server.process, server.log, 40)
         return self
 
+    async def start_async(self) -> "Nodes":
+        """With the caller's event loop going on: a proxy of the test's own may stand in between."""
+        await asyncio.gather(*[server.start_async() for server in self.servers])
+        return self
+
     def close(self) -> None:
         for server in self.servers:
             if server.running:
@@ -74,13 +80,19 @@ def steady(
 
 @pytest.fixture
 def new_cluster(tmp_path: Path, postgres_url: str) -> Iterator[Callable[..., Nodes]]:
-    """`new_cluster(redis.url, 3, **settings)`: started nodes of the test's own."""
+    """`new_cluster(redis.url, 3, **settings)`: nodes of the test's own, started unless `start` is false."""
     made: list[Nodes] = []
 
-    def make(redis_url: str, count: int = 3, database_url: str = postgres_url, **settings: str) -> Nodes:
+    def make(
+        redis_url: str,
+        count: int = 3,
+        database_url: str = postgres_url,
+        start: bool = True,
+        **settings: str,
+    ) -> Nodes:
         nodes = Nodes(tmp_path / f"cluster-{len(made)}", database_url, redis_url, count, **settings)
         made.append(nodes)
-        return nodes.start()
+        return nodes.start() if start else nodes
 
     yield make
     for nodes in made:

@@ -1,17 +1,16 @@
 """The database goes back: live members get every message from then on, who comes back whole snapshots."""
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.conftest import Nodes
+from tests.lineage.faults import backed_up, documented, go_back, operator
 from tests.support.doors import Door, enter, new_session
 from tests.support.inbox import Received
 from tests.support.rawclient import RawClient
@@ -31,28 +30,6 @@ async def run(*command: object, env: dict[str, str] | None = None) -> str:
         subprocess.run, [str(word) for word in command], env=env, check=True, capture_output=True, text=True
     )
     return str(done.stdout)
-
-
-def copy_of(postgres: Postgres, to: Path) -> None:
-    """The data folder of a stopped cluster."""
-    subprocess.run(["cp", "-a", str(postgres._data), str(to)], check=True)
-
-
-def put_back(postgres: Postgres, copy: Path) -> None:
-    shutil.rmtree(postgres._data)
-    subprocess.run(["cp", "-a", str(copy), str(postgres._data)], check=True)
-
-
-async def go_back(postgres: Postgres, copy: Path) -> None:
-    await asyncio.to_thread(postgres.kill9)
-    await asyncio.to_thread(put_back, postgres, copy)
-    await asyncio.to_thread(postgres.start)
-
-
-async def backed_up(postgres: Postgres, copy: Path) -> None:
-    await asyncio.to_thread(postgres.stop)
-    await asyncio.to_thread(copy_of, postgres, copy)
-    await asyncio.to_thread(postgres.start)
 
 
 async def say(door: Door, words: list[str], seconds: float = 30) -> None:
@@ -124,43 +101,6 @@ async def test_live_members_get_every_message(
             await door.wait_event("message", lambda m: m["content"] == "and on")
 
 
-async def test_a_promoted_standby_is_another_history(
-    new_cluster: NewCluster, redis: Redis, own_postgres: tuple[Postgres, str], tmp_path: Path
-) -> None:
-    """Its timeline says so, whatever the counters say: clients that have seen more are told."""
-    postgres, url = own_postgres
-    nodes = new_cluster(redis.url, 1, database_url=url)
-    session = await new_session(nodes[0], "alice")
-    async with enter("websocket", nodes[0], "alice", session) as alice:
-        await say(alice, ["kept"])
-        await backed_up(postgres, tmp_path / "copy")
-        await say(alice, ["lost"])
-        mark = alice.mark()
-        signal = tmp_path / "copy" / "standby.signal"
-        signal.touch()
-        if os.geteuid() == 0:
-            shutil.chown(signal, "postgres", "postgres")
-        await asyncio.to_thread(postgres.kill9)
-        await asyncio.to_thread(put_back, postgres, tmp_path / "copy")
-        await asyncio.to_thread(_start_standby, postgres)
-        postgres.sql("SELECT pg_promote(true, 20)")
-        await say(alice, ["new 1", "new 2", "new 3"])
-        await alice.wait_event("session", lambda e: e["event"] == "reset", since=mark, timeout=15)
-        await alice.wait_event("message", lambda m: m["content"] == "new 3", since=mark, timeout=15)
-        assert contents(await alice.history()) == ["kept", "new 1", "new 2", "new 3"]
-
-
-def _start_standby(postgres: Postgres) -> None:
-    """Its status file never says "ready": the log says that it takes connections."""
-    before, ready = len(postgres.log.read_text()), postgres._ready
-    news = "ready to accept read-only connections"
-    postgres._ready = lambda: news in postgres.log.read_text()[before:]  # type: ignore[method-assign]
-    try:
-        postgres.start()
-    finally:
-        postgres._ready = ready  # type: ignore[method-assign]
-
-
 @pytest.mark.parametrize("say_so", [True, False])
 async def test_the_restore_procedure(
     own_redis: Redis,
@@ -169,24 +109,23 @@ async def test_the_restore_procedure(
     tmp_path: Path,
     say_so: bool,
 ) -> None:
-    """As docs/operations.md has it; clients come back ahead of the database, and it grows past them."""
+    """The commands of docs/operations.md; clients come back ahead of the database, and it grows past them."""
     postgres, url = own_postgres
     nodes = new_cluster(own_redis.url, 1, database_url=url)
     node = nodes[0]
     session = await new_session(node, "alice")
     async with enter("socketio", node, "alice", session) as alice:
         await say(alice, [f"kept {n}" for n in range(3)])
-        dump = ["pg_dump", "--format=custom", f"--file={tmp_path}/parley.dump", url]
-        await run(postgres._bin / dump[0], *dump[1:])
+        by_hand = operator(node, tmp_path, postgres)
+        backup, restore = documented()
+        await by_hand(*[line for line in backup if not line.startswith("python")])
         await say(alice, [f"lost {n}" for n in range(3)])
     async with enter("socketio", node, "alice", session) as alice:
         held = alice.joined["lineage"]
         assert alice.joined["last_revision"] == 6
     await node.stop_async()
-    restore = ["--clean", "--if-exists", "--no-owner", f"--dbname={url}", f"{tmp_path}/parley.dump"]
-    await run(postgres._bin / "pg_restore", *restore)
-    if say_so:
-        assert "a new lineage" in await run(sys.executable, "-m", "server", "restored", env=node.env)
+    told = await by_hand(*(restore if say_so else restore[:-1]))
+    assert ("a new lineage" in told) == say_so
     await node.start_async()
     async with enter("socketio", node, "alice", session, after_revision=6, lineage=held) as alice:
         assert alice.joined["reset"] and alice.joined["last_revision"] == 3

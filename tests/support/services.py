@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -130,8 +131,16 @@ class Postgres(Service):
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
             os.chown(self._data, owner.pw_uid, owner.pw_gid)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Make the data folder's contents."""
+        self._run("initdb", "-D", str(self._data), *_INITDB)
+
+    def _run(self, name: str, *words: str) -> None:
+        """One of PostgreSQL's programs, as the user whose folder it is."""
         subprocess.run(
-            [self._bin / "initdb", "-D", self._data, *_INITDB],
+            [self.program(name), *words],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -224,6 +233,34 @@ class Postgres(Service):
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+class Standby(Postgres):
+    """Follows a running `Postgres`, asynchronously, until it is promoted."""
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _fill(self) -> None:
+        self._data.chmod(0o700)
+        way = f"host=127.0.0.1 port={self._primary.port} user=postgres"
+        words = ("--checkpoint=fast", "--wal-method=stream", "--no-sync", "--write-recovery-conf")
+        self._run("pg_basebackup", "-D", str(self._data), "-d", way, *words)
+
+    def _ready(self) -> bool:
+        return super()._ready() and "walreceiver" in self.sql("SELECT backend_type FROM pg_stat_activity")
+
+    def fall_behind(self) -> None:
+        """It follows no more: what is committed from here on it will not have."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql("SELECT pg_reload_conf()")
+        while self._primary.sql("SELECT count(*) FROM pg_stat_replication") != "0":
+            time.sleep(0.01)
+
+    def promote(self) -> None:
+        """It takes writes when this returns, on a timeline of its own."""
+        self.sql("SELECT pg_promote(true, 20)")
+
+
 class PgBouncer(Service):
     """Before a `Postgres`; `mode` is its pool_mode: "session" or "transaction"."""
 
@@ -278,6 +315,57 @@ class Redis(Service):
         """Run one Redis command; returns what redis-cli prints."""
         command = [program("redis-cli"), "-p", str(self.port), *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+class Sentinel(Service):
+    """One that watches `first` and fails over to `second`, which follows it. Their failures are found in half
+    a second, and one voice decides.
+    """
+
+    def __init__(self, first: Redis, second: Redis) -> None:
+        super().__init__("sentinel")
+        self.first, self.second = first, second
+        for redis in (first, second):
+            redis.cli("CONFIG", "SET", "repl-diskless-sync-delay", "0")
+        second.cli("REPLICAOF", "127.0.0.1", str(first.port))
+        self._config = self.folder / "sentinel.conf"
+        self._config.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {first.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 3000\n"
+        )
+
+    def start(self) -> Self:
+        self.process = spawn([program("redis-server"), str(self._config), "--sentinel"], log=self.log)
+        wait_until(lambda: listening(self.port) and self._complete(), self.process, self.log)
+        return self
+
+    def _complete(self) -> bool:
+        """It knows the replica, which has all that the master has."""
+        follows = "master_link_status:up" in self.second.cli("INFO", "replication")
+        return follows and str(self.second.port) in self.asked("replicas", "mymaster")
+
+    def asked(self, *words: str) -> str:
+        command = [program("redis-cli"), "-p", str(self.port), "SENTINEL", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/0/mymaster"
+
+    def fall_behind(self) -> None:
+        """The replica hears its master no more: what is written from here on it will not have."""
+        self.first.cli("ACL", "SETUSER", "default", "-psync", "-sync")
+        self.first.cli("CLIENT", "KILL", "TYPE", "replica")
+
+    def fail_over(self) -> None:
+        """The master dies; returns when the replica is the master, and Sentinel says so."""
+        self.first.kill9()
+        deadline = time.monotonic() + 30
+        while str(self.second.port) not in self.asked("get-master-addr-by-name", "mymaster"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no failover:\n{self.log.read_text()}")
+            time.sleep(0.01)
 
 
 class _FrontEnd(Service):
