@@ -6,14 +6,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.support.doors import Door, enter, new_session
 from tests.support.proxy import Proxy
-from tests.support.rawclient import RawClient
 from tests.support.server import ROOT, Server
 from tests.support.services import program
 
+WHERE = ("node", "chromium")
 TEXT = "a piece of an answer; " * 20
 #: Bytes of an answer, its head included: somewhere in its first text.
 IN_A_CHUNK = 600
@@ -54,9 +52,12 @@ async def its_end(writer: Door, message_id: str) -> None:
     assert (await writer.call("stream_end", message_id=message_id))["ok"]
 
 
-@pytest.mark.parametrize("where", ["node", "chromium"])
-async def test_it_ends_with_the_answer(parley: Server, where: str) -> None:
+async def test_it_ends_with_the_answer(parley: Server) -> None:
     """One that keeps its connection, one that loses it, and one that comes when all is over."""
+    await asyncio.gather(*(ends_with_the_answer(parley, where) for where in WHERE))
+
+
+async def ends_with_the_answer(parley: Server, where: str) -> None:
     session = await new_session(parley, "alice")
     async with enter("websocket", parley, "alice", session) as alice, Proxy(parley.port) as network:
         over, living = await a_stream(alice), await a_stream(alice)
@@ -75,20 +76,21 @@ async def test_it_ends_with_the_answer(parley: Server, where: str) -> None:
             assert (end["type"], end["id"]) == ("stream_end", f"{message_id}:end")
 
 
-@pytest.mark.parametrize("where", ["node", "chromium"])
 async def test_it_comes_back_from_a_refusal_that_passes(
-    parley: Server, sqlite_url: str, new_server: Callable[..., Server], where: str
+    parley: Server, sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
     """Any status but 200 would be its last; one that nobody can mend by waiting is."""
-    full = new_server(sqlite_url, WS_MAX_CONNECTIONS="1", CORS_ORIGINS=json.dumps([parley.url]))
-    session = await new_session(full, "alice")
+    full = new_server(sqlite_url, WS_MAX_CONNECTIONS="2", CORS_ORIGINS=json.dumps([parley.url]))
+    session = await new_session(full, "alice", members=("bob",))
     path = f"/api/chat/sessions/{session}/events?token="
-    async with RawClient(full.ws_url, session, full.token("alice")) as raw:
-        await raw.welcome()
+    async with (
+        enter("websocket", full, "alice", session),
+        enter("websocket", full, "bob", session),
+    ):
         urls = [f"{full.url}{path}{full.token(user)}" for user in ("alice", "eve")]
-        following = asyncio.create_task(follow(where, parley, *urls))
+        following = [asyncio.create_task(follow(where, parley, *urls)) for where in WHERE]
         async with asyncio.timeout(30):
-            while full.log_text().count("SERVER_FULL") < 2:
+            while full.log_text().count("SERVER_FULL") < len(WHERE) * len(urls):
                 await asyncio.sleep(0.02)
-    alice, eve = await following
-    assert alice["welcome"] and not eve["welcome"]
+    for alice, eve in await asyncio.gather(*following):
+        assert alice["welcome"] and not eve["welcome"]
