@@ -6,7 +6,7 @@ members from the bus, so that all see one order.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from events.event import Event, Kind, clip, retold
@@ -33,6 +33,8 @@ class Changes(Protocol):
     async def mark(self, room: str) -> Mark | None: ...
 
     async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]: ...
+
+    async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
 
     async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
         """(how far SQL is, events for all that changed after `base`)."""
@@ -70,6 +72,8 @@ class Delivery:
         self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing_at_all
         #: Looks whether the database has what members of a room were told of last; False if it has not.
         self.proved: Callable[[Room], Coroutine[Any, Any, bool]] = _always
+        #: Rooms whose members may lack a read mark: the log that had it is gone, and it has no revision.
+        self.unmarked: set[str] = set()
         #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
         self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
@@ -260,6 +264,7 @@ class Delivery:
             if not event.name:  # a log that began anew
                 if event.rev > room.delivered:
                     raise Hole
+                self.unmarked.add(room.name)
             else:
                 self.deliver(room, event)
             room.pos = event.pos

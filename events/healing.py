@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -34,6 +35,8 @@ POLL_AWAY = 0.5
 #: Seconds until a canary that does not come back means deaf, and between two of them: a bus that answers
 #: nobody is to be noticed by nodes that have nothing to say, too, before their members wait for two seconds.
 CANARY, CANARY_EVERY = 2.0, 0.5
+#: Rooms whose read marks are fetched at once.
+MARKED_AT_ONCE = 20
 
 
 class LiveRooms(Protocol):
@@ -174,6 +177,8 @@ class Healer:
             for event in state.entries:
                 if event.kind == Kind.LOGGED and not event.sizes:
                     delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
+            if not state.complete:
+                delivery.unmarked.add(name)
             room.pos, room.began = cut.pos, 0
             for member in list(room.members.values()):
                 member.pos = 0  # the room's position holds for all; never one of another epoch
@@ -189,6 +194,7 @@ class Healer:
             return False
         await self._on_live()
         await self._pay()
+        delivery.spawn(self._tell_marks())
         return True
 
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
@@ -222,6 +228,19 @@ class Healer:
                 delivery.owed.add(room)
                 return
 
+    async def _tell_marks(self) -> None:
+        """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""
+        delivery = self._delivery
+        with suppress(StorageError):  # the poll will
+            while delivery.unmarked:
+                rooms = list(islice(delivery.unmarked, MARKED_AT_ONCE))
+                events = await delivery.changes.read_marks(rooms)
+                delivery.unmarked.difference_update(rooms)
+                for event in events:
+                    room = delivery.hub.rooms.get(event.room)
+                    if room is not None and room.ready:
+                        delivery.deliver(room, event)
+
     # --- the poll
 
     async def _poll_forever(self) -> None:
@@ -254,6 +273,7 @@ class Healer:
         delivery, hub = self._delivery, self._delivery.hub
         if delivery.mode == "live":
             await self._canary()
+        await self._tell_marks()
         lineage = self._rewind.served
         served = {name: room.delivered for name, room in hub.rooms.items() if room.ready}
         names = list(served)

@@ -4,13 +4,14 @@ Knows no transport and no SQL.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from events import sessionview
 from events.access import Caller, SessionRole, require
 from events.bounds import SESSIONS
 from events.clock import Clock, rfc3339, when
@@ -178,11 +179,20 @@ def event_of(
     )  # fmt: skip
 
 
+def read_event(room: str, user: str, seq: int, now: float) -> Event:
+    """A read mark that moved."""
+    payload = {"session_id": room, "user_id": user, "seq": seq, "timestamp": rfc3339(when(now))}
+    return Event(room, "read", to_json(payload), Kind.LOGGED, id=f"read:{user}:{seq}")
+
+
 class Changes:
     """What SQL knows of a room, as events (`events.delivery.Changes`)."""
 
-    def __init__(self, sessions: Sessions, messages: Store, files: Files, clock: Clock) -> None:
-        self._sessions, self._messages, self._files, self._clock = sessions, messages, files, clock
+    def __init__(
+        self, sessions: Sessions, messages: Store, files: Files, participants: Participants, clock: Clock
+    ) -> None:
+        self._sessions, self._messages, self._files = sessions, messages, files
+        self._participants, self._clock = participants, clock
 
     async def mark(self, room: str) -> Mark | None:
         record = await self._sessions.get(room)
@@ -220,6 +230,16 @@ class Changes:
     async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]:
         """The newest revision of each of these messages that is there."""
         return await self._messages.revisions(message_ids)
+
+    async def read_marks(self, rooms: Collection[str]) -> list[Event]:
+        """How far each has read in these rooms; of many in one room, those who are furthest."""
+        now = self._clock()
+        found = await self._participants.marks(rooms)
+        return [
+            read_event(room, user, seq, now)
+            for room, marks in found.items()
+            for user, seq in sessionview.marks(marks).items()
+        ]
 
     async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
         ids = [r.message_id for r in records if r.message_type == "file"]
@@ -394,11 +414,7 @@ class MessageService:
         before = await self._participants.get(session_id, caller.key)
         read_seq = await self._participants.mark_read(session_id, caller.key, seq)
         if before is None or read_seq > before.read_seq:
-            payload = {"session_id": session_id, "user_id": caller.key, "seq": read_seq}
-            payload["timestamp"] = rfc3339(when(self._clock()))
-            self._delivery.log_event(
-                Event(session_id, "read", to_json(payload), Kind.LOGGED, id=f"read:{caller.key}:{read_seq}")
-            )
+            self._delivery.log_event(read_event(session_id, caller.key, read_seq, self._clock()))
         return await self._participants.unread(session_id, caller.key, read_seq)
 
     # --- after the commit

@@ -38,6 +38,7 @@ class Rewind:
                 mark = await delivery.changes.mark(room.name)
                 if mark is not None:  # else it is gone, and the poll ends it
                     bases[room.name] = common(room, logged.get(room.name, ()), there, mark)
+            delivery.unlogged.clear()  # that is of the lost history, too
             lost = 0  # in one turn
             for room_name, base in bases.items():
                 room = rooms[room_name]
@@ -85,10 +86,11 @@ def common(room: Room, logged: Sequence[Event], there: Mapping[str, int], mark: 
     lost = [event for event in events if not holds(event, there)]
     if lost:
         first = lost[0]
-        if first is events[0] and (first.frm or first.rev) > 1 and first in tails(room):
+        before = (first.frm or first.rev) - 1
+        if before > mark.rev or (first is events[0] and before > 0 and first in tails(room)):
             return mark  # of those before it nothing is known
         created = [event.seq for event in lost if event.seq]
-        return Mark((first.frm or first.rev) - 1, min(created) - 1 if created else min(room.seq, mark.seq))
+        return Mark(before, min(created) - 1 if created else min(room.seq, mark.seq))
     if events and events[-1].rev == room.delivered and mark.rev >= room.delivered:
         return None
     return mark if not events or mark.rev < room.delivered else None

@@ -134,7 +134,7 @@ def build(
     )
     hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
     history = History(Lineages(database), observer)
-    changes = Changes(store_sessions, store, files, clock)
+    changes = Changes(store_sessions, store, files, participants, clock)
     delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)
     sessions = SessionManager(
         store_sessions,

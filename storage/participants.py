@@ -71,6 +71,16 @@ _OF_SESSIONS = Statement(
 )
 
 
+#: How far those have read who take part, or may read for another reason.
+_MARKS = Statement(
+    sa.select(participants.c.session_id, participants.c.user_id, participants.c.read_seq).where(
+        among(participants.c.session_id, "ids"),
+        participants.c.removed_at.is_(None),
+        participants.c.read_seq > 0,
+    )
+)
+
+
 def _text(sql: str) -> Statement:
     """An upsert, written as both dialects read it."""
     types: dict[str, sa.types.TypeEngine[Any]] = {
@@ -166,6 +176,13 @@ class Participants:
         found: dict[str, set[str]] = {}
         for session_id, user_id in await self._db.fetch_all(_OF_SESSIONS, ids=list(session_ids)):
             found.setdefault(session_id, set()).add(user_id)
+        return found
+
+    async def marks(self, session_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """By session and user: read marks."""
+        found: dict[str, dict[str, int]] = {}
+        for session_id, user_id, seq in await self._db.fetch_all(_MARKS, ids=list(session_ids)):
+            found.setdefault(session_id, {})[user_id] = seq
         return found
 
     async def put(

@@ -30,9 +30,10 @@ class RedisRecords:
 
     async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
         """Raises Unavailable."""
-        answer = await self._client.run_script(
+        answer, stamp, pos = await self._client.run_script(
             self._put, (self._key(pid),), epoch, generation, version, record, self._ttl
         )
+        self._client.saw(stamp, pos)
         if answer == b"ok":
             self._keep(pid)
         return bytes(answer).decode()
@@ -43,7 +44,8 @@ class RedisRecords:
         if found is None:
             return None
         self._keep(pid)
-        epoch, generation, record = found
+        epoch, generation, record, stamp, pos = found
+        self._client.saw(stamp, pos)
         # Not from the script: Redis has no key to prove it with.
         self._bus.signal("all", "takeover", msgspec.json.encode([pid, generation]))
         return epoch.decode(), generation, record

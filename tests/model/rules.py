@@ -92,6 +92,11 @@ RULES: Mapping[str, Rule] = {
         lambda put: put(recovery, "clip", lambda event, have: event),
         ("produce", "drop", "half_open"),
     ),
+    "marks": Rule(
+        "a read mark came to no log, or to one that was lost: its readers never hear of it",
+        lambda put: put(healing.Healer, "_tell_marks", _nothing_to_wait_for),
+        ("read", "write", "redis_restart", "redis_flush", "drop"),
+    ),
     "witness": Rule(
         "an announcement of who came or went was lost with the bus: who is there believes the old for good",
         lambda put: put(witness.Witness, "_tell", _nothing),

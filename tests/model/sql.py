@@ -70,6 +70,10 @@ class Sql:
         self._give_up()
         saved.backup(self.raw)
 
+    def begin_lineage(self) -> None:
+        """What `python -m server restored` does, and what PostgreSQL's timeline says by itself."""
+        self.raw.execute("UPDATE lineage SET name = name || 'r'")
+
     def _give_up(self) -> None:
         if self.holder is not None:
             self.raw.execute("ROLLBACK")

@@ -431,7 +431,7 @@ class World:
         self.sql.recover()
 
     def do_sql_save(self) -> None:
-        self.sql_saved = self.sql.saved()
+        self.sql_saved = self.sql.saved(), list(self.nodes.values())
 
     # --- the past changes
 
@@ -445,7 +445,11 @@ class World:
     def do_sql_back(self) -> None:
         if self.sql_saved is not None:
             self.note("the database goes back")
-            self.sql.goes_back(self.sql_saved)
+            saved, witnesses = self.sql_saved
+            self.sql.goes_back(saved)
+            if not all(node.alive for node in witnesses):
+                # Who knew what is lost may be gone: then the operator says so, or the timeline does.
+                self.sql.begin_lineage()
             self.sql_saved = None
             for client in self.clients:
                 client.database_went_back()

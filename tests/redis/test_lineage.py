@@ -141,6 +141,29 @@ async def test_twice_back_over_an_epochs_begin(new_node: NewNode, past: Callable
     assert epochs == sorted(set(epochs))
 
 
+async def test_a_record_that_went_back(new_node: NewNode, past: Callable[[], Past]) -> None:
+    """Nothing was logged since: a membership alone is lost, and its node knows."""
+    one = await new_node("n1")
+    epoch = await filled(one, 1)
+    assert await one.records.put("pid", epoch, 0, 1, b"in no room") == "ok"
+    before = past()
+    assert await one.records.put("pid", epoch, 0, 2, b"in A") == "ok"
+    before.put_back()
+    assert await one.records.take("pid") is None
+    assert await one.bus.echo() > epoch
+
+
+async def test_a_takeover_that_went_back(new_node: NewNode, past: Callable[[], Past]) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    epoch = await filled(one, 1)
+    assert await one.records.put("pid", epoch, 0, 1, b"") == "ok"
+    before = past()
+    assert await two.records.take("pid") == (epoch, 1, b"")
+    before.put_back()
+    assert await two.records.put("pid", epoch, 1, 1, b"") == "late"
+    assert await one.bus.echo() > epoch
+
+
 async def test_a_stale_replica_is_followed(own_redis: Redis) -> None:
     with Redis() as replica:
         one = in_redis(own_redis, timeout=5.0)

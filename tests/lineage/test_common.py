@@ -1,0 +1,36 @@
+"""How far the members of a room have what a database that went back has (`events.rewind.common`)."""
+
+from events.event import Event, Kind
+from events.hub import Room
+from events.rewind import common
+from storage.interfaces import Mark
+
+
+def message(rev: int) -> Event:
+    data = b'{"message_id":"msg_%d"}' % rev
+    return Event("room", "message", data, Kind.DURABLE, rev=rev, seq=rev)
+
+
+def served(upto: int) -> Room:
+    room = Room("room")
+    room.delivered = room.seq = upto
+    room.tail = message(upto)
+    return room
+
+
+def test_the_log_reaches_to_where_the_database_is() -> None:
+    logged = [message(rev) for rev in range(1, 9)]
+    there = {f"msg_{rev}": rev for rev in range(1, 6)}
+    assert common(served(8), logged, there, Mark(5, 5)) == Mark(5, 5)
+
+
+def test_the_log_begins_above_where_the_database_is() -> None:
+    """It had been emptied before, and began anew with the eleventh: nobody may wait for less than that."""
+    logged = [message(rev) for rev in range(11, 17)]
+    assert common(served(16), logged, {}, Mark(6, 6)) == Mark(6, 6)
+
+
+def test_nothing_is_lost() -> None:
+    logged = [message(rev) for rev in range(1, 4)]
+    there = {f"msg_{rev}": rev for rev in range(1, 4)}
+    assert common(served(3), logged, there, Mark(3, 3)) is None
