@@ -58,7 +58,6 @@ class Healer:
         rooms: LiveRooms,
         *,
         on_departure: Callable[[], None],
-        on_live: Callable[[], Awaitable[None]],
         history: History,
     ) -> None:
         self._delivery = delivery
@@ -66,7 +65,8 @@ class Healer:
         delivery.behind, delivery.doubted, delivery.proved = self._behind, self._doubted, self._proved
         self._rooms = rooms
         self._on_departure = on_departure
-        self._on_live = on_live
+        #: Called when the bus is back.
+        self.on_live: list[Callable[[], Awaitable[None]]] = []
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()  # the bus was lost, and the database not asked since
         self._tasks: list[asyncio.Task[None]] = []
@@ -192,7 +192,8 @@ class Healer:
             delivery.on_event(delivery.hold.popleft())
         if delivery.mode != "live":
             return False
-        await self._on_live()
+        for follow in self.on_live:
+            await follow()
         await self._pay()
         delivery.spawn(self._tell_marks())
         return True

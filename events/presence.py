@@ -11,7 +11,7 @@ from typing import Any
 
 from events.clock import Clock
 from events.delivery import Delivery
-from events.event import Kind, make
+from events.event import Event, Kind, make
 from events.hub import Connection, Here, Member, Room
 from events.witness import Witness
 from storage.errors import Unavailable
@@ -34,6 +34,7 @@ class Presence:
         self._leaving: dict[str, dict[str, tuple[asyncio.TimerHandle, str]]] = {}  # with the last status
         self._counting: set[str] = set()
         self._life = (0, "")  # of the bus, at the last heartbeat
+        self._beating = asyncio.Lock()
         #: Where there are other nodes: what the members here were told.
         self.witness: Witness | None = None
 
@@ -164,8 +165,10 @@ class Presence:
         self._delivery.spawn(self._say_count(room))
 
     async def _say_count(self, room: str) -> None:
-        online = len(await self._online(room))
-        self._delivery.publish(make(room, "presence", Kind.VOLATILE, {"online": online}, self._clock()))
+        self._delivery.publish(self._number(room, len(await self._online(room))))
+
+    def _number(self, room: str, online: int) -> Event:
+        return make(room, "presence", Kind.VOLATILE, {"online": online}, self._clock())
 
     async def online(self, room: str) -> list[dict[str, Any]]:
         """Who is online, at most `LISTED` of them: `{user_id, status, connections}`."""
@@ -178,6 +181,27 @@ class Presence:
         if self.witness is not None:
             self.witness.joined(room, member.conn.caller.key, online)
         return _listed(online)
+
+    async def news(self, room: Room, key: str) -> list[Event]:
+        """Who is there and who is not any more, for a connection of user `key` that comes back and has heard
+        nothing for a while. What comes from then on is told after it. Raises Unavailable."""
+        found = await self._store.changed(room.name, self._events_max)
+        if isinstance(found, int):
+            room.online = found
+            return [self._number(room.name, found)]
+        here = {user: (status, count) for user, (status, count, _) in found.items() if status != "offline"}
+        online = self._together(room.name, here)
+        if self.witness is not None:
+            self.witness.joined(room.name, key, online)
+        if len(online) > self._events_max:
+            return [self._number(room.name, len(online))]
+        old = {user for user, (status, _, new) in found.items() if not new and here.get(user) == online[user]}
+        now = self._clock()
+        return [
+            make(room.name, "presence", Kind.VOLATILE, {"user_id": user, "status": status}, now)
+            for user in sorted((found.keys() | online.keys()) - old - {key})
+            for status in (online[user][0] if user in online else "offline",)
+        ]
 
     def at_hand(self, room: str) -> list[dict[str, Any]]:
         """The same, as far as this process knows."""
@@ -210,6 +234,12 @@ class Presence:
     async def beat(self) -> None:
         """Say who is here, announce what a dead node left behind, and see to it that the members here were
         told how things are. Raises Unavailable."""
+        async with self._beating:
+            await self._beat()
+            if self.witness is not None:
+                await self._look(self.witness)
+
+    async def _beat(self) -> None:
         life = self._delivery.departures, self._delivery.epoch
         found = await self._store.beat(
             _Mine(self._delivery.hub.rooms, self._leaving), doubtful=life != self._life
@@ -221,8 +251,6 @@ class Presence:
                 self.say_left(room, key)
         for room, key, status in found.joined:
             self._say(room, key, status, "user_joined")
-        if self.witness is not None:
-            await self._look(self.witness)
 
     async def _look(self, witness: Witness) -> None:
         rooms = [name for name, room in self._delivery.hub.rooms.items() if room.users]
@@ -232,10 +260,12 @@ class Presence:
         if told:
             self._delivery.observer.healed("presence", told)
 
-    async def first_beat(self) -> None:
-        """At the start; a bus that is away is no reason not to start."""
+    async def beat_at_once(self) -> None:
+        """At the start, and when the bus is back: until then others do not know of this node. A bus that is
+        away is no reason not to start. Others come back, too: what they have said is not looked at yet."""
         with contextlib.suppress(Unavailable):
-            await self.beat()
+            async with self._beating:
+                await self._beat()
 
     def stop(self) -> None:
         for leaving in self._leaving.values():

@@ -9,6 +9,7 @@ import asyncio
 from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
+from events.event import Event
 from events.hub import Connection
 from events.joining import Joining, advance
 from events.membership import Membership
@@ -100,13 +101,14 @@ class Takeover:
         self._hub.hold(conn)
         try:
             await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
-            replay = await self._catch_up(conn, record, seen, departures)
+            caught_up = await self._catch_up(conn, record, seen, departures)
         except BaseException:
             conn.id = sid
             raise
-        if replay is None:
+        if caught_up is None:
             conn.id = sid
             return "incomplete"
+        replay, news = caught_up
         conn.pid, conn.generation, conn.away = pid, generation, record.away
         self._hub.add(conn)
         tell = []
@@ -116,7 +118,7 @@ class Takeover:
             member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
             member.idx = dict(floor.idx or {}) or None
             tell.append(self._presence.enter(member))
-        for event in replay.events:
+        for event in (*replay.events, *news):
             conn.send(event)
         self._hub.release(conn)
         for say in tell:
@@ -125,7 +127,8 @@ class Takeover:
 
     async def _catch_up(
         self, conn: Connection, record: recovery.Record, given: tuple[int, str], departures: int
-    ) -> recovery.Replay | None:
+    ) -> tuple[recovery.Replay, list[Event]] | None:
+        """What was logged, and how presence has changed."""
         delivery, seen = self._delivery, given[0]
         for name in record.rooms:
             known_room = self._hub.rooms.get(name)
@@ -166,10 +169,12 @@ class Takeover:
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break
+        # Every room's channel is listened to by now: what changes after this answer is held.
+        news = await asyncio.gather(*(self._presence.news(room, conn.caller.key) for room in rooms))
         if not await self._joining.agreed(rooms, departures):
             return None
         for room in rooms:
             state = cut.rooms[room.name]
             assert state is not None
             advance(room, cut, state)
-        return replay
+        return replay, [event for each in news for event in each]

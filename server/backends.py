@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from events.clock import Clock
 from server import keys
 from server.config import Settings
-from storage.interfaces import Buckets, Bus, PresenceStore, Records, RoomLog, StreamLog
+from storage.interfaces import Buckets, Bus, PresenceStore, Records, RoomLog, StreamLog, longest_absence
 from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
 from storage.redis import Cluster
 
@@ -54,7 +54,7 @@ def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> 
             log=memory,
             streams=MemoryStreams(memory, clock),
             records=memory,
-            presence=MemoryPresence(),
+            presence=MemoryPresence(monotonic, kept=longest_absence(settings.recovery_window)),
             buckets=MemoryBuckets(monotonic),
             close=memory.close,
         )

@@ -65,7 +65,12 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
 
     janitor.every(settings.node_lease * BEAT, "presence", beat)
     janitor.every(FORGET_EVERY, "what was held in outages", outage.forget)
-    services.at_start.append(presence.first_beat)
+    services.at_start.append(presence.beat_at_once)
+
+    async def back() -> None:
+        services.delivery.spawn(presence.beat_at_once())
+
+    services.healer.on_live.append(back)
     cluster.presence.vouch = outage.live_nodes
     services.leases.hold, services.leases.held = outage.hold_streams, outage.live_streams
     cluster.bus.on_emit = lambda message: emitted(services, message)

@@ -260,9 +260,9 @@ def build(
         delivery,
         sessions,
         on_departure=lambda: membership.spoil_all(),
-        on_live=leases.on_live,
         history=history,
     )
+    healer.on_live.append(leases.on_live)
     services = Services(
         settings=settings,
         observer=observer,

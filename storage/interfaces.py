@@ -254,6 +254,19 @@ class Beat(msgspec.Struct, frozen=True):
 
 #: user -> (status, connections)
 Presences = Mapping[str, tuple[str, int]]
+#: user -> (status, connections, whether that may be news to one who was away); "offline" are those who left.
+Changed = Mapping[str, tuple[str, int, bool]]
+
+
+#: Seconds for which a half-open connection has heard nothing before anybody knows: longer than any ping's
+#: interval and time-out together.
+SILENT = 120.0
+
+
+def longest_absence(window: float) -> float:
+    """Seconds for which a connection that is recovered may have heard nothing. `window` is RECOVERY_WINDOW: a
+    record lasts twice as long where its node died."""
+    return 2 * window + SILENT
 
 
 class PresenceStore(Protocol):
@@ -267,6 +280,10 @@ class PresenceStore(Protocol):
 
     async def online(self, room: str) -> Presences:
         """Over all live nodes."""
+
+    async def changed(self, room: str, listed: int) -> Changed | int:
+        """The same, and who has left of late, for somebody who may have heard nothing for as long as a
+        connection may be away; the number alone where more than `listed` are there."""
 
     def at_hand(self, room: str) -> Presences | None:
         """The same, where all of it is in this process (not to be changed); None where it has to be asked

@@ -16,6 +16,7 @@ from storage.interfaces import (
     UNBOUNDED,
     Appended,
     Beat,
+    Changed,
     ChunkAnswer,
     Clock,
     Cut,
@@ -344,26 +345,54 @@ class MemoryStreams:
 
 
 class MemoryPresence:
-    """Presence of one node: what it says of itself is all there is."""
+    """Presence of one node: what it says of itself is all there is. `kept` in seconds: how long somebody may
+    have heard nothing and ask what has changed."""
 
-    def __init__(self) -> None:
-        self._online: dict[str, dict[str, tuple[str, int]]] = {}
+    def __init__(self, clock: Clock, *, kept: float) -> None:
+        """`clock` is a monotonic one."""
+        self._clock, self._kept = clock, kept
+        self._online: dict[str, dict[str, _Alone]] = {}
+        self._left: dict[str, dict[str, float]] = {}
+        self._leavings: deque[tuple[float, str, str]] = deque()  # the oldest first
 
     def enter(self, room: str, user: str, status: str) -> bool:
         users = self._online.setdefault(room, {})
-        new = user not in users
-        users[user] = _alone(status)
-        return new
+        before = users.get(user)
+        if before is None or before[0] != status:
+            users[user] = _alone(status, int(self._clock() // _STEP))
+        return before is None
 
     async def leave(self, room: str, user: str) -> bool:
         users = self._online.get(room, {})
         gone = users.pop(user, None) is not None
         if not users:
             self._online.pop(room, None)
+        if gone:
+            self._remember(room, user, self._clock())
         return gone
+
+    def _remember(self, room: str, user: str, now: float) -> None:
+        self._left.setdefault(room, {})[user] = now
+        self._leavings.append((now, room, user))
+        while self._leavings[0][0] < now - self._kept:
+            at, room, user = self._leavings.popleft()
+            left = self._left[room]
+            if left.get(user) == at:
+                del left[user]
+                if not left:
+                    del self._left[room]
 
     async def online(self, room: str) -> Mapping[str, tuple[str, int]]:
         return self.at_hand(room)
+
+    async def changed(self, room: str, listed: int) -> Changed | int:
+        users, since = self._online.get(room, {}), self._clock() - self._kept
+        if len(users) > listed:
+            return len(users)
+        left = [user for user, at in self._left.get(room, {}).items() if at >= since]
+        return {user: ("offline", 0, True) for user in left[-listed:]} | {
+            user: (*here, (here.step + 1) * _STEP >= since) for user, here in users.items()
+        }
 
     def at_hand(self, room: str) -> Mapping[str, tuple[str, int]]:
         return self._online.get(room, {})
@@ -377,10 +406,22 @@ class MemoryPresence:
         return {}
 
 
-@lru_cache(maxsize=8)
-def _alone(status: str) -> tuple[str, int]:
-    """One object for all who say the same."""
-    return status, 1
+#: Seconds: when somebody came is known by so much.
+_STEP = 30.0
+
+
+class _Alone(tuple[str, int]):
+    """A status, and one connection; since when."""
+
+    step: int
+
+
+@lru_cache(maxsize=64)
+def _alone(status: str, step: int) -> _Alone:
+    """One object for all who came at about the same time."""
+    made = _Alone((status, 1))
+    made.step = step
+    return made
 
 
 class MemoryBuckets:

@@ -1,6 +1,6 @@
 """The cluster's side of every interface in `storage.interfaces`, on one Redis."""
 
-from storage.interfaces import Clock
+from storage.interfaces import Clock, longest_absence
 from storage.redis.buckets import RedisBuckets
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
@@ -39,7 +39,9 @@ class Cluster:
         self.log = RedisLog(client, window=window, log_size=log_size, log_bytes=log_bytes)
         self.streams = RedisStreams(client, self.log)
         self.records = RedisRecords(client, self.bus, window=window)
-        self.presence = RedisPresence(client, node, self.key, lease=node_lease, address=address)
+        self.presence = RedisPresence(
+            client, node, self.key, lease=node_lease, kept=longest_absence(window), address=address
+        )
         self.buckets = RedisBuckets(client, clock)
 
     async def close(self) -> None:

@@ -2,7 +2,9 @@
 -- address, lease (ms), prefix of nodes' keys.
 -- Answers {had a lease, was announced dead, nodes whose lease has lapsed}.
 local node, mine = ARGV[3], ARGV[6] .. ARGV[3]
-local had = redis.call('EXISTS', mine)
+local lease = redis.call('GET', mine)
+-- Of one that `enter` made nothing is known but that word: what was said before may be gone.
+local had = lease and lease ~= '-' and 1 or 0
 redis.call('SET', mine, ARGV[4], 'PX', ARGV[5])
 redis.call('SADD', KEYS[2], node)
 redis.call('EXPIRE', KEYS[2], 604800)

@@ -1,8 +1,9 @@
--- Takes over what dead nodes left behind, so much at a time. KEYS: clock (not read), nodes. ARGV[3..6]: prefix
--- of nodes' keys, of nodes' rooms, of rooms' users, rooms at most; then the nodes.
+-- Takes over what dead nodes left behind, so much at a time. KEYS: clock (not read), nodes. ARGV[3..8]: prefix
+-- of nodes' keys, of nodes' rooms, of rooms' users, of who has left them, seconds for which those are remembered,
+-- rooms at most; then the nodes.
 -- Answers {room, user, ...}: whom no node has any more.
-local left, budget = {}, tonumber(ARGV[6])
-for at = 7, #ARGV do
+local left, budget = {}, tonumber(ARGV[8])
+for at = 9, #ARGV do
   local other = ARGV[at]
   -- It may have come back, or somebody else was faster.
   if redis.call('EXISTS', ARGV[3] .. other) == 0 and redis.call('SISMEMBER', KEYS[2], other) == 1 then
@@ -18,6 +19,7 @@ for at = 7, #ARGV do
           nodes[other] = nil
           if next(nodes) == nil then
             redis.call('HDEL', users, found[i])
+            remember(ARGV[6] .. room, found[i], ARGV[7])
             left[#left + 1] = room
             left[#left + 1] = found[i]
           else

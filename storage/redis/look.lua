@@ -1,6 +1,6 @@
 -- Which rooms' presence is not what a node found last; keeps all of them. KEYS: clock (not read), nodes, the
--- node's rooms. ARGV[3..7]: node, prefix of nodes' keys, of rooms' users, seconds, users that are listed at
--- most; then room, digest as found last, ...
+-- node's rooms. ARGV[3..9]: node, prefix of nodes' keys, of rooms' users, seconds, users that are listed at
+-- most, prefix of who has left rooms, seconds for which those are remembered; then room, digest as found last, ...
 -- Answers for each that differs {room, digest, number of users, user, status, connections, this node's status
 -- ('' if it has none there), ...}; beyond the limit the number alone.
 local node, leases, prefix, seconds, limit = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
@@ -15,7 +15,7 @@ table.sort(names)
 local living = table.concat(names, ' ')
 
 local out = {}
-for i = 8, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   local room, key = ARGV[i], prefix .. ARGV[i]
   local count, found, digest = redis.call('HLEN', key), {}, nil
   redis.call('EXPIRE', key, seconds)
@@ -47,6 +47,7 @@ for i = 8, #ARGV, 2 do
       if dropped then
         if next(nodes) == nil then
           redis.call('HDEL', key, found[at])
+          remember(ARGV[8] .. room, found[at], ARGV[9])
         else
           redis.call('HSET', key, found[at], cmsgpack.pack(nodes))
         end

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from storage.errors import Unavailable
-from storage.interfaces import Beat, Presences
+from storage.interfaces import Beat, Changed, Presences
 from storage.redis.client import Client
 from storage.redis.link import Argument
 from storage.redis.nodekey import NodeKey
@@ -29,10 +29,13 @@ Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 
 class RedisPresence:
     """`storage.interfaces.PresenceStore`. `lease` is NODE_LEASE in seconds; `address` where other nodes
-    reach this one."""
+    reach this one; `kept` in seconds: how long somebody may have heard nothing and ask what has changed."""
 
-    def __init__(self, client: Client, node: str, key: NodeKey, *, lease: float, address: str = "") -> None:
+    def __init__(
+        self, client: Client, node: str, key: NodeKey, *, lease: float, kept: float, address: str = ""
+    ) -> None:
         self._client, self._node, self._address, self._key = client, node, address, key
+        self._kept = max(1, round(kept))
         # Longer than its lease by what the first beat after a hitch may be late.
         self._registered = lease * 2
         self._lease = max(1, round(lease * LEASE * 1000))
@@ -45,9 +48,11 @@ class RedisPresence:
             f"{prefix}:rooms-of:",
         )
         self._users_key = f"{prefix}:presence:"
-        self._enter, self._leave = client.script("enter"), client.script("leave")
+        self._left_key = f"{prefix}:left:"
+        self._enter, self._leave = client.script("enter", "left"), client.script("leave", "left")
         self._online, self._beat = client.script("online"), client.script("beat")
-        self._bury, self._look = client.script("bury"), client.script("look")
+        self._bury, self._look = client.script("bury", "left"), client.script("look", "left")
+        self._changed = client.script("changed")
         self._told: dict[str, dict[str, tuple[str, int]]] = {}  # what Redis has of this node
         self._lapsed: set[str] = set()  # nodes that had no lease at the last beat
         self._found: dict[str, str] = {}  # room -> digest of what the last look found
@@ -69,7 +74,9 @@ class RedisPresence:
         users.pop(user, None)
         self._touched.add(room)
         try:
-            gone = await self._client.run_script(self._leave, (self._users_key + room,), self._node, user)
+            gone = await self._client.run_script(
+                self._leave, (self._users_key + room, self._left_key + room), self._node, user, self._kept
+            )
         except Unavailable:
             self._doubtful = True
             raise
@@ -81,6 +88,17 @@ class RedisPresence:
             self._online, (self._users_key + room,), self._node, self._node_key
         )
         return {found[i].decode(): (found[i + 1].decode(), found[i + 2]) for i in range(0, len(found), 3)}
+
+    async def changed(self, room: str, listed: int) -> Changed | int:
+        """Raises Unavailable."""
+        found = await self._client.run_script(
+            self._changed, (self._users_key + room, self._left_key + room), self._node, self._node_key,
+            self._kept, listed,
+        )  # fmt: skip
+        if isinstance(found, int):
+            return found
+        rows = range(0, len(found), 4)
+        return {found[i].decode(): (found[i + 1].decode(), found[i + 2], bool(found[i + 3])) for i in rows}
 
     def at_hand(self, room: str) -> None:
         """Other nodes' users are in Redis alone."""
@@ -157,8 +175,9 @@ class RedisPresence:
         if not dead:
             return []
         left = await self._client.run_script(
-            self._bury, (self._nodes,), self._node_key, self._rooms_key, self._users_key, ROOMS_AT_ONCE, *dead
-        )
+            self._bury, (self._nodes,), self._node_key, self._rooms_key, self._users_key, self._left_key,
+            self._kept, ROOMS_AT_ONCE, *dead,
+        )  # fmt: skip
         return [(left[i].decode(), left[i + 1].decode()) for i in range(0, len(left), 2)]
 
     def _put(self, room: str, users: Presences, mode: str) -> "asyncio.Future[Any]":
@@ -171,8 +190,10 @@ class RedisPresence:
             known = self._told.setdefault(room, {})
             known.update({user: (status, count or 1) for user, (status, count) in users.items()})
         return self._client.run_script(
-            self._enter, (self._users_key + room, self._rooms_key + self._node), self._node, room, self._ttl,
-            mode, *words,
+            self._enter,
+            (self._users_key + room, self._rooms_key + self._node, self._node_key + self._node, self._nodes,
+                self._left_key + room),
+            self._node, room, self._ttl, mode, self._lease, self._kept, *words,
         )  # fmt: skip
 
     async def _answer(self, sent: "asyncio.Future[Any]") -> Sequence[str]:
@@ -191,8 +212,12 @@ class RedisPresence:
         self._found = {room: self._found.get(room, "") for room in rooms}
         self._found.update(dict.fromkeys(again, ""))
         names, differing = list(self._found), {}
-        for start in range(0, len(names), LOOKED_AT_ONCE):
-            differing.update(await self._look_at(names[start : start + LOOKED_AT_ONCE], listed))
+        try:
+            for start in range(0, len(names), LOOKED_AT_ONCE):
+                differing.update(await self._look_at(names[start : start + LOOKED_AT_ONCE], listed))
+        except Unavailable:
+            self._found.clear()  # nobody was told what was found
+            raise
         return differing
 
     async def _look_at(self, rooms: Sequence[str], listed: int) -> dict[str, Presences | int]:
@@ -202,7 +227,7 @@ class RedisPresence:
         self._touched.clear()
         rows = await self._client.run_script(
             self._look, (self._nodes, self._rooms_key + self._node), self._node, self._node_key,
-            self._users_key, self._ttl, listed, *words,
+            self._users_key, self._ttl, listed, self._left_key, self._kept, *words,
         )  # fmt: skip
         differing: dict[str, Presences | int] = {}
         for row in rows:
@@ -225,7 +250,7 @@ class RedisPresence:
         """Where a live node said that it can be reached; None for what no node with our key said. Raises
         Unavailable."""
         found: bytes | None = await self._client.call("GET", self._node_key + node)
-        if not found:
+        if not found or found == b"-":  # its first heartbeat is still to come
             return None
         address = self._key.registered(node, found.decode(errors="replace"))
         if address is None:

@@ -115,7 +115,7 @@ class View:
         self.told: dict[str, int] = {}  # read marks from before the database went back: no event undoes one
         self.typing: set[str] = set()
         self.online: set[str] = set()
-        self.sure = True  # nothing volatile was missed: presence is not replayed
+        self.sure = True  # no word of typing was missed: it is not replayed
 
 
 class Client:
@@ -367,6 +367,8 @@ class Client:
             elif told["event"] == "user_left":
                 view.online.discard(told["user_id"])
                 view.typing.discard(told["user_id"])
+        elif name == "presence":
+            (view.online.discard if told["status"] == "offline" else view.online.add)(told["user_id"])
         elif name == "session":
             self._session(room, view, told)
 

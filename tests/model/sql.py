@@ -40,14 +40,18 @@ class Sql:
         TEMPLATE.backup(self.raw)
         self.raw.execute("PRAGMA foreign_keys = ON")
         self.up = True
+        self.refusing = False  # while it is down: else it is silent
+        self.outages = 0
         self.holder: tuple[Process | None, object] | None = None  # of the transaction under way
         self._changed = asyncio.Event()
 
     # --- faults
 
-    def down(self) -> None:
-        """Statements are answered no more; a transaction under way is rolled back."""
-        self.up = False
+    def down(self, refusing: bool = False) -> None:
+        """Statements are answered no more; a transaction under way is rolled back, and the answer to a COMMIT
+        that is on its way is lost."""
+        self.up, self.refusing = False, refusing
+        self.outages += 1
         self._give_up()
 
     def recover(self) -> None:
@@ -89,6 +93,7 @@ class Sql:
     async def take(self, key: object) -> None:
         """The one transaction's place."""
         while self.holder is not None or not self.up:
+            self._refuse()
             await self._changed.wait()
         self.holder = (current_process(), key)
         self.raw.execute("BEGIN")
@@ -105,10 +110,15 @@ class Sql:
         await asyncio.sleep(self.latency())
         if key is None:
             while self.holder is not None or not self.up:
+                self._refuse()
                 await self._changed.wait()
         elif self.holder is None or self.holder[1] is not key:
             raise _given_up()
         return call()
+
+    def _refuse(self) -> None:
+        if not self.up and self.refusing:
+            raise ConnectionRefusedError
 
     # --- for the verdict
 
@@ -154,10 +164,8 @@ class Sql:
         return row[0] if row else None
 
 
-def _given_up() -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("the transaction was given up")
-    error.sqlite_errorname = "SQLITE_IOERR"
-    return error
+def _given_up() -> ConnectionResetError:
+    return ConnectionResetError("the transaction was given up")
 
 
 class Cursor:
@@ -220,7 +228,10 @@ class SimulatedDatabase(Database):
                     self._sql.end(key, "ROLLBACK")
                 raise
             self._sql.end(key, "COMMIT")
+            outages = self._sql.outages
             await asyncio.sleep(self._sql.latency())
+            if self._sql.outages != outages:
+                raise ConnectionResetError
 
     @asynccontextmanager
     async def _limited(self, limit: float | None) -> AsyncIterator[None]:

@@ -257,7 +257,7 @@ class World:
         if shown != marks | lost:
             self.wrong(f"{who} knows of the read marks {view.reads}, in SQL {marks}")
         there = {c.name for c in self.clients if c.connected and room in c.views and c.views[room].joined}
-        if view.sure and view.online != there:
+        if view.online != there:
             self.wrong(f"{who} sees {sorted(view.online)} online; there are {sorted(there)}")
         if view.sure and view.typing:
             self.wrong(f"{who} sees {sorted(view.typing)} typing for ever")
@@ -424,8 +424,9 @@ class World:
     # --- the database
 
     def do_sql_down(self) -> None:
-        self.note("the database is down")
-        self.sql.down()
+        refusing = self.chance(0.5)
+        self.note(f"the database is down, and {'refuses' if refusing else 'is silent'}")
+        self.sql.down(refusing)
 
     def do_sql_recover(self) -> None:
         self.sql.recover()

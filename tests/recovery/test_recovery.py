@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -223,26 +224,47 @@ async def test_a_room_left_is_not_restored(shared_server: Server, js: JsClients)
         assert (await bob.wait_event("message"))["content"] == "for bob"
 
 
-async def test_volatile_events_are_not_replayed(shared_server: Server, js: JsClients) -> None:
-    session = await session_of(shared_server, "bob")
+async def test_volatile_events_are_not_replayed_and_presence_is_told_as_it_is(
+    new_server: Callable[..., Server], sqlite_url: str, js: JsClients
+) -> None:
+    server = new_server(sqlite_url, PRESENCE_GRACE="1")
+    session = await session_of(server, "bob", "carol", "dave")
     async with (
-        Proxy(shared_server.port) as proxy,
-        RawClient(shared_server.ws_url, session, shared_server.token("alice")) as alice,
+        Proxy(server.port) as proxy,
+        RawClient(server.ws_url, session, server.token("alice")) as alice,
+        RawClient(server.ws_url, session, server.token("carol")) as carol,
+        AsyncExitStack() as stack,
     ):
-        await alice.welcome()
-        bob = await js.open(proxy.url, shared_server.token("bob"), transports=["websocket"])
-        assert (await bob.emit("join", {"session_id": session}))["ok"]
+        for client in (alice, carol):
+            await client.welcome()
+        bob = await js.open(proxy.url, server.token("bob"), transports=["websocket"])
+        joined = await bob.emit("join", {"session_id": session})
+        assert {each["user_id"] for each in joined["online"]} >= {"alice", "bob", "carol"}
         proxy.refusing = True
         mark = bob.mark()
         proxy.half_open()
         await bob.wait_event("disconnect", since=mark)
         assert (await alice.send("typing", is_typing=True))["ok"]
         assert (await alice.send("presence", status="away"))["ok"]
+        dave = RawClient(server.ws_url, session, server.token("dave"))
+        await (await stack.enter_async_context(dave)).welcome()
+        await carol.close()
+        await alice.wait_event("presence", lambda p: (p["user_id"], p["status"]) == ("carol", "offline"))
         await alice.send("message", content="durable")
         proxy.refusing = False
         assert (await bob.connected(since=mark))["recovered"]
+        told = {}
+        while told != {"alice": "away", "carol": "offline", "dave": "online"}:
+            event = await bob.wait_event("presence", lambda p: p["user_id"] not in {*told, "bob"}, since=mark)
+            told[event["user_id"]] = event["status"]
         await bob.wait_event("message")
-        assert [e.name for e in bob.events[mark:] if e.name in ("typing", "presence", "system")] == []
+        assert bob.named("typing", mark) == []
+        # Once; and what changes from now on is told as ever.
+        assert len([p for p in bob.named("presence", mark) if p["user_id"] != "bob"]) == 3
+        assert (await alice.send("presence", status="online"))["ok"]
+        await bob.wait_event(
+            "presence", lambda p: (p["user_id"], p["status"]) == ("alice", "online"), since=mark
+        )
 
 
 @pytest.mark.timeout(120)

@@ -53,7 +53,7 @@ def in_memory(**bounds: Any) -> Side:
         log=memory,
         streams=MemoryStreams(memory, time.time),
         records=memory,
-        presence=MemoryPresence(),
+        presence=MemoryPresence(time.monotonic, kept=60.0),
         buckets=MemoryBuckets(time.monotonic),
         close=memory.close,
         memory=memory,

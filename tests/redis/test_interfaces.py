@@ -284,6 +284,13 @@ async def test_presence_of_one_node(side: Side) -> None:
     assert dict(await side.presence.online("A")) == {"bob": ("online", 1)}
     assert await side.presence.leave("A", "bob")
     assert dict(await side.presence.online("A")) == {}
+    assert await side.presence.changed("A", 10) == {
+        "alice": ("offline", 0, True),
+        "bob": ("offline", 0, True),
+    }
+    await answer(side.presence.enter("A", "bob", "away"))
+    assert (await side.presence.changed("A", 10))["bob"] == ("away", 1, True)
+    assert await side.presence.changed("A", 0) == 1
 
 
 async def test_a_bucket_holds_what_it_holds(side: Side) -> None:

@@ -225,6 +225,60 @@ async def test_presence_is_counted_over_nodes(new_node: NewNode) -> None:
     assert dict(await one.presence.online("A")) == {}
 
 
+async def test_who_is_named_before_the_first_heartbeat_is_there(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2")
+    assert await one.presence.enter("A", "alice", "online")
+    assert dict(await two.presence.online("A")) == {"alice": ("online", 1)}
+    await two.presence.beat({})
+    assert await two.presence.look(["A"], [], 10) == {"A": {"alice": ("online", 1)}}
+    assert list((await two.presence.beat({})).left) == []
+    # The same after Redis was emptied under a node that had its lease.
+    beat = await one.presence.beat({"A": {"alice": ("online", 1)}, "B": {"bob": ("online", 1)}})
+    redis.cli("FLUSHALL")
+    assert await one.presence.enter("A", "carol", "online")
+    assert set(await two.presence.online("A")) == {"carol"}
+    # Its first word is no heartbeat: what was lost is said again with that one.
+    beat = await one.presence.beat(
+        {"A": {"alice": ("online", 1), "carol": ("online", 1)}, "B": {"bob": ("online", 1)}}
+    )
+    assert list(beat.left) == []
+    assert set(await two.presence.online("A")) == {"alice", "carol"}
+    assert set(await two.presence.online("B")) == {"bob"}
+
+
+async def test_a_node_that_dies_before_its_first_heartbeat_is_buried(new_node: NewNode) -> None:
+    one, two = await new_node("n1", node_lease=1.0), await new_node("n2", node_lease=1.0)
+    await one.presence.enter("A", "alice", "online")
+    left: list[tuple[str, str]] = []
+    async with asyncio.timeout(10):
+        while not left:
+            left += (await two.presence.beat({})).left
+            await asyncio.sleep(0.1)
+    assert left == [("A", "alice")]
+
+
+async def test_what_one_who_was_away_does_not_know(new_node: NewNode, redis: Redis) -> None:
+    one, two = await new_node("n1"), await new_node("n2", window=-59.5)  # remembers for one second
+    for user in ("alice", "bob", "carol"):
+        await two.presence.enter("A", user, "online")
+    assert await one.presence.leave("A", "carol") is False
+    assert await two.presence.leave("A", "carol")
+    changed = await one.presence.changed("A", 10)
+    assert changed == {
+        "alice": ("online", 1, True), "bob": ("online", 1, True), "carol": ("offline", 0, True),
+    }  # fmt: skip
+    assert await one.presence.changed("A", 1) == 2
+    # Who lives on a node that is dead and not buried yet is gone, too.
+    redis.cli("DEL", "test:lease-of:n2")
+    assert (await one.presence.changed("A", 10))["bob"] == ("offline", 0, True)
+    await one.presence.enter("A", "bob", "away")
+    assert (await one.presence.changed("A", 10))["bob"] == ("away", 1, True)
+    # What is older than any absence is no news.
+    async with asyncio.timeout(10):
+        while (await two.presence.changed("A", 10)).get("carol") is not None:
+            await asyncio.sleep(0.05)
+
+
 async def test_exactly_one_survivor_announces_the_dead(new_node: NewNode) -> None:
     nodes = [await new_node(f"n{n}", node_lease=1.0) for n in range(4)]
     counts: dict[str, dict[str, tuple[str, int]]] = {"A": {"alice": ("online", 1), "bob": ("online", 1)}}
