@@ -21,10 +21,10 @@ class Command:
 
 
 #: The payload's size, and the deadline of `events.dispatch`.
-PAYLOAD = "`WS_MESSAGE_SIZE_LIMIT` bytes, 20 s"
+PAYLOAD = "`WS_MESSAGE_SIZE_LIMIT` bytes, 10 s"
 #: What anything with a rate and a payload is told beyond them.
 TOO_MUCH = ("RATE_LIMIT", "PAYLOAD_TOO_LARGE")
-PAGE = "256 KiB or 500 messages a page, 20 s"
+PAGE = "256 KiB or 500 messages a page, 10 s"
 
 
 def _bounds(
@@ -88,7 +88,7 @@ CATALOG: dict[str, Command] = {
         Command(
             "stream_resume",
             schema.StreamResume,
-            _bounds(_READERS, "read", size="`STREAM_MAX_SIZE` bytes, 20 s"),
+            _bounds(_READERS, "read", size="`STREAM_MAX_SIZE` bytes, 10 s"),
         ),
         Command(
             "auth_refresh",

@@ -12,7 +12,14 @@ from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import Replies, reply_key
 from events.clock import rfc3339
-from events.errors import ChatError, Forbidden, MessageNotFound, SessionNotFound, StreamNotFound
+from events.errors import (
+    ChatError,
+    Forbidden,
+    MessageNotFound,
+    SessionNotFound,
+    StreamNotFound,
+    Unavailable,
+)
 from events.hub import Connection, Member
 from events.joining import Joined, Joining
 from events.membership import Membership
@@ -25,6 +32,7 @@ from events.streams import Streams
 from events.typing import Typing
 from storage.errors import StorageError
 from storage.ops import Committed
+from storage.patience import LEAST, WAIT, until
 from storage.records import SessionRecord
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
@@ -58,6 +66,33 @@ def sent(done: Committed) -> dict[str, Any]:
 
 def changed(done: Committed) -> dict[str, Any]:
     return {"message_id": done.record.message_id, "revision": done.record.revision}
+
+
+def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]":
+    """A stream's end waits until the database takes it; who asked is told in time that it waits."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[Committed] = loop.create_future()
+
+    def give_up() -> None:
+        if not told.done():
+            told.set_exception(Unavailable("the database does not take the end yet; it is kept"))
+
+    def done(end: "asyncio.Future[Committed]") -> None:
+        timer.cancel()
+        if told.done():
+            return
+        failure = asyncio.CancelledError() if end.cancelled() else end.exception()
+        if failure is None:
+            told.set_result(end.result())
+        elif isinstance(failure, asyncio.CancelledError):
+            told.cancel()
+        else:
+            told.set_exception(failure)
+
+    # As long as what else the command had to wait for has left of it.
+    timer = loop.call_at((until() or loop.time() + WAIT) + LEAST, give_up)
+    end.add_done_callback(done)
+    return told
 
 
 class Commands:
@@ -311,13 +346,13 @@ class Commands:
         if stream.room != command.session_id:
             raise StreamNotFound
         if not await self._still_writes(caller, stream):
-            return Pending(self._streams.end(stream, "interrupted"), changed)
+            return Pending(_for_a_while(self._streams.end(stream, "interrupted")), changed)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
         future = self._streams.end(
             stream, status, error=error, tokens_used=command.tokens_used, latency_ms=command.latency_ms
         )
-        return Pending(future, changed)
+        return Pending(_for_a_while(future), changed)
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:
         """One that is not written here. What is not the caller's is told of to those alone who may see it."""

@@ -9,7 +9,8 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -25,13 +26,18 @@ from events.ratelimit import RateLimits
 from events.stall import Stall
 from events.wording import invalid
 from storage.fairness import ASKING
+from storage.patience import LEAST, PATIENCE, WAIT, Patience
 
-#: Seconds until a command that cannot be carried out is answered UNAVAILABLE.
-DEADLINE = 20.0
+#: Seconds until a command that cannot be carried out is answered UNAVAILABLE, beside what it waits for its
+#: rate: the last try of one that waited for the database is over by then (`storage.patience`).
+DEADLINE = WAIT + 2 * LEAST
 #: Commands of one connection that may wait in line; then its reading pauses.
 LINE_LIMIT = 64
 #: Writes of one connection on their way to their commit; then the next waits.
 PENDING_LIMIT = 512
+
+#: The present command's.
+_BOUND: Final[ContextVar[asyncio.Timeout | None]] = ContextVar("parley.bound", default=None)
 
 log = logging.getLogger("parley.commands")
 
@@ -154,7 +160,8 @@ class Dispatcher:
 
 async def bounded(work: Awaitable[T]) -> T:
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(DEADLINE) as bound:
+            _BOUND.set(bound)
             return await work
     except TimeoutError as error:
         raise Unavailable("the command took too long") from error
@@ -165,7 +172,15 @@ async def _awaited(pending: Pending) -> Any:
 
 
 async def _after(waiting: Awaitable[None], action: Any, *args: Any) -> Done:
+    """What it waits for its rate is no part of what it may wait for the database, or in all."""
+    loop, patience = asyncio.get_running_loop(), PATIENCE.get()
+    began = loop.time()
     await waiting
+    now = loop.time()
+    if (bound := _BOUND.get()) is not None:
+        bound.reschedule(now + DEADLINE)
+    if patience is not None and patience.until is not None:
+        patience.until += now - began
     done = action(*args)
     finished: Done = await done if isinstance(done, Coroutine) else done
     return finished
@@ -189,6 +204,7 @@ class Line:
         "_busy",
         "_closed",
         "_dispatcher",
+        "_failed_at",
         "_pending",
         "_queue",
         "_settled",
@@ -201,8 +217,9 @@ class Line:
         self._dispatcher, self.conn, self._voice = dispatcher, conn, voice
         self._busy = self._closed = False
         self._pending = 0  # writes on their way to their commit
+        self._failed_at = float("-inf")  # loop time of the last answer UNAVAILABLE
         self._settled: asyncio.Future[None] | None = None
-        self._queue: deque[tuple[str, object, Any]] | None = None
+        self._queue: deque[tuple[str, object, Any, float]] | None = None  # with the loop time it came at
         self._task: asyncio.Task[None] | None = None
 
     def put(self, name: str, payload: object, ref: Any) -> None:
@@ -212,7 +229,7 @@ class Line:
                 self._queue = deque()
             if len(self._queue) >= self._dispatcher.in_line and self._refused(name, ref):
                 return
-            self._queue.append((name, payload, ref))
+            self._queue.append((name, payload, ref, asyncio.get_running_loop().time()))
             if len(self._queue) == LINE_LIMIT:
                 self._voice.hold_up(self.conn, True)
             return
@@ -318,6 +335,8 @@ class Line:
 
     def _fail(self, failure: BaseException, name: str, payload: object, ref: Any, began: float) -> None:
         error = self._dispatcher.error_of(failure, name)
+        if isinstance(error, Unavailable):
+            self._failed_at = asyncio.get_running_loop().time()
         self._voice.answer(self.conn, ref, name, error)
         self._dispatcher.observe(name, error.code, began, payload)
 
@@ -364,6 +383,8 @@ class Line:
 
     async def _work_off(self, work: Coroutine[Any, Any, None]) -> None:
         ASKING.set(self.conn.caller.asking)
+        patience = Patience()
+        PATIENCE.set(patience)
         try:
             await work
             while self._queue:
@@ -372,17 +393,20 @@ class Line:
                     await stall.passing()
                 if not self._queue or self.conn.fenced:
                     break
-                name, payload, ref = self._queue.popleft()
+                name, payload, ref, came = self._queue.popleft()
                 if len(self._queue) == LINE_LIMIT - 1:
                     self._voice.hold_up(self.conn, False)
                 if self._pending and not self._may_pass(name):
                     await self._writes_done()
+                # What waited behind one that waited for the database in vain has waited, too.
+                patience.begin(came if self._failed_at > came else None)
                 rest = self._begin(name, payload, ref)
                 if rest is not None:
                     await rest
         finally:
             self._busy = False
             self._task = None
+            patience.until = None
 
     def close(self) -> None:
         """The connection is gone. What has begun goes on to its end (an accepted write is not undone); what

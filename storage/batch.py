@@ -4,7 +4,7 @@ Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `
 `sessions` is to be written before the COMMIT.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -122,8 +122,12 @@ class Batch:
         messages: Iterable[MessageRecord] = (),
         files: Iterable[tuple[str, str, str | None]] = (),
         owned: Mapping[str, int] | None = None,
+        *,
+        tried: Collection[datetime] = (),
     ) -> None:
+        """`tried`: the times of this batch's tries of which it is not known whether one took effect."""
         self.now = now
+        self._tried = tried
         self.sessions = {session.session_id: session for session in sessions}
         self.begun: list[SessionRecord] = []
         self._owned = dict(owned or {})
@@ -147,6 +151,9 @@ class Batch:
             raise SessionMissing(op.session_id)
         if isinstance(op, NewMessage):
             return self._create(session, op)
+        done = self._done_before(op) if self._tried else None
+        if done is not None:
+            return self._accepted(session, op, done)
         if isinstance(op, EndStream):
             record = self._end(session, op)
         elif isinstance(op, EditMessage):
@@ -175,7 +182,7 @@ class Batch:
         # Before the session's state: who repeats what was stored hears that it was stored.
         first = self._first(op)
         if first is not None:
-            return self._accepted(session, op, first, duplicate=True)
+            return self._accepted(session, op, first, duplicate=not self._own(op, first))
         self._check_open(session)
         if op.reply_to is not None:
             answered = self._messages.get(op.reply_to)
@@ -222,9 +229,29 @@ class Batch:
             return None
         same_sender = (taken.sender_type, taken.sender_id) == (op.sender_type, op.sender_id)
         is_stream = op.status == "streaming" and taken.message_type == op.message_type
+        is_stream = is_stream or self._own(op, taken)
         if taken.session_id == op.session_id and same_sender and is_stream:
             return taken
         raise AlreadyExists(op.message_id)
+
+    def _own(self, op: NewMessage, found: MessageRecord) -> bool:
+        """Whether an earlier try of this batch made it: nobody was told of it yet."""
+        if not self._tried or found.message_id != op.message_id:
+            return False
+        return found.created_at >= min(self._tried)
+
+    def _done_before(self, op: EditMessage | DeleteMessage | EndStream) -> MessageRecord | None:
+        """The message as an earlier try of this batch left it, if one took effect."""
+        found = self._messages.get(op.message_id)
+        if found is None or found.session_id != op.session_id:
+            return None
+        if isinstance(op, EditMessage):
+            done = found.edited_at in self._tried and found.content == op.content
+        elif isinstance(op, DeleteMessage):
+            done = found.deleted_at in self._tried
+        else:
+            done = found.status == op.status and op.content in (None, found.content)
+        return found if done else None
 
     def _target(self, op: EditMessage | DeleteMessage | EndStream) -> MessageRecord:
         message = self._messages.get(op.message_id)

@@ -3,7 +3,7 @@
 What is found here has all the tokens asked for; whether it matches is decided above, on the message itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -151,7 +151,8 @@ class Candidates:
 
         None stands for a message that was deleted since it was indexed.
         """
-        async with self._db.connection(limit=LIMIT) as connection:
+
+        async def look(connection: Connection) -> tuple[Sequence[int], Mapping[int, MessageRecord], int]:
             if self._place is None and not self._whole:
                 await self._begin(connection, up_to)
             numbers = self._known(up_to)
@@ -161,7 +162,9 @@ class Candidates:
                 numbers = self._known(up_to)
             self._asked = True
             numbers = numbers[:limit]
-            records, lowest = await self._records(connection, numbers, most)
+            return numbers, *await self._records(connection, numbers, most)
+
+        numbers, records, lowest = await self._db.use(look, limit=LIMIT)
         kept = [(number, records.get(number)) for number in numbers if number >= lowest]
         return kept, len(numbers) == limit or len(kept) < len(numbers)
 

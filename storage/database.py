@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -17,10 +18,12 @@ from databases.core import Connection as Link
 from storage import private
 from storage.address import Address, parse
 from storage.connecting import Connector
-from storage.errors import StorageError, Unavailable
+from storage.errors import Away, StorageError, Unavailable
 from storage.failures import DRIVER_ERRORS, translate
 from storage.fairness import ASKING, Fair
 from storage.health import Health, ReadOnly
+from storage.outage import Outage
+from storage.patience import LEAST, until
 from storage.pool import Pool
 from storage.repeating import repeated
 from storage.statement import Statement
@@ -43,6 +46,7 @@ ISOLATION = "default_transaction_isolation"
 IDLE_IN_TRANSACTION = "15s"
 
 _TIME = Statement(sa.text("SELECT extract(epoch FROM clock_timestamp())::float8"))
+_READ_ONLY = "SELECT current_setting('transaction_read_only')"
 _PING = {
     "postgresql": Statement(sa.select(sa.func.current_setting("transaction_read_only"))),
     "sqlite": Statement(sa.select(sa.literal(1))),
@@ -122,6 +126,7 @@ class Database:
         self.dialect = dialect_of(url)
         self.limit = limit
         self.health = Health(self._try_write)
+        self.outage = Outage(self._ask)
         #: Seconds for the first connection: an address may name several hosts, and a time for each.
         self._patience: float | None = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
@@ -160,6 +165,7 @@ class Database:
     async def connect(self) -> None:
         if self._opened.is_connected:
             return
+        self.outage.start()
         with self._translated():
             if self._file is not None:
                 private.database(self._file)
@@ -175,6 +181,7 @@ class Database:
     async def disconnect(self) -> None:
         """Waits for operations under way, for `limit` seconds at most."""
         self.health.stop()
+        self.outage.stop()
         with suppress(*DRIVER_ERRORS):
             async with asyncio.timeout(self.limit):
                 if self._cleanups:
@@ -205,6 +212,20 @@ class Database:
             row = await connection.fetch_one(_PING[self.dialect])
             if row is not None and row[0] == "on":
                 raise ReadOnly("the server is read-only")
+
+    async def _ask(self) -> None:
+        """For `Outage`: on a connection of its own, as those of the pool may be waited for."""
+        if self.dialect != "postgresql":
+            await self.ping()
+            return
+        with self._translated():
+            async with asyncio.timeout(self.limit):
+                raw = await self._pool.another()
+                try:
+                    if await raw.fetchval(_READ_ONLY) == "on":
+                        raise ReadOnly("the server is read-only")
+                finally:
+                    raw.terminate()
 
     @property
     def trouble(self) -> str:
@@ -279,23 +300,65 @@ class Database:
         *,
         limit: float | None = None,
         lane: int | None = None,
+        again: bool = False,
     ) -> T:
-        """`work` in a transaction; anew, with all it does, where the database rolled it back."""
+        """`work` in a transaction; anew, with all it does, where the database rolled it back, or went away
+        before the COMMIT, while somebody waits for it (`storage.patience`). `again`: also where the COMMIT's
+        outcome is not known."""
 
-        async def once() -> T:
-            async with self.transaction(limit=limit, lane=lane) as connection:
-                return await work(connection)
+        async def once(limit: float | None) -> T:
+            ready = False
+            try:
+                async with self.transaction(limit=limit, lane=lane) as connection:
+                    done = await work(connection)
+                    ready = True
+                return done
+            except Away as error:
+                error.undone = not ready
+                raise
 
-        return await repeated(once)
+        return await self._patiently(once, limit, lane, again)
 
-    async def use(self, work: Callable[[Connection], Awaitable[T]], *, lane: int | None = None) -> T:
-        """`work`, one statement, with a connection; anew where the database rolled it back."""
+    async def use(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        *,
+        limit: float | None = None,
+        lane: int | None = None,
+        again: bool = True,
+    ) -> T:
+        """`work` with a connection; anew as in `transact`. `again`: also where it is not known whether it has
+        happened, as it is for what only asks."""
 
-        async def once() -> T:
-            async with self.connection(lane=lane) as connection:
-                return await work(connection)
+        async def once(limit: float | None) -> T:
+            begun = False
+            try:
+                async with self.connection(limit=limit, lane=lane) as connection:
+                    begun = True
+                    return await work(connection)
+            except Away as error:
+                error.undone = not begun
+                raise
 
-        return await repeated(once)
+        return await self._patiently(once, limit, lane, again)
+
+    async def _patiently(
+        self, once: Callable[[float | None], Awaitable[T]], limit: float | None, lane: int | None, again: bool
+    ) -> T:
+        # A lane has its own patience: that of each operation.
+        end = until() if lane is None else None
+        while True:
+            if end is not None:
+                if self.outage.on and not self.outage.reads and not await self.outage.over(end):
+                    raise Away("the database is away")
+                left = max(LEAST, end - asyncio.get_running_loop().time())
+                limit = min(limit or self.limit, left)
+            try:
+                return await repeated(partial(once, limit))
+            except Away as error:
+                self.outage.begins(error)
+                if end is None or not (again or error.undone) or not await self.outage.over(end):
+                    raise
 
     async def fetch_all(self, statement: Statement, **values: Any) -> list[Row]:
         return await self.use(lambda connection: connection.fetch_all(statement, **values))
@@ -303,15 +366,16 @@ class Database:
     async def fetch_one(self, statement: Statement, **values: Any) -> Row | None:
         return await self.use(lambda connection: connection.fetch_one(statement, **values))
 
-    async def execute(self, statement: Statement, **values: Any) -> int:
-        """One statement in a transaction of its own. Returns how many rows it changed."""
+    async def execute(self, statement: Statement, *, again: bool = False, **values: Any) -> int:
+        """One statement in a transaction of its own. Returns how many rows it changed. `again`: twice is as
+        good as once."""
         run = self.use if self.dialect == "postgresql" else self.transact
-        return await run(lambda connection: connection.execute(statement, **values))
+        return await run(lambda connection: connection.execute(statement, **values), again=again)
 
-    async def change(self, statement: Statement, **values: Any) -> list[Row]:
-        """One statement that changes rows and returns some, in a transaction of its own."""
+    async def change(self, statement: Statement, *, again: bool = False, **values: Any) -> list[Row]:
+        """One statement that changes rows and returns some, in a transaction of its own. `again` as above."""
         run = self.use if self.dialect == "postgresql" else self.transact
-        return await run(lambda connection: connection.fetch_all(statement, **values))
+        return await run(lambda connection: connection.fetch_all(statement, **values), again=again)
 
     # -- PostgreSQL ---------------------------------------------------------------------------------
 

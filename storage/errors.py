@@ -9,6 +9,13 @@ class Unavailable(StorageError):
     """The database or Redis cannot answer now, or its answer was lost. The same call may be repeated."""
 
 
+class Away(Unavailable):
+    """The database cannot be reached, gave no answer, or takes no writes: it may be back in a moment."""
+
+    #: Whether it is known that nothing of the call has happened.
+    undone = False
+
+
 class RolledBack(Unavailable):
     """The database gave the transaction up for another's sake: nothing of it has happened."""
 

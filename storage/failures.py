@@ -4,7 +4,8 @@ import sqlite3
 
 import asyncpg  # type: ignore[import-untyped]
 
-from storage.errors import AlreadyExists, RolledBack, StorageError, Unavailable
+from storage.errors import AlreadyExists, Away, RolledBack, StorageError, Unavailable
+from storage.health import ReadOnly
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.PostgresError,
@@ -31,7 +32,10 @@ POOLER = (
     "or the pooler's own mode to session"
 )
 #: Lock not available; a transaction cut off by the server after it idled.
-_REPEATABLE_STATES = ("55P03", "25P03", "25006")
+_REPEATABLE_STATES = ("55P03", "25P03")
+#: A server that is shutting down, was ended, or is starting; one that is no primary any more, or not yet.
+_AWAY_CLASSES, _AWAY_STATES = ("08",), ("57P01", "57P02", "57P03", "57P05")
+_READ_ONLY = "25006"
 _REPEATABLE_SQLITE = ("BUSY", "LOCKED", "FULL", "IOERR", "CANTOPEN", "READONLY", "PROTOCOL", "NOMEM")
 
 
@@ -46,7 +50,22 @@ def translate(error: Exception) -> StorageError:
         return Unavailable(f"{POOLER} ({text})")
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ROLLED_BACK:
         return RolledBack(text)
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate == _READ_ONLY:
+        return ReadOnly(text)
+    if _away(error):
+        return Away(text)
     return Unavailable(text) if _repeatable(error) else StorageError(text)
+
+
+def _away(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(error.sqlstate or "")
+        return state[:2] in _AWAY_CLASSES or state in _AWAY_STATES
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "") or ""
+        return name.removeprefix("SQLITE_").split("_")[0] in ("BUSY", "LOCKED")
+    # What is left is asyncpg's about its connection or about values, the network's, and time that ran out.
+    return not isinstance(error, ValueError | OverflowError)
 
 
 def _repeatable(error: Exception) -> bool:

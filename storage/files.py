@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from storage import caps
 from storage.database import Connection, Database
 from storage.records import FileRecord
+from storage.repeating import insert_once
 from storage.rows import FILE
 from storage.statement import Statement, among
 from storage.tables import files, messages
@@ -67,10 +68,16 @@ class Files:
             caps.admit(int(row[0]) if row else 0, most, record.file_size)
             await connection.execute(_ADD, **values)
 
-        if most is None:
-            await self._db.execute(_ADD, **values)
-        else:
-            await self._db.transact(work)
+        async def store() -> None:
+            if most is None:
+                await self._db.execute(_ADD, again=True, **values)
+            else:
+                await self._db.transact(work, again=True)
+
+        await insert_once(store, lambda: self._is_stored(record))
+
+    async def _is_stored(self, record: FileRecord) -> bool:
+        return await self.get(record.file_id) == record
 
     async def get(self, file_id: str) -> FileRecord | None:
         """None also for a file whose message was deleted."""

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from storage.errors import Unavailable
 from storage.fairness import ASKING
+from storage.patience import PATIENCE, Patience, until
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,10 +37,12 @@ class Gather(Generic[K, V]):
         self._trips: set[asyncio.Task[None]] = set()
         self._soon = False
         self._timer: asyncio.TimerHandle | None = None
+        self._until = float("-inf")  # as long as any of those who asked waits for a database that is away
 
     async def get(self, key: K) -> V | None:
         """Raises what `read` raises."""
         loop = asyncio.get_running_loop()
+        self._until = max(self._until, until() or self._until)
         future: asyncio.Future[V | None] = loop.create_future()
         self._asked.setdefault(key, []).append(future)
         if not self._soon:
@@ -77,6 +80,7 @@ class Gather(Generic[K, V]):
 
     async def _trip(self, asked: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
         ASKING.set(_MANY)
+        PATIENCE.set(Patience(self._until))
         try:
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it is for those who asked

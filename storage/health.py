@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]
 
-from storage.errors import StorageError, Unavailable
+from storage.errors import Away, StorageError, Unavailable
 
 LOG = logging.getLogger("parley.database")
 
@@ -32,7 +32,7 @@ _TOLD = {
 }
 
 
-class ReadOnly(Unavailable):
+class ReadOnly(Away):
     """A server that says of itself that it takes no writes."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.database import Database, Row
+from storage.database import Connection, Database, Row
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
@@ -161,9 +161,11 @@ async def list_sessions(
         "offset": offset,
         "now": now,
     }
-    async with db.connection() as connection:
-        rows = await connection.fetch_all(page, **values)
-        total = await connection.fetch_one(count, **values)
+
+    async def both(connection: Connection) -> tuple[Sequence[Row], Row | None]:
+        return await connection.fetch_all(page, **values), await connection.fetch_one(count, **values)
+
+    rows, total = await db.use(both)
     return [_summary(row) for row in rows], total[0] if total else 0
 
 

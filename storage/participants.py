@@ -198,19 +198,24 @@ class Participants:
             caps.admit(int(row[0]) if row else 0, most)
             return await connection.execute(_PUT, **values)
 
-        stored = self._db.execute(_PUT, **values) if most is None else self._db.transact(work)
+        stored = (
+            self._db.execute(_PUT, again=True, **values)
+            if most is None
+            else self._db.transact(work, again=True)
+        )
         if not await stored:
             raise SessionMissing(session_id)
 
     async def remove(self, session_id: str, user_id: str, now: datetime) -> None:
         """Remembered also of one who never had a row: it outranks a token's claim. Raises SessionMissing."""
-        if not await self._db.execute(_REMOVE, session_id=session_id, user_id=user_id, now=now):
+        given = {"session_id": session_id, "user_id": user_id, "now": now}
+        if not await self._db.execute(_REMOVE, again=True, **given):
             raise SessionMissing(session_id)
 
     async def mark_read(self, session_id: str, user_id: str, seq: int) -> int:
         """The mark, which never goes back and never past the last message. Raises SessionMissing."""
         seq = max(0, min(seq, 2**62))
-        rows = await self._db.change(_MARK, session_id=session_id, user_id=user_id, seq=seq)
+        rows = await self._db.change(_MARK, again=True, session_id=session_id, user_id=user_id, seq=seq)
         if not rows:
             raise SessionMissing(session_id)
         return int(rows[0][0])

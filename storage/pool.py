@@ -272,6 +272,10 @@ class Pool:
 
     # --- new connections, and the server's room
 
+    async def another(self) -> Any:
+        """One beside the pool, to be ended by whoever asked for it. Raises what the driver raises."""
+        return await self._connector.connect(statement_cache_size=0)
+
     async def _connect(self, *_: Any, **given: Any) -> Any:
         return await self._connector.connect(**{name: given[name] for name in _GIVEN})
 

@@ -35,7 +35,7 @@ class Revocations:
 
     async def put(self, user_id: str, not_before: datetime) -> None:
         """Never moves back."""
-        await self._db.execute(_PUT, user_id=user_id, not_before=not_before)
+        await self._db.execute(_PUT, again=True, user_id=user_id, not_before=not_before)
 
     async def get(self, user_id: str) -> datetime | None:
         row = await self._db.fetch_one(_GET, user_id=user_id)

@@ -337,21 +337,23 @@ class Search:
 
     async def _seen(self, scope: Scope) -> Seen:
         postgresql = self._db.dialect == "postgresql"
-        # A transaction for its setting; on SQLite it would wait for the writer.
-        lease = self._db.transaction if postgresql else self._db.connection
-        async with lease(limit=LIMIT) as connection:
+
+        async def look(connection: Connection) -> Seen:
             if postgresql:
                 # One caller has three sessions, another one thousands: never one plan for both.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")
-            for newest, limit in ((False, SEEN + 1), (True, SEEN)):
-                listing = _sessions_of(scope.kind, self._db.dialect, newest)
+            for newer, limit in ((False, SEEN + 1), (True, SEEN)):
+                listing = _sessions_of(scope.kind, self._db.dialect, newer)
                 row = await connection.fetch_one(listing, limit=limit, **scope.values())
                 assert row is not None
                 count, numbers, names, behind, theirs, titles = row
                 if count <= SEEN:
                     break
-        ids = names or ()
-        titled = None
-        if count <= FEW:
-            titled = [(name, title) for name, title in zip(ids, titles or (), strict=True) if title]
-        return Seen(count, numbers or "", frozenset(ids), theirs or 0, behind or (), titled)
+            ids = names or ()
+            titled = None
+            if count <= FEW:
+                titled = [(name, title) for name, title in zip(ids, titles or (), strict=True) if title]
+            return Seen(count, numbers or "", frozenset(ids), theirs or 0, behind or (), titled)
+
+        # A transaction for its setting; on SQLite it would wait for the writer.
+        return await (self._db.transact if postgresql else self._db.use)(look, limit=LIMIT, again=True)

@@ -12,6 +12,7 @@ from storage.database import Connection, Database, Row
 from storage.gather import Gather
 from storage.listing import list_sessions
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
+from storage.repeating import insert_once
 from storage.rows import FILE, PARTICIPANT, SESSION
 from storage.statement import Statement, among
 from storage.tables import files, participants, sessions
@@ -202,11 +203,18 @@ class Sessions:
             caps.admit(await owned(connection, record.user_id, most or 0), most)
             await insert(connection, record)
 
-        if most is None:
-            await self._db.execute(_INSERT, **_values(record))
-        else:
-            await self._db.transact(work)
+        async def store() -> None:
+            if most is None:
+                await self._db.execute(_INSERT, again=True, **_values(record))
+            else:
+                await self._db.transact(work, again=True)
+
+        await insert_once(store, lambda: self._is_stored(record))
         return record
+
+    async def _is_stored(self, record: SessionRecord) -> bool:
+        found = await self.get(record.session_id)
+        return found is not None and found.trace_id == record.trace_id
 
     async def get(self, session_id: str) -> SessionRecord | None:
         """Also expired and archived ones; not those that await their purge."""
@@ -256,7 +264,9 @@ class Sessions:
             changes["metadata"] = dict(metadata)
         if status is not None:
             changes |= {"status": status, "ended_at": ended_at}
-        rows = await self._db.change(_update(frozenset(changes)), id=session_id, now=now, **changes)
+        rows = await self._db.change(
+            _update(frozenset(changes)), again=True, id=session_id, now=now, **changes
+        )
         return SessionRecord(*rows[0]) if rows else None
 
     async def extend(self, session_id: str, hours: float | None, now: datetime) -> SessionRecord | None:
@@ -271,7 +281,7 @@ class Sessions:
                 return None
             hours = row[0]
         until = now + timedelta(hours=hours)
-        rows = await self._db.change(_EXTEND, id=session_id, until=until, now=now)
+        rows = await self._db.change(_EXTEND, again=True, id=session_id, until=until, now=now)
         return SessionRecord(*rows[0]) if rows else None
 
     async def touch(self, batch: Mapping[str, tuple[int, datetime]]) -> None:
@@ -283,7 +293,7 @@ class Sessions:
             return
         if self._db.dialect == "postgresql":
             arrays = [[*batch], [count for count, _ in batch.values()], [at for _, at in batch.values()]]
-            await self._db.use(lambda connection: connection.raw.execute(_TOUCH_ALL, *arrays))
+            await self._db.use(lambda connection: connection.raw.execute(_TOUCH_ALL, *arrays), again=False)
             return
         await self._db.transact(lambda connection: _touch_each(connection, batch))
 

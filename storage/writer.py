@@ -16,8 +16,9 @@ from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
 from storage.database import Connection, Database
-from storage.errors import AlreadyExists, StorageError, Unavailable
+from storage.errors import AlreadyExists, Away, StorageError, Unavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.patience import LEAST, WAIT, until
 from storage.sessions import insert, owned
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
@@ -31,8 +32,11 @@ MAX_TEXT = 4 << 20
 #: Metadata counts as so many characters for each value: small objects are the dearest to make ready for the
 #: database and for members, in one turn of the loop. What is heavier than `LIGHT` is not counted to its end.
 VALUE, LIGHT, HEAVY = 32, 64 * 1024, MAX_TEXT // 3
-#: What may wait in a lane. More than this means that the database does not keep up; senders are told at once.
-MAX_WAITING = 20_000
+#: What may wait in a lane, and characters of content while the database is away. More than this means that it
+#: does not keep up; senders are told at once.
+MAX_WAITING, MAX_AWAY = 20_000, 32 << 20
+#: Seconds within which what has waited long enough is told together.
+TOGETHER = 0.05
 #: Tries of a batch whose insert met a repeat or a taken id: the first does not look for them, the second
 #: does, and a third is for an id that another node took in between.
 TRIES = 3
@@ -45,13 +49,24 @@ TRIES = 3
 LANES = {"postgresql": 2, "sqlite": 1}
 
 
+class _Tries:
+    """Of one batch."""
+
+    __slots__ = ("times", "unsure")
+
+    def __init__(self) -> None:
+        self.unsure = False  # whether one of them took effect is not known
+        self.times: list[datetime] = []  # what each of them was dated
+
+
 class Owner(Protocol):
     """Who gave an operation. Once it is `fenced`, what waits of it is not begun."""
 
     fenced: bool
 
 
-_Waiting = tuple[Op, "asyncio.Future[Committed]", Owner | None]
+#: With the loop time until which it waits for a database that is away.
+_Waiting = tuple[Op, "asyncio.Future[Committed]", Owner | None, float]
 _Outcome = Committed | StorageError
 
 
@@ -73,7 +88,7 @@ class Writer:
         `committed` is called once per batch, right after its COMMIT and before anybody who waits for one
         of its futures goes on. It must not raise, and must not block.
         """
-        count = LANES[db.dialect]
+        self._outage, count = db.outage, LANES[db.dialect]
         lanes = [_Lane(n, db, clock, now, stalled, self._done) for n in range(2 * count)]
         self._lanes, self._longer = lanes[:count], lanes[count:] if db.dialect == "postgresql" else []
         self._committed = committed
@@ -87,12 +102,14 @@ class Writer:
     async def stop(self) -> None:
         """Accepts nothing more, and returns when all that was accepted has been answered."""
         self._accepting = False
+        self._outage.stop()
         for lane in (*self._lanes, *self._longer):
             await lane.finish()
 
     def submit(self, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
         """The future raises Unavailable (the operation may be repeated; whether it took effect is then
-        not known) or what the operation's class names. Giving it up does not undo the operation.
+        not known) or what the operation's class names. Giving it up does not undo the operation. While the
+        database is away it waits, for as long as `storage.patience` says.
         """
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         if self._accepting:
@@ -135,6 +152,7 @@ class _Lane:
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
         self._appends = db.dialect == "postgresql"
         self._waiting: deque[_Waiting] = deque()
+        self._away = -1  # characters of what waits for a database that is away; -1: it is not
         #: Those of which something waits or is under way, and how much.
         self.sessions: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -144,10 +162,16 @@ class _Lane:
         if len(self._waiting) >= MAX_WAITING:
             future.set_exception(Unavailable("too much waits to be written"))
             return
-        self._waiting.append((op, future, owner))
+        if self._away >= 0:
+            self._away += _size(op)
+            if self._away > MAX_AWAY:
+                future.set_exception(Unavailable("too much waits for the database"))
+                return
+        loop = asyncio.get_running_loop()
+        self._waiting.append((op, future, owner, until() or loop.time() + WAIT))
         self.sessions[op.session_id] = self.sessions.get(op.session_id, 0) + 1
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
+            self._task = loop.create_task(self._run(), name="writer")
 
     async def finish(self) -> None:
         if self._task is not None:
@@ -164,13 +188,9 @@ class _Lane:
                 taken = self._take()
                 if not taken:
                     continue
-                begun = self._begun = asyncio.get_running_loop().time()
-                failure = await self._write(taken)
+                self._begun = asyncio.get_running_loop().time()
+                await self._write(taken)
                 self._forget(taken)
-                if failure is not None and asyncio.get_running_loop().time() - begun >= self._db.limit / 2:
-                    # The database hangs. What waits behind has waited as long: it is told now, instead
-                    # of one batch after the other.
-                    self._give_up(failure)
         finally:
             self._task = None
 
@@ -182,7 +202,7 @@ class _Lane:
 
     def _forget(self, ones: Iterable[_Waiting]) -> None:
         """They have been answered."""
-        for op, _, _ in ones:
+        for op, *_ in ones:
             left = self.sessions[op.session_id] - 1
             if left:
                 self.sessions[op.session_id] = left
@@ -201,74 +221,107 @@ class _Lane:
                 self._forget([one])
                 continue
             taken.append(one)
-            op = one[0]
-            if not isinstance(op, DeleteMessage):
-                room -= len(op.content or "")
-                if isinstance(op, NewMessage) and op.metadata:
-                    room -= weight(op.metadata)
+            room -= _size(one[0])
         return taken
 
-    async def _write(self, taken: list[_Waiting]) -> Unavailable | None:
-        """Commit and answer. Returns the failure if the database was away."""
-        tried = False
-        try:
-            if self._appends:
-                # What is plain does not wait for the six trips of what is not.
-                plain, others = _apart(taken)
-                left = await self._append(plain) if plain else []
-                tried, taken = bool(left), left + others
-            ops = [op for op, _, _ in taken]
-            outcomes = await self._commit(ops, tried) if ops else []
-        except Unavailable as error:
-            _fail(taken, error)
-            return error
-        except StorageError as error:
-            return await self._write_singly(taken, error)
-        except Exception as error:
-            LOG.exception("a batch could not be written")
-            return await self._write_singly(taken, StorageError(str(error)))
-        self._answer(taken, outcomes)
-        return None
+    async def _write(self, taken: list[_Waiting]) -> None:
+        """Commit and answer; anew where the database was away, for those who still wait."""
+        tries = _Tries()
+        if self._db.outage.on:
+            taken = await self._endure(taken, Away("the database is away"))
+        while taken:
+            try:
+                await self._try(taken, tries)
+                return
+            except Away as error:
+                tries.unsure = tries.unsure or not error.undone
+                taken = await self._endure(_open(taken), error)
+            except Unavailable as error:
+                _fail(taken, error)
+                return
+            except StorageError as error:
+                await self._write_singly(taken, error)
+                return
+            except Exception as error:
+                LOG.exception("a batch could not be written")
+                await self._write_singly(taken, StorageError(str(error)))
+                return
 
-    async def _write_singly(self, taken: list[_Waiting], error: StorageError) -> Unavailable | None:
+    async def _endure(self, taken: list[_Waiting], error: Away) -> list[_Waiting]:
+        """Those who still wait when the database is back."""
+        loop, outage = asyncio.get_running_loop(), self._db.outage
+        self._away = sum(_size(op) for op, *_ in (*taken, *self._waiting))
+        try:
+            while taken and not await outage.over(min(one[3] for one in taken)):
+                late = loop.time() + TOGETHER
+                over = [one for one in taken if one[3] <= late] or taken
+                _fail(over, error)
+                taken = [one for one in taken if not one[1].done()]
+        finally:
+            self._away = -1
+        if self._stalled():
+            _fail(taken, Unavailable("this node stood still"))
+            return []
+        fenced = [one for one in taken if one[2] is not None and one[2].fenced]
+        _fail(fenced, Unavailable("the connection was taken over"))
+        return [one for one in taken if one not in fenced] if fenced else taken
+
+    async def _try(self, taken: list[_Waiting], tries: _Tries) -> None:
+        """Raises StorageError, with what was not answered."""
+        # The first has waited the longest.
+        left = taken[0][3] - asyncio.get_running_loop().time()
+        limit = min(self._db.limit, max(LEAST, left))
+        if self._appends and not tries.unsure:
+            # What is plain does not wait for the six trips of what is not.
+            plain, others = _apart(taken)
+            left_over = await self._append(plain, limit, tries) if plain else []
+            tried, taken = bool(left_over), left_over + others
+        else:
+            tried = tries.unsure
+        if taken:
+            self._answer(taken, await self._commit([op for op, *_ in taken], tried, limit, tries))
+
+    async def _write_singly(self, taken: list[_Waiting], error: StorageError) -> None:
         """One operation holds something that cannot be stored: find it, and let its neighbours pass."""
         if len(taken) == 1:
             _fail(taken, error)
-            return None
-        for number, one in enumerate(taken):
-            failure = await self._write([one])
-            if failure is not None:
-                _fail(taken[number + 1 :], failure)
-                return failure
-        return None
+            return
+        for one in _open(taken):
+            await self._write([one])
 
-    async def _append(self, taken: list[_Waiting]) -> list[_Waiting]:
+    async def _append(self, taken: list[_Waiting], limit: float, tries: _Tries) -> list[_Waiting]:
         """The short way, for what is plain. Returns what has to go the longer one."""
-        ops = cast("list[NewMessage]", [op for op, _, _ in taken])
+        ops = cast("list[NewMessage]", [op for op, *_ in taken])
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
-        deadline = self._now() + self._db.limit / 2
-        try:
+        deadline = self._now() + limit / 2
+
+        async def work(connection: Connection) -> list[Committed | None]:
             # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
-            outcomes = await self._db.use(
-                lambda c: append(c, ops, self._clock(), deadline), lane=self._number
-            )
+            now = self._clock()
+            tries.times.append(now)
+            return await append(connection, ops, now, deadline)
+
+        try:
+            outcomes = await self._db.use(work, lane=self._number, limit=limit)
         except AlreadyExists:
             return taken
         stored = [(one, outcome) for one, outcome in zip(taken, outcomes, strict=True) if outcome is not None]
         self._answer([one for one, _ in stored], [outcome for _, outcome in stored])
         return [one for one, outcome in zip(taken, outcomes, strict=True) if outcome is None]
 
-    async def _commit(self, ops: list[Op], tried: bool) -> list[_Outcome]:
+    async def _commit(self, ops: list[Op], tried: bool, limit: float, tries: _Tries) -> list[_Outcome]:
         """`tried`: the short way was the first try, which does not look for repeats."""
         for attempt in range(int(tried), TRIES):
             try:
-                return await self._transact(ops, thorough=attempt > 0)
+                return await self._transact(ops, tries, limit, thorough=attempt > 0)
             except AlreadyExists:
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _transact(self, ops: list[Op], *, thorough: bool) -> list[_Outcome]:
+    async def _transact(
+        self, ops: list[Op], tries: _Tries, limit: float, *, thorough: bool
+    ) -> list[_Outcome]:
         needs = Needs(ops, thorough=thorough)
 
         async def work(connection: Connection) -> list[_Outcome]:
@@ -276,7 +329,15 @@ class _Lane:
             # In sorted order, as other rows are locked: two nodes wait for each other one way round.
             counts = {user_id: await owned(connection, user_id, most) for user_id, most in needs.owners}
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
-            batch = Batch(self._clock(), sessions, messages, files, counts)
+            batch = Batch(
+                self._clock(),
+                sessions,
+                messages,
+                files,
+                counts,
+                tried=tries.times if tries.unsure else (),
+            )
+            tries.times.append(batch.now)
             outcomes: list[_Outcome] = []
             for op in ops:
                 try:
@@ -288,10 +349,10 @@ class _Lane:
             await self._store.write(connection, batch)
             return outcomes
 
-        return await self._db.transact(work, lane=self._number)
+        return await self._db.transact(work, lane=self._number, limit=limit)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
-        for (_, future, _), outcome in zip(taken, outcomes, strict=True):
+        for (_, future, *_), outcome in zip(taken, outcomes, strict=True):
             if future.done():
                 continue
             if isinstance(outcome, Committed):
@@ -327,9 +388,21 @@ def weight(metadata: dict[str, Any]) -> int:
     return total
 
 
+def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
+    """What was not answered; who gave up waiting has undone nothing."""
+    return [one for one in taken if not one[1].done() or one[1].cancelled()]
+
+
+def _size(op: Op) -> int:
+    if isinstance(op, DeleteMessage):
+        return 0
+    size = len(op.content or "")
+    return size + weight(op.metadata) if isinstance(op, NewMessage) and op.metadata else size
+
+
 def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     """Those of sessions of which nothing but plain messages waits, and the others."""
-    longer = {op.session_id for op, _, _ in taken if not is_plain(op)}
+    longer = {op.session_id for op, *_ in taken if not is_plain(op)}
     if not longer:
         return taken, []
     plain = [one for one in taken if one[0].session_id not in longer]
@@ -337,7 +410,7 @@ def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:
-    for _, future, _ in taken:
+    for _, future, *_ in taken:
         if not future.done():
             # One exception each: the same one raised in many tasks would grow a traceback of them all.
             future.set_exception(type(error)(*error.args))

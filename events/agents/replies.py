@@ -18,6 +18,7 @@ from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import Committed
+from storage.patience import PATIENCE, Patience
 from storage.records import AgentRecord, MessageRecord
 
 #: What a request carries of what was said before (contract, section 5).
@@ -72,6 +73,7 @@ class Replies:
         self._spawn(self._reply(agent_id, message))
 
     async def _reply(self, agent_id: int, message: MessageRecord) -> None:
+        PATIENCE.set(Patience())  # its message is committed: the answer waits as long as a command may
         try:
             agent = await self._agents.get(agent_id)
             if agent is None:

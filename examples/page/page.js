@@ -73,7 +73,7 @@ $("ask").addEventListener("submit", async (event) => {
   // The same id with every repeat: it is stored once, however often it is sent.
   const message = { session_id, content, client_message_id: crypto.randomUUID() };
   for (;;) {
-    const reply = await socket.timeout(5000).emitWithAck("message", message).catch(() => null);
+    const reply = await socket.timeout(10_000).emitWithAck("message", message).catch(() => null);
     if (reply?.ok) return;
     if (reply && !reply.error.retryable) return void ($("status").textContent = reply.error.message);
     await new Promise((resolve) => setTimeout(resolve, reply?.error.retry_after ?? 1000));

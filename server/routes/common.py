@@ -25,6 +25,7 @@ from server.errors import json_error
 from server.services import Services
 from server.transports.sse import by_event_source, come_again
 from storage.fairness import ASKING
+from storage.patience import PATIENCE, Patience
 
 S = TypeVar("S", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -95,6 +96,7 @@ class _Call:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         scope["parley.rate"] = self._rate
+        patience = scope["parley.patience"] = Patience()
         services = services_of(request)
         began = time.perf_counter() if services.journal.requests else 0.0
         status = 0  # as long as nothing has been sent
@@ -102,6 +104,7 @@ class _Call:
         async def sending(message: Any) -> None:
             nonlocal status
             status = status or message.get("status", 200)
+            patience.until = None  # what a stream still has to ask for is the node's own work
             await send(message)
 
         try:
@@ -117,6 +120,7 @@ class _Call:
             if not status:
                 await answer(scope, receive, sending)
         finally:
+            patience.until = None
             services.requests.end(scope)
             if began:
                 seconds = time.perf_counter() - began
@@ -167,6 +171,7 @@ async def caller_of(request: Request) -> Caller:
     caller = await services.authenticate(token, peer.page_of(scope["headers"]), source == "query", address)
     services.requests.begin(scope, caller)
     ASKING.set(caller.asking)
+    PATIENCE.set(scope["parley.patience"])
     if scope["parley.rate"] is not None:
         waiting = services.limits.check(caller, scope["parley.rate"])
         if waiting is not None:

@@ -26,6 +26,7 @@ from server.peer import page_of
 from server.services import Services
 from server.transports.codecs import PlainSocketIOCodec
 from server.transports.recovering import takes_positions
+from storage.patience import PATIENCE, Patience
 
 #: Seconds for which one who is to come back is kept waiting, at random: a herd of thousands comes back as a
 #: few hundred a second. Python's client gives a CONNECT one second, and goes to its own growing delays where
@@ -138,7 +139,13 @@ class SocketIODoor:
     ) -> None:
         if waiting is not None:
             await waiting
-        if pid is None or not await self._recover(conn, pid, offset):
+        patience = Patience()
+        PATIENCE.set(patience)
+        try:
+            recovered = pid is not None and await self._recover(conn, pid, offset)
+        finally:
+            patience.until = None
+        if not recovered:
             rest = self._begin(conn)
             if rest is not None:
                 await rest

@@ -16,7 +16,7 @@ from tests.people.documents import all_blocks
 from tests.support.doors import new_session
 from tests.support.processes import free_port
 from tests.support.server import ROOT, Server, environment
-from tests.support.services import program
+from tests.support.services import Postgres, program
 
 #: Packets come in bundles, as when one read brings several.
 BUNDLES = 'import { bundle } from "./bundles.mjs";\nbundle();\n'
@@ -34,6 +34,24 @@ const show = ({ content }) => {
 // the snippet
 socket.on("connect", () => {
   send(socket.recovered ? "after" : "before");
+});
+"""
+#: Says thirty lines when it is told to, loses its connection on the way, and ends when all are shown.
+OFFLINE = """
+const { url, tokens, session_id } = JSON.parse(process.argv[2]);
+const currentToken = () => tokens.length > 1 ? tokens.shift() : tokens[0];
+const shown = new Set();
+const clear = () => shown.clear();
+const failed = (content, error) => { throw new Error(`${content}: ${error.code}`); };
+const show = ({ content }) => {
+  shown.add(content);
+  if (shown.size === 30) { console.log(JSON.stringify([...shown])); socket.close(); process.stdin.destroy(); }
+};
+// the snippet
+socket.once("connect", () => console.log("ready"));
+process.stdin.once("data", () => {
+  for (let n = 0; n < 30; n++) send(`line ${n}`);
+  setTimeout(() => socket.io.engine.close(), 500);
 });
 """
 #: One page asks, another comes while the answer is written.
@@ -70,7 +88,19 @@ def snippets() -> dict[str, str]:
 
 async def run(document: str, house: Server, folder: Path, *stale: str) -> list[object]:
     """What the page printed. `stale` are tokens that it has before its good one, in turn with that."""
-    text = PAGES[document].replace("// the snippet", snippets()[document])
+    session_id = await new_session(house, "me", agent_id=1)
+    process = await opened(PAGES[document], document, house, folder, session_id, *stale)
+    output, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 0, errors.decode()
+    said: list[object] = json.loads(output)
+    return said
+
+
+async def opened(
+    page: str, document: str, house: Server, folder: Path, session_id: str, *stale: str
+) -> asyncio.subprocess.Process:
+    """The document's snippet in this page."""
+    text = page.replace("// the snippet", snippets()[document])
     (folder / "page.mjs").write_text(BUNDLES + text.replace('"https://chat.example.com"', "url"))
     shutil.copy(ROOT / "tests/people/bundles.mjs", folder)
     (folder / "node_modules").symlink_to(ROOT / "tests/js/node_modules")
@@ -78,16 +108,13 @@ async def run(document: str, house: Server, folder: Path, *stale: str) -> list[o
         "url": house.url,
         "token": house.token("me"),
         "tokens": [each for old in stale for each in (old, house.token("me"))] or [house.token("me")],
-        "session_id": await new_session(house, "me", agent_id=1),
+        "session_id": session_id,
     }
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         program("node"), "page.mjs", json.dumps(given),
-        cwd=folder, env=environment(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        cwd=folder, env=environment(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    output, errors = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 0, errors.decode()
-    said: list[object] = json.loads(output)
-    return said
 
 
 def test_each_has_a_page() -> None:
@@ -107,6 +134,36 @@ async def test_a_page_renews_its_token(house: Server, tmp_path: Path) -> None:
     expired = house.token("me", ttl=-60)
     said = await run("docs/recovery.md", house, tmp_path, expired, expired)
     assert [each for each in said if each in ("before", "after")] == ["before", "after"]
+
+
+@pytest.mark.timeout(120)
+async def test_what_was_typed_while_the_database_was_away_is_there_once(
+    own_postgres: tuple[Postgres, str], new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """A burst, a cut and an expired token in an outage that is longer than any command waits."""
+    postgres, url = own_postgres
+    house = new_server(url, RATE_LIMIT_ENABLED="true")
+    session_id = await new_session(house, "me")
+    page = await opened(OFFLINE, "docs/recovery.md", house, tmp_path, session_id, house.token("me", ttl=-60))
+    assert page.stdin is not None and page.stdout is not None
+    try:
+        async with asyncio.timeout(90):
+            assert await page.stdout.readline() == b"ready\n"
+            await asyncio.to_thread(postgres.stop)
+            page.stdin.write(b"say\n")
+            await page.stdin.drain()
+            await asyncio.sleep(10)  # the fault itself
+            await asyncio.to_thread(postgres.start)
+            shown = json.loads(await page.stdout.readline())
+            await page.wait()
+    finally:
+        if page.returncode is None:
+            page.kill()
+    said = [f"line {n}" for n in range(30)]
+    assert sorted(shown) == sorted(said)
+    async with house.api("me") as api:
+        stored = (await api.get(f"/api/chat/sessions/{session_id}/messages?limit=100")).json()["messages"]
+    assert sorted(message["content"] for message in stored) == sorted(said)
 
 
 async def test_a_page_that_comes_late_has_the_whole_answer(house: Server, tmp_path: Path) -> None:

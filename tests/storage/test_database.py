@@ -235,8 +235,11 @@ async def until_answered(db: Database, seconds: float) -> float:
             return time.monotonic() - begun
 
 
-async def test_postgres_stops_and_comes_back(own_postgres: tuple[Postgres, str], clock: StillClock) -> None:
+async def test_postgres_stops_and_comes_back(
+    own_postgres: tuple[Postgres, str], clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One Database object, and one task that lives through it all, in the middle of a transaction."""
+    monkeypatch.setattr("storage.writer.WAIT", 0.5)
     cluster, url = own_postgres
     db = Database(url)
     await db.connect()
@@ -324,8 +327,9 @@ async def test_postgres_crashes_under_load(own_postgres: tuple[Postgres, str], c
 
 
 async def test_a_server_that_hangs_is_unavailable(
-    own_postgres: tuple[Postgres, str], clock: StillClock
+    own_postgres: tuple[Postgres, str], clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("storage.writer.WAIT", 1.0)
     cluster, url = own_postgres
     db = Database(url, limit=1)
     await db.connect()
