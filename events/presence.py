@@ -167,8 +167,8 @@ class Presence:
     async def _say_count(self, room: str) -> None:
         self._delivery.publish(self._number(room, len(await self._online(room))))
 
-    def _number(self, room: str, online: int) -> Event:
-        return make(room, "presence", Kind.VOLATILE, {"online": online}, self._clock())
+    def _number(self, room: str, online: int, kind: Kind = Kind.VOLATILE) -> Event:
+        return make(room, "presence", kind, {"online": online}, self._clock())
 
     async def online(self, room: str) -> list[dict[str, Any]]:
         """Who is online, at most `LISTED` of them: `{user_id, status, connections}`."""
@@ -184,21 +184,22 @@ class Presence:
 
     async def news(self, room: Room, key: str) -> list[Event]:
         """Who is there and who is not any more, for a connection of user `key` that comes back and has heard
-        nothing for a while. What comes from then on is told after it. Raises Unavailable."""
+        nothing for a while. What comes from then on is told after it. Not volatile: a connection that takes
+        nothing yet must not lose it. Raises Unavailable."""
         found = await self._store.changed(room.name, self._events_max)
         if isinstance(found, int):
             room.online = found
-            return [self._number(room.name, found)]
+            return [self._number(room.name, found, Kind.DIRECT)]
         here = {user: (status, count) for user, (status, count, _) in found.items() if status != "offline"}
         online = self._together(room.name, here)
         if self.witness is not None:
             self.witness.joined(room.name, key, online)
         if len(online) > self._events_max:
-            return [self._number(room.name, len(online))]
+            return [self._number(room.name, len(online), Kind.DIRECT)]
         old = {user for user, (status, _, new) in found.items() if not new and here.get(user) == online[user]}
         now = self._clock()
         return [
-            make(room.name, "presence", Kind.VOLATILE, {"user_id": user, "status": status}, now)
+            make(room.name, "presence", Kind.DIRECT, {"user_id": user, "status": status}, now)
             for user in sorted((found.keys() | online.keys()) - old - {key})
             for status in (online[user][0] if user in online else "offline",)
         ]
