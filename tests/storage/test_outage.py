@@ -20,7 +20,7 @@ from tests.support.server import Server
 from tests.support.services import Postgres
 
 #: Beyond the bound, for a machine that is busy with other tests.
-SLACK = 4.0
+SLACK = 12.0
 NewServer = Callable[..., Server]
 
 

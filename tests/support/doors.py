@@ -128,7 +128,8 @@ class WebSocketDoor(Door):
             self.joined = await self.call("join", **join)
 
     async def call(self, command: str, /, **payload: Any) -> Reply:
-        reply = await self.client.send(command, **payload)
+        # What waits for a database may take ten seconds.
+        reply = await self.client.send(command, timeout=30, **payload)
         reply.pop("ref")
         return reply
 
@@ -144,7 +145,7 @@ class RestDoor(Door):
         self.http = httpx.AsyncClient(
             base_url=self.server.url,
             headers={"Authorization": f"Bearer {self.token}"},
-            timeout=15,
+            timeout=30,
             trust_env=False,
         )
         await self._stack.enter_async_context(self.http)
