@@ -38,7 +38,7 @@ class House(Server):
         self.env["SERVICE_PORT"] = str(self.port)
 
     def healthy(self) -> bool:
-        return '"event": "ready"' in self.log_text()
+        return self.log.exists() and '"event": "ready"' in self.log_text()
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_text().splitlines()]

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import httpx
@@ -188,11 +188,11 @@ def test_a_database_that_is_not_there_is_one_line(postgres: Postgres, tmp_path: 
 def test_an_older_schema_is_told_from_a_newer_one(sqlite_url: str, tmp_path: Path) -> None:
     known = revisions()
     file = sqlite_url.partition("///")[2]
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = ?", (known[-2],))
     (line,) = refused(Server(tmp_path / "old", sqlite_url))
     assert known[-2] in line and known[-1] in line and "server migrate" in line
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     with Server(tmp_path / "new", sqlite_url) as node:
         assert node.running
