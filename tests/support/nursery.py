@@ -7,6 +7,7 @@ is tested in tests/server/test_serve.py. `python -m tests.support.nursery` is th
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -75,8 +76,8 @@ class Nursery:
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             pass_fds=(ours[0], theirs[1]),
+            # It ends with its input, whatever thread has made it.
             start_new_session=True,
-            preexec_fn=die_with_parent,
         )
         os.close(ours[0])
         os.close(theirs[1])
@@ -90,8 +91,10 @@ class Nursery:
     def start(
         self, args: Sequence[str], *, log: Path, errors: Path, env: Mapping[str, str], cwd: Path
     ) -> Forked:
-        """`python -m server ARGS`, with its output appended to two files; it dies with the tests."""
-        pid = self.ask("start", list(args), (str(log), str(errors)), dict(env), str(cwd))
+        """`python -m server ARGS`, with its output appended to two files and this process's bound on file
+        descriptors; it dies with the tests."""
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        pid = self.ask("start", list(args), (str(log), str(errors)), dict(env), str(cwd), descriptors)
         return Forked(self, ["python", "-m", "server", *args], pid)
 
 
@@ -128,7 +131,13 @@ def run_command(
 
 
 def _become(
-    args: list[str], outputs: Sequence[str], env: dict[str, str], cwd: str, *, pipes: Sequence[int]
+    args: list[str],
+    outputs: Sequence[str],
+    env: dict[str, str],
+    cwd: str,
+    descriptors: int,
+    *,
+    pipes: Sequence[int],
 ) -> None:
     """What a new process has, in the child."""
     os.setsid()
@@ -139,6 +148,8 @@ def _become(
         output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(output, number)
         os.close(output)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
