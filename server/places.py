@@ -4,22 +4,25 @@ An identity may have as many as are still free ("dynamic thresholds", Choudhury 
 gets half of the node, and where fifty want all, each gets a fiftieth and as much again stays free. The last
 tenth is for identities with one connection at most. Networks share only the last twentieth: behind a proxy
 that is not in TRUSTED_PROXIES, or one office's address, everybody comes from one.
+
+Whoever is admitted is in the hub before the loop's next turn, or has a place kept until then.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from events.access import Caller
 from events.bounds import LINK, OPERATORS
 from events.errors import ServerFull
-from events.hub import Hub
+from events.hub import Connection, Hub
 from server.peer import network_of
 
 #: Parts of all places that are kept for identities with one connection at most, and for other networks than
 #: the one that has more than half of all.
 RESERVE, NETWORK_RESERVE = 10, 20
-#: Seconds for which a count of networks holds: it looks at every connection, and only a node that is nearly
-#: full needs one.
+#: Seconds until networks are counted again: a count looks at every connection, and only a node that is nearly
+#: full needs one. In between those who come are added, and those who go are not taken away.
 COUNTED = 1.0
 
 
@@ -28,39 +31,79 @@ class Places:
 
     def __init__(self, hub: Hub, most: int, clock: Callable[[], float]) -> None:
         self._hub, self._most, self._clock = hub, most, clock
-        self._networks: Counter[str] = Counter()
+        self._kept: dict[Connection, None] = {}
+        self._kept_for: Counter[str] = Counter()  # by account, and by share link
+        self._networks: Counter[str] = Counter()  # nobody's while there is room for all networks
         self._counted = float("-inf")
 
     @property
+    def _free(self) -> int:
+        return self._most - len(self._hub.connections) - len(self._kept)
+
+    @property
     def full(self) -> bool:
-        return len(self._hub.connections) >= self._most
+        return self._free <= 0
 
     def any_left(self) -> None:
         """Before anybody has said who is calling. Raises ServerFull."""
         if self.full:
             raise ServerFull
 
-    def admit(self, caller: Caller, address: str) -> None:
-        """Raises ServerFull."""
-        free = self._most - len(self._hub.connections)
+    @contextmanager
+    def kept(self, conn: Connection, old: Connection | None) -> Iterator[None]:
+        """A place for a connection whose recovery takes a while; when it ends, the hub has the connection, or
+        nobody. `old`: the one here that it takes over, if its account is the same; until then that one
+        has a place of its own. Raises ServerFull."""
+        caller = conn.caller
+        same = old is not None and old.caller.account == caller.account
+        self.admit(caller, conn.address, leaving=int(same))
+        names = [caller.account] if caller.link is None else [caller.account, caller.link]
+        self._kept[conn] = None
+        self._kept_for.update(names)
+        try:
+            yield
+        finally:
+            del self._kept[conn]
+            self._kept_for.subtract(names)
+            for name in names:
+                if not self._kept_for[name]:
+                    del self._kept_for[name]
+
+    def admit(self, caller: Caller, address: str, *, leaving: int = 0) -> None:
+        """`leaving`: how many of the caller's connections go when this one comes. Raises ServerFull."""
+        free = self._free
         if free <= 0:
             raise ServerFull
         if caller.role in OPERATORS:
             return
-        mine = len(self._hub.of_account(caller))
+        mine = len(self._hub.of_account(caller)) + self._kept_for[caller.account] - leaving
         if caller.link is not None:
             if mine > 1 and mine * LINK > free:
                 raise ServerFull("this share link has as many connections from there as there is room for")
-            mine = len(self._hub.of_link(caller))
+            mine = len(self._hub.of_link(caller)) + self._kept_for[caller.link] - leaving
         if mine > 1 and (mine > free or free <= self._most // RESERVE):
             raise ServerFull("this user has as many connections as there is room for")
-        if free <= self._most // NETWORK_RESERVE and self._crowds_out(network_of(address)):
-            raise ServerFull("this network has as many connections as there is room for")
+        self._from(address, free)
 
-    def _crowds_out(self, network: str) -> bool:
-        """Whether it has more than half of all, and is not the only one."""
+    def _from(self, address: str, free: int) -> None:
+        """Raises ServerFull where a network has more than half of all, and is not the only one."""
+        scarce = self._most // NETWORK_RESERVE
+        if free > 2 * scarce:
+            if self._networks:
+                self._networks.clear()
+                self._counted = float("-inf")
+            return
+        network = network_of(address)
+        if free <= scarce:
+            self._count()
+            if len(self._networks) > 1 and self._networks[network] > self._most // 2:
+                raise ServerFull("this network has as many connections as there is room for")
+        if self._networks:
+            self._networks[network] += 1
+
+    def _count(self) -> None:
         now = self._clock()
         if now - self._counted > COUNTED:
             self._counted = now
-            self._networks = Counter(network_of(conn.address) for conn in self._hub.connections.values())
-        return len(self._networks) > 1 and self._networks[network] > self._most // 2
+            all_here = (*self._hub.connections.values(), *self._kept)
+            self._networks = Counter(network_of(conn.address) for conn in all_here)

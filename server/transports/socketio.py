@@ -139,25 +139,31 @@ class SocketIODoor:
     ) -> None:
         if waiting is not None:
             await waiting
-        patience = Patience()
-        PATIENCE.set(patience)
-        try:
-            recovered = pid is not None and await self._recover(conn, pid, offset)
-        finally:
-            patience.until = None
-        if not recovered:
+        if pid is None:
             rest = self._begin(conn)
-            if rest is not None:
-                await rest
+        else:
+            with self._services.places.kept(conn, self._services.membership.alive(pid)):
+                rest = None if await self._recover(conn, pid, offset) else self._enter(conn)
+        if rest is not None:
+            await rest
 
     def _begin(self, conn: Client) -> Work | None:
         self._services.places.admit(conn.caller, conn.address)
+        return self._enter(conn)
+
+    def _enter(self, conn: Client) -> Work | None:
+        """As a new connection, which has a place."""
         if conn.codec is not self._plain:
             conn.pid = new_pid(conn.id)
         return self._services.membership.connected(conn)
 
     async def _recover(self, conn: Client, pid: str, offset: str | None) -> bool:
-        recovered = await self._services.takeover.recover(conn, pid, offset)
+        patience = Patience()
+        PATIENCE.set(patience)
+        try:
+            recovered = await self._services.takeover.recover(conn, pid, offset)
+        finally:
+            patience.until = None
         if recovered:
             conn.sid = conn.id
         return recovered

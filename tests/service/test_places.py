@@ -2,8 +2,9 @@
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from itertools import count
 from typing import Any, cast
 
@@ -105,6 +106,77 @@ async def test_who_holds_a_share_link_takes_no_place_of_its_user(
             assert (await bob.call("message", content="hello"))["ok"]
             async with enter("websocket", node, "bob", room) as third:
                 assert (await third.call("message", content="again"))["ok"]
+
+
+async def test_a_herd_that_comes_back_finds_only_what_is_free(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """All of them ask while there are places, and each takes a while to be brought back."""
+    most, herd, others = 12, 10, 9
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS=str(most))
+    names = [f"user-{n}" for n in range(herd)]
+    room = await new_session(node, "alice", members=tuple(names))
+    records = []
+    async with AsyncExitStack() as stack:
+        for name in names:
+            first = await stack.enter_async_context(SioWebSocket(node.ws_url))
+            await first.connect(node.token(name))
+            assert (await first.emit("join", {"session_id": room}))["ok"]
+            records.append((node.token(name), first.pid))
+    async with AsyncExitStack() as stack:
+        await connections(node, 0)
+        for n in range(others):
+            other = await stack.enter_async_context(SioWebSocket(node.ws_url))
+            assert "sid" in await other.connect(node.token(f"other-{n}"))
+        back = [await stack.enter_async_context(SioWebSocket(node.ws_url)) for _ in records]
+        answers = await asyncio.gather(
+            *(socket.connect(token, pid=pid) for socket, (token, pid) in zip(back, records, strict=True)),
+            return_exceptions=True,
+        )
+        served = [answer for answer in answers if isinstance(answer, dict)]
+        assert len(served) == most - others
+        assert all(answer["pid"] in {pid for _, pid in records} for answer in served)
+        put_off = [socket for socket in back if socket.sid is None]
+        assert {socket.reason for socket in put_off} == {"SERVER_FULL"}
+        await connections(node, most)
+        # A place that becomes free is the next one's, and nothing is kept for those who were put off.
+        await back[answers.index(served[0])].connection.close()  # type: ignore[union-attr]
+        await connections(node, most - 1)
+        async with SioWebSocket(node.ws_url) as again:
+            token, pid = records[back.index(put_off[0])]
+            assert (await again.connect(token, pid=pid))["pid"] == pid
+
+
+async def connections(node: Server, many: int) -> None:
+    """Waits until the node has so many."""
+    async with asyncio.timeout(10), node.api("service", role="service") as api:
+        while True:
+            lines = (await api.get("/metrics")).text.splitlines()
+            counts = [
+                float(line.rpartition(" ")[2]) for line in lines if line.startswith("parley_connections{")
+            ]
+            if sum(counts) == many:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_who_comes_back_takes_the_place_of_an_own_connection(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """A user with several tabs, on a node that has places left for others' first connections alone."""
+    node = new_server(sqlite_url, WS_MAX_CONNECTIONS="20")
+    async with AsyncExitStack() as stack:
+        tabs = [await stack.enter_async_context(SioWebSocket(node.ws_url)) for _ in range(2)]
+        for tab in tabs:
+            assert "sid" in await tab.connect(node.token("alice"))
+        for n in range(16):
+            other = await stack.enter_async_context(SioWebSocket(node.ws_url))
+            assert "sid" in await other.connect(node.token(f"other-{n}"))
+        for tab in tabs:
+            again = await stack.enter_async_context(SioWebSocket(node.ws_url))
+            assert (await again.connect(node.token("alice"), pid=tab.pid))["pid"] == tab.pid
+            await tab.closed()
+        await connections(node, 18)
 
 
 async def test_sessions_without_a_token_are_bounded(small_node: Server) -> None:
@@ -273,3 +345,58 @@ def test_networks_share_the_last_places_where_there_are_several() -> None:
     with pytest.raises(ServerFull):
         connect("v", "192.0.2.1")
     connect("elsewhere too", "198.51.100.2")
+
+
+def test_a_place_is_kept_for_as_long_as_a_recovery_takes() -> None:
+    hub, seconds = Hub(), count()
+    places = Places(hub, 8, lambda: next(seconds))
+    alice = Caller("user", "alice")
+
+    def connection(number: int, caller: Caller = alice) -> Connection:
+        return Connection(
+            f"{caller.sub} {number}", caller, cast(Any, None), cast(Sink, None), "socketio", 0.0
+        )
+
+    with ExitStack() as recoveries:
+        taken = [connection(number) for number in range(8)]
+        for conn in taken[:4]:
+            recoveries.enter_context(places.kept(conn, None))
+        with pytest.raises(ServerFull):  # what is free is less than what the user has, counting those
+            for conn in taken[4:]:
+                recoveries.enter_context(places.kept(conn, None))
+        with pytest.raises(ServerFull):
+            places.admit(alice, "")
+        for number in range(3):
+            other = connection(number, Caller("user", f"{number}"))
+            places.admit(other.caller, "")
+            hub.add(other)
+        assert places.full
+        with pytest.raises(ServerFull):
+            places.any_left()
+    assert not places.full
+    places.admit(alice, "")
+
+
+def test_a_network_that_comes_at_once_gets_no_more_than_its_part() -> None:
+    """All within the time for which a count of networks holds."""
+    hub = Hub()
+    places = Places(hub, 100, lambda: 5.0)
+    here: Counter[str] = Counter()
+
+    def connect(address: str) -> None:
+        caller = Caller("user", f"{here.total()}")
+        places.admit(caller, address)
+        conn = Connection(caller.sub, caller, cast(Any, None), cast(Sink, None), "websocket", 0.0)
+        conn.address = address
+        hub.add(conn)
+        here[address] += 1
+
+    for _ in range(48):
+        connect("192.0.2.1")
+    for n in range(47):
+        connect(f"198.51.100.{n}")
+    with pytest.raises(ServerFull):
+        for _ in range(6):
+            connect("192.0.2.1")
+    assert here["192.0.2.1"] == 51
+    connect("198.51.100.200")
