@@ -167,9 +167,10 @@ class Commands:
             self._sessions.touches.touch_live(member.room)
 
     async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
-        member = self._member(conn, command.session_id)
-        if conn is not None and member is not None:
-            self._sessions.touches.touch_live(member.room)
+        if conn is not None:
+            member = conn.member(command.session_id)
+            if member is not None:
+                self._sessions.touches.touch_live(member.room)
             await self._membership.leave(conn, command.session_id)
         return {}
 

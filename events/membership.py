@@ -82,6 +82,7 @@ class Membership:
             conn.pid = None
         if self._hub.remove(conn):
             self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
+        self._typing.gone(conn.id)
         for room, present in rooms:
             self._after_leave(conn, room, present, at_once=False)
 
@@ -176,6 +177,7 @@ class Membership:
     async def leave(self, conn: Connection, session_id: str) -> None:
         """Idempotent. Presence has its grace, as after a disconnect: coming and going is not told of."""
         if conn.member(session_id) is None:
+            self._typing.clear(session_id, conn.caller.key, conn.id)
             return
         self.part(conn, session_id, at_once=False)
         if self._delivery.mode == "live":
@@ -204,6 +206,8 @@ class Membership:
         if present:
             self._typing.clear(room.name, conn.caller.key, conn.id)
             self._presence.leave(room, conn, at_once=at_once)
+            if conn.caller.key not in room.users:  # what was said by a request ends with the last
+                self._typing.clear(room.name, conn.caller.key)
         self.on_left(conn, room.name)
         if not room.members and room.name not in self._hub.rooms:
             self._delivery.bus.unsubscribe(f"session:{room.name}")

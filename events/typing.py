@@ -42,6 +42,9 @@ class Typing:
     def __init__(self, delivery: Delivery, clock: Clock, monotonic: Clock, *, ttl: float) -> None:
         self._delivery, self._clock, self._monotonic, self._ttl = delivery, clock, monotonic, ttl
         self._mine: dict[tuple[str, str], _Mine] = {}
+        self._said: dict[
+            str, set[tuple[str, str]]
+        ] = {}  # connection -> what of `_mine` was heard from it last
         self._told: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()  # -> (until, skipped)
         self._timer: asyncio.TimerHandle | None = None
         delivery.watches["typing"] = self._heard
@@ -57,8 +60,12 @@ class Typing:
         mine = self._mine.get((room, key))
         if mine is None:
             self._mine[room, key] = _Mine(conn_id, now + self._ttl, now)
+            self._said.setdefault(conn_id, set()).add((room, key))
             self._tell(room, conn_id, key, True)
         else:
+            if mine.conn_id != conn_id:
+                self._unsay(mine.conn_id, (room, key))
+                self._said.setdefault(conn_id, set()).add((room, key))
             mine.conn_id, mine.until = conn_id, now + self._ttl
             if now - mine.told >= REFRESH * self._ttl:
                 mine.told = now
@@ -70,11 +77,24 @@ class Typing:
         mine = self._mine.get((room, key))
         if mine is not None and (conn_id is None or mine.conn_id == conn_id):
             del self._mine[room, key]
+            self._unsay(mine.conn_id, (room, key))
             self._tell(room, mine.conn_id, key, False)
+
+    def gone(self, conn_id: str) -> None:
+        """The connection is, and nobody types on it any more, in a room that it had joined or in another."""
+        for room, key in tuple(self._said.get(conn_id, ())):
+            self.clear(room, key)
+
+    def _unsay(self, conn_id: str, at: tuple[str, str]) -> None:
+        said = self._said[conn_id]
+        said.discard(at)
+        if not said:
+            del self._said[conn_id]
 
     def disown(self) -> None:
         """This node was away for so long that others may speak for its users: it tells nothing of them."""
         self._mine.clear()
+        self._said.clear()
 
     def _event(self, room: str, conn_id: str, key: str, is_typing: bool) -> Event:
         payload = {"user_id": key, "is_typing": is_typing}

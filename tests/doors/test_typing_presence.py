@@ -1,6 +1,10 @@
 """Who is typing and who is here, through every door that can say so."""
 
+import asyncio
+import shutil
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,15 @@ from tests.support.sioclient import SioWebSocket
 
 every_door = pytest.mark.parametrize("kind", KINDS)
 live_door = pytest.mark.parametrize("kind", LIVE)
+
+
+@pytest.fixture(scope="module")
+def lasting(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Where typing ends by itself long after a test does."""
+    folder = tmp_path_factory.mktemp("doors-lasting")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    with Server(folder, f"sqlite:///{folder}/parley.db", TYPING_TTL="60") as node:
+        yield node
 
 
 @live_door
@@ -60,6 +73,59 @@ async def test_typing_ends_with_the_connection(parley: Server, kind: str) -> Non
             await alice.call("typing", is_typing=True)
             await bob.wait_event("typing", lambda t: t["is_typing"])
         await bob.wait_event("typing", lambda t: not t["is_typing"])
+
+
+@pytest.mark.parametrize("how", ["connection", "leave"])
+async def test_typing_of_one_who_has_not_joined_ends_in_the_same_way(lasting: Server, how: str) -> None:
+    """Whoever may write in a session may say there that he types."""
+    session = await new_session(lasting, members=("bob",))
+    async with enter("websocket", lasting, "bob", session) as bob:
+        for _ in range(2):  # and the next time is told as well
+            async with SioWebSocket(lasting.ws_url) as alice:
+                await alice.connect(lasting.token("alice"))
+                mark = bob.mark()
+                assert (await alice.emit("typing", {"session_id": session, "is_typing": True}))["ok"]
+                await bob.wait_event("typing", lambda t: t["is_typing"], since=mark)
+                if how == "leave":
+                    assert (await alice.emit("leave", {"session_id": session}))["ok"]
+                    await bob.wait_event("typing", lambda t: not t["is_typing"], since=mark)
+            await bob.wait_event("typing", lambda t: not t["is_typing"], since=mark)
+
+
+async def test_typing_said_by_a_request_ends_with_the_last_connection(lasting: Server) -> None:
+    session = await new_session(lasting, members=("bob",))
+    async with enter("websocket", lasting, "bob", session) as bob, lasting.api("alice") as api:
+        async with (
+            enter("socketio", lasting, "alice", session),
+            enter("websocket", lasting, "alice", session),
+        ):
+            mark = bob.mark()
+            said = await api.post(f"/api/chat/sessions/{session}/typing", json={"is_typing": True})
+            assert said.status_code == 200
+            await bob.wait_event("typing", lambda t: t["is_typing"], since=mark)
+        await bob.wait_event("typing", lambda t: not t["is_typing"], since=mark)
+
+
+async def test_typing_goes_on_where_another_connection_says_so(lasting: Server) -> None:
+    session = await new_session(lasting, members=("bob",))
+    async with (
+        enter("websocket", lasting, "bob", session) as bob,
+        enter("socketio", lasting, "alice", session) as alice,
+        lasting.api("bob") as api,
+    ):
+        async with enter("websocket", lasting, "alice", session) as tab:
+            assert (await tab.call("typing", is_typing=True))["ok"]
+            assert (await alice.call("typing", is_typing=True))["ok"]
+        async with asyncio.timeout(10):
+            while True:
+                shown = (await api.get(f"/api/chat/sessions/{session}/presence")).json()["online"]
+                if [o["connections"] for o in shown if o["user_id"] == "alice"] == [1]:
+                    break
+                await asyncio.sleep(0.01)
+        assert (await alice.call("typing", is_typing=True))["ok"]
+        assert (await alice.call("typing", is_typing=False))["ok"]
+        await bob.wait_event("typing", lambda t: not t["is_typing"])
+        assert [t["is_typing"] for t in bob.named("typing")] == [True, False]
 
 
 async def test_many_who_come_and_go_at_once_are_each_told_in_order(parley: Server) -> None:
