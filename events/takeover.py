@@ -183,7 +183,7 @@ class Takeover:
 
 
 def _lacks_text(room: Room, cut: Cut) -> bool:
-    """Whether the text of an open stream is lost: it is logged anew from its beginning then, and how much of it
+    """Whether the text of an open stream is lost: it is logged anew then, and how much of it
     a connection had that was away is not known."""
     state = cut.rooms[room.name]
     assert state is not None
