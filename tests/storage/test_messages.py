@@ -163,8 +163,9 @@ async def test_files(store: Store, clock: StillClock) -> None:
     files = store.files
     for name in ("posted", "waiting", "deleted"):
         await files.add(store.file(name))
+    await files.add(store.file("posted"))  # the same again: whoever tried had no answer
     with pytest.raises(AlreadyExists):
-        await files.add(store.file("posted"))
+        await files.add(store.file("posted", file_size=7))
     posted = await store.say(message_type="file", file_id="posted")
     gone = await store.say(message_type="file", file_id="deleted")
     later = clock.advance(hours=1)

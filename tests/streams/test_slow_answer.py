@@ -38,7 +38,7 @@ def test_nothing_is_lost_behind_the_end() -> None:
     assert (chunk["type"], chunk["content"], chunk["index"], chunk["count"]) == (
         "stream_chunk", "one two three", 0, 3
     )  # fmt: skip
-    assert (first_id, last_id) == ("m:3", "m:3")
+    assert (first_id, last_id) == ("m:3", "m:end")
     assert (last["type"], last["status"]) == ("stream_end", "complete")
     assert not cuts
     assert codec.encode(end) == b""

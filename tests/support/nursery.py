@@ -107,8 +107,9 @@ def nursery() -> Nursery:
 def start_server(
     args: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path, *, fresh: bool
 ) -> Process:
-    """`python -m server serve ARGS`; `fresh`: as a user starts it, with nothing imported."""
-    if fresh:
+    """`python -m server serve ARGS`; `fresh`: as a user starts it, with nothing imported; so is one
+    that another library is loaded into."""
+    if fresh or "LD_PRELOAD" in env:
         return spawn([sys.executable, "-m", "server", "serve", *args], log=log, env=env, cwd=cwd)
     return nursery().start(["serve", *args], log=log, errors=log, env=env, cwd=cwd)
 
