@@ -84,12 +84,21 @@ def create_app(settings: Settings) -> Starlette:
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
         if forwarding is not None:
             scope, receive = forwarding.accept(scope, receive)
+        if b"EIO=4" not in scope["query_string"]:
+            tell_of_another_version(scope)
         refusal = no_entry(scope)
         if refusal is not None:
             seconds = retry_after(refusal) or 1
             await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
             await sio.eio.handle_request(scope, receive, send)
+
+    def tell_of_another_version(scope: Scope) -> None:
+        """A client of Socket.IO 2 shows its user "xhr poll error", whatever it is answered."""
+        version = query_of(scope).get(b"EIO", b"").decode("latin-1")
+        problem = f"Engine.IO {version[:10] or '(none)'}, not 4: socket.io-client 3 or newer is needed"
+        address = services.address_of(scope["client"], scope["headers"])
+        services.journal.refused("socketio", ValidationFailed(problem, field="EIO"), address, scope["path"])
 
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with

@@ -83,6 +83,17 @@ async def test_a_line_of_requests_that_is_full(parley: Server) -> None:
     assert (error["code"], error["retry_after"]) == ("RATE_LIMIT", 1000)
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_client_of_an_older_protocol_is_in_the_log(parley: Server, transport: str) -> None:
+    """It cannot be served, and shows nothing but "xhr poll error"."""
+    async with httpx.AsyncClient(base_url=parley.url, trust_env=False) as api:
+        answer = await api.get(f"/socket.io/?EIO=3&transport={transport}&t=log-{transport}")
+        assert answer.status_code == 400
+    async with asyncio.timeout(10):
+        while "Engine.IO 3, not 4" not in parley.log_text():
+            await asyncio.sleep(0.02)
+
+
 async def test_an_event_source_is_told_by_an_event(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
