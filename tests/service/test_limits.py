@@ -14,7 +14,8 @@ from tests.support.services import Redis
 async def test_ten_connections_have_one_bucket(
     cluster: bool, request: pytest.FixtureRequest, postgres_url: str, new_server: Callable[..., Server]
 ) -> None:
-    settings = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_MESSAGES_PER_MINUTE": "30"}
+    # So slow that nobody waits for the next one.
+    settings = {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_MESSAGES_PER_MINUTE": "6"}
     if cluster:
         redis: Redis = request.getfixturevalue("redis")
         settings["REDIS_URL"] = redis.url
@@ -37,8 +38,8 @@ async def test_ten_connections_have_one_bucket(
 
     first = await wave(5)
     accepted = [answer for answer in first if answer["ok"]]
-    # 30, and what a second or two may have added.
-    assert 30 <= len(accepted) <= 34
+    # 6, and what some seconds may have added.
+    assert 6 <= len(accepted) <= 8
     for answer in first:
         if not answer["ok"]:
             error = answer["error"]
@@ -47,4 +48,4 @@ async def test_ten_connections_have_one_bucket(
             assert error["retryable"] is True
             assert 0 < error["retry_after"] <= 60_000
     # New connections of the same user: the bucket is as empty as it was.
-    assert len([answer for answer in await wave(2) if answer["ok"]]) <= 6
+    assert len([answer for answer in await wave(2) if answer["ok"]]) <= 2
