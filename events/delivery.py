@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from events.event import Event, Kind, clip, retold
 from events.hub import Hole, Hub, Room
 from events.observer import Observer
+from events.tails import Found
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Appended, Bus, Mark, RoomLog
 
@@ -32,7 +33,7 @@ class Changes(Protocol):
 
     async def mark(self, room: str) -> Mark | None: ...
 
-    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]: ...
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]: ...
 
     async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
 

@@ -33,6 +33,7 @@ from events.errors import (
 from events.event import Event, Kind, to_json
 from events.ids import new_id
 from events.schema import Delete, Edit, File, FileInfo, History, Message, PostFile, SendMessage
+from events.tails import Found
 from storage import errors as storage_errors
 from storage.files import Files
 from storage.interfaces import Mark
@@ -227,9 +228,10 @@ class Changes:
                 break
         return mark, events
 
-    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]:
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]:
         """The newest revision of each of these messages that is there."""
-        return await self._messages.revisions(message_ids)
+        found = await self._messages.revisions(message_ids)
+        return {id: Found(rev, rfc3339(edited) if edited else None) for id, (rev, edited) in found.items()}
 
     async def read_marks(self, rooms: Collection[str]) -> list[Event]:
         """How far each has read in these rooms; of many in one room, those who are furthest."""

@@ -9,7 +9,7 @@ from events.delivery import Delivery
 from events.event import Kind, make
 from events.history import History
 from events.hub import Room
-from events.tails import holds, message_of, revisions, tails
+from events.tails import Found, holds, message_of, revisions, tails
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Mark
 
@@ -59,7 +59,7 @@ class Rewind:
 
     async def _there(
         self, rooms: Mapping[str, Room], logged: Mapping[str, Sequence[Event]]
-    ) -> Mapping[str, int]:
+    ) -> Mapping[str, Found]:
         """Newest revisions of the messages that the rooms were told of last, as far as they are there."""
         ids = {message_of(event) for events in logged.values() for event in events if event.data}
         for room in rooms.values():
@@ -67,7 +67,7 @@ class Rewind:
             ids.update(message_of(event) for event in tails(room))
         return await revisions(self._delivery.changes, ids)
 
-    def _tell(self, room: Room, base: Mark, there: Mapping[str, int]) -> None:
+    def _tell(self, room: Room, base: Mark, there: Mapping[str, Found]) -> None:
         for stream in [stream for stream in room.have if stream not in there]:
             room.have.pop(stream), room.chars.pop(stream, None)
         room.rebase(base)
@@ -77,7 +77,7 @@ class Rewind:
         delivery.hub.broadcast(room, room.reset)
 
 
-def common(room: Room, logged: Sequence[Event], there: Mapping[str, int], mark: Mark) -> Mark | None:
+def common(room: Room, logged: Sequence[Event], there: Mapping[str, Found], mark: Mark) -> Mark | None:
     """How far a room's members have what the database has; None: as far as they were served. Where nothing
     tells it, `mark`, where the database is now: what is below is to be fetched."""
     known = {event.rev: event for event in tails(room)}

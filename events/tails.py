@@ -3,7 +3,7 @@ not there any more, whatever the counters say (docs/adr/0011).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -18,28 +18,45 @@ class _Told(msgspec.Struct):
     """Of an event's payload."""
 
     message_id: str
+    edited_at: str | None = None
+
+
+class Found(NamedTuple):
+    """A message as the database has it."""
+
+    revision: int
+    edited_at: str | None
 
 
 class Revisions(Protocol):
-    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, int]:
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]:
         """Newest revisions of those of the messages that are there. Raises Unavailable."""
 
 
 def message_of(event: Event) -> str:
     """The message that a durable event tells of."""
-    return msgspec.json.decode(event.data, type=_Told).message_id
+    return _told(event).message_id
 
 
-async def revisions(changes: Revisions, message_ids: Iterable[str]) -> dict[str, int]:
+def _told(event: Event) -> _Told:
+    return msgspec.json.decode(event.data, type=_Told)
+
+
+async def revisions(changes: Revisions, message_ids: Iterable[str]) -> dict[str, Found]:
     """The same of any number. Raises Unavailable."""
-    wanted, there = list(message_ids), dict[str, int]()
+    wanted, there = list(message_ids), dict[str, Found]()
     for start in range(0, len(wanted), AT_ONCE):
         there.update(await changes.revisions(wanted[start : start + AT_ONCE]))
     return there
 
 
-def holds(event: Event, there: Mapping[str, int]) -> bool:
-    return there.get(message_of(event), 0) >= event.rev
+def holds(event: Event, there: Mapping[str, Found]) -> bool:
+    """Of a history that is lost may be an edit, too, whose revision another edit of that message has now."""
+    told = _told(event)
+    found = there.get(told.message_id)
+    if found is None or found.revision < event.rev:
+        return False
+    return found.revision > event.rev or found.edited_at == told.edited_at
 
 
 def tails(room: Room) -> list[Event]:

@@ -28,7 +28,9 @@ _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 
 _GET = Statement(sa.select(*MESSAGE).where(messages.c.message_id == sa.bindparam("id")))
 _REVISIONS = Statement(
-    sa.select(messages.c.message_id, messages.c.revision).where(among(messages.c.message_id, "ids"))
+    sa.select(messages.c.message_id, messages.c.revision, messages.c.edited_at).where(
+        among(messages.c.message_id, "ids")
+    )
 )
 _BY_SENDER = Statement(
     sa.select(*MESSAGE).where(
@@ -265,9 +267,10 @@ class Messages:
         )
         return [MessageRecord(*row) for row in reversed(rows)]
 
-    async def revisions(self, message_ids: Sequence[str]) -> dict[str, int]:
-        """By message_id; one that is not there is missing."""
-        return {row[0]: row[1] for row in await self._db.fetch_all(_REVISIONS, ids=list(message_ids))}
+    async def revisions(self, message_ids: Sequence[str]) -> dict[str, tuple[int, datetime | None]]:
+        """By message_id, and when it was edited last; one that is not there is missing."""
+        rows = await self._db.fetch_all(_REVISIONS, ids=list(message_ids))
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     async def files_of(self, message_ids: Iterable[str]) -> dict[str, list[FileRecord]]:
         """By message_id; a message without files is missing."""

@@ -3,6 +3,7 @@
 from events.event import Event, Kind
 from events.hub import Room
 from events.rewind import common
+from events.tails import Found
 from storage.interfaces import Mark
 
 
@@ -20,7 +21,7 @@ def served(upto: int) -> Room:
 
 def test_the_log_reaches_to_where_the_database_is() -> None:
     logged = [message(rev) for rev in range(1, 9)]
-    there = {f"msg_{rev}": rev for rev in range(1, 6)}
+    there = {f"msg_{rev}": Found(rev, None) for rev in range(1, 6)}
     assert common(served(8), logged, there, Mark(5, 5)) == Mark(5, 5)
 
 
@@ -32,5 +33,16 @@ def test_the_log_begins_above_where_the_database_is() -> None:
 
 def test_nothing_is_lost() -> None:
     logged = [message(rev) for rev in range(1, 4)]
-    there = {f"msg_{rev}": rev for rev in range(1, 4)}
+    there = {f"msg_{rev}": Found(rev, None) for rev in range(1, 4)}
     assert common(served(3), logged, there, Mark(3, 3)) is None
+
+
+def test_another_edit_has_the_revision_of_a_lost_one() -> None:
+    room = served(2)
+    data = b'{"message_id":"msg_1","edited_at":"2026-01-01T00:00:00.000Z"}'
+    room.tail = Event("room", "message_updated", data, Kind.DURABLE, rev=2)
+    logged = [message(1), room.tail]
+    there = {"msg_1": Found(2, "2026-01-01T00:00:05.000Z")}
+    assert common(room, logged, there, Mark(2, 1)) == Mark(1, 1)
+    there = {"msg_1": Found(2, "2026-01-01T00:00:00.000Z")}
+    assert common(room, logged, there, Mark(2, 1)) is None

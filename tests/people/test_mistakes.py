@@ -22,7 +22,7 @@ PAGE = "https://app.example.com"
 ROWS: dict[str, tuple[str, str]] = {
     "token": (
         "a wrong token",
-        "one that your backend has signed; `python -m server token` makes one",
+        "one that your backend has signed; `python -m server token --sub me` makes one",
     ),
     "secret": (
         "a token signed with another secret",
