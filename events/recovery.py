@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from events.access import Caller
 from events.event import POISON, Event, Kind, clip, retold
 from events.hub import NEVER, Connection, Seat
 from events.ids import new_token
@@ -62,10 +63,17 @@ class Record(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
+#: Bytes of a record without rooms that are not its owner: an empty map, and `away`.
+_REST = 2
 
 
 def write_record(conn: Connection, rooms: Mapping[str, Seat]) -> bytes:
     return _encode(Record(conn.id, conn.caller.role, conn.caller.sub, dict(rooms), conn.away))
+
+
+def owner(pid: str, caller: Caller) -> bytes:
+    """How the record begins, if a connection of this caller wrote it: the `pid` alone takes nothing."""
+    return _encode(Record(sid_of(pid), caller.role, caller.sub, {}))[:-_REST]
 
 
 def read_record(data: bytes) -> Record:

@@ -84,14 +84,12 @@ class Takeover:
             return "incomplete"
         departures, epoch = self._delivery.departures, self._delivery.epoch
         await self._membership.give_up(pid)
-        taken = await self._records.take(pid)
+        taken = await self._records.take(pid, recovery.owner(pid, conn.caller))
         if taken is None:
             return "expired"
         record_epoch, generation, data = taken
         record = recovery.read_record(data)
         self._membership.taken_over(pid, generation)
-        if (record.role, record.sub) != conn.caller.identity:
-            return "refused"
         if record_epoch != epoch or len(record.rooms) > self._max_rooms:
             return "incomplete"
         seen = (asked.pos, asked.mark) if asked is not None and asked.epoch == epoch else (0, "")

@@ -191,8 +191,9 @@ class Records(Protocol):
     async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
         """ "ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
 
-    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
-        """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover)."""
+    async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
+        """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover).
+        `owner`: the record begins with it; any other is left as it is."""
 
     async def generations(self, pids: Sequence[str]) -> Mapping[str, int]:
         """Of those that have a record: how often it was taken over."""

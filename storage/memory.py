@@ -293,10 +293,10 @@ class Memory:
         self._gone.pop(pid, None)
         return "ok"
 
-    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
+    async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
         self._sweep(self._clock())
         record = self._records.get(pid)
-        if record is None:
+        if record is None or not record.data.startswith(owner):
             return None
         record.generation += 1
         record.version = 0  # the new owner counts its own writes

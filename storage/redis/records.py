@@ -38,9 +38,9 @@ class RedisRecords:
             self._keep(pid)
         return bytes(answer).decode()
 
-    async def take(self, pid: str) -> tuple[str, int, bytes] | None:
+    async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
         """Raises Unavailable."""
-        found = await self._client.run_script(self._take, (self._key(pid),), self._ttl)
+        found = await self._client.run_script(self._take, (self._key(pid),), self._ttl, owner)
         if found is None:
             return None
         self._keep(pid)

@@ -166,7 +166,7 @@ class Node:
         services = self.services
         sink = LineSink(services.hub.flusher, self, socket)
         caller = Caller("user", sub)
-        id = f"{self.name}-{self.process.loop.time():.3f}-{self._numbers}"
+        id = f"{self.name}-{self.process.loop.time():.0f}-{self._numbers}"
         conn = Connection(id, caller, CODEC, sink, "socketio", services.clock())
         sink.conn = conn
         self.sinks[socket] = sink

@@ -179,6 +179,22 @@ async def test_nobody_comes_back_in_through_recovery(server: Server, how: str) -
         assert not ack["ok"]
 
 
+async def test_who_knows_the_pid_of_somebody_else_ends_nothing(server: Server) -> None:
+    session = await session_of(server, "bob")
+    async with SioWebSocket(server.ws_url) as first, SioWebSocket(server.ws_url) as second:
+        opened = await first.connect(server.token("bob"))
+        assert (await first.emit("join", {"session_id": session}))["ok"]
+        again = await second.connect(server.token("eve"), pid=opened["pid"])
+        assert again["pid"] != opened["pid"]
+        assert (await first.emit("presence", {"status": "away"}))["ok"], "its record is its own"
+        await post(server, session, "hello")
+        seen = await first.wait_received("message")
+        first.abort()
+        async with SioWebSocket(server.ws_url) as third:
+            back = await third.connect(server.token("bob"), pid=opened["pid"], offset=seen.position)
+            assert (back["sid"], back["pid"]) == (opened["sid"], opened["pid"])
+
+
 @pytest.mark.parametrize("offset", ["nonsense", "-", "", "zzzz-000000000001", "ffffffffffff-ffffffffffff"])
 async def test_an_offset_that_we_did_not_give_is_no_recovery(shared_server: Server, offset: str) -> None:
     session = await session_of(shared_server, "bob")

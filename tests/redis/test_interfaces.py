@@ -219,16 +219,19 @@ async def test_leases_lapse(side: Side) -> None:
 
 async def test_records_have_one_owner(side: Side) -> None:
     epoch = await side.bus.echo()
-    assert await side.records.take("p") is None
+    assert await side.records.take("p", b"") is None
     for version in (1, 2, 3):
         assert await side.records.put("p", epoch, 0, version, b"one\x00\xff") == "ok"
-    assert await side.records.take("p") == (epoch, 1, b"one\x00\xff")
+    for other in (b"two", b"one\x00\xfe", b"one\x00\xff and more"):
+        assert await side.records.take("p", other) is None
+    assert await side.records.put("p", epoch, 0, 3, b"one\x00\xff") == "ok", "nobody else has taken it"
+    assert await side.records.take("p", b"one\x00\xff") == (epoch, 1, b"one\x00\xff")
     assert await side.records.put("p", epoch, 0, 4, b"old owner") == "taken"
     assert await side.records.put("p", epoch, 1, 1, b"its new owner counts anew") == "ok"
     assert await side.records.put("p", epoch, 1, 3, b"two") == "ok"
     assert await side.records.put("p", epoch, 1, 2, b"late") == "late"
     assert await side.records.put("p", "another", 1, 4, b"epoch") == "late"
-    assert await side.records.take("p") == (epoch, 2, b"two")
+    assert await side.records.take("p", b"") == (epoch, 2, b"two")
     await side.settled()
     assert side.ears.signals == [("all", "takeover", b'["p",1]'), ("all", "takeover", b'["p",2]')]
 
@@ -241,9 +244,9 @@ async def test_records_go(side: Side) -> None:
     await side.records.expire(["p", "absent"], 0)
     await side.records.expire(["q"], 60)
     await side.records.expire(["r"], 0.001)
-    assert await side.records.take("p") is None
-    assert await side.records.take("q") is not None
-    while await side.records.take("r") is not None:
+    assert await side.records.take("p", b"") is None
+    assert await side.records.take("q", b"") is not None
+    while await side.records.take("r", b"") is not None:
         await side.records.expire(["r"], 0.001)
         await asyncio.sleep(0.005)  # taking it is what keeps it
 

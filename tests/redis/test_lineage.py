@@ -149,7 +149,7 @@ async def test_a_record_that_went_back(new_node: NewNode, past: Callable[[], Pas
     before = past()
     assert await one.records.put("pid", epoch, 0, 2, b"in A") == "ok"
     before.put_back()
-    assert await one.records.take("pid") is None
+    assert await one.records.take("pid", b"") is None
     assert await one.bus.echo() > epoch
 
 
@@ -158,7 +158,7 @@ async def test_a_takeover_that_went_back(new_node: NewNode, past: Callable[[], P
     epoch = await filled(one, 1)
     assert await one.records.put("pid", epoch, 0, 1, b"") == "ok"
     before = past()
-    assert await two.records.take("pid") == (epoch, 1, b"")
+    assert await two.records.take("pid", b"") == (epoch, 1, b"")
     before.put_back()
     assert await two.records.put("pid", epoch, 1, 1, b"") == "late"
     assert await one.bus.echo() > epoch

@@ -114,7 +114,7 @@ async def test_data_of_another_life_counts_as_absent(new_node: NewNode, redis: R
     redis.cli("HSET", "test:clock", "run", "another")
     assert (await side.log.last(["A"]))["A"] is None
     assert await side.bus.echo() != epoch
-    assert await side.records.take("p") is None
+    assert await side.records.take("p", b"") is None
     assert await side.streams.read("A", "s") is None
     await side.log.open("A", Mark(1, 1))
     state = (await side.log.read({"A": 0})).rooms["A"]

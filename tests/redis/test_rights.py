@@ -71,7 +71,7 @@ async def everything(side: Side) -> None:
     await side.log.reset("A", Mark(9, 9))
     epoch = await side.bus.echo()
     await side.records.put("p", epoch, 0, 1, b"record")
-    await side.records.take("p")
+    await side.records.take("p", b"")
     await side.records.expire(["p"], 5)
     await side.records.expire(["p"], 0)
     await answer(side.presence.enter("A", "alice", "online"))
