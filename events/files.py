@@ -4,7 +4,8 @@ Knows no multipart, no HTTP, no image library and no disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,8 +61,8 @@ class Address:
 
 
 class FileService:
-    """`max_size` in bytes, `url_ttl` in seconds, `allowed` media types; `root` begins every address; of
-    texts `encodings` are taken besides UTF-8."""
+    """`max_size` in bytes, `max_beside` of the fields that come with a file, `url_ttl` in seconds, `allowed`
+    media types; `root` begins every address; of texts `encodings` are taken besides UTF-8."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class FileService:
         clock: Clock,
         *,
         max_size: int,
+        max_beside: int,
         allowed: Sequence[str],
         url_ttl: float,
         root: str = "",
@@ -83,15 +85,23 @@ class FileService:
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
-        self._care, self._uploads, self._encodings = care, Uploads(max_size), tuple(encodings)
+        self._care, self._encodings = care, tuple(encodings)
+        self._uploads, self._beside = Uploads(max_size), Uploads(max_beside)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
     @property
     def uploading(self) -> int:
-        """Bytes of uploads under way on this node."""
-        return self._uploads.size
+        """Bytes of uploads under way on this node, and of what comes beside them."""
+        return self._uploads.size + self._beside.size
 
     # --- in
+
+    @contextmanager
+    def beside(self, caller: Caller) -> Iterator[Callable[[int], None]]:
+        """For what comes with one file, of which no file becomes: to be told of each piece that is kept until
+        the end. It raises RateLimited: too much is on its way."""
+        with self._beside.begin(caller) as upload:
+            yield upload.came
 
     async def may_upload(self, caller: Caller, session_id: str) -> None:
         """Before a byte is read. Raises SessionNotFound, Forbidden, SessionExpired, SessionArchived,

@@ -1,4 +1,5 @@
-"""Bytes of uploads under way on this node: they count for their user before their files have rows.
+"""Bytes of uploads under way on this node, and of the fields beside them: they count for their user before
+their files have rows.
 
 Knows no file, no disk and no transport.
 """
@@ -22,7 +23,7 @@ class _User:
 
 
 class Uploads:
-    """`max_size` of a file in bytes; `size` of all that is under way."""
+    """`max_size` of one in bytes; `size` of all that is under way."""
 
     def __init__(self, max_size: int) -> None:
         self._most, self._each = UPLOADING * max_size, UPLOADING_EACH * max_size

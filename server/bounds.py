@@ -131,8 +131,9 @@ CALLS: dict[Call, Bounds] = {
         STORED,
         holds="a file, its thumbnail, a row",
         size=(
-            f"`MAX_FILE_SIZE` bytes, {WHOLE:g} s, {LEAST // 1024} KiB in {SPAN:g} s of waiting; under way on "
-            f"a node {UPLOADING_EACH} times `MAX_FILE_SIZE` of one user, {UPLOADING} times of all"
+            f"`MAX_FILE_SIZE` bytes, `WS_MESSAGE_SIZE_LIMIT` of fields together, {WHOLE:g} s, "
+            f"{LEAST // 1024} KiB in {SPAN:g} s of waiting; under way on "
+            f"a node {UPLOADING_EACH} times as much of one user, {UPLOADING} times of all"
         ),
         beyond=("UNSUPPORTED_FILE_TYPE",),
     ),

@@ -80,6 +80,7 @@ def _files(services: Services, janitor: Janitor) -> None:
         care,
         services.clock,
         max_size=settings.max_file_size,
+        max_beside=settings.ws_message_size_limit,
         allowed=settings.allowed_file_types,
         url_ttl=settings.file_url_ttl,
         root=settings.root_path,

@@ -29,7 +29,11 @@ def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
     metrics.watch("connections", "Open connections", connections, label="transport")
     metrics.watch("rooms", "Rooms with members on this node", lambda: len(hub.rooms))
     files = services.extras["files"]
-    metrics.watch("uploading_bytes", "Bytes of files whose upload is under way", lambda: files.uploading)
+    metrics.watch(
+        "uploading_bytes",
+        "Bytes of uploads under way, with the fields beside their files",
+        lambda: files.uploading,
+    )
     metrics.watch("open_streams", "Streams being written through this node", services.streams.count)
     metrics.watch(
         "database_connections", "The pool's connections", lambda: dict(database.usage()), label="state"

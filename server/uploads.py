@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
@@ -16,31 +16,50 @@ HEADER = 32 * 1024
 #: Seconds of waiting in which `LEAST` bytes have to come, and seconds for the whole body: what is under way
 #: counts against others, and 2 KiB a second is what the slowest of networks have.
 SPAN, LEAST, WHOLE = 30.0, 64 * 1024, 1800.0
-#: Parts beside the file, and what boundaries and headers may add to a body.
-FIELDS, OVERHEAD = 16, 256 * 1024
+#: Parts of a body, and what boundaries and headers may add to a body.
+PARTS, OVERHEAD = 16, 256 * 1024
 
 
 @dataclass(slots=True)
 class Part:
-    """`filename` is None for a plain field. Its chunks are to be read before the next part is asked for."""
+    """`filename` is None for a plain field. What is not read of it when the next part is asked for is thrown
+    away."""
 
     name: str
     filename: str | None
     chunks: AsyncIterator[bytes]
 
-    async def text(self, limit: int) -> str:
-        """Raises ValidationFailed, PayloadTooLarge."""
+
+class Fields:
+    """The plain fields that a call knows, as bytes until they are asked for: `limit` is for all of them
+    together, `came` is told how many bytes a piece has, before it is kept."""
+
+    def __init__(self, limit: int, came: Callable[[int], None]) -> None:
+        self._limit, self._came = limit, came
+        self._size = 0
+        self._kept: dict[str, bytes] = {}
+
+    async def take(self, part: Part) -> None:
+        """The last one of a name counts. Raises PayloadTooLarge, and what `came` raises."""
         data = bytearray()
-        async for chunk in self.chunks:
+        async for chunk in part.chunks:
+            self._size += len(chunk)
+            if self._size > self._limit:
+                raise PayloadTooLarge(f"{part.name}: at most {self._limit} bytes, with the other fields")
+            self._came(len(chunk))
             data += chunk
-            if len(data) > limit:
-                raise PayloadTooLarge(f"{self.name}: at most {limit} bytes")
+        self._kept[part.name] = bytes(data)
+
+    def text(self, name: str) -> str | None:
+        """None: it was not sent. Raises ValidationFailed."""
+        if name not in self._kept:
+            return None
         try:
-            text = data.decode()
+            text = self._kept[name].decode()
         except UnicodeDecodeError as error:
-            raise ValidationFailed("not UTF-8", field=self.name[:100]) from error
+            raise ValidationFailed("not UTF-8", field=name) from error
         if "\0" in text:
-            raise ValidationFailed("no NUL", field=self.name[:100])
+            raise ValidationFailed("no NUL", field=name)
         return text
 
 
@@ -142,8 +161,8 @@ class Multipart:
             if kind != "part":
                 continue
             count += 1
-            if count > FIELDS:
-                raise ValidationFailed(f"at most {FIELDS} parts")
+            if count > PARTS:
+                raise ValidationFailed(f"at most {PARTS} parts")
             _, options = parse_options_header(data)
             name = options.get(b"name", b"").decode(errors="replace")
             filename = options.get(b"filename")

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from events.access import Caller
 from events.clock import rfc3339, when
 from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
@@ -17,12 +18,14 @@ from events.filetypes import INLINE, TEXT
 from server import peer
 from server.errors import json_error
 from server.routes.common import call, caller_of, reply, services_of, session_id_of
-from server.uploads import Multipart
+from server.uploads import Fields, Multipart
 from storage.records import FileRecord
 
 #: After a refusal, for how long in all, and without a byte, the rest of a body is read and thrown away: a
 #: client that reads its answer only when it has sent everything would else see a broken connection.
 LINGER, LINGER_IDLE = 30.0, 5.0
+#: What a body may have beside its file.
+FIELDS = frozenset({"message", "post"})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 
@@ -47,35 +50,49 @@ async def _upload(request: Request) -> Response:
     files, caller = files_of(request), await caller_of(request)
     session_id = session_id_of(request)
     await files.may_upload(caller, session_id)
-    limit = services_of(request).settings.ws_message_size_limit
+    with files.beside(caller) as came:
+        fields = Fields(services_of(request).settings.ws_message_size_limit, came)
+        record = await _file(request, caller, session_id, fields)
+        try:
+            post, message = _flag(fields.text("post")), fields.text("message")
+        except BaseException:
+            files.forget(record)
+            raise
+        message_id = None
+        if post:
+            message_id = (await files.post(caller, record, message)).record.message_id
+    return reply(files.view(record, message_id), 201)
+
+
+async def _file(request: Request, caller: Caller, session_id: str, fields: Fields) -> FileRecord:
+    """The file of a body, stored, with the fields beside it; what nobody knows is not kept."""
+    files = files_of(request)
     record: FileRecord | None = None
-    fields: dict[str, str] = {}
     try:
         async for part in Multipart(request, files.max_size).parts():
-            if part.name != "file":
-                fields[part.name] = await part.text(limit)
+            if part.name in FIELDS:
+                await fields.take(part)
+            elif part.name != "file":
+                continue
             elif record is None and part.filename is not None:
                 record = await files.take(caller, session_id, part.filename, part.chunks)
             else:
                 raise ValidationFailed("one file with a file name", field="file")
         if record is None:
             raise ValidationFailed("missing", field="file")
-        post = _flag(fields.get("post", "true"))
     except BaseException:
         if record is not None:
             files.forget(record)
         raise
-    message_id = None
-    if post:
-        message_id = (await files.post(caller, record, fields.get("message"))).record.message_id
-    return reply(files.view(record, message_id), 201)
+    return record
 
 
-def _flag(text: str) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in known:
+def _flag(text: str | None) -> bool:
+    known = {None: True, "true": True, "1": True, "false": False, "0": False}
+    text = text.lower() if text is not None else None
+    if text not in known:
         raise ValidationFailed("true or false", field="post")
-    return known[text.lower()]
+    return known[text]
 
 
 async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

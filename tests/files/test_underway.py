@@ -39,17 +39,26 @@ class Slow:
         async with asyncio.timeout(30):
             return int((await self._reader.readline()).split()[1])
 
+    async def refused(self, text: str) -> bool:
+        """Whether a refusal says so."""
+        async with asyncio.timeout(30):
+            await self._reader.readuntil(text.encode())
+        return True
+
 
 @asynccontextmanager
-async def begun(node: Server, user: str, room: str, size: int = SIZE) -> AsyncIterator[Slow]:
+async def begun(
+    node: Server, user: str, room: str, size: int = SIZE, before: bytes = b""
+) -> AsyncIterator[Slow]:
+    """`before`: parts that come before the file."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    length = len(HEAD) + size + len(TAIL)
+    length = len(before) + len(HEAD) + size + len(TAIL)
     writer.write(
         f"POST /api/chat/sessions/{room}/files HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
         f"Authorization: Bearer {node.token(user)}\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
     )
-    writer.write(HEAD + b"x" * (size - 1))
+    writer.write(before + HEAD + b"x" * (size - 1))
     await writer.drain()
     try:
         yield Slow(reader, writer)
@@ -57,10 +66,14 @@ async def begun(node: Server, user: str, room: str, size: int = SIZE) -> AsyncIt
         writer.close()
 
 
-async def underway(node: Server, files: int) -> None:
-    """Until the bytes of so many have come."""
+def field(name: str, value: bytes) -> bytes:
+    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value + b"\r\n"
+
+
+async def underway(node: Server, files: int, beside: int = 0) -> None:
+    """Until the bytes of so many have come, and so many bytes of fields."""
     async with asyncio.timeout(30):
-        while await _gauge(node) < files * (SIZE - 1):
+        while await _gauge(node) < files * (SIZE - 1) + beside:
             await asyncio.sleep(0.02)
 
 
@@ -105,6 +118,36 @@ async def test_one_user_and_a_node_upload_so_much_at_once(
         assert await held[0].finish() == 201, "what has begun goes on"
         async with begun(node, "late", room) as late:
             assert await late.finish() == 201
+
+
+async def test_fields_beside_a_file_are_bounded_together_and_count(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    limit = 4000
+    node = new_server(sqlite_url, WS_MESSAGE_SIZE_LIMIT=str(limit))
+    room = await new_session(node, "alice", members=("bob",))
+    unknown = b"".join(field(f"field-{n}", b"u" * 2 * limit) for n in range(10))
+    words = field("post", b"true") + field("message", b"m" * (limit - 4))
+    async with begun(node, "alice", room, before=unknown + words) as one:
+        await underway(node, 1, limit)
+        assert await _gauge(node) == SIZE - 1 + limit, "what nobody asks for was kept"
+        async with begun(node, "alice", room, before=field("message", b"m" * limit) * 2) as more:
+            assert await more.answer() == 413
+        held = field("message", b"m" * limit)
+        async with AsyncExitStack() as stack:
+            for _ in range(UPLOADING_EACH - 1):
+                await stack.enter_async_context(begun(node, "alice", room, before=held))
+            await underway(node, UPLOADING_EACH, UPLOADING_EACH * limit)
+            async with begun(node, "alice", room, before=held) as beyond:
+                assert await beyond.answer() == 429
+                assert await beyond.refused("too much is being uploaded")
+        assert await one.finish() == 201
+    async with asyncio.timeout(30):
+        while await _gauge(node):
+            await asyncio.sleep(0.02)
+    async with node.api("bob") as api:
+        (message,) = (await api.get(f"/api/chat/sessions/{room}/messages")).json()["messages"]
+    assert message["content"] == "m" * (limit - 4)
 
 
 async def test_a_body_has_a_least_speed(monkeypatch: pytest.MonkeyPatch) -> None:
