@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-from storage.errors import Unavailable
+from storage.errors import Away, Unavailable
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience, until
 
@@ -28,27 +28,45 @@ LATE = 0.005
 _MANY = "many"
 
 
+class _Asker(Generic[V]):
+    """Who waits for an answer, and until when (loop time) for a database that is away; None: not at all."""
+
+    __slots__ = ("end", "future", "given")
+
+    def __init__(self, future: "asyncio.Future[V | None]", end: float | None) -> None:
+        self.future, self.end = future, end
+        self.given = end  # what the least patient of its trip has
+
+
 class Gather(Generic[K, V]):
     """`read` answers for many; what it leaves out is None. An answer is as of a moment after its question."""
 
     def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._read = read
-        self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._asked: dict[K, list[_Asker[V]]] = {}
         self._trips: set[asyncio.Task[None]] = set()
         self._soon = False
         self._timer: asyncio.TimerHandle | None = None
-        self._until = float("-inf")  # as long as any of those who asked waits for a database that is away
 
     async def get(self, key: K) -> V | None:
         """Raises what `read` raises."""
+        end = until()
+        while True:
+            asker = self._ask(key, end)
+            try:
+                return await asker.future
+            except Away:
+                if asker.given == end:
+                    raise
+
+    def _ask(self, key: K, end: float | None) -> _Asker[V]:
         loop = asyncio.get_running_loop()
-        self._until = max(self._until, until() or self._until)
-        future: asyncio.Future[V | None] = loop.create_future()
-        self._asked.setdefault(key, []).append(future)
+        asker = _Asker[V](loop.create_future(), end)
+        self._asked.setdefault(key, []).append(asker)
         if not self._soon:
             self._soon = True
             loop.call_soon(self._go)  # with what else this turn brings
-        return await future
+        return asker
 
     def _worth_a_trip(self) -> bool:
         return bool(self._asked) and WORTH * len(self._trips) <= len(self._asked) and len(self._trips) < TRIPS
@@ -78,28 +96,31 @@ class Gather(Generic[K, V]):
         self._trips.discard(trip)
         self._go()
 
-    async def _trip(self, asked: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+    async def _trip(self, asked: Mapping[K, Sequence[_Asker[V]]]) -> None:
         ASKING.set(_MANY)
-        PATIENCE.set(Patience(self._until))
+        askers = [asker for each in asked.values() for asker in each]
+        ends = [asker.end for asker in askers if asker.end is not None]
+        PATIENCE.set(Patience(min(ends)) if ends else None)
+        for asker in askers:
+            asker.given = min(ends) if ends and asker.end is not None else None
         try:
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it is for those who asked
             if len(asked) > 1 and not isinstance(error, Unavailable):
-                each = [self._trip({key: futures}) for key, futures in asked.items()]
+                each = [self._trip({key: mine}) for key, mine in asked.items()]
                 await asyncio.gather(*each)  # one of them is what cannot be read
                 return
-            for future in _waiting(asked):
-                future.set_exception(error)
+            for asker in _waiting(askers):
+                asker.future.set_exception(error)
         except BaseException:
-            for future in _waiting(asked):
-                future.cancel()
+            for asker in _waiting(askers):
+                asker.future.cancel()
             raise
         else:
-            for key, futures in asked.items():
-                for future in futures:
-                    if not future.done():
-                        future.set_result(found.get(key))
+            for key, mine in asked.items():
+                for asker in _waiting(mine):
+                    asker.future.set_result(found.get(key))
 
 
-def _waiting(asked: Mapping[K, Sequence[asyncio.Future[V]]]) -> list[asyncio.Future[V]]:
-    return [future for futures in asked.values() for future in futures if not future.done()]
+def _waiting(askers: Sequence[_Asker[V]]) -> list[_Asker[V]]:
+    return [asker for asker in askers if not asker.future.done()]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage.errors import Unavailable
+from storage.errors import Away, Unavailable
 from storage.gather import MOST, TRIPS, Gather
+from storage.patience import PATIENCE, Patience, until
 
 
 class Table:
@@ -151,3 +152,44 @@ async def test_who_gives_up_takes_nobody_along() -> None:
         await gone
     gate.set_result(None)
     assert await stays == 1
+
+
+async def test_nobody_waits_as_long_as_one_who_came_later() -> None:
+    """A database that is away is waited for until the least patient has waited enough; the others go on."""
+    waits: list[float] = []
+
+    async def read(keys: Sequence[str]) -> dict[str, int]:
+        end = until()
+        assert end is not None
+        waits.append(end)
+        if end < now + 60:
+            raise Away
+        return dict.fromkeys(keys, 1)
+
+    gather, now = Gather(read), asyncio.get_running_loop().time()
+
+    async def get(key: str, end: float) -> int | None:
+        PATIENCE.set(Patience(end))
+        return await gather.get(key)
+
+    async with asyncio.timeout(10):
+        first, later = await asyncio.gather(get("a", now + 30), get("a", now + 60), return_exceptions=True)
+    assert isinstance(first, Away) and later == 1
+    assert waits == [now + 30, now + 60]
+
+
+async def test_who_has_waited_enough_is_told() -> None:
+    trips = 0
+
+    async def read(keys: Sequence[str]) -> dict[str, int]:
+        nonlocal trips
+        trips += 1
+        raise Away
+
+    gather = Gather(read)
+    with pytest.raises(Away):  # the node's own work
+        await gather.get("a")
+    PATIENCE.set(Patience())
+    with pytest.raises(Away):
+        await gather.get("a")
+    assert trips == 2
