@@ -153,6 +153,7 @@ class _Lane:
         self._appends = db.dialect == "postgresql"
         self._waiting: deque[_Waiting] = deque()
         self._away = -1  # characters of what waits for a database that is away; -1: it is not
+        self._enduring = float("-inf")  # ... and how long the batch that is under way waits for it
         #: Those of which something waits or is under way, and how much.
         self.sessions: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -168,7 +169,10 @@ class _Lane:
                 future.set_exception(Unavailable("too much waits for the database"))
                 return
         loop = asyncio.get_running_loop()
-        self._waiting.append((op, future, owner, until() or loop.time() + WAIT))
+        one = (op, future, owner, until() or loop.time() + WAIT)
+        self._waiting.append(one)
+        if self._away >= 0:
+            self._bound(one)
         self.sessions[op.session_id] = self.sessions.get(op.session_id, 0) + 1
         if self._task is None:
             self._task = loop.create_task(self._run(), name="writer")
@@ -251,6 +255,9 @@ class _Lane:
         """Those who still wait when the database is back."""
         loop, outage = asyncio.get_running_loop(), self._db.outage
         self._away = sum(_size(op) for op, *_ in (*taken, *self._waiting))
+        self._enduring = max((one[3] for one in taken), default=float("-inf"))
+        for one in self._waiting:
+            self._bound(one)
         try:
             while taken and not await outage.over(min(one[3] for one in taken)):
                 late = loop.time() + TOGETHER
@@ -265,6 +272,22 @@ class _Lane:
         fenced = [one for one in taken if one[2] is not None and one[2].fenced]
         _fail(fenced, Unavailable("the connection was taken over"))
         return [one for one in taken if one not in fenced] if fenced else taken
+
+    def _bound(self, one: _Waiting) -> None:
+        """Where it has waited elsewhere already, it does not wait for the turn of what is before it."""
+        if one[3] < self._enduring:
+            asyncio.get_running_loop().call_at(one[3], self._late, one)
+
+    def _late(self, one: _Waiting) -> None:
+        if self._away < 0:
+            return
+        try:
+            self._waiting.remove(one)
+        except ValueError:  # its turn has come
+            return
+        self._away -= _size(one[0])
+        _fail([one], Away("the database is away"))
+        self._forget([one])
 
     async def _try(self, taken: list[_Waiting], tries: _Tries) -> None:
         """Raises StorageError, with what was not answered."""
