@@ -14,13 +14,15 @@ from storage.candidates import BAND, COMPARED, COMPARED_SQLITE, LIMIT, Candidate
 from storage.database import Database
 from storage.statement import Statement, among, to_json
 from storage.tables import sessions
-from storage.turns import Turns
-from storage.words import fold, folding
+from storage.turns import Turns, Work
+from storage.words import folding
 
 #: Titles that are ranked against each other. People look for a conversation by its name among the newest.
 MOST = 200
 #: Bands of the index that are looked through for them, the newest: two million sessions.
 BANDS = 256
+#: Characters that a token is looked for in, in the time that one takes to be taken apart.
+COMPARED_TOGETHER = 32
 
 _COLUMNS = (sessions.c.id, sessions.c.session_id, sessions.c.title, sessions.c.created_at)
 _THERE = (sessions.c.status != "deleted", sessions.c.title.is_not(None))
@@ -75,27 +77,30 @@ async def newest(db: Database, turns: Turns, found: Candidates) -> list[Title]:
     seen = found.seen
     if seen is None or seen.titles is None:
         return await _indexed(db, found)
-    named = await _having(turns, found, seen.titles)
+    named = await turns.take(_having(seen.titles, found.having))
     if not named:
         return []
     return [Title(*row) for row in await db.fetch_all(_SESSIONS, ids=named)]
 
 
-async def _having(turns: Turns, found: Candidates, titles: Sequence[tuple[str, str]]) -> list[str]:
+def _having(titles: Sequence[tuple[str, str]], wanted: Sequence[str]) -> Work[list[str]]:
     """Of few titles, which came with their sessions: to ask the index would take longer."""
-    folded, _ = await turns.take(folding("\n".join(title for _, title in titles)))
-    lines = folded.split("\n")
-    if len(lines) != len(titles):  # a title of several lines, and no telling which
-        lines = [fold(title)[0] for _, title in titles]
-    if not _may_have(folded, found.having):
-        return []
-    return [titles[at][0] for at, line in enumerate(lines) if _may_have(line, found.having)]
+    found = []
+    for session_id, title in titles:
+        folded, _ = yield from folding(title)
+        if (yield from _may_have(folded, wanted)):
+            found.append(session_id)
+    return found
 
 
-def _may_have(folded: str, wanted: Sequence[str]) -> bool:
+def _may_have(folded: str, wanted: Sequence[str]) -> Work[bool]:
     """Every token is a part of its text, or of that without its spaces."""
     compact = "".join(folded.split())
-    return all(token in folded or token in compact for token in wanted)
+    for token in wanted:
+        yield 1 + len(folded) // COMPARED_TOGETHER
+        if token not in folded and token not in compact:
+            return False
+    return True
 
 
 async def _indexed(db: Database, found: Candidates) -> list[Title]:

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import httpx
 
@@ -325,6 +326,10 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
         Dear("one syllable, in messages of 80 KiB", get("/api/chat/search?q=%EB%82%B4&limit=100", "dear")),
         Dear(
             "16 words", get("/api/chat/search?limit=100&q=" + "%20".join(f"w{n}" for n in range(16)), "owner")
+        ),
+        Dear(
+            "256 syllables, in 500 titles of 200 characters",
+            get("/api/chat/search?q=" + quote(texts.SYLLABLES), "titled"),
         ),
     ),
     ("POST", "/api/server/publish"): (

@@ -44,3 +44,13 @@ def escaped(size: int = ROOM // 6) -> str:
 def name(number: int) -> str:
     """A user as long as may be."""
     return f"user{number:06d}".ljust(255, "x")
+
+
+#: As long as a query may be, each pair of its letters another token.
+SYLLABLES = "".join(chr(ord("가") + 28 * number) for number in range(256))
+
+
+def title(number: int) -> str:
+    """Letters that fold to eighteen each; the first few together have every token of `SYLLABLES`."""
+    letters = SYLLABLES[49 * number :][:50]
+    return "\ufdfa" * (200 - len(letters)) + letters

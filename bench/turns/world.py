@@ -19,6 +19,7 @@ from bench.turns.probe import Probe
 from migrations.run import upgrade
 from storage.database import Connection, Database
 from storage.records import FileRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.search import FEW
 from storage.statement import Statement
 from storage.tables import agents, files, messages, participants, sessions
 from tests.people.conftest import CLIENT
@@ -71,7 +72,8 @@ PARTICIPANTS, OPEN = 1000, 20
 
 class World:
     """`hall` is a session with all that one may have, `quiet` one with nobody else in it. Users: `owner` of
-    everything, `lister` with many sessions, `many` with many connections, `tourist` in many rooms."""
+    everything, `lister` with many sessions, `titled` with long titles, `many` with many connections,
+    `tourist` in many rooms."""
 
     hall, quiet = "sess_hall", "sess_quiet"
 
@@ -179,14 +181,13 @@ def _session(session_id: str, owner: str = "owner", **more: Any) -> SessionRecor
         trace_id=f"trace_{session_id}",
         user_id=owner,
         agent_id=None,
-        title="t" * 200,
         status="active",
         ttl_hours=24.0,
         created_at=_NOW,
         updated_at=_NOW,
         last_activity=_NOW,
         expires_at=_NOW + timedelta(days=1),
-        **{"metadata": {}, **more},
+        **{"title": "t" * 200, "metadata": {}, **more},
     )
 
 
@@ -237,7 +238,8 @@ async def seed(url: str, size: Size) -> None:
         dear = [_counted(_session("sess_dear", metadata=wide), 60)]
         answers = [_counted(_session("sess_answers", metadata=wide), 20)]
         hall = [_counted(_session(World.hall, metadata=wide), 600)]
-        all_sessions = [*hall, *rooms, *listed, *dear, *answers]
+        titled = [_session(f"sess_titled{n}", "titled", title=texts.title(n)) for n in range(FEW)]
+        all_sessions = [*hall, *rooms, *listed, *titled, *dear, *answers]
         await _store(connection, sessions, SessionRecord, all_sessions)
         people = [
             ParticipantRecord(World.hall, texts.name(number), "member", number % 600, now)

@@ -205,3 +205,14 @@ async def test_a_call_is_bounded_by_what_letters_become(
     assert page["has_more"]
     assert len(page["results"]) == 5, "of some 9,000 characters each"
     assert len(await searched.ask("fox")) == 20, "none is left out, none comes twice"
+
+
+async def test_comparing_titles_takes_turns(searched: Searched, counted: Counted) -> None:
+    """Titles that grow eighteenfold, each of which has nearly every token."""
+    letters = "".join(chr(ord("가") + 28 * number) for number in range(150))
+    for number in range(20):
+        await searched.session(f"s{number}", title="\ufdfa" * 50 + letters[: 149 + (number == 7)])
+    await searched.session("lines", title=f"two\n{letters}")
+    assert [one["session_id"] for one in await searched.ask(letters)] == ["lines", "s7"]
+    assert len(counted.turns) > 2
+    assert max(counted.turns) <= TURN + 4 * PIECE
