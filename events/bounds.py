@@ -62,8 +62,10 @@ SLOWED = 60
 LINK = 10
 
 #: Bytes of uploads under way on a node, and of one user's, in files of the largest size: as much as a small
-#: disk has room for, and as what one user may begin at once (`RATES["upload"]`).
+#: disk has room for, and as what one user may begin at once (`RATES["upload"]`), if as much is still free.
 UPLOADING, UPLOADING_EACH = 100, 20
+#: The last of them are for those with no more than one: whoever begins another takes none of these.
+UPLOADING_LAST = 10
 
 #: Chunks per second and stream.
 CHUNKS_PER_SECOND = 200

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from events.access import Caller
-from events.bounds import OPERATORS, STORED, UPLOADING, UPLOADING_EACH
+from events.bounds import LINK, OPERATORS, STORED, UPLOADING, UPLOADING_EACH, UPLOADING_LAST
 from events.errors import RateLimited
 
 
@@ -26,9 +26,10 @@ class Uploads:
     """`max_size` of one in bytes; `size` of all that is under way."""
 
     def __init__(self, max_size: int) -> None:
+        self._one, self._last = max_size, UPLOADING_LAST * max_size
         self._most, self._each = UPLOADING * max_size, UPLOADING_EACH * max_size
         self._users: dict[str, _User] = {}
-        self._shares: Counter[str] = Counter()
+        self._shares: Counter[str] = Counter()  # by account, and by share link
         self.size = 0
 
     @contextmanager
@@ -36,7 +37,8 @@ class Uploads:
         """One file on its way, to its row or to its end without one."""
         user = self._users.setdefault(caller.key, _User())
         user.uploads += 1
-        upload = Upload(self, user, None if caller.role in OPERATORS else caller.account)
+        shares = () if caller.role in OPERATORS else tuple(filter(None, (caller.account, caller.link)))
+        upload = Upload(self, user, shares)
         try:
             yield upload
         finally:
@@ -49,26 +51,37 @@ class Uploads:
 
     def admit(self, upload: "Upload", size: int) -> None:
         """Raises RateLimited: others end, and then there is room."""
-        if upload.account is not None:
-            mine = self._shares[upload.account] + size
-            if mine > self._each or self.size + size > self._most:
-                raise RateLimited("too much is being uploaded", retry_after=1000)
+        if upload.shares:
+            self._share(upload, size)
         self._count(upload, size)
+
+    def _share(self, upload: "Upload", size: int) -> None:
+        """As connections are shared (`server.places`): whoever has more than one file under way has no more
+        than is still free, and none of the last; holders of a share link have that together, and those of
+        one network a part of it."""
+        free = self._most - self.size
+        account, *link = (self._shares[name] + size for name in upload.shares)
+        part = link and account > self._one and account * LINK > free
+        if size > free or part or any(self._beyond(mine, free) for mine in (account, *link)):
+            raise RateLimited("too much is being uploaded", retry_after=1000)
+
+    def _beyond(self, mine: int, free: int) -> bool:
+        return mine > self._one and (mine > min(free, self._each) or free <= self._last)
 
     def _count(self, upload: "Upload", size: int) -> None:
         self.size += size
         upload.user.coming += size
-        if upload.account is not None:
-            self._shares[upload.account] += size
-            if not self._shares[upload.account]:
-                del self._shares[upload.account]
+        for name in upload.shares:
+            self._shares[name] += size
+            if not self._shares[name]:
+                del self._shares[name]
 
 
 class Upload:
-    """`account`: for whom it counts; None for operators, who have no bounds. `kept`: its file has a row."""
+    """`shares`: for whom it counts; none for operators, who have no bounds. `kept`: its file has a row."""
 
-    def __init__(self, uploads: Uploads, user: _User, account: str | None) -> None:
-        self._uploads, self.user, self.account = uploads, user, account
+    def __init__(self, uploads: Uploads, user: _User, shares: tuple[str, ...]) -> None:
+        self._uploads, self.user, self.shares = uploads, user, shares
         self.size, self.kept = 0, False
         self._before = user.stored
         self._stored = 0

@@ -12,6 +12,7 @@ from events.bounds import (
     STORED,
     UPLOADING,
     UPLOADING_EACH,
+    UPLOADING_LAST,
     Bounds,
     Cap,
 )
@@ -132,8 +133,9 @@ CALLS: dict[Call, Bounds] = {
         holds="a file, its thumbnail, a row",
         size=(
             f"`MAX_FILE_SIZE` bytes, `WS_MESSAGE_SIZE_LIMIT` of fields together, {WHOLE:g} s, "
-            f"{LEAST // 1024} KiB in {SPAN:g} s of waiting; under way on "
-            f"a node {UPLOADING_EACH} times as much of one user, {UPLOADING} times of all"
+            f"{LEAST // 1024} KiB in {SPAN:g} s of waiting; under way on a node {UPLOADING} times as much of "
+            f"all; of one user, and of a share link, {UPLOADING_EACH} times, as much as is free, and beyond "
+            f"one file none of the last {UPLOADING_LAST} times"
         ),
         beyond=("UNSUPPORTED_FILE_TYPE",),
     ),

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 
-from events.bounds import UPLOADING, UPLOADING_EACH
+from events.bounds import LINK, UPLOADING, UPLOADING_EACH, UPLOADING_LAST
 from events.errors import ValidationFailed
 from server import uploads
 from server.uploads import Multipart
@@ -48,14 +49,20 @@ class Slow:
 
 @asynccontextmanager
 async def begun(
-    node: Server, user: str, room: str, size: int = SIZE, before: bytes = b""
+    node: Server,
+    user: str,
+    room: str,
+    size: int = SIZE,
+    before: bytes = b"",
+    token: str = "",
+    address: str = "203.0.113.1",
 ) -> AsyncIterator[Slow]:
-    """`before`: parts that come before the file."""
+    """`before`: parts that come before the file. `address`: from where, to a server behind a proxy."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     length = len(before) + len(HEAD) + size + len(TAIL)
     writer.write(
         f"POST /api/chat/sessions/{room}/files HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
-        f"Authorization: Bearer {node.token(user)}\r\n"
+        f"Authorization: Bearer {token or node.token(user)}\r\nX-Forwarded-For: {address}\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
     )
     writer.write(before + HEAD + b"x" * (size - 1))
@@ -99,25 +106,68 @@ async def test_files_that_come_together_keep_within_the_quota(
     assert await _gauge(node) == 0
 
 
-async def test_one_user_and_a_node_upload_so_much_at_once(
+async def fill(
+    node: Server, room: str, user: str, stack: AsyncExitStack, before: int, **more: Any
+) -> list[Slow]:
+    """As many files at once as one may have, when so many are under way."""
+    held: list[Slow] = []
+    while True:
+        slow = await stack.enter_async_context(begun(node, user, room, **more))
+        answer = asyncio.create_task(slow.answer())
+        coming = asyncio.create_task(underway(node, before + len(held) + 1))
+        done, _ = await asyncio.wait((answer, coming), return_when=asyncio.FIRST_COMPLETED)
+        if answer in done:
+            coming.cancel()
+            assert answer.result() == 429
+            return held
+        answer.cancel()
+        await asyncio.wait((answer,))
+        held.append(slow)
+
+
+async def test_users_share_what_a_node_uploads_at_once(
     sqlite_url: str, new_server: Callable[..., Server]
 ) -> None:
     node = new_server(sqlite_url, MAX_FILE_SIZE=str(SIZE))
     users = [f"user-{n}" for n in range(UPLOADING // UPLOADING_EACH)]
-    room = await new_session(node, "alice", members=(*users, "late"))
+    small = [f"small-{n}" for n in range(UPLOADING_LAST)]
+    room = await new_session(node, "alice", members=(*users, *small, "late"))
     async with AsyncExitStack() as stack:
-        for count, user in enumerate(users, 1):
-            held = [await stack.enter_async_context(begun(node, user, room)) for _ in range(UPLOADING_EACH)]
-            await underway(node, count * UPLOADING_EACH)
-            if count == 1:
-                async with begun(node, user, room) as more, begun(node, "late", room) as late:
-                    assert await more.answer() == 429
-                    assert await late.finish() == 201, "others have their share"
+        count = 0
+        for user in users:
+            held = await fill(node, room, user, stack, count)
+            assert 0 < len(held) <= UPLOADING_EACH
+            count += len(held)
+        assert count == UPLOADING - UPLOADING_LAST, "those with many leave the last"
+        for user in small:
+            async with begun(node, "late", room) as late:
+                assert await late.finish() == 201, "others have their share"
+            one = await stack.enter_async_context(begun(node, user, room))
+            count += 1
+            await underway(node, count)
         async with begun(node, "late", room) as late:
             assert await late.answer() == 429
-        assert await held[0].finish() == 201, "what has begun goes on"
+        assert await one.finish() == 201, "what has begun goes on"
         async with begun(node, "late", room) as late:
             assert await late.finish() == 201
+
+
+async def test_those_who_hold_a_share_link_upload_as_one(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_FILE_SIZE=str(SIZE), TRUSTED_PROXIES="127.0.0.1")
+    room = await new_session(node, "alice")
+    link = node.token("alice", sessions=[room], session_role="member")
+    async with AsyncExitStack() as stack:
+        count = 0
+        for number in range(1, 5):
+            more = {"token": link, "address": f"203.0.{number}.1"}
+            held = await fill(node, room, "alice", stack, count, **more)
+            assert len(held) <= UPLOADING // LINK
+            count += len(held)
+        assert count == UPLOADING_EACH
+        async with begun(node, "alice", room) as own:
+            assert await own.finish() == 201, "who has the link keeps nobody from uploading"
 
 
 async def test_fields_beside_a_file_are_bounded_together_and_count(
