@@ -62,7 +62,8 @@ class Address:
 
 class FileService:
     """`max_size` in bytes, `max_beside` of the fields that come with a file, `url_ttl` in seconds, `allowed`
-    media types; `root` begins every address; of texts `encodings` are taken besides UTF-8."""
+    media types; `processes` share the disk; `root` begins every address; of texts `encodings` are taken
+    besides UTF-8."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class FileService:
         *,
         max_size: int,
         max_beside: int,
+        processes: int = 1,
         allowed: Sequence[str],
         url_ttl: float,
         root: str = "",
@@ -86,7 +88,7 @@ class FileService:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
         self._care, self._encodings = care, tuple(encodings)
-        self._uploads, self._beside = Uploads(max_size), Uploads(max_beside)
+        self._uploads, self._beside = Uploads(max_size, processes), Uploads(max_beside, processes)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
     @property

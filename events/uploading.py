@@ -23,11 +23,12 @@ class _User:
 
 
 class Uploads:
-    """`max_size` of one in bytes; `size` of all that is under way."""
+    """`max_size` of one in bytes; `processes` share what there is room for; `size` of all under way here."""
 
-    def __init__(self, max_size: int) -> None:
-        self._one, self._last = max_size, UPLOADING_LAST * max_size
-        self._most, self._each = UPLOADING * max_size, UPLOADING_EACH * max_size
+    def __init__(self, max_size: int, processes: int = 1) -> None:
+        self._one, self._each = max_size, UPLOADING_EACH * max_size
+        self._last = UPLOADING_LAST * max_size // processes
+        self._most = max(max_size, UPLOADING * max_size // processes)
         self._users: dict[str, _User] = {}
         self._shares: Counter[str] = Counter()  # by account, and by share link
         self.size = 0

@@ -50,9 +50,10 @@ STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
 VENDOR = Path("data/vendor")
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, processes: int = 1) -> Starlette:
+    """`processes` share the machine."""
     metrics = Metrics()
-    services, writer, janitor = lifespan.build(settings, metrics)
+    services, writer, janitor = lifespan.build(settings, metrics, processes=processes)
     furnish(services, janitor)
     gauges.watch(metrics, services, writer)
     sio = socketio_server(services)

@@ -185,7 +185,8 @@ DOORS: dict[str, Bounds] = {
     "Socket.IO request for another node's session": _unrated(
         _EVERYBODY,
         f"at a time: `WS_MAX_CONNECTIONS` polls and WebSockets, a network 1/{POLLS_EACH} of them "
-        f"({POLLS_LEAST} at least); {BODIES // 2**20} MiB of bodies, of which the oldest goes",
+        f"({POLLS_LEAST} at least); {BODIES // 2**20} MiB of bodies, with other `--workers`; "
+        "the oldest goes",
         f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
         "413, 408; 503 for the oldest body; polls: 429 for the network, 503 for all",
     ),

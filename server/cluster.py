@@ -84,6 +84,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
         most=settings.ws_max_connections,
         max_body=settings.ws_frame_size_limit + FRAME_OVERHEAD,
         place_of=peer.places(settings),
+        processes=services.processes,
     )
     services.extras["forwarding"] = forwarding
     services.at_stop.append(forwarding.close)

@@ -43,8 +43,8 @@ CONNECT: Final = 2.0
 KEPT: Final = 2.0
 #: Seconds that an address is remembered.
 REMEMBER: Final = 2.0
-#: Bytes of bodies that wait here for their owner, together, as far as they have come: some hundred of the
-#: largest. Where there are more, the oldest goes.
+#: Bytes of bodies that wait for their owner on one machine, together, as far as they have come: some hundred
+#: of the largest. Where there are more, the oldest goes.
 BODIES: Final = 32 * 1024 * 1024
 #: What a request weighs besides its body.
 REQUEST: Final = 4096
@@ -70,7 +70,8 @@ class _Coming:
 
 class Forwarding:
     """`node` is this one's name, `address_of` where a live node can be reached, by its own word. `patience`:
-    seconds until an owner must have answered a poll. `most`: requests under way, `max_body` in bytes."""
+    seconds until an owner must have answered a poll. `most`: requests under way, `max_body` in bytes;
+    `processes` share the machine's memory."""
 
     def __init__(
         self,
@@ -84,12 +85,13 @@ class Forwarding:
         most: int,
         max_body: int,
         place_of: Callable[[str], str] = network_of,
+        processes: int = 1,
     ) -> None:
         self._node, self._address_of, self._client_address = node, address_of, client_address
         self._key, self._monotonic, self._max_body = key, monotonic, max_body
         self._known: dict[str, tuple[float, str | None]] = {}
         self._polls = Underway(most, max(POLLS_LEAST, most // POLLS_EACH))
-        self._bodies = Strangers(max(BODIES, 16 * max_body), place_of)
+        self._bodies = Strangers(max(BODIES // processes, 16 * max_body), place_of)
         self._has: dict[tuple[str, bytes | None], float] = {}
         self._patience = httpx.Timeout(patience, connect=CONNECT)
         self._http = httpx.AsyncClient(

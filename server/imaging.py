@@ -68,7 +68,7 @@ class Thumbnailer:
     """`events.files.Thumbnails`."""
 
     def __init__(self, memory: int) -> None:
-        """`memory`: bytes that there are for server and pictures."""
+        """`memory`: bytes that there are for this node and its pictures."""
         share = int(memory * SHARE)
         self.memory = min(MOST, max(LEAST, share))
         self._places = Places(max(1, min(AT_ONCE, share // self.memory)))

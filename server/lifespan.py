@@ -105,9 +105,9 @@ class Outside:
 
 
 def build(
-    settings: Settings, observer: Observer, outside: Outside | None = None
+    settings: Settings, observer: Observer, outside: Outside | None = None, processes: int = 1
 ) -> tuple[Services, Writer, Janitor]:
-    """Everything of one node, wired and not yet started."""
+    """Everything of one node, wired and not yet started. `processes` share the machine."""
     outside = outside or Outside()
     database = outside.database(settings)
     others: dict[str, Ask] = {}
@@ -295,6 +295,7 @@ def build(
         store=store,
         revoked=revoked,
         node_id=node_id,
+        processes=processes,
         clock=clock,
         store_time=store_time,
     )

@@ -83,6 +83,8 @@ class Services:
     store_time: StoreTime
     clock: Any = time.time
     draining: bool = False
+    #: Processes that share one machine's memory and disk with this one, itself among them.
+    processes: int = 1
     extras: dict[str, Any] = field(default_factory=dict)
     #: What else follows a commit (neither raises nor blocks), starts with the node, stops with it.
     after_commit: list[Callable[[Sequence[Committed]], None]] = field(default_factory=list)

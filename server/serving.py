@@ -29,10 +29,11 @@ log = logging.getLogger("parley.node")
 @dataclass(frozen=True)
 class Own:
     """What a worker has for itself beside the common port. `lifeline`: a descriptor whose end comes when the
-    supervisor is gone, which a worker does not outlive."""
+    supervisor is gone, which a worker does not outlive. `workers`: how many there are."""
 
     socket: socket
     lifeline: int
+    workers: int
 
 
 class Node(uvicorn.Server):
@@ -76,7 +77,7 @@ def serve(
     settings: Settings, sockets: list[socket], ready: Callable[[Services], None], own: Own | None = None
 ) -> int:
     """Until told to stop. Returns the status of the process; what stood in the way of a start is logged."""
-    app = create_app(settings)
+    app = create_app(settings, own.workers if own is not None else 1)
     services: Services = app.state.services
     logging.getLogger("uvicorn.error").addFilter(lambda record: _unsaid(record, services))
     if own is not None:

@@ -222,7 +222,7 @@ class Supervisor:
             told.send((services.node_id, url))
             told.close()
 
-        sys.exit(serving.serve(settings, sockets, ready, Own(own, self._lifeline)))
+        sys.exit(serving.serve(settings, sockets, ready, Own(own, self._lifeline, len(self._workers))))
 
     def _stop(self, *_: object) -> None:
         self._stopping = True

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 from websockets.asyncio.client import connect
 
+from events.bounds import UPLOADING, UPLOADING_EACH, UPLOADING_LAST
 from server.doctor.examine import TRIES
 from server.doctor.wire import Polling, Target
 from tests.cluster.conftest import SHORT
+from tests.files.test_underway import SIZE, fill
 from tests.support.certificate import self_signed
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients
@@ -32,7 +35,9 @@ class House(Server):
     arguments = ("--workers", "2")
 
     def __init__(self, folder: Path, database_url: str, redis: Redis, **settings: str) -> None:
-        super().__init__(folder, database_url, **{**SHORT, "REDIS_URL": redis.url, **settings})
+        super().__init__(
+            folder, database_url, **{**SHORT, "REDIS_URL": redis.url, "MAX_FILE_SIZE": str(SIZE), **settings}
+        )
         while listening(self.port + 1) or listening(self.port + 2):
             self.port = free_port()
         self.env["SERVICE_PORT"] = str(self.port)
@@ -249,3 +254,15 @@ def test_an_orderly_end_while_it_starts(postgres_url: str, redis: Redis, tmp_pat
     wait_until(lambda: len(psutil.Process(house.pid).children()) > 0, house.process, house.log)
     house.process.send_signal(signal.SIGTERM)
     assert house.process.wait(20) == 0
+
+
+async def test_a_worker_has_its_part_of_what_is_uploaded_at_once(house: House) -> None:
+    users = tuple(f"user-{number}" for number in range(UPLOADING // UPLOADING_EACH))
+    room = await new_session(house, "alice", members=users)
+    one = copy(house)
+    one.port += 1
+    async with AsyncExitStack() as stack:
+        count = 0
+        for user in users:
+            count += len(await fill(one, room, user, stack, count))
+    assert (UPLOADING - UPLOADING_LAST) // 2 <= count <= UPLOADING // 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,8 @@ from PIL import Image
 
 from events.errors import PayloadTooLarge, UnsupportedFileType
 from server import imaging
+from server.app import create_app
+from server.config import Settings
 from server.imaging import PROGRAM, Places, Thumbnailer
 from server.memory import available
 
@@ -253,6 +256,21 @@ async def test_an_upload_waits_for_its_turn_for_a_while_only(monkeypatch: pytest
 )
 def test_what_pictures_may_have(memory: int, each: int, at_once: int) -> None:
     thumbnailer = Thumbnailer(memory)
+    assert thumbnailer.memory // MIB == each
+    assert thumbnailer._places._free == at_once
+
+
+@pytest.mark.parametrize(
+    ("processes", "each", "at_once"), [(1, 512, 2), (2, 512, 1), (4, 512, 1), (8, 256, 1)]
+)
+def test_workers_share_the_memory(
+    processes: int, each: int, at_once: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("server.memory.available", lambda: 6 * GIB)
+    found = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
+    found["DATABASE_URL"] = f"sqlite:///{tmp_path}/x.db"
+    settings = Settings.load(found, None, data_dir=tmp_path)
+    thumbnailer = create_app(settings, processes).state.services.extras["files"]._thumbnails
     assert thumbnailer.memory // MIB == each
     assert thumbnailer._places._free == at_once
 
