@@ -261,7 +261,7 @@ def test_what_pictures_may_have(memory: int, each: int, at_once: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "each", "at_once"), [(1, 512, 2), (2, 512, 1), (4, 512, 1), (8, 256, 1)]
+    ("processes", "each", "at_once"), [(1, 512, 2), (2, 512, 2), (4, 512, 1), (8, 256, 1)]
 )
 def test_workers_share_the_memory(
     processes: int, each: int, at_once: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
