@@ -24,6 +24,7 @@ from events.errors import (
 from events.event import to_json
 from server import admin, gauges, lifespan, peer
 from server.config import Settings
+from server.downloads import Downloads
 from server.engine.asgi import Headers
 from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
@@ -66,6 +67,7 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
         "metrics": metrics,
         "vendor": Vendor(VENDOR),
         "readiness": operations.Asked(services),
+        "downloads": Downloads(),
     }
 
     services.at_start.append(services.extras["vendor"].look)

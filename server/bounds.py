@@ -19,6 +19,9 @@ from events.bounds import (
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
+from server.downloads import EACH as DOWNLOADS_EACH
+from server.downloads import MOST as DOWNLOADS
+from server.engine import takers
 from server.engine.http import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT
@@ -35,6 +38,8 @@ _OPERATOR = "`service` alone"
 _EVERYBODY = "everybody"
 _REFUSED = ("RATE_LIMIT",)
 _HEAD = f"a head of {HEAD_LIMIT // 1024} KiB, {HEAD_TIMEOUT:g} s"
+_TAKEN = f"taken by {takers.LEAST // 1024} KiB in {takers.SPAN:g} s"
+_UNDER_WAY = f"{DOWNLOADS_EACH} under way of one network, {DOWNLOADS} of all"
 _SLOW_READER = "`OUTBOX_LIMIT` bytes for a slow reader"
 
 
@@ -73,7 +78,7 @@ _ANSWER = _writing(
 )
 _CHANGE = _writing(_OWNER, "change")
 _OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))
-_DOWNLOAD = _reading(_READERS, "`MAX_FILE_SIZE` bytes", "download")
+_DOWNLOAD = _reading(_READERS, f"`MAX_FILE_SIZE` bytes, {_TAKEN}; {_UNDER_WAY}", "download")
 
 #: The command that a call gives; `dispatch` asks its bucket. "*": the one that the path names.
 GIVES: dict[Call, str] = {
@@ -170,6 +175,12 @@ _UPGRADE = "`WS_MESSAGE_SIZE_LIMIT` bytes a message, 64 commands in line; " + _S
 
 #: Ways in that are no REST call. Who has shown no token yet is bounded by `server.engine.strangers`.
 DOORS: dict[str, Bounds] = {
+    "any answer over HTTP": _unrated(
+        _EVERYBODY,
+        "its request counts until it has left; nobody's weighs as strangers",
+        _TAKEN,
+        "a closed connection",
+    ),
     "a TCP connection": _unrated(
         _EVERYBODY, "the one that is silent the longest goes: see below", _HEAD, "a closed connection"
     ),
@@ -199,8 +210,8 @@ DOORS: dict[str, Bounds] = {
     "`/files/…` with a signature": Bounds(
         "who has the address",
         "signed",
-        "`MAX_FILE_SIZE` bytes, `FILE_URL_TTL`",
-        (*_REFUSED, "FILE_NOT_FOUND"),
+        f"`MAX_FILE_SIZE` bytes, `FILE_URL_TTL`, {_TAKEN}; {_UNDER_WAY}",
+        (*_REFUSED, "UNAVAILABLE", "FILE_NOT_FOUND"),
     ),
     "a token that is refused": _unrated(
         _EVERYBODY, f"{FAILURES} a minute and network", f"{HEAD_LIMIT // 1024} KiB", "RATE_LIMIT"

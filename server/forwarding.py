@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from events import errors
 from events.clock import Clock
 from events.ids import new_token
+from server.engine.http import counted, once_taken
 from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
 from server.engine.strangers import Strangers
 from server.errors import retry_after
@@ -126,13 +127,14 @@ class Forwarding:
             await _answer(scope, send, refused, *_again(refused))
             return True
         else:
+            counted(scope)
             try:
                 if scope["type"] == "websocket":
                     passed = await self._tunnel(owner, address, scope, client)
                 else:
                     passed = await self._pass_on(owner, address, scope, receive, send, client, b"")
             finally:
-                self._polls.leave(client)
+                once_taken(scope, lambda: self._polls.leave(client))
         if not passed:  # the session went with its node: its client begins anew
             await _answer(scope, send, 410, error(1))
         return True

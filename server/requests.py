@@ -7,6 +7,7 @@ from typing import Any
 from events.access import Caller
 from events.bounds import LINK, OPERATORS, REQUESTS
 from events.ratelimit import RateLimits
+from server.engine.http import counted
 
 #: Where a request's scope says whom it is counted for.
 _KEY = "parley.under_way"
@@ -20,12 +21,13 @@ class Requests:
     def begin(self, scope: MutableMapping[str, Any], caller: Caller) -> None:
         """Raises RateLimited."""
         if caller.role in OPERATORS or _KEY in scope:
-            return
+            return counted(scope)
         self._limits.admit(REQUESTS, self._count[caller.account])
         if caller.link is not None:
             self._limits.admit(REQUESTS, self._count[caller.link], times=LINK)
         self._add(caller, 1)
         scope[_KEY] = caller
+        counted(scope)
 
     def caller_of(self, scope: MutableMapping[str, Any]) -> Caller | None:
         """Whose it is, while it is counted."""

@@ -20,7 +20,7 @@ from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.handshake import Handshake, Keep
 from server.engine.heartbeat import Wheel
-from server.engine.http import HttpProtocol
+from server.engine.http import counted, protocol_of
 from server.engine.lastwords import LastWords
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import (
@@ -252,12 +252,17 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     async def _poll(self, session: Session, scope: Scope, send: Send, headers: Headers) -> None:
         """Wait until there is something to say; the wheel's ping is the latest."""
+        if session.untaken is not None:  # who polls again has it, or will never have it
+            session.untaken.abort()
         waiting = session.begin_poll()
         if waiting is None:
             return await respond(send, 400, headers, error(3))
+        if session.known:
+            counted(scope)
         if waiting.done():
-            return await respond(send, 200, headers, waiting.result())
-        http: HttpProtocol | None = scope.get("extensions", {}).get("parley.http", {}).get("protocol")
+            await respond(send, 200, headers, waiting.result())
+            return _untaken(session, scope)
+        http = protocol_of(scope)
         if http is not None:
             http.waiter = session
         try:
@@ -266,6 +271,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             if http is not None:
                 http.waiter = None
         await respond(send, 200, headers, body)
+        _untaken(session, scope)
 
     async def _post(
         self, session: Session, scope: Scope, receive: Receive, send: Send, headers: Headers
@@ -393,3 +399,17 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     async def shutdown(self) -> None:
         self.wheel.stop()
+
+
+def _untaken(session: Session, scope: Scope) -> None:
+    """A session has one answer on its way at most."""
+    http = protocol_of(scope)
+    if http is None or http.taken:
+        return
+    transport = session.untaken = http.transport
+
+    def taken() -> None:
+        if session.untaken is transport:
+            session.untaken = None
+
+    http.once_taken(taken)

@@ -3,7 +3,8 @@
 Stock uvicorn takes a head of any length in any time, and waits for a body's end for ever: an endless header
 line is memory, two hundred connections that never finish theirs are two hundred descriptors, and one of them
 holds up a stop. A body that was answered is read on for a moment only, and no answer is lost to a reset while
-its client still sends. Also hands an upgrade request to our WebSocket class without rebuilding it as bytes,
+its client still sends. An answer is under way until its last byte has left, and its client has to take it.
+Also hands an upgrade request to our WebSocket class without rebuilding it as bytes,
 and tells whoever waits that the client has hung up.
 
 Leans on uvicorn 0.54.0's HttpToolsProtocol: its callbacks, `cycle` and its `transport`, `flow`, `headers`,
@@ -23,6 +24,7 @@ from server.engine import strangers
 from server.engine.asgi import Headers, http_response, words_of
 from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol, address
+from server.engine.takers import Takers
 
 #: Seconds for a connection's first bytes, and for a request's head.
 HEAD_TIMEOUT = 15.0
@@ -40,6 +42,9 @@ PROXY_IDLE = 620
 #: Requests of one connection that wait behind the one that is answered: browsers send none ahead, and each is
 #: some kilobytes here for twenty bytes there.
 LINE = 8
+#: Bytes of an answer that wait in memory until writing pauses. uvloop takes eight times as many with TLS, and
+#: how fast they are taken could not be told.
+WAITING = 64 * 1024
 
 _ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
@@ -52,6 +57,28 @@ class Waiter(Protocol):
 
     def stopping(self) -> None:
         """The server is stopping: answer now."""
+
+
+def protocol_of(scope: Any) -> "HttpProtocol | None":
+    """Whose request it is; None where another server runs the application."""
+    http = scope.get("extensions", {}).get("parley.http")
+    return None if http is None else http["protocol"]
+
+
+def counted(scope: Any) -> None:
+    """Somebody counts this request until its answer has left: it does not weigh as a stranger."""
+    http = scope.get("extensions", {}).get("parley.http")
+    if http is not None:
+        http["counted"] = True
+
+
+def once_taken(scope: Any, then: Callable[[], None]) -> None:
+    """Call `then` when the answer, which has been written, has left, or the connection is gone."""
+    protocol = protocol_of(scope)
+    if protocol is None or protocol.taken:
+        then()
+    else:
+        protocol.once_taken(then)
 
 
 class _LineFull(Exception):
@@ -69,8 +96,9 @@ class _LastAnswer:
 
 class HttpProtocol(HttpToolsProtocol):
     """`waiter` is told what happens to the connection while it keeps a request waiting; an application
-    finds this object at `scope["extensions"]["parley.http"]["protocol"]`."""
+    finds this object by `protocol_of`. `takers` are all connections whose answers wait."""
 
+    takers: Takers
     waiter: Waiter | None = None
     _read = 0  # bytes of the last piece
     _begins = True  # no request has ended in it
@@ -85,6 +113,10 @@ class HttpProtocol(HttpToolsProtocol):
     _spare: int | None = None  # bytes that are still taken of an answered request's body
     _full = False  # the connection ends with the last answer in line: what comes behind it is not looked at
     _leaving = False  # all is said: what still comes is not looked at
+    _lost = False
+    _weighs = False  # its answer waits, and nobody counts it
+    _sent_off = False  # an answer is complete, and has not left
+    _then: list[Callable[[], None]] | None = None  # to be called when all has left
     _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
     def connection_made(self, transport: Any) -> None:
@@ -98,6 +130,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         if strangers.meet(self.config, self.transport) == "":
             self.timeout_keep_alive = PROXY_IDLE
+        if self.scheme == "https":
+            transport.set_write_buffer_limits(high=WAITING)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,6 +144,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
         super().connection_lost(exc)
         strangers.forget(self.config, self.transport)
+        self._lost = True
+        self.takers.discard(self.transport)
+        self._all_taken()
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
             waiter.hung_up()
@@ -160,7 +197,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._begun = False
-        strangers.forget(self.config, self.transport)  # it has asked: that has bounds of its own
+        if not self._weighs:
+            strangers.forget(self.config, self.transport)  # it has asked: that has bounds of its own
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             self._fault = self._fault or (431 if size > HEAD_LIMIT else 0)
@@ -193,6 +231,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         answered = self._answering
+        if not self.taken:
+            self._send_off()
         super().on_response_complete()
         self._let_go(answered)
         if self._leaving or self.transport.is_closing():
@@ -233,6 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
             return super().handle_websocket_upgrade()
         self._stop_timer()
         self.connections.discard(self)
+        self._hand_over()
         protocol = self.ws_protocol_class(self.config, self.server_state, self.app_state)
         protocol.connection_made(self.transport)
         self.transport.set_protocol(protocol)
@@ -240,6 +281,57 @@ class HttpProtocol(HttpToolsProtocol):
         # parser and protocol hold each other, the scope holds this: both would wait for the collector
         self.parser = self.scope = None  # type: ignore[assignment]
         protocol.upgrade(method, self.url, self._fields)
+
+    # --- an answer on its way
+
+    @property
+    def taken(self) -> bool:
+        """All that was written has left."""
+        return self._lost or not self.transport.get_write_buffer_size()
+
+    def once_taken(self, then: Callable[[], None]) -> None:
+        self._then = self._then or []
+        self._then.append(then)
+        self._send_off()
+
+    def _send_off(self) -> None:
+        """Writing goes on when nothing waits any more, and not before."""
+        if not self._sent_off:
+            self._sent_off = True
+            self.transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.takers.add(self.transport)
+        scope = None if self._answering is None else self._answering.scope
+        if scope is None or "counted" not in scope["extensions"]["parley.http"]:
+            self._weighs = True
+            strangers.weigh(self.config, self.transport, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self.takers.discard(self.transport)
+        if self._weighs:
+            self._weighs = False
+            strangers.forget(self.config, self.transport)
+            if self._answering is None or self._answering.response_complete:
+                strangers.meet(self.config, self.transport)
+        if self._sent_off:
+            self._sent_off = False
+            self.transport.set_write_buffer_limits(high=WAITING)
+            self._all_taken()
+        super().resume_writing()
+
+    def _hand_over(self) -> None:
+        """What waits is the next protocol's to look after."""
+        self.takers.discard(self.transport)
+        self._all_taken()
+        if self._sent_off or self.scheme == "https":
+            self.transport.set_write_buffer_limits()
+
+    def _all_taken(self) -> None:
+        then, self._then = self._then, None
+        for each in then or ():
+            each()
 
     # --- between requests
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from server.engine import http, strangers
 from server.engine.heads import Head, asks_for_websocket
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
+from server.engine.takers import Takers
 
 #: A whole head of a GET (RFC 9112 sections 3 and 5), no stricter and no laxer than need be: what does not fit
 #: is for the parser to judge.
@@ -71,14 +72,20 @@ class Patience:
 class Opening(asyncio.Protocol):
     """A connection that has said nothing yet."""
 
-    __slots__ = ("_app_state", "_config", "_patience", "_server_state", "_transport")
+    __slots__ = ("_app_state", "_config", "_patience", "_server_state", "_takers", "_transport")
 
     _transport: asyncio.Transport
 
     def __init__(
-        self, patience: Patience, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None
+        self,
+        patience: Patience,
+        takers: Takers,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: Any = None,
     ) -> None:
-        self._patience = patience
+        self._patience, self._takers = patience, takers
         self._config, self._server_state, self._app_state = config, server_state, app_state
 
     def connection_made(self, transport: Any) -> None:
@@ -95,7 +102,7 @@ class Opening(asyncio.Protocol):
         kind = self._config.ws_protocol_class
         found = upgrade_request(data) if kind is not None and issubclass(kind, WebSocketProtocol) else None
         if found is None:
-            self._becomes(http.HttpProtocol).data_received(data)
+            self._becomes_http().data_received(data)
         else:
             self._becomes(kind).upgrade(b"GET", *found)
 
@@ -104,15 +111,24 @@ class Opening(asyncio.Protocol):
         self._transport.close()
 
     def too_slow(self) -> None:
-        self._becomes(http.HttpProtocol).too_slow()
+        self._becomes_http().too_slow()
 
     def _gone(self) -> None:
         self._patience.discard(self)
         self._server_state.connections.discard(self)
 
+    def _becomes_http(self) -> http.HttpProtocol:
+        protocol = http.HttpProtocol(self._config, self._server_state, self._app_state)
+        protocol.takers = self._takers
+        self._hand_over(protocol)
+        return protocol
+
     def _becomes(self, kind: Any) -> Any:
-        self._gone()
         protocol = kind(self._config, self._server_state, self._app_state)
+        self._hand_over(protocol)
+        return protocol
+
+    def _hand_over(self, protocol: Any) -> None:
+        self._gone()
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
-        return protocol

@@ -10,6 +10,7 @@ import uvicorn
 
 from server.engine.opening import Opening, Patience
 from server.engine.protocol import WebSocketProtocol
+from server.engine.takers import Takers
 
 
 def tune_collector() -> None:
@@ -33,7 +34,7 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
     defaults: dict[str, Any] = {
         "host": "127.0.0.1",
         "loop": "uvloop",
-        "http": partial(Opening, Patience()),
+        "http": partial(Opening, Patience(), Takers()),
         "ws": WebSocketProtocol,
         "access_log": False,
         "log_level": "warning",

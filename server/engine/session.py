@@ -46,7 +46,7 @@ class Session(Sink):
     __slots__ = (
         "__weakref__", "_data", "_held", "_inbox", "_slow", "attachments", "busy", "client", "closed",
         "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner", "pinged",
-        "poll", "protocol", "sid", "slot", "upgraded", "upgrading",
+        "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -56,6 +56,7 @@ class Session(Sink):
         self.handshake: Handshake | None = handshake
         self.owner: bytes | None = None  # whose credentials opened it
         self.protocol: WebSocketProtocol | None = None
+        self.untaken: asyncio.Transport | None = None  # the last poll's, while its client has not taken all
         self.poll: asyncio.Future[bytes] | None = None  # a long-polling request that waits
         self.client: Client | None = None  # in the namespace "/"
         self.others: dict[str, Client] | None = None  # in other namespaces

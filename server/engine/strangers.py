@@ -10,7 +10,7 @@ import resource
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-#: Bytes of a request's head that weigh as much as one more stranger.
+#: Bytes of a request's head, or of an answer that waits, that weigh as much as one more stranger.
 HEAD: Final = 4096
 #: The part of all that one place may have: the others' newcomers keep a third, and a herd that comes back
 #: behind one address finds room.
@@ -129,6 +129,14 @@ def meet(config: Any, transport: Any) -> str | None:
         place = strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
         strangers.add(transport, place)
     return place
+
+
+def weigh(config: Any, transport: Any, size: int) -> None:
+    """So many bytes wait for it, and it counts for nobody else."""
+    strangers = of(config)
+    if strangers is not None:
+        meet(config, transport)
+        strangers.grows(transport, size // HEAD)
 
 
 def forget(config: Any, transport: Any) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +21,7 @@ from events.schema import SessionId
 from events.wording import invalid
 from server import peer
 from server.bounds import CALLS, GIVES
+from server.engine.http import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.services import Services
@@ -105,6 +107,8 @@ class _Call:
             nonlocal status
             status = status or message.get("status", 200)
             patience.until = None  # what a stream still has to ask for is the node's own work
+            if len(message.get("body", b"")) > WAITING:
+                return await _in_pieces(message, send)
             await send(message)
 
         try:
@@ -121,10 +125,20 @@ class _Call:
                 await answer(scope, receive, sending)
         finally:
             patience.until = None
-            services.requests.end(scope)
+            once_taken(scope, partial(services.requests.end, scope))
             if began:
                 seconds = time.perf_counter() - began
                 services.journal.answered(scope["method"], scope["path"], status, seconds)
+
+
+async def _in_pieces(message: Any, send: Send) -> None:
+    """A long body waits here for what stands before it: with TLS, what has been written is out of sight."""
+    body = message["body"]
+    last = (len(body) - 1) // WAITING * WAITING
+    for start in range(0, last, WAITING):
+        piece = body[start : start + WAITING]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({**message, "body": body[last:]})
 
 
 async def _after_stall(request: Request) -> None:
@@ -133,8 +147,8 @@ async def _after_stall(request: Request) -> None:
     stall = services_of(request).dispatcher.stall
     if stall is not None and stall.stood_still():
         await stall.passing()
-        http = request.scope.get("extensions", {}).get("parley.http")
-        if http is not None and http["protocol"].transport.is_closing():
+        http = protocol_of(request.scope)
+        if http is not None and http.transport.is_closing():
             raise Unavailable("the client has gone")
 
 

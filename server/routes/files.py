@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE, TEXT
 from server import peer
+from server.downloads import Downloads
 from server.errors import json_error
 from server.routes.common import call, caller_of, reply, services_of, session_id_of
 from server.uploads import Fields, Multipart
@@ -151,10 +152,11 @@ async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
         return
     if thumbnail:
         # Small: its size is known when it is here.
-        first, rest = await files.content(record, thumbnail=True)
-        body = first + b"".join([piece async for piece in rest])
-        headers["content-length"] = str(len(body))
-        await _send(send, 200, headers, b"" if request.method == "HEAD" else body, None)
+        with _counted(request):
+            first, rest = await files.content(record, thumbnail=True)
+            body = first + b"".join([piece async for piece in rest])
+            headers["content-length"] = str(len(body))
+            await _send(send, 200, headers, b"" if request.method == "HEAD" else body, None)
         return
     status, start, stop = _range(request, record.file_size, etag)
     headers["accept-ranges"] = "bytes"
@@ -168,8 +170,18 @@ async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
     if request.method == "HEAD":
         await _send(send, status, headers, b"", None)
         return
-    first, rest = await files.content(record, start=start, stop=stop)
-    await _send(send, status, headers, first, rest)
+    with _counted(request):
+        first, rest = await files.content(record, start=start, stop=stop)
+        await _send(send, status, headers, first, rest)
+
+
+def _counted(request: Request) -> AbstractContextManager[None]:
+    """Raises RateLimited, Unavailable."""
+    services = services_of(request)
+    downloads: Downloads = services.extras["downloads"]
+    return downloads.one(
+        request.scope, services.address_of(request.scope["client"], request.scope["headers"])
+    )
 
 
 async def _send(

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 #: Bytes read or written in one go.
 PIECE = 256 * 1024
+#: Bytes that are read for a client in one go: a slow one keeps them in memory, but no file open.
+READ = 128 * 1024
 #: Keys in one batch of `keys`.
 KEYS = 1000
 #: A file that was being written when its process died; what is older is removed.
@@ -79,26 +81,26 @@ class LocalBlobs:
             os.close(folder)
 
     async def get(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        try:
-            file: BinaryIO = await _thread(self._open, key)
-        except FileNotFoundError as error:
-            raise KeyError(key) from error
-        try:
-            if start:
-                await _thread(file.seek, start)
-            left = stop - start if stop is not None else None
-            while left is None or left > 0:
-                piece: bytes = await _thread(file.read, PIECE if left is None else min(PIECE, left))
-                if not piece:
-                    break
-                if left is not None:
-                    left -= len(piece)
-                yield piece
-        finally:
-            file.close()
+        at = start
+        while True:
+            size = READ if stop is None else max(0, min(READ, stop - at))
+            try:
+                piece = await _thread(self._read, key, at, size)
+            except FileNotFoundError as error:
+                if at == start:
+                    raise KeyError(key) from error
+                raise Unavailable("file storage: deleted while it was read") from error
+            if not piece:
+                break
+            at += len(piece)
+            yield piece
+            if at == stop:
+                break
 
-    def _open(self, key: str) -> BinaryIO:
-        return self.path(key).open("rb")
+    def _read(self, key: str, start: int, size: int) -> bytes:
+        with self.path(key).open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(size)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """A key that is not there is as good as deleted."""

@@ -11,6 +11,7 @@ from uvicorn.server import ServerState
 from server.engine import http
 from server.engine.opening import Opening, Patience, upgrade_request
 from server.engine.protocol import HEAD_LIMIT
+from server.engine.takers import Takers
 from tests.engine.test_protocol import UPGRADE
 
 LINES = UPGRADE.split(b"\r\n")[1:-2]
@@ -117,7 +118,7 @@ class Transport:
 
 async def test_who_says_nothing_is_let_go_when_the_server_stops_and_forgotten() -> None:
     state, transport, patience = ServerState(), Transport(), Patience()
-    opening = Opening(patience, None, state, {})
+    opening = Opening(patience, Takers(), None, state, {})
     opening.connection_made(transport)
     assert list(map(id, state.connections)) == [id(opening)] and len(patience) == 1
     opening.shutdown()
@@ -137,7 +138,7 @@ async def test_what_it_becomes_has_the_connection_to_itself() -> None:
             state.connections.add(self)  # type: ignore[arg-type]
 
     state, transport, patience = ServerState(), Transport(), Patience()
-    opening = Opening(patience, None, state, {})
+    opening = Opening(patience, Takers(), None, state, {})
     opening.connection_made(transport)
     assert opening._becomes(Kind) is made[0]
     assert state.connections == {made[0]} == {transport.protocol}
@@ -155,7 +156,7 @@ async def test_one_timer_waits_for_all_and_for_each_its_own_time(monkeypatch: py
     patience, openings = Patience(), []
     for seconds in (0.01, 0.02, 600):
         monkeypatch.setattr(http, "HEAD_TIMEOUT", seconds)
-        openings.append(Slow(patience, None, ServerState(), {}))
+        openings.append(Slow(patience, Takers(), None, ServerState(), {}))
         openings[-1].connection_made(Transport())
     async with asyncio.timeout(10):
         while len(patience) > 1:

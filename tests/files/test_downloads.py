@@ -5,18 +5,22 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from events.filecare import FileCare
+from server.downloads import EACH
 from storage.blobs.local import LocalBlobs
 from storage.blobs.s3 import S3Blobs
 from storage.database import Database
 from storage.errors import Unavailable
 from storage.interfaces import BlobStore
+from tests.engine.kit import Raw
 from tests.files.conftest import Storage
 from tests.files.pictures import png
 from tests.files.test_uploads import _until, refusal, session, upload
@@ -91,6 +95,35 @@ async def test_who_may_download(storage: Storage) -> None:
                 re.sub("expires=[0-9]+", "expires=x", url),
             ):
                 assert refusal(await nobody.get(wrong)) == "FILE_NOT_FOUND", wrong
+
+
+async def test_downloads_that_nobody_takes_hold_a_share_of_the_node_and_no_file(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    server = new_server(sqlite_url, TRUSTED_PROXIES='["127.0.0.1"]')
+    away = {"X-Forwarded-For": "192.0.2.7"}
+    async with server.api("alice") as api, server.api(None) as nobody, AsyncExitStack() as opened:
+        done = (await upload(api, await session(api), bytes(range(32, 127)) * 40_000)).json()
+        signed = (await api.get(f"/api/chat/files/{done['file_id']}/url")).json()["url"]
+        target = signed[signed.index("/files/") :]
+
+        async def unread(address: str) -> None:
+            raw = await opened.enter_async_context(await Raw.connect(server.port, buffer=4096))
+            raw.send(f"GET {target} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n\r\n".encode())
+            async with asyncio.timeout(30):
+                assert b" 200 " in await raw.reader.readline()
+
+        await unread("198.51.100.1")
+        for _ in range(EACH):
+            await unread("192.0.2.7")
+        assert refusal(await nobody.get(target, headers=away)) == "RATE_LIMIT"
+        assert (await nobody.get(target, headers={"X-Forwarded-For": "203.0.113.9"})).status_code == 200
+        open_files = [one.path for one in psutil.Process(server.pid).open_files()]
+        assert not [path for path in open_files if done["file_id"] in path]
+        await opened.aclose()
+        async with asyncio.timeout(20):
+            while (await nobody.get(target, headers=away)).status_code != 200:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_removed_member_loses_every_address_once_it_ends(

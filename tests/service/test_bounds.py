@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.engine.kit import Raw
 from tests.support.doors import Door, enter, new_session
 from tests.support.server import Server
 from tests.support.services import Redis
@@ -420,6 +421,41 @@ async def test_requests_under_way(sqlite_url: str, new_server: Callable[..., Ser
         async with asyncio.timeout(10):
             while (await api.get(BASE)).status_code != 200:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("ending", ["", "Connection: close\r\n"])
+async def test_an_answer_counts_until_its_client_has_taken_it(
+    ending: str, sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    sizes = {
+        "WS_MESSAGE_SIZE_LIMIT": str(9 << 20),
+        "WS_FRAME_SIZE_LIMIT": str(10 << 20),
+        "OUTBOX_LIMIT": str(12 << 20),
+        "RECOVERY_LOG_BYTES": str(12 << 20),
+    }
+    node = new_server(sqlite_url, MAX_REQUESTS_PER_USER="2", **sizes)
+    async with node.api("alice") as api, node.api("bob") as other:
+        # more than the kernel keeps for a client with little room
+        made = await api.post(BASE, json={"metadata": {"text": "x" * (8 << 20)}})
+        assert made.status_code == 201, made.text
+        address = f"{BASE}/{made.json()['session_id']}"
+        whole = len((await api.get(address)).content)
+        head = f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1\r\n{ending}"
+        unread = [await Raw.connect(node.port, buffer=4096) for _ in range(2)]
+        for raw in unread:
+            raw.send(f"{head}Authorization: Bearer {node.token('alice')}\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            while (await api.get(f"{BASE}/none")).status_code != 429:
+                await asyncio.sleep(0.01)
+        assert (await other.get(BASE)).status_code == 200
+        async with asyncio.timeout(20):
+            headers = await unread[0].reader.readuntil(b"\r\n\r\n")
+            assert b" 200 " in headers.split(b"\r\n")[0]
+            await unread[0].reader.readexactly(whole)
+            while (await api.get(f"{BASE}/none")).status_code == 429:
+                await asyncio.sleep(0.01)
+        for raw in unread:
+            await raw.close()
 
 
 async def test_holders_of_a_share_link_are_counted_by_network(
