@@ -61,6 +61,9 @@ SLOWED = 60
 #: All holders of a share link together have so many times what those of one network have.
 LINK = 10
 
+#: They fill one of so many parts of the bytes that a user's files may have: the rest is the user's own.
+LINK_STORED = 2
+
 #: Bytes of uploads under way on a node, and of one user's, in files of the largest size: as much as a small
 #: disk has room for, and as what one user may begin at once (`RATES["upload"]`), if as much is still free.
 UPLOADING, UPLOADING_EACH = 100, 20

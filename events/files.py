@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from events.access import Caller
-from events.bounds import OPERATORS, STORED
+from events.bounds import LINK_STORED, OPERATORS, STORED
 from events.clock import Clock, rfc3339, when
 from events.errors import (
     ChatError,
@@ -114,15 +114,19 @@ class FileService:
 
     async def _stored(self, caller: Caller) -> int:
         """Bytes of a user's files, where these are limited. Raises PayloadTooLarge: no more go with them."""
-        if self._most_of(caller) is None:
+        most = self._most_of(caller)
+        if most is None:
             return 0
         stored = await self._files.stored_by(caller.key)
-        self._limits.admit(STORED, stored)
+        if stored >= most:
+            raise STORED.error(most)
         return stored
 
     def _most_of(self, caller: Caller) -> int | None:
-        """How many bytes of files a caller may have; None: as many as he likes."""
-        return None if caller.role in OPERATORS else self._limits.most(STORED) or None
+        """Up to how many bytes a caller may fill the files of its identity; None: to any. Those who hold a
+        share link leave the rest to the user of that `sub`: rows do not tell whose of the two a file is."""
+        most = None if caller.role in OPERATORS else self._limits.most(STORED) or None
+        return most if most is None or caller.link is None else most // LINK_STORED
 
     async def take(
         self, caller: Caller, session_id: str, name: str | None, chunks: AsyncIterator[bytes]

@@ -363,6 +363,26 @@ async def test_bytes_of_a_user(sqlite_url: str, new_server: Callable[..., Server
     assert (await upload("bob", 600)).status_code == 201
 
 
+async def test_who_holds_a_link_leaves_the_user_room_for_files(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, MAX_STORED_BYTES_PER_USER="1000")
+    room = await new_session(node, "alice")
+
+    async def upload(size: int, **claims: Any) -> httpx.Response:
+        async with node.api("alice", **claims) as api:
+            return await api.post(
+                f"{BASE}/{room}/files", files={"file": ("a.txt", b"x" * size, "text/plain")}
+            )
+
+    link = {"sessions": [room], "session_role": "member"}
+    assert (await upload(500, **link)).status_code == 201
+    full = await upload(1, **link)
+    assert (full.status_code, full.json()["error"]["details"]) == (413, {"limit": 500})
+    assert (await upload(501)).status_code == 413
+    assert (await upload(500)).status_code == 201
+
+
 async def test_event_streams_and_readers(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     node = new_server(
         sqlite_url, MAX_EVENT_STREAMS_PER_USER="3", MAX_READERS_PER_STREAM="2", STREAM_LEASE="30"
