@@ -20,9 +20,15 @@ class Names:
         self._new: dict[str, str] = {}
 
     def heard(self, caller: Caller) -> None:
-        """Of everybody whose token was good. Does not block."""
+        """Of everybody whose token was good. Does not block. A share link's holders name nobody: the user of
+        that `sub` has a name of his own."""
         name, key = caller.name, caller.key
-        if name is None or caller.role != "user" or self._known.get(key) == name:
+        if (
+            name is None
+            or caller.role != "user"
+            or caller.sessions is not None
+            or self._known.get(key) == name
+        ):
             return
         if len(self._known) >= REMEMBERED:
             self._known.clear()

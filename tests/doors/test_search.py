@@ -185,6 +185,13 @@ async def test_a_hit_says_whose_it_is_and_where(either: Server) -> None:
         async with either.api(f"user-{own}", name="Alice Park") as again:
             await said(again, session, f"{own} again")
         assert "Alice Park" in {one["sender_name"] for one in await ask(bob, own)}
+        # Who holds a share link of the same `sub` does not say what its user is called.
+        link = {"sessions": [session], "session_role": "member"}
+        async with either.api(f"user-{own}", name="Somebody", **link) as holder:
+            await said(holder, session, f"{own} from a link")
+        hits = await ask(bob, own)
+        assert len(hits) == 4
+        assert "Somebody" not in {one["sender_name"] for one in hits}
         erased = await service.delete(f"/api/server/users/bob-{own}")
         assert erased.status_code == 200, erased.text
         assert {one["sender_id"] for one in await ask(api, own)} == {f"user-{own}"}
