@@ -92,15 +92,19 @@ async def list_all(request: Request) -> Response:
     found = await services.agents.lines(with_config=everything)
     if everything:
         return StreamingResponse(_told(found), media_type="application/json")
-    return reply({"agents": [_line(agent) for agent in found if agent.is_active]})
+    return reply({"agents": [_line(agent) for agent in found if _seen(agent, caller)]})
 
 
 async def get(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     agent = await services.agents.get(_id(request))
-    if agent is None:
+    if agent is None or not _seen(agent, caller):
         raise AgentNotFound
     return reply(_view(agent, caller))
+
+
+def _seen(agent: AgentLine | AgentRecord, caller: Caller) -> bool:
+    return agent.is_active or caller.role == "service"
 
 
 def _service(caller: Caller) -> Caller:

@@ -40,6 +40,10 @@ async def test_an_agent_that_is_switched_off(node: Server) -> None:
         agent_id = (await api.post("/api/chat/agents", json={"name": "Off", "kind": "echo"})).json()["id"]
         session_id = await new_session(node, agent_id=agent_id)
         assert (await api.patch(f"/api/chat/agents/{agent_id}", json={"is_active": False})).is_success
+        assert (await api.get(f"/api/chat/agents/{agent_id}")).json()["is_active"] is False
+    async with node.api("alice") as api:
+        assert (await api.get(f"/api/chat/agents/{agent_id}")).json()["error"]["code"] == "AGENT_NOT_FOUND"
+        assert (await api.get("/api/chat/agents/1")).is_success
     async with enter("websocket", node, "alice", session_id) as alice:
         await alice.message("are you there?")
         end = await alice.wait_event("stream_end")
