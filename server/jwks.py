@@ -1,6 +1,6 @@
 """The public keys of an issuer that rotates them: fetched from its JWKS address, cached (RFC 7517).
 
-Knows no claims. Fetches in a thread: urllib blocks.
+Knows no claims. Fetches and parses in a thread: urllib blocks, and a key takes its time.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ TIMEOUT = 5.0
 """Seconds of silence; WHOLE is for all of an answer, which may come a byte at a time."""
 WHOLE = 10.0
 MAX_BYTES = 1_048_576
+MAX_KEYS = 100
+"""Issuers have a handful; each is parsed, and kept."""
 
 log = structlog.get_logger("parley.auth")
 
@@ -113,8 +115,7 @@ class Jwks:
         pool = ThreadPoolExecutor(1, thread_name_prefix="jwks")
         try:
             async with asyncio.timeout(WHOLE + TIMEOUT):
-                body = await asyncio.get_running_loop().run_in_executor(pool, self._fetch, self._url)
-            keys = usable_keys(orjson.loads(body), self._algorithm)
+                keys = await asyncio.get_running_loop().run_in_executor(pool, self._read)
         except (OSError, HTTPException, ValueError) as error:
             self._reached = False
             log.warning("jwks_unreachable", url=self._url, error=str(error))
@@ -123,6 +124,10 @@ class Jwks:
             pool.shutdown(wait=False)
         self._keys, self._reached, self._fetched = keys, True, self._clock()
         self._reads += 1
+
+    def _read(self) -> dict[str | None, Any]:
+        """In the thread."""
+        return usable_keys(orjson.loads(self._fetch(self._url)), self._algorithm)
 
 
 def usable_keys(document: Any, algorithm: str) -> dict[str | None, Any]:
@@ -133,6 +138,8 @@ def usable_keys(document: Any, algorithm: str) -> dict[str | None, Any]:
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
         raise ValueError("no JWK set")
+    if len(listed) > MAX_KEYS:
+        raise ValueError(f"more than {MAX_KEYS} keys")
     keys: dict[str | None, Any] = {}
     for entry in listed:
         if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":

@@ -17,7 +17,7 @@ from events.errors import Unauthorized, Unavailable
 from server import jwks
 from server.auth import Authenticator
 from server.config import Settings
-from server.jwks import REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
+from server.jwks import MAX_KEYS, REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
 from tests.server.test_tokens import KEY, NOW, Clock, signed
 from tests.support.doors import KINDS
 from tests.support.refusals import refusal
@@ -248,6 +248,27 @@ def test_only_fitting_keys_count() -> None:
     assert set(usable_keys(document, "RS256")) == {"good", None}
     assert set(usable_keys(document, "ES256")) == {"curve", None}
     assert set(usable_keys({"keys": [jwk(FIRST, "a"), jwk(SECOND, "b")]}, "RS256")) == {"a", "b"}
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_set_has_so_many_keys_and_is_read_in_a_thread(
+    by: Authenticator, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    known, threads = usable_keys, []
+
+    def noted(document: Any, algorithm: str) -> dict[str | None, Any]:
+        threads.append(threading.current_thread())
+        return known(document, algorithm)
+
+    monkeypatch.setattr(jwks, "usable_keys", noted)
+    issuer.answer = [jwk(FIRST, f"key-{number}") for number in range(MAX_KEYS + more)]
+    if more:
+        with pytest.raises(Unavailable):
+            await by.authenticate(token(kid="key-7"))
+    else:
+        assert (await by.authenticate(token(kid="key-7"))).sub == "alice"
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 def test_an_issuer_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
