@@ -132,7 +132,7 @@ class AsgiWebSocket:
         if kind == "websocket.accept" and not self.accepted:
             self.accepted = True
             headers = [*protocol.server_state.default_headers, *event.get("headers", ())]
-            protocol.accept(event.get("subprotocol"), headers)
+            protocol.accept(event.get("subprotocol"), headers, event.get("parley.max_size"))
         elif kind == "websocket.send" and self.accepted:
             data = event.get("bytes")
             opcode = frames.TEXT if data is None else frames.BINARY

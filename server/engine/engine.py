@@ -8,7 +8,7 @@ Knows Socket.IO only as the two functions that take what comes in. Of python-eng
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import engineio
@@ -24,6 +24,7 @@ from server.engine.http import counted, protocol_of
 from server.engine.lastwords import LastWords
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import (
+    HELD_UP,
     Headers,
     OriginRule,
     Origins,
@@ -85,6 +86,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self.tick = min(1.0, max(0.005, min(self.ping_interval, self.ping_timeout) / 25))
         self.wheel = Wheel(self.tick)
         self.last_words = LastWords(self.ping_timeout)
+        self._upgrades: dict[
+            Session, WebSocketProtocol
+        ] = {}  # to which their sessions have not gone over yet
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
         #: A connect handler that neither waits nor refuses: with any other, every connection has a task.
         self.plain_handler: Any = None
@@ -176,11 +180,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         self, session: Session, protocol: WebSocketProtocol, receive: Receive, send: Send
     ) -> None:
         """From polling to WebSocket (engine.io-protocol, "Upgrade")."""
-        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.accept", "parley.max_size": self.size_for(session)})
         if session.upgraded or session.upgrading is not None or not self.allow_upgrades:
             await send({"type": "websocket.close"})
             return
         session.upgrading = AT_ONCE
+        self._upgrades[session] = protocol
         try:
             # a probe that goes nowhere must not hold the session back for long
             async with asyncio.timeout(self.ping_timeout):
@@ -193,6 +198,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         except (TimeoutError, OSError):
             pass
         finally:
+            del self._upgrades[session]
             if not session.upgraded:
                 session.upgrade_failed()
         protocol.close()
@@ -281,13 +287,17 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             return await respond(send, 400, headers, error(3))
         session.busy = True
         try:
-            most = self.max_http_buffer_size if session.known else self.stranger_limit
-            body = await read_body(scope, receive, most)
-        except (TimeoutError, ConnectionError):
-            session.end(self.reason.TRANSPORT_ERROR)
-            return await respond(send, 400, headers, error(3))
+            status, answer = await self._posted(session, scope, receive)
         finally:
             session.busy = False
+        await respond(send, status, headers, answer)
+
+    async def _posted(self, session: Session, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        try:
+            body = await read_body(scope, receive, self.size_for(session))
+        except (TimeoutError, ConnectionError):
+            session.end(self.reason.TRANSPORT_ERROR)
+            return 400, error(3)
         if isinstance(body, TooLong):
             self.log.warning("a request of %d bytes ends its session (413)", body.size)
             self.too_big(session, body.beginning, body.size)
@@ -295,12 +305,24 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             # it, would not look at it.
             await asyncio.sleep(LAST_POLL)
             session.end(self.reason.TRANSPORT_ERROR)
-            return await respond(send, 413, headers, error(6))
-        if not session.feed(body):
-            return await respond(send, 400, headers, error(3))
-        if session.held_up is not None:  # no answer, no next request
-            await asyncio.wait((session.held_up,), timeout=self.ping_timeout)
-        await respond(send, 200, headers, b"ok")
+            return 413, error(6)
+        came = session.came(body)
+        if came is None or not (session.feed(came) or await self._rest(session, came)):
+            return 400, error(3)
+        return 200, b"ok"
+
+    async def _rest(self, session: Session, came: Iterator[tuple[bytes, bool]]) -> bool:
+        """What of a POST had to wait: no answer before, and so no next POST. Whether it was taken."""
+        try:
+            async with asyncio.timeout(HELD_UP):
+                while session.held_up is not None:
+                    await asyncio.wait((session.held_up,))
+                    if session.held_up is None and session.feed(came):
+                        break
+        except TimeoutError:
+            session.end(self.reason.TRANSPORT_ERROR)
+            return False
+        return True
 
     # --- sessions
 
@@ -365,8 +387,22 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         """Its client has shown who it is."""
         if self.strangers is not None:
             self.strangers.discard(session)
-        if session.protocol is not None:
-            session.protocol.known(self.max_http_buffer_size)
+        protocol = session.protocol
+        if session.upgrading is not None:  # what is behind its last packet of the upgrade may be as large
+            protocol = self._upgrades.get(session)
+        if protocol is not None:
+            protocol.known(self.max_http_buffer_size)
+
+    def grows(self, session: Session, by: int) -> None:
+        """What a stranger said weighs so much more."""
+        if self.strangers is not None and by:
+            one = session if session.protocol is None else session.protocol.transport
+            self.strangers.grows(one, by)
+
+    def size_for(self, session: Session) -> int:
+        """Bytes of a message that its client may send."""
+        size: int = self.max_http_buffer_size if session.known else self.stranger_limit
+        return size
 
     def ended(self, session: Session, reason: str) -> asyncio.Task[None]:
         if self.strangers is not None:

@@ -51,7 +51,7 @@ class Inbound:
             return self._broken(session, Packet(packets.EVENT, "/", ack_id, args, 0))
         if name in RESERVED:
             return self._refused(client, name, ack_id, "reserved")
-        if len(body) > self._payload_limit < (size := body.rfind(b"}") + 1 - body.find(b"{", start)):
+        if len(body) > self._payload_limit < (size := _payload_size(body, start)):
             return self._refused(client, name, ack_id, "large", size)
         if self._door is None:
             return self._call(client, name, args, ack_id)
@@ -194,6 +194,12 @@ class Inbound:
         if inspect.isawaitable(answer):
             self._server.eio.run(_await(answer))
         return None
+
+
+def _payload_size(body: bytes, start: int) -> int:
+    """Bytes of all that an event has behind its name, whatever it is; of its name, where that is all."""
+    comma = body.find(b",", start)
+    return len(body[comma + 1 : body.rfind(b"]")].strip())
 
 
 class _Attachments:

@@ -48,7 +48,11 @@ def payload(data: bytes) -> bytes:
 
 def packets(body: bytes) -> Iterator[tuple[bytes, bool]]:
     """The packets of a POST body, each with whether it is binary. Raises ValueError."""
-    for part in body.split(SEPARATOR):
+    start = 0
+    while start <= len(body):
+        end = body.find(SEPARATOR, start)
+        end = len(body) if end < 0 else end
+        part, start = body[start:end], end + 1
         if part[:1] == b"b":
             try:
                 yield base64.b64decode(part[1:], validate=True), True

@@ -217,10 +217,11 @@ class WebSocketProtocol(asyncio.Protocol):
             self.transport.write(http_response(status, fields, body))
             self.transport.close()
 
-    def accept(self, subprotocol: str | None, headers: Headers) -> None:
-        """Answer the request for the ASGI application; from here on frames are read."""
+    def accept(self, subprotocol: str | None, headers: Headers, max_size: int | None = None) -> None:
+        """Answer the request for the ASGI application; from here on frames are read. `max_size` as in
+        `take_over`: an application gives it with its `websocket.accept`, as `parley.max_size`."""
         assert self.asgi is not None
-        self._accept(self.asgi, None, b"", subprotocol, headers)
+        self._accept(self.asgi, max_size, b"", subprotocol, headers)
 
     def _accept(
         self, receiver: Receiver, max_size: int | None, first: bytes, subprotocol: str | None,

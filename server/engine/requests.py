@@ -25,6 +25,8 @@ FRAME_OVERHEAD: Final = 1024
 ALLOWED_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 #: Seconds for the body of a POST.
 BODY_TIMEOUT: Final = 15.0
+#: ... in which all that it brings has to be taken; then its session ends. Proxies wait no longer.
+HELD_UP: Final = 60.0
 #: Whether this Origin may come in; the ASGI scope tells the rest.
 OriginRule = Callable[[str, Scope], bool]
 #: What its client is told of an Origin that may not: a JSON object.

@@ -362,7 +362,8 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
             await self._trigger_event("connect", "/", client.sid, environ, auth)
 
     async def _send_away(self, session: Session, later: ComeBack) -> None:
-        """Until then what the client says waits, and the session counts as a stranger's. Raises _Refused."""
+        """Until then the client is not listened to, and its session is a stranger's. Raises _Refused."""
+        session.ignore()
         looks = ceil(later.seconds / _LOOK)
         for _ in range(looks):
             if not session.closing:

@@ -7,7 +7,7 @@ for long polling they are turned into a payload here. Knows Socket.IO only as `e
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from engineio import exceptions as eio_exceptions
@@ -18,14 +18,17 @@ from server.engine import frames, polling
 from server.engine.handshake import Handshake
 from server.engine.heartbeat import Beating
 from server.engine.protocol import WebSocketProtocol
+from server.engine.strangers import HEAD
 
 if TYPE_CHECKING:
     from server.engine.engine import Engine
     from server.engine.rooms import Client
 
-#: Packets that wait behind one whose handling takes time; then reading pauses.
+#: Packets that wait behind one whose handling takes time, and their bytes; then reading pauses, or a POST is
+#: not answered.
 INBOX_LIMIT: Final = 64
-#: ... and with long polling, where reading cannot pause, the session ends.
+INBOX_BYTES: Final = 32 * 1024
+#: ... and with long polling, where a client says all that it has at once.
 POLLED_INBOX_LIMIT: Final = 1000
 #: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there.
 #: Were a CONNECT answered before, and its WebSocket broke then, the official client would neither poll nor
@@ -37,6 +40,8 @@ LAST_POLL: Final = 0.1
 APART: Final = 0.01
 
 PING: Final = frames.text(b"2")
+#: What holds a client up: the application's line, or packets that wait here.
+_LINE, _INBOX = 1, 2
 _MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
 
 
@@ -44,9 +49,9 @@ class Session(Sink):
     """Over long polling at first, or over a WebSocket."""
 
     __slots__ = (
-        "__weakref__", "_data", "_held", "_inbox", "_slow", "attachments", "busy", "client", "closed",
-        "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner", "pinged",
-        "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
+        "__weakref__", "_data", "_held", "_inbox", "_slow", "_stops", "attachments", "busy", "client",
+        "closed", "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner",
+        "pinged", "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -63,14 +68,15 @@ class Session(Sink):
         self.attachments: Any = None  # a packet that still lacks some
         self.closing = self.closed = self.upgraded = False
         self.upgrading: int | None = None  # to a WebSocket: polls that will still be answered at once
-        self.busy = False  # a POST is being read
+        self.busy = False  # a POST is being read, or its packets wait
         self.held_up: asyncio.Future[None] | None = None
         self.opened = now
         self.pinged = 0.0  # when the last ping went out, if its pong has not come; else negative or 0
         self.last_ping = now  # when it was last heard of
         self.slot: set[Beating] | None = None
         self._data: dict[str, Any] | None = None
-        self._inbox: deque[bytes | tuple[bytes]] | None = None
+        self._inbox: _Inbox | None = None
+        self._stops = 0  # what holds it up
         self._held = 0  # CONNECTs that are being decided
         self._slow = False
         if handshake.transport == "polling":
@@ -229,15 +235,27 @@ class Session(Sink):
         assert self._inbox is not None
         if data == b"3":  # who waits for us is not to be taken for dead
             return self._control(_PONG)
-        self._inbox.append(data)
-        if self.protocol is None:
-            if len(self._inbox) > POLLED_INBOX_LIMIT:
-                self.end(self.engine.reason.TRANSPORT_ERROR)
-        elif len(self._inbox) >= INBOX_LIMIT:  # beyond it, if what was polled waits, too
-            self.protocol.pause_reading()
+        inbox = self._inbox
+        if inbox.deaf or self.closing:
+            return
+        inbox.append(data)
+        size = inbox.size
+        inbox.size += _size(data)
+        if not self.known:
+            self.engine.grows(self, inbox.size // HEAD - size // HEAD)
+        most = POLLED_INBOX_LIMIT if self.protocol is None else INBOX_LIMIT  # also if what was polled waits
+        if len(inbox) >= most or inbox.size >= INBOX_BYTES:
+            self.hold_up(True, _INBOX)
+
+    def ignore(self) -> None:
+        """It is being sent away: what it said since, and still says, is not looked at."""
+        if self._inbox is not None:
+            self._inbox.clear()
+            self._inbox.deaf = True
+            self.hold_up(False, _INBOX)
 
     def _begin(self, first: Coroutine[Any, Any, None]) -> None:
-        self._inbox = deque()
+        self._inbox = _Inbox()
         self.engine.run(self._run(first))
 
     async def _run(self, waiting: Coroutine[Any, Any, None] | None) -> None:
@@ -252,8 +270,9 @@ class Session(Sink):
                 if not inbox or self.closing:
                     break
                 data = inbox.popleft()
-                if len(inbox) == INBOX_LIMIT // 2 and self.protocol is not None:
-                    self.protocol.resume_reading()
+                inbox.size -= _size(data)
+                if len(inbox) <= INBOX_LIMIT // 2 and inbox.size <= INBOX_BYTES // 2:
+                    self.hold_up(False, _INBOX)
                 if isinstance(data, tuple):
                     waiting = self.engine.attachment(self, data[0])
                 elif data[:1] == b"4":
@@ -264,6 +283,7 @@ class Session(Sink):
                 waiting = None
                 self.engine.log.exception("error while handling a packet")
         self._inbox = None
+        self.hold_up(False, _INBOX)
 
     # --- life
 
@@ -275,9 +295,7 @@ class Session(Sink):
         backlog, self.backlog = self.backlog, None
         self.protocol = protocol
         engine = self.engine
-        size = engine.stranger_limit
         if self.known:
-            size = engine.max_http_buffer_size
             protocol.known()
         self.upgraded, self.upgrading = True, None
         if self._held:
@@ -288,7 +306,9 @@ class Session(Sink):
         else:
             while backlog is not None and (data := backlog.take()):
                 first += data
-        protocol.take_over(self, first=first, max_size=size)
+        protocol.take_over(self, first=first, max_size=engine.size_for(self))
+        if self._stops and self.protocol is not None:
+            protocol.pause_reading()
 
     def begin_poll(self) -> asyncio.Future[bytes] | None:
         """A GET: what it is answered with. None for one too many, which ends the session."""
@@ -307,20 +327,27 @@ class Session(Sink):
             loop.call_later(LAST_POLL, self._end_poll, poll)
         return poll
 
-    def feed(self, body: bytes) -> bool:
-        """A POST's body. False if something in it is no packet: the session has ended."""
+    def came(self, body: bytes) -> Iterator[tuple[bytes, bool]] | None:
+        """A POST's packets. None if something in it is no packet: the session has ended."""
         try:
-            found = list(polling.packets(body))
+            for _ in polling.packets(body):
+                pass
         except ValueError:
             self.end(self.engine.reason.TRANSPORT_ERROR)
-            return False
-        for data, is_binary in found:
+            return None
+        return polling.packets(body)
+
+    def feed(self, came: Iterator[tuple[bytes, bool]]) -> bool:
+        """Those packets, up to one behind which its client is held up; whether these were all."""
+        for data, is_binary in came:
             if self.closing:
                 break
             if data == b"1" and not is_binary:
                 self.end(self.engine.reason.CLIENT_DISCONNECT, answer=polling.NOOP)
             else:
                 (self.binary if is_binary else self.text)(data)
+            if self._stops and not self.closing:
+                return False
         return True
 
     def probed(self) -> None:
@@ -387,16 +414,24 @@ class Session(Sink):
     def stopping(self) -> None:
         self.end(self.engine.reason.SERVER_DISCONNECT)
 
-    def hold_up(self, stop: bool) -> None:
+    def hold_up(self, stop: bool, why: int = _LINE) -> None:
         """Let a client that says more than can be handled wait: nothing is read from its WebSocket, or
         its POST is not answered."""
+        before, self._stops = self._stops, self._stops | why if stop else self._stops & ~why
+        if bool(before) == bool(self._stops) or self.closing:
+            return
         if self.protocol is not None:
             (self.protocol.pause_reading if stop else self.protocol.resume_reading)()
-        if stop and self.held_up is None:
+        if stop:
             self.held_up = asyncio.get_running_loop().create_future()
-        elif not stop and self.held_up is not None:
-            self.held_up.set_result(None)
-            self.held_up = None
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Of the POST that waits."""
+        held_up, self.held_up = self.held_up, None
+        if held_up is not None:
+            held_up.set_result(None)
 
     def end(
         self,
@@ -414,6 +449,7 @@ class Session(Sink):
         if self.closing:
             return None
         self.closing = True
+        self._let_go()
         out = self.leaving()
         backlog, self.backlog = self.backlog, None
         protocol, self.protocol = self.protocol, None
@@ -442,3 +478,17 @@ class Session(Sink):
             self.poll.set_result(answer)
         self.poll = None
         return self.engine.ended(self, reason)
+
+
+class _Inbox(deque[bytes | tuple[bytes]]):
+    """Packets that wait, a binary one as a tuple; their bytes, and whether none are taken any more."""
+
+    __slots__ = ("deaf", "size")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.deaf = 0, False
+
+
+def _size(data: bytes | tuple[bytes]) -> int:
+    return len(data[0] if isinstance(data, tuple) else data)

@@ -31,7 +31,7 @@ from events.sessions import Origin
 from server import peer
 from server.engine import frames, packets
 from server.engine.heartbeat import Beating, Wheel
-from server.engine.protocol import WebSocketProtocol
+from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
 
@@ -152,7 +152,8 @@ class RawDoor:
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = self.services.dispatcher.error_of(failure, "connect")
             self._refused(scope, error)
-            await send({"type": "websocket.accept", "subprotocol": bearer})
+            # Whatever it says is not looked at: it has been told, and has to close.
+            await send({"type": "websocket.accept", "subprotocol": bearer, "parley.max_size": HEAD_LIMIT})
             await send({"type": "websocket.send", "text": to_json(_told(error)).decode()})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return

@@ -11,17 +11,18 @@ import socketio as python_socketio
 
 from events.event import Event, Kind
 from events.hub import Hub
-from server.engine.door import ConnectRefused, Problem
+from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.rooms import Client, EventCodec
 from server.engine.server import Server
-from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, QuickApp, engineio, serving, socketio
+from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
 
 class Door:
     """Lets in who brings `{"token": "good"}`; what to do on the way in is the test's."""
 
     at_once = False
+    server: Server
 
     def __init__(self) -> None:
         self.log: list[Any] = []
@@ -102,6 +103,7 @@ async def house(**settings: Any) -> AsyncIterator[tuple[int, Door, Hub]]:
     door, hub = Door(), Hub()
     sio = Server(door=door, hub=hub, codec=Codec(), **settings)
     app = QuickApp if door.at_once else python_socketio.ASGIApp
+    door.server = sio
     async with serving(app(sio)) as port:
         yield port, door, hub
 
@@ -585,6 +587,124 @@ async def test_hold_up_makes_a_poster_wait() -> None:
         assert not posting.done()
         door.conns[0].session.hold_up(False)
         assert await posting == (200, "ok")
+
+
+@pytest.mark.parametrize(
+    "payload", ['{"x":"%s"}', '["%s"]', '"%s"', '"","%s"'], ids=["object", "array", "string", "two"]
+)
+async def test_a_payload_of_any_kind_has_a_size(payload: str) -> None:
+    """Of the frame it is what stands behind the event's name."""
+    async with house(payload_limit=1000) as (port, door, _):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            raw.text('42["say", ' + payload % ("x" * 980) + " ]")
+            await door.until("event", "say", *json.loads("[" + payload % ("x" * 980) + "]"))
+            large = payload % ("x" * 1001)
+            raw.text('42["say", ' + large + " ]")
+            assert '"large"' in await raw.next_text()
+
+
+@pytest.mark.parametrize("how", ["one POST", "two at a time"])
+async def test_what_a_post_brings_waits_for_who_is_held_up(how: str) -> None:
+    async with house() as (port, door, _), Polling(port) as session:
+        await session.post("40" + json.dumps(GOOD))
+        assert (await session.packets())[0][:2] == "40"
+        door.conns[0].session.hold_up(True)
+        said = [f"say {n}" for n in range(50)]
+        posting = asyncio.create_task(session.post("\x1e".join(f'42["{name}"]' for name in said)))
+        await door.until("event", said[0])
+        if how == "one POST":
+            assert [entry[1] for entry in door.log] == said[:1]
+            door.conns[0].session.hold_up(False)
+            assert await posting == (200, "ok")
+            assert [entry[1] for entry in door.log] == said
+        else:
+            assert (await session.post('42["more"]'))[0] == 400
+            await door.until("gone", "transport error")
+            await posting
+            assert [entry[1] for entry in door.log if entry[0] == "event"] == said[:1]
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_decision_lets_little_wait_and_loses_nothing(transport: str) -> None:
+    """Of who is not known yet: reading pauses, or a POST is not answered, until there is room."""
+    decided = asyncio.Event()
+
+    async def decide(conn: Client, auth: dict[str, Any]) -> None:
+        await decided.wait()
+
+    said = [json.dumps(["say", {"n": n, "x": "x" * 900}]) for n in range(100)]
+    async with house() as (port, door, _):
+        door.on_connect = decide
+        if transport == "polling":
+            async with Polling(port) as session:
+                await session.post("40" + json.dumps(GOOD))
+                body = "\x1e".join("42" + each for each in said)
+                posting = asyncio.create_task(session.post(body))
+                async with asyncio.timeout(LIMIT):
+                    while not any(s.busy for s in door.server.eio.sockets.values()):
+                        await asyncio.sleep(0)
+                waiting = asyncio.create_task(session.packets())
+                (engine_session,) = door.server.eio.sockets.values()
+                async with asyncio.timeout(LIMIT):
+                    while engine_session.held_up is None:
+                        await asyncio.sleep(0)
+                assert not posting.done()
+                decided.set()
+                assert await posting == (200, "ok")
+                assert (await waiting)[0][:2] == "40"
+        else:
+            raw, _ = await engineio(port)
+            async with raw:
+                raw.text("40" + json.dumps(GOOD))
+                for each in said:
+                    raw.text("42" + each)
+                (engine_session,) = door.server.eio.sockets.values()
+                async with asyncio.timeout(LIMIT):
+                    while engine_session.held_up is None:
+                        await asyncio.sleep(0)
+                decided.set()
+                assert (await raw.next_text())[:2] == "40"
+                await door.until("event", "say", json.loads(said[-1])[1])
+        await door.until("event", "say", json.loads(said[-1])[1])
+        assert [entry[2]["n"] for entry in door.log if entry[0] == "event"] == list(range(100))
+
+
+async def test_who_is_sent_away_is_not_listened_to() -> None:
+    """A polling session: whatever it says is answered at once, and kept nowhere."""
+
+    async def full(conn: Client, auth: dict[str, Any]) -> None:
+        raise ComeBack(LIMIT, 1013, "SERVER_FULL")
+
+    async with house() as (port, door, _), Polling(port) as session:
+        door.on_connect = full
+        await session.post("40" + json.dumps(GOOD))
+        (engine_session,) = door.server.eio.sockets.values()
+        body = "\x1e".join('42["say",{"x":"' + "x" * 900 + '"}]' for _ in range(100))
+        for _ in range(20):
+            assert await session.post(body) == (200, "ok")
+        assert not engine_session.known and engine_session.held_up is None
+        await session.post("1")
+        await door.ended(port)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["stranger", "known"])
+async def test_an_upgrade_takes_as_much_as_its_session_may_send(known: bool) -> None:
+    async with house(stranger_limit=2000) as (port, door, _), Polling(port) as session:
+        path = f"/socket.io/?EIO=4&transport=websocket&sid={session.opening['sid']}"
+        raw = await Raw.websocket(port, path)
+        async with raw:
+            raw.text("2probe")
+            assert await raw.next_text() == "3probe"
+            if not known:
+                raw.frame(TEXT, b"5", claim=100_000)
+                assert await raw.closed() == 1009
+                return
+            await session.post("40" + json.dumps(GOOD))
+            assert "40" in (await session.get())[1][:2] or (await session.packets())
+            raw.text("5")
+            raw.text('42["say",{"x":"' + "x" * 50_000 + '"}]')
+            await door.until("event", "say", {"x": "x" * 50_000})
 
 
 async def test_many_members_get_everything_in_order() -> None:
