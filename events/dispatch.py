@@ -7,7 +7,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeVar
@@ -17,13 +16,14 @@ import msgspec
 from events.access import Caller
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
-from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
+from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
 from events.hub import Connection
 from events.joining import Joined
 from events.messages import translate
 from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.stall import Stall
+from events.waiting import Queue, Waiting
 from events.wording import invalid
 from storage.fairness import ASKING
 from storage.patience import LEAST, PATIENCE, WAIT, Patience
@@ -31,10 +31,10 @@ from storage.patience import LEAST, PATIENCE, WAIT, Patience
 #: Seconds until a command that cannot be carried out is answered UNAVAILABLE, beside what it waits for its
 #: rate: the last try of one that waited for the database is over by then (`storage.patience`).
 DEADLINE = WAIT + 2 * LEAST
-#: Commands of one connection that may wait in line; then its reading pauses.
-LINE_LIMIT = 64
 #: Writes of one connection on their way to their commit; then the next waits.
 PENDING_LIMIT = 512
+#: Milliseconds after which one is to come again for whose command there is no room in line.
+NO_ROOM = 1000
 
 #: The present command's.
 _BOUND: Final[ContextVar[asyncio.Timeout | None]] = ContextVar("parley.bound", default=None)
@@ -65,6 +65,7 @@ class Dispatcher:
         self.stall = stall
         self._commands, self._limits, self._observer = commands, limits, observer
         self.in_line = limits.in_line
+        self.waiting = Waiting()
         self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check
         self._actions = {name: getattr(commands, name) for name in CATALOG}
 
@@ -219,19 +220,13 @@ class Line:
         self._pending = 0  # writes on their way to their commit
         self._failed_at = float("-inf")  # loop time of the last answer UNAVAILABLE
         self._settled: asyncio.Future[None] | None = None
-        self._queue: deque[tuple[str, object, Any, float]] | None = None  # with the loop time it came at
+        self._queue: Queue | None = None
         self._task: asyncio.Task[None] | None = None
 
     def put(self, name: str, payload: object, ref: Any) -> None:
         """A command, in its order."""
         if self._busy:
-            if self._queue is None:
-                self._queue = deque()
-            if len(self._queue) >= self._dispatcher.in_line and self._refused(name, ref):
-                return
-            self._queue.append((name, payload, ref, asyncio.get_running_loop().time()))
-            if len(self._queue) == LINE_LIMIT:
-                self._voice.hold_up(self.conn, True)
+            self._put_in_line(name, payload, ref)
             return
         stall = self._dispatcher.stall
         if stall is not None and not stall.over(self.conn.heard_at):
@@ -243,6 +238,25 @@ class Line:
             work = self._begin(name, payload, ref)
             if work is not None:
                 self._occupy(work)
+
+    def _put_in_line(self, name: str, payload: object, ref: Any) -> None:
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = Queue(self._dispatcher.waiting)
+        if len(queue) >= self._dispatcher.in_line and self._refused(name, ref):
+            return
+        if not queue.put(self.conn.caller.account, name, payload, ref, asyncio.get_running_loop().time()):
+            self._voice.answer(self.conn, ref, name, RateLimited(retry_after=NO_ROOM))
+        elif queue.full and not queue.held:
+            queue.held = True
+            self._voice.hold_up(self.conn, True)
+
+    def _next(self, queue: Queue) -> tuple[str, Any, Any, float]:
+        command = queue.next()
+        if queue.held and not queue.full:
+            queue.held = False
+            self._voice.hold_up(self.conn, False)
+        return command
 
     def _refused(self, name: str, ref: Any) -> bool:
         """Whether so many wait for their rate already that one more is not even put in line."""
@@ -393,9 +407,7 @@ class Line:
                     await stall.passing()
                 if not self._queue or self.conn.fenced:
                     break
-                name, payload, ref, came = self._queue.popleft()
-                if len(self._queue) == LINE_LIMIT - 1:
-                    self._voice.hold_up(self.conn, False)
+                name, payload, ref, came = self._next(self._queue)
                 if self._pending and not self._may_pass(name):
                     await self._writes_done()
                 # What waited behind one that waited for the database in vain has waited, too.
@@ -412,4 +424,6 @@ class Line:
         """The connection is gone. What has begun goes on to its end (an accepted write is not undone); what
         waits in line is not begun."""
         self._closed = True
-        self._queue = None
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.clear()

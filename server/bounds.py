@@ -17,6 +17,7 @@ from events.bounds import (
     Cap,
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
+from events.waiting import LINE_BYTES, LINE_LIMIT
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
 from server.downloads import EACH as DOWNLOADS_EACH
@@ -24,7 +25,7 @@ from server.downloads import MOST as DOWNLOADS
 from server.engine import takers
 from server.engine.http import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
-from server.engine.requests import BODY_TIMEOUT
+from server.engine.requests import BODY_TIMEOUT, HELD_UP
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
 from server.uploads import LEAST, SPAN, WHOLE
 
@@ -171,7 +172,10 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/docs"): _public("page"),
 }
 
-_UPGRADE = "`WS_MESSAGE_SIZE_LIMIT` bytes a message, 64 commands in line; " + _SLOW_READER
+_UPGRADE = (
+    f"`WS_MESSAGE_SIZE_LIMIT` bytes a message, {LINE_LIMIT} commands or {LINE_BYTES // 1024} KiB in line; "
+    + _SLOW_READER
+)
 
 #: Ways in that are no REST call. Who has shown no token yet is bounded by `server.engine.strangers`.
 DOORS: dict[str, Bounds] = {
@@ -190,7 +194,7 @@ DOORS: dict[str, Bounds] = {
     "Socket.IO poll and post": _unrated(
         "who opened the session",
         "one of each at a time",
-        f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
+        f"`WS_FRAME_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s; {HELD_UP:g} s until all of it is taken",
         "413, 400",
     ),
     "Socket.IO request for another node's session": _unrated(

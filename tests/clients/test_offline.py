@@ -1,11 +1,15 @@
 """What was typed while there was no connection arrives at the pace of its rate, in order, once."""
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from events.waiting import Queue, Waiting
+from tests.engine.kit import Polling
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients
 from tests.support.proxy import Proxy
@@ -98,3 +102,84 @@ async def test_a_rate_that_nobody_can_wait_for(sqlite_url: str, new_server: Call
             refused = (await door.call("message", content="one more", reply=False))["error"]
             assert (refused["code"], refused["retryable"]) == ("RATE_LIMIT", True)
             assert 8000 < refused["retry_after"] <= 12_000
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A message beyond the eighth waits for seven seconds, and what comes behind it in its line, too."""
+    from migrations.run import upgrade
+
+    folder = tmp_path_factory.mktemp("slow")
+    url = f"sqlite:///{folder}/parley.db"
+    upgrade(url)
+    with Server(folder, url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="8") as node:
+        yield node
+
+
+def _behind(session: str, each: int, count: int) -> list[tuple[str, dict[str, Any]]]:
+    """More than any line holds, by number or by size."""
+    padding = {"session_id": session, "is_typing": True, "x": "x" * each}
+    return [("typing", padding)] * count
+
+
+BEHIND = [pytest.param(10, 200, id="many"), pytest.param(200_000, 4, id="large")]
+
+
+@pytest.mark.parametrize(("each", "count"), BEHIND)
+async def test_a_line_over_polling_is_bounded(slow: Server, each: int, count: int) -> None:
+    """Its POST is not answered, and who does not wait for that has ended."""
+    user = f"polls {each}"
+    session = await new_session(slow, user)
+    said = {"session_id": session, "content": "hello", "reply": False}
+    async with Polling(slow.port) as client:
+        await client.post("40" + json.dumps({"token": slow.token(user)}))
+        assert (await client.packets())[0][:2] == "40"
+        for n in range(8):
+            await client.post(f"42{n}" + json.dumps(["message", said]))
+        answered: set[str] = set()
+        while len(answered) < 8:
+            answered |= {p for p in await client.packets() if p[:2] == "43"}
+        first = [("presence", {"status": "away"}), ("message", said)]
+        commands = [*first, *_behind(session, each, count)]
+        body = "\x1e".join(f"42{n}" + json.dumps(command) for n, command in enumerate(commands, 100))
+        posting = asyncio.create_task(client.post(body))
+        while not any(packet.startswith("43100") for packet in await client.packets()):
+            pass
+        assert not posting.done()
+        assert (await client.post("42" + json.dumps(["leave", {"session_id": session}])))[0] == 400
+        assert (await client.get())[0] == 400
+        await posting
+
+
+@pytest.mark.parametrize("kind", ["websocket", "socketio"])
+async def test_what_waits_in_line_is_all_answered_in_order(slow: Server, kind: str) -> None:
+    """Reading pauses, and goes on."""
+    user = f"waits over {kind}"
+    session = await new_session(slow, user)
+    async with enter(kind, slow, user, session) as door:
+        for _ in range(8):
+            assert (await door.call("message", content="hello", reply=False))["ok"]
+        calls = [door.call("message", content="the ninth", reply=False)]
+        for n in range(20):
+            calls.append(door.call("history", limit=1, x="x" * 100_000) if n % 2 else door.call("history"))
+        ninth, *answers = await asyncio.wait_for(asyncio.gather(*calls), 60)
+        assert ninth["ok"]
+        assert all(answer["ok"] for answer in answers), [a for a in answers if not a["ok"]][:1]
+
+
+def test_what_waits_on_a_node_is_bounded_for_each_and_in_all() -> None:
+    waiting = Waiting(1000 * 1000)
+    many = {name: Queue(waiting) for name in ("a", "b", "c")}
+
+    def put(name: str) -> int:
+        count = 0
+        while many[name].put(name, "message", {"content": "x" * 1000}, count, 0.0):
+            count += 1
+        return count
+
+    assert put("a") > put("b") > put("c") > 50, "each a part of what the others left"
+    name, payload, ref, _ = many["c"].next()
+    assert (name, payload, ref) == ("message", {"content": "x" * 1000}, 0)
+    for queue in many.values():
+        queue.clear()
+    assert waiting.size == 0 and waiting.add("d", 1000 * 1000) and not waiting.add("e", 1)

@@ -1,0 +1,94 @@
+"""Commands that wait in their connections' lines: what they were sent as, and how many bytes that may be.
+
+Knows no command and no transport.
+"""
+
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+#: Commands of one connection that may wait in line, and their bytes; then its reading pauses.
+LINE_LIMIT: Final = 64
+LINE_BYTES: Final = 256 * 1024
+#: Bytes of commands that wait on a node, in all.
+MOST: Final = 64 * 1024 * 1024
+#: The part of what is still free that one account may have; with nothing in line it may have all of it.
+SHARE: Final = 4
+#: Bytes that a command costs here beside what was sent.
+ENTRY: Final = 256
+
+#: What waits is kept encoded: the objects that JSON becomes are ten times as large.
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, Any, Any]).decode
+
+
+class Waiting:
+    """All of a node that wait, by account."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.size, self._most = 0, most
+        self._of: dict[str, int] = {}
+
+    def add(self, account: str, size: int) -> bool:
+        """Whether there is room for so many bytes more."""
+        has, free = self._of.get(account, 0), self._most - self.size
+        if size > free or (has and has + size > free // SHARE):
+            return False
+        self._of[account] = has + size
+        self.size += size
+        return True
+
+    def drop(self, account: str, size: int) -> None:
+        self.size -= size
+        left = self._of[account] - size
+        if left:
+            self._of[account] = left
+        else:
+            del self._of[account]
+
+
+class Queue:
+    """One connection's."""
+
+    __slots__ = ("_account", "_all", "_commands", "held", "size")
+
+    def __init__(self, of_all: Waiting) -> None:
+        self._all = of_all
+        self._account = ""
+        self._commands: deque[tuple[bytes, float]] = deque()
+        self.size = 0
+        self.held = False  # its client has been told to wait
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    @property
+    def full(self) -> bool:
+        return len(self._commands) >= LINE_LIMIT or self.size >= LINE_BYTES
+
+    def put(self, account: str, name: str, payload: object, ref: Any, came: float) -> bool:
+        """Whether there was room for it."""
+        data = _encode((name, payload, ref))
+        if not self._commands:
+            self._account = account
+        if not self._all.add(self._account, len(data) + ENTRY):
+            return False
+        self.size += len(data) + ENTRY
+        self._commands.append((data, came))
+        return True
+
+    def next(self) -> tuple[str, Any, Any, float]:
+        data, came = self._commands.popleft()
+        self._drop(len(data) + ENTRY)
+        name, payload, ref = _decode(data)
+        return name, payload, ref, came
+
+    def clear(self) -> None:
+        self._commands.clear()
+        if self.size:
+            self._drop(self.size)
+
+    def _drop(self, size: int) -> None:
+        self.size -= size
+        self._all.drop(self._account, size)
