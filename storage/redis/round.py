@@ -15,6 +15,9 @@ from storage.redis.heard import AT_ONCE, Heard
 #: is busy. Longer than a loop's ordinary stalls; those who reconnect meanwhile wait as long, once.
 PATIENCE = 0.5
 
+#: Nodes whose questions wait for an answer: beyond any cluster. Whoever can publish here may name any number.
+ASKERS = 1000
+
 _WORD = 8
 
 
@@ -29,7 +32,8 @@ class Round:
         self._word = b""
         self._epochs: list[str] = []  # as answered
         self._answered = asyncio.Event()
-        self._answers: set[asyncio.Task[None]] = set()  # of ours, under way
+        self._questions: dict[bytes, bytes] = {}  # the last of each asker, which no look has begun for
+        self._answers: asyncio.Task[None] | None = None
         self._doubt: asyncio.Task[None] | None = None
         self._silent = 0  # nodes that did not answer the last round, and nothing since
 
@@ -83,17 +87,21 @@ class Round:
     def doubt(self) -> None:
         """Look soon. Whoever else can publish here makes a node look, and no more."""
         if self._doubt is None or self._doubt.done():
-            self._doubt = self._spawn(b"", b"")
+            self._doubt = asyncio.get_running_loop().create_task(self._answer(b"", b""))
 
     def asked(self, question: bytes) -> None:
-        """Another node's question, or one's own."""
-        self._spawn(question[_WORD:], question[:_WORD])
+        """Another node's question, or one's own. Who asks has one round at a time: its last one counts."""
+        asker, word = question[_WORD:], question[:_WORD]
+        if len(self._questions) < ASKERS or asker in self._questions:
+            self._questions[asker] = word
+        if self._answers is None or self._answers.done():
+            self._answers = asyncio.get_running_loop().create_task(self._answer_all())
 
-    def _spawn(self, asker: bytes, word: bytes) -> asyncio.Task[None]:
-        answer = asyncio.get_running_loop().create_task(self._answer(asker, word))
-        self._answers.add(answer)
-        answer.add_done_callback(self._answers.discard)
-        return answer
+    async def _answer_all(self) -> None:
+        """One look at a time, each of which begins after its question."""
+        while self._questions:
+            asker = next(iter(self._questions))
+            await self._answer(asker, self._questions.pop(asker))
 
     async def _answer(self, asker: bytes, word: bytes) -> None:
         with suppress(Unavailable):
@@ -107,7 +115,8 @@ class Round:
             self._silent = 0  # somebody has woken up
 
     def close(self) -> None:
-        for task in (*self._answers, *([self._rounds] if self._rounds is not None else [])):
-            task.cancel()
+        for task in (self._answers, self._doubt, self._rounds):
+            if task is not None:
+                task.cancel()
         if self._waiting is not None:
             self._waiting.cancel()

@@ -1,6 +1,7 @@
 """Redis goes back within one process: whoever has seen more begins a new epoch in the same step."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -89,6 +90,22 @@ async def test_a_round_asks_those_who_have_seen_more(new_node: NewNode, past: Ca
     before.put_back()
     await two.log.read({"A": 0})
     assert await two.bus.agree() > epoch
+
+
+async def test_a_flood_of_questions_costs_one_look_at_a_time(new_node: NewNode, redis: Redis) -> None:
+    """Whoever can publish on the nodes' channel can ask as often as it likes."""
+
+    def scripts() -> int:
+        found = re.search(r"cmdstat_evalsha:calls=(\d+)", redis.cli("INFO", "commandstats"))
+        return int(found[1]) if found else 0
+
+    one, two = await new_node("n1"), await new_node("n2")
+    epoch = await filled(one, 5)
+    before = scripts()
+    asks = "redis.call('PUBLISH', 'test:history', 'Q' .. 'whatever' .. 'test:node:nobody')"
+    redis.cli("EVAL", f"for i = 1, 1000 do {asks} end", "0")
+    assert await two.bus.agree() == epoch and await one.bus.agree() == epoch
+    assert scripts() - before < 500, "of two nodes that were asked a thousand times each"
 
 
 async def test_a_node_that_heard_of_it_has_seen_it(new_node: NewNode, past: Callable[[], Past]) -> None:
