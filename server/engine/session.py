@@ -380,6 +380,8 @@ class Session(Sink):
         if nobody and now >= self.opened + engine.connect_timeout - engine.tick:
             self.end(engine.reason.TRANSPORT_CLOSE)
             return
+        if self.held_up is not None:  # its pong waits, too: who waits for us is not to be taken for dead
+            self.pinged = -abs(self.pinged)
         if self.pinged > 0 and now >= sent + engine.ping_timeout - engine.tick:
             self.end(engine.reason.PING_TIMEOUT)
             return

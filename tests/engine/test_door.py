@@ -625,6 +625,22 @@ async def test_what_a_post_brings_waits_for_who_is_held_up(how: str) -> None:
             assert [entry[1] for entry in door.log if entry[0] == "event"] == said[:1]
 
 
+async def test_who_is_held_up_is_not_taken_for_dead() -> None:
+    """Nothing is read from it: its pong does not come."""
+    async with house(ping_interval=0.1, ping_timeout=0.8) as (port, door, _):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            held = door.conns[0].session
+            held.hold_up(True)
+            other, _ = await socketio(port, GOOD)
+            async with other:
+                await door.until("gone", "ping timeout")
+            assert not held.closing
+            held.hold_up(False)
+            raw.text('42["say"]')
+            await door.until("event", "say")
+
+
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_a_decision_lets_little_wait_and_loses_nothing(transport: str) -> None:
     """Of who is not known yet: reading pauses, or a POST is not answered, until there is room."""
