@@ -29,7 +29,7 @@ def levels(value: Any) -> int:
 #: What has brackets, quotes and backslashes where they mean nothing.
 texts = st.text(st.sampled_from('[]{}"\\u0,: x'), max_size=12)
 values = st.recursive(
-    texts | st.integers(),
+    texts | st.integers(-(2**63), 2**64 - 1),  # beyond these orjson reads a float
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=20,
 )
