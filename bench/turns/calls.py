@@ -368,6 +368,20 @@ async def tcp(world: World) -> AsyncIterator[None]:
     writer.close()
 
 
+async def unhurried(world: World) -> AsyncIterator[None]:
+    """A client that takes a few KiB at a time."""
+    file_id = await _uploaded(world, b"x" * (10 * 2**20 - 1000), "text/plain")
+    yield
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port, limit=4096)
+    writer.write(
+        f"GET /files/{file_id} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Authorization: Bearer {world.server.token('owner')}\r\n\r\n".encode()
+    )
+    while await reader.read(4096):
+        pass
+    writer.close()
+
+
 async def engine(world: World) -> AsyncIterator[None]:
     yield
     async with SioWebSocket(world.server.ws_url):
@@ -468,6 +482,7 @@ async def gone(world: World) -> AsyncIterator[None]:
 
 DOORS: Mapping[str, tuple[Dear, ...]] = {
     "a TCP connection": (Dear("a head of 16 KiB", tcp),),
+    "any answer over HTTP": (Dear("10 MiB, taken 4 KiB at a time", unhurried),),
     "Socket.IO session, before CONNECT": (Dear("one", engine),),
     "Socket.IO poll and post": (Dear("four pages of the dearest answers", polled),),
     "Socket.IO request for another node's session": (Dear("250 KiB", forwarded),),
