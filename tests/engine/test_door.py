@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -748,3 +748,24 @@ async def test_the_server_stops_while_a_poll_waits() -> None:
     assert (await http.response())[2] == b"1"
     await http.close()
     await session.close()
+
+
+async def test_a_polling_session_has_one_answer_on_its_way() -> None:
+    """Who polls again has the last one, or will never have it."""
+    size = 8 << 20  # more than the kernel keeps for a client
+    async with house(outbox_limit=2 * size) as (port, door, _), Polling(port) as session:
+        await session.post("40" + json.dumps(GOOD))
+        assert (await session.packets())[0][:2] == "40"
+        door.conns[0].emit("big", b'"%s"' % (b"x" * size))
+        async with await Raw.connect(port, buffer=4096) as unread:
+            unread.send(f"GET {session.target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            async with asyncio.timeout(LIMIT):
+                assert b" 200 " in await unread.reader.readline()
+                polling = asyncio.create_task(session.packets())
+                got = 0
+                with suppress(ConnectionError):
+                    while piece := await unread.reader.read(1 << 16):
+                        got += len(piece)
+            assert got < size
+            door.conns[0].emit("next", b"1")
+            assert await polling == ['42["next",1]']
