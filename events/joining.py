@@ -251,8 +251,6 @@ class Joining:
                 replay = None
             if replay is not None and not await self.agreed([room], departures):
                 return None
-        if after is not None:
-            self._observer.recovered("recovered" if replay else "incomplete")
         served = room.delivered if room.ready else 0
         known = await self._known(member, state, has[0] or 0)
         if known.page.last_revision < served and not await self._delivery.proved(room):
@@ -269,10 +267,19 @@ class Joining:
         self.begin(room, cut, state, known.page.open_streams)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
+        lost = recovery.lacks_text(room.have.keys(), state)
+        if lost:
+            replay = None
+        if after is not None:
+            self._observer.recovered("recovered" if replay else "incomplete")
         if replay is not None:
             snapshot = self._snapshots.recovered(room, known, member.role, cut, replay.floors[name], state)
         else:
             snapshot = await self._snapshots.of(room, known, member.role, cut, state, has, limit)
+        if lost:
+            # What it shows of that stream is not where the log goes on: nobody recovers from there.
+            snapshot.reply["position"] = "-"
+            self._membership.spoil(conn)
         seat = snapshot.seat
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
         if not self.still(room, departures):

@@ -3,7 +3,7 @@
 Whole or not at all: whatever is not surely right is no recovery, and the client syncs by `after_revision`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
@@ -130,6 +130,15 @@ def missed(
         floors[name] = Seat(cut, max(seat.rev, last.rev), idx or None, max(seat.seq, last.seq))
     events.sort(key=_position)
     return Replay(events, size, floors)
+
+
+def lacks_text(have: Set[str], state: RoomState | None) -> bool:
+    """Whether the text of a stream that is open here is lost: it is logged anew then, and how much of it a
+    connection had that was away is not known."""
+    if state is None:
+        return True
+    ended = {event.stream for event in state.entries if event.closed}
+    return not have <= state.streams.keys() | ended
 
 
 def _position(event: Event) -> int:

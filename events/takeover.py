@@ -10,7 +10,7 @@ from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import Event
-from events.hub import Connection, Room
+from events.hub import Connection
 from events.joining import Joining, advance
 from events.membership import Membership
 from events.observer import Observer
@@ -19,7 +19,7 @@ from events.sessions import LiveSession
 from events.snapshots import Snapshots
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Cut, Records
+from storage.interfaces import Records
 from storage.messages import Messages as Store
 
 #: What events take in the log, their marks included, by what they take in a replay: a little one more than a
@@ -163,7 +163,7 @@ class Takeover:
                     if not self._joining.still(room, departures):
                         return None
                     self._joining.begin(room, cut, state, rows)
-                if _lacks_text(room, cut):
+                if recovery.lacks_text(room.have.keys(), cut.rooms[room.name]):
                     return None
             if not all(self._joining.still(room, departures) for room in rooms):
                 return None
@@ -178,12 +178,3 @@ class Takeover:
             assert state is not None
             advance(room, cut, state)
         return replay, [event for each in news for event in each]
-
-
-def _lacks_text(room: Room, cut: Cut) -> bool:
-    """Whether the text of an open stream is lost: it is logged anew then, and how much of it
-    a connection had that was away is not known."""
-    state = cut.rooms[room.name]
-    assert state is not None
-    ended = {event.stream for event in state.entries if event.closed}
-    return not room.have.keys() <= state.streams.keys() | ended
