@@ -148,7 +148,8 @@ class Member:
                     self.idx = {}
                 self.idx[event.stream] = NEVER if event.closed else self.idx.get(event.stream, 0)
         elif event.sizes:
-            have = (self.idx or {}).get(event.stream, 0)
+            # Of whose start it was not told, it was told the end: with the snapshot.
+            have = (self.idx or {}).get(event.stream, NEVER)
             if have == NEVER:
                 return
             try:
