@@ -50,7 +50,8 @@ for i = 10, #ARGV, 7 do
       log.seq = math.max(log.seq, seq)
     end
   elseif id ~= '' then
-    wanted = redis.call('SET', ARGV[9] .. id, '1', 'NX', 'EX', window)
+    -- Of this epoch: what another one's log had is not there any more.
+    wanted = redis.call('SET', ARGV[9] .. epoch .. id, '1', 'NX', 'EX', window)
   end
   if wanted then
     log_event(ARGV[3], ARGV[i + 6], ms)

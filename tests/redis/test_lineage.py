@@ -158,6 +158,22 @@ async def test_twice_back_over_an_epochs_begin(new_node: NewNode, past: Callable
     assert epochs == sorted(set(epochs))
 
 
+async def test_what_was_logged_once_is_logged_again_in_another_epoch(new_node: NewNode) -> None:
+    """A read mark that the database lost, and that moves to where it was."""
+    one = await new_node("n1")
+    await one.log.renew("before")
+    await filled(one, 1)
+    for _ in range(2):
+        await one.log.append("A", [logged("read:ann:7")])
+    await one.settled()
+    assert [event.id for event in one.ears.events if event.name == "read"] == ["read:ann:7"]
+    await one.log.renew("after")
+    await one.log.open("A", Mark(1, 1))
+    await one.log.append("A", [logged("read:ann:7")])
+    await one.settled()
+    assert [event.id for event in one.ears.events if event.name == "read"] == ["read:ann:7"] * 2
+
+
 async def test_a_record_that_went_back(new_node: NewNode, past: Callable[[], Past]) -> None:
     """Nothing was logged since: a membership alone is lost, and its node knows."""
     one = await new_node("n1")
