@@ -267,7 +267,7 @@ class Joining:
         self.begin(room, cut, state, known.page.open_streams)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
-        lost = recovery.lacks_text(room.have.keys(), state)
+        lost = recovery.lacks_text(recovery.begun(known.page.open_streams, state), state)
         if lost:
             replay = None
         if after is not None:

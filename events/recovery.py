@@ -3,7 +3,7 @@
 Whole or not at all: whatever is not surely right is no recovery, and the client syncs by `after_revision`.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -12,6 +12,7 @@ from events.event import POISON, Event, Kind, clip, retold
 from events.hub import NEVER, Connection, Seat
 from events.ids import new_token
 from storage.interfaces import Cut, RoomState
+from storage.records import OpenStream
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -132,13 +133,16 @@ def missed(
     return Replay(events, size, floors)
 
 
-def lacks_text(have: Set[str], state: RoomState | None) -> bool:
-    """Whether the text of a stream that is open here is lost: it is logged anew then, and how much of it a
-    connection had that was away is not known."""
-    if state is None:
-        return True
+def lacks_text(begun: Set[str], state: RoomState) -> bool:
+    """Whether the text of a stream that had begun before the cut is lost: it is logged anew then, and how much
+    of it a connection had that was away is not known."""
     ended = {event.stream for event in state.entries if event.closed}
-    return not have <= state.streams.keys() | ended
+    return not begun <= state.streams.keys() | ended
+
+
+def begun(rows: Iterable[OpenStream], state: RoomState) -> set[str]:
+    """Of open streams that were read after the cut, those that had begun before it."""
+    return {row.message_id for row in rows if row.revision <= state.last.rev}
 
 
 def _position(event: Event) -> int:

@@ -139,6 +139,7 @@ class Takeover:
             await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
         asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
         while True:
+            begun = {m.room.name: set(m.room.have) for m in conn.rooms if m.room.ready}
             cut = await delivery.log.read(asks, given=given, limit=self._replay_limit * ENVELOPES)
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not all(
@@ -156,14 +157,15 @@ class Takeover:
             if replay is None or replay.size > self._replay_limit:
                 return None
             for room in rooms:
+                state = cut.rooms[room.name]
+                assert state is not None
                 if not room.ready:
-                    state = cut.rooms[room.name]
-                    assert state is not None
                     rows = await self._store.open_streams(room.name)
                     if not self._joining.still(room, departures):
                         return None
                     self._joining.begin(room, cut, state, rows)
-                if recovery.lacks_text(room.have.keys(), cut.rooms[room.name]):
+                    begun[room.name] = recovery.begun(rows, state)
+                if recovery.lacks_text(begun.get(room.name, set()), state):
                     return None
             if not all(self._joining.still(room, departures) for room in rooms):
                 return None
