@@ -134,8 +134,8 @@ def missed(
 
 
 def lacks_text(begun: Set[str], state: RoomState) -> bool:
-    """Whether the text of a stream that had begun before the cut is lost: it is logged anew then, and how much
-    of it a connection had that was away is not known."""
+    """Whether the text of a stream that had begun before the cut is lost: it is logged anew then, and how
+    much of it a connection had that was away is not known."""
     ended = {event.stream for event in state.entries if event.closed}
     return not begun <= state.streams.keys() | ended
 

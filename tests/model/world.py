@@ -137,6 +137,7 @@ class World:
         self.redis = Server(self.time, self.latency)
         self.saved: Data | None = None
         self.sql_saved: Any = None
+        self.marks_lost: dict[str, dict[str, int]] = {}
         self.sql = Sql(self.latency)
         self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
         if rng.random() < 0.8:
@@ -253,7 +254,9 @@ class World:
                 self.wrong(f"{who}: {message_id} reads {shown.get('content')!r}, in SQL {content!r}")
         marks = self.sql.read_marks(room)
         shown = {user: seq for user, seq in view.reads.items() if seq}
-        lost = {user: seq for user, seq in view.told.items() if shown.get(user) == seq > marks.get(user, 0)}
+        # What the database lost may be told still, or again.
+        had = [*view.told.items(), *self.marks_lost.get(room, {}).items()]
+        lost = {user: seq for user, seq in had if shown.get(user) == seq > marks.get(user, 0)}
         if shown != marks | lost:
             self.wrong(f"{who} knows of the read marks {view.reads}, in SQL {marks}")
         there = {c.name for c in self.clients if c.connected and room in c.views and c.views[room].joined}
@@ -447,6 +450,8 @@ class World:
         if self.sql_saved is not None:
             self.note("the database goes back")
             saved, witnesses = self.sql_saved
+            for room in ROOMS:
+                self.marks_lost.setdefault(room, {}).update(self.sql.read_marks(room))
             self.sql.goes_back(saved)
             if not all(node.alive for node in witnesses):
                 # Who knew what is lost may be gone: then the operator says so, or the timeline does.
