@@ -25,7 +25,7 @@ TRANSPORTS = (["websocket"], ["polling"], ["polling", "websocket"])
 
 async def put_off(sockets: Sequence[Socket]) -> None:
     """All have been sent away at least once, none of them for good."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for socket in sockets:
             while not socket.named("closed") + socket.named("connect_error"):
                 await socket.wait_more()
@@ -73,7 +73,7 @@ async def test_what_a_person_has_to_change_is_told(
             assert not (await socket.state())["active"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 async def test_everybody_comes_back(
     parley: Server, sqlite_url: str, new_server: Callable[..., Server], issuer: Issuer
 ) -> None:

@@ -45,6 +45,8 @@ const stories = {
     const frames = page.locator(".frame-name");
     await frames.filter({ hasText: "typing" }).first().waitFor({ state: "attached" });
     await page.fill("#frame-filter", "read");
+    // The list is drawn anew: what is opened before is closed with it.
+    await frames.filter({ hasText: "typing" }).first().waitFor({ state: "detached" });
     await frames.filter({ hasText: "read" }).last().click();
     await page.locator(".frame pre").first().waitFor();
   },
