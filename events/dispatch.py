@@ -427,3 +427,6 @@ class Line:
         queue, self._queue = self._queue, None
         if queue is not None:
             queue.clear()
+            if queue.held:  # a socket may outlive what was said on it
+                queue.held = False
+                self._voice.hold_up(self.conn, False)

@@ -264,7 +264,9 @@ class Room:
         self.changed()
         for member in list(self.members.values()):
             member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)
-            member.idx, member.seat = None, None
+            member.seat = None
+            # Who is guarded may lack what the others have of open streams: it is cut off with the next chunk.
+            member.idx = dict.fromkeys(self.have, 0) if member.conn in self.guarded and self.have else None
             self.level(member)
 
     @property

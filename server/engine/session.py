@@ -427,6 +427,7 @@ class Session(Sink):
         if stop:
             self.held_up = asyncio.get_running_loop().create_future()
         else:
+            self.pinged = -abs(self.pinged)  # its pong may be on its way only now
             self._let_go()
 
     def _let_go(self) -> None:

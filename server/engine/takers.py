@@ -2,6 +2,9 @@
 for all of a server's. Knows no request."""
 
 import asyncio
+import fcntl
+import struct
+import termios
 from typing import Any, Final
 
 #: Bytes that have to leave, while any wait, in so many seconds: as slow as the slowest of networks.
@@ -9,6 +12,17 @@ LEAST: Final = 64 * 1024
 SPAN = 30.0
 #: Looks within a span: it may last so much longer until somebody is found.
 LOOKS: Final = 6
+
+
+def left(transport: Any) -> int:
+    """Bytes that the peer's kernel does not have. A full buffer of our own kernel's, which may be megabytes,
+    takes more only when a third of it is free: until then a slow reader's progress shows there alone."""
+    waits: int = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    try:
+        return waits + int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    except (AttributeError, OSError, ValueError):
+        return waits  # not a socket, or a closed one
 
 
 class Takers:
@@ -24,7 +38,7 @@ class Takers:
 
     def add(self, transport: Any) -> None:
         loop = asyncio.get_running_loop()
-        self._waiting[transport] = transport.get_write_buffer_size(), loop.time()
+        self._waiting[transport] = left(transport), loop.time()
         if self._timer is None:
             self._wait(loop)
 
@@ -40,12 +54,12 @@ class Takers:
         self._timer = None
         now = loop.time()
         if now - self._due > SPAN / LOOKS:  # the process stood still: nobody could take anything
-            self._waiting = {one: (one.get_write_buffer_size(), now) for one in self._waiting}
+            self._waiting = {one: (left(one), now) for one in self._waiting}
         for transport, (waited, since) in list(self._waiting.items()):
             if now - since < SPAN:
                 continue
-            waits = transport.get_write_buffer_size()
-            if waits and waited - waits < min(LEAST, waited):
+            waits = left(transport)
+            if transport.get_write_buffer_size() and waited - waits < min(LEAST, waited):
                 self.discard(transport)
                 transport.abort()
             else:

@@ -212,3 +212,24 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LIMIT):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def test_what_a_slow_reader_takes_shows_in_the_kernel_first() -> None:
+    """Its buffer of megabytes takes more only when a third of it is free."""
+    arrived: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(8 * SIZE))
+        arrived.set_result(writer)
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1 << 16)
+        transport = (await arrived).transport
+        waits = takers.left(transport)
+        assert waits >= transport.get_write_buffer_size() > 0
+        async with asyncio.timeout(LIMIT):
+            while takers.left(transport) > waits - PIECE:
+                await reader.readexactly(1024)
+        transport.abort()
+        writer.close()
