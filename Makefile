@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Extra arguments for pytest or the benchmark: make test ARGS="-k typing"
 ARGS ?=
 # Tests wait more than they compute. One file's tests share a server, and so a worker; 0 runs all in one process.
-WORKERS ?= 3
+WORKERS ?= 4
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # LOCKED=1: what `make run` installs is exactly what requirements.lock names, by its hashes (as the image has it).
 LOCKED ?=
