@@ -1,6 +1,7 @@
 """The drivers' errors, told apart: what may be repeated, what is taken, what is simply wrong."""
 
 import sqlite3
+from collections.abc import Collection
 
 import asyncpg  # type: ignore[import-untyped]
 
@@ -58,22 +59,25 @@ def translate(error: Exception) -> StorageError:
 
 
 def _away(error: Exception) -> bool:
-    if isinstance(error, asyncpg.PostgresError):
-        state = str(error.sqlstate or "")
-        return state[:2] in _AWAY_CLASSES or state in _AWAY_STATES
-    if isinstance(error, sqlite3.Error):
-        name = getattr(error, "sqlite_errorname", "") or ""
-        return name.removeprefix("SQLITE_").split("_")[0] in ("BUSY", "LOCKED")
+    named = _named(error, _AWAY_CLASSES, _AWAY_STATES, ("BUSY", "LOCKED"))
     # What is left is asyncpg's about its connection or about values, the network's, and time that ran out.
-    return not isinstance(error, ValueError | OverflowError)
+    return not isinstance(error, ValueError | OverflowError) if named is None else named
 
 
 def _repeatable(error: Exception) -> bool:
+    named = _named(error, _REPEATABLE_CLASSES, _REPEATABLE_STATES, _REPEATABLE_SQLITE)
+    # What is left is asyncpg's about its connection, the network's, and time that ran out.
+    return not isinstance(error, UnicodeError | OverflowError) if named is None else named
+
+
+def _named(
+    error: Exception, classes: Collection[str], states: Collection[str], sqlite: Collection[str]
+) -> bool | None:
+    """Whether a database's own name for its error is one of these; None: no database named it."""
     if isinstance(error, asyncpg.PostgresError):
         state = str(error.sqlstate or "")
-        return state[:2] in _REPEATABLE_CLASSES or state in _REPEATABLE_STATES
+        return state[:2] in classes or state in states
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "") or ""
-        return name.removeprefix("SQLITE_").split("_")[0] in _REPEATABLE_SQLITE
-    # What is left is asyncpg's about its connection, the network's, and time that ran out.
-    return not isinstance(error, UnicodeError | OverflowError)
+        return name.removeprefix("SQLITE_").split("_")[0] in sqlite
+    return None

@@ -104,10 +104,6 @@ async def long_token(world: World, door: Door) -> Payload:
     return {"token": world.server.token("owner", name="n" * 11_500)}
 
 
-def _tourist(number: int) -> str:
-    return f"tourist{number}"
-
-
 COMMANDS: Mapping[str, tuple[Input, ...]] = {
     "join": (
         Input("500 messages of a session with 1,000 participants", plain(limit=500)),
