@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,19 +64,26 @@ class Nodes:
             server.close()
 
 
-@pytest.fixture(scope="module")
-def steady(
-    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nodes]:
-    """Three nodes for the tests of a file that breaks nothing."""
-    name = postgres.create_database(postgres_template)
+@contextmanager
+def three_nodes(postgres: Postgres, template: str, folder: Path) -> Iterator[Nodes]:
+    """Three nodes with a database and a Redis of their own."""
+    name = postgres.create_database(template)
     with Redis() as redis:
-        nodes = Nodes(tmp_path_factory.mktemp("steady"), postgres.url(name), redis.url, 3)
+        nodes = Nodes(folder, postgres.url(name), redis.url, 3)
         try:
             yield nodes.start()
         finally:
             nodes.close()
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def steady(
+    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
+    """Three nodes for the tests of a file that breaks nothing."""
+    with three_nodes(postgres, postgres_template, tmp_path_factory.mktemp("steady")) as nodes:
+        yield nodes
 
 
 @pytest.fixture

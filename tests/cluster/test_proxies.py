@@ -8,7 +8,7 @@ import pytest
 
 from server.doctor.examine import TRIES
 from server.doctor.wire import Polling, Target
-from tests.cluster.conftest import Nodes
+from tests.cluster.conftest import Nodes, three_nodes
 from tests.cluster.proxies import Front, apache, caddy, haproxy, nginx, states, statuses
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients, JsSocket
@@ -34,14 +34,8 @@ def mortal(
     postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nodes]:
     """Three nodes of which the second is killed, test by test."""
-    name = postgres.create_database(postgres_template)
-    with Redis() as redis:
-        nodes = Nodes(tmp_path_factory.mktemp("mortal"), postgres.url(name), redis.url, 3)
-        try:
-            yield nodes.start()
-        finally:
-            nodes.close()
-    postgres.drop_database(name)
+    with three_nodes(postgres, postgres_template, tmp_path_factory.mktemp("mortal")) as nodes:
+        yield nodes
 
 
 @pytest.fixture(params=FRONTS)
