@@ -25,10 +25,8 @@ TRANSPORTS = (["websocket"], ["polling"], ["polling", "websocket"])
 
 async def put_off(sockets: Sequence[Socket]) -> None:
     """All have been sent away at least once, none of them for good."""
-    async with asyncio.timeout(60):
-        for socket in sockets:
-            while not socket.named("closed") + socket.named("connect_error"):
-                await socket.wait_more()
+    for socket in sockets:
+        await socket.wait_any("closed", "connect_error", timeout=60)
     for socket in sockets:
         assert (await socket.state())["active"]
         assert not socket.named("connect")

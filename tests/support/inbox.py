@@ -56,6 +56,21 @@ class Inbox:
         event = await self.wait_received(name, where, since=since, timeout=timeout)
         return event.data
 
+    async def wait_any(self, *names: str, timeout: float) -> Received:
+        """The first event of any of these names; may have come already."""
+        seen = 0
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    for event in self.events[seen:]:
+                        if event.name in names:
+                            return event
+                    seen = len(self.events)
+                    await self.wait_more()
+        except TimeoutError:
+            message = f"{self.name}: none of {names} in {timeout} s; came: {self._summary(0)}"
+            raise TimeoutError(message) from None
+
     async def wait_received(
         self,
         name: str,
