@@ -221,9 +221,17 @@ class HttpProtocol(HttpToolsProtocol):
         """400 for a request that another reader, this one's parser included, could take differently."""
         if ambiguous(self._fields):
             return 400
-        if self._should_upgrade() and (not self.parser.should_upgrade() or has_body(self._fields)):
-            return 400
+        if self._should_upgrade():
+            if not self.parser.should_upgrade() or has_body(self._fields):
+                return 400
+            if not self._all_answered:  # nobody would hear any more what becomes of that answer
+                return 400
         return 0
+
+    @property
+    def _all_answered(self) -> bool:
+        """No request stands before what comes now, and the last answer has left."""
+        return self._answering is None or (self._answering.response_complete and self.taken)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
@@ -322,8 +330,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _hand_over(self) -> None:
-        """What waits is the next protocol's to look after."""
+        """The transport is the next protocol's, and what it writes is no answer here."""
         self.takers.discard(self.transport)
+        self._lost = True
         self._all_taken()
         if self._sent_off or self.scheme == "https":
             self.transport.set_write_buffer_limits()

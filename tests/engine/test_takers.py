@@ -14,6 +14,7 @@ from server.engine.asgi import Receive, Scope, Send
 from server.engine.http import counted, once_taken
 from server.engine.strangers import HEAD, Strangers
 from tests.engine.kit import LIMIT, Raw, serving
+from tests.engine.test_protocol import UPGRADE
 
 MIB = 1024 * 1024
 SIZE = 8 * MIB  # more than the kernel keeps for a client
@@ -159,6 +160,32 @@ async def test_a_request_behind_it_waits_until_it_has_left() -> None:
             await raw.reader.readuntil(b"\r\n\r\n")
             await raw.reader.readexactly(SIZE)
         assert (await raw.response())[0] == 204
+
+
+@pytest.mark.parametrize("all_written", [False, True])
+async def test_no_websocket_takes_its_connection_over(all_written: bool) -> None:
+    app = Answering(in_pieces=not all_written)
+    async with serving(app) as port, await asking(port) as raw:
+        if all_written:
+            await happens(app.written)
+        raw.send(UPGRADE)
+        got = bytearray()
+        async with asyncio.timeout(LIMIT):
+            while piece := await raw.reader.read(MIB):
+                got += piece
+        await happens(app.left)
+    statuses = [answer[:3] for answer in got.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == ([b"200", b"400"] if all_written else [b"200"]) and len(got) > SIZE
+
+
+async def test_a_websocket_behind_it_keeps_no_answer_from_its_end() -> None:
+    app = Answering(in_pieces=True)
+    async with serving(app) as port:
+        async with await asking(port) as raw:
+            raw.send(UPGRADE)
+            await raw.reader.readexactly(1)
+            assert not app.written.is_set()  # it waits for its reader, as ever
+        await happens(app.left)
 
 
 def counting(app: Answering) -> tuple[Any, Strangers]:
