@@ -271,9 +271,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         http = protocol_of(scope)
         if http is not None:
             http.waiter = session
+        session.asked = scope
         try:
             body = await waiting
         finally:
+            if session.asked is scope:
+                session.asked = None
             if http is not None:
                 http.waiter = None
         await respond(send, 200, headers, body)
@@ -286,6 +289,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             session.end(self.reason.TRANSPORT_ERROR)
             return await respond(send, 400, headers, error(3))
         session.busy = True
+        if session.known:
+            counted(scope)
         try:
             status, answer = await self._posted(session, scope, receive)
         finally:
@@ -387,6 +392,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         """Its client has shown who it is."""
         if self.strangers is not None:
             self.strangers.discard(session)
+        if session.asked is not None:
+            counted(session.asked)
         protocol = session.protocol
         if session.upgrading is not None:  # what is behind its last packet of the upgrade may be as large
             protocol = self._upgrades.get(session)

@@ -66,10 +66,11 @@ def protocol_of(scope: Any) -> "HttpProtocol | None":
 
 
 def counted(scope: Any) -> None:
-    """Somebody counts this request until its answer has left: it does not weigh as a stranger."""
+    """Somebody counts this request until its answer has left: its connection is no stranger's as long."""
     http = scope.get("extensions", {}).get("parley.http")
     if http is not None:
         http["counted"] = True
+        http["protocol"].known()
 
 
 def once_taken(scope: Any, then: Callable[[], None]) -> None:
@@ -173,7 +174,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
-        if self._begun and not begun:
+        if self._begun and not begun and not self._counted:
             strangers.meet(self.config, self.transport)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
         if (self._fault or self._head > HEAD_LIMIT) and not self.transport.is_closing():
@@ -197,8 +198,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_timer()
         self._begun = False
-        if not self._weighs:
-            strangers.forget(self.config, self.transport)  # it has asked: that has bounds of its own
+        if not self._counted:
+            strangers.meet(self.config, self.transport)  # a step further, and nobody has told yet whose it is
         if max(self._head, self._read) > HEAD_LIMIT:  # part of it may be the body, or other requests
             size = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers)
             self._fault = self._fault or (431 if size > HEAD_LIMIT else 0)
@@ -247,10 +248,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._unfinished and answered is self.cycle:
             self._await_rest()
-        elif self._begun:  # the next head has all its time, which goes on already
-            super()._unset_keepalive_if_required()
-        elif answered is self._answering:  # none waits behind it
+        elif not self._begun and answered is self._answering:  # none waits behind it
             self._rest()
+        else:  # of whom the next one is has to be told anew
+            strangers.meet(self.config, self.transport)
+            if self._begun:  # the next head has all its time, which goes on already
+                super()._unset_keepalive_if_required()
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -290,6 +293,20 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = self.scope = None  # type: ignore[assignment]
         protocol.upgrade(method, self.url, self._fields)
 
+    # --- for whom it counts
+
+    @property
+    def _counted(self) -> bool:
+        """Somebody counts the request that is being answered; else its connection is a stranger's."""
+        answering = self._answering
+        if answering is None or answering.response_complete:
+            return False
+        return "counted" in answering.scope["extensions"]["parley.http"]
+
+    def known(self) -> None:
+        if not self._weighs:
+            strangers.forget(self.config, self.transport)
+
     # --- an answer on its way
 
     @property
@@ -311,8 +328,7 @@ class HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.takers.add(self.transport)
-        scope = None if self._answering is None else self._answering.scope
-        if scope is None or "counted" not in scope["extensions"]["parley.http"]:
+        if self._answering is None or "counted" not in self._answering.scope["extensions"]["parley.http"]:
             self._weighs = True
             strangers.weigh(self.config, self.transport, self.transport.get_write_buffer_size())
 
@@ -321,7 +337,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._weighs:
             self._weighs = False
             strangers.forget(self.config, self.transport)
-            if self._answering is None or self._answering.response_complete:
+            if not self._counted:
                 strangers.meet(self.config, self.transport)
         if self._sent_off:
             self._sent_off = False
@@ -384,6 +400,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _await_rest(self) -> None:
         if self._spare is None:
+            strangers.meet(self.config, self.transport)
             self._stop_timer()
             super()._unset_keepalive_if_required()
             self._spare = AFTER_ANSWER

@@ -15,6 +15,7 @@ from engineio import packet as eio_packet
 
 from events.outbox import Sink
 from server.engine import frames, polling
+from server.engine.asgi import Scope
 from server.engine.handshake import Handshake
 from server.engine.heartbeat import Beating
 from server.engine.protocol import WebSocketProtocol
@@ -49,9 +50,9 @@ class Session(Sink):
     """Over long polling at first, or over a WebSocket."""
 
     __slots__ = (
-        "__weakref__", "_data", "_held", "_inbox", "_slow", "_stops", "attachments", "busy", "client",
-        "closed", "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others", "owner",
-        "pinged", "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
+        "__weakref__", "_data", "_held", "_inbox", "_slow", "_stops", "asked", "attachments", "busy",
+        "client", "closed", "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others",
+        "owner", "pinged", "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -63,6 +64,7 @@ class Session(Sink):
         self.protocol: WebSocketProtocol | None = None
         self.untaken: asyncio.Transport | None = None  # the last poll's, while its client has not taken all
         self.poll: asyncio.Future[bytes] | None = None  # a long-polling request that waits
+        self.asked: Scope | None = None  # that request's
         self.client: Client | None = None  # in the namespace "/"
         self.others: dict[str, Client] | None = None  # in other namespaces
         self.attachments: Any = None  # a packet that still lacks some

@@ -1,6 +1,7 @@
-"""Connections with no request under way, and WebSockets and polling sessions of which nobody knows whose they
-are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever saw it. Bodies for
-another node's sessions, whose callers this node does not know either, are counted in the same way.
+"""Connections without a request that somebody counts, and WebSockets and polling sessions of which nobody
+knows whose they are: bounded by place and in all. Knows no token; who has shown one is taken out by whoever
+saw it. Bodies for another node's sessions, whose callers this node does not know either, are counted in the
+same way.
 
 Where there are too many, the one that has waited the longest goes, so that a newcomer always gets in: who
 means to authenticate does so within milliseconds, and is not here any more when a flood comes round.

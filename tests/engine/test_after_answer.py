@@ -11,7 +11,7 @@ import pytest
 
 from server.engine import http as engine_http
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.http import AFTER_ANSWER, LINE, HttpProtocol
+from server.engine.http import AFTER_ANSWER, LINE, HttpProtocol, counted
 from server.engine.strangers import Strangers
 from tests.engine.kit import LIMIT, Raw, serving
 
@@ -184,7 +184,9 @@ class Counting:
         self.strangers = Strangers(100, str)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert len(self.strangers) == 0  # who has asked is none
+        assert len(self.strangers) == 1  # until somebody counts what it asks
+        counted(scope)
+        assert len(self.strangers) == 0
         await answering(scope, receive, send)
 
 
@@ -234,6 +236,30 @@ class Held:
         self.asked += 1
         await self.let.wait()
         await answering(scope, receive, send)
+
+
+async def test_whose_request_nobody_counts_stays_a_stranger() -> None:
+    app, held = Counting(), Held()
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/401":
+            await held(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    asked.strangers = app.strangers  # type: ignore[attr-defined]
+    async with serving(asked) as port, await Raw.connect(port) as raw:
+        raw.send(GET + head("/401", "length", 0))  # one that is counted first
+        assert (await raw.response())[0] == 200
+        async with asyncio.timeout(LIMIT):
+            while not held.asked:
+                await asyncio.sleep(0.01)
+        assert len(app.strangers) == 1
+        newcomers = [await Raw.connect(port) for _ in range(100)]
+        await raw.ended()
+        for one in newcomers:
+            one.writer.transport.abort()
+        held.let.set()
 
 
 async def test_few_requests_wait_in_line(received: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

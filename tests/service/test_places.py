@@ -1,6 +1,7 @@
 """Nobody takes all of a node's connections: an identity, a network, or who has shown no token yet."""
 
 import asyncio
+import re
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -220,6 +221,30 @@ async def test_silent_connections_are_bounded(small_node: Server) -> None:
         assert (await alice.call("message", content="again"))["ok"]
         for _, writer in silent:
             writer.close()
+
+
+@pytest.mark.parametrize("kind", ["upload", "poll's post"])
+async def test_strangers_bodies_that_do_not_end_are_bounded(small_node: Server, kind: str) -> None:
+    node = small_node
+    room = await new_session(node, "alice")
+    upload = f"/api/chat/sessions/{room}/files"
+    opened = []
+    async with enter("polling", node, "alice", room) as alice:
+        for _ in range(550):  # more than it has file descriptors
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+            opened.append(writer)
+            target = upload
+            if kind != "upload":
+                writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n")
+                sid = re.search(r'"sid":"([^"]+)', (await reader.readuntil(b"}")).decode())
+                assert sid
+                target = f"/socket.io/?EIO=4&transport=polling&sid={sid[1]}"
+            writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n4".encode())
+        async with enter("websocket", node, "alice", room) as newcomer:
+            assert (await newcomer.call("message", content="hello"))["ok"]
+        await alice.wait_event("message")  # who was here before is here still
+    for writer in opened:
+        writer.close()
 
 
 async def test_who_was_answered_and_sends_line_ends_is_bounded(small_node: Server) -> None:
