@@ -10,6 +10,7 @@ import uvicorn
 
 from server.engine.opening import Opening, Patience
 from server.engine.protocol import WebSocketProtocol
+from server.engine.securing import Securing
 from server.engine.takers import Takers
 
 
@@ -25,7 +26,20 @@ def tune_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
+class Config(uvicorn.Config):
+    """`plain` is the protocol class of connections without TLS, also where the others have it."""
+
+    plain: Any
+
+    def load(self) -> None:
+        super().load()
+        self.plain = self.http_protocol_class
+        if self.ssl is not None:
+            self.http_protocol_class = partial(Securing, self.ssl, self.plain)  # type: ignore[assignment]
+            self.ssl = None
+
+
+def uvicorn_config(app: Any, **settings: Any) -> Config:
     """uvicorn's configuration for an ASGI application; `settings` are its own and win.
 
     No access log: it would write `?token=`. No pings by uvicorn: sessions have their own. No
@@ -45,15 +59,18 @@ def uvicorn_config(app: Any, **settings: Any) -> uvicorn.Config:
         "ws_max_size": 1 << 20,
         "timeout_graceful_shutdown": 30,
     }
-    return uvicorn.Config(app, **{**defaults, **settings})
+    return Config(app, **{**defaults, **settings})
 
 
 async def listen_plain(server: uvicorn.Server, sock: socket) -> None:
     """One socket more for a server that has started, without TLS whatever the others have."""
 
+    config = server.config
+    assert isinstance(config, Config)
+
     def protocol(_loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
-        made: asyncio.Protocol = server.config.http_protocol_class(  # type: ignore[call-arg]
-            config=server.config,
+        made: asyncio.Protocol = config.plain(
+            config=config,
             server_state=server.server_state,
             app_state=server.lifespan.state,
             _loop=_loop,
@@ -61,4 +78,4 @@ async def listen_plain(server: uvicorn.Server, sock: socket) -> None:
         return made
 
     loop = asyncio.get_running_loop()
-    server.servers.append(await loop.create_server(protocol, sock=sock, backlog=server.config.backlog))
+    server.servers.append(await loop.create_server(protocol, sock=sock, backlog=config.backlog))
