@@ -49,6 +49,20 @@ def test_the_depth_is_that_of_what_is_no_string(value: Any, deeper: int, objects
         assert loads(data) == value
 
 
+@pytest.mark.parametrize("before", [0, 1, 700, 2047, 2048, 4095, 6000])
+@pytest.mark.parametrize("core", ["", "0", "{}", '"["'])
+def test_the_depth_is_found_wherever_it_is(before: int, core: str) -> None:
+    """`before`: pairs of brackets ahead of it, half of them empty."""
+    for tower in (DEPTH - 1, DEPTH):
+        inner = tower - (core == "{}")
+        wide = ("[" + "[[]]," * before + "[" * inner + core + "]" * inner + "]").encode()
+        if tower < DEPTH:
+            assert len(loads(wide)) == before + 1
+        else:
+            with pytest.raises(Nested):
+                loads(wide)
+
+
 @pytest.mark.parametrize("unit", ["[]", "{}", "[[]]", '{"[":[]}', '{"\\"":1}'])
 def test_the_width_counts_what_is_no_string(unit: str) -> None:
     each = levels(json.loads(unit))
