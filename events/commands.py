@@ -138,9 +138,11 @@ class Commands:
             self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
         return record, role
 
-    def _member_writes(self, member: Member) -> None:
-        self._sessions.member_may_write(member)
-        self._sessions.touches.touch_live(member.room, 0)
+    def _member_writes(self, member: Member, count: int = 0) -> None:
+        """`count` as for `_writable`."""
+        now = self._sessions.now()
+        self._sessions.member_may_write(member, now)
+        self._sessions.touches.touch_live(member.room, now, count)
 
     # --- rooms
 
@@ -164,13 +166,13 @@ class Commands:
     def _joined(self, conn: Connection, session_id: str) -> None:
         member = conn.member(session_id)
         if member is not None:
-            self._sessions.touches.touch_live(member.room)
+            self._sessions.touches.touch_live(member.room, self._sessions.now())
 
     async def leave(self, caller: Caller, conn: Connection | None, command: schema.Leave) -> Done:
         if conn is not None:
             member = conn.member(command.session_id)
             if member is not None:
-                self._sessions.touches.touch_live(member.room)
+                self._sessions.touches.touch_live(member.room, self._sessions.now())
             await self._membership.leave(conn, command.session_id)
         return {}
 
@@ -239,8 +241,7 @@ class Commands:
         member = self._member(conn, command.session_id)
         if member is None or conn is None:
             return self._typing_from_outside(caller, conn, command)
-        self._member_writes(member)
-        self._sessions.touches.touch_live(member.room)
+        self._member_writes(member, 1)
         self._typing.set(command.session_id, conn.id, caller.key, command.is_typing)
         return {}
 

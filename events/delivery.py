@@ -237,16 +237,17 @@ class Delivery:
     def on_volatile(self, events: Sequence[Event]) -> None:
         first = events[0]
         room = self.hub.rooms.get(first.room)
-        if room is not None:
-            for event in events:
-                watch = self.watches.get(event.name)
-                if watch is not None and not watch(event):
-                    return
-            members = self.hub.broadcast(room, first) if len(events) == 1 else self.hub.tell(room, events)
-            for event in events:
-                self.observer.delivered(event.name, members, 0.0)
-        elif first.only:
-            self.hub.to_user(first.only, first, outside=first.skip)
+        if room is None:
+            if first.only:
+                self.hub.to_user(first.only, first, outside=first.skip)
+            return
+        watches, delivered = self.watches, self.observer.delivered
+        for event in events:
+            if event.name in watches and not watches[event.name](event):
+                return
+        members = self.hub.broadcast(room, first) if len(events) == 1 else self.hub.tell(room, events)
+        for event in events:
+            delivered(event.name, members, 0.0)
 
     def _on_log(self, room: Room, event: Event) -> None:
         if not room.ready:

@@ -436,22 +436,20 @@ class Hub:
         skipped = self.connections.get(event.skip) if event.skip else None
         if skipped is not None and event.sizes and skipped.transport == "websocket":
             skipped = None  # a producer gets its own chunks back on the raw WebSocket
-        for codec, sinks in room.groups.items():
-            data = codec.encode(event)
-            if skipped is None or skipped not in sinks:
-                self.flusher.fan_out(sinks.values(), data, event, codec)
-            else:
-                mine = sinks[skipped]
-                self.flusher.fan_out([s for s in sinks.values() if s is not mine], data, event, codec)
+        for codec, group in list(room.groups.items()):
+            sinks = list(group.values())
+            if skipped is not None and skipped in group:
+                sinks.remove(group[skipped])
+            self.flusher.fan_out(sinks, codec.encode(event), event, codec)
         if room.guarded:
             self.give_guarded(room, whole or event)
         return len(room.members)
 
     def tell(self, room: Room, events: Sequence[Event]) -> int:
         """Give everybody in a room the same volatile events, all at once; how many are there."""
-        for codec, sinks in room.groups.items():
+        for codec, sinks in list(room.groups.items()):
             data = b"".join([codec.encode(event) for event in events])
-            self.flusher.fan_out(sinks.values(), data, events[0], codec)
+            self.flusher.fan_out(list(sinks.values()), data, events[0], codec)
         if room.guarded:
             for event in events:
                 self.give_guarded(room, event)

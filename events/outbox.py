@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any
 
@@ -64,9 +64,10 @@ class Flusher:
         self.loop.call_soon(self._flush)
 
     def fan_out(
-        self, sinks: Iterable["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
+        self, sinks: list["Sink"], data: bytes, event: Event | None = None, codec: Codec | None = None
     ) -> None:
-        """Push the same bytes to many; with `event` and `codec`, what is slow treats it by its class."""
+        """Push the same bytes to many; with `event` and `codec`, what is slow treats it by its class. Nobody
+        else has the list: whoever is cut off on the way leaves its room at once."""
         patient = False
         if event is None:
             self._others = True
@@ -79,7 +80,7 @@ class Flusher:
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
         before = both = None
         add = self._dirty.append
-        for sink in list(sinks):  # whoever is cut off on the way leaves the room at once
+        for sink in sinks:
             backlog = sink.backlog
             if backlog is not None:
                 if event is None or codec is None:

@@ -98,6 +98,7 @@ class SessionManager:
         self._limits = limits
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
+        self.now = clock
         self._ttl_hours, self._owner_adds = ttl_hours, owner_adds
         self.touches = Touches(sessions, clock)
         self._polled_at = clock()
@@ -285,19 +286,14 @@ class SessionManager:
         LiveSession.of(record).check(self._clock())
         return record, role
 
-    def member_may_write(self, member: Member) -> None:
+    @staticmethod
+    def member_may_write(member: Member, now: float) -> None:
         """The same as `writable` for one that has joined, from memory. Raises Forbidden, SessionExpired,
         SessionArchived."""
         require(member.role, MAY_WRITE)
-        self.member_may_read(member)
-
-    def member_may_read(self, member: Member) -> None:
         live = member.room.live
         if live is not None:
-            live.check(self._clock())
-
-    def now(self) -> float:
-        return self._clock()
+            live.check(now)
 
     # --- changes
 

@@ -27,6 +27,9 @@ class _Told(msgspec.Struct):
     is_typing: bool
 
 
+_TOLD = msgspec.json.Decoder(_Told)
+
+
 class _Mine(msgspec.Struct):
     """Somebody types on a connection of this node. Times are monotonic."""
 
@@ -56,34 +59,43 @@ class Typing:
         if not is_typing:
             self.clear(room, key)
             return
-        now = self._monotonic()
-        mine = self._mine.get((room, key))
+        at, now = (room, key), self._monotonic()
+        mine = self._mine.get(at)
         if mine is None:
-            self._mine[room, key] = _Mine(conn_id, now + self._ttl, now)
-            self._said.setdefault(conn_id, set()).add((room, key))
+            self._mine[at] = _Mine(conn_id, now + self._ttl, now)
+            self._say(conn_id, at)
             self._tell(room, conn_id, key, True)
         else:
             if mine.conn_id != conn_id:
-                self._unsay(mine.conn_id, (room, key))
-                self._said.setdefault(conn_id, set()).add((room, key))
+                self._unsay(mine.conn_id, at)
+                self._say(conn_id, at)
             mine.conn_id, mine.until = conn_id, now + self._ttl
             if now - mine.told >= REFRESH * self._ttl:
                 mine.told = now
                 self._tell(room, conn_id, key, True)
-        self._watch()
+        if self._timer is None:
+            self._watch()
 
     def clear(self, room: str, key: str, conn_id: str | None = None) -> None:
         """With `conn_id`: only if it was heard from that connection."""
-        mine = self._mine.get((room, key))
+        at = room, key
+        mine = self._mine.get(at)
         if mine is not None and (conn_id is None or mine.conn_id == conn_id):
-            del self._mine[room, key]
-            self._unsay(mine.conn_id, (room, key))
+            del self._mine[at]
+            self._unsay(mine.conn_id, at)
             self._tell(room, mine.conn_id, key, False)
 
     def gone(self, conn_id: str) -> None:
         """The connection is, and nobody types on it any more, in a room that it had joined or in another."""
         for room, key in tuple(self._said.get(conn_id, ())):
             self.clear(room, key)
+
+    def _say(self, conn_id: str, at: tuple[str, str]) -> None:
+        said = self._said.get(conn_id)
+        if said is None:
+            self._said[conn_id] = {at}
+        else:
+            said.add(at)
 
     def _unsay(self, conn_id: str, at: tuple[str, str]) -> None:
         said = self._said[conn_id]
@@ -107,22 +119,22 @@ class Typing:
 
     def _heard(self, event: Event) -> bool:
         """Whether an event says what the members here do not know."""
-        told = msgspec.json.decode(event.data, type=_Told)
+        told = _TOLD.decode(event.data)
         at = event.room, told.user_id
         known = self._told.pop(at, None) is not None
         if told.is_typing:
             self._told[at] = self._monotonic() + self._ttl, event.skip
-            self._watch()
+            if self._timer is None:
+                self._watch()
             return not known
         return known
 
     # --- deadlines
 
     def _watch(self) -> None:
-        if self._timer is None:
-            first = next(iter(self._told.values()))[0] - self._monotonic() if self._told else self._ttl
-            delay = max(0.0, min(LOOK * self._ttl, first))
-            self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+        first = next(iter(self._told.values()))[0] - self._monotonic() if self._told else self._ttl
+        delay = max(0.0, min(LOOK * self._ttl, first))
+        self._timer = asyncio.get_running_loop().call_later(delay, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -137,7 +149,7 @@ class Typing:
             (room, key), (_, skipped) = next(iter(self._told.items()))
             self._delivery.on_volatile((self._event(room, skipped, key, False),))
             self._told.pop((room, key), None)  # nobody is in the room any more
-        if self._mine or self._told:
+        if self._timer is None and (self._mine or self._told):
             self._watch()
 
     def stop(self) -> None:

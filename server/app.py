@@ -246,7 +246,7 @@ def socketio_server(services: Services) -> Server:
         keep=peer.read_at_the_door if settings.admin_password is None else None,
     )
     if forwarding is not None:
-        sio.eio.generate_id = forwarding.new_sid  # type: ignore[method-assign]  # its documented hook
+        sio.eio.generate_id = forwarding.new_sid  # its documented hook
     return sio
 
 

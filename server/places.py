@@ -31,18 +31,15 @@ class Places:
 
     def __init__(self, hub: Hub, most: int, clock: Callable[[], float]) -> None:
         self._hub, self._most, self._clock = hub, most, clock
+        self._scarce = most // NETWORK_RESERVE
         self._kept: dict[Connection, None] = {}
         self._kept_for: Counter[str] = Counter()  # by account, and by share link
         self._networks: Counter[str] = Counter()  # nobody's while there is room for all networks
         self._counted = float("-inf")
 
     @property
-    def _free(self) -> int:
-        return self._most - len(self._hub.connections) - len(self._kept)
-
-    @property
     def full(self) -> bool:
-        return self._free <= 0
+        return len(self._hub.connections) + len(self._kept) >= self._most
 
     def any_left(self) -> None:
         """Before anybody has said who is calling. Raises ServerFull."""
@@ -71,30 +68,31 @@ class Places:
 
     def admit(self, caller: Caller, address: str, *, leaving: int = 0) -> None:
         """`leaving`: how many of the caller's connections go when this one comes. Raises ServerFull."""
-        free = self._free
+        free = self._most - len(self._hub.connections) - len(self._kept)
         if free <= 0:
             raise ServerFull
         if caller.role in OPERATORS:
             return
-        mine = len(self._hub.of_account(caller)) + self._kept_for[caller.account] - leaving
+        mine = len(self._hub.of_account(caller)) - leaving
+        if self._kept_for:
+            mine += self._kept_for[caller.account]
         if caller.link is not None:
             if mine > 1 and mine * LINK > free:
                 raise ServerFull("this share link has as many connections from there as there is room for")
             mine = len(self._hub.of_link(caller)) + self._kept_for[caller.link] - leaving
         if mine > 1 and (mine > free or free <= self._most // RESERVE):
             raise ServerFull("this user has as many connections as there is room for")
-        self._from(address, free)
+        if self._networks or free <= 2 * self._scarce:
+            self._from(address, free)
 
     def _from(self, address: str, free: int) -> None:
         """Raises ServerFull where a network has more than half of all, and is not the only one."""
-        scarce = self._most // NETWORK_RESERVE
-        if free > 2 * scarce:
-            if self._networks:
-                self._networks.clear()
-                self._counted = float("-inf")
+        if free > 2 * self._scarce:
+            self._networks.clear()
+            self._counted = float("-inf")
             return
         network = network_of(address)
-        if free <= scarce:
+        if free <= self._scarce:
             self._count()
             if len(self._networks) > 1 and self._networks[network] > self._most // 2:
                 raise ServerFull("this network has as many connections as there is room for")

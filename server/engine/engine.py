@@ -331,8 +331,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
 
     # --- sessions
 
-    def generate_id(self) -> str:
-        return new_token()
+    generate_id = staticmethod(new_token)
 
     async def _open(self, scope: Scope, transport: str) -> Session | None:
         session, answer = self._new(scope, transport)

@@ -38,10 +38,7 @@ class Handshake(MutableMapping[str, Any]):
     @property
     def size(self) -> int:
         """Bytes that are held of the request, about."""
-        size = len(self.query_string)
-        for name, value in self.headers:
-            size += len(name) + len(value)
-        return size
+        return len(self.query_string) + sum([len(name) + len(value) for name, value in self.headers])
 
     @property
     def address(self) -> str:

@@ -117,13 +117,13 @@ class Space:
         client = self.members.get(room)
         return () if client is None else (client,)
 
-    def sinks(self, room: Any) -> Iterable[Any]:
+    def sinks(self, room: Any) -> list[Any]:
         if type(room) is str:
             found = self.hub.rooms.get(room)
             if found is not None and not found.guarded and len(found.groups) == 1:
                 sinks = found.groups.get(self.codec)
                 if sinks is not None:  # everybody, as they stand
-                    return sinks.values()
+                    return list(sinks.values())
         return [conn.sink for conn in self.find(room) if isinstance(conn, Client)]
 
 

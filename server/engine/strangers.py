@@ -52,6 +52,18 @@ class Strangers:
     def __len__(self) -> int:
         return len(self._all)
 
+    def meet(self, transport: Any) -> str:
+        """A connection is a newcomer, or has come a step further and is the youngest again. Its place."""
+        place = self._all.pop(transport, None)
+        if place is not None:
+            self._all[transport] = place
+            place.ones[transport] = place.ones.pop(transport)
+            return place.name
+        peer = transport.get_extra_info("peername")
+        name = self.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
+        self.add(transport, name)
+        return name
+
     def add(self, one: Stranger, name: str, weight: int = 1) -> None:
         """A newcomer of the place `name`, also where it was one before."""
         if one in self._all:
@@ -60,28 +72,22 @@ class Strangers:
         if place is None:
             place = self._places[name] = _Place(name)
         self._all[one] = place
-        place.ones[one] = 0
-        self._weigh(one, place, weight)
-
-    def renew(self, one: Stranger) -> str | None:
-        """It has come a step further, and is the youngest again. Its place; None if it is none of them."""
-        place = self._all.pop(one, None)
-        if place is None:
-            return None
-        self._all[one] = place
-        place.ones[one] = place.ones.pop(one)
-        return place.name
+        place.ones[one] = weight
+        place.weight += weight
+        self.weight += weight
+        if place.weight > self._share or self.weight > self.most:
+            self._make_room(place)
 
     def grows(self, one: Stranger, by: int) -> None:
         """It weighs more now, and is as old as before."""
         place = self._all.get(one)
         if place is not None:
-            self._weigh(one, place, by)
+            place.ones[one] += by
+            place.weight += by
+            self.weight += by
+            self._make_room(place)
 
-    def _weigh(self, one: Stranger, place: "_Place", more: int) -> None:
-        place.ones[one] += more
-        place.weight += more
-        self.weight += more
+    def _make_room(self, place: "_Place") -> None:
         while place.weight > self._share and place.name:
             self._turn_away(next(iter(place.ones)))
         while self.weight > self.most:
@@ -122,21 +128,14 @@ def meet(config: Any, transport: Any) -> str | None:
     """A connection has been made, goes over to another protocol, or begins to ask for something. Where it is
     counted, if it is."""
     strangers = of(config)
-    if strangers is None:
-        return None
-    place = strangers.renew(transport)
-    if place is None:
-        peer = transport.get_extra_info("peername")
-        place = strangers.place_of(peer[0] if isinstance(peer, tuple) and peer else "")
-        strangers.add(transport, place)
-    return place
+    return None if strangers is None else strangers.meet(transport)
 
 
 def weigh(config: Any, transport: Any, size: int) -> None:
     """So many bytes wait for it, and it counts for nobody else."""
     strangers = of(config)
     if strangers is not None:
-        meet(config, transport)
+        strangers.meet(transport)
         strangers.grows(transport, size // HEAD)
 
 

@@ -26,4 +26,4 @@ def takes_positions(auth: dict[str, Any], query: bytes, headers: Sequence[tuple[
     for name, value in headers:
         if name == b"user-agent":
             return b"aiohttp/" not in value and b"python-requests/" not in value
-    return _PYTHON_QUERY.search(query) is None
+    return b"&EIO=" not in query or _PYTHON_QUERY.search(query) is None

@@ -234,7 +234,7 @@ class RawDoor:
         joined.then()
         member = conn.member(socket.session_id)
         if member is not None:
-            services.sessions.touches.touch_live(member.room)
+            services.sessions.touches.touch_live(member.room, services.clock())
 
     async def _create(self, caller: Caller, session_id: str, scope: Scope) -> bool:
         """WS_CREATE_SESSIONS: an unused id becomes the caller's session."""

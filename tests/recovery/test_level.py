@@ -74,3 +74,19 @@ def test_a_room_is_never_put_back() -> None:
     room = room_at(Hub(), 12)
     advance(room, Cut("e", 9, {}), state(7))
     assert room.pos == 12
+
+
+async def test_who_is_cut_off_on_the_way_takes_nothing_from_the_others() -> None:
+    """Also where it is the last that its codec serves."""
+    hub = Hub()
+    room = room_at(hub, 5)
+    other = _Counting()
+    for name, codec in (("slow", SocketIOCodec()), ("well", other)):
+        member = joined(hub, name, 5)
+        hub.spoil(member.conn, codec)
+    slow = hub.rooms["a"].members
+    cut = next(conn for conn in slow if conn.id == "slow")
+    cut.sink.cut = lambda: hub.remove(cut) and None  # type: ignore[method-assign]
+    cut.sink.pause(1)
+    assert hub.broadcast(room, Event("a", "read", b"{}", Kind.LOGGED)) == 1
+    assert other.count == 1 and cut not in room.members

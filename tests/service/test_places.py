@@ -317,6 +317,10 @@ class Gone:
     def abort(self) -> None:
         self.gone = True
 
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        assert name == "peername"
+        return "a", 1
+
 
 def test_the_oldest_stranger_of_a_place_goes_first() -> None:
     strangers = Strangers(9, str)
@@ -328,9 +332,8 @@ def test_the_oldest_stranger_of_a_place_goes_first() -> None:
     assert [one.gone for one in many] == [True] * 14 + [False] * 6
     assert not other.gone
     # Whoever comes a step further is the youngest again, and weighs what it did.
-    assert strangers.renew(many[14]) == "a" and strangers.renew(many[0]) is None
     last = Gone()
-    strangers.add(last, "a")
+    assert strangers.meet(many[14]) == "a" and strangers.meet(last) == "a"
     assert [one.gone for one in (many[14], many[15], last)] == [False, True, False]
     many[15:] = [*many[16:], last]
     assert strangers.weight == 7
