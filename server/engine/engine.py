@@ -311,7 +311,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
             await asyncio.sleep(LAST_POLL)
             session.end(self.reason.TRANSPORT_ERROR)
             return 413, error(6)
-        came = session.came(body)
+        came = await session.came(body)
         if came is None or not (session.feed(came) or await self._rest(session, came)):
             return 400, error(3)
         return 200, b"ok"
@@ -320,8 +320,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         """What of a POST had to wait: no answer before, and so no next POST. Whether it was taken."""
         try:
             async with asyncio.timeout(HELD_UP):
-                while session.held_up is not None:
-                    await asyncio.wait((session.held_up,))
+                while True:
+                    if session.held_up is not None:
+                        await asyncio.wait((session.held_up,))
+                    else:
+                        await asyncio.sleep(0)
                     if session.held_up is None and session.feed(came):
                         break
         except TimeoutError:

@@ -31,6 +31,8 @@ INBOX_LIMIT: Final = 64
 INBOX_BYTES: Final = 32 * 1024
 #: ... and with long polling, where a client says all that it has at once.
 POLLED_INBOX_LIMIT: Final = 1000
+#: Packets of one POST that are taken in one turn of the loop: half a million fit in the largest.
+AT_A_TIME: Final = 500
 #: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there.
 #: Were a CONNECT answered before, and its WebSocket broke then, the official client would neither poll nor
 #: go over. An upgrade that takes longer does not come about, and holds nothing up.
@@ -329,26 +331,28 @@ class Session(Sink):
             loop.call_later(LAST_POLL, self._end_poll, poll)
         return poll
 
-    def came(self, body: bytes) -> Iterator[tuple[bytes, bool]] | None:
+    async def came(self, body: bytes) -> Iterator[tuple[bytes, bool]] | None:
         """A POST's packets. None if something in it is no packet: the session has ended."""
         try:
-            for _ in polling.packets(body):
-                pass
+            for number, _ in enumerate(polling.packets(body), 1):
+                if not number % AT_A_TIME:
+                    await asyncio.sleep(0)
         except ValueError:
             self.end(self.engine.reason.TRANSPORT_ERROR)
             return None
         return polling.packets(body)
 
     def feed(self, came: Iterator[tuple[bytes, bool]]) -> bool:
-        """Those packets, up to one behind which its client is held up; whether these were all."""
-        for data, is_binary in came:
+        """Those packets, up to one behind which its client is held up, or as many as go at a time; whether
+        these were all."""
+        for number, (data, is_binary) in enumerate(came, 1):
             if self.closing:
                 break
             if data == b"1" and not is_binary:
                 self.end(self.engine.reason.CLIENT_DISCONNECT, answer=polling.NOOP)
             else:
                 (self.binary if is_binary else self.text)(data)
-            if self._stops and not self.closing:
+            if (self._stops or number == AT_A_TIME) and not self.closing:
                 return False
         return True
 

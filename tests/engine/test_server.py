@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import socketio as python_socketio
 from socketio import packet as sio_packet
 
 from server.engine.server import Server
-from server.engine.session import AT_ONCE
+from server.engine.session import AT_A_TIME, AT_ONCE
 from server.engine.strangers import Strangers
 from tests.engine.kit import BINARY, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
@@ -50,6 +51,30 @@ async def test_handlers_of_one_client_run_in_order_when_asked_to() -> None:
             for n in range(200):
                 assert await raw.next_text() == f"43{n}[{n}]"
     assert done == list(range(200))
+
+
+async def test_a_posts_many_packets_leave_turns_to_others() -> None:
+    sio, said, turns = Server(), [], 0
+    sio.on("say", lambda sid, n: said.append((n, turns)))
+    count = 20_000
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with serving(app_of(sio)) as port:
+        polling = await Polling(port).open()
+        assert (await polling.post("40"))[0] == 200
+        await polling.packets()
+        waiting = asyncio.create_task(others())
+        body = ['42["say",0]', *["3"] * count, '42["say",1]', *["430[]"] * count, '42["say",2]']
+        assert (await polling.post("\x1e".join(body)))[0] == 200
+        waiting.cancel()
+        await polling.close()
+    assert [n for n, _ in said] == [0, 1, 2]
+    assert all(later - before >= count // AT_A_TIME for (_, before), (_, later) in pairwise(said))
 
 
 async def test_another_serializer_is_python_socketios_to_decode() -> None:
