@@ -16,14 +16,14 @@ import msgspec
 from events.access import Caller
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
-from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
+from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
 from events.hub import Connection
 from events.joining import Joined
 from events.messages import translate
 from events.observer import Observer
-from events.ratelimit import RateLimits
+from events.ratelimit import WAITS, RateLimits, Wait
 from events.stall import Stall
-from events.waiting import Queue, Waiting
+from events.waiting import Kept, Queue, Waiting, no_room
 from events.wording import invalid
 from storage.fairness import ASKING
 from storage.patience import LEAST, PATIENCE, WAIT, Patience
@@ -33,9 +33,6 @@ from storage.patience import LEAST, PATIENCE, WAIT, Patience
 DEADLINE = WAIT + 2 * LEAST
 #: Writes of one connection on their way to their commit; then the next waits.
 PENDING_LIMIT = 512
-#: Milliseconds after which one is to come again for whose command there is no room in line.
-NO_ROOM = 1000
-
 #: The present command's.
 _BOUND: Final[ContextVar[asyncio.Timeout | None]] = ContextVar("parley.bound", default=None)
 
@@ -77,7 +74,10 @@ class Dispatcher:
         if rate is not None:
             waiting = self._limits.check(caller, rate, conn is not None)
             if waiting is not None:
-                return _after(waiting, action, caller, conn, struct)
+                kept = Kept(struct, caller.account, self.waiting)
+                if type(waiting) is Wait:  # before others that came in the same turn are read
+                    kept.shrink()
+                return _after(waiting, action, caller, conn, kept)
         return action(caller, conn, struct)  # type: ignore[no-any-return]
 
     def _act(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
@@ -153,6 +153,12 @@ class Dispatcher:
         if self._debug:
             self._log(name, outcome, seconds, payload)
 
+    def shown(self, payload: object) -> object:
+        """What of a payload its command's line in the log needs."""
+        if not self._debug or not isinstance(payload, dict):
+            return None
+        return {"session_id": payload.get("session_id")}
+
     @staticmethod
     def _log(name: str, outcome: str, seconds: float, payload: object) -> None:
         session = payload.get("session_id") if isinstance(payload, dict) else None
@@ -172,17 +178,25 @@ async def _awaited(pending: Pending) -> Any:
     return await asyncio.shield(pending.future)
 
 
-async def _after(waiting: Awaitable[None], action: Any, *args: Any) -> Done:
+async def _after(
+    waiting: Awaitable[None], action: Any, caller: Caller, conn: Connection | None, kept: Kept
+) -> Done:
     """What it waits for its rate is no part of what it may wait for the database, or in all."""
     loop, patience = asyncio.get_running_loop(), PATIENCE.get()
     began = loop.time()
-    await waiting
+    WAITS.set(kept.pack)
+    try:
+        await waiting
+        struct = kept.take()
+    finally:
+        WAITS.set(None)
+        kept.drop()
     now = loop.time()
     if (bound := _BOUND.get()) is not None:
         bound.reschedule(now + DEADLINE)
     if patience is not None and patience.until is not None:
         patience.until += now - began
-    done = action(*args)
+    done = action(caller, conn, struct)
     finished: Done = await done if isinstance(done, Coroutine) else done
     return finished
 
@@ -246,7 +260,7 @@ class Line:
         if len(queue) >= self._dispatcher.in_line and self._refused(name, ref):
             return
         if not queue.put(self.conn.caller.account, name, payload, ref, asyncio.get_running_loop().time()):
-            self._voice.answer(self.conn, ref, name, RateLimited(retry_after=NO_ROOM))
+            self._voice.answer(self.conn, ref, name, no_room())
         elif queue.full and not queue.held:
             queue.held = True
             self._voice.hold_up(self.conn, True)
@@ -291,7 +305,9 @@ class Line:
         except Exception as failure:  # noqa: BLE001 - a handler's failure always gets a reply
             late = dispatcher.mistake(failure, conn.caller)
             if late is not None:
-                return self._fail_late(late, failure, name, payload, ref)
+                told = dispatcher.error_of(failure, name)
+                told.__traceback__ = told.__cause__ = told.__context__ = None  # they hold what was sent
+                return self._fail_late(late, told, name, dispatcher.shown(payload), ref)
             self._fail(failure, name, payload, ref, 0.0)
             return None
         if type(done) is dict:  # answered at once: typing, chunks
@@ -299,6 +315,7 @@ class Line:
             dispatcher.answered_at_once(name, payload)
             return None
         began = time.perf_counter()
+        payload = dispatcher.shown(payload)  # what it was told goes on; nobody waits with all of it
         if isinstance(done, Coroutine):
             return self._finish(done, name, payload, ref, began)
         self._done(done, name, payload, ref, began)
@@ -413,6 +430,7 @@ class Line:
                 # What waited behind one that waited for the database in vain has waited, too.
                 patience.begin(came if self._failed_at > came else None)
                 rest = self._begin(name, payload, ref)
+                del payload
                 if rest is not None:
                     await rest
         finally:

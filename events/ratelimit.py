@@ -3,8 +3,10 @@ many of a thing there may be. The figures are `events.bounds`'."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
+from typing import Any, Final
 
 from events.access import Caller
 from events.bounds import (
@@ -23,6 +25,21 @@ from events.bounds import (
 )
 from events.errors import RateLimited
 from storage.interfaces import Buckets
+
+#: What the present command does when it begins to wait for its token, or for its refusal. It may raise.
+WAITS: Final[ContextVar[Callable[[], None] | None]] = ContextVar("parley.waits", default=None)
+
+
+class Wait:
+    """What surely takes a while, as opposed to a question."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._work.__await__()
 
 
 class Pace:
@@ -109,11 +126,12 @@ class RateLimits:
         """Until there is a token. Counted from now on: what came in one piece is put in line before the wait
         begins."""
         self._slowed[each] += 1
-        return self._waited(kind, rate, each, wait)
+        return Wait(self._waited(kind, rate, each, wait))
 
     async def _waited(self, kind: str, rate: Rate, each: str, wait: float) -> None:
         """Others of the same user may take a token first."""
         try:
+            _waits()
             left = PATIENCE
             while 0.0 < wait <= left:
                 await asyncio.sleep(wait)
@@ -141,7 +159,7 @@ class RateLimits:
         """Raises RateLimited: at once, or, to whom that was told often enough, when awaited."""
         error = _refusal(seconds)
         if self._told_enough(each):
-            return _late(error)
+            return Wait(_late(error))
         raise error
 
     def mistake(self, caller: Caller) -> Awaitable[None] | None:
@@ -186,6 +204,12 @@ def _refusal(seconds: float) -> RateLimited:
     return RateLimited(retry_after=max(1, round(seconds * 1000)))
 
 
+def _waits() -> None:
+    if (waits := WAITS.get()) is not None:
+        waits()
+
+
 async def _late(error: RateLimited) -> None:
+    _waits()
     await asyncio.sleep(LATE)
     raise error

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from events.errors import RateLimited
+
 #: Commands of one connection that may wait in line, and their bytes; then its reading pauses.
 LINE_LIMIT: Final = 64
 LINE_BYTES: Final = 256 * 1024
@@ -15,6 +17,8 @@ LINE_BYTES: Final = 256 * 1024
 MOST: Final = 64 * 1024 * 1024
 #: The part of what is still free that one account may have; with nothing in line it may have all of it.
 SHARE: Final = 4
+#: Milliseconds after which one is to come again for whose command there is no room.
+NO_ROOM: Final = 1000
 #: Bytes that a command costs here beside what was sent.
 ENTRY: Final = 256
 
@@ -46,6 +50,42 @@ class Waiting:
             self._of[account] = left
         else:
             del self._of[account]
+
+
+def no_room() -> RateLimited:
+    return RateLimited(retry_after=NO_ROOM)
+
+
+class Kept:
+    """A command that has to wait for its rate: in bytes that are counted, if it really has to."""
+
+    __slots__ = ("_account", "_all", "_data", "_kind", "_struct")
+
+    def __init__(self, struct: msgspec.Struct, account: str, of_all: Waiting) -> None:
+        self._struct: msgspec.Struct | None = struct
+        self._kind, self._account, self._all = type(struct), account, of_all
+        self._data = b""
+
+    def shrink(self) -> None:
+        """If there is no room for it, `pack` tells."""
+        if self._struct is not None:
+            data, self._struct = _encode(self._struct), None
+            if self._all.add(self._account, len(data) + ENTRY):
+                self._data = data
+
+    def pack(self) -> None:
+        """Raises RateLimited."""
+        self.shrink()
+        if not self._data:
+            raise no_room()
+
+    def take(self) -> msgspec.Struct:
+        return self._struct or msgspec.msgpack.decode(self._data, type=self._kind)
+
+    def drop(self) -> None:
+        if self._data:
+            self._all.drop(self._account, len(self._data) + ENTRY)
+        self._data, self._struct = b"", None
 
 
 class Queue:

@@ -3,12 +3,23 @@
 import asyncio
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from events.access import Caller
+from events.bounds import CAPS
+from events.catalog import CATALOG
+from events.dispatch import Dispatcher, Line
+from events.errors import RateLimited
+from events.observer import Observer
+from events.ratelimit import RateLimits
 from events.waiting import Queue, Waiting
+from storage.memory import MemoryBuckets
 from tests.engine.kit import Polling
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients
@@ -183,3 +194,53 @@ def test_what_waits_on_a_node_is_bounded_for_each_and_in_all() -> None:
     for queue in many.values():
         queue.clear()
     assert waiting.size == 0 and waiting.add("d", 1000 * 1000) and not waiting.add("e", 1)
+
+
+class Big(list[int]):
+    """What JSON became; a weak reference tells when nobody has it any more."""
+
+
+class Answers:
+    def __init__(self) -> None:
+        self.given: asyncio.Queue[Any] = asyncio.Queue()
+
+    def answer(self, conn: Any, ref: Any, name: str, reply: Any) -> None:
+        self.given.put_nowait((ref, reply))
+
+    def hold_up(self, conn: Any, stop: bool) -> None: ...
+
+
+@pytest.mark.parametrize("room", [True, False])
+async def test_a_command_that_waits_for_its_rate_is_kept_in_counted_bytes(room: bool) -> None:
+    limits = RateLimits(
+        MemoryBuckets(time.monotonic),
+        MemoryBuckets(time.monotonic),
+        enabled=True,
+        figures={cap.setting: 0 for cap in CAPS} | {"rate_limit_messages_per_minute": 600},
+    )
+    done: list[Any] = []
+
+    def act(caller: Caller, conn: Any, command: Any) -> dict[str, Any]:
+        done.append(command)
+        return {}
+
+    dispatcher = Dispatcher(cast(Any, SimpleNamespace(**dict.fromkeys(CATALOG, act))), limits, Observer())
+    dispatcher.waiting = Waiting(100_000 if room else 100)
+    alice, answers = Caller("user", "alice"), Answers()
+    conn = cast(Any, SimpleNamespace(caller=alice, heard_at=0.0, fenced=False))
+    line = Line(dispatcher, conn, answers)
+    with suppress(RateLimited):
+        while True:
+            limits.check(alice, "message")
+    said = {"session_id": "s", "content": "hello", "metadata": {"big": Big([1, 2, 3])}}
+    alive = weakref.ref(said["metadata"]["big"])  # type: ignore[index]
+    line.put("message", said, 1)
+    del said
+    assert alive() is None
+    assert dispatcher.waiting.size > 0 or not room
+    ref, reply = await asyncio.wait_for(answers.given.get(), 20)
+    assert ref == 1 and dispatcher.waiting.size == 0
+    if room:
+        assert reply == {} and done[0].metadata == {"big": [1, 2, 3]}
+    else:
+        assert reply.code == "RATE_LIMIT" and not done
