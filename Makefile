@@ -26,7 +26,7 @@ run: $(VENV)/.runtime ## Install what is needed, migrate, and serve on http://12
 	@$(BIN)/python scripts/fetch_client.py
 	@exec $(BIN)/python scripts/run.py
 
-cluster: $(VENV)/.runtime services ## Run three nodes, Redis, PostgreSQL and nginx on http://127.0.0.1:8080
+cluster: $(VENV)/.dev services ## Run three nodes, Redis, PostgreSQL and nginx on http://127.0.0.1:8080
 	@$(BIN)/python scripts/fetch_client.py
 	@exec $(BIN)/python scripts/cluster.py
 

@@ -1,4 +1,5 @@
-"""`make cluster`: three nodes, Redis, PostgreSQL and nginx on this machine, as deploy/Procfile.cluster says.
+"""`make cluster`: three nodes, Redis, PostgreSQL and nginx on this machine, as deploy/Procfile.cluster says,
+and one of the workers in examples/, whose answers outlive the nodes.
 
 A part that ends is started again, so that each may be killed to see what happens. Everything lives in a
 temporary folder and is gone at the end. PORT (default 8080) is nginx's; a value that the environment gives
@@ -7,10 +8,12 @@ wins over the ones here.
 
 import contextlib
 import http.client
+import json
 import os
 import pwd
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -30,6 +33,8 @@ PATIENCE = 60.0
 #: children to notice that their parent is gone.
 PAUSE = 1.0
 PEOPLE = ("alice", "bob")
+#: Runs the agent of the same name.
+WORKER = "worker"
 
 NGINX = """\
 worker_processes 1;
@@ -105,6 +110,36 @@ class Cluster:
         for name in NODES:
             self.wait(name, lambda name=name: ready(self.ports[name]))
         self.wait("nginx", lambda: ready(self.port))
+        self.hire()
+
+    def hire(self) -> None:
+        """A worker that comes in by nginx, as any client does."""
+        agent = self.made("/api/chat/agents", {"name": WORKER.capitalize(), "kind": "remote"})
+        self.env["AGENT_TOKEN"] = self.token(str(agent["id"]), "--role", "agent")
+        script = ROOT / "examples" / "worker-python" / "worker.py"
+        self.commands[WORKER] = f"exec $PYTHON {shlex.quote(str(script))} http://127.0.0.1:{self.port}"
+        self.launch(WORKER)
+
+    def made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What a POST by the application's backend answers."""
+        token = self.token("backend", "--role", "service")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+        connection.close()
+        if answer.status != 201:
+            raise SystemExit(f"POST {path}: {answer.status} {said}")
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def token(self, sub: str, *more: str) -> str:
+        command = [sys.executable, "-m", "server", "token", "--sub", sub, "--ttl", "12h", *more]
+        done = subprocess.run(
+            command, env=self.env, cwd=self.folder, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
 
     def launch(self, name: str) -> None:
         owner: dict[str, Any] = {}
@@ -243,21 +278,14 @@ def echo(name: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def welcome(cluster: Cluster) -> str:
-    tokens = {
-        sub: subprocess.run(
-            [sys.executable, "-m", "server", "token", "--sub", sub, "--ttl", "12h"],
-            env=cluster.env, cwd=cluster.folder, capture_output=True, text=True, check=True,
-        ).stdout.strip()
-        for sub in PEOPLE
-    }  # fmt: skip
+    tokens = {sub: cluster.token(sub) for sub in PEOPLE}
     base = f"http://127.0.0.1:{cluster.port}"
     lines = ["", f"Parley serves {base} from three nodes", "", "Playground, a window for each:"]
     lines += [f"  {sub:<8} {base}/#token={token}" for sub, token in tokens.items()]
     lines += ["", "Kill any of these (kill -9 PID): it is started again, and nothing is lost."]
-    ports = cluster.ports | {"nginx": cluster.port}
-    lines += [
-        f"  {name:<8} pid {process.pid:<8} port {ports[name]}" for name, process in cluster.running.items()
-    ]
+    ports = {name: f"port {port}" for name, port in cluster.ports.items()}
+    ports |= {"nginx": f"port {cluster.port}", WORKER: "answers as the agent Worker"}
+    lines += [f"  {name:<8} pid {process.pid:<8} {ports[name]}" for name, process in cluster.running.items()]
     lines += [
         "",
         f"  curl -s {base}/api/chat/sessions \\",
