@@ -16,7 +16,7 @@ import msgspec
 from events.access import Caller
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
-from events.errors import ChatError, Internal, Unavailable, UnknownCommand, ValidationFailed
+from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
 from events.hub import Connection
 from events.joining import Joined
 from events.messages import translate
@@ -75,7 +75,9 @@ class Dispatcher:
             waiting = self._limits.check(caller, rate, conn is not None)
             if waiting is not None:
                 kept = Kept(struct, caller.account, self.waiting)
-                if type(waiting) is Wait:  # before others that came in the same turn are read
+                if (
+                    type(waiting) is Wait and conn is not None
+                ):  # before others that came in the same turn are read
                     kept.shrink()
                 return _after(waiting, action, caller, conn, kept)
         return action(caller, conn, struct)  # type: ignore[no-any-return]
@@ -165,6 +167,11 @@ class Dispatcher:
         log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
 
 
+def forget(failure: BaseException) -> None:
+    """Where it came from: its frames hold what was sent, as long as it is kept."""
+    failure.__traceback__ = failure.__cause__ = failure.__context__ = None
+
+
 async def bounded(work: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(DEADLINE) as bound:
@@ -178,13 +185,20 @@ async def _awaited(pending: Pending) -> Any:
     return await asyncio.shield(pending.future)
 
 
+def _let_go(error: RateLimited | None) -> None:
+    """A request's refusal is waited for where nothing of it is held any more."""
+    if error is not None:
+        error.late = True
+        raise error
+
+
 async def _after(
     waiting: Awaitable[None], action: Any, caller: Caller, conn: Connection | None, kept: Kept
 ) -> Done:
     """What it waits for its rate is no part of what it may wait for the database, or in all."""
     loop, patience = asyncio.get_running_loop(), PATIENCE.get()
     began = loop.time()
-    WAITS.set(kept.pack)
+    WAITS.set(kept.pack if conn is not None else _let_go)
     try:
         await waiting
         struct = kept.take()
@@ -306,7 +320,7 @@ class Line:
             late = dispatcher.mistake(failure, conn.caller)
             if late is not None:
                 told = dispatcher.error_of(failure, name)
-                told.__traceback__ = told.__cause__ = told.__context__ = None  # they hold what was sent
+                forget(told)
                 return self._fail_late(late, told, name, dispatcher.shown(payload), ref)
             self._fail(failure, name, payload, ref, 0.0)
             return None

@@ -164,6 +164,7 @@ class RateLimited(ChatError):
     code = "RATE_LIMIT"
     message = "Too many requests"
     retryable = True
+    late = False  # whoever tells it waits before that
 
 
 class SlowConsumer(ChatError):

@@ -26,8 +26,10 @@ from events.bounds import (
 from events.errors import RateLimited
 from storage.interfaces import Buckets
 
-#: What the present command does when it begins to wait for its token, or for its refusal. It may raise.
-WAITS: Final[ContextVar[Callable[[], None] | None]] = ContextVar("parley.waits", default=None)
+#: What the present command does when it begins to wait for its token, or to be told an error late. May raise.
+WAITS: Final[ContextVar[Callable[[RateLimited | None], None] | None]] = ContextVar(
+    "parley.waits", default=None
+)
 
 
 class Wait:
@@ -131,7 +133,7 @@ class RateLimits:
     async def _waited(self, kind: str, rate: Rate, each: str, wait: float) -> None:
         """Others of the same user may take a token first."""
         try:
-            _waits()
+            _waits(None)
             left = PATIENCE
             while 0.0 < wait <= left:
                 await asyncio.sleep(wait)
@@ -204,12 +206,12 @@ def _refusal(seconds: float) -> RateLimited:
     return RateLimited(retry_after=max(1, round(seconds * 1000)))
 
 
-def _waits() -> None:
+def _waits(error: RateLimited | None) -> None:
     if (waits := WAITS.get()) is not None:
-        waits()
+        waits(error)
 
 
 async def _late(error: RateLimited) -> None:
-    _waits()
+    _waits(error)
     await asyncio.sleep(LATE)
     raise error

@@ -73,7 +73,7 @@ class Kept:
             if self._all.add(self._account, len(data) + ENTRY):
                 self._data = data
 
-    def pack(self) -> None:
+    def pack(self, _: RateLimited | None = None) -> None:
         """Raises RateLimited."""
         self.shrink()
         if not self._data:

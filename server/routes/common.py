@@ -1,5 +1,6 @@
 """What every REST route needs: the caller, a strict body, and errors as the contract has them."""
 
+import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.errors import PayloadTooLarge, Unauthorized, Unavailable, ValidationFailed
+from events.bounds import LATE
+from events.dispatch import forget
+from events.errors import PayloadTooLarge, RateLimited, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from events.identity import canonical
 from events.schema import SessionId
@@ -76,9 +79,15 @@ async def _failed(request: Request, failure: Exception) -> Response:
     services = services_of(request)
     error = services.dispatcher.error_of(failure, request.url.path)
     caller = services.requests.caller_of(request.scope)
-    late = services.dispatcher.mistake(error, caller) if caller is not None else None
+    late: Awaitable[None] | None = None
+    if isinstance(error, RateLimited) and error.late:
+        late = asyncio.sleep(LATE)
+    elif caller is not None:
+        late = services.dispatcher.mistake(error, caller)
     if late is not None:
         request.scope["parley.late"] = True
+        forget(failure)
+        forget(error)
         await late
     address = services.address_of(request.scope["client"], request.scope["headers"])
     services.journal.refused(request.method, error, address, request.scope["path"])

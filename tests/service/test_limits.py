@@ -1,10 +1,15 @@
 """Rate limits over connections: ten of them have no more than one, and coming back fills nothing up."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from typing import Any
 
+import psutil
 import pytest
 
+from events.bounds import REFUSALS
+from tests.support.doors import new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.services import Redis
@@ -49,3 +54,24 @@ async def test_ten_connections_have_one_bucket(
             assert 0 < error["retry_after"] <= 60_000
     # New connections of the same user: the bucket is as empty as it was.
     assert len([answer for answer in await wave(2) if answer["ok"]]) <= 2
+
+
+async def test_requests_that_are_refused_late_hold_nothing(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    room = await new_session(node, "alice")
+    wide: dict[str, Any] = {"a": [{} for _ in range(32_000)], "b": "x" * 100_000}
+    process = psutil.Process(node.pid)
+    async with node.api("alice") as api:
+        history = f"/api/chat/sessions/{room}/history"
+        for _ in range(REFUSALS + 5):
+            assert (await api.post(history, json={"limit": "x"})).status_code == 422
+        before = most = process.memory_info().rss
+        body = json.dumps({"limit": "x", **wide})
+        asking = [asyncio.create_task(api.post(history, content=body)) for _ in range(90)]
+        while not all(task.done() for task in asking):
+            most = max(most, process.memory_info().rss)
+            await asyncio.sleep(0.02)
+        assert {task.result().status_code for task in asking} == {422}
+    assert most - before < 100 * 1024 * 1024  # as objects they are twice as much
