@@ -216,6 +216,20 @@ PRODUCT = (
         duration=3,
         ours_only=True,
     ),
+    # What one acknowledged message costs the node, where few arrive together.
+    Scenario(
+        "acks",
+        "message → ack, 50 senders, PostgreSQL",
+        "product",
+        "delivery",
+        50,
+        25,
+        load="messages",
+        speaker="member",
+        duration=3,
+        database="postgresql",
+        ours_only=True,
+    ),
     # What recovery costs: the same fan-out without positions and log, and with them.
     Scenario(
         "volatile1000",
