@@ -30,7 +30,7 @@ class Observer:
         """ "recovered", or why not: "expired", "incomplete", "refused", "away"."""
 
     def cut(self, reason: str) -> None:
-        """A slow reader was cut off."""
+        """A slow reader was cut off, or ("CROWDED") one for whose unfinished message there was no room."""
 
     def dropped(self, kind: str) -> None:
         """A volatile event was not delivered to a slow reader."""

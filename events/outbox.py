@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from events.event import Codec, Event, Kind, merge
+from events.held import SMALL, Held
 from events.observer import Observer
 
 log = logging.getLogger("parley.outbox")
@@ -34,10 +35,14 @@ PATIENCE = 0.25
 class Flusher:
     """Writes once per turn of the loop what was pushed to each sink in it."""
 
-    __slots__ = ("_chunks", "_dirty", "_flushed", "_loop", "_others", "_patient", "_scheduled", "observer")
+    __slots__ = (
+        "_chunks", "_dirty", "_flushed", "_loop", "_others", "_patient", "_scheduled", "held", "observer",
+    )  # fmt: skip
 
-    def __init__(self, observer: Observer | None = None) -> None:
+    def __init__(self, observer: Observer | None = None, held: Held | None = None) -> None:
+        """`held` is what all sinks hold together."""
         self.observer = observer or Observer()
+        self.held = Held() if held is None else held
         self._dirty: list[Sink] = []
         self._patient: list[Sink] = []  # those that have something that waits
         self._scheduled = False
@@ -79,14 +84,14 @@ class Flusher:
             self._others = True
         # The members of a room mostly share what is in `out`: the joined bytes are made once.
         before = both = None
+        slow: list[Backlog] | None = None
         add = self._dirty.append
         for sink in sinks:
             backlog = sink.backlog
             if backlog is not None:
-                if event is None or codec is None:
-                    backlog.add(data)
-                else:
-                    backlog.give(event, codec, data)
+                if slow is None:
+                    slow = []
+                slow.append(backlog)
                 continue
             out = sink.out
             if out is None:
@@ -106,6 +111,14 @@ class Flusher:
                     sink.push(data)
                 else:
                     sink.give(event, codec, data)
+        if slow is not None:
+            # What waits is one frame for them all.
+            each = len(data) // len(slow)
+            for backlog in slow:
+                if event is None or codec is None:
+                    backlog.add(data, each)
+                else:
+                    backlog.give(event, codec, data, each)
         if self._dirty and not self._scheduled:
             self._schedule()
 
@@ -197,6 +210,20 @@ class Sink:
         """The backlog passed its limit: drop the connection, now, with SLOW_CONSUMER."""
         raise NotImplementedError
 
+    @property
+    def account(self) -> str | None:
+        """Whose it is; None when it is over."""
+        return ""
+
+    def holds(self, by: int) -> None:
+        """So many bytes more, or fewer, wait: of a message that has not ended, or in its backlog."""
+        self.flusher.held.change(self, by)
+
+    def crowded(self) -> None:
+        """There is no room for what it holds: drop the connection."""
+        self.flusher.observer.cut("CROWDED")
+        self.cut()
+
     def push(self, data: bytes) -> None:
         """Frames that are not an event of a room: acks, pings, replies."""
         if self.backlog is not None:
@@ -232,7 +259,7 @@ class Sink:
     def pause(self, limit: int) -> None:
         """The peer reads slower than we write; `limit` bytes may wait for it."""
         if self.backlog is None:
-            self.backlog = Backlog(limit, self.cut, self.flusher.observer)
+            self.backlog = Backlog(limit, self.cut, self.flusher.observer, self.holds)
         self.backlog.paused = True
 
     def resume(self) -> None:
@@ -254,30 +281,37 @@ class Backlog:
     """What waits for a slow reader: no volatile events, chunks merged into the last frame that waits,
     and past the limit (bytes) a cut."""
 
-    __slots__ = ("_cut", "_items", "_observer", "limit", "paused", "size")
+    __slots__ = ("_cut", "_holds", "_items", "_observer", "_own", "_told", "limit", "paused", "size")
 
-    def __init__(self, limit: int, cut: Callable[[], None], observer: Observer) -> None:
-        self.limit, self._cut, self._observer = limit, cut, observer
+    def __init__(
+        self, limit: int, cut: Callable[[], None], observer: Observer, holds: Callable[[int], None]
+    ) -> None:
+        self.limit, self._cut, self._observer, self._holds = limit, cut, observer, holds
         self.paused = True
         self.size = 0
+        self._own = 0  # of its bytes those that nobody else's backlog has as well
+        self._told = 0  # ... as `holds` knows
         # Frames; or a run of chunks of one stream, merged when their turn comes.
         self._items: deque[bytes | _Run] = deque()
 
-    def add(self, data: bytes) -> None:
-        if self._grow(len(data)):
+    def add(self, data: bytes, own: int | None = None) -> None:
+        """`own` is its part of what waits for others too."""
+        if self._grow(len(data), own):
             self._items.append(data)
 
     def put_first(self, data: bytes) -> None:
         """Before everything that waits, and whatever the limit: an answer that must not be lost."""
         self.size += len(data)
+        self._own += len(data)
         self._items.appendleft(data)
+        self._tell()
 
-    def give(self, event: Event, codec: Codec, data: bytes) -> None:
+    def give(self, event: Event, codec: Codec, data: bytes, own: int | None = None) -> None:
         if event.kind == Kind.VOLATILE:
             self._observer.dropped(event.name)
         elif not event.sizes:
-            self.add(data)
-        elif self._grow(len(data)):
+            self.add(data, own)
+        elif self._grow(len(data), own):
             # Only into the very last frame: a position stands for everything before it.
             last = self._items[-1] if self._items else None
             if isinstance(last, _Run) and last.codec is codec and last.goes_on_with(event):
@@ -290,26 +324,42 @@ class Backlog:
         """Forget the frames that are not wanted; chunks are."""
         kept = [item for item in self._items if isinstance(item, _Run) or wanted(item)]
         self._items = deque(kept)
-        self.size = sum(item.size if isinstance(item, _Run) else len(item) for item in kept)
+        self._shrink(sum(item.size if isinstance(item, _Run) else len(item) for item in kept))
 
-    def _grow(self, size: int) -> bool:
+    def _grow(self, size: int, own: int | None) -> bool:
         self.size += size
+        self._own += size if own is None else own
         if self.size <= self.limit:
+            if self._own - self._told > SMALL:
+                self._tell()
             return True
         self._items.clear()
         self._observer.cut("SLOW_CONSUMER")
         self._cut()
         return False
 
+    def _shrink(self, size: int) -> None:
+        self._own = self._own * size // self.size if self.size else 0
+        self.size = size
+        self._tell()
+
+    def _tell(self) -> None:
+        own = self._own if self._own > SMALL else 0
+        if own != self._told:
+            by, self._told = own - self._told, own
+            self._holds(by)
+
     def take(self, most: int = 65536) -> bytes:
         """The next frames, about `most` bytes of them; empty when none is left."""
-        parts, size = [], 0
+        parts, size, left = [], 0, self.size
         while self._items and size < most:
             item = self._items.popleft()
             part = item.encode() if isinstance(item, _Run) else item
-            self.size -= item.size if isinstance(item, _Run) else len(item)
+            left -= item.size if isinstance(item, _Run) else len(item)
             parts.append(part)
             size += len(part)
+        if left != self.size:
+            self._shrink(left)
         return b"".join(parts)
 
 

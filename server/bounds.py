@@ -17,6 +17,7 @@ from events.bounds import (
     Cap,
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
+from events.held import MOST
 from events.waiting import LINE_BYTES, LINE_LIMIT
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
@@ -42,6 +43,7 @@ _HEAD = f"a head of {HEAD_LIMIT // 1024} KiB, {HEAD_TIMEOUT:g} s"
 _TAKEN = f"taken by {takers.LEAST // 1024} KiB in {takers.SPAN:g} s"
 _UNDER_WAY = f"{DOWNLOADS_EACH} under way of one network, {DOWNLOADS} of all"
 _SLOW_READER = "`OUTBOX_LIMIT` bytes for a slow reader"
+_HELD = f"{MOST // 2**20} MiB of a node in all for slow readers and messages that have not ended: see above"
 
 
 def _writing(
@@ -174,7 +176,7 @@ CALLS: dict[Call, Bounds] = {
 
 _UPGRADE = (
     f"`WS_MESSAGE_SIZE_LIMIT` bytes a message, {LINE_LIMIT} commands or {LINE_BYTES // 1024} KiB in line; "
-    + _SLOW_READER
+    + f"{_SLOW_READER}; {_HELD}"
 )
 
 #: Ways in that are no REST call. Who has shown no token yet is bounded by `server.engine.strangers`.
@@ -194,8 +196,8 @@ DOORS: dict[str, Bounds] = {
     "Socket.IO poll and post": _unrated(
         "who opened the session",
         "one of each at a time",
-        f"`WS_FRAME_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s; {HELD_UP:g} s until all of it is taken",
-        "413, 400",
+        f"`WS_FRAME_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s; {HELD_UP:g} s until all of it is taken; {_HELD}",
+        "413, 400, 503",
     ),
     "Socket.IO request for another node's session": _unrated(
         _EVERYBODY,
@@ -206,10 +208,18 @@ DOORS: dict[str, Bounds] = {
         "413, 408; 503 for the oldest body; polls: 429 for the network, 503 for all",
     ),
     "Socket.IO CONNECT": Bounds(
-        _EVERYBODY, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"
+        _EVERYBODY,
+        "connect",
+        _UPGRADE,
+        (*_REFUSED, "SERVER_FULL", "UNAVAILABLE"),
+        holds="a connection: see below",
     ),
     "`/ws/{session_id}`": Bounds(
-        _READERS, "connect", _UPGRADE, (*_REFUSED, "SERVER_FULL"), holds="a connection: see below"
+        _READERS,
+        "connect",
+        _UPGRADE,
+        (*_REFUSED, "SERVER_FULL", "UNAVAILABLE"),
+        holds="a connection: see below",
     ),
     "`/files/…` with a signature": Bounds(
         "who has the address",

@@ -26,6 +26,7 @@ from events.delivery import Delivery
 from events.dispatch import Dispatcher
 from events.errors import ChatError
 from events.healing import Healer
+from events.held import MOST, Held
 from events.history import History
 from events.hub import Connection, Hub
 from events.janitor import Janitor
@@ -132,7 +133,9 @@ def build(
         enabled=settings.rate_limit_enabled,
         figures=settings.model_dump(),
     )
-    hub = Hub(Flusher(observer), hold_limit=settings.outbox_limit)
+    largest = max(settings.ws_frame_size_limit, settings.outbox_limit)
+    flusher = Flusher(observer, Held(max(MOST, 16 * largest)))
+    hub = Hub(flusher, hold_limit=settings.outbox_limit)
     history = History(Lineages(database), observer)
     changes = Changes(store_sessions, store, files, participants, clock)
     delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)

@@ -14,10 +14,11 @@ from typing import Any
 import engineio
 import orjson
 
+from events.held import SMALL
 from events.ids import new_token
 from events.outbox import Flusher
 from server.engine import frames
-from server.engine.asgi import Receive, Scope, Send
+from server.engine.asgi import Message, Receive, Scope, Send
 from server.engine.handshake import Handshake, Keep
 from server.engine.heartbeat import Wheel
 from server.engine.http import counted, protocol_of
@@ -291,10 +292,26 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no typ
         session.busy = True
         if session.known:
             counted(scope)
+        size = told = 0
+
+        async def counted_in() -> Message:
+            nonlocal size, told
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > SMALL and size > told:
+                session.holds(size - told)
+                told = size
+            return message
+
         try:
-            status, answer = await self._posted(session, scope, receive)
+            async with asyncio.timeout(None) as session.posting:
+                status, answer = await self._posted(session, scope, counted_in)
+        except TimeoutError:  # there is no room for it, and its session has ended
+            status, answer = 503, error(3)
         finally:
-            session.busy = False
+            session.busy, session.posting = False, None
+            if told:
+                session.holds(-told)
         await respond(send, status, headers, answer)
 
     async def _posted(self, session: Session, scope: Scope, receive: Receive) -> tuple[int, bytes]:

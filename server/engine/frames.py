@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from events.held import SMALL
+
 ApplyMask = Callable[[bytes, bytes], bytes]
 
 
@@ -42,6 +44,7 @@ INVALID_DATA: Final = 1007
 TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
 
 #: Bytes from which a message's length takes eight bytes of its head.
 LONG: Final = 65536
@@ -61,6 +64,9 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+#: Bytes of a read of which the frames are looked at in one turn: some thousand of the smallest, which take
+#: a few milliseconds. A frame that begins before is taken whole.
+AT_A_TIME: Final = 16384
 #: Bytes of a message that is too big by which its sender's command may be known.
 BEGINNING: Final = 256
 
@@ -90,6 +96,9 @@ class Control(Protocol):
 
     def close_received(self, code: int, reason: str, /) -> None:
         """`code` is NO_STATUS for an empty Close frame. Nothing after it is read."""
+
+    def holds(self, by: int, /) -> None:
+        """So many bytes more, or fewer, wait for the end of their message."""
 
 
 #: What most frames of ours begin with: a text of so many bytes.
@@ -136,13 +145,15 @@ class FrameParser:
     """Cuts a client's byte stream into messages and control frames.
 
     `feed` calls `receiver` and `control` for whatever a piece of the stream completes; both may be
-    replaced at any time, from within those calls too. It raises ProtocolError at the first fault, after
-    everything before it has been handed on; a parser that raised, or has seen a Close frame, is not fed
-    again. Memory is bounded: one partial frame and one partial message, of `max_size` bytes together
-    with what one `feed` brings.
+    replaced at any time, from within those calls too. It returns what the piece has beyond AT_A_TIME, to be
+    fed before anything else. It raises ProtocolError at the first fault, after everything before it has been
+    handed on; a parser that raised, or has seen a Close frame, is not fed again. Memory is bounded: one
+    partial frame and one partial message, of `max_size` bytes together with what one `feed` brings.
     """
 
-    __slots__ = ("_buffer", "_message", "_need", "_opcode", "_utf8", "control", "max_size", "receiver")
+    __slots__ = (
+        "_buffer", "_message", "_need", "_opcode", "_utf8", "control", "held", "max_size", "receiver",
+    )  # fmt: skip
 
     def __init__(self, receiver: Receiver, control: Control, max_size: int) -> None:
         self.receiver = receiver
@@ -153,16 +164,22 @@ class FrameParser:
         self._message: bytearray | None = None  # the fragments so far of a message
         self._opcode = 0
         self._utf8: codecs.IncrementalDecoder | None = None
+        self.held = 0  # of both, as `control` has been told
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bytes:
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._need:
-                return
+                self._count()
+                return b""
             data = bytes(self._buffer)
             self._buffer = _NOTHING
+            self._count()
         pos, size = 0, len(data)
-        while size - pos >= 6:  # a masked frame has no fewer
+        last = size - 6  # a masked frame has no fewer
+        if last > AT_A_TIME:
+            last = AT_A_TIME
+        while pos <= last:
             first = data[pos]
             length = data[pos + 1] - 128
             if length < 0 or first != _FIN_TEXT or self._message is not None:
@@ -196,15 +213,29 @@ class FrameParser:
                     _check_utf8(body)
                 self.receiver.text(body)
             elif self._other(first, body):
-                return
+                return b""
         else:
+            if pos == size:
+                return b""
+            if size - pos >= 6:
+                return data[pos:]
             self._need = 6
-        if pos < size:
-            if size - pos > 1:  # a fault is told as soon as it can be seen
-                self._check_head(data[pos], data[pos + 1] - 128)
-            else:
-                self._need = 2
-            self._buffer = bytearray(data[pos:] if pos else data)
+        if size - pos > 1:  # a fault is told as soon as it can be seen
+            self._check_head(data[pos], data[pos + 1] - 128)
+        else:
+            self._need = 2
+        self._buffer = bytearray(data[pos:] if pos else data)
+        self._count()
+        return b""
+
+    def _count(self) -> None:
+        """What waits has become more, or less."""
+        size = len(self._buffer) if self._message is None else len(self._buffer) + len(self._message)
+        if size <= SMALL:
+            size = 0
+        if size != self.held:
+            by, self.held = size - self.held, size
+            self.control.holds(by)
 
     def _check_head(self, first: int, length: int) -> None:
         """What two bytes tell; `length` is the seven-bit one, negative when the mask bit is not set."""
@@ -259,6 +290,8 @@ class FrameParser:
         message += body
         if final:
             self._message = self._utf8 = None
+        self._count()
+        if final:
             if self._opcode == TEXT:
                 self.receiver.text(bytes(message))
             else:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Binary attachments of one packet; together they may be as large as a message.
 ATTACHMENTS_LIMIT: Final = 32
+#: Letters of an event's name by which its sender is told that it was not taken.
+NAME: Final = 100
 
 
 class Inbound:
@@ -92,9 +94,19 @@ class Inbound:
         if packet.attachments > ATTACHMENTS_LIMIT:
             return self._broken(session, None)
         if kind >= packets.BINARY_EVENT and packet.attachments:
+            if client.namespace == "/" and self._door is not None:
+                self._strip(client, packet)
             session.attachments = _Attachments(packet)
             return None
         return self._complete(client, packet)
+
+    def _strip(self, client: Client, packet: Packet) -> None:
+        """Of what the door will not take, no more is kept than tells who waits: its attachments may never
+        come, and JSON of the largest packet has become ten times as much."""
+        if packet.kind == packets.BINARY_EVENT:
+            packet.data = [packet.data[0][:NAME]]
+        elif packet.id not in self._server.manager.callbacks.get(client.sid, {}):
+            packet.data = []
 
     def _complete(self, client: Client, packet: Packet) -> Work | None:
         """An event or acknowledgement with all its attachments."""

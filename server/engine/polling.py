@@ -21,11 +21,11 @@ class PollBacklog(Backlog):
     """No request waiting is the ordinary state between two, not slowness: volatile events wait too, as
     long as little does."""
 
-    def give(self, event: Event, codec: Codec, data: bytes) -> None:
+    def give(self, event: Event, codec: Codec, data: bytes, own: int | None = None) -> None:
         if event.kind == Kind.VOLATILE and self.size < VOLATILE_LIMIT:
-            self.add(data)
+            self.add(data, own)
         else:
-            super().give(event, codec, data)
+            super().give(event, codec, data, own)
 
 
 def payload(data: bytes) -> bytes:

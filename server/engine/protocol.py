@@ -30,6 +30,8 @@ from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
 HEAD_LIMIT = 16384
 #: Seconds for the peer's answer to our Close frame (RFC 6455 section 7.1.1 leaves it open).
 CLOSE_TIMEOUT = 3.0
+#: Pings of one turn that are answered; of further ones the newest is (RFC 6455 section 5.5.3).
+PONGS = 16
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
@@ -38,9 +40,10 @@ _SWITCHING = (
 
 class Taker(Protocol):
     """What takes a connection over. `lost` comes exactly once, unless the taker itself called `close` or
-    `abort`: then not at all. Nothing else comes after any of the three. Two methods it may have: `pong(data)`
-    gets the peer's Pong frames, `too_big(error)` a message beyond the limit, to answer before the end. `fd`
-    is ours to set (`WebSocketProtocol.descriptor`)."""
+    `abort`: then not at all. Nothing else comes after any of the three. Three methods it may have:
+    `pong(data)` gets the peer's Pong frames, `too_big(error)` a message beyond the limit, to answer before
+    the end, `holds(by)` how many bytes more, or fewer, wait for the end of their message. `fd` is ours to set
+    (`WebSocketProtocol.descriptor`)."""
 
     fd: int
 
@@ -73,8 +76,9 @@ class WebSocketProtocol(asyncio.Protocol):
     """One WebSocket. `write` takes finished frames (`frames.frame`)."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_head", "_key", "_parser", "_pong", "_slow", "_timer", "app_state",
-        "asgi", "config", "server_state", "taker", "transport",
+        "__weakref__", "_closing", "_head", "_holds", "_key", "_parser", "_paused", "_ping", "_pings",
+        "_pong", "_rest", "_slow", "_timer", "app_state", "asgi", "config", "server_state", "taker",
+        "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -92,6 +96,11 @@ class WebSocketProtocol(asyncio.Protocol):
         self._closing = False  # our Close frame is out, or there is nothing to send it on
         self._timer: asyncio.TimerHandle | None = None
         self._pong: Any = None
+        self._holds: Any = None
+        self._pings = 0  # that came in this turn
+        self._ping: bytes | None = None  # the newest, if it has no answer yet
+        self._rest = b""  # of a read, for the next turn
+        self._paused = False  # the application wants nothing more for now
 
     # --- the transport's callbacks
 
@@ -119,12 +128,30 @@ class WebSocketProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         parser = self._parser
         if parser is not None:
+            if self._rest:
+                self._rest += data
+                return
             try:
-                parser.feed(data)
+                if rest := parser.feed(data):
+                    self._later(rest)
             except ProtocolError as error:
                 self._fail(error)
         elif not self._closing:
             self._head_received(data)
+
+    def _later(self, rest: bytes) -> None:
+        """Others have their turn before the rest of what one said."""
+        if self._parser is not None and not self.transport.is_closing():
+            self._rest = rest
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, b""
+        if self._parser is not None and rest:
+            self.data_received(rest)
+        if not self._rest and not self._paused:
+            self.resume_reading()
 
     def eof_received(self) -> None:
         """Half-closed is closed: the transport closes itself."""
@@ -260,6 +287,7 @@ class WebSocketProtocol(asyncio.Protocol):
             asgi.taken_over = True
         self.taker = taker
         self._pong = getattr(taker, "pong", None)
+        self._holds = getattr(taker, "holds", None)
         if self._slow:
             taker.pause_writing()
         if self._parser is None or asgi is None:
@@ -274,6 +302,8 @@ class WebSocketProtocol(asyncio.Protocol):
             if self.taker is taker:
                 (taker.text if is_text else taker.binary)(data)
         asgi.resume_reading()
+        if self._parser is not None and self._parser.held:  # it began before
+            self.holds(self._parser.held)
 
     def hand_over(self, to: Any) -> bytes:
         """The connection, on which nothing has been answered, is `to`'s from here on: a Protocol of asyncio
@@ -311,18 +341,25 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Hold up a peer that sends too fast; what has been read already still comes."""
+        self._paused = True
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.transport.is_closing():
+        self._paused = False
+        if not self.transport.is_closing() and not self._rest:
             self.transport.resume_reading()
 
     def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
         """Close with the closing handshake: what was written goes out first, then the Close frame; the
         peer has CLOSE_TIMEOUT to answer. The taker hears nothing more."""
         self._release()
-        if not self._closing:
+        if self._closing:
+            return
+        if self._parser is not None and self._parser.held:  # it is not waited for to the end of its message
+            self._parser.receiver = _NOBODY
+            self._fail(ProtocolError(code, reason))
+        else:
             self._send_close(code, reason)
 
     def abort(self) -> None:
@@ -337,11 +374,12 @@ class WebSocketProtocol(asyncio.Protocol):
     # --- closing
 
     def _send_close(self, code: int, reason: str) -> None:
+        self._answer_ping()
         self._closing = True
         if self.transport.is_closing():
             return
         self.transport.write(frames.close_frame(code, reason))
-        self.transport.resume_reading()
+        self.resume_reading()
         if self._parser is not None:
             self._parser.receiver = _NOBODY
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)
@@ -375,7 +413,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _release(self) -> Taker | None:
         """The taker, which has nothing to do with this connection any more."""
-        taker, self.taker, self._pong = self.taker, None, None
+        taker, self.taker, self._pong, self._holds = self.taker, None, None, None
         if taker is not None:
             taker.fd = -1
         return taker
@@ -384,8 +422,25 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def ping_received(self, data: bytes) -> None:
         # a peer that pings and does not read must not fill our memory with pongs
-        if not self._closing and not self._slow:
+        if self._closing or self._slow:
+            return
+        if not self._pings:
+            asyncio.get_running_loop().call_soon(self._answer_ping)
+        self._pings += 1
+        if self._pings <= PONGS:
             self.write(frames.frame(frames.PONG, data))
+        else:
+            self._ping = data
+
+    def _answer_ping(self) -> None:
+        """The newest, of many."""
+        ping, self._ping, self._pings = self._ping, None, 0
+        if ping is not None and not self._closing and not self._slow and not self.transport.is_closing():
+            self.write(frames.frame(frames.PONG, ping))
+
+    def holds(self, by: int) -> None:
+        if self._holds is not None:
+            self._holds(by)
 
     def pong_received(self, data: bytes) -> None:
         if self._pong is not None:
@@ -395,6 +450,7 @@ class WebSocketProtocol(asyncio.Protocol):
         if self.transport.is_closing():
             return  # it was aborted by what came before this in one piece
         self._parser = None
+        self._answer_ping()
         if not self._closing:
             self._closing = True
             self.transport.write(frames.close_frame(code))

@@ -43,6 +43,8 @@ LAST_POLL: Final = 0.1
 APART: Final = 0.01
 
 PING: Final = frames.text(b"2")
+#: What a WebSocket is closed with where its node has no room for the rest of its message.
+CROWDED: Final = (frames.TRY_AGAIN_LATER, "UNAVAILABLE")
 #: What holds a client up: the application's line, or packets that wait here.
 _LINE, _INBOX = 1, 2
 _MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
@@ -54,7 +56,7 @@ class Session(Sink):
     __slots__ = (
         "__weakref__", "_data", "_held", "_inbox", "_slow", "_stops", "asked", "attachments", "busy",
         "client", "closed", "closing", "engine", "handshake", "held_up", "last_ping", "opened", "others",
-        "owner", "pinged", "poll", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
+        "owner", "pinged", "poll", "posting", "protocol", "sid", "slot", "untaken", "upgraded", "upgrading",
     )  # fmt: skip
 
     def __init__(self, engine: "Engine", sid: str, handshake: Handshake, now: float) -> None:
@@ -73,6 +75,7 @@ class Session(Sink):
         self.closing = self.closed = self.upgraded = False
         self.upgrading: int | None = None  # to a WebSocket: polls that will still be answered at once
         self.busy = False  # a POST is being read, or its packets wait
+        self.posting: asyncio.Timeout | None = None  # what that may be ended with
         self.held_up: asyncio.Future[None] | None = None
         self.opened = now
         self.pinged = 0.0  # when the last ping went out, if its pong has not come; else negative or 0
@@ -134,7 +137,7 @@ class Session(Sink):
     def pause(self, limit: int) -> None:
         if self.backlog is None:
             kind = polling.PollBacklog if self.protocol is None else polling.Backlog
-            self.backlog = kind(limit, self.cut, self.flusher.observer)
+            self.backlog = kind(limit, self.cut, self.flusher.observer, self.holds)
         self.backlog.paused = True
 
     def pause_writing(self) -> None:
@@ -203,6 +206,25 @@ class Session(Sink):
 
     def cut(self) -> None:
         self.end(self.engine.reason.TRANSPORT_ERROR, abort=True)
+
+    @property
+    def account(self) -> str | None:
+        if self.closing:
+            return None
+        caller = None if self.client is None else self.client.caller
+        return "" if caller is None else caller.account
+
+    def crowded(self) -> None:
+        """What waits for who does not read goes with it; who is in the middle of a message is told."""
+        if self.closing:
+            return
+        self.flusher.observer.cut("CROWDED")
+        if self.posting is not None:
+            self.posting.reschedule(asyncio.get_running_loop().time())
+        if self._slow or self.protocol is None:
+            self.cut()
+        else:
+            self.end(self.engine.reason.TRANSPORT_ERROR, close=CROWDED)
 
     # --- what comes in
 
@@ -463,6 +485,7 @@ class Session(Sink):
         backlog, self.backlog = self.backlog, None
         protocol, self.protocol = self.protocol, None
         self.engine.wheel.discard(self)
+        self.flusher.held.discard(self)
         if abort:
             if protocol is not None:
                 protocol.abort()

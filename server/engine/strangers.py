@@ -9,7 +9,9 @@ means to authenticate does so within milliseconds, and is not here any more when
 
 import resource
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+from events.weighed import Place, Weighed
 
 #: Bytes of a request's head, or of an answer that waits, that weigh as much as one more stranger.
 HEAD: Final = 4096
@@ -23,13 +25,6 @@ LEAST: Final = 4096
 FEWEST: Final = 256
 
 
-class Stranger(Protocol):
-    """A connection's transport, a polling session, or a body on its way."""
-
-    def abort(self) -> None:
-        """There are too many: be gone."""
-
-
 def places_for(connections: int) -> int:
     """Places of a node that takes so many connections of those who are known. Long polling has a session and,
     while it asks, a connection; strangers take half of the file descriptors at most."""
@@ -38,19 +33,14 @@ def places_for(connections: int) -> int:
     return most if descriptors == resource.RLIM_INFINITY else min(most, max(FEWEST, descriptors // 2))
 
 
-class Strangers:
-    """At most `most`, by weight. `place_of` tells where an address is counted; "" is for those who share
-    nothing but the whole (our own proxies, a Unix socket)."""
+class Strangers(Weighed):
+    """At most `most`, by weight: connections' transports, polling sessions, bodies on their way. `place_of`
+    tells where an address is counted; "" is for those who share nothing but the whole (our own proxies, a
+    Unix socket)."""
 
     def __init__(self, most: int, place_of: Callable[[str], str]) -> None:
-        self.most, self._share = most, int(most * SHARE)
+        super().__init__(most, int(most * SHARE))
         self.place_of = place_of
-        self.weight = 0
-        self._all: dict[Stranger, _Place] = {}  # the oldest first
-        self._places: dict[str, _Place] = {}
-
-    def __len__(self) -> int:
-        return len(self._all)
 
     def meet(self, transport: Any) -> str:
         """A connection is a newcomer, or has come a step further and is the youngest again. Its place."""
@@ -64,58 +54,15 @@ class Strangers:
         self.add(transport, name)
         return name
 
-    def add(self, one: Stranger, name: str, weight: int = 1) -> None:
-        """A newcomer of the place `name`, also where it was one before."""
-        if one in self._all:
-            self.discard(one)
-        place = self._places.get(name)
-        if place is None:
-            place = self._places[name] = _Place(name)
-        self._all[one] = place
-        place.ones[one] = weight
-        place.weight += weight
-        self.weight += weight
-        if place.weight > self._share or self.weight > self.most:
-            self._make_room(place)
-
-    def grows(self, one: Stranger, by: int) -> None:
-        """It weighs more now, and is as old as before."""
-        place = self._all.get(one)
-        if place is not None:
-            place.ones[one] += by
-            place.weight += by
-            self.weight += by
-            self._make_room(place)
-
-    def _make_room(self, place: "_Place") -> None:
+    def _make_room(self, place: Place) -> None:
         while place.weight > self._share and place.name:
             self._turn_away(next(iter(place.ones)))
         while self.weight > self.most:
             self._turn_away(next(iter(self._all)))
 
-    def discard(self, one: Stranger) -> None:
-        """It is known now, or gone. Idempotent."""
-        place = self._all.pop(one, None)
-        if place is None:
-            return
-        weight = place.ones.pop(one)
-        place.weight -= weight
-        self.weight -= weight
-        if not place.ones:
-            del self._places[place.name]
-
-    def _turn_away(self, one: Stranger) -> None:
+    def _turn_away(self, one: Any) -> None:
         self.discard(one)
         one.abort()
-
-
-class _Place:
-    __slots__ = ("name", "ones", "weight")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.ones: dict[Stranger, int] = {}  # with what each weighs, the oldest first
-        self.weight = 0
 
 
 def of(config: Any) -> Strangers | None:

@@ -60,10 +60,17 @@ class EventStream(Sink):
     def cut(self) -> None:
         self.end(SlowConsumer())
 
+    @property
+    def account(self) -> str | None:
+        if self._ended:
+            return None
+        return "" if self.conn is None else self.conn.caller.account
+
     def end(self, error: ChatError | None = None) -> None:
         """No more; `error` is told as an event."""
         self.error = self.error or error
         self._ended = True
+        self.flusher.held.discard(self)
         self._ready.set()
 
     async def serve(self, receive: Receive, send: Send, finished: Callable[[], bool]) -> None:

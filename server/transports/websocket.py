@@ -66,6 +66,19 @@ class RawSocket(Sink):
     def cut(self) -> None:
         self.end(SlowConsumer(), abort_after=1.0)
 
+    @property
+    def account(self) -> str | None:
+        return None if self.conn is None else self.conn.caller.account
+
+    def crowded(self) -> None:
+        if self.ended:
+            return
+        self.flusher.observer.cut("CROWDED")
+        if self.backlog is not None:
+            self.cut()
+        else:
+            self.end(Unavailable("no room for the rest of this message; try again"))
+
     # --- Taker
 
     def text(self, data: bytes) -> None:
@@ -312,8 +325,7 @@ class RawDoor:
         socket = conn.sink
         assert isinstance(socket, RawSocket)
         if not socket.ended:
-            transport = socket.protocol.transport
-            (transport.pause_reading if stop else transport.resume_reading)()
+            (socket.protocol.pause_reading if stop else socket.protocol.resume_reading)()
 
     def removed(self, conn: Connection, error: ChatError) -> None:
         """Its membership has ended, and with it the connection."""
@@ -323,6 +335,7 @@ class RawDoor:
 
     def gone(self, socket: RawSocket, reason: str) -> None:
         socket.ended = True
+        socket.flusher.held.discard(socket)
         self.sockets.discard(socket)
         self.wheel.discard(socket)
         conn, socket.conn = socket.conn, None

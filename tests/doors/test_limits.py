@@ -3,10 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from events.held import MOST
+from tests.engine import kit
+from tests.engine.kit import Raw, masked
 from tests.support.doors import KINDS, LIVE, enter, new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
@@ -248,3 +252,44 @@ async def test_a_slow_reader_is_cut_and_nobody_waits(
         assert (await alice.message("on it goes"))["seq"] == 201
     async with enter("websocket", node, "bob", session) as bob:
         assert bob.joined["last_seq"] == 201
+
+
+async def test_messages_that_do_not_end_take_nobody_elses_room(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """Of either door, half a frame or fragments; the one who is slow in earnest is heard to the end."""
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="false")
+    session = await new_session(node, members=("bob",))
+    path = f"/ws/{session}?token="
+    piece = bytes(250_000)
+    unended = masked(kit.TEXT, b"{", fin=False) + masked(kit.CONTINUATION, piece, fin=False) * 4
+    half = masked(kit.TEXT, bytes(1_000_000))[:-100_000]
+    async with AsyncExitStack() as stack:
+        bob = await stack.enter_async_context(await Raw.websocket(node.port, path + node.token("bob")))
+        assert json.loads(await bob.next_text())["type"] == "welcome"
+        text = json.dumps({"type": "message", "content": "x" * 200_000, "ref": 7}).encode()
+        message = masked(kit.TEXT, text)
+        bob.send(message[:150_000])
+        token = node.token("alice")
+        raws: list[Raw] = []
+        for number in range(MOST // 900_000 + 20):
+            if number % 2:
+                raw = await Raw.websocket(node.port, path + token)
+                assert json.loads(await raw.next_text())["type"] == "welcome"
+            else:
+                raw, _ = await kit.socketio(node.port, {"token": token})
+            raws.append(await stack.enter_async_context(raw))
+            raw.send(half if number % 4 < 2 else unended)
+            await raw.writer.drain()
+        errors = []
+        for number, raw in enumerate(raws[:20]):
+            while (frame := await raw.receive())[0] != kit.CLOSE:
+                if number % 2 and (told := json.loads(frame[1]))["type"] == "error":
+                    errors.append(told["code"])
+            assert int.from_bytes(frame[1][:2], "big") == 1013
+        assert errors
+        assert set(errors) == {"UNAVAILABLE"}
+        bob.send(message[150_000:])
+        while (answer := json.loads(await bob.next_text())).get("ref") != 7:
+            pass
+        assert answer["ok"], answer

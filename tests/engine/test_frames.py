@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from events.held import SMALL
 from server.engine import frames
-from server.engine.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, FrameParser, ProtocolError
+from server.engine.frames import (
+    AT_A_TIME,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    FrameParser,
+    ProtocolError,
+)
 
 MASK = b"\x37\xfa\x21\x3d"
 Event = tuple[str, object]
@@ -19,6 +30,7 @@ class Log:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.held = 0
 
     def text(self, data: bytes) -> None:
         assert type(data) is bytes
@@ -33,6 +45,9 @@ class Log:
 
     def pong_received(self, data: bytes) -> None:
         self.events.append(("pong", data))
+
+    def holds(self, by: int) -> None:
+        self.held += by
 
     def close_received(self, code: int, reason: str) -> None:
         self.events.append(("close", (code, reason)))
@@ -61,6 +76,11 @@ def masked(
     return head + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(data))
 
 
+def feed(parser: FrameParser, data: bytes) -> None:
+    while data:
+        data = parser.feed(data)
+
+
 def run(stream: bytes, sizes: list[int] | None = None, max_size: int = 1 << 20) -> list[Event]:
     """What comes of a stream fed in pieces of `sizes` (the last one repeats), a fault as its last event."""
     log = Log()
@@ -69,7 +89,7 @@ def run(stream: bytes, sizes: list[int] | None = None, max_size: int = 1 << 20) 
     while pos < len(stream):
         n = len(stream) if not sizes else sizes[min(turn, len(sizes) - 1)]
         try:
-            parser.feed(stream[pos : pos + n])
+            feed(parser, stream[pos : pos + n])
         except ProtocolError as error:
             log.events.append(("error", error.code))
             break
@@ -176,6 +196,43 @@ def test_too_big() -> None:
     fragments = masked(TEXT, b"x" * 60, fin=False) + masked(CONTINUATION, b"x" * 41)
     assert run(fragments, max_size=100) == [("error", 1009)]
     assert run(fragments, max_size=101) == [("text", b"x" * 101)]
+
+
+def test_a_read_of_small_frames_is_looked_at_in_parts() -> None:
+    """Others have their turn between them; a large frame is taken whole."""
+    small = masked(CONTINUATION, b"", fin=False)
+    for stream in (
+        masked(TEXT, b"", fin=False) + small * 40_000,
+        masked(PING) * 40_000,
+        masked(TEXT) * 40_000,
+    ):
+        log = Log()
+        parser = FrameParser(log, log, 1 << 20)
+        rest, longest = stream, 0
+        while rest:
+            before, rest = len(rest), parser.feed(rest)
+            longest = max(longest, before - len(rest))
+        assert longest <= AT_A_TIME + len(small)
+    large = masked(TEXT, b"x" * 200_000)
+    assert FrameParser(log, log, 1 << 20).feed(large) == b""
+    assert log.events[-1] == ("text", b"x" * 200_000)
+
+
+@pytest.mark.parametrize("stream", [
+    masked(TEXT, b"x" * 100_000),
+    masked(TEXT, b"x" * 50_000, fin=False) + masked(CONTINUATION, b"x" * 50_000),
+    masked(TEXT, b"x" * 50_000, fin=False) + masked(PING, b"x") + masked(CONTINUATION, b"x" * 50_000),
+])  # fmt: skip
+@pytest.mark.parametrize("size", [1000, 7777, 60_000])
+def test_what_waits_for_the_end_of_its_message_is_told(stream: bytes, size: int) -> None:
+    log = Log()
+    parser = FrameParser(log, log, 1 << 20)
+    for end in range(size, len(stream), size):
+        feed(parser, stream[end - size : end])
+        assert end - 100 <= log.held <= end if end > SMALL + 100 else log.held in (0, end)
+    feed(parser, stream[end:])
+    assert log.held == parser.held == 0
+    assert log.events[-1] == ("text", b"x" * 100_000)
 
 
 def test_empty_fragments_cost_no_memory() -> None:

@@ -25,7 +25,7 @@ def test_nothing_is_lost_behind_the_end() -> None:
     """Chunks are merged as they leave, also when the end came meanwhile."""
     codec, cuts = AnswerCodec(), []
     codec.message_id = "m"
-    backlog = Backlog(1 << 20, lambda: cuts.append(1), Observer())
+    backlog = Backlog(1 << 20, lambda: cuts.append(1), Observer(), lambda by: None)
     pieces = ["one ", "two ", "three"]
     events: list[Event] = [chunk_event("s", "m", at, [piece], 0.0) for at, piece in enumerate(pieces)]
     events.append(chunk_event("s", "another", 0, ["not this"], 0.0))
