@@ -108,7 +108,7 @@ function line(row) {
     if (details.open && details.childElementCount === 1) {
       details.append(
         h("p.frame-meta", {}, `${precise(row.at)} · ${row.who} · ${row.label}`),
-        h("pre", { tabindex: "0", "aria-label": "The whole frame" }, pretty(row.text)),
+        h("pre", { tabindex: "0", role: "region", "aria-label": "The whole frame" }, pretty(row.text)),
       );
     }
   });
