@@ -304,7 +304,7 @@ class Commands:
             raise StreamNotFound
         if stream.refusal is not None:
             raise stream.refusal.with_traceback(None)  # the same one each time
-        now = self._sessions.now()
+        now = self._sessions.now() if conn is None else conn.heard_at
         self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
         return {"next_index": self._streams.chunk(stream, command.content, command.index, conn, now)}

@@ -68,7 +68,7 @@ class Connection:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
         self.transport = transport
         self.address = ""  # its client's, as its door found it
-        self.connected_at = self.heard_at = now  # epoch seconds
+        self.connected_at = self.heard_at = now  # epoch seconds; when it said something last
         self.line: Any = None  # its commands, in order (`events.dispatch.Line`)
         self.noticed = False  # told that its token will expire
         self.rooms: tuple[Member, ...] = ()

@@ -48,7 +48,8 @@ SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN c
     ) pending
 ) summed ORDER BY session_id, revision
 """
-#: A step at a time: SQLite reads a text to know its size, and no more texts are read than are taken.
+#: A step at a time: SQLite reads a text to know its size, and no more texts are read than are taken. Without
+#: CROSS JOIN, which keeps its order, SQLite 3.46 takes all the steps anew for each message of the session.
 _PENDING_SQLITE = f"""
 WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
     SELECT s.id, coalesce(k.reach, 0), 0, coalesce(k.reach, 0), 0, 0
@@ -56,7 +57,7 @@ WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
     UNION ALL
     SELECT place, mark, count + 1, m.revision,
         CASE WHEN before + size < :size THEN length(CAST(m.content AS BLOB)) ELSE 0 END, before + size
-    FROM steps JOIN chat_messages m ON m.session_id = :session AND m.revision = (
+    FROM steps CROSS JOIN chat_messages m ON m.session_id = :session AND m.revision = (
         SELECT min(n.revision) FROM chat_messages n
         WHERE n.session_id = :session AND n.revision > steps.revision
     )
@@ -65,7 +66,7 @@ WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
 SELECT m.session_id, place, mark, m.id, m.revision,
     CASE WHEN before < :size THEN {SEARCHED["sqlite"].format(of="m")} END,
     m.deleted_at IS NULL AND m.status <> 'streaming'
-FROM steps JOIN chat_messages m ON m.session_id = :session AND m.revision = steps.revision
+FROM steps CROSS JOIN chat_messages m ON m.session_id = :session AND m.revision = steps.revision
 WHERE count > 0 ORDER BY m.revision
 """
 _MARKS_POSTGRESQL = "SELECT id, reach FROM search_marks WHERE id = ANY ($1::bigint[])"

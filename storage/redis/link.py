@@ -22,7 +22,7 @@ _FATAL = frozenset(("READONLY", "LOADING", "NOSCRIPT", "MASTERDOWN", "NOAUTH", "
 #: Before Redis 7 the error of a command in a script stands inside of the script's.
 _IN_SCRIPT = re.compile(r"ERR Error running script .*?-([A-Z]+) ", re.DOTALL)
 #: A script's command that the user may not give, where its error has no code of its own.
-_NO_RIGHT = "The user executing the script can't"
+_NO_RIGHT = ("The user executing the script can't", "ACL failure in script:")
 
 
 class ReplyError(BusUnavailable):
@@ -146,7 +146,7 @@ class Link(asyncio.Protocol):
 
 def error_code(text: str) -> str:
     """What an error reply is about, also where a command in a script failed."""
-    if _NO_RIGHT in text:
+    if any(words in text for words in _NO_RIGHT):
         return "NOPERM"
     found = _IN_SCRIPT.match(text)
     return found[1] if found else text.partition(" ")[0]

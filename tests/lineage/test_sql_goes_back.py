@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,8 @@ async def test_another_message_under_the_last_revision(server: Server) -> None:
         await say(alice, ["kept", "lost"])
         await reader.wait_event("message", lambda m: m["content"] == "lost")
         marks = alice.mark(), reader.mark()
-        with sqlite3.connect(server.database_url.removeprefix("sqlite:///"), timeout=20) as file:
+        path = server.database_url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=20)) as file, file:
             changed = file.execute(
                 "UPDATE chat_messages SET message_id = 'msg_instead', content = 'instead',"
                 " client_message_id = 'instead' WHERE content = 'lost'"

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from tests.people.documents import all_blocks
@@ -105,7 +106,7 @@ class Stage:
 
 def old_store(file: Path) -> None:
     """An older session store, as docs/data.md describes it: two sessions, one of nobody."""
-    with sqlite3.connect(file) as base:
+    with closing(sqlite3.connect(file)) as base, base:
         base.execute(
             "CREATE TABLE sessions (session_id TEXT PRIMARY KEY, user_id TEXT, metadata TEXT,"
             " created_at TEXT, expires_at TEXT, last_activity TEXT, request_count INTEGER)"

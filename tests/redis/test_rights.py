@@ -152,6 +152,11 @@ async def test_a_right_that_is_missing_is_named_in_the_log(
         ),
         ("ERR Error running script (call to f_f00): @user_script:1: a number - NaN is no number", "ERR"),
         ("ERR The user executing the script can't run this command or subcommand", "NOPERM"),
+        (
+            "ERR ACL failure in script: User parley has no permissions to run the 'publish' command script: "
+            "f00, on @user_script:1.",
+            "NOPERM",
+        ),
         ("NOPERM this user has no permissions to run the 'evalsha' command", "NOPERM"),
     ],
 )
