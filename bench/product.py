@@ -34,6 +34,7 @@ def settings(root: Path, port: int, database_url: str, folder: Path) -> dict[str
         "JWT_SECRET_KEY": SECRET,
         "RATE_LIMIT_ENABLED": "false",
         "WS_MAX_CONNECTIONS": "20000",
+        "MAX_PARTICIPANTS_PER_SESSION": "2000",
         "LOG_LEVEL": "WARNING",
         "FILE_STORAGE_PATH": str(folder / "files"),
     }

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from server.engine.asgi import Headers, Scope
+from server.engine.heads import read
 
+#: Bytes of a head that is kept as it came, as long as its session has not shown whose it is: to go through
+#: its lines costs more.
+SMALL = 1024
 #: The lines of a head that somebody will ask for.
 Keep = Callable[[Headers], list[tuple[bytes, bytes]]]
 
@@ -32,13 +36,15 @@ class Handshake(MutableMapping[str, Any]):
         # from the ASGI scope: who may speak for others (X-Forwarded-For) is the server's setting
         self.client: tuple[str, int] | None = scope["client"]
         self._environ: dict[str, Any] | None = None
-        headers = scope["headers"]
-        self._headers: list[tuple[bytes, bytes]] | bytes = headers if keep is None else keep(headers)
+        headers = read(scope["headers"])
+        self._headers: list[tuple[bytes, bytes]] | bytes = headers
+        if keep is not None and headers.size > SMALL:
+            self._headers = keep(headers)
 
     @property
     def size(self) -> int:
         """Bytes that are held of the request, about."""
-        return len(self.query_string) + sum([len(name) + len(value) for name, value in self.headers])
+        return len(self.query_string) + read(self.headers).size
 
     @property
     def address(self) -> str:

@@ -35,7 +35,7 @@ def upgrade_request(data: bytes) -> tuple[bytes, Head] | None:
     for line in found[2].split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
         headers.append((name.lower(), value.strip(b" \t")))
-    head = Head(headers)
+    head = Head(headers, len(data))
     return (found[1], head) if _BODY.isdisjoint(head.first) and asks_for_websocket(head) else None
 
 

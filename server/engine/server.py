@@ -328,9 +328,9 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
 
     def _elsewhere(self) -> bool:
         """Whether there are namespaces besides the door's, the Admin UI's say: theirs need the environ."""
-        return (
-            self.namespaces != ["/"] or bool(self.namespace_handlers) or any(n != "/" for n in self.handlers)
-        )
+        if self.namespaces != ["/"] or self.namespace_handlers:
+            return True
+        return len(self.handlers) > ("/" in self.handlers)
 
     def _knock(self, door: Door, client: Client, auth: dict[str, Any]) -> Work | None:
         """What has to be awaited for the door's answer. Raises _Refused."""

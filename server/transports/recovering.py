@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from server.engine.heads import read
+
 #: python-socketio goes by aiohttp and requests, which name themselves. Its synchronous client's WebSocket
 #: names nobody, but python-engineio alone puts its two parameters in this order.
 _PYTHON_QUERY: Final = re.compile(rb"(?:^|&)transport=[a-z]+&EIO=")
@@ -23,7 +25,7 @@ def takes_positions(auth: dict[str, Any], query: bytes, headers: Sequence[tuple[
         return given[0] not in (b"0", b"false")
     if "pid" in auth:
         return True
-    for name, value in headers:
-        if name == b"user-agent":
-            return b"aiohttp/" not in value and b"python-requests/" not in value
+    agent = read(headers).first.get(b"user-agent")
+    if agent is not None:
+        return b"aiohttp/" not in agent and b"python-requests/" not in agent
     return b"&EIO=" not in query or _PYTHON_QUERY.search(query) is None
