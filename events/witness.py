@@ -63,7 +63,12 @@ class Witness:
             return told.user_id in belief.users
         if told.user_id == belief.first:
             return True
-        return told.event != "user_joined" or belief.users.get(told.user_id, DOUBT) == DOUBT
+        if told.event != "user_joined":
+            return True
+        if belief.users.get(told.user_id, DOUBT) != DOUBT:
+            return False
+        belief.users[told.user_id] = DOUBT  # until its status follows, which may be lost
+        return True
 
     def _status_told(self, event: Event) -> bool:
         belief = self._beliefs.get(event.room)

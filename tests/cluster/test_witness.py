@@ -42,3 +42,19 @@ def test_an_announcement_that_is_older_than_what_was_found_last() -> None:
     assert [event.name for event in told.events][-2:] == ["system", "presence"]
     assert witness.hold({"room": THERE}, _as_found) == 0
     assert witness.doubted(["room"]) == []
+
+
+def test_a_coming_whose_status_was_lost() -> None:
+    """The two are told one after the other, and the bus may break in between."""
+    told = Told()
+    witness = Witness(cast(Delivery, told), lambda: 0.0, listed=100)
+    alone = {"ann": THERE["ann"]}
+    witness.joined("room", "ann", alone)
+    came = make("room", "system", Kind.VOLATILE, {"event": "user_joined", "user_id": "cho"}, 0.0)
+    told.on_volatile([came])
+    assert [event.name for event in told.events] == ["system"]
+    assert witness.doubted(["room"]) == ["room"]
+    assert witness.hold({"room": alone}, _as_found) == 0
+    assert witness.hold({"room": alone}, _as_found) == 1
+    assert [event.name for event in told.events[1:]] == ["system", "presence"]
+    assert b"user_left" in told.events[1].data and b"offline" in told.events[2].data

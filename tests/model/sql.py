@@ -74,6 +74,10 @@ class Sql:
         self._give_up()
         saved.backup(self.raw)
 
+    def lineage(self) -> str:
+        name: str = self.raw.execute("SELECT name FROM lineage").fetchone()[0]
+        return name
+
     def begin_lineage(self) -> None:
         """What `python -m server restored` does, and what PostgreSQL's timeline says by itself."""
         self.raw.execute("UPDATE lineage SET name = name || 'r'")

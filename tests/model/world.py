@@ -137,6 +137,8 @@ class World:
         self.redis = Server(self.time, self.latency)
         self.saved: Data | None = None
         self.sql_saved: Any = None
+        # Who knew what the database has lost, and its lineage for as long as none of them has said so.
+        self.unnoticed: tuple[list[Node], str] | None = None
         self.marks_lost: dict[str, dict[str, int]] = {}
         self.sql = Sql(self.latency)
         self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
@@ -343,6 +345,14 @@ class World:
         if node.alive:
             self.note(f"{node.name} is killed")
             node.kill()
+            self._knew_what_was_lost(node)
+
+    def _knew_what_was_lost(self, node: Node) -> None:
+        """A node may die before it has asked the database that went back: then the operator says so."""
+        if self.unnoticed is not None:
+            witnesses, lineage = self.unnoticed
+            if node in witnesses and self.sql.lineage() == lineage:
+                self.sql.begin_lineage()
 
     def redis_forgets(self, node: Node) -> None:
         """The kernel closes a dead process's connections."""
@@ -456,6 +466,7 @@ class World:
             if not all(node.alive for node in witnesses):
                 # Who knew what is lost may be gone: then the operator says so, or the timeline does.
                 self.sql.begin_lineage()
+            self.unnoticed = witnesses, self.sql.lineage()
             self.sql_saved = None
             for client in self.clients:
                 client.database_went_back()
