@@ -74,9 +74,10 @@ class Sql:
         self._give_up()
         saved.backup(self.raw)
 
-    def lineage(self) -> str:
-        name: str = self.raw.execute("SELECT name FROM lineage").fetchone()[0]
-        return name
+    def lineage(self) -> str | None:
+        """None before the first node has begun one."""
+        row = self.raw.execute("SELECT name FROM lineage").fetchone()
+        return row[0] if row is not None else None
 
     def begin_lineage(self) -> None:
         """What `python -m server restored` does, and what PostgreSQL's timeline says by itself."""

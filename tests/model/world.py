@@ -138,7 +138,7 @@ class World:
         self.saved: Data | None = None
         self.sql_saved: Any = None
         # Who knew what the database has lost, and its lineage for as long as none of them has said so.
-        self.unnoticed: tuple[list[Node], str] | None = None
+        self.unnoticed: tuple[list[Node], str | None] | None = None
         self.marks_lost: dict[str, dict[str, int]] = {}
         self.sql = Sql(self.latency)
         self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
