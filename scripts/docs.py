@@ -99,8 +99,10 @@ def _table(rows: list[dict[str, Any]], group: str) -> list[str]:
     lines.append("|---|---|" + "---|" * len(servers))
     for scenario in scenarios:
         figures = [value(rows, scenario.name, server) for server in servers]
+        # What is within the measurement's error of nothing may come out below it.
         shown = " | ".join(
-            "" if figure is None else f"{figure:,.{0 if figure >= 100 else 1}f}" for figure in figures
+            "" if figure is None else f"{max(figure, 0.0):,.{0 if figure >= 100 else 1}f}"
+            for figure in figures
         )
         lines.append(f"| {scenario.title} | {UNITS[scenario.figure][1]} | {shown} |")
     return lines
