@@ -113,7 +113,7 @@ def programs_called() -> set[str]:
                 called |= set(words[:1])
     for folder in ("tests", "bench", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
-            if "node_modules" not in path.parts:
+            if not {"node_modules", ".work"} & set(path.parts):  # what was fetched
                 called |= set(CALL.findall(path.read_text()))
     functions = {"token"}  # a document's own
     return {word for word in called if re.fullmatch(r"[a-z.][\w./-]*", word)} - functions
