@@ -75,9 +75,8 @@ class Dispatcher:
             waiting = self._limits.check(caller, rate, conn is not None)
             if waiting is not None:
                 kept = Kept(struct, caller.account, self.waiting)
-                if (
-                    type(waiting) is Wait and conn is not None
-                ):  # before others that came in the same turn are read
+                # Before others that came in the same turn are read.
+                if type(waiting) is Wait and conn is not None:
                     kept.shrink()
                 return _after(waiting, action, caller, conn, kept)
         return action(caller, conn, struct)  # type: ignore[no-any-return]

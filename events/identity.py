@@ -11,8 +11,6 @@ Role = Literal["user", "agent", "service"]
 
 #: Characters of a `sub` and of a key: what the columns hold.
 LENGTH = 255
-#: Of a `sub` that fits with any role.
-PLAIN = LENGTH - len("service:")
 #: The largest id of an agent: its column is a 32-bit integer.
 LAST_AGENT = 2**31 - 1
 _AGENT_ID = re.compile(r"[1-9][0-9]{0,9}")
@@ -41,7 +39,7 @@ def fault_of(role: str, sub: object) -> str | None:
         return f"is no text of 1 to {LENGTH} characters"
     if role == "agent" and agent_id(sub) is None:
         return f"is no agent's id, a number of 1 to {LAST_AGENT} in ASCII digits"
-    if len(sub) > PLAIN and len(key_of(role, sub)) > LENGTH:
+    if len(key_of(role, sub)) > LENGTH:
         return f"is longer than {LENGTH} characters with its role"
     return None
 

@@ -15,33 +15,26 @@ class Touches:
 
     def touch(self, session_id: str, ttl_hours: float, written: float, count: int = 1) -> None:
         """An accepted command. Written at most once a minute or a tenth of the TTL (`flush_touches`)."""
-        now = self._clock()
-        touch = self._touched.get(session_id)
-        if touch is None:
-            touch = self._begin(session_id, ttl_hours, written, now)
-        touch.count += count
-        touch.last_activity = now
-        touch.expires_at = now + ttl_hours * 3600.0
+        self._touch(session_id, ttl_hours, written, self._clock(), count)
 
     def touch_live(self, room: Room, now: float, count: int = 1) -> None:
         """The same in a session that has members here. `now` is the clock's, which most have just asked."""
         live = room.live
-        if live is None:
-            return
-        lasts = live.ttl_hours * 3600.0
-        touch = self._touched.get(room.name)
+        if live is not None:
+            written = live.expires_at - live.ttl_hours * 3600.0
+            ends = self._touch(room.name, live.ttl_hours, written, now, count)
+            live.expires_at = max(live.expires_at, ends)
+
+    def _touch(self, session_id: str, ttl_hours: float, written: float, now: float, count: int) -> float:
+        """When the session ends now."""
+        touch = self._touched.get(session_id)
         if touch is None:
-            touch = self._begin(room.name, live.ttl_hours, live.expires_at - lasts, now)
+            due = max(now, written + min(60.0, ttl_hours * 360.0))
+            touch = self._touched[session_id] = _Touch(due)
         touch.count += count
         touch.last_activity = now
-        touch.expires_at = ends = now + lasts
-        if ends > live.expires_at:
-            live.expires_at = ends
-
-    def _begin(self, session_id: str, ttl_hours: float, written: float, now: float) -> "_Touch":
-        due = max(now, written + min(60.0, ttl_hours * 360.0))
-        touch = self._touched[session_id] = _Touch(due)
-        return touch
+        touch.expires_at = now + ttl_hours * 3600.0
+        return touch.expires_at
 
     async def flush(self, everything: bool = False) -> None:
         """Write what is due. Raises Unavailable (what was not written stays due)."""

@@ -73,8 +73,7 @@ class Typing:
             if now - mine.told >= REFRESH * self._ttl:
                 mine.told = now
                 self._tell(room, conn_id, key, True)
-        if self._timer is None:
-            self._watch()
+        self._watch()
 
     def clear(self, room: str, key: str, conn_id: str | None = None) -> None:
         """With `conn_id`: only if it was heard from that connection."""
@@ -124,17 +123,17 @@ class Typing:
         known = self._told.pop(at, None) is not None
         if told.is_typing:
             self._told[at] = self._monotonic() + self._ttl, event.skip
-            if self._timer is None:
-                self._watch()
+            self._watch()
             return not known
         return known
 
     # --- deadlines
 
     def _watch(self) -> None:
-        first = next(iter(self._told.values()))[0] - self._monotonic() if self._told else self._ttl
-        delay = max(0.0, min(LOOK * self._ttl, first))
-        self._timer = asyncio.get_running_loop().call_later(delay, self._look)
+        if self._timer is None:
+            first = next(iter(self._told.values()))[0] - self._monotonic() if self._told else self._ttl
+            delay = max(0.0, min(LOOK * self._ttl, first))
+            self._timer = asyncio.get_running_loop().call_later(delay, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -149,7 +148,7 @@ class Typing:
             (room, key), (_, skipped) = next(iter(self._told.items()))
             self._delivery.on_volatile((self._event(room, skipped, key, False),))
             self._told.pop((room, key), None)  # nobody is in the room any more
-        if self._timer is None and (self._mine or self._told):
+        if self._mine or self._told:
             self._watch()
 
     def stop(self) -> None:

@@ -111,9 +111,8 @@ class Verifier:
         expires_at = _time(claims, "exp")
         if expires_at is None:
             raise Unauthorized("the token has no exp")
-        issued_at = _time(claims, "iat") if "iat" in claims else None
-        begins = _time(claims, "nbf") if "nbf" in claims else None
-        if max(begins or now, issued_at or now) > now + LEEWAY:
+        issued_at = _time(claims, "iat")
+        if max(_time(claims, "nbf") or now, issued_at or now) > now + LEEWAY:
             raise Unauthorized("the token is not valid yet")
         if self._issuer not in (None, ANY, claims.get("iss")):
             raise Unauthorized("the token is from another issuer")

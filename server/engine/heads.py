@@ -16,18 +16,25 @@ _SINGLE: Final = (
 
 
 class Head(list[tuple[bytes, bytes]]):
-    """A request's headers as they came, names in lower case. `first` has the first line of each name, `size`
-    the bytes of them all, about. Never changed once made: who passes on others makes a list of its own."""
+    """A request's headers as they came, names in lower case. `first` has the first line of each name. Never
+    changed once made: whoever passes on others makes a list of its own."""
 
-    __slots__ = ("first", "repeats", "size")
+    __slots__ = ("_size", "first", "repeats")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], size: int | None = None) -> None:
         super().__init__(headers)
-        self.size = sum([len(name) + len(value) for name, value in self]) if size is None else size
+        self._size = size
         self.first: dict[bytes, bytes] = dict(self)
         self.repeats = len(self.first) != len(self)  # a name has several lines
         if self.repeats:
             self.first = dict(reversed(self))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, about."""
+        if self._size is None:
+            self._size = sum([len(name) + len(value) for name, value in self])
+        return self._size
 
     def listed(self, name: bytes) -> bytes:
         """The lines of one name as the one list that they are (RFC 9110 section 5.3)."""

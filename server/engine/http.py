@@ -298,10 +298,12 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def _counted(self) -> bool:
         """Somebody counts the request that is being answered; else its connection is a stranger's."""
-        answering = self._answering
-        if answering is None or answering.response_complete:
-            return False
-        return "counted" in answering.scope["extensions"]["parley.http"]
+        return self._is_counted and not self._answering.response_complete
+
+    @property
+    def _is_counted(self) -> bool:
+        """The same, also while its answer only waits to be taken."""
+        return self._answering is not None and "counted" in self._answering.scope["extensions"]["parley.http"]
 
     def known(self) -> None:
         if not self._weighs:
@@ -328,7 +330,7 @@ class HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.takers.add(self.transport)
-        if self._answering is None or "counted" not in self._answering.scope["extensions"]["parley.http"]:
+        if not self._is_counted:
             self._weighs = True
             strangers.weigh(self.config, self.transport, self.transport.get_write_buffer_size())
 

@@ -28,4 +28,4 @@ def takes_positions(auth: dict[str, Any], query: bytes, headers: Sequence[tuple[
     agent = read(headers).first.get(b"user-agent")
     if agent is not None:
         return b"aiohttp/" not in agent and b"python-requests/" not in agent
-    return b"&EIO=" not in query or _PYTHON_QUERY.search(query) is None
+    return _PYTHON_QUERY.search(query) is None

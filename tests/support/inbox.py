@@ -58,18 +58,7 @@ class Inbox:
 
     async def wait_any(self, *names: str, timeout: float) -> Received:
         """The first event of any of these names; may have come already."""
-        seen = 0
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    for event in self.events[seen:]:
-                        if event.name in names:
-                            return event
-                    seen = len(self.events)
-                    await self.wait_more()
-        except TimeoutError:
-            message = f"{self.name}: none of {names} in {timeout} s; came: {self._summary(0)}"
-            raise TimeoutError(message) from None
+        return await self._wait(names, None, 0, timeout)
 
     async def wait_received(
         self,
@@ -79,23 +68,33 @@ class Inbox:
         since: int = 0,
         timeout: float = 10,
     ) -> Received:
+        return await self._wait((name,), where, since, timeout)
+
+    async def _wait(
+        self,
+        names: tuple[str, ...],
+        where: Callable[[dict[str, Any]], bool] | None,
+        since: int,
+        timeout: float,
+    ) -> Received:
         seen = since
+        wanted = " or ".join(map(repr, names))
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     while seen < len(self.events):
                         event = self.events[seen]
                         seen += 1
-                        if event.name == name and (where is None or where(event.data)):
+                        if event.name in names and (where is None or where(event.data)):
                             return event
                     if self._ended is not None:
                         raise ConnectionError(
-                            f"{self.name}: {self._ended}, no {name!r}: {self._summary(since)}"
+                            f"{self.name}: {self._ended}, no {wanted}: {self._summary(since)}"
                         )
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            message = f"{self.name}: no {name!r} in {timeout} s; came: {self._summary(since)}"
+            message = f"{self.name}: no {wanted} in {timeout} s; came: {self._summary(since)}"
             raise TimeoutError(message) from None
 
     async def wait_count(
