@@ -20,12 +20,12 @@ from events.errors import (
     StreamNotFound,
     Unavailable,
 )
-from events.hub import Connection, Member
 from events.joining import Joined, Joining
 from events.membership import Membership
 from events.messages import MessageService
 from events.presence import Presence
 from events.ratelimit import RateLimits
+from events.room import Connection, Member
 from events.sessions import SessionManager
 from events.stream import Stream
 from events.streams import Streams

@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from typing import Any, Protocol
 
 from events.event import Event, Kind, clip, retold
-from events.hub import Hole, Hub, Room
+from events.hub import Hub
 from events.observer import Observer
+from events.room import Room
+from events.seat import Hole
 from events.tails import Found
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Appended, Bus, Mark, RoomLog

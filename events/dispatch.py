@@ -17,11 +17,11 @@ from events.access import Caller
 from events.catalog import CATALOG, Command
 from events.commands import Action, Commands, Done, Pending
 from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
-from events.hub import Connection
 from events.joining import Joined
 from events.messages import translate
 from events.observer import Observer
 from events.ratelimit import WAITS, RateLimits, Wait
+from events.room import Connection
 from events.stall import Stall
 from events.waiting import Kept, Queue, Waiting, no_room
 from events.wording import invalid

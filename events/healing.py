@@ -19,8 +19,8 @@ from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import chunk_event
 from events.history import History
-from events.hub import Room
 from events.rewind import Rewind
+from events.room import Room
 from events.tails import lost, message_of
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Kind, Mark, StreamText

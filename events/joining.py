@@ -13,12 +13,13 @@ from events import recovery
 from events.access import SessionRole
 from events.delivery import Delivery
 from events.errors import Unavailable, ValidationFailed
-from events.hub import NEVER, Connection, Member, Room, Seat
+from events.live import Known, LiveSession
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
-from events.sessions import LiveSession
-from events.snapshots import Has, Known, Snapshot, Snapshots, are_long, is_past, part
+from events.room import Connection, Member, Room
+from events.seat import NEVER, Seat
+from events.snapshots import Has, Snapshot, Snapshots, are_long, is_past, part
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState

@@ -13,9 +13,11 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound, Unavailable
 from events.event import Event, Kind, make
-from events.hub import Connection, Member, Room, Seat
+from events.live import LiveSession
 from events.presence import Presence
-from events.sessions import LiveSession, SessionManager
+from events.room import Connection, Member, Room
+from events.seat import Seat
+from events.sessions import SessionManager
 from events.typing import Typing
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import Records

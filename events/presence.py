@@ -12,7 +12,7 @@ from typing import Any
 from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, make
-from events.hub import Connection, Here, Member, Room
+from events.room import Connection, Here, Member, Room
 from events.witness import Witness
 from storage.errors import Unavailable
 from storage.interfaces import Presences, PresenceStore

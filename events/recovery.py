@@ -9,8 +9,9 @@ import msgspec
 
 from events.access import Caller
 from events.event import POISON, Event, Kind, clip, retold
-from events.hub import NEVER, Connection, Seat
 from events.ids import new_token
+from events.room import Connection
+from events.seat import NEVER, Seat
 from storage.interfaces import Cut, RoomState
 from storage.records import OpenStream
 
@@ -83,14 +84,6 @@ def read_record(data: bytes) -> Record:
 
 def seats(conn: Connection) -> dict[str, Seat]:
     return {m.room.name: m.seat for m in conn.rooms if m.seat is not None}
-
-
-def at(seat: Seat, pos: int) -> Seat:
-    """A membership's floors as of a later position, up to which everything was had."""
-    if pos <= seat.pos:
-        return seat
-    ended = {stream: n for stream, n in (seat.idx or {}).items() if n == NEVER}
-    return Seat(pos, seat.rev, ended or None, seat.seq)
 
 
 class Replay(msgspec.Struct):

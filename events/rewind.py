@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from events.delivery import Delivery
 from events.event import Kind, make
 from events.history import History
-from events.hub import Room
+from events.room import Room
 from events.tails import Found, holds, message_of, revisions, tails
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Mark

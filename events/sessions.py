@@ -20,16 +20,16 @@ from events.errors import (
     Conflict,
     Forbidden,
     SessionArchived,
-    SessionExpired,
     SessionNotFound,
     Unavailable,
     ValidationFailed,
 )
 from events.event import Kind, make
-from events.hub import Member, Room
 from events.identity import canonical, identity_of, key_of
 from events.ids import new_id
+from events.live import LiveSession
 from events.ratelimit import RateLimits
+from events.room import Member, Room
 from events.touches import Touches
 from storage import errors as storage_errors
 from storage.agents import Agents
@@ -39,36 +39,6 @@ from storage.sessions import Sessions
 
 #: Purges and endings per step, so that none holds the database for long.
 BATCH = 500
-
-
-@dataclass(slots=True)
-class LiveSession:
-    """What a node keeps of a session that has members here. `expires_at` in epoch seconds."""
-
-    trace_id: str
-    owner: str
-    agent_id: int | None
-    status: str
-    expires_at: float
-    ttl_hours: float
-
-    @classmethod
-    def of(cls, record: SessionRecord) -> "LiveSession":
-        return cls(
-            record.trace_id,
-            record.user_id,
-            record.agent_id,
-            record.status,
-            record.expires_at.timestamp(),
-            record.ttl_hours,
-        )
-
-    def check(self, now: float) -> None:
-        """Raises SessionExpired, SessionArchived."""
-        if self.status != "active":
-            raise SessionArchived
-        if self.expires_at <= now:
-            raise SessionExpired
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A room in which many join (or come back) at once costs one reading, not one each
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Raw
@@ -15,13 +15,15 @@ from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
 from events.event import to_json
 from events.history import History, identity
-from events.hub import NEVER, Room, Seat
+from events.live import Known, LiveSession, Page
 from events.messages import PAGE_BYTES, MessageService
+from events.room import Room
 from events.schema import Message
-from events.sessions import LiveSession, SessionManager
+from events.seat import NEVER, Seat
+from events.sessions import SessionManager
 from storage.gather import Gather
 from storage.interfaces import Cut, RoomState, StreamText
-from storage.records import REMOVED, AgentRecord, OpenStream, SessionRecord
+from storage.records import REMOVED, SessionRecord
 from storage.snapshot import SnapshotReader
 from storage.turns import LONG
 
@@ -34,36 +36,6 @@ KEPT = 10.0
 #: What a client has of a session: the revision up to which it has seen all, and of which lineage.
 Has = tuple[int | None, str | None]
 _MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "last_seq", "last_revision"})
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Messages, and how far they and the open streams beside them reach."""
-
-    messages: list[Message]
-    has_more: bool
-    last_seq: int
-    last_revision: int
-    open_streams: list[OpenStream]
-    told: Raw  # `messages` as they are told, to whoever joins
-
-    def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
-        """These instead."""
-        return replace(self, messages=messages, has_more=has_more, told=Raw(to_json(messages)))
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A session as of one moment."""
-
-    record: SessionRecord
-    agent: AgentRecord | None
-    standings: Mapping[str, str]  # of participants
-    read_marks: Raw
-    page: Page
-    at: float  # when it was read, in epoch seconds
-    lineage: str  # of the history that it was read from, or of one before
-    views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves
 
 
 @dataclass(slots=True)

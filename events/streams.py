@@ -26,10 +26,10 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import Kind, make
-from events.hub import Connection
 from events.ids import new_id
 from events.messages import translate
 from events.observer import Observer
+from events.room import Connection
 from events.schema import StreamStart
 from events.stream import Stream, tokens
 from storage.errors import MessageMissing, StorageError, StreamNotOpen

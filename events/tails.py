@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from events.event import Event
-from events.hub import Room
+from events.room import Room
 
 #: Messages looked for in one statement.
 AT_ONCE = 1000

@@ -10,12 +10,13 @@ from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import Event
-from events.hub import Connection
 from events.joining import Joining, advance
+from events.live import LiveSession
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
-from events.sessions import LiveSession
+from events.room import Connection
+from events.seat import at
 from events.snapshots import Snapshots
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
@@ -152,7 +153,7 @@ class Takeover:
                 continue  # somebody else opened a room, with a later cut
             if seen > cut.pos or not cut.genuine:
                 return None
-            seats = {name: recovery.at(seat, asks[name]) for name, seat in record.rooms.items()}
+            seats = {name: at(seat, asks[name]) for name, seat in record.rooms.items()}
             replay = recovery.missed(cut.rooms, seats, cut.pos, record.sid, conn.caller.key)
             if replay is None or replay.size > self._replay_limit:
                 return None

@@ -1,7 +1,7 @@
 """Activity of sessions that is not yet written: it moves a session's end, and is counted. Knows no SQL."""
 
 from events.clock import Clock, when
-from events.hub import Room
+from events.room import Room
 from storage.errors import Unavailable
 from storage.sessions import Sessions
 

@@ -5,7 +5,7 @@ import random
 
 from events.errors import ChatError, Draining, Unavailable
 from events.event import to_json
-from events.hub import Connection
+from events.room import Connection
 from server.engine.rooms import Client
 from server.services import Services
 from server.transports.sse import EventStream

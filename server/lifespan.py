@@ -28,7 +28,7 @@ from events.errors import ChatError
 from events.healing import Healer
 from events.held import MOST, Held
 from events.history import History
-from events.hub import Connection, Hub
+from events.hub import Hub
 from events.janitor import Janitor
 from events.joining import Joining
 from events.leases import Leases
@@ -39,6 +39,7 @@ from events.outbox import Flusher
 from events.presence import Presence
 from events.producers import Producers
 from events.ratelimit import RateLimits
+from events.room import Connection
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
 from events.stall import Stall

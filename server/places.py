@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from events.access import Caller
 from events.bounds import LINK, OPERATORS
 from events.errors import ServerFull
-from events.hub import Connection, Hub
+from events.hub import Hub
+from events.room import Connection
 from server.peer import network_of
 
 #: Parts of all places that are kept for identities with one connection at most, and for other networks than

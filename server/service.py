@@ -15,9 +15,9 @@ from events.custom import custom
 from events.errors import Unauthorized
 from events.event import to_json
 from events.filecare import FileCare
-from events.hub import Connection
 from events.messages import event_of
 from events.names import Names
+from events.room import Connection
 from server.closing import close
 from server.engine.rooms import Client
 from server.revoked import Revoked

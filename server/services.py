@@ -14,7 +14,7 @@ from events.delivery import Delivery
 from events.dispatch import Dispatcher
 from events.errors import Unauthorized
 from events.healing import Healer
-from events.hub import Connection, Hub
+from events.hub import Hub
 from events.joining import Joining
 from events.leases import Leases
 from events.membership import Membership
@@ -22,6 +22,7 @@ from events.messages import MessageService
 from events.observer import Observer
 from events.presence import Presence
 from events.ratelimit import RateLimits
+from events.room import Connection
 from events.sessions import SessionManager
 from events.storetime import StoreTime
 from events.streams import Streams

@@ -4,7 +4,7 @@ anything, and memory that a connection at rest does not need."""
 from events.clock import stamp
 from events.errors import TokenExpired, Unauthorized, Unavailable
 from events.event import Event, Kind, to_json
-from events.hub import Connection
+from events.room import Connection
 from server.closing import close
 from server.services import Services, rfc3339_of
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from events.agents.base import Request
 from events.errors import AgentUnavailable
 from events.event import to_json
-from events.hub import Connection, Hub
+from events.hub import Hub
+from events.room import Connection
 
 #: Seconds until a worker that has not acked a request is passed over (contract, section 5).
 ACK_TIMEOUT = 5.0

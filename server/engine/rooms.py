@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import socketio
 
 from events.event import Codec, Event
-from events.hub import Connection, Hub
+from events.hub import Hub
+from events.room import Connection
 from server.engine import frames, packets
 from server.engine.session import Session
 

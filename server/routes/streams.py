@@ -11,7 +11,7 @@ from events import schema
 from events.access import Caller
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
-from events.hub import Connection
+from events.room import Connection
 from server.routes.common import (
     body_of,
     call,

@@ -18,10 +18,11 @@ from events.access import Caller
 from events.bounds import EVENT_STREAMS, LINK, OPERATORS, READERS
 from events.errors import ChatError, Draining, SlowConsumer
 from events.event import Codec, to_json
-from events.hub import NEVER, Connection
 from events.ids import new_id
 from events.joining import Joined
 from events.outbox import Sink
+from events.room import Connection
+from events.seat import NEVER
 from server.services import Services
 from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
 

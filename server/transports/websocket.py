@@ -24,9 +24,9 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import Codec, to_json
-from events.hub import Connection
 from events.ids import new_id
 from events.outbox import Sink
+from events.room import Connection
 from events.sessions import Origin
 from server import peer
 from server.engine import frames, packets

@@ -1,8 +1,8 @@
 """How far the members of a room have what a database that went back has (`events.rewind.common`)."""
 
 from events.event import Event, Kind
-from events.hub import Room
 from events.rewind import common
+from events.room import Room
 from events.tails import Found
 from storage.interfaces import Mark
 

@@ -10,9 +10,9 @@ from events.clock import Clock
 from events.dispatch import Line, Reply
 from events.errors import ChatError
 from events.event import POISON, Event, Kind, to_json
-from events.hub import Connection
 from events.observer import Observer
 from events.outbox import Flusher, Sink
+from events.room import Connection
 from server import cluster, lifespan
 from server.backends import Backends, choose
 from server.config import Settings

@@ -11,9 +11,9 @@ import pytest
 
 from events.access import Caller
 from events.errors import ChatError, SessionArchived, SessionNotFound, ValidationFailed
-from events.hub import Connection
 from events.joining import Joined
 from events.outbox import Sink
+from events.room import Connection
 from events.schema import SendMessage
 from events.sessions import Origin
 from migrations.run import upgrade

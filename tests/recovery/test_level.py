@@ -2,9 +2,10 @@
 
 from events.access import Caller
 from events.event import Event, Kind
-from events.hub import Connection, Hub, Member, Room
+from events.hub import Hub
 from events.joining import advance
 from events.outbox import Flusher, Sink
+from events.room import Connection, Member, Room
 from server.transports.codecs import SocketIOCodec
 from storage.interfaces import Cut, Mark, RoomState
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.event import Event, Kind, chunk_event, clip
-from events.hub import NEVER, Seat
-from events.recovery import Position, at, missed, parse_position
+from events.recovery import Position, missed, parse_position
+from events.seat import NEVER, Seat, at
 from storage.interfaces import Mark, RoomState, StreamText
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from events.access import Caller
 from events.errors import ServerFull
-from events.hub import Connection, Hub
+from events.hub import Hub
 from events.outbox import Sink
+from events.room import Connection
 from server.engine.strangers import Strangers, places_for
 from server.places import Places
 from tests.support.doors import enter, new_session

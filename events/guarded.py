@@ -1,0 +1,62 @@
+"""Members who do not take every event as it comes: they hold it, skip it, or get what they lack of it."""
+
+from events.event import Event, Kind, clip, retold
+from events.room import Member
+from events.seat import NEVER, Hole
+
+#: Volatile events that tell how things are until the next one does: who waits is not to miss them.
+LASTING = frozenset({"presence", "system", "typing"})
+
+
+def take(member: Member, event: Event, limit: int) -> None:
+    """The slow way: hold, skip or clip."""
+    conn = member.conn
+    if event.skip == conn.id and conn.transport != "websocket":
+        if event.sizes and member.idx and event.stream in member.idx:
+            member.idx[event.stream] = max(member.idx[event.stream], event.index + len(event.sizes))
+        return
+    if conn.held is not None:
+        if event.kind >= Kind.VOLATILE and event.name not in LASTING:
+            return
+        conn.held_size += len(event.data)
+        if conn.held_size > limit:
+            conn.held = []
+            conn.sink.cut()
+            return
+        conn.held.append((member, event))
+        return
+    if event.pos and event.pos <= member.pos:
+        return
+    if event.kind == Kind.DURABLE:
+        if event.rev <= member.rev:
+            return
+        if event.seq and event.seq <= member.seq:
+            event = retold(event)
+        if event.closed and event.final >= 0 and _lacks(member, event):
+            raise Hole
+        if event.stream:
+            if member.idx is None:
+                member.idx = {}
+            member.idx[event.stream] = NEVER if event.closed else member.idx.get(event.stream, 0)
+    elif event.sizes:
+        # Of whose start it was not told, it was told the end: with the snapshot.
+        have = (member.idx or {}).get(event.stream, NEVER)
+        if have == NEVER:
+            return
+        try:
+            part = clip(event, have)
+        except ValueError as error:
+            raise Hole from error
+        if part is None:
+            return
+        if member.idx is None:
+            member.idx = {}
+        member.idx[event.stream] = part.index + len(part.sizes)
+        event = part
+    conn.send(event)
+
+
+def _lacks(member: Member, end: Event) -> bool:
+    """Whether a stream's end would come without all of its text."""
+    have = (member.idx or {}).get(end.stream, end.final)
+    return have not in (end.final, NEVER)

@@ -1,0 +1,72 @@
+"""What a node keeps of a session that has members here: its end, and what a join is told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from msgspec import Raw
+
+from events.access import SessionRole
+from events.errors import SessionArchived, SessionExpired
+from events.event import to_json
+from events.schema import Message
+from storage.records import AgentRecord, OpenStream, SessionRecord
+
+
+@dataclass(slots=True)
+class LiveSession:
+    """What a node keeps of a session that has members here. `expires_at` in epoch seconds."""
+
+    trace_id: str
+    owner: str
+    agent_id: int | None
+    status: str
+    expires_at: float
+    ttl_hours: float
+
+    @classmethod
+    def of(cls, record: SessionRecord) -> "LiveSession":
+        return cls(
+            record.trace_id,
+            record.user_id,
+            record.agent_id,
+            record.status,
+            record.expires_at.timestamp(),
+            record.ttl_hours,
+        )
+
+    def check(self, now: float) -> None:
+        """Raises SessionExpired, SessionArchived."""
+        if self.status != "active":
+            raise SessionArchived
+        if self.expires_at <= now:
+            raise SessionExpired
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages, and how far they and the open streams beside them reach."""
+
+    messages: list[Message]
+    has_more: bool
+    last_seq: int
+    last_revision: int
+    open_streams: list[OpenStream]
+    told: Raw  # `messages` as they are told, to whoever joins
+
+    def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
+        """These instead."""
+        return replace(self, messages=messages, has_more=has_more, told=Raw(to_json(messages)))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A session as of one moment."""
+
+    record: SessionRecord
+    agent: AgentRecord | None
+    standings: Mapping[str, str]  # of participants
+    read_marks: Raw
+    page: Page
+    at: float  # when it was read, in epoch seconds
+    lineage: str  # of the history that it was read from, or of one before
+    views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves

@@ -1,0 +1,224 @@
+"""A session's members on this node, and how far they were served. Knows no bus and no database."""
+
+from typing import Any, NamedTuple
+
+from events.access import Caller, SessionRole
+from events.event import Codec, Event
+from events.live import Known, LiveSession
+from events.outbox import Sink
+from events.seat import Seat
+from storage.interfaces import Mark
+
+
+class Connection:
+    """One socket or event stream. `held` collects, while a join or a recovery runs, what comes for any of
+    its rooms, in order: a later position must not overtake an earlier one."""
+
+    __slots__ = (
+        "address",
+        "away",
+        "caller",
+        "codec",
+        "connected_at",
+        "fenced",
+        "generation",
+        "heard_at",
+        "held",
+        "held_size",
+        "id",
+        "line",
+        "noticed",
+        "pid",
+        "rooms",
+        "sink",
+        "spoiled",
+        "transport",
+        "version",
+        "warned",
+    )
+
+    def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
+        self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
+        self.transport = transport
+        self.address = ""  # its client's, as its door found it
+        self.connected_at = self.heard_at = now  # epoch seconds; when it said something last
+        self.line: Any = None  # its commands, in order (`events.dispatch.Line`)
+        self.noticed = False  # told that its token will expire
+        self.rooms: tuple[Member, ...] = ()
+        self.held: list[tuple[Member, Event]] | None = None
+        self.held_size = 0
+        self.pid: str | None = None  # names its recovery record; a secret
+        self.generation = 0  # counts the takeovers of that record
+        self.version = 0  # counts this node's writes of it
+        self.away = False  # its user's status on it
+        self.fenced = False  # taken over: nothing of what it said is begun any more
+        self.spoiled = False  # its positions cannot be recovered from any more
+        self.warned = False  # and it was told so
+
+    def member(self, room: str) -> "Member | None":
+        return next((m for m in self.rooms if m.room.name == room), None)
+
+    def send(self, event: Event) -> None:
+        """A direct event, or one that only this connection gets in this form."""
+        self.sink.give(event, self.codec, self.codec.encode(event))
+
+
+class Member:
+    """A connection in a room. `pos`, `rev`, `seq`, `idx` are floors: it has everything up to there."""
+
+    __slots__ = ("conn", "hidden", "idx", "pos", "present", "rev", "role", "room", "seat", "seq")
+
+    def __init__(self, conn: Connection, room: "Room") -> None:
+        self.conn, self.room = conn, room
+        self.role: SessionRole = "viewer"
+        self.pos = self.rev = self.seq = 0
+        self.idx: dict[str, int] | None = None  # stream -> next chunk index
+        self.seat: Seat | None = None  # where its membership begins, as its connection's record holds it
+        self.hidden = False  # a reader of one stream: not present, not counted
+        self.present = False  # counted by presence
+
+    def behind(self) -> bool:
+        """Whether an event may come that it already has: the slow way checks."""
+        room = self.room
+        if self.conn.held is not None or self.pos > room.pos or self.rev > room.delivered:
+            return True
+        if self.seq > room.seq:
+            return True
+        # A stream is level once the room as a whole has delivered what this member has.
+        if self.idx and any(s in room.have and room.have[s] != n for s, n in self.idx.items()):
+            return True
+        self.idx = None
+        return False
+
+
+class Here(NamedTuple):
+    """A user's connections in a room on this node."""
+
+    connections: int
+    away: int  # of them
+
+    @classmethod
+    def of(cls, before: "Here | None", connections: int, away: int) -> "Here":
+        """With so many more of each."""
+        if before is not None:
+            connections, away = connections + before.connections, away + before.away
+        return _ONCE if (connections, away) == (1, 0) else cls(connections, away)
+
+    @property
+    def status(self) -> str:
+        return "online" if self.connections > self.away else "away"
+
+
+#: What nearly everybody is: one object, not one each.
+_ONCE = Here(1, 0)
+
+
+class Room:
+    """A session's members on this node, and up to where they have been served."""
+
+    __slots__ = (
+        "ahead",
+        "began",
+        "changes",
+        "chars",
+        "delivered",
+        "doubt",
+        "early",
+        "groups",
+        "guarded",
+        "have",
+        "known",
+        "live",
+        "members",
+        "name",
+        "online",
+        "pos",
+        "ready",
+        "reset",
+        "seq",
+        "tail",
+        "users",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[Connection, Member] = {}
+        self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
+        self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
+        self.online = 0  # users over all nodes, as last heard
+        self.users: dict[str, Here] = {}  # by key: who is present
+        self.live: LiveSession | None = None
+        self.known: Known | None = None  # what a join is told, while nothing changes
+        self.changes = 0  # how often something has: what is being read just then is not kept
+        self.ready = False  # `pos` and `delivered` are known
+        self.began = 0  # the cut it was begun with
+        self.early: list[Event] = []  # what the bus brought before it was ready
+        self.pos = 0
+        self.delivered = 0  # last revision delivered
+        self.tail: Event | None = None  # the event that told of it, where it was one
+        self.reset: Event | None = None  # what members were told when the database went back last
+        self.doubt: Event | None = None  # one before it that is to be found in the database, too
+        self.seq = 0  # every message up to this number was told of
+        self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
+        self.have: dict[str, int] = {}  # open stream -> chunks delivered
+        self.chars: dict[str, int] = {}  # the same in characters
+
+    def changed(self) -> None:
+        """What was read of the session may not be so any more."""
+        self.known = None
+        self.changes += 1
+
+    def told(self, seq: int) -> bool:
+        """A message is told of; False if it was before."""
+        if seq <= self.seq or seq in self.ahead:
+            return False
+        self.ahead.add(seq)
+        while self.seq + 1 in self.ahead:
+            self.seq += 1
+            self.ahead.remove(self.seq)
+        return True
+
+    def rebase(self, mark: Mark) -> None:
+        """What was delivered above is of a history that is lost."""
+        self.delivered, self.seq, self.tail, self.doubt = mark.rev, mark.seq, None, None
+        self.ahead.clear()
+        self.changed()
+        for member in list(self.members.values()):
+            member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)
+            member.seat = None
+            # Who is guarded may lack what the others have of open streams: it is cut off with the next chunk.
+            member.idx = dict.fromkeys(self.have, 0) if member.conn in self.guarded and self.have else None
+            self.level(member)
+
+    @property
+    def mark(self) -> Mark:
+        """How far durable events were delivered here."""
+        return Mark(self.delivered, self.seq)
+
+    def level(self, member: Member) -> None:
+        """Put a member where it belongs: with those who are served fast, or with the guarded."""
+        conn = member.conn
+        if self.members.get(conn) is not member:
+            return  # it was cut off, or has left
+        if member.behind():
+            if self.ungroup(conn) and self.have:
+                # It was served fast: of every open stream it has what the room has delivered.
+                member.idx = {**self.have, **(member.idx or {})}
+            self.guarded[conn] = member
+        else:
+            self.guarded.pop(conn, None)
+            self.groups.setdefault(conn.codec, {})[conn] = conn.sink
+
+    def ungroup(self, conn: Connection) -> bool:
+        """Whether it was among those who are served fast."""
+        group = self.groups.get(conn.codec)
+        if group is None or group.pop(conn, None) is None:
+            return False
+        if not group:
+            del self.groups[conn.codec]
+        return True
+
+    def drop(self, conn: Connection) -> None:
+        self.members.pop(conn, None)
+        self.guarded.pop(conn, None)
+        self.ungroup(conn)

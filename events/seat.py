@@ -1,0 +1,28 @@
+"""Where a membership begins, and how far it has got. Knows no room and no connection."""
+
+import msgspec
+
+#: A stream floor: nothing of this stream any more.
+NEVER = 1 << 62
+
+
+class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Where a membership begins: all above `pos`, durable events above `rev`, chunks from `idx` on; it knows
+    of the messages up to number `seq`."""
+
+    pos: int
+    rev: int
+    idx: dict[str, int] | None = None
+    seq: int = 0
+
+
+def at(seat: Seat, pos: int) -> Seat:
+    """A membership's floors as of a later position, up to which everything was had."""
+    if pos <= seat.pos:
+        return seat
+    ended = {stream: n for stream, n in (seat.idx or {}).items() if n == NEVER}
+    return Seat(pos, seat.rev, ended or None, seat.seq)
+
+
+class Hole(Exception):
+    """What came is not next: something before it is missing."""
