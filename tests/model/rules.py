@@ -82,15 +82,10 @@ RULES: Mapping[str, Rule] = {
         _without("append", "(frm > 0 and frm or rev) > log.rev + 1 or", ""),
         ("write", "drop", "kill_node", "start_node"),
     ),
-    "catch_up": Rule(
-        "the bus is back: chunks that were logged meanwhile are not told, and the next ones do not fit",
-        lambda put: put(healing.Healer, "_catch_up", _nothing),
-        ("produce", "reset_links", "redis_hang", "redis_recover"),
-    ),
     "floors": Rule(
-        "a recovered connection begins at the room's state, not at what it was told: it gets things twice",
-        lambda put: put(recovery, "clip", lambda event, have: event),
-        ("produce", "drop", "half_open"),
+        "a recovered connection begins at its position, not at what its snapshot showed: it gets things twice",
+        lambda put: put(recovery, "at", lambda seat, pos: hub.Seat(pos, 0)),
+        ("write", "join", "leave", "drop", "half_open"),
     ),
     "marks": Rule(
         "a read mark came to no log, or to one that was lost: its readers never hear of it",
