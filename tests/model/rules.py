@@ -83,7 +83,7 @@ RULES: Mapping[str, Rule] = {
         ("write", "drop", "kill_node", "start_node"),
     ),
     "floors": Rule(
-        "a recovered connection begins at its position, not at what its snapshot showed: it gets things twice",
+        "a recovered connection begins at its position, not at what its snapshot showed: that comes twice",
         lambda put: put(recovery, "at", lambda seat, pos: hub.Seat(pos, 0)),
         ("write", "join", "leave", "drop", "half_open"),
     ),
