@@ -4,17 +4,21 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from events import schema
+from events import payloads, schema
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`pipelined`: may begin while writes before it are on their way to their commit. `sockets_only`: makes
-    no sense without a connection."""
+    """`schema` is the struct of its payload, `reply` of what its answer adds to `ok`.
+
+    `pipelined`: may begin while writes before it are on their way to their commit. `sockets_only`: makes
+    no sense without a connection.
+    """
 
     name: str
     schema: type[Struct]
+    reply: type[Struct]
     bounds: Bounds
     pipelined: bool = False
     sockets_only: bool = False
@@ -43,36 +47,45 @@ CATALOG: dict[str, Command] = {
         Command(
             "join",
             schema.Join,
+            payloads.JoinReply,
             _bounds(_READERS, "join", ROOMS, holds="a membership", size=PAGE, beyond=("VALIDATION_ERROR",)),
             sockets_only=True,
         ),
-        Command("leave", schema.Leave, _bounds("members of the room", "join"), sockets_only=True),
+        Command(
+            "leave", schema.Leave, payloads.Done, _bounds("members of the room", "join"), sockets_only=True
+        ),
         Command(
             "message",
             schema.SendMessage,
+            payloads.SentReply,
             _bounds(_WRITERS, "message", holds="a row, and an answer of its agent"),
             pipelined=True,
         ),
-        Command("edit", schema.Edit, _bounds("its sender", "message"), pipelined=True),
-        Command("delete", schema.Delete, _bounds("its sender, the owner", "message")),
-        Command("file", schema.PostFile, _bounds("its uploader", "message", holds="a row")),
+        Command("edit", schema.Edit, payloads.ChangedReply, _bounds("its sender", "message"), pipelined=True),
+        Command("delete", schema.Delete, payloads.ChangedReply, _bounds("its sender, the owner", "message")),
+        Command(
+            "file", schema.PostFile, payloads.SentReply, _bounds("its uploader", "message", holds="a row")
+        ),
         Command(
             "typing",
             schema.Typing,
+            payloads.Done,
             _bounds(_WRITERS, "typing", holds="a timer for `TYPING_TTL`"),
             pipelined=True,
         ),
-        Command("presence", schema.Presence, _bounds("everybody", "presence"), pipelined=True),
-        Command("read", schema.Read, _bounds(_READERS, "read", holds="a mark")),
-        Command("history", schema.History, _bounds(_READERS, "read", size=PAGE)),
+        Command("presence", schema.Presence, payloads.Done, _bounds("everybody", "presence"), pipelined=True),
+        Command("read", schema.Read, payloads.ReadReply, _bounds(_READERS, "read", holds="a mark")),
+        Command("history", schema.History, payloads.HistoryReply, _bounds(_READERS, "read", size=PAGE)),
         Command(
             "stream_start",
             schema.StreamStart,
+            payloads.StreamStartReply,
             _bounds(_WRITERS, "message", OPEN_STREAMS, holds="a row, and a lease for `STREAM_LEASE`"),
         ),
         Command(
             "stream_chunk",
             schema.StreamChunk,
+            payloads.StreamChunkReply,
             Bounds(
                 _PRODUCER,
                 None,
@@ -83,16 +96,20 @@ CATALOG: dict[str, Command] = {
             ),
             pipelined=True,
         ),
-        Command("stream_end", schema.StreamEnd, _bounds(_PRODUCER, "stream")),
-        Command("stream_cancel", schema.StreamCancel, _bounds(_WRITERS, "stream")),
+        Command("stream_end", schema.StreamEnd, payloads.ChangedReply, _bounds(_PRODUCER, "stream")),
+        Command(
+            "stream_cancel", schema.StreamCancel, payloads.StreamCancelReply, _bounds(_WRITERS, "stream")
+        ),
         Command(
             "stream_resume",
             schema.StreamResume,
+            payloads.StreamResumeReply,
             _bounds(_READERS, "read", size="`STREAM_MAX_SIZE` bytes, 10 s"),
         ),
         Command(
             "auth_refresh",
             schema.AuthRefresh,
+            payloads.AuthRefreshReply,
             _bounds("everybody, with a token of the same identity", "refresh", beyond=("UNAUTHORIZED",)),
             sockets_only=True,
         ),

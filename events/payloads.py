@@ -438,23 +438,4 @@ EVENTS: dict[str, Outgoing] = {
     )
 }
 
-REPLIES: dict[str, type[Struct]] = {
-    "join": JoinReply,
-    "leave": Done,
-    "message": SentReply,
-    "edit": ChangedReply,
-    "delete": ChangedReply,
-    "file": SentReply,
-    "typing": Done,
-    "presence": Done,
-    "read": ReadReply,
-    "history": HistoryReply,
-    "stream_start": StreamStartReply,
-    "stream_chunk": StreamChunkReply,
-    "stream_end": ChangedReply,
-    "stream_cancel": StreamCancelReply,
-    "stream_resume": StreamResumeReply,
-    "auth_refresh": AuthRefreshReply,
-}
-
-__all__ = ["EVENTS", "REPLIES", "File", "Message", "Outgoing"]
+__all__ = ["EVENTS", "File", "Message", "Outgoing"]

@@ -77,7 +77,7 @@ def _reply(name: str) -> Json:
     }
     done = {
         "allOf": [
-            ref(payloads.REPLIES[name]),
+            ref(CATALOG[name].reply),
             {"type": "object", "required": ["ok"], "properties": {"ok": {"const": True}}},
         ]
     }

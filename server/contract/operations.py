@@ -65,7 +65,7 @@ def _commands() -> list[Operation]:
             f"{S}/{name}",
             first_sentence(doc(CATALOG[name].schema)),
             "commands",
-            answer=payloads.REPLIES[name],
+            answer=CATALOG[name].reply,
             body=CATALOG[name].schema,
             leave_out=("session_id",),
             errors=GONE,

@@ -69,7 +69,7 @@ This page is made from the schemas of the running server; for machines there are
 def _commands() -> str:
     cards = []
     for name, command in CATALOG.items():
-        schema, reply = command.schema.__name__, payloads.REPLIES[name].__name__
+        schema, reply = command.schema.__name__, command.reply.__name__
         cards.append(
             f'<article id="command-{name}"><h3>{name}</h3><p>{_text(doc(command.schema))}</p>'
             f"<h4>Payload</h4>{_fields(_schemas()[schema])}"

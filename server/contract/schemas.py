@@ -19,7 +19,7 @@ def components(more: Iterable[type[Struct]] = ()) -> Json:
     """Every struct of the contract by its name, and those it is made of."""
     structs = [command.schema for command in CATALOG.values()]
     structs += [found for event in payloads.EVENTS.values() for found in event.schemas]
-    structs += [*payloads.REPLIES.values(), payloads.ErrorBody, payloads.Welcome, *more]
+    structs += [*(command.reply for command in CATALOG.values()), payloads.ErrorBody, payloads.Welcome, *more]
     _, found = msgspec.json.schema_components(dict.fromkeys(structs), ref_template=REF + "{name}")
     return {name: _clean(found[name]) for name in sorted(found)}
 

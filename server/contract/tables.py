@@ -31,7 +31,7 @@ def _names(struct: type[Struct], *leave_out: str) -> str:
 def _commands() -> list[str]:
     lines = ["| command | payload | reply adds | |", "|---|---|---|---|"]
     for name, command in CATALOG.items():
-        payload, reply = _names(command.schema), _names(payloads.REPLIES[name])
+        payload, reply = _names(command.schema), _names(command.reply)
         lines.append(f"| `{name}` | {payload} | {reply} | {doc(command.schema)} |")
     return lines
 

@@ -59,7 +59,7 @@ def _commands() -> str:
         "export interface ParleyCommands {",
     ]
     for name, command in CATALOG.items():
-        schema, reply = command.schema.__name__, payloads.REPLIES[name].__name__
+        schema, reply = command.schema.__name__, command.reply.__name__
         ack = "ack?" if name in QUIET else "ack"
         lines.append(f"  /** {first_sentence(doc(command.schema))} */")
         lines.append(f"  {name}: (payload: {schema}, {ack}: (reply: Reply<{reply}>) => void) => void;")
