@@ -1,7 +1,6 @@
 """The composition root: the only place that names concrete backends. Starts in order, stops in reverse."""
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,13 +11,9 @@ import msgspec
 
 from events import storetime
 from events.activity import Activity
-from events.agents.base import Agent
-from events.agents.echo import Echo
 from events.agents.nodes import OtherNodes
-from events.agents.openai import OpenAI, allowed
 from events.agents.remote import Workers
 from events.agents.replies import Replies
-from events.agents.upstreams import Upstreams, split
 from events.chunks import Chunks
 from events.clock import Clock, when
 from events.commands import Commands
@@ -49,11 +44,11 @@ from events.takeover import Takeover
 from events.typing import Typing
 from migrations.revisions import revisions
 from server import cluster, memory
+from server.agents import ensure_given, kinds_of, warn_of_unable
 from server.auth import Authenticator
 from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
-from server.config_rules import is_loopback
 from server.config_values import masked
 from server.engine.rooms import Client
 from server.journal import Journal
@@ -75,7 +70,6 @@ from storage.memory import MemoryBuckets
 from storage.messages import Messages
 from storage.ops import Committed
 from storage.participants import Participants
-from storage.records import AgentRecord
 from storage.revision import ensure_migrated
 from storage.revocations import Revocations
 from storage.sessions import Sessions
@@ -83,9 +77,6 @@ from storage.snapshot import SnapshotReader
 from storage.writer import Writer
 
 log = logging.getLogger("parley.node")
-
-#: The environment variable with the key of agent 2; its value may also come from `.env`.
-OPENAI_KEY = "OPENAI_API_KEY"
 
 
 def open_database(settings: Settings) -> Database:
@@ -228,20 +219,13 @@ def build(
     )
     workers = Workers(hub, _ask)
 
-    def echo(agent: AgentRecord) -> Agent:
-        return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
-
-    upstreams = upstreams_of(settings)
-    openai = OpenAI(
-        lambda name: settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name),
-        upstreams=upstreams,
-    )
+    kinds = kinds_of(settings)
     replies = Replies(
         agents,
         store,
         messages,
         streams,
-        {"echo": echo, "openai": openai.agent},
+        kinds,
         workers.hand_out,
         first_word=settings.stream_lease,
     )
@@ -294,7 +278,7 @@ def build(
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,
-        upstreams=upstreams,
+        agent_kinds=kinds,
         files=files,
         store=store,
         revoked=revoked,
@@ -308,7 +292,7 @@ def build(
     janitor = _janitor(services)
     janitor.every(1.0, "activity of sessions", activity.flush)
     janitor.every(KEPT / 2, "snapshots", lambda: snapshots.forget(hub.rooms))
-    services.at_stop += [backends.close, openai.close]
+    services.at_stop += [backends.close, *(kind.close for kind in kinds.values())]
     if settings.redis_url is None:
         # Nobody else can be writing what a former process left open.
         services.at_start.append(lambda: leases.interrupt_lapsed(grace=0.0))
@@ -385,8 +369,8 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         log.error("%s (%s)", error, masked(settings.database_url, secret=True))
         raise
     await services.store_time.look()
-    await _ensure_openai(services)
-    await _look_at_upstreams(services)
+    await ensure_given(services.agents, settings)
+    await warn_of_unable(services.agents, services.agent_kinds)
     writer.start()
     await services.healer.start()
     for start in services.at_start:
@@ -416,22 +400,6 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         log.info("stopped")
 
 
-def upstreams_of(settings: Settings) -> Upstreams:
-    """The operator's own, those of UPSTREAM_HOSTS, and this machine's while the node serves it alone."""
-    own = (split(settings.openai_base_url)[0], OPENAI_KEY) if settings.openai_base_url else None
-    return Upstreams(settings.upstream_hosts, own=own, loopback=is_loopback(settings.host))
-
-
-async def _look_at_upstreams(services: Services) -> None:
-    """Agents that were made under other settings are told of now, not with their next answer."""
-    for agent in await services.agents.list():
-        if agent.kind == "openai" and agent.is_active:
-            try:
-                allowed(agent.config, services.upstreams)
-            except ValueError as error:
-                log.warning("agent %s cannot answer: %s", agent.id, error)
-
-
 class CannotServe(Exception):
     """A node that cannot start; the log has said why, in one line."""
 
@@ -448,12 +416,3 @@ async def _open(database: Database) -> None:
     except StorageError as error:
         await database.disconnect()  # its threads would keep the process
         raise CannotServe(f"the database cannot be served: {error}") from error
-
-
-async def _ensure_openai(services: Services) -> None:
-    settings = services.settings
-    if settings.openai_base_url and settings.openai_model:
-        config = {"base_url": settings.openai_base_url, "model": settings.openai_model}
-        if settings.openai_api_key:
-            config["api_key_env"] = OPENAI_KEY
-        await services.agents.ensure(2, name=settings.openai_model, kind="openai", config=config)

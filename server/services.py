@@ -1,13 +1,13 @@
 """Everything a door needs, in one object. Built by `server.lifespan`; nothing here is global."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from events.access import Caller
+from events.agents.base import Agent
 from events.agents.replies import Replies
-from events.agents.upstreams import Upstreams
 from events.clock import rfc3339, when
 from events.commands import Commands
 from events.delivery import Delivery
@@ -76,7 +76,7 @@ class Services:
     commands: Commands
     dispatcher: Dispatcher
     agents: Agents
-    upstreams: Upstreams
+    agent_kinds: Mapping[str, Agent]
     files: Files
     store: Messages
     revoked: Revoked

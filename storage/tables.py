@@ -34,7 +34,6 @@ agents = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("config", Document, nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
-    _one_of("kind", "echo", "openai", "remote"),
     # The id of a deleted agent is not given to another one: tokens for it may still be about.
     sqlite_autoincrement=True,
 )

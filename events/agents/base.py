@@ -1,7 +1,7 @@
 """What an agent is asked, and how it answers."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -36,11 +36,18 @@ class AnswerFailed(Exception):
         self.retry_after, self.detail = retry_after, detail
 
 
-class Agent(Protocol):
-    """A kind of agent that writes its answers on this node.
+class Agent:
+    """A kind of agent that writes its answers on this node: one object for all agents of the kind."""
 
-    `answer` yields pieces of text (an empty one says that it is still at it) and may yield one `Usage`.
-    It raises AnswerFailed, or a ChatError; what it holds is released when it is closed or cancelled.
-    """
+    def check(self, config: dict[str, Any]) -> None:
+        """Whether an agent can have this `config`. Raises ValueError, with the reason for its operator."""
 
-    def answer(self, request: Request) -> AsyncIterator[str | Usage]: ...
+    def answer(self, request: Request) -> AsyncIterator[str | Usage]:
+        """Yields pieces of text (an empty one says that more comes) and may yield one `Usage`.
+
+        Raises AnswerFailed, or a ChatError. Releases what it holds when it is closed or cancelled.
+        """
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """The node stops."""

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from events.agents.base import Request, Usage
+from events.agents.base import Agent, Request, Usage
 
 
-class Echo:
+class Echo(Agent):
     """`chunk_size` in characters, `delay` in seconds between chunks."""
 
     def __init__(self, *, chunk_size: int, delay: float) -> None:

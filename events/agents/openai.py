@@ -18,12 +18,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.agents import chat
-from events.agents.base import AnswerFailed, Request, Usage
+from events.agents.base import Agent, AnswerFailed, Request, Usage
 from events.agents.chat import Bounds, Call
 from events.agents.network import CheckedNetwork
 from events.agents.upstreams import Refused, Upstreams, split
 from events.schema import Message
-from storage.records import AgentRecord
 
 #: Tries of a request, as long as nothing of its answer has come.
 TRIES = 3
@@ -67,13 +66,6 @@ def checked(config: dict[str, Any]) -> Config:
     return made
 
 
-def allowed(config: dict[str, Any], upstreams: Upstreams) -> Config:
-    """As `checked`, and by the settings. Raises Refused, too."""
-    made = checked(config)
-    upstreams.check(split(made.base_url)[0], made.api_key_env)
-    return made
-
-
 def conversation(request: Request, config: Config) -> list[dict[str, str]]:
     """The system prompt, as much of the newest history as the budget allows, and the message itself."""
     asked = {"role": "user", "content": request.message.content or ""}
@@ -97,8 +89,8 @@ def _tokens(text: str) -> int:
     return math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
 
 
-class OpenAI:
-    """Makes the agents of this kind, and keeps their connections. `key_of` gives a variable's value;
+class OpenAI(Agent):
+    """Answers for the agents of this kind, and keeps their connections. `key_of` gives a variable's value;
     `first_wait`, in seconds, comes before the second try and is doubled for the third. Without `upstreams`
     every address may be asked, with every key."""
 
@@ -109,14 +101,51 @@ class OpenAI:
         upstreams: Upstreams | None = None,
         bounds: Bounds | None = None,
     ) -> None:
-        self._key_of, self.first_wait = key_of, first_wait
-        self._upstreams, self.bounds = upstreams, bounds or Bounds()
+        self._key_of, self._first_wait = key_of, first_wait
+        self._upstreams, self._bounds = upstreams, bounds or Bounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
 
-    def agent(self, record: AgentRecord) -> "OpenAIAgent":
-        return OpenAIAgent(self)
+    def check(self, config: dict[str, Any]) -> None:
+        """As `checked`, and by the settings. Raises ValueError."""
+        made = checked(config)
+        if self._upstreams is not None:
+            self._upstreams.check(split(made.base_url)[0], made.api_key_env)
 
-    async def pool(self) -> httpcore.AsyncConnectionPool:
+    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
+        agent = request.agent.id
+        until = asyncio.get_running_loop().time() + self._bounds.seconds
+        try:
+            config = checked(request.agent.config)
+            call = self._call(config, conversation(request, config))
+        except msgspec.ValidationError as error:
+            log.warning("agent %s: its config is not valid: %s", agent, error)
+            raise AnswerFailed("AGENT_UNAVAILABLE", "the agent's config is not valid") from error
+        except AnswerFailed as failure:
+            log.warning("agent %s: %s", agent, failure.detail)
+            raise
+        for attempt in range(TRIES):
+            begun = False
+            try:
+                async with aclosing(self._try(call, config, until)) as pieces:
+                    async for piece in pieces:
+                        begun = begun or bool(piece)
+                        yield piece
+                return
+            except AnswerFailed as failure:
+                log.info("agent %s, try %d: %s", agent, attempt + 1, failure.detail or failure)
+                if begun or failure.retry_after is None or attempt + 1 == TRIES:
+                    raise
+                wait = max(failure.retry_after, self._first_wait * 2**attempt)
+            yield ""  # still at it
+            await asyncio.sleep(wait)
+
+    async def _try(self, call: Call, config: Config, until: float) -> AsyncGenerator[str | Usage, None]:
+        patience = chat.Patience(config.first_token_timeout, config.timeout, until)
+        async with aclosing(chat.ask(await self._connections(), call, patience, self._bounds)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _connections(self) -> httpcore.AsyncConnectionPool:
         """No redirects, no unpacking, no proxies of the environment: httpcore knows none of them."""
         if self._pool is None:
             # Hundreds of certificates are parsed: not on the event loop.
@@ -131,7 +160,7 @@ class OpenAI:
                 )
         return self._pool
 
-    def call(self, config: Config, messages: list[dict[str, str]]) -> Call:
+    def _call(self, config: Config, messages: list[dict[str, str]]) -> Call:
         """What is to be sent, and where. Raises AnswerFailed where the settings do not allow it."""
         origin, target = split(config.base_url)
         try:
@@ -169,44 +198,3 @@ def _anywhere(*_: Any) -> bool:
 
 def _unavailable(text: str, detail: str) -> AnswerFailed:
     return AnswerFailed("AGENT_UNAVAILABLE", text, detail=detail)
-
-
-class OpenAIAgent:
-    """Writes one answer."""
-
-    def __init__(self, kind: OpenAI) -> None:
-        self._kind = kind
-
-    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
-        kind, agent = self._kind, request.agent.id
-        until = asyncio.get_running_loop().time() + kind.bounds.seconds
-        try:
-            config = checked(request.agent.config)
-            call = kind.call(config, conversation(request, config))
-        except msgspec.ValidationError as error:
-            log.warning("agent %s: its config is not valid: %s", agent, error)
-            raise AnswerFailed("AGENT_UNAVAILABLE", "the agent's config is not valid") from error
-        except AnswerFailed as failure:
-            log.warning("agent %s: %s", agent, failure.detail)
-            raise
-        for attempt in range(TRIES):
-            begun = False
-            try:
-                async with aclosing(self._try(call, config, until)) as pieces:
-                    async for piece in pieces:
-                        begun = begun or bool(piece)
-                        yield piece
-                return
-            except AnswerFailed as failure:
-                log.info("agent %s, try %d: %s", agent, attempt + 1, failure.detail or failure)
-                if begun or failure.retry_after is None or attempt + 1 == TRIES:
-                    raise
-                wait = max(failure.retry_after, kind.first_wait * 2**attempt)
-            yield ""  # still at it
-            await asyncio.sleep(wait)
-
-    async def _try(self, call: Call, config: Config, until: float) -> AsyncGenerator[str | Usage, None]:
-        patience = chat.Patience(config.first_token_timeout, config.timeout, until)
-        async with aclosing(chat.ask(await self._kind.pool(), call, patience, self._kind.bounds)) as pieces:
-            async for piece in pieces:
-                yield piece

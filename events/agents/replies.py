@@ -30,6 +30,8 @@ ANSWER_WITHIN = 100
 
 log = logging.getLogger("parley.agents")
 
+#: The kind of agents for which workers answer that connect from outside (`events.agents.remote`).
+REMOTE = "remote"
 #: Hands a request to a worker that connects from outside; raises AgentUnavailable.
 Remote = Callable[[Request], Awaitable[None]]
 
@@ -49,7 +51,7 @@ class Replies:
         store: Store,
         messages: MessageService,
         streams: Streams,
-        kinds: Mapping[str, Callable[[AgentRecord], Agent]],
+        kinds: Mapping[str, Agent],
         remote: Remote,
         *,
         first_word: float = 60.0,
@@ -90,20 +92,18 @@ class Replies:
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
-        if agent.kind == "remote":
+        if agent.kind == REMOTE:
             self._ask(agent, message)
             return None
-        make = self._kinds.get(agent.kind)
-        if make is None:
+        kind = self._kinds.get(agent.kind)
+        if kind is None:
             return await self._fail(
                 agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up")
             )
         request = await self._request(agent, message)
         stream, done = await self._begin(agent, message)
         if stream is not None and not done.duplicate:
-            stream.agent_task = asyncio.get_running_loop().create_task(
-                self._write(make(agent), request, stream)
-            )
+            stream.agent_task = asyncio.get_running_loop().create_task(self._write(kind, request, stream))
             self._keep(stream.agent_task)
         return done
 
@@ -171,7 +171,7 @@ class Replies:
         known = await self._known(agent, message)
         if known is not None:
             return known
-        if agent.kind == "remote":
+        if agent.kind == REMOTE:
             message_id = await asyncio.shield(self._ask(agent, message))
             return await self._messages.get(message.session_id, message_id)
         done = await self.reply(agent, message)
@@ -210,10 +210,10 @@ class Replies:
         history.reverse()
         return Request(message.session_id, view(message), history, agent)
 
-    async def _write(self, agent: Agent, request: Request, stream: Stream) -> None:
+    async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
         usage = Usage()
-        answer = agent.answer(request)
+        answer = kind.answer(request)
         try:
             async for piece in answer:
                 if isinstance(piece, Usage):

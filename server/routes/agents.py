@@ -1,25 +1,28 @@
 """`/api/chat/agents`: everybody may see them, `service` creates, changes and deletes."""
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct, ValidationError, structs
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from events.access import Caller
-from events.agents import openai
-from events.agents.upstreams import Refused, Upstreams
+from events.agents.base import Agent
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from events.event import to_json
 from events.identity import agent_id
 from events.wording import invalid
+from server.agents import NAMES
 from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
 from storage.records import AgentLine, AgentRecord
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Url = Annotated[str, Meta(max_length=2000)]
-Kind = Literal["echo", "openai", "remote"]
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[NAMES]
 
 
 class NewAgent(Struct, kw_only=True):
@@ -73,17 +76,17 @@ def _id(request: Request) -> int:
     return number
 
 
-def _checked(kind: str | None, config: dict[str, Any] | None, upstreams: Upstreams) -> dict[str, Any] | None:
-    if config and any(name in config for name in ("api_key", "key", "secret")):
+def _check(name: str, config: dict[str, Any], kinds: Mapping[str, Agent]) -> None:
+    """Raises ValidationFailed."""
+    if any(secret in config for secret in ("api_key", "key", "secret")):
         raise ValidationFailed("name the environment variable in api_key_env, never the key", field="config")
-    if kind == "openai":
-        try:
-            openai.allowed(config or {}, upstreams)
-        except ValidationError as error:
-            raise invalid(error, "config") from error
-        except Refused as error:
-            raise ValidationFailed(str(error), field="config") from error
-    return config
+    try:
+        if (kind := kinds.get(name)) is not None:
+            kind.check(config)
+    except ValidationError as error:
+        raise invalid(error, "config") from error
+    except ValueError as error:
+        raise ValidationFailed(str(error), field="config") from error
 
 
 async def list_all(request: Request) -> Response:
@@ -116,11 +119,13 @@ def _service(caller: Caller) -> Caller:
 async def create(request: Request) -> Response:
     services, caller = services_of(request), _service(await caller_of(request))
     body = struct_of(NewAgent, await body_of(request))
+    config = body.config or {}
+    _check(body.kind, config, services.agent_kinds)
     agent = await services.agents.create(
         name=body.name,
         kind=body.kind,
         avatar_url=body.avatar_url,
-        config=_checked(body.kind, body.config, services.upstreams) or {},
+        config=config,
         is_active=body.is_active,
     )
     return reply(_view(agent, caller), 201)
@@ -134,7 +139,7 @@ async def change(request: Request) -> Response:
         raise AgentNotFound
     if body.kind is not None or body.config is not None:
         config = known.config if body.config is None else body.config
-        _checked(body.kind or known.kind, config, services.upstreams)
+        _check(body.kind or known.kind, config, services.agent_kinds)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
     agent = await services.agents.update(_id(request), **changes)
     if agent is None:

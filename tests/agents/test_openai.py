@@ -56,7 +56,7 @@ async def kind() -> AsyncIterator[OpenAI]:
 
 async def collect(kind: OpenAI, asked: Request) -> tuple[str, int | None]:
     text, usage = "", None
-    async for part in kind.agent(asked.agent).answer(asked):
+    async for part in kind.answer(asked):
         if isinstance(part, Usage):
             usage = part.tokens_used
         else:
@@ -125,7 +125,7 @@ async def test_a_fault_has_its_code(kind: OpenAI, fault: str) -> None:
         asked = request("hi", base_url=served.url)
         came = ""
         with pytest.raises(AnswerFailed) as failure:
-            async for part in kind.agent(asked.agent).answer(asked):
+            async for part in kind.answer(asked):
                 came += part if isinstance(part, str) else ""
         assert (came, failure.value.code, len(served.asked)) == (text, code, requests)
         assert "sk-" not in str(failure.value), "an upstream's words may hold parts of the key"
@@ -174,7 +174,7 @@ async def test_a_config_that_cannot_work(kind: OpenAI, config: dict[str, Any]) -
 async def test_giving_up_closes_the_request(kind: OpenAI) -> None:
     async with upstream(silence(piece("a"))) as served:
         asked = request("hi", base_url=served.url, timeout=30)
-        async with aclosing(kind.agent(asked.agent).answer(asked)) as parts:  # type: ignore[type-var]
+        async with aclosing(kind.answer(asked)) as parts:  # type: ignore[type-var]
             assert await anext(parts) == "a"
             assert served.open == 1
         await served.until(0)

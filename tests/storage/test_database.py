@@ -118,7 +118,7 @@ async def test_errors_are_told_apart(db: Database) -> None:
         await db.fetch_all(Statement(sa.text("SELECT * FROM no_such_table")))
     assert not isinstance(wrong.value, Unavailable)
     with pytest.raises(StorageError) as violated:
-        await db.execute(Statement(agents.insert().values(id=9, name="x", kind="other", config={})))
+        await db.execute(Statement(agents.insert().values(id=9, name="x", kind=sa.null(), config={})))
     assert type(violated.value) is StorageError
 
 

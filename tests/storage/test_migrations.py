@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Connection, inspect
+from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from migrations.run import async_url, current, downgrade, upgrade
@@ -84,3 +84,52 @@ async def test_checks_and_foreign_keys_are_in_the_database(database_url: str) ->
         for name, table in metadata.tables.items()
     }
     assert await ask(database_url, constraints) == expected
+
+
+def test_sessions_keep_their_agents_while_the_table_of_agents_is_written_anew(empty_url: str) -> None:
+    upgrade(empty_url, "0007")
+    asyncio.run(_run(empty_url, _AGENTS_AND_A_SESSION))
+    for there, kinds in ((None, ["echo", "other"]), ("0007", ["echo", "remote"])):
+        if there is None:
+            upgrade(empty_url)
+            asyncio.run(_run(empty_url, ["UPDATE agents SET kind = 'other' WHERE id = 3"]))
+        else:
+            downgrade(empty_url, there)
+        rows = asyncio.run(_rows(empty_url, "SELECT kind FROM agents ORDER BY id"))
+        assert [row[0] for row in rows] == kinds
+        assert asyncio.run(_rows(empty_url, "SELECT agent_id FROM chat_sessions")) == [(3,)]
+    upgrade(empty_url)
+    asyncio.run(_run(empty_url, [_AGENT.format("after")]))
+    found = asyncio.run(_rows(empty_url, "SELECT id FROM agents WHERE name = 'after'"))
+    assert found == [(5,)], "the id of a deleted agent is not given to another one"
+
+
+_AGENT = "INSERT INTO agents (name, kind, config) VALUES ('{}', 'remote', '{{}}')"
+_AGENTS_AND_A_SESSION = [
+    _AGENT.format("third"),
+    _AGENT.format("fourth"),
+    "DELETE FROM agents WHERE name = 'fourth'",
+    """
+    INSERT INTO chat_sessions (session_id, trace_id, user_id, agent_id, status, metadata, ttl_hours,
+        created_at, updated_at, last_activity, expires_at)
+    VALUES ('s', 't', 'u', 3, 'active', '{}', 1, '2026-01-01', '2026-01-01', '2026-01-01', '2026-01-01')
+    """,
+]
+
+
+async def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    def asked(connection: Connection) -> Any:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+    found: list[tuple[Any, ...]] = await ask(url, asked)
+    return found
+
+
+async def _run(url: str, statements: list[str]) -> None:
+    engine = create_async_engine(async_url(url))
+    try:
+        async with engine.begin() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
