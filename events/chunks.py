@@ -7,6 +7,7 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, chunk_event
 from events.stream import Stream
+from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import ChunkAnswer, StreamLog
@@ -18,8 +19,8 @@ SETTLE = 2.0
 class Chunks:
     """`push` may be called whenever a stream has pieces that the log has not, and none is under way."""
 
-    def __init__(self, log: StreamLog, delivery: Delivery, clock: Clock) -> None:
-        self._log, self._delivery, self._clock = log, delivery, clock
+    def __init__(self, log: StreamLog, delivery: Delivery, clock: Clock, tasks: Tasks) -> None:
+        self._log, self._delivery, self._clock, self._tasks = log, delivery, clock, tasks
 
     def push(self, stream: Stream, now: float) -> None:
         """One append in flight; what arrives meanwhile leaves, merged, with the next."""
@@ -49,7 +50,7 @@ class Chunks:
             self._answered(stream, answer)
         else:
             stream.flying = True
-            self._delivery.spawn(self._land(stream, answer))
+            self._tasks.spawn(self._land(stream, answer))
 
     def _deliver_here(self, stream: Stream) -> None:
         """The bus is away: members on this node see their own node's chunks; the log gets them later."""
@@ -81,7 +82,7 @@ class Chunks:
             pass  # ended by another; its end arrives as an event
         else:
             stream.flying = True
-            self._delivery.spawn(self._make_room(stream, result.answer))
+            self._tasks.spawn(self._make_room(stream, result.answer))
             return
         if result.answer == "next" and stream.logged < len(stream.pieces):
             self.push(stream, self._clock())

@@ -15,6 +15,7 @@ from events.observer import Observer
 from events.room import Room
 from events.seat import Hole
 from events.tails import Found
+from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Appended, Bus, Mark, RoomLog
 
@@ -57,9 +58,10 @@ class Delivery:
         changes: Changes,
         observer: Observer,
         clock: Callable[[], float],
+        tasks: Tasks,
     ) -> None:
         self.hub, self.bus, self.log, self.changes = hub, bus, log, changes
-        self.observer, self.clock = observer, clock
+        self.observer, self.clock, self._tasks = observer, clock, tasks
         self.mode = "away"
         self.departures = 0  # counts the times the bus was lost
         self.epoch = ""
@@ -83,7 +85,6 @@ class Delivery:
         #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
         #: know it already.
         self.watches: dict[str, Callable[[Event], bool]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- from the commit to the log
 
@@ -91,7 +92,7 @@ class Delivery:
         """Committed events of one room, in order of revision."""
         if self.mode != "live":
             self.owed.add(room)
-            self.spawn(self.deliver_from_sql(room))
+            self._tasks.spawn(self.deliver_from_sql(room))
             return
         now = self.clock()
         for event in events:
@@ -106,21 +107,21 @@ class Delivery:
         if future.cancelled() or future.exception() is not None:
             self.owed.add(room)
             self.lost()
-            self.spawn(self.deliver_from_sql(room))
+            self._tasks.spawn(self.deliver_from_sql(room))
         else:
             self._announced(room, events, future.result())
 
     def _announced(self, room: str, events: Sequence[Event], answer: Appended) -> None:
         if answer.known:
             # Another node may have filled them in from the database; or they were given out before.
-            self.spawn(self.doubted(room, events))
+            self._tasks.spawn(self.doubted(room, events))
         self._appended(room, answer)
 
     def _appended(self, room: str, answer: Appended) -> None:
         if answer.answer == "gap":
-            self.spawn(self._fill_or_owe(room))
+            self._tasks.spawn(self._fill_or_owe(room))
         elif answer.answer == "nobody" and (mine := self.hub.rooms.get(room)) is not None and mine.ready:
-            self.spawn(self._fill_or_owe(room, mine.mark))
+            self._tasks.spawn(self._fill_or_owe(room, mine.mark))
 
     async def _fill_or_owe(self, room: str, base: Mark | None = None) -> None:
         """`base`: the log is gone; it begins anew there, where its members here are."""
@@ -181,7 +182,7 @@ class Delivery:
             self.lost()
             self._not_logged(event)
         elif future.result().answer == "nobody" and event.room in self.hub.rooms:
-            self.spawn(self.log_anew(event))
+            self._tasks.spawn(self.log_anew(event))
 
     async def log_anew(self, event: Event) -> None:
         """A logged event of a room that has members somewhere; where its log is gone, it begins with this."""
@@ -300,7 +301,7 @@ class Delivery:
                 if event.pos and (tail := room.tail) is not None and room.doubt is not tail:
                     # This node had it from the database; or the revision is given out a second time.
                     room.doubt = tail
-                    self.spawn(self._prove(room))
+                    self._tasks.spawn(self._prove(room))
                 return
             if (event.frm or event.rev) > room.delivered + 1:
                 raise Hole
@@ -375,19 +376,6 @@ class Delivery:
                 count += 1
         if count:
             self.observer.healed("delivered", count)
-
-    # --- tasks
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run in the background; kept until done."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        """Wait for what is in the background."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _nothing(why: str) -> None:

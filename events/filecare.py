@@ -4,12 +4,12 @@ Each goes at once where that is possible; what a failure or a crash leaves behin
 and `sweep` (contents without a row).
 """
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
 from events.clock import Clock, when
+from events.tasks import Tasks
 from storage import errors as storage_errors
 from storage.files import Files
 from storage.interfaces import BlobStore
@@ -34,12 +34,11 @@ class FileCare:
 
     def __init__(self, files: Files, blobs: BlobStore, clock: Clock) -> None:
         self._files, self._blobs, self._clock = files, blobs, clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("files")
 
     async def stop(self) -> None:
         """Waits for what is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.drain()
 
     # --- at once
 
@@ -60,9 +59,7 @@ class FileCare:
         self._later((), (), keys)
 
     def _later(self, messages: Sequence[str], records: Sequence[FileRecord], keys: Sequence[str]) -> None:
-        task = asyncio.get_running_loop().create_task(self._clear(messages, records, keys))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.spawn(self._clear(messages, records, keys))
 
     async def _clear(
         self, messages: Sequence[str], records: Sequence[FileRecord], keys: Sequence[str]

@@ -22,6 +22,7 @@ from events.history import History
 from events.rewind import Rewind
 from events.room import Room
 from events.tails import lost, message_of
+from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageError, Unavailable
 from storage.interfaces import Event, Kind, Mark, StreamText
 from storage.records import SessionState
@@ -56,11 +57,12 @@ class Healer:
         self,
         delivery: Delivery,
         rooms: LiveRooms,
+        tasks: Tasks,
         *,
         on_departure: Callable[[], None],
         history: History,
     ) -> None:
-        self._delivery = delivery
+        self._delivery, self._tasks = delivery, tasks
         self._history, self._rewind = history, Rewind(delivery, history)
         delivery.behind, delivery.doubted, delivery.proved = self._behind, self._doubted, self._proved
         self._rooms = rooms
@@ -69,20 +71,18 @@ class Healer:
         self.on_live: list[Callable[[], Awaitable[None]]] = []
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()  # the bus was lost, and the database not asked since
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Tasks("healing")
         self.deaf = False
         delivery.departed = self._lost
 
     async def start(self) -> None:
         """Connect; where the bus cannot be reached yet, go on without and keep trying."""
         await self._try()
-        works = (self._keep_live(), self._listen_forever(), self._poll_forever())
-        self._tasks = [asyncio.create_task(work) for work in works]
+        for work in (self._keep_live(), self._listen_forever(), self._poll_forever()):
+            self._loops.spawn(work)
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._loops.stop()
 
     def _lost(self) -> None:
         self._on_departure()
@@ -195,7 +195,7 @@ class Healer:
         for follow in self.on_live:
             await follow()
         await self._pay()
-        delivery.spawn(self._tell_marks())
+        self._tasks.spawn(self._tell_marks())
         return True
 
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
@@ -220,7 +220,7 @@ class Healer:
         unlogged, delivery.unlogged = delivery.unlogged, OrderedDict()
         for event in unlogged.values():
             # Its readers may all be on other nodes by now, and the log may be gone.
-            delivery.spawn(delivery.log_anew(event))
+            self._tasks.spawn(delivery.log_anew(event))
         while delivery.owed and delivery.mode == "live":
             room = delivery.owed.pop()
             try:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from events.errors import ChatError
+from events.tasks import Tasks
 from storage.errors import StorageError
 
 log = logging.getLogger("parley.janitor")
@@ -18,13 +19,14 @@ class Janitor:
 
     def __init__(self) -> None:
         self._work: list[tuple[str, float, Work]] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks("janitor")
 
     def every(self, seconds: float, name: str, work: Work) -> None:
         self._work.append((name, seconds, work))
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._run(*each)) for each in self._work]
+        for each in self._work:
+            self._tasks.spawn(self._run(*each))
 
     async def _run(self, name: str, seconds: float, work: Work) -> None:
         while True:
@@ -42,6 +44,4 @@ class Janitor:
         await work()
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()

@@ -20,6 +20,7 @@ from events.presence import Presence
 from events.room import Connection, Member, Room
 from events.seat import NEVER, Seat
 from events.snapshots import Has, Snapshot, Snapshots, are_long, is_past, part
+from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
@@ -48,6 +49,7 @@ class Joining:
         snapshots: Snapshots,
         presence: Presence,
         observer: Observer,
+        tasks: Tasks,
         *,
         max_rooms: int,
         replay_limit: int,
@@ -55,7 +57,7 @@ class Joining:
         self._membership = membership
         self._delivery, self._hub = delivery, delivery.hub
         self._snapshots = snapshots
-        self._presence, self._observer = presence, observer
+        self._presence, self._observer, self._tasks = presence, observer, tasks
         self._max_rooms, self._replay_limit = max_rooms, replay_limit
 
     async def join(
@@ -198,7 +200,7 @@ class Joining:
                 tell()
             if self._delivery.mode == "live" and member.rev > room.delivered:
                 # A commit that is not in the log yet: see to it soon, not with the next poll.
-                self._delivery.spawn(self._hurry(room, member.rev))
+                self._tasks.spawn(self._hurry(room, member.rev))
 
         return Joined(snapshot.reply, then, recovered=replay is not None)
 

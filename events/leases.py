@@ -8,6 +8,7 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.stream import Stream
 from events.streams import Streams
+from events.tasks import Tasks
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import StreamLog
 from storage.messages import Messages as Store
@@ -28,13 +29,14 @@ class Leases:
         delivery: Delivery,
         clock: Clock,
         monotonic: Clock,
+        tasks: Tasks,
         *,
         lease: float,
         held: float,
     ) -> None:
         self._streams, self._chunks, self._store = streams, chunks, store
         self._log, self._delivery, self._clock, self._monotonic = log, delivery, clock, monotonic
-        self._lease, self._held = lease, held
+        self._tasks, self._lease, self._held = tasks, lease, held
         #: Holds streams elsewhere while the log cannot be reached; and which of some are held there.
         self.hold: Callable[[Sequence[str]], Awaitable[None]] = _hold_nothing
         self.held: Callable[[Sequence[str]], Awaitable[Collection[str]]] = _none_held
@@ -49,7 +51,7 @@ class Leases:
         self._heard = {s.message_id: self._still(s) for s in live}
         for stream in live:
             if stream.agent_task is None and self._is_silent(stream):
-                self._delivery.spawn(self._silent(stream))
+                self._tasks.spawn(self._silent(stream))
             elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.mode == "live":
                 self._chunks.push(stream, now)
         live = [s for s in live if s.ending is None]

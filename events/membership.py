@@ -18,6 +18,7 @@ from events.presence import Presence
 from events.room import Connection, Member, Room
 from events.seat import Seat
 from events.sessions import SessionManager
+from events.tasks import Tasks
 from events.typing import Typing
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import Records
@@ -39,6 +40,7 @@ class Membership:
         presence: Presence,
         typing: Typing,
         clock: Clock,
+        tasks: Tasks,
         *,
         window: float,
         lease: float = 10.0,
@@ -46,7 +48,7 @@ class Membership:
         self._delivery, self._hub = delivery, delivery.hub
         self._sessions, self._records = sessions, records
         self._presence, self._typing = presence, typing
-        self._clock, self._window, self._lease = clock, window, lease
+        self._clock, self._tasks, self._window, self._lease = clock, tasks, window, lease
         self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
         self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
@@ -80,7 +82,7 @@ class Membership:
         rooms = [(m.room, m.present) for m in conn.rooms]
         if conn.pid is not None:
             last = None if self._records.shared or conn.spoiled else self._record(conn, recovery.seats(conn))
-            self._delivery.spawn(self._retire(conn.pid, last))
+            self._tasks.spawn(self._retire(conn.pid, last))
             conn.pid = None
         if self._hub.remove(conn):
             self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
@@ -221,9 +223,9 @@ class Membership:
         what = what or (b'"event":"expired"' in event.data and "expired")
         if not what:
             if not event.only:
-                self._delivery.spawn(self._reload(room))
+                self._tasks.spawn(self._reload(room))
             return
-        self._delivery.spawn(self._ended(room, what))
+        self._tasks.spawn(self._ended(room, what))
 
     async def _ended(self, room: Room, what: str) -> None:
         """The database has the word: who writes to Redis ends nobody's membership."""
@@ -255,7 +257,7 @@ class Membership:
         )()
         conn, name = member.conn, member.room.name
         self.part(conn, name)
-        self._delivery.spawn(self._forget(conn))
+        self._tasks.spawn(self._forget(conn))
         self.on_removed(conn, name, error)
 
     async def _forget(self, conn: Connection) -> None:

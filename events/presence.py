@@ -13,6 +13,7 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, make
 from events.room import Connection, Here, Member, Room
+from events.tasks import Tasks
 from events.witness import Witness
 from storage.errors import Unavailable
 from storage.interfaces import Presences, PresenceStore
@@ -27,9 +28,16 @@ class Presence:
     """`grace` in seconds; rooms with more than `events_max` users get a count instead of events."""
 
     def __init__(
-        self, store: PresenceStore, delivery: Delivery, clock: Clock, *, grace: float, events_max: int
+        self,
+        store: PresenceStore,
+        delivery: Delivery,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        grace: float,
+        events_max: int,
     ) -> None:
-        self._store, self._delivery, self._clock = store, delivery, clock
+        self._store, self._delivery, self._clock, self._tasks = store, delivery, clock, tasks
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[str, dict[str, tuple[asyncio.TimerHandle, str]]] = {}  # with the last status
         self._counting: set[str] = set()
@@ -62,7 +70,7 @@ class Presence:
         if isinstance(new, bool):
             self._say_entered(new, room.name, key, status, before)
         else:
-            self._delivery.spawn(self._entered_elsewhere(new, room.name, key, status, before))
+            self._tasks.spawn(self._entered_elsewhere(new, room.name, key, status, before))
 
     async def _entered_elsewhere(
         self, answer: Awaitable[bool], room: str, key: str, status: str, before: str | None
@@ -92,7 +100,7 @@ class Presence:
             return
         del room.users[key]
         if at_once or self._grace <= 0:
-            self._delivery.spawn(self._left(room.name, key))
+            self._tasks.spawn(self._left(room.name, key))
         else:
             loop = asyncio.get_running_loop()
             self._stays(room.name, key)
@@ -111,7 +119,7 @@ class Presence:
 
     def _gone(self, room: str, key: str) -> None:
         self._stays(room, key)
-        self._delivery.spawn(self._left(room, key))
+        self._tasks.spawn(self._left(room, key))
 
     async def _left(self, name: str, key: str) -> None:
         room = self._delivery.hub.rooms.get(name)
@@ -162,7 +170,7 @@ class Presence:
 
     def _count(self, room: str) -> None:
         self._counting.discard(room)
-        self._delivery.spawn(self._say_count(room))
+        self._tasks.spawn(self._say_count(room))
 
     async def _say_count(self, room: str) -> None:
         self._delivery.publish(self._number(room, len(await self._online(room))))

@@ -32,6 +32,7 @@ from events.observer import Observer
 from events.room import Connection
 from events.schema import StreamStart
 from events.stream import Stream, tokens
+from events.tasks import Tasks
 from storage.errors import MessageMissing, StorageError, StreamNotOpen
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import StreamLog, StreamText
@@ -58,6 +59,7 @@ class Streams:
         delivery: Delivery,
         observer: Observer,
         clock: Clock,
+        tasks: Tasks,
         *,
         held: float,
         max_size: int,
@@ -65,7 +67,7 @@ class Streams:
     ) -> None:
         self._writer, self._store, self._log, self._chunks = writer, store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
-        self._held = held
+        self._tasks, self._held = tasks, held
         self._max_size, self._max_per_user = max_size, max_per_user
         self.open: dict[str, Stream] = {}
         self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account
@@ -282,7 +284,7 @@ class Streams:
         size = len(content) if content.isascii() else len(content.encode())
         if stream.bytes + size > self._max_size:
             error = PayloadTooLarge(f"a stream holds at most {self._max_size} bytes")
-            self._delivery.spawn(self._fail(stream, error))
+            self._tasks.spawn(self._fail(stream, error))
             raise error
         stream.bytes += size
         stream.pieces.append(content)
@@ -306,7 +308,7 @@ class Streams:
         if stream.ending is None:
             stream.ending = asyncio.get_running_loop().create_future()
             work = self._end(stream, status, error, tokens_used, latency_ms, own)
-            self._delivery.spawn(work)
+            self._tasks.spawn(work)
         return stream.ending
 
     async def _end(

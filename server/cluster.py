@@ -68,7 +68,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
     services.at_start.append(presence.beat_at_once)
 
     async def back() -> None:
-        services.delivery.spawn(presence.beat_at_once())
+        services.tasks.spawn(presence.beat_at_once())
 
     services.healer.on_live.append(back)
     cluster.presence.vouch = outage.live_nodes

@@ -41,6 +41,7 @@ from events.stall import Stall
 from events.storetime import Ask, StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
+from events.tasks import Tasks
 from events.typing import Typing
 from migrations.revisions import revisions
 from server import cluster, memory
@@ -130,7 +131,8 @@ def build(
     hub = Hub(flusher, hold_limit=settings.outbox_limit)
     history = History(Lineages(database), observer)
     changes = Changes(store_sessions, store, files, participants, clock)
-    delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock)
+    tasks = Tasks("node")
+    delivery = Delivery(hub, backends.bus, backends.log, changes, observer, clock, tasks)
     sessions = SessionManager(
         store_sessions,
         participants,
@@ -146,7 +148,7 @@ def build(
         database, lambda: when(clock()), lambda batch: _committed(services, batch), now=clock, stalled=stalled
     )
     messages = MessageService(writer, store, files, participants, delivery, clock)
-    chunks = Chunks(backends.streams, delivery, clock)
+    chunks = Chunks(backends.streams, delivery, clock, tasks)
     # A silent producer is noticed by its node; the lease in the log tells that the node is alive.
     held = min(settings.stream_lease, settings.node_lease)
     streams = Streams(
@@ -157,6 +159,7 @@ def build(
         delivery,
         observer,
         clock,
+        tasks,
         held=held,
         max_size=settings.stream_max_size,
         max_per_user=settings.max_streams_per_user,
@@ -169,6 +172,7 @@ def build(
         delivery,
         clock,
         outside.monotonic,
+        tasks,
         lease=settings.stream_lease,
         held=held,
     )
@@ -178,6 +182,7 @@ def build(
         backends.presence,
         delivery,
         clock,
+        tasks,
         grace=settings.presence_grace,
         events_max=settings.presence_events_max,
     )
@@ -193,6 +198,7 @@ def build(
         presence,
         typing,
         clock,
+        tasks,
         window=settings.recovery_window,
         lease=settings.node_lease,
     )
@@ -202,6 +208,7 @@ def build(
         snapshots,
         presence,
         observer,
+        tasks,
         max_rooms=settings.max_rooms_per_connection,
         replay_limit=settings.outbox_limit,
     )
@@ -247,6 +254,7 @@ def build(
     healer = Healer(
         delivery,
         sessions,
+        tasks,
         on_departure=lambda: membership.spoil_all(),
         history=history,
     )
@@ -286,6 +294,7 @@ def build(
         processes=processes,
         clock=clock,
         store_time=store_time,
+        tasks=tasks,
     )
     membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
@@ -297,7 +306,7 @@ def build(
         # Nobody else can be writing what a former process left open.
         services.at_start.append(lambda: leases.interrupt_lapsed(grace=0.0))
     else:
-        nodes = OtherNodes(backends.bus, node_id, workers.has, workers.offer, delivery.spawn)
+        nodes = OtherNodes(backends.bus, node_id, workers.has, workers.offer, tasks)
         workers.elsewhere = nodes.ask
         services.on_signals["workers"] = nodes.heard
     cluster.join(services, backends, janitor)
@@ -348,7 +357,7 @@ def _signal(services: Services, channel: str, name: str, body: bytes) -> None:
         services.membership.taken_over(pid, generation)
     elif name == "access":
         session_id = channel.partition(":")[2]
-        services.delivery.spawn(services.membership.access_changed(session_id, body.decode()))
+        services.tasks.spawn(services.membership.access_changed(session_id, body.decode()))
     elif name == "epoch":
         services.delivery.epoch_began(body.decode())
     elif name == "cancel":
@@ -388,7 +397,7 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
         services.typing.stop()
         services.presence.stop()
         await services.healer.stop()
-        await services.delivery.drain()
+        await services.tasks.drain()
         await writer.stop()
         for stop in reversed(services.at_stop):
             await stop()

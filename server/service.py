@@ -101,7 +101,7 @@ class ServiceApi:
         order = msgspec.json.decode(body, type=Order)
         # Not a second time: who has come back meanwhile may.
         if order.node != self._services.node_id:
-            self._services.delivery.spawn(self._carry_out(order))
+            self._services.tasks.spawn(self._carry_out(order))
 
     async def _carry_out(self, order: Order) -> None:
         if order.before is not None:
@@ -160,7 +160,7 @@ class ServiceApi:
     def _questioned(self, channel: str, body: bytes) -> None:
         question = msgspec.json.decode(body, type=Question)
         if question.node != self._services.node_id:
-            self._services.delivery.spawn(self._tell_asker(question))
+            self._services.tasks.spawn(self._tell_asker(question))
 
     async def _tell_asker(self, question: Question) -> None:
         answer = await self._answer(question)

@@ -27,6 +27,7 @@ from events.sessions import SessionManager
 from events.storetime import StoreTime
 from events.streams import Streams
 from events.takeover import Takeover
+from events.tasks import Tasks
 from events.typing import Typing
 from server import peer
 from server.auth import Authenticator
@@ -82,6 +83,7 @@ class Services:
     revoked: Revoked
     node_id: str
     store_time: StoreTime
+    tasks: Tasks
     clock: Any = time.time
     draining: bool = False
     #: Processes that share one machine's memory and disk with this one, itself among them.
@@ -113,7 +115,7 @@ class Services:
         if conn is not None:
             conn.caller, conn.noticed = fresh, False
             # After the reply: what it does not open any more is left, and a raw WebSocket ends with that.
-            self.delivery.spawn(self.membership.check_all(conn))
+            self.tasks.spawn(self.membership.check_all(conn))
         return {"expires_at": rfc3339_of(fresh.expires_at)}
 
 

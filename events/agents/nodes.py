@@ -4,12 +4,13 @@ Two steps, so that a request goes to one worker: first who has any, then one of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import msgspec
 
 from events.ids import new_id
+from events.tasks import Tasks
 from storage.interfaces import Bus
 
 #: Seconds until a node that has a worker has said so.
@@ -48,10 +49,10 @@ class OtherNodes:
         node: str,
         has: Callable[[str, str], bool],
         offer: Callable[[str, str, bytes], Awaitable[bool]],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        tasks: Tasks,
     ) -> None:
         self._bus, self._node = bus, node
-        self._has, self._offer, self._spawn = has, offer, spawn
+        self._has, self._offer, self._tasks = has, offer, tasks
         self._asks: dict[str, _Ask] = {}
 
     async def ask(self, key: str, session_id: str, payload: bytes) -> bool:
@@ -97,7 +98,7 @@ class OtherNodes:
             if self._has(said.key, said.session):
                 self._say(f"node:{said.node}", Said("here", said.ask, self._node))
         elif said.what == "take":
-            self._spawn(self._take(said))
+            self._tasks.spawn(self._take(said))
         elif (ask := self._asks.get(said.ask)) is not None:
             answer = ask.answers.get(said.node)
             if said.what == "here":

@@ -14,6 +14,7 @@ from events.messages import MessageService, translate, view
 from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
+from events.tasks import Tasks
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
@@ -59,7 +60,7 @@ class Replies:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
         self._kinds = kinds
         self._remote, self._first_word = remote, first_word
-        self._tasks: set[asyncio.Future[None]] = set()
+        self._tasks = Tasks("answers")
         # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
         self._asked: dict[str, asyncio.Future[str]] = {}
 
@@ -72,7 +73,7 @@ class Replies:
 
     def reply_later(self, agent_id: int, message: MessageRecord) -> None:
         """After the commit of a user's message. The message stands whatever becomes of the answer."""
-        self._spawn(self._reply(agent_id, message))
+        self._tasks.spawn(self._reply(agent_id, message))
 
     async def _reply(self, agent_id: int, message: MessageRecord) -> None:
         PATIENCE.set(Patience())  # its message is committed: the answer waits as long as a command may
@@ -103,8 +104,7 @@ class Replies:
         request = await self._request(agent, message)
         stream, done = await self._begin(agent, message)
         if stream is not None and not done.duplicate:
-            stream.agent_task = asyncio.get_running_loop().create_task(self._write(kind, request, stream))
-            self._keep(stream.agent_task)
+            stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
         return done
 
     # --- workers
@@ -114,7 +114,7 @@ class Replies:
         asked = self._asked.get(message.message_id)
         if asked is None:
             asked = self._asked[message.message_id] = asyncio.get_running_loop().create_future()
-            self._spawn(self._hand_out(agent, message, asked))
+            self._tasks.spawn(self._hand_out(agent, message, asked))
         return asked
 
     async def _hand_out(
@@ -238,17 +238,8 @@ class Replies:
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
 
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        self._keep(asyncio.ensure_future(work))
-
-    def _keep(self, task: "asyncio.Future[None]") -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
 
     def may_reply(self, caller: Caller, reply: bool, agent_id: int | None) -> bool:
         """A `user` message in a session with an agent starts an answer unless it says otherwise."""
