@@ -22,6 +22,9 @@ to_json = _encoder.encode
 class Codec(Protocol):
     """An event as the bytes that one transport's wire carries."""
 
+    #: The same without a position to recover from; itself where it never gives one.
+    poisoned: Any
+
     def encode(self, event: Event) -> bytes: ...
 
 

@@ -11,7 +11,7 @@ LASTING = frozenset({"presence", "system", "typing"})
 def take(member: Member, event: Event, limit: int) -> None:
     """The slow way: hold, skip or clip."""
     conn = member.conn
-    if event.skip == conn.id and conn.transport != "websocket":
+    if event.skip == conn.id and not conn.hears_its_own_chunks:
         if event.sizes and member.idx and event.stream in member.idx:
             member.idx[event.stream] = max(member.idx[event.stream], event.index + len(event.sizes))
         return

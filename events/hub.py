@@ -144,8 +144,8 @@ class Hub:
         if event.only:
             return self._to_user(room, event)
         skipped = self.connections.get(event.skip) if event.skip else None
-        if skipped is not None and event.sizes and skipped.transport == "websocket":
-            skipped = None  # a producer gets its own chunks back on the raw WebSocket
+        if skipped is not None and event.sizes and skipped.hears_its_own_chunks:
+            skipped = None
         for codec, group in list(room.groups.items()):
             sinks = list(group.values())
             if skipped is not None and skipped in group:

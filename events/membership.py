@@ -49,7 +49,6 @@ class Membership:
         self._sessions, self._records = sessions, records
         self._presence, self._typing = presence, typing
         self._clock, self._tasks, self._window, self._lease = clock, tasks, window, lease
-        self.on_removed: Callable[[Connection, str, ChatError], None] = lambda conn, room, error: None
         self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
 
@@ -162,7 +161,7 @@ class Membership:
     def spoil(self, conn: Connection) -> None:
         """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
         if not conn.spoiled:
-            self._hub.spoil(conn, getattr(conn.codec, "poisoned", conn.codec))
+            self._hub.spoil(conn, conn.codec.poisoned)
         if conn.pid is not None and conn.rooms and not conn.warned:
             conn.warned = True
             name = conn.rooms[0].room.name
@@ -258,7 +257,8 @@ class Membership:
         conn, name = member.conn, member.room.name
         self.part(conn, name)
         self._tasks.spawn(self._forget(conn))
-        self.on_removed(conn, name, error)
+        if conn.ends_with_its_session:
+            conn.end(error)
 
     async def _forget(self, conn: Connection) -> None:
         """The record must not bring it back in."""
@@ -271,7 +271,7 @@ class Membership:
         """A caller's SSE event streams: what its requests without a connection speak for. Not for those of
         the same user with another restriction: who holds a share link is somebody else."""
         mine = self._hub.of_user(caller.key)
-        return [c for c in mine if c.transport == "sse" and c.caller.sessions == caller.sessions]
+        return [c for c in mine if c.speaks_by_requests and c.caller.sessions == caller.sessions]
 
     def event_stream_of(self, caller: Caller, session_id: str) -> str:
         """The id of the caller's one event stream in a session; "" if there is none, or several."""

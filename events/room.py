@@ -1,8 +1,10 @@
 """A session's members on this node, and how far they were served. Knows no bus and no database."""
 
+from collections.abc import Awaitable
 from typing import Any, NamedTuple
 
 from events.access import Caller, SessionRole
+from events.errors import ChatError
 from events.event import Codec, Event
 from events.live import Known, LiveSession
 from events.outbox import Sink
@@ -12,7 +14,10 @@ from storage.interfaces import Mark
 
 class Connection:
     """One socket or event stream. `held` collects, while a join or a recovery runs, what comes for any of
-    its rooms, in order: a later position must not overtake an earlier one."""
+    its rooms, in order: a later position must not overtake an earlier one.
+
+    A transport says what its connections can do by a subclass; `transport` is a name for people.
+    """
 
     __slots__ = (
         "address",
@@ -36,6 +41,15 @@ class Connection:
         "version",
         "warned",
     )
+
+    #: It was opened for one session, and goes when its membership does.
+    ends_with_its_session = False
+    #: A producer on it gets its own chunks back.
+    hears_its_own_chunks = False
+    #: It says nothing itself: requests of its user speak for it.
+    speaks_by_requests = False
+    #: It can be asked, as a worker is.
+    can_be_asked = False
 
     def __init__(self, id: str, caller: Caller, codec: Codec, sink: Sink, transport: str, now: float) -> None:
         self.id, self.caller, self.codec, self.sink = id, caller, codec, sink
@@ -61,6 +75,26 @@ class Connection:
     def send(self, event: Event) -> None:
         """A direct event, or one that only this connection gets in this form."""
         self.sink.give(event, self.codec, self.codec.encode(event))
+
+    @property
+    def last_ping(self) -> float:
+        """When its client was there last, in epoch seconds."""
+        return self.heard_at
+
+    def end(self, error: ChatError) -> None:
+        """Close it; where its wire has a word for that, its client knows why, or comes back by itself."""
+        self.sink.cut()
+
+    def send_away(self, error: ChatError) -> None:
+        """Close it, so that its client stays away where its protocol has a word for that."""
+        self.end(error)
+
+    def ask(self, name: str, payload: bytes) -> Awaitable[object]:
+        """Send an event that is to be acknowledged. Raises ConnectionError, at once or when it is gone."""
+        raise ConnectionError
+
+    def at_rest(self) -> None:
+        """It has been silent for a while: what it needs again only when it speaks may go."""
 
 
 class Member:

@@ -19,7 +19,6 @@ from events.clock import Clock, when
 from events.commands import Commands
 from events.delivery import Delivery
 from events.dispatch import Dispatcher
-from events.errors import ChatError
 from events.healing import Healer
 from events.held import MOST, Held
 from events.history import History
@@ -34,7 +33,6 @@ from events.outbox import Flusher
 from events.presence import Presence
 from events.producers import Producers
 from events.ratelimit import RateLimits
-from events.room import Connection
 from events.sessions import SessionManager
 from events.snapshots import KEPT, Snapshots
 from events.stall import Stall
@@ -51,15 +49,12 @@ from server.backends import Backends, choose
 from server.closing import drain
 from server.config import Settings
 from server.config_values import masked
-from server.engine.rooms import Client
 from server.journal import Journal
 from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
 from server.revoked import Revoked
 from server.services import Services
-from server.transports.sse import EventStream
-from server.transports.websocket import RawSocket
 from server.watch import INTERVAL, watch
 from storage.agents import Agents
 from storage.copying import ensure_whole
@@ -224,7 +219,7 @@ def build(
         max_rooms=settings.max_rooms_per_connection,
         replay_limit=settings.outbox_limit,
     )
-    workers = Workers(hub, _ask)
+    workers = Workers(hub)
 
     kinds = kinds_of(settings)
     replies = Replies(
@@ -296,7 +291,6 @@ def build(
         store_time=store_time,
         tasks=tasks,
     )
-    membership.on_removed = lambda conn, room, error: _removed(services, conn, error)
     delivery.on_signal = lambda channel, name, body: _signal(services, channel, name, body)
     janitor = _janitor(services)
     janitor.every(1.0, "activity of sessions", activity.flush)
@@ -334,20 +328,6 @@ def _janitor(services: Services) -> Janitor:
     janitor.every(INTERVAL, "connections", lambda: watch(services))
     janitor.every(memory.INTERVAL, "memory", memory.give_back)
     return janitor
-
-
-async def _ask(conn: Connection, name: str, payload: bytes) -> object:
-    if not isinstance(conn, Client):
-        raise ConnectionError
-    return await conn.ask(name, payload)
-
-
-def _removed(services: Services, conn: Connection, error: ChatError) -> None:
-    """A membership has ended: Socket.IO connections stay, the others are for one session."""
-    if isinstance(conn.sink, RawSocket):
-        services.extras["raw"].removed(conn, error)
-    elif isinstance(conn.sink, EventStream):
-        services.extras["event_streams"].removed(conn, error)
 
 
 def _signal(services: Services, channel: str, name: str, body: bytes) -> None:

@@ -18,8 +18,6 @@ from events.filecare import FileCare
 from events.messages import event_of
 from events.names import Names
 from events.room import Connection
-from server.closing import close
-from server.engine.rooms import Client
 from server.revoked import Revoked
 from server.services import Services
 from storage.records import MessageRecord
@@ -111,10 +109,11 @@ class ServiceApi:
             for conn in some:
                 if hub.connections.get(conn.id) is not conn:
                     continue  # gone meanwhile
-                if isinstance(conn, Client) and order.before is None:
-                    conn.disconnect()  # its client stays away until it is told to come back
+                error = Unauthorized("disconnected by the service")
+                if order.before is None:
+                    conn.send_away(error)
                 else:
-                    close(self._services, conn, Unauthorized("disconnected by the service"))
+                    conn.end(error)
 
     # --- what there is
 
@@ -235,13 +234,12 @@ class ServiceApi:
 
 
 def _row(conn: Connection, room: str | None, node: str) -> dict[str, Any]:
-    heard = conn.last_ping if isinstance(conn, Client) else conn.heard_at
     return {
         "connection_id": conn.id,
         "user_id": conn.caller.key,
         "session_id": room,
         "transport": conn.transport,
         "connected_at": rfc3339(when(conn.connected_at)),
-        "last_ping": rfc3339(when(heard)),
+        "last_ping": rfc3339(when(conn.last_ping)),
         "node": node,
     }

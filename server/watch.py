@@ -4,8 +4,6 @@ anything, and memory that a connection at rest does not need."""
 from events.clock import stamp
 from events.errors import TokenExpired, Unauthorized, Unavailable
 from events.event import Event, Kind, to_json
-from events.room import Connection
-from server.closing import close
 from server.services import Services, rfc3339_of
 
 #: Seconds between two looks.
@@ -23,15 +21,15 @@ async def watch(services: Services) -> None:
     for conn in list(services.hub.connections.values()):
         expires_at = conn.caller.expires_at
         if expires_at <= judged:
-            close(services, conn, TokenExpired())
+            conn.end(TokenExpired())
         elif expires_at <= notice and not conn.noticed:
             conn.noticed = True
             payload = {"expires_at": rfc3339_of(expires_at), "timestamp": stamp(now)}
             conn.send(Event("", "auth_expiring", to_json(payload), Kind.DIRECT))
         elif not conn.rooms and conn.heard_at < silent:
-            close(services, conn, Unavailable("nothing was joined or said for too long"))
-        elif conn.heard_at < now - AT_REST and _at_rest(conn):
-            conn.line = None
+            conn.end(Unavailable("nothing was joined or said for too long"))
+        elif conn.heard_at < now - AT_REST:
+            conn.at_rest()
 
 
 def _end_revoked(services: Services) -> None:
@@ -39,9 +37,4 @@ def _end_revoked(services: Services) -> None:
     for key in services.revoked.lately():
         for conn in services.hub.of_user(key):
             if services.revoked.refuses(conn.caller):
-                close(services, conn, Unauthorized("the token has been revoked"))
-
-
-def _at_rest(conn: Connection) -> bool:
-    """Only the Socket.IO door makes its connections' lines anew."""
-    return conn.transport == "socketio" and conn.line is not None and conn.line.idle
+                conn.end(Unauthorized("the token has been revoked"))

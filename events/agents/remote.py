@@ -1,6 +1,6 @@
 """Workers that connect from outside: a request goes to one of them, and if it does not ack, to the next.
 
-Knows no transport: a worker is a connection with an agent's token, and `ask` is how its transport asks.
+Knows no transport: a worker is a connection with an agent's token that can be asked.
 """
 
 import asyncio
@@ -15,14 +15,12 @@ from events.room import Connection
 #: Seconds until a worker that has not acked a request is passed over (contract, section 5).
 ACK_TIMEOUT = 5.0
 
-Ask = Callable[[Connection, str, bytes], Awaitable[object]]
-
 
 class Workers:
     """The workers of this node, in turn. `elsewhere` asks the other nodes' for an agent."""
 
-    def __init__(self, hub: Hub, ask: Ask) -> None:
-        self._hub, self._ask = hub, ask
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
         self._turn: dict[str, int] = {}
         self.elsewhere: Callable[[str, str, bytes], Awaitable[bool]] | None = None
 
@@ -47,7 +45,7 @@ class Workers:
         for worker in self._in_turn(key, session_id):
             try:
                 async with asyncio.timeout(ACK_TIMEOUT):
-                    await self._ask(worker, "agent_request", payload)
+                    await worker.ask("agent_request", payload)
                 return True
             except (TimeoutError, asyncio.CancelledError, ConnectionError):
                 current = asyncio.current_task()
@@ -58,7 +56,7 @@ class Workers:
     def _workers(self, key: str, session_id: str) -> list[Connection]:
         """Without those whose token is for other sessions."""
         mine = self._hub.of_user(key)
-        return [c for c in mine if c.transport == "socketio" and c.caller.reaches(session_id)]
+        return [c for c in mine if c.can_be_asked and c.caller.reaches(session_id)]
 
     def _in_turn(self, key: str, session_id: str) -> list[Connection]:
         workers = self._workers(key, session_id)

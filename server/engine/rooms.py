@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import socketio
 
-from events.event import Codec, Event
+from events.errors import ChatError, Unavailable
+from events.event import Codec, Event, to_json
 from events.hub import Hub
 from events.room import Connection
 from server.engine import frames, packets
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 class EventCodec:
     """An event without position as its Socket.IO frame: what a server without a product sends."""
 
+    def __init__(self) -> None:
+        self.poisoned = self
+
     def encode(self, event: Event) -> bytes:
         return packets.text_frame(b'2["' + event.name.encode() + b'",' + event.data + b"]")
 
@@ -34,6 +38,9 @@ class Client(Connection):
     """One client in one namespace. `state` is None while it is connected."""
 
     __slots__ = ("namespace", "server", "sid", "state")
+
+    can_be_asked = True
+    sink: Session
 
     def __init__(self, server: "Server", sid: str, namespace: str, session: Session, codec: Codec) -> None:
         # the door sets the caller; without one nobody asks
@@ -45,7 +52,6 @@ class Client(Connection):
 
     @property
     def session(self) -> Session:
-        assert isinstance(self.sink, Session)
         return self.sink
 
     @property
@@ -86,6 +92,20 @@ class Client(Connection):
         head = packets.head(packets.EVENT, self.namespace, id)
         self.session.push(packets.text_frame(head + b'["' + name.encode() + b'",' + data + b"]"))
         return answer
+
+    def end(self, error: ChatError) -> None:
+        """Told as an `error` event, but for what passes."""
+        if not isinstance(error, Unavailable):
+            self.emit("error", to_json(error.as_dict()))
+        self.close()
+
+    def send_away(self, error: ChatError) -> None:
+        self.disconnect()
+
+    def at_rest(self) -> None:
+        """The door makes its line of commands anew."""
+        if self.line is not None and self.line.idle:
+            self.line = None
 
     def close(self, reason: str | None = None) -> None:
         """Close the engine, without a word of Socket.IO's: the client comes back by itself."""

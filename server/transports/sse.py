@@ -41,13 +41,12 @@ SPREAD = (1000, 4000)
 class EventStream(Sink):
     """The writing end of one response. What it is given waits here until the response takes it."""
 
-    __slots__ = ("_ended", "_limit", "_ready", "_size", "_waiting", "conn", "error")
+    __slots__ = ("_ended", "_limit", "_ready", "_waiting", "conn", "error")
 
     def __init__(self, services: Services) -> None:
         super().__init__(services.hub.flusher)
         self._limit = services.settings.outbox_limit
         self._waiting: list[bytes] = []
-        self._size = 0
         self._ready = asyncio.Event()
         self._ended = False
         self.error: ChatError | None = None
@@ -55,7 +54,6 @@ class EventStream(Sink):
 
     def write(self, data: bytes) -> None:
         self._waiting.append(data)
-        self._size += len(data)
         self._ready.set()
 
     def cut(self) -> None:
@@ -87,7 +85,7 @@ class EventStream(Sink):
                     await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
                     continue
                 self._ready.clear()
-                waiting, self._waiting, self._size = self._waiting, [], 0
+                waiting, self._waiting = self._waiting, []
                 data = b"".join(waiting)
                 if data:
                     # While the response is stuck, what comes goes by the rules for slow readers.
@@ -105,6 +103,18 @@ class EventStream(Sink):
             pass  # the client is gone
         finally:
             listening.cancel()
+
+
+class StreamConnection(Connection):
+    """For one session, and silent."""
+
+    __slots__ = ()
+
+    ends_with_its_session = speaks_by_requests = True
+    sink: EventStream
+
+    def end(self, error: ChatError) -> None:
+        self.sink.end(error)
 
 
 class Unread(EventStream):
@@ -182,7 +192,7 @@ class EventStreamDoor:
         self._free(caller, address)
         services.requests.end(scope)
         stream = kind(services)
-        conn = Connection(new_id("conn"), caller, codec, stream, "sse", services.clock())
+        conn = StreamConnection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         conn.address = address
         stream.conn = conn
         self.streams.add(stream)
@@ -319,11 +329,6 @@ class EventStreamDoor:
         """A stream that has ended already."""
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": RETRY + answer.head, "more_body": False})
-
-    def removed(self, conn: Connection, error: ChatError) -> None:
-        """Its membership has ended, and with it the stream."""
-        if isinstance(conn.sink, EventStream):
-            conn.sink.end(error)
 
 
 class Head:

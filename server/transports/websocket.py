@@ -51,7 +51,7 @@ class RawSocket(Sink):
     def __init__(self, door: "RawDoor", protocol: WebSocketProtocol, session_id: str, now: float) -> None:
         super().__init__(door.services.hub.flusher)
         self.door, self.protocol, self.session_id = door, protocol, session_id
-        self.conn: Connection | None = None
+        self.conn: RawConnection | None = None
         self.alive_at = now  # of the wheel's clock
         self.refusals = 0
         self.ended = False
@@ -140,6 +140,18 @@ class RawSocket(Sink):
         self.door.gone(self, error.code)
 
 
+class RawConnection(Connection):
+    """For one session."""
+
+    __slots__ = ()
+
+    ends_with_its_session = hears_its_own_chunks = True
+    sink: RawSocket
+
+    def end(self, error: ChatError) -> None:
+        self.sink.end(error)
+
+
 class RawDoor:
     """ASGI application for `/ws/{session_id}`."""
 
@@ -172,7 +184,7 @@ class RawDoor:
             await send({"type": "websocket.send", "text": to_json(_told(error)).decode()})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return
-        conn = Connection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
+        conn = RawConnection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
         conn.address = address
         protocol.known()
         conn.line = Line(self.services.dispatcher, conn, self)
@@ -303,10 +315,9 @@ class RawDoor:
         message["session_id"] = socket.session_id
         conn.line.put(name, message, ref)
 
-    def answer(self, conn: Connection, ref: Any, name: str, reply: Reply | ChatError) -> None:
+    def answer(self, conn: RawConnection, ref: Any, name: str, reply: Reply | ChatError) -> None:
         """`{"type": "ack", "ref": …}`; without a ref only failures are told."""
         socket = conn.sink
-        assert isinstance(socket, RawSocket)
         if isinstance(reply, ChatError):
             error = reply.as_dict()
             if ref is None:
@@ -321,17 +332,10 @@ class RawDoor:
         if ref is not None:
             socket.tell({"type": "ack", "ref": ref, "ok": True, **reply})
 
-    def hold_up(self, conn: Connection, stop: bool) -> None:
+    def hold_up(self, conn: RawConnection, stop: bool) -> None:
         socket = conn.sink
-        assert isinstance(socket, RawSocket)
         if not socket.ended:
             (socket.protocol.pause_reading if stop else socket.protocol.resume_reading)()
-
-    def removed(self, conn: Connection, error: ChatError) -> None:
-        """Its membership has ended, and with it the connection."""
-        socket = conn.sink
-        if isinstance(socket, RawSocket):
-            socket.end(error)
 
     def gone(self, socket: RawSocket, reason: str) -> None:
         socket.ended = True
