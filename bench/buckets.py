@@ -6,7 +6,7 @@ from itertools import cycle
 from events.access import Caller
 from events.bounds import CAPS
 from events.ratelimit import RateLimits
-from storage.memory import MemoryBuckets
+from storage.buckets import MemoryBuckets
 
 ROUNDS = 200_000
 

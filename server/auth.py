@@ -26,8 +26,8 @@ from server.peer import (
     request_token,
 )
 from server.tokens import Verifier, mint
+from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
-from storage.memory import MemoryBuckets
 
 __all__ = [
     "Authenticator",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from events.clock import Clock
 from server import keys
 from server.config import Settings
+from storage.buckets import MemoryBuckets
 from storage.interfaces import Buckets, Bus, PresenceStore, Records, RoomLog, StreamLog, longest_absence
-from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
+from storage.memory import Memory, MemoryPresence, MemoryStreams
 from storage.redis import Cluster
 
 

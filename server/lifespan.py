@@ -57,12 +57,12 @@ from server.revoked import Revoked
 from server.services import Services
 from server.watch import INTERVAL, watch
 from storage.agents import Agents
+from storage.buckets import MemoryBuckets
 from storage.copying import ensure_whole
 from storage.database import Database
 from storage.errors import StorageError
 from storage.files import Files
 from storage.lineage import Lineages
-from storage.memory import MemoryBuckets
 from storage.messages import Messages
 from storage.ops import Committed
 from storage.participants import Participants

@@ -12,8 +12,8 @@ from typing import Any
 from events.errors import OriginNotAllowed
 from server import config_values, peer
 from server.config import Settings
+from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
-from storage.memory import MemoryBuckets
 
 log = logging.getLogger("parley.origins")
 

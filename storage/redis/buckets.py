@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
+from storage.buckets import MemoryBuckets
 from storage.errors import Unavailable
 from storage.interfaces import Clock
-from storage.memory import MemoryBuckets
 from storage.redis.client import Client
 
 #: Seconds that a command waits for its bucket: no answer may wait for a Redis that hangs.

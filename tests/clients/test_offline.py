@@ -19,7 +19,7 @@ from events.errors import RateLimited
 from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.waiting import Queue, Waiting
-from storage.memory import MemoryBuckets
+from storage.buckets import MemoryBuckets
 from tests.engine.kit import Polling
 from tests.support.doors import enter, new_session
 from tests.support.jsclient import JsClients

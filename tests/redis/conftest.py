@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from storage.buckets import MemoryBuckets
 from storage.interfaces import Event, Kind
-from storage.memory import Memory, MemoryBuckets, MemoryPresence, MemoryStreams
+from storage.memory import Memory, MemoryPresence, MemoryStreams
 from storage.redis import Cluster
 from tests.support.services import Redis
 
