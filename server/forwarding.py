@@ -30,7 +30,7 @@ from server.peer import FORWARDED, network_of
 from server.tunnel import tunnel
 from server.underway import Underway
 from storage.errors import Unavailable
-from storage.redis.nodekey import NodeKey
+from storage.nodekey import NodeKey
 
 log = logging.getLogger("parley.forwarding")
 

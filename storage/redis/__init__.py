@@ -1,11 +1,11 @@
 """The cluster's side of every interface in `storage.interfaces`, on one Redis."""
 
 from storage.interfaces import Clock, longest_absence
+from storage.nodekey import NodeKey
 from storage.redis.buckets import RedisBuckets
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
 from storage.redis.log import RedisLog
-from storage.redis.nodekey import NodeKey
 from storage.redis.presence import RedisPresence
 from storage.redis.records import RedisRecords
 from storage.redis.streams import RedisStreams

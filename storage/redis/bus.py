@@ -12,11 +12,11 @@ import msgspec
 
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Receiver
+from storage.nodekey import NodeKey
 from storage.redis import wire
 from storage.redis.client import Client
 from storage.redis.heard import Heard
 from storage.redis.link import Link, error_code
-from storage.redis.nodekey import NodeKey
 from storage.redis.round import Round
 
 log = logging.getLogger("parley.redis")

@@ -7,9 +7,9 @@ from typing import Any
 
 from storage.errors import Unavailable
 from storage.interfaces import Beat, Changed, Presences
+from storage.nodekey import NodeKey
 from storage.redis.client import Client
 from storage.redis.link import Argument
-from storage.redis.nodekey import NodeKey
 
 log = logging.getLogger("parley.redis")
 

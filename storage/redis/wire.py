@@ -9,7 +9,7 @@ import struct
 import msgspec
 
 from storage.interfaces import Event
-from storage.redis.nodekey import PROOF_BYTES
+from storage.nodekey import PROOF_BYTES
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Event).decode

@@ -18,7 +18,7 @@ from server.forwarding import Forwarding
 from server.peer import FORWARDED, client_address, dev_token_allowed, metrics_allowed
 from server.underway import Underway
 from storage.errors import Unavailable
-from storage.redis.nodekey import FRESH, NodeKey
+from storage.nodekey import FRESH, NodeKey
 from tests.cluster.conftest import Nodes
 from tests.engine.kit import Raw
 from tests.server.test_peer import settings

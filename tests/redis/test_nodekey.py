@@ -10,7 +10,7 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.redis.nodekey import FRESH, PROOF_BYTES, WINDOW, NodeKey
+from storage.nodekey import FRESH, PROOF_BYTES, WINDOW, NodeKey
 from tests.redis.conftest import Side
 from tests.support.services import Redis
 
