@@ -123,51 +123,49 @@ class Metrics(Observer, Collector):
         super().__init__()
         self._now = _Now()
         self._gauges: list[_Gauge] = []
-        self.commands = _Counts(
+        self._counted: list[_Counts | _Distribution] = []
+        self.commands = self._counts(
             "parley_commands", "Commands answered, by outcome (ok or an error code)", "command", "outcome"
         )
-        self.command_seconds = _Distribution(
+        self.command_seconds = self._distribution(
             "parley_command_seconds", "From a command's arrival to its reply", SECONDS, "command"
         )
-        self.connects = _Counts("parley_connects", "Connections opened", "transport")
-        self.disconnects = _Counts(
+        self.connects = self._counts("parley_connects", "Connections opened", "transport")
+        self.disconnects = self._counts(
             "parley_disconnects", "Connections ended or refused", "transport", "reason"
         )
-        self.commits = _Distribution("parley_commit_seconds", "Group commits, begin to end", SECONDS)
-        self.batches = _Distribution("parley_commit_writes", "Writes in one group commit", WRITES)
-        self.deliveries = _Counts("parley_deliveries", "Events handed to members of rooms", "event")
-        self.delivery_seconds = _Distribution(
+        self.commits = self._distribution("parley_commit_seconds", "Group commits, begin to end", SECONDS)
+        self.batches = self._distribution("parley_commit_writes", "Writes in one group commit", WRITES)
+        self.deliveries = self._counts("parley_deliveries", "Events handed to members of rooms", "event")
+        self.delivery_seconds = self._distribution(
             "parley_delivery_seconds", "From an event's making to its handing to a room's members", SECONDS
         )
-        self.recoveries = _Counts("parley_recoveries", "Reconnects that asked for recovery", "outcome")
-        self.cuts = _Counts("parley_cuts", "Connections cut off for reading too slowly", "reason")
-        self.drops = _Counts("parley_drops", "Events not given to slow readers", "kind")
-        self.streams = _Counts("parley_streams", "Streams begun, and how they ended", "outcome")
-        self.bus_changes = _Counts("parley_bus_changes", "Changes of the bus's state", "state")
-        self.heals = _Counts("parley_healed", "Events delivered from the database, gaps filled", "what")
-        self.rewinds = _Counts("parley_rewinds", "Times this node found that a store had gone back", "store")
-        self._counted: tuple[_Counts | _Distribution, ...] = (
-            self.commands,
-            self.command_seconds,
-            self.connects,
-            self.disconnects,
-            self.commits,
-            self.batches,
-            self.deliveries,
-            self.delivery_seconds,
-            self.recoveries,
-            self.cuts,
-            self.drops,
-            self.streams,
-            self.bus_changes,
-            self.heals,
-            self.rewinds,
+        self.recoveries = self._counts("parley_recoveries", "Reconnects that asked for recovery", "outcome")
+        self.cuts = self._counts("parley_cuts", "Connections cut off for reading too slowly", "reason")
+        self.drops = self._counts("parley_drops", "Events not given to slow readers", "kind")
+        self.streams = self._counts("parley_streams", "Streams begun, and how they ended", "outcome")
+        self.bus_changes = self._counts("parley_bus_changes", "Changes of the bus's state", "state")
+        self.heals = self._counts("parley_healed", "Events delivered from the database, gaps filled", "what")
+        self.rewinds = self._counts(
+            "parley_rewinds", "Times this node found that a store had gone back", "store"
         )
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def _counts(self, name: str, text: str, *labels: str) -> _Counts:
+        """A counter that every scrape shows."""
+        counted = _Counts(name, text, *labels)
+        self._counted.append(counted)
+        return counted
+
+    def _distribution(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> _Distribution:
+        """A histogram that every scrape shows."""
+        counted = _Distribution(name, text, bounds, *labels)
+        self._counted.append(counted)
+        return counted
 
     # --- Observer
 
