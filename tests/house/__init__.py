@@ -1,0 +1,1 @@
+"""The house itself: that its documents lead where they say."""

@@ -1,0 +1,204 @@
+"""What the recipes of CONTRIBUTING.md come to: for each, edits that a contributor would make.
+
+An edit has an anchor, a text of the file beside which it goes. Where the anchor is gone, the recipe leads
+elsewhere now: both are to be changed.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.server import ROOT
+
+#: What runs at a customer's.
+PRODUCTION = ("server/", "events/", "storage/", "migrations/")
+
+
+@dataclass(frozen=True)
+class Edit:
+    path: str
+    change: Callable[[str], str]
+
+    def carry_out(self, tree: Path) -> None:
+        file = tree / self.path
+        file.write_text(self.change(file.read_text() if file.exists() else ""))
+
+
+def _only(text: str, anchor: str) -> None:
+    found = text.count(anchor)
+    assert found == 1, f"the anchor {anchor!r} is there {found} times: the recipe leads elsewhere now"
+
+
+def after(path: str, anchor: str, text: str) -> Edit:
+    def change(before: str) -> str:
+        _only(before, anchor)
+        return before.replace(anchor, anchor + text)
+
+    return Edit(path, change)
+
+
+def before(path: str, anchor: str, text: str) -> Edit:
+    return instead(path, anchor, text + anchor)
+
+
+def instead(path: str, anchor: str, text: str) -> Edit:
+    def change(before: str) -> str:
+        _only(before, anchor)
+        return before.replace(anchor, text)
+
+    return Edit(path, change)
+
+
+def new(path: str, text: str) -> Edit:
+    def change(before: str) -> str:
+        assert not before, f"{path} is there already"
+        return text
+
+    return Edit(path, change)
+
+
+COMMAND = (
+    before(
+        "events/schema.py",
+        "class AuthRefresh(Struct):",
+        '''class Headline(InSession):
+    """What the session is called."""
+
+
+''',
+    ),
+    before(
+        "events/payloads.py",
+        "class AuthRefreshReply(Struct):",
+        """class HeadlineReply(Struct):
+    title: str | None
+
+
+""",
+    ),
+    before(
+        "events/catalog.py",
+        '        Command(\n            "auth_refresh",',
+        '        Command("headline", schema.Headline, payloads.HeadlineReply, _bounds(_READERS, "read")),\n',
+    ),
+    before(
+        "events/commands.py",
+        "    # --- typing and presence\n",
+        """    async def headline(
+        self, caller: Caller, conn: Connection | None, command: schema.Headline
+    ) -> Done:
+        record, _ = await self._read(caller, command.session_id)
+        return {"title": record.title}
+
+""",
+    ),
+    after(
+        "bench/turns/commands.py",
+        "COMMANDS: Mapping[str, tuple[Input, ...]] = {\n",
+        '    "headline": (Input("an unknown field of 25,000 objects", padded()),),\n',
+    ),
+)
+
+AGENT_KIND = (
+    new(
+        "events/agents/shout.py",
+        '''"""The shouting agent: the user's text in capitals."""
+
+from collections.abc import AsyncIterator
+
+from events.agents.base import Agent, Request, Usage
+
+
+class Shout(Agent):
+    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
+        yield (request.message.content or "").upper()
+''',
+    ),
+    after(
+        "server/agents.py",
+        "from events.agents.replies import REMOTE\n",
+        "from events.agents.shout import Shout\n",
+    ),
+    after("server/agents.py", '    "openai": _openai,\n', '    "shout": lambda settings: Shout(),\n'),
+)
+
+GAUGE = (
+    after(
+        "server/gauges.py",
+        '    metrics.watch("rooms", "Rooms with members on this node", lambda: len(hub.rooms))\n',
+        '    metrics.watch("strides", "Paces of this node", lambda: 7)\n',
+    ),
+)
+
+COUNTER = (
+    before(
+        "events/observer.py",
+        "    def recovered(self, outcome: str) -> None:\n",
+        '''    def applauded(self, sender: str) -> None:
+        """Somebody began a stream; "user" or "agent"."""
+
+''',
+    ),
+    before(
+        "server/metrics.py",
+        "        self.registry = CollectorRegistry(",
+        '        self.applause = self._counts("parley_applause", "Streams that were applauded", "sender")\n',
+    ),
+    before(
+        "server/metrics.py",
+        "    def recovered(self, outcome: str) -> None:\n",
+        """    def applauded(self, sender: str) -> None:
+        self.applause.add(sender)
+
+""",
+    ),
+    before(
+        "events/streams.py",
+        '            self._observer.stream("started")\n',
+        '            self._observer.applauded("user")\n',
+    ),
+)
+
+SETTING = (
+    after("server/config.py", "    typing_ttl: Seconds = 6.0\n", "    curtain_calls: Whole = 3\n"),
+    after(".env.example", "# TYPING_TTL=6\n", "# CURTAIN_CALLS=3\n"),
+)
+
+RATE = (
+    after("events/bounds.py", '    "presence": Rate(60, 60),\n', '    "mood": Rate(60, 3),\n'),
+    instead("events/catalog.py", '_bounds("everybody", "presence")', '_bounds("everybody", "mood")'),
+)
+
+#: Each recipe's heading in CONTRIBUTING.md, its edits, and how many files of production it may take.
+RECIPES: dict[str, tuple[tuple[Edit, ...], int]] = {
+    "A command": (COMMAND, 4),
+    "A kind of agent": (AGENT_KIND, 2),
+    "A metric that is read": (GAUGE, 1),
+    "A metric that is counted": (COUNTER, 3),
+    "A setting": (SETTING, 1),
+    "A rate limit": (RATE, 2),
+}
+
+
+def files(edits: tuple[Edit, ...]) -> set[str]:
+    return {edit.path for edit in edits}
+
+
+def production(edits: tuple[Edit, ...]) -> set[str]:
+    return {path for path in files(edits) if path.startswith(PRODUCTION)}
+
+
+def steps(title: str) -> str:
+    """The numbered lines below this heading of CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    found = re.search(rf"^### {title}\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"CONTRIBUTING.md has no recipe {title!r}"
+    lines = re.findall(r"^\d+\. .*(?:\n   .*)*", found[1], re.MULTILINE)
+    assert lines, title
+    return "\n".join(lines)
+
+
+def named(title: str) -> set[str]:
+    """The files that a recipe's steps name; of a new file its folder."""
+    return set(re.findall(r"`((?:\w+/)+[\w.]*|\.env\.example)`", steps(title)))

@@ -1,0 +1,165 @@
+"""CONTRIBUTING's recipes hold: each is carried out in one copy of the tree, which is then run."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.house.recipes import RECIPES, files, named, production
+from tests.support.doors import KINDS, enter, new_session
+from tests.support.server import ROOT, Server, environment
+
+#: What runs, and what documents are made of.
+COPIED = (
+    "server", "events", "storage", "migrations", "scripts", "bench", "clients", "docs", "parley_testing",
+    "tests", "README.md", ".env.example",
+)  # fmt: skip
+
+
+#: What `python -m bench.turns --only headline` writes; its minutes are the benchmark's.
+MEASURED = """
+from bench.turns.__main__ import write
+from bench.turns.commands import COMMANDS
+told = COMMANDS["headline"][0].told
+write([{"call": "headline", "door": "socketio", "input": told, "longest": 1.0, "cpu": 1.0}])
+"""
+
+
+@dataclass(frozen=True)
+class House:
+    """The copy, with all recipes carried out and its documents written again."""
+
+    tree: Path
+    node: Server
+
+    def text(self, name: str) -> str:
+        return (self.tree / name).read_text()
+
+
+def run(tree: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = environment(**settings) | {"PYTHONPATH": str(tree)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def must(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def copied(tree: Path) -> None:
+    leave_out = shutil.ignore_patterns("__pycache__", "node_modules", "js", ".work", "*.png")
+    for name in COPIED:
+        source, target = ROOT / name, tree / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=leave_out)
+        else:
+            shutil.copyfile(source, target)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    tree = tmp_path_factory.mktemp("house")
+    copied(tree)
+    for title, (edits, _) in RECIPES.items():
+        for edit in edits:
+            try:
+                edit.carry_out(tree)
+            except AssertionError as failure:
+                pytest.fail(f"{title}: {edit.path}: {failure}")
+    must(run(tree, "-c", MEASURED))
+    must(run(tree, "scripts/docs.py", "--texts"))
+    url = f"sqlite:///{tree}/parley.db"
+    must(run(tree, "-m", "server", "migrate", DATABASE_URL=url))
+    node = Server(tree / "node", url, RATE_LIMIT_ENABLED="true", DEBUG="true")
+    node.env["PYTHONPATH"] = str(tree)
+    node.fresh = True  # the nursery has this tree's own modules
+    with node:
+        yield House(tree, node)
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_names_the_files_that_it_takes(title: str) -> None:
+    edits, most = RECIPES[title]
+    made = {path for path in files(edits) if not (ROOT / path).exists()}
+    taken = {f"{Path(path).parent}/" if path in made else path for path in files(edits)}
+    assert named(title) == taken
+    assert len(production(edits)) <= most
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_command_is_served_by_every_door(house: House, kind: str) -> None:
+    session_id = await new_session(house.node, "alice")
+    async with house.node.api() as api:
+        (await api.patch(f"/api/chat/sessions/{session_id}", json={"title": "Hamlet"})).raise_for_status()
+    async with enter(kind, house.node, "alice", session_id) as alice:
+        reply = await alice.call("headline")
+    assert (reply["ok"], reply["title"]) == (True, "Hamlet")
+
+
+async def test_a_command_is_in_every_document(house: House) -> None:
+    assert "| `headline` | `session_id` | `title` | What the session is called. |" in house.text(
+        "docs/protocol.md"
+    )
+    assert "headline: (payload: Headline, ack:" in house.text("clients/parley-events.d.ts")
+    assert "| `headline` | who may see the session | `read` |" in house.text("docs/security.md")
+    async with house.node.api() as api:
+        openapi = (await api.get("/openapi.json")).json()
+        asyncapi = (await api.get("/asyncapi.json")).json()
+    assert "/api/chat/sessions/{session_id}/headline" in openapi["paths"]
+    assert "websocket_headline" in asyncapi["operations"]
+
+
+async def test_a_kind_of_agent_answers(house: House) -> None:
+    async with house.node.api("backend", "service") as service:
+        made = await service.post("/api/chat/agents", json={"name": "Herald", "kind": "shout"})
+        assert made.status_code == 201, made.text
+        refused = await service.post("/api/chat/agents", json={"name": "Mime", "kind": "mime"})
+        assert refused.status_code == 422
+    session_id = await new_session(house.node, "bob", agent_id=made.json()["id"])
+    async with enter("websocket", house.node, "bob", session_id) as bob:
+        await bob.message("the king is here")
+        end = await bob.wait_event("stream_end")
+        assert end["status"] == "complete"
+        answer = (await bob.history())[-1]
+        assert answer["content"] == "THE KING IS HERE"
+
+
+async def test_metrics_are_in_what_is_scraped(house: House) -> None:
+    session_id = await new_session(house.node, "carol")
+    async with enter("websocket", house.node, "carol", session_id) as carol:
+        assert (await carol.call("stream_start"))["ok"]
+    async with httpx.AsyncClient(base_url=house.node.url, trust_env=False) as web:
+        lines = (await web.get("/metrics")).text.splitlines()
+    assert "parley_strides 7.0" in lines
+    counted = next(line for line in lines if line.startswith('parley_applause_total{sender="user"}'))
+    assert float(counted.split()[-1]) >= 1
+
+
+def test_a_setting_is_checked_and_shown(house: House) -> None:
+    def checked(**settings: str) -> subprocess.CompletedProcess[str]:
+        return run(house.tree, "-m", "server", "check-config", "--all", **settings)
+
+    assert "CURTAIN_CALLS=3\n" in must(checked())
+    assert "CURTAIN_CALLS=12\n" in must(checked(CURTAIN_CALLS="12"))
+    wrong = checked(CURTAIN_CALLS="none")
+    assert wrong.returncode == 1
+    assert "CURTAIN_CALLS" in wrong.stderr
+    assert "`CURTAIN_CALLS=3`" in house.text("docs/protocol.md")
+
+
+async def test_a_rate_limit_holds_and_is_told(house: House) -> None:
+    session_id = await new_session(house.node, "dora")
+    async with enter("socketio", house.node, "dora", session_id) as dora:
+        replies = [await dora.call("presence", status="away") for _ in range(4)]
+    assert [reply["ok"] for reply in replies] == [True, True, True, False]
+    assert replies[-1]["error"]["code"] == "RATE_LIMIT"
+    security = house.text("docs/security.md")
+    assert "| `mood` | user | 3 | 60 |" in security
+    assert "| `presence` | everybody | `mood` |" in security
