@@ -292,7 +292,7 @@ class MessageService:
                 sender_id=caller.sub,
                 message_type=command.message_type or "text",
                 content=command.content,
-                metadata=command.metadata,
+                metadata=command.metadata or {},
                 reply_to=command.reply_to,
                 begins=begins,
                 most=most,

@@ -140,7 +140,7 @@ class Streams:
                 message_type="stream",
                 content="",
                 status="streaming",
-                metadata=command.metadata,
+                metadata=command.metadata or {},
                 reply_to=command.reply_to,
             )
         )

@@ -7,19 +7,39 @@ is not open) goes the longer way, `storage.batch`.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from storage.batch import new_record
 from storage.database import Connection
 from storage.ops import Committed, NewMessage, Op
+from storage.rows import NEW, is_json, postgresql_type
+from storage.shape import dict_maker
 from storage.statement import to_json
+from storage.tables import messages
+
+#: A plain message answers none.
+_COLUMNS = tuple(name for name in NEW if name != "reply_to")
+#: What is not given with each row.
+_PLACED = {
+    "seq": "last_seq + nth",
+    "revision": "last_revision + nth",
+    "status": "'complete'",
+    "created_at": "at",
+}
+_GIVEN = tuple(name for name in _COLUMNS if name not in _PLACED)
+_row = dict_maker(_GIVEN, "nth")
+
+
+def _typed(name: str) -> str:
+    column = messages.c[name]
+    return f"{name} {'jsonb' if is_json(column) else postgresql_type(column)}"
+
 
 # The locks are taken in one order, as everywhere, and `SELECT … FOR UPDATE` sees what their last holder
 # committed. JSON and not arrays: asyncpg looks at each element of an array four times.
 # What was given up, `clock_timestamp` keeps out: a server that hung finds the statement when it wakes.
 # The expiry moves in steps, see `Batch.new_expiry`. Times never fall back along the numbers, whatever node's
 # clock they are by: `at` is told where it is not what was given.
-_APPEND = """
+_APPEND = f"""
 WITH s AS (
     SELECT session_id, last_seq, last_revision, greatest($3, last_activity) AS at,
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
@@ -29,13 +49,9 @@ WITH s AS (
     ORDER BY session_id
     FOR NO KEY UPDATE
 ), appended AS (
-    INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id, sender_type,
-        sender_id, message_type, status, content, metadata, created_at)
-    SELECT session_id, message_id, last_seq + nth, last_revision + nth, client_message_id, sender_type,
-        sender_id, message_type, 'complete', content, metadata, at
-    FROM json_to_recordset($4::json) AS n (session_id text, nth bigint, message_id text,
-        client_message_id text, sender_type text, sender_id text, message_type text, content text,
-        metadata jsonb)
+    INSERT INTO chat_messages ({", ".join(_COLUMNS)})
+    SELECT {", ".join(_PLACED.get(name, name) for name in _COLUMNS)}
+    FROM json_to_recordset($4::json) AS n (nth bigint, {", ".join(map(_typed, _GIVEN))})
     JOIN s USING (session_id)
 )
 UPDATE chat_sessions c
@@ -81,20 +97,6 @@ async def append(
         _committed(op, before[op.session_id], nth) if op.session_id in before else None
         for op, nth in zip(ops, places, strict=True)
     ]
-
-
-def _row(op: NewMessage, nth: int) -> dict[str, Any]:
-    return {
-        "session_id": op.session_id,
-        "nth": nth,
-        "message_id": op.message_id,
-        "client_message_id": op.client_message_id,
-        "sender_type": op.sender_type,
-        "sender_id": op.sender_id,
-        "message_type": op.message_type,
-        "content": op.content,
-        "metadata": op.metadata or {},
-    }
 
 
 def _committed(op: NewMessage, before: tuple[int, int, datetime], nth: int) -> Committed:

@@ -4,7 +4,7 @@ Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `
 `sessions` is to be written before the COMMIT.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -22,7 +22,8 @@ from storage.errors import (
     Superseded,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
-from storage.records import MessageRecord, SessionRecord
+from storage.records import PLACE, TOMBSTONE, MessageRecord, SessionRecord
+from storage.shape import maker, shared
 
 #: How far two nodes' ideas of the database's time may differ.
 AGREED = timedelta(milliseconds=100)
@@ -288,10 +289,8 @@ class Batch:
             message,
             revision=session.last_revision + 1,
             status="cancelled" if message.status == "streaming" else message.status,
-            content="",
-            metadata={},
-            error=None,
             deleted_at=self.now,
+            **TOMBSTONE,
         )
 
     def _end(self, session: Tally, op: EndStream) -> MessageRecord:
@@ -301,11 +300,8 @@ class Batch:
         return structs.replace(
             message,
             revision=session.last_revision + 1,
-            status=op.status,
             content=message.content if op.content is None else op.content,
-            error=op.error,
-            tokens_used=op.tokens_used,
-            latency_ms=op.latency_ms,
+            **{name: getattr(op, name) for name in _SAID},
         )
 
     def new_expiry(self, session: Tally) -> datetime:
@@ -327,22 +323,11 @@ def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> Non
         raise Superseded(op.message_id)
 
 
-def new_record(op: NewMessage, seq: int, revision: int, now: datetime) -> MessageRecord:
-    return MessageRecord(
-        op.session_id,
-        op.message_id,
-        seq,
-        revision,
-        op.client_message_id,
-        op.sender_type,
-        op.sender_id,
-        op.message_type,
-        op.status,
-        op.content,
-        op.metadata or {},
-        op.reply_to,
-        now,
-    )
+#: A new message's record, at its place.
+new_record: Callable[[NewMessage, int, int, datetime], MessageRecord]
+new_record = maker(MessageRecord, NewMessage, *PLACE)
+#: What the end of a stream says besides the text.
+_SAID = shared(MessageRecord, EndStream, "session_id", "message_id", "content")
 
 
 def _key(of: MessageRecord | NewMessage, client_message_id: str) -> ClientKey:

@@ -1,47 +1,57 @@
 """A batch's statements on PostgreSQL: whole batches as array parameters, one statement each.
 
-The text is written by hand because it is the hot path, and `unnest` of a dozen arrays is what it is.
+The text is written by hand because it is the hot path, and `unnest` of a dozen arrays is what it is. Which
+columns a message has is the record's to say.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import Connection
 from storage.records import MessageRecord
-from storage.rows import MESSAGE
+from storage.rows import CHANGED, MESSAGE, NEW, is_json, postgresql_type
+from storage.shape import rows_maker
 from storage.statement import to_json
+from storage.tables import messages
 
-_COLUMNS = ", ".join(f"m.{column.name}" for column in MESSAGE)
+_MESSAGE = ", ".join(f"m.{column.name}" for column in MESSAGE)
 
 _REPEATS = f"""
-SELECT {_COLUMNS}
+SELECT {_MESSAGE}
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     AS k (session_id, sender_type, sender_id, client_message_id)
 JOIN chat_messages m USING (session_id, sender_type, sender_id, client_message_id)
 """
 
-_INSERT = """
-INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
-    message_type, status, content, metadata, reply_to, created_at)
-SELECT session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
-    message_type, status, content, metadata::jsonb, reply_to, created_at
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[])
-    AS n (session_id, message_id, seq, revision, client_message_id, sender_type, sender_id,
-        message_type, status, content, metadata, reply_to, created_at)
+
+def _given(names: Sequence[str]) -> str:
+    """Arrays by position, as rows `n`."""
+    arrays = (f"${place}::{postgresql_type(messages.c[name])}[]" for place, name in enumerate(names, 1))
+    return f"unnest({', '.join(arrays)}) AS n ({', '.join(names)})"
+
+
+def _value(name: str) -> str:
+    return f"n.{name}::jsonb" if name in _JSON else f"n.{name}"
+
+
+#: What arrays of a JSON column hold for an empty object, and for none.
+_NOTHING = ("{}", None)
+_JSON = frozenset(column.name for column in MESSAGE if is_json(column))
+_CHANGES = ("message_id", *CHANGED)
+_new_rows, _changed_rows = rows_maker(NEW), rows_maker(_CHANGES)
+
+_INSERT = f"""
+INSERT INTO chat_messages ({", ".join(NEW)})
+SELECT {", ".join(map(_value, NEW))}
+FROM {_given(NEW)}
 """
 
-_CHANGE = """
+_CHANGE = f"""
 UPDATE chat_messages m
-SET revision = n.revision, status = n.status, content = n.content, metadata = n.metadata::jsonb,
-    error = n.error::jsonb, tokens_used = n.tokens_used, latency_ms = n.latency_ms,
-    is_edited = n.is_edited, edited_at = n.edited_at, deleted_at = n.deleted_at
-FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-    $8::bigint[], $9::boolean[], $10::timestamptz[], $11::timestamptz[])
-    AS n (message_id, revision, status, content, metadata, error, tokens_used,
-        latency_ms, is_edited, edited_at, deleted_at)
+SET {", ".join(f"{name} = {_value(name)}" for name in CHANGED)}
+FROM {_given(_CHANGES)}
 WHERE m.message_id = n.message_id
 """
 
@@ -78,46 +88,12 @@ async def read(
 async def write(connection: Connection, batch: Batch) -> None:
     execute = connection.raw.execute
     if batch.inserted:
-        rows: Iterable[tuple[Any, ...]] = [
-            (
-                m.session_id,
-                m.message_id,
-                m.seq,
-                m.revision,
-                m.client_message_id,
-                m.sender_type,
-                m.sender_id,
-                m.message_type,
-                m.status,
-                m.content,
-                to_json(m.metadata) if m.metadata else "{}",
-                m.reply_to,
-                m.created_at,
-            )
-            for m in batch.inserted
-        ]
-        await execute(_INSERT, *_arrays(rows, 13))
+        await execute(_INSERT, *_columns(_new_rows(batch.inserted), NEW))
     if batch.changed:
-        rows = [
-            (
-                m.message_id,
-                m.revision,
-                m.status,
-                m.content,
-                to_json(m.metadata),
-                None if m.error is None else to_json(m.error),
-                m.tokens_used,
-                m.latency_ms,
-                m.is_edited,
-                m.edited_at,
-                m.deleted_at,
-            )
-            for m in batch.changed.values()
-        ]
-        await execute(_CHANGE, *_arrays(rows, 11))
+        await execute(_CHANGE, *_columns(_changed_rows(batch.changed.values()), _CHANGES))
     if batch.attached:
         await execute(_ATTACH, *_arrays(batch.attached, 2))
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             s.session_id,
             s.last_seq,
@@ -138,4 +114,13 @@ def _arrays(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     """Rows to columns."""
     arrays = [list(column) for column in zip(*rows, strict=True)]
     assert len(arrays) == width
+    return arrays
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], names: Sequence[str]) -> list[list[Any]]:
+    """The same of rows of messages."""
+    arrays = _arrays(rows, len(names))
+    for place, name in enumerate(names):
+        if name in _JSON:
+            arrays[place] = [to_json(each) if each else _NOTHING[each is None] for each in arrays[place]]
     return arrays

@@ -6,7 +6,8 @@ from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import Connection
 from storage.records import MessageRecord
-from storage.rows import MESSAGE
+from storage.rows import CHANGED, MESSAGE, NEW
+from storage.shape import dict_maker
 from storage.statement import Statement, to_json
 from storage.tables import files, messages, sessions
 from storage.types import Time
@@ -32,26 +33,13 @@ _REPEATS = Statement(
     )
 )
 
-_NEW = MessageRecord.__struct_fields__[:13]
-_INSERT = Statement(messages.insert().values({name: sa.bindparam(name) for name in _NEW}))
-
-_CHANGES = (
-    "revision",
-    "status",
-    "content",
-    "metadata",
-    "error",
-    "tokens_used",
-    "latency_ms",
-    "is_edited",
-    "edited_at",
-    "deleted_at",
-)
+_INSERT = Statement(messages.insert().values({name: sa.bindparam(name) for name in NEW}))
 _CHANGE = Statement(
     messages.update()
     .where(messages.c.message_id == sa.bindparam("which"))
-    .values({name: sa.bindparam(name) for name in _CHANGES})
+    .values({name: sa.bindparam(name) for name in CHANGED})
 )
+_new_row, _changed_row = dict_maker(NEW), dict_maker(CHANGED, "which")
 
 _ATTACH = Statement(
     files.update()
@@ -89,16 +77,10 @@ async def read(
 
 async def write(connection: Connection, batch: Batch) -> None:
     if batch.inserted:
-        await connection.execute_many(
-            _INSERT, [{name: getattr(m, name) for name in _NEW} for m in batch.inserted]
-        )
+        await connection.execute_many(_INSERT, [_new_row(m) for m in batch.inserted])
     if batch.changed:
         await connection.execute_many(
-            _CHANGE,
-            [
-                {"which": m.message_id} | {name: getattr(m, name) for name in _CHANGES}
-                for m in batch.changed.values()
-            ],
+            _CHANGE, [_changed_row(m, message_id) for message_id, m in batch.changed.items()]
         )
     if batch.attached:
         await connection.execute_many(

@@ -13,13 +13,13 @@ from storage.batch import Batch, Needs
 from storage.database import Connection, Database, Row
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
-from storage.records import FileRecord, MessageRecord, OpenStream
+from storage.records import BULK, FileRecord, MessageRecord, OpenStream
 from storage.rows import FILE, MESSAGE
 from storage.statement import Statement, among, octets, to_json
 from storage.tables import files, messages, sessions
 from storage.types import Time
 
-#: What a message's other fields add to its content and metadata, in bytes of JSON.
+#: What a message's other fields add to those of any length, in bytes of JSON.
 OVERHEAD = 500
 #: Messages, and bytes of them, of which tombstones are made in one transaction, and members told in one turn.
 ERASED, ERASED_BYTES = 100, 128 * 1024
@@ -73,6 +73,14 @@ WHERE m.message_id = n.message_id
 RETURNING m.message_id
 """
 
+
+def _octets(column: sa.Column[Any]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(octets(column), 0) if column.nullable else octets(column)
+
+
+#: Bytes of a row, about.
+_SIZE = sum((_octets(messages.c[name]) for name in BULK[1:]), _octets(messages.c[BULK[0]])) + OVERHEAD
+
 #: Which of the parameters bound a page; each set of them is a statement of its own.
 _BOUNDS: dict[str, sa.ColumnElement[bool]] = {
     "before_seq": messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
@@ -88,10 +96,9 @@ def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Sel
 
     Each row is followed by how many there would have been without the limit in bytes.
     """
-    size = octets(messages.c.content) + octets(messages.c.metadata) + OVERHEAD
     order = messages.c[key].desc() if descending else messages.c[key].asc()
     found = (
-        sa.select(*MESSAGE, size.label("size"))
+        sa.select(*MESSAGE, _SIZE.label("size"))
         .where(_SESSION, *(_BOUNDS[name] for name in sorted(bounds)))
         .order_by(order)
         .limit(sa.bindparam("rows", type_=sa.Integer))
@@ -114,8 +121,7 @@ def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Sel
 def _filling(chosen: sa.Select[Any], order: sa.ColumnElement[Any]) -> Statement:
     """Of a limited select of messages those that, in `order`, fill `max_bytes`; the last goes beyond. What is
     read in one turn of the loop is bounded so, however large each may be."""
-    size = octets(messages.c.content) + octets(messages.c.metadata) + OVERHEAD
-    found = chosen.add_columns(size.label("size"), order.label("place")).subquery("found")
+    found = chosen.add_columns(_SIZE.label("size"), order.label("place")).subquery("found")
     filled = sa.func.sum(found.c.size).over(order_by=found.c.place, rows=(None, 0))
     sized = sa.select(*found.c, (filled - found.c.size).label("preceding")).subquery("sized")
     return Statement(
@@ -162,7 +168,10 @@ def cut_page(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[Mess
     size = 0
     for row in rows[:limit]:
         record = MessageRecord(*row[:-1])
-        size += len(to_json(record.content).encode()) + len(to_json(record.metadata).encode()) + OVERHEAD
+        size += OVERHEAD
+        for name in BULK:
+            value = getattr(record, name)
+            size += 0 if value is None else len(to_json(value).encode())
         if records and size > max_bytes:
             break
         records.append(record)

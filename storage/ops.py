@@ -1,14 +1,13 @@
 """What the writer is asked to do, and what it answers."""
 
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
-from storage.records import MessageRecord, SessionRecord
+from storage.records import Draft, MessageRecord, Outcome, SessionRecord
 
 
-class NewMessage(Struct, frozen=True):
+class NewMessage(Draft, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
 
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
@@ -17,16 +16,6 @@ class NewMessage(Struct, frozen=True):
     MessageMissing (`reply_to`), FileMissing, CapReached.
     """
 
-    session_id: str
-    message_id: str
-    client_message_id: str | None
-    sender_type: str
-    sender_id: str
-    message_type: str
-    content: str
-    status: str = "complete"
-    metadata: dict[str, Any] | None = None
-    reply_to: str | None = None
     file_id: str | None = None
     begins: SessionRecord | None = None
     most: int | None = None
@@ -59,19 +48,11 @@ class DeleteMessage(Struct, frozen=True):
     accepted: datetime | None = None
 
 
-class EndStream(Struct, frozen=True):
+class EndStream(Outcome, frozen=True):
     """`content=None` keeps what the last checkpoint saved. Also in a session that has ended.
 
     Raises SessionMissing, MessageMissing, StreamNotOpen.
     """
-
-    session_id: str
-    message_id: str
-    status: str
-    content: str | None = None
-    error: dict[str, Any] | None = None
-    tokens_used: int | None = None
-    latency_ms: int | None = None
 
 
 Op = NewMessage | EditMessage | DeleteMessage | EndStream

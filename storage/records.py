@@ -35,8 +35,37 @@ class SessionRecord(Struct, frozen=True):
     user_agent: str | None = None
 
 
+class Draft(Struct, frozen=True):
+    """What there is of a message before it has a number. Fields of `MessageRecord`."""
+
+    session_id: str
+    message_id: str
+    client_message_id: str | None
+    sender_type: str
+    sender_id: str
+    message_type: str
+    content: str
+    status: str = "complete"
+    metadata: dict[str, Any] = {}
+    reply_to: str | None = None
+
+
+class Outcome(Struct, frozen=True):
+    """What the end of a stream says of its message. Fields of `MessageRecord`, but that `content=None` keeps
+    what is there."""
+
+    session_id: str
+    message_id: str
+    status: str
+    content: str | None = None
+    error: dict[str, Any] | None = None
+    tokens_used: int | None = None
+    latency_ms: int | None = None
+
+
 class MessageRecord(Struct, frozen=True):
-    """`content` is empty in a tombstone (`deleted_at` set). `latency_ms` is in milliseconds."""
+    """A message. Statements (`storage.rows`), changes (`storage.batch`) and what clients are shown
+    (`events.views`) follow these fields by name. `latency_ms` is in milliseconds."""
 
     session_id: str
     message_id: str
@@ -57,6 +86,28 @@ class MessageRecord(Struct, frozen=True):
     is_edited: bool = False
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
+
+
+#: Fields of a message that are numbered and timed by the writer.
+PLACE = ("seq", "revision", "created_at")
+#: Fields of a message that no change touches.
+FIXED = frozenset(
+    {
+        "session_id",
+        "message_id",
+        "seq",
+        "client_message_id",
+        "sender_type",
+        "sender_id",
+        "message_type",
+        "reply_to",
+        "created_at",
+    }
+)
+#: What a tombstone (`deleted_at` is set) has in place of what was said.
+TOMBSTONE: dict[str, Any] = {"content": "", "metadata": {}, "error": None}
+#: Fields of any length: they are what a page's bytes are counted by.
+BULK = ("content", "metadata")
 
 
 class OpenStream(Struct, frozen=True):

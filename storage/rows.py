@@ -1,12 +1,24 @@
-"""The columns of each record, in its fields' order, for selecting rows that become records by position."""
+"""The columns of each record, in its fields' order, for selecting rows that become records by position; and
+which of a message's are written when."""
 
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
 
-from storage.records import AgentRecord, FileRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.records import (
+    FIXED,
+    PLACE,
+    AgentRecord,
+    Draft,
+    FileRecord,
+    MessageRecord,
+    ParticipantRecord,
+    SessionRecord,
+)
+from storage.shape import names
 from storage.tables import agents, files, messages, participants, sessions
+from storage.types import Time
 
 
 def _columns(table: sa.Table, record: type[Struct]) -> tuple[sa.Column[Any], ...]:
@@ -18,3 +30,30 @@ MESSAGE = _columns(messages, MessageRecord)
 PARTICIPANT = _columns(participants, ParticipantRecord)
 FILE = _columns(files, FileRecord)
 AGENT = _columns(agents, AgentRecord)
+
+#: A message's first row; its other columns begin as the table has them.
+NEW = tuple(name for name in names(MessageRecord) if name in PLACE or name in names(Draft))
+#: What a change of a message writes.
+CHANGED = tuple(name for name in names(MessageRecord) if name not in FIXED)
+
+
+def is_json(column: sa.Column[Any]) -> bool:
+    """Whether PostgreSQL's own statements are given it as text."""
+    return isinstance(column.type, sa.JSON)
+
+
+def postgresql_type(column: sa.Column[Any]) -> str:
+    """What a column's values are sent as to PostgreSQL, where a statement is written by hand."""
+    for kind, name in _POSTGRESQL.items():
+        if isinstance(column.type, kind):
+            return name
+    raise TypeError(column.name)
+
+
+_POSTGRESQL: dict[type[sa.types.TypeEngine[Any]], str] = {
+    sa.BigInteger: "bigint",
+    sa.Boolean: "boolean",
+    Time: "timestamptz",
+    sa.String: "text",
+    sa.JSON: "text",
+}
