@@ -24,7 +24,7 @@ class Chunks:
 
     def push(self, stream: Stream, now: float) -> None:
         """One append in flight; what arrives meanwhile leaves, merged, with the next."""
-        if self._delivery.mode != "live":
+        if not self._delivery.live:
             self._deliver_here(stream)
             return
         pieces = stream.pieces[stream.logged :]
@@ -102,7 +102,7 @@ class Chunks:
         except StorageUnavailable:
             again = False  # SQL is away: with the next chunk, or the next tick
         stream.flying = False
-        if again and not stream.gone and self._delivery.mode == "live":
+        if again and not stream.gone and self._delivery.live:
             self.push(stream, self._clock())
         else:
             self._settle(stream)

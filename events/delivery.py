@@ -5,11 +5,13 @@ members from the bus, so that all see one order.
 """
 
 import asyncio
+import enum
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from events.event import Event, Kind, clip, retold
+from events.event import Event, Kind
+from events.fence import Fence
 from events.hub import Hub
 from events.observer import Observer
 from events.room import Room
@@ -17,7 +19,8 @@ from events.seat import Hole
 from events.tails import Found
 from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageError, Unavailable
-from storage.interfaces import Appended, Bus, Mark, RoomLog
+from storage.interfaces import Appended, Bus, Cut, Mark, RoomLog, RoomState
+from storage.records import OpenStream
 
 #: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
 FILL_MAX = 500
@@ -29,6 +32,14 @@ _DURABLE, _VOLATILE = int(Kind.DURABLE), int(Kind.VOLATILE)
 UNLOGGED_MAX = 10_000
 #: Bus messages kept for a room that is being opened.
 EARLY_MAX = 5_000
+
+
+class Mode(enum.Enum):
+    """Who delivers."""
+
+    LIVE = "the bus"
+    AWAY = "the database"
+    SYNC = "nobody: the bus is back, and what it brings is held until the node has caught up"
 
 
 class Changes(Protocol):
@@ -45,10 +56,7 @@ class Changes(Protocol):
 
 
 class Delivery:
-    """A node's way from a commit to its members, and its end of the bus (`storage.interfaces.Receiver`).
-
-    `mode` is "live" (the bus delivers), "away" (SQL delivers) or "sync" (on the way back).
-    """
+    """A node's way from a commit to its members, and its end of the bus (`storage.interfaces.Receiver`)."""
 
     def __init__(
         self,
@@ -62,8 +70,10 @@ class Delivery:
     ) -> None:
         self.hub, self.bus, self.log, self.changes = hub, bus, log, changes
         self.observer, self.clock, self._tasks = observer, clock, tasks
-        self.mode = "away"
-        self.departures = 0  # counts the times the bus was lost
+        self.mode = Mode.AWAY
+        self.live = False  # `mode` is LIVE: every chunk asks
+        self.fence = Fence(hub.rooms)
+        self.fence.broken = True
         self.epoch = ""
         self.hold: deque[Event] = deque()
         self.overrun = False
@@ -90,7 +100,7 @@ class Delivery:
 
     def announce(self, room: str, events: Sequence[Event]) -> None:
         """Committed events of one room, in order of revision."""
-        if self.mode != "live":
+        if not self.live:
             self.owed.add(room)
             self._tasks.spawn(self.deliver_from_sql(room))
             return
@@ -161,6 +171,24 @@ class Delivery:
                 self.observer.healed("filled", len(events))
                 return
 
+    async def fill_behind(self, cut: Cut) -> bool:
+        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
+        would never get it. Raises Unavailable."""
+        behind = []
+        for name, state in cut.rooms.items():
+            room = self.hub.rooms.get(name)
+            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
+                behind.append(name)
+        for name in behind:
+            await self.fill(name)
+        return bool(behind)
+
+    async def agreed(self, fence: Fence, *rooms: Room) -> bool:
+        """Whether the log that was read is the one that every node has seen. Raises Unavailable."""
+        if await self.bus.agree() != self.epoch:
+            self.lost()
+        return fence.holds(*rooms)
+
     async def open(self, room: str) -> None:
         """A log for a room that has none. Its base is what SQL has: nothing published before comes again."""
         mark = await self.changes.mark(room)
@@ -170,7 +198,7 @@ class Delivery:
     def log_event(self, event: Event) -> None:
         """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when
         the bus is back."""
-        if self.mode != "live":
+        if not self.live:
             self._not_logged(event)
             return
         answer = self.log.append(event.room, [event])
@@ -209,7 +237,7 @@ class Delivery:
 
     def publish(self, *events: Event) -> None:
         """Volatile events to a room's members everywhere."""
-        if self.mode == "live":
+        if self.live:
             self.bus.publish(f"session:{events[0].room}", *events)
         else:
             self.on_volatile(events)
@@ -217,7 +245,7 @@ class Delivery:
     def to_user(self, key: str, event: Event) -> None:
         """A volatile event to a user's connections everywhere; `event.skip` names a room whose members are
         left out."""
-        if self.mode == "live":
+        if self.live:
             self.bus.publish(f"user:{key}", event)
         else:
             self.hub.to_user(key, event, outside=event.skip)
@@ -227,11 +255,11 @@ class Delivery:
     def on_event(self, event: Event) -> None:
         if event.kind >= _VOLATILE:
             self.on_volatile((event,))
-        elif self.mode == "live":
+        elif self.live:
             room = self.hub.rooms.get(event.room)
             if room is not None:
                 self._on_log(room, event)
-        elif self.mode == "sync":
+        elif self.mode is Mode.SYNC:
             self.hold.append(event)
             if len(self.hold) > HOLD_MAX:  # start over rather than grow
                 self.hold.clear()
@@ -278,63 +306,74 @@ class Delivery:
 
     def deliver(self, room: Room, event: Event) -> None:
         """The one way to the members: in order, each thing once. Raises Hole if something is missing."""
-        whole: Event | None = None
         if event.sizes:
             have = room.have.get(event.stream)
             if have is None:
                 return  # its end was delivered
-            if event.index > have:
-                raise Hole
-            if event.index < have:
-                part = clip(event, have)
-                if part is None:
-                    self.hub.give_guarded(room, event)  # a late one may lack what the others have
-                    return
-                whole, event = event, part
-            sizes = event.sizes
-            room.have[event.stream] = event.index + len(sizes)
-            room.chars[event.stream] += sizes[0] if len(sizes) == 1 else sum(sizes)
-            self.observer.chunks += self.hub.broadcast(room, event, whole)
+            part = room.take_chunks(event, have)
+            if part is None:
+                self.hub.give_guarded(room, event)  # a late one may lack what the others have
+            else:
+                self.observer.chunks += self.hub.broadcast(room, part, event)
             return
         if event.kind == _DURABLE:
             if event.rev <= room.delivered:
-                if event.pos and (tail := room.tail) is not None and room.doubt is not tail:
-                    # This node had it from the database; or the revision is given out a second time.
-                    room.doubt = tail
+                if event.pos and room.suspect():
                     self._tasks.spawn(self._prove(room))
                 return
-            if (event.frm or event.rev) > room.delivered + 1:
-                raise Hole
-            if event.closed and event.final >= 0 and room.have.get(event.stream) != event.final:
-                raise Hole
-            if event.seq and not room.told(event.seq):
-                event = retold(event)  # this node told of it from SQL, the log only of what became of it
-            room.delivered, room.tail = event.rev, event
+            event = room.take_durable(event)
             if event.stream:
                 if event.closed:
-                    room.have.pop(event.stream, None)
-                    room.chars.pop(event.stream, None)
                     self.on_stream_end(event)
                 else:
                     self.on_stream_start(event)
-                    room.have.setdefault(event.stream, 0)
-                    room.chars.setdefault(event.stream, 0)
-        members = self.hub.broadcast(room, event, whole)
+        members = self.hub.broadcast(room, event)
         self.observer.delivered(event.name, members, self.clock() - event.at if event.at else 0.0)
         if event.name == "read":
             room.changed()
         elif event.name == "session":
             self.on_session(room, event)
 
-    # --- away: SQL delivers
+    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Iterable[OpenStream]) -> None:
+        """A room begins with its first cut here; what the bus brought of it before follows."""
+        for event in room.begin(cut, state, open_streams):
+            self.on_event(event)
+
+    # --- on the bus, or away from it
 
     def lost(self) -> None:
         """From here on SQL delivers, until a resync. The one answer to every doubt about the bus."""
-        if self.mode == "live":
-            self.departures += 1
+        if self.live:
+            self.fence.broken = True
             self.observer.bus("away")
-        self.mode = "away"
+        self._turn(Mode.AWAY)
         self.departed()
+
+    def hold_back(self) -> None:
+        """On the way back: what the bus brings waits for `arrived`."""
+        self._turn(Mode.SYNC)
+        self.drop_held()
+
+    def drop_held(self) -> None:
+        """What waits is in the log that is about to be read."""
+        self.hold.clear()
+        self.overrun = False
+
+    def turned_back(self) -> None:
+        """The way back came to nothing."""
+        if self.mode is Mode.SYNC:
+            self._turn(Mode.AWAY)
+
+    def arrived(self, epoch: str) -> None:
+        """Everything up to a cut of this epoch was delivered: what waits follows."""
+        self.epoch, self.fence = epoch, Fence(self.hub.rooms)
+        self._turn(Mode.LIVE)
+        self.observer.bus("live")
+        while self.hold and self.live:
+            self.on_event(self.hold.popleft())
+
+    def _turn(self, mode: Mode) -> None:
+        self.mode, self.live = mode, mode is Mode.LIVE
 
     def on_lost(self) -> None:
         """The subscriber's connection broke."""
@@ -342,13 +381,13 @@ class Delivery:
 
     def epoch_began(self, epoch: str) -> None:
         """Somebody found that the log's store had lost something, or was set back."""
-        if self.mode == "live" and epoch > self.epoch:
+        if self.live and epoch > self.epoch:
             self.lost()
 
     async def deliver_from_sql(self, name: str) -> None:
         """What SQL has beyond what was delivered here. Its position cannot be recovered from."""
-        room, departures = self.hub.rooms.get(name), self.departures
-        if room is None or not room.ready or self.mode == "live":
+        room, last = self.hub.rooms.get(name), self.fence
+        if room is None or not room.ready or self.live:
             return
         while True:
             base = room.mark
@@ -358,8 +397,8 @@ class Delivery:
                 return  # the poll will
             if events and not await self.proved(room):
                 return
-            if self.mode == "live" or self.departures != departures or self.hub.rooms.get(name) is not room:
-                return
+            if self.fence is not last or self.hub.rooms.get(name) is not room:
+                return  # the bus is back, or was meanwhile
             if room.mark == base:  # else somebody else delivered meanwhile: what was new then may not be now
                 break
         self.deliver_healed(room, events)

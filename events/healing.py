@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from events.delivery import Delivery
+from events.delivery import Delivery, Mode
 from events.errors import ChatError
 from events.event import chunk_event
 from events.history import History
@@ -94,7 +94,7 @@ class Healer:
     async def _keep_live(self) -> None:
         delay = 0.0
         while True:
-            if self._delivery.mode == "live":
+            if self._delivery.live:
                 self._wake.clear()
                 await self._wake.wait()
                 delay = 0.0
@@ -105,7 +105,7 @@ class Healer:
 
     async def _try(self) -> bool:
         delivery = self._delivery
-        delivery.mode = "sync"
+        delivery.hold_back()
         try:
             if await self._resync():
                 return True
@@ -113,16 +113,12 @@ class Healer:
             pass
         except Exception:
             log.exception("the way back to the bus")  # whatever it was: a node must not stay deaf for it
-        if delivery.mode == "sync":
-            delivery.mode = "away"
+        delivery.turned_back()
         return False
 
     async def _resync(self) -> bool:
         """Everything is held while the node catches up, for all its rooms as of one cut."""
         delivery, hub = self._delivery, self._delivery.hub
-        departures = delivery.departures
-        delivery.hold.clear()
-        delivery.overrun = False
         try:
             await self._history.check()
         except StorageError:
@@ -146,11 +142,10 @@ class Healer:
             missing = [name for name, state in cut.rooms.items() if state is None]
             for name in missing:
                 await delivery.open(name)
-            if delivery.mode != "sync" or delivery.departures != departures:
+            if delivery.mode is not Mode.SYNC:
                 return False
             if delivery.overrun:
-                delivery.hold.clear()
-                delivery.overrun = False
+                delivery.drop_held()
                 continue
             if missing:
                 continue
@@ -163,7 +158,7 @@ class Healer:
             covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready) and all(
                 room.mark == changed[name][0] for name, room in rooms.items()
             )
-            if covered and not delivery.overrun and delivery.mode == "sync":
+            if covered and not delivery.overrun and delivery.mode is Mode.SYNC:
                 break
         # In one turn: the rest from SQL, open streams' texts, and live.
         for name, room in rooms.items():
@@ -179,18 +174,12 @@ class Healer:
                     delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
             if not state.complete:
                 delivery.unmarked.add(name)
-            room.pos, room.began = cut.pos, 0
-            for member in list(room.members.values()):
-                member.pos = 0  # the room's position holds for all; never one of another epoch
-                room.level(member)
+            room.rejoin(cut)
         if delivery.epoch and cut.epoch != delivery.epoch:
             delivery.observer.went_back("redis")
             log.warning("Redis lost data or went back: epoch %s follows %s", cut.epoch, delivery.epoch)
-        delivery.epoch, delivery.mode = cut.epoch, "live"
-        delivery.observer.bus("live")
-        while delivery.hold and delivery.mode == "live":
-            delivery.on_event(delivery.hold.popleft())
-        if delivery.mode != "live":
+        delivery.arrived(cut.epoch)
+        if not delivery.live:
             return False
         for follow in self.on_live:
             await follow()
@@ -221,7 +210,7 @@ class Healer:
         for event in unlogged.values():
             # Its readers may all be on other nodes by now, and the log may be gone.
             self._tasks.spawn(delivery.log_anew(event))
-        while delivery.owed and delivery.mode == "live":
+        while delivery.owed and delivery.live:
             room = delivery.owed.pop()
             try:
                 await delivery.fill(room)
@@ -246,9 +235,8 @@ class Healer:
 
     async def _poll_forever(self) -> None:
         while True:
-            live = self._delivery.mode == "live"
             try:
-                async with asyncio.timeout(POLL_LIVE if live else POLL_AWAY):
+                async with asyncio.timeout(POLL_LIVE if self._delivery.live else POLL_AWAY):
                     await self._gone.wait()
             except TimeoutError:
                 pass
@@ -263,7 +251,7 @@ class Healer:
     async def _listen_forever(self) -> None:
         while True:
             await asyncio.sleep(CANARY_EVERY)
-            if self._delivery.mode == "live":
+            if self._delivery.live:
                 try:
                     await self._canary()
                 except Exception:
@@ -272,7 +260,7 @@ class Healer:
     async def poll(self) -> None:
         """A canary through the bus and back; then last_revision of all live rooms against SQL."""
         delivery, hub = self._delivery, self._delivery.hub
-        if delivery.mode == "live":
+        if delivery.live:
             await self._canary()
         await self._tell_marks()
         lineage = self._rewind.served
@@ -282,7 +270,7 @@ class Healer:
         await self._look_back(
             lineage, {name: (rev, states[name]) for name, rev in served.items() if name in states}
         )
-        if delivery.mode == "live":
+        if delivery.live:
             await self._keep_logs(names)
         behind = []
         for name, state in states.items():
@@ -290,7 +278,7 @@ class Healer:
             if room is not None and room.ready and room.delivered < state.last_revision:
                 behind.append(name)
         for name in behind:
-            if delivery.mode != "live":
+            if not delivery.live:
                 await delivery.deliver_from_sql(name)
             else:
                 await self.heal(name, states[name].last_revision)
@@ -369,24 +357,24 @@ class Healer:
             return
         await self._canary()  # what was appended is here, if we are not deaf
         room = delivery.hub.rooms.get(name)
-        if delivery.mode == "live" and room is not None and room.ready and room.delivered < revision:
+        if delivery.live and room is not None and room.ready and room.delivered < revision:
             delivery.lost()
 
     async def _canary(self) -> None:
         delivery = self._delivery
-        departures, began = delivery.departures, time.perf_counter()
+        fence, began = delivery.fence, time.perf_counter()
         try:
             async with asyncio.timeout(CANARY):
                 epoch = await delivery.bus.echo()
         except (TimeoutError, Unavailable):
-            if delivery.departures != departures or delivery.mode != "live":
+            if fence.broken:
                 return  # that is known, and somebody is on the way back
             self.deaf = True
             delivery.observer.bus("deaf")
             delivery.lost()
             return
         self.deaf = False
-        if delivery.mode == "live":
+        if delivery.live:
             delivery.observer.bus("live", time.perf_counter() - began)
             if epoch != delivery.epoch:
                 delivery.lost()

@@ -5,7 +5,7 @@ The rules: cut first, then the snapshot; what comes meanwhile waits; the record 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from events import recovery
 from events.access import SessionRole
 from events.delivery import Delivery
 from events.errors import Unavailable, ValidationFailed
-from events.live import Known, LiveSession
+from events.live import Known
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
@@ -24,7 +24,7 @@ from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
 from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
-from storage.records import OpenStream, SessionRecord
+from storage.records import SessionRecord
 
 #: How often a session is read for one join because it changes meanwhile: read marks may all the time.
 READINGS = 3
@@ -105,7 +105,7 @@ class Joining:
         room = self._hub.rooms.get(session_id)
         if room is None or room.live is None or not room.ready:
             return None
-        if self._delivery.mode != "live" or conn.held is not None or not self._here(conn):
+        if not self._delivery.live or conn.held is not None or not self._here(conn):
             return None
         cut = self._delivery.log.at_hand(session_id)
         state = cut.rooms[session_id] if cut is not None else None
@@ -155,10 +155,9 @@ class Joining:
             member.role = role
             member.hidden = hidden
             room = member.room
-            if room.live is None:
-                room.live = LiveSession.of(record)
+            room.know(record)
             replay: recovery.Replay | None = None
-            if self._delivery.mode == "live":
+            if self._delivery.live:
                 try:
                     seated = await self._seat_live(member, record, has, limit, after)
                 except BusUnavailable:
@@ -198,7 +197,7 @@ class Joining:
             self._hub.release(conn)
             if tell is not None:
                 tell()
-            if self._delivery.mode == "live" and member.rev > room.delivered:
+            if self._delivery.live and member.rev > room.delivered:
                 # A commit that is not in the log yet: see to it soon, not with the next poll.
                 self._tasks.spawn(self._hurry(room, member.rev))
 
@@ -206,7 +205,7 @@ class Joining:
 
     async def _hurry(self, room: Room, revision: int) -> None:
         await asyncio.sleep(0.25)
-        if room.delivered < revision and self._delivery.mode == "live":
+        if room.delivered < revision and self._delivery.live:
             try:
                 await self._delivery.fill(room.name)
             except BusUnavailable:
@@ -224,7 +223,7 @@ class Joining:
     ) -> tuple[Snapshot, recovery.Replay | None] | None:
         """Cut, then snapshot: all that the log holds at the cut is in the snapshot. None: begin anew."""
         conn, room, name = member.conn, member.room, record.session_id
-        departures = self._delivery.departures
+        fence = self._delivery.fence
         await self._delivery.bus.subscribe([f"session:{name}"])
         asked = recovery.parse_position(after) if after else None
         if asked is not None and asked.epoch != self._delivery.epoch:
@@ -237,9 +236,9 @@ class Joining:
                 await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
             elif state is None:
                 await self._delivery.open(name)
-            elif asked is None or not await self.fill_behind(cut):
+            elif asked is None or not await self._delivery.fill_behind(cut):
                 break
-        if not self.still(room, departures):
+        if not fence.holds(room):
             return None
         if cut.epoch != self._delivery.epoch:
             self._delivery.lost()
@@ -252,13 +251,13 @@ class Joining:
             replay = recovery.missed({name: state}, seats, cut.pos, conn.id, conn.caller.key)
             if replay is not None and replay.size > self._replay_limit:
                 replay = None
-            if replay is not None and not await self.agreed([room], departures):
+            if replay is not None and not await self._delivery.agreed(fence, room):
                 return None
         served = room.delivered if room.ready else 0
         known = await self._known(member, state, has[0] or 0)
         if known.page.last_revision < served and not await self._delivery.proved(room):
             return None
-        if not self.still(room, departures):
+        if not fence.holds(room):
             return None  # a cut of another epoch says nothing
         if known.page.last_revision < state.last.rev:
             text = f"a session is at revision {known.page.last_revision}, its log at {state.last.rev}"
@@ -267,7 +266,7 @@ class Joining:
             else:
                 await self._delivery.behind(text)
             return None
-        self.begin(room, cut, state, known.page.open_streams)
+        self._delivery.begin(room, cut, state, known.page.open_streams)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
         lost = recovery.lacks_text(recovery.begun(known.page.open_streams, state), state)
@@ -285,7 +284,7 @@ class Joining:
             self._membership.spoil(conn)
         seat = snapshot.seat
         await self._membership.save(conn, {**recovery.seats(conn), name: seat})
-        if not self.still(room, departures):
+        if not fence.holds(room):
             return None
         self._seat(member, cut, state, seat)
         if conn.held:
@@ -309,9 +308,8 @@ class Joining:
     @staticmethod
     def _seat(member: Member, cut: Cut, state: RoomState, seat: Seat) -> None:
         """The member was told all that the log held at the cut."""
-        advance(member.room, cut, state)
-        member.pos, member.rev, member.seq = seat.pos, seat.rev, seat.seq
-        member.idx, member.seat = dict(seat.idx or {}) or None, seat
+        member.room.advance(cut, state)
+        member.sit(seat, seat)
 
     async def _seat_away(self, member: Member, has: Has, limit: int) -> Snapshot | None:
         """SQL alone. The connection's record does not hold this room: it cannot be recovered from.
@@ -322,80 +320,23 @@ class Joining:
         snapshot = await self._snapshots.of(room, known, member.role, None, None, has, limit)
         if self._hub.rooms.get(room.name) is not room or room.reset is not reset:
             return None
-        if self._delivery.mode == "live":
+        if self._delivery.live:
             return None
         if room.ready and room.delivered > snapshot.seat.rev:
             await self._delivery.proved(room)
             return None  # somebody else opened the room with a later snapshot
-        if not room.ready:
-            room.ready, room.delivered = True, snapshot.seat.rev
-            room.seq = snapshot.reply["last_seq"]
-            for stream in snapshot.reply["streams"]:
-                room.have[stream["message_id"]] = stream["next_index"]
-                room.chars[stream["message_id"]] = len(stream["content"])
-            room.early.clear()
-        floors = dict(snapshot.seat.idx or {})
-        for stream in room.have:
-            floors.setdefault(stream, NEVER)
-        member.pos, member.rev, member.seq = 0, snapshot.seat.rev, snapshot.seat.seq
-        member.idx = floors or None
-        member.seat = None
+        seat, streams = snapshot.seat, snapshot.reply["streams"]
+        room.begin_from_sql(
+            Mark(seat.rev, seat.seq), [(s["message_id"], s["next_index"], len(s["content"])) for s in streams]
+        )
+        floors = dict.fromkeys(room.have, NEVER) | (seat.idx or {})
+        member.sit(Seat(0, seat.rev, floors, seat.seq), None)
         if conn.held:
             # Told after the snapshot, it would void what that holds of the history that there is now.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e is not reset]
         self._membership.spoil(conn)
         return snapshot
 
-    async def fill_behind(self, cut: Cut) -> bool:
-        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
-        would never get it. Raises Unavailable."""
-        behind = []
-        for name, state in cut.rooms.items():
-            room = self._hub.rooms.get(name)
-            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
-                behind.append(name)
-        for name in behind:
-            await self._delivery.fill(name)
-        return bool(behind)
-
-    async def agreed(self, rooms: Sequence[Room], departures: int) -> bool:
-        """Whether the log that was read is the one that every node has seen. Raises Unavailable."""
-        epoch = await self._delivery.bus.agree()
-        if epoch != self._delivery.epoch:
-            self._delivery.lost()
-        return all(self.still(room, departures) for room in rooms) and self._delivery.mode == "live"
-
-    def still(self, room: Room, departures: int) -> bool:
-        """Whether what was read of a room still holds: the bus was not lost, and the room is the same."""
-        delivery = self._delivery
-        return (
-            delivery.mode == "live"
-            and delivery.departures == departures
-            and self._hub.rooms.get(room.name) is room
-        )
-
-    def begin(self, room: Room, cut: Cut, state: RoomState, open_streams: Sequence[OpenStream]) -> None:
-        """A room's first cut on this node."""
-        if room.ready:
-            return
-        room.ready, room.began, room.pos = True, cut.pos, cut.pos
-        room.delivered, room.seq = state.last.rev, state.last.seq
-        for stream, text in state.streams.items():
-            room.have[stream], room.chars[stream] = text.next_index, len(text.text)
-        for row in open_streams:
-            if row.revision <= state.last.rev and row.message_id not in room.have:
-                room.have[row.message_id] = room.chars[row.message_id] = 0
-        early, room.early = room.early, []
-        for event in early:
-            self._delivery.on_event(event)
-
     def _here(self, conn: Connection) -> bool:
         """Whether the connection has not gone while something was waited for."""
         return self._hub.connections.get(conn.id) is conn
-
-
-def advance(room: Room, cut: Cut, state: RoomState) -> None:
-    """Where a room was served all that its log held at a cut, it is served up to the cut: who begins there is
-    level with it, and need not be guarded until something is logged."""
-    if room.pos >= state.pos:
-        room.pos = max(room.pos, cut.pos)

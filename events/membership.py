@@ -13,7 +13,6 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound, Unavailable
 from events.event import Event, Kind, make
-from events.live import LiveSession
 from events.presence import Presence
 from events.room import Connection, Member, Room
 from events.seat import Seat
@@ -58,7 +57,7 @@ class Membership:
         """A new connection with a record of its own, if it has a `pid` and the bus is there. What is returned
         has to be awaited: others have to be told."""
         self._hub.add(conn)
-        if self._delivery.mode != "live":
+        if not self._delivery.live:
             conn.pid = None
         elif self._records.shared:
             return self._connected(conn)
@@ -120,7 +119,7 @@ class Membership:
     async def remember(self, conn: Connection) -> None:
         """The connection's status has changed: it is to come back with it. Only in the order of its commands:
         a join that is under way writes the record, too."""
-        if self._delivery.mode == "live":
+        if self._delivery.live:
             try:
                 await self.save(conn, recovery.seats(conn))
             except StorageUnavailable:
@@ -183,7 +182,7 @@ class Membership:
             self._typing.clear(session_id, conn.caller.key, conn.id)
             return
         self.part(conn, session_id, at_once=False)
-        if self._delivery.mode == "live":
+        if self._delivery.live:
             try:
                 await self.save(conn, recovery.seats(conn))
                 return
@@ -248,7 +247,7 @@ class Membership:
             record = await self._sessions.validate_session(room.name)
         except (ChatError, StorageUnavailable):
             return
-        room.live = LiveSession.of(record)
+        room.know_anew(record)
 
     def _remove(self, member: Member, what: str) -> None:
         error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(

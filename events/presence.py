@@ -12,6 +12,7 @@ from typing import Any
 from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, make
+from events.fence import Fence
 from events.room import Connection, Here, Member, Room
 from events.tasks import Tasks
 from events.witness import Witness
@@ -41,7 +42,7 @@ class Presence:
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[str, dict[str, tuple[asyncio.TimerHandle, str]]] = {}  # with the last status
         self._counting: set[str] = set()
-        self._life = (0, "")  # of the bus, at the last heartbeat
+        self._fence: Fence | None = None  # of the last heartbeat
         self._beating = asyncio.Lock()
         #: Where there are other nodes: what the members here were told.
         self.witness: Witness | None = None
@@ -249,11 +250,10 @@ class Presence:
                 await self._look(self.witness)
 
     async def _beat(self) -> None:
-        life = self._delivery.departures, self._delivery.epoch
-        found = await self._store.beat(
-            _Mine(self._delivery.hub.rooms, self._leaving), doubtful=life != self._life
-        )
-        self._life = life
+        fence = self._delivery.fence
+        doubtful = fence is not self._fence or fence.broken
+        found = await self._store.beat(_Mine(self._delivery.hub.rooms, self._leaving), doubtful=doubtful)
+        self._fence = fence
         for room, key in found.left:
             here = self._delivery.hub.rooms.get(room)
             if here is None or key not in here.users:

@@ -9,7 +9,7 @@ from events.delivery import Delivery
 from events.event import Kind, make
 from events.history import History
 from events.room import Room
-from events.tails import Found, holds, message_of, revisions, tails
+from events.tails import Found, holds, message_of, revisions
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Mark
 
@@ -64,30 +64,28 @@ class Rewind:
         ids = {message_of(event) for events in logged.values() for event in events if event.data}
         for room in rooms.values():
             ids.update(room.have)
-            ids.update(message_of(event) for event in tails(room))
+            ids.update(message_of(event) for event in room.tails())
         return await revisions(self._delivery.changes, ids)
 
     def _tell(self, room: Room, base: Mark, there: Mapping[str, Found]) -> None:
-        for stream in [stream for stream in room.have if stream not in there]:
-            room.have.pop(stream), room.chars.pop(stream, None)
-        room.rebase(base)
+        gone = [stream for stream in room.have if stream not in there]
         payload = {"event": "reset", "last_revision": base.rev}
-        delivery = self._delivery
-        room.reset = make(room.name, "session", Kind.LOGGED, payload, delivery.clock())
-        delivery.hub.broadcast(room, room.reset)
+        reset = make(room.name, "session", Kind.LOGGED, payload, self._delivery.clock())
+        room.rebase(base, gone, reset)
+        self._delivery.hub.broadcast(room, reset)
 
 
 def common(room: Room, logged: Sequence[Event], there: Mapping[str, Found], mark: Mark) -> Mark | None:
     """How far a room's members have what the database has; None: as far as they were served. Where nothing
     tells it, `mark`, where the database is now: what is below is to be fetched."""
-    known = {event.rev: event for event in tails(room)}
+    known = {event.rev: event for event in room.tails()}
     known |= {event.rev: event for event in logged if event.data and event.rev <= room.delivered}
     events = [known[rev] for rev in sorted(known)]
     lost = [event for event in events if not holds(event, there)]
     if lost:
         first = lost[0]
         before = (first.frm or first.rev) - 1
-        if before > mark.rev or (first is events[0] and before > 0 and first in tails(room)):
+        if before > mark.rev or (first is events[0] and before > 0 and first in room.tails()):
             return mark  # of those before it nothing is known
         created = [event.seq for event in lost if event.seq]
         return Mark(before, min(created) - 1 if created else min(room.seq, mark.seq))

@@ -1,6 +1,6 @@
 """A session's members on this node, and how far they were served. Knows no bus and no database."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, NamedTuple
 
 from events.access import Caller, SessionRole
@@ -9,7 +9,9 @@ from events.event import Codec, Event
 from events.live import Known, LiveSession
 from events.outbox import Sink
 from events.seat import Seat
-from storage.interfaces import Mark
+from events.served import Served
+from storage.interfaces import Cut, Mark
+from storage.records import SessionRecord
 
 
 class Connection:
@@ -111,6 +113,12 @@ class Member:
         self.hidden = False  # a reader of one stream: not present, not counted
         self.present = False  # counted by presence
 
+    def sit(self, floor: Seat, seat: Seat | None) -> None:
+        """It has everything up to this floor. `seat`: where it may be recovered from; None: nowhere."""
+        self.pos, self.rev, self.seq = floor.pos, floor.rev, floor.seq
+        self.idx = dict(floor.idx) if floor.idx else None
+        self.seat = seat
+
     def behind(self) -> bool:
         """Whether an event may come that it already has: the slow way checks."""
         room = self.room
@@ -147,34 +155,24 @@ class Here(NamedTuple):
 _ONCE = Here(1, 0)
 
 
-class Room:
-    """A session's members on this node, and up to where they have been served."""
+class Room(Served):
+    """A session's members on this node, and what is known of the session."""
 
     __slots__ = (
-        "ahead",
-        "began",
         "changes",
-        "chars",
-        "delivered",
-        "doubt",
-        "early",
         "groups",
         "guarded",
-        "have",
         "known",
         "live",
         "members",
         "name",
         "online",
-        "pos",
-        "ready",
         "reset",
-        "seq",
-        "tail",
         "users",
     )
 
     def __init__(self, name: str) -> None:
+        super().__init__()
         self.name = name
         self.members: dict[Connection, Member] = {}
         self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
@@ -184,38 +182,39 @@ class Room:
         self.live: LiveSession | None = None
         self.known: Known | None = None  # what a join is told, while nothing changes
         self.changes = 0  # how often something has: what is being read just then is not kept
-        self.ready = False  # `pos` and `delivered` are known
-        self.began = 0  # the cut it was begun with
-        self.early: list[Event] = []  # what the bus brought before it was ready
-        self.pos = 0
-        self.delivered = 0  # last revision delivered
-        self.tail: Event | None = None  # the event that told of it, where it was one
         self.reset: Event | None = None  # what members were told when the database went back last
-        self.doubt: Event | None = None  # one before it that is to be found in the database, too
-        self.seq = 0  # every message up to this number was told of
-        self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
-        self.have: dict[str, int] = {}  # open stream -> chunks delivered
-        self.chars: dict[str, int] = {}  # the same in characters
+
+    # --- the session
+
+    def know(self, record: SessionRecord) -> None:
+        """The session as it was read, where nothing newer is known here."""
+        if self.live is None:
+            self.live = LiveSession.of(record)
+
+    def know_anew(self, record: SessionRecord) -> None:
+        """The session as it is now."""
+        self.live = LiveSession.of(record)
 
     def changed(self) -> None:
         """What was read of the session may not be so any more."""
         self.known = None
         self.changes += 1
 
-    def told(self, seq: int) -> bool:
-        """A message is told of; False if it was before."""
-        if seq <= self.seq or seq in self.ahead:
-            return False
-        self.ahead.add(seq)
-        while self.seq + 1 in self.ahead:
-            self.seq += 1
-            self.ahead.remove(self.seq)
-        return True
+    # --- all members
 
-    def rebase(self, mark: Mark) -> None:
-        """What was delivered above is of a history that is lost."""
-        self.delivered, self.seq, self.tail, self.doubt = mark.rev, mark.seq, None, None
-        self.ahead.clear()
+    def rejoin(self, cut: Cut) -> None:
+        """The bus is back, and everything up to the cut was delivered: that holds for every member, whose own
+        position may be of another epoch."""
+        self.resume(cut)
+        for member in list(self.members.values()):
+            member.pos = 0
+            self.level(member)
+
+    def rebase(self, mark: Mark, gone: Iterable[str], reset: Event) -> None:
+        """What was delivered above the mark is of a history that is lost, and so are the open streams
+        `gone`. `reset` is what members are told."""
+        self.put_back(mark, gone)
+        self.reset = reset
         self.changed()
         for member in list(self.members.values()):
             member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)
@@ -224,10 +223,7 @@ class Room:
             member.idx = dict.fromkeys(self.have, 0) if member.conn in self.guarded and self.have else None
             self.level(member)
 
-    @property
-    def mark(self) -> Mark:
-        """How far durable events were delivered here."""
-        return Mark(self.delivered, self.seq)
+    # --- one member
 
     def level(self, member: Member) -> None:
         """Put a member where it belongs: with those who are served fast, or with the guarded."""

@@ -478,7 +478,7 @@ class SessionManager:
     def _refresh_live(self, record: SessionRecord) -> None:
         room = self._delivery.hub.rooms.get(record.session_id)
         if room is not None and room.live is not None:
-            room.live = LiveSession.of(record)
+            room.know_anew(record)
 
     # --- erasing
 

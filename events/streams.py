@@ -325,7 +325,7 @@ class Streams:
         try:
             await self._chunks.settled(stream)
             text = stream.text
-            whole = own and self._delivery.mode == "live" and stream.logged == len(stream.pieces)
+            whole = own and self._delivery.live and stream.logged == len(stream.pieces)
             try:
                 closed = await self._log.close(stream.room, stream.message_id)
                 whole = whole and closed.next_index == len(stream.pieces)
@@ -449,7 +449,7 @@ class Streams:
     async def end_for(self, record: MessageRecord, status: str) -> str:
         """End a stream that is not written here: with the longest text that is known."""
         text = record.content
-        if self._delivery.mode == "live":
+        if self._delivery.live:
             try:
                 closed = await self._log.close(record.session_id, record.message_id)
                 text = max(text, closed.text, key=len)

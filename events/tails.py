@@ -59,20 +59,15 @@ def holds(event: Event, there: Mapping[str, Found]) -> bool:
     return found.revision > event.rev or found.edited_at == told.edited_at
 
 
-def tails(room: Room) -> list[Event]:
-    """What is held against the database, the oldest first."""
-    return [event for event in (room.doubt, room.tail) if event is not None]
-
-
 async def lost(changes: Revisions, rooms: Iterable[Room]) -> list[Room]:
     """Rooms that were told of something that is not in the database. Of the others the last event is looked
     at again next time, whatever comes behind it. Raises Unavailable."""
-    told = [(room, room.tail, tails(room)) for room in rooms]
+    told = [(room, room.tail, room.tails()) for room in rooms]
     there = await revisions(changes, {message_of(event) for _, _, events in told for event in events})
     gone = []
     for room, tail, events in told:
-        if not all(holds(event, there) for event in events):
+        if all(holds(event, there) for event in events):
+            room.found(tail, events)
+        else:
             gone.append(room)
-        elif room.doubt in (None, *events):
-            room.doubt = tail
     return gone

@@ -10,8 +10,7 @@ from events import recovery
 from events.delivery import Delivery
 from events.errors import ChatError
 from events.event import Event
-from events.joining import Joining, advance
-from events.live import LiveSession
+from events.fence import Fence
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
@@ -36,7 +35,6 @@ class Takeover:
     def __init__(
         self,
         membership: Membership,
-        joining: Joining,
         delivery: Delivery,
         snapshots: Snapshots,
         store: Store,
@@ -47,7 +45,7 @@ class Takeover:
         max_rooms: int,
         replay_limit: int,
     ) -> None:
-        self._membership, self._joining = membership, joining
+        self._membership = membership
         self._delivery, self._hub = delivery, delivery.hub
         self._snapshots, self._store, self._records = snapshots, store, records
         self._presence, self._observer = presence, observer
@@ -59,7 +57,7 @@ class Takeover:
 
         On True `conn.id` and `conn.pid` are the old ones. The caller has authenticated `conn.caller`.
         """
-        if self._delivery.mode != "live":
+        if not self._delivery.live:
             self._observer.recovered("away")
             return False
         async with self._line:
@@ -83,7 +81,7 @@ class Takeover:
         asked = recovery.parse_position(offset) if offset is not None else None
         if offset is not None and asked is None:
             return "incomplete"
-        departures, epoch = self._delivery.departures, self._delivery.epoch
+        fence, epoch = self._delivery.fence, self._delivery.epoch
         await self._membership.give_up(pid)
         taken = await self._records.take(pid, recovery.owner(pid, conn.caller))
         if taken is None:
@@ -100,7 +98,7 @@ class Takeover:
         self._hub.hold(conn)
         try:
             await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
-            caught_up = await self._catch_up(conn, record, seen, departures)
+            caught_up = await self._catch_up(conn, record, seen, fence)
         except BaseException:
             conn.id = sid
             raise
@@ -112,10 +110,8 @@ class Takeover:
         self._hub.add(conn)
         tell = []
         for member in conn.rooms:
-            member.seat = record.rooms[member.room.name]
-            floor = replay.floors[member.room.name]
-            member.pos, member.rev, member.seq = floor.pos, floor.rev, floor.seq
-            member.idx = dict(floor.idx or {}) or None
+            name = member.room.name
+            member.sit(replay.floors[name], record.rooms[name])
             tell.append(self._presence.enter(member))
         for event in (*replay.events, *news):
             conn.send(event)
@@ -125,7 +121,7 @@ class Takeover:
         return "recovered"
 
     async def _catch_up(
-        self, conn: Connection, record: recovery.Record, given: tuple[int, str], departures: int
+        self, conn: Connection, record: recovery.Record, given: tuple[int, str], fence: Fence
     ) -> tuple[recovery.Replay, list[Event]] | None:
         """What was logged, and how presence has changed."""
         delivery, seen = self._delivery, given[0]
@@ -134,8 +130,7 @@ class Takeover:
             session, role = await self._snapshots.joinable(conn.caller, known_room, name)
             member = self._hub.enter(conn, name)
             member.role = role
-            if member.room.live is None:
-                member.room.live = LiveSession.of(session)
+            member.room.know(session)
         if record.rooms:
             await delivery.bus.subscribe([f"session:{name}" for name in record.rooms])
         asks = {name: max(seen, seat.pos) for name, seat in record.rooms.items()}
@@ -143,11 +138,9 @@ class Takeover:
             begun = {m.room.name: set(m.room.have) for m in conn.rooms if m.room.ready}
             cut = await delivery.log.read(asks, given=given, limit=self._replay_limit * ENVELOPES)
             rooms = [m.room for m in conn.rooms]
-            if cut.epoch != delivery.epoch or not all(
-                self._joining.still(room, departures) for room in rooms
-            ):
+            if cut.epoch != delivery.epoch or not fence.holds(*rooms):
                 return None
-            if await self._joining.fill_behind(cut):
+            if await delivery.fill_behind(cut):
                 continue
             if not all(not room.ready or cut.pos >= room.began for room in rooms):
                 continue  # somebody else opened a room, with a later cut
@@ -162,22 +155,22 @@ class Takeover:
                 assert state is not None
                 if not room.ready:
                     rows = await self._store.open_streams(room.name)
-                    if not self._joining.still(room, departures):
+                    if not fence.holds(room):
                         return None
-                    self._joining.begin(room, cut, state, rows)
+                    delivery.begin(room, cut, state, rows)
                     begun[room.name] = recovery.begun(rows, state)
                 if recovery.lacks_text(begun.get(room.name, set()), state):
                     return None
-            if not all(self._joining.still(room, departures) for room in rooms):
+            if not fence.holds(*rooms):
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break
         # Every room's channel is listened to by now: what changes after this answer is held.
         news = await asyncio.gather(*(self._presence.news(room, conn.caller.key) for room in rooms))
-        if not await self._joining.agreed(rooms, departures):
+        if not await delivery.agreed(fence, *rooms):
             return None
         for room in rooms:
             state = cut.rooms[room.name]
             assert state is not None
-            advance(room, cut, state)
+            room.advance(cut, state)
         return replay, [event for each in news for event in each]

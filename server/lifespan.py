@@ -209,7 +209,6 @@ def build(
     )
     takeover = Takeover(
         membership,
-        joining,
         delivery,
         snapshots,
         store,

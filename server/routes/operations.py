@@ -46,7 +46,7 @@ async def readyz(request: Request) -> Response:
     bus = "redis" if services.settings.redis_url is not None else "bus"
     checks = {"database": "ok", bus: "ok", "draining": "no"}
     checks["database"] = await services.extras["readiness"].database()
-    if services.delivery.mode != "live":
+    if not services.delivery.live:
         checks[bus] = "deaf" if services.healer.deaf else "away"
     if services.draining:
         checks["draining"] = "yes"

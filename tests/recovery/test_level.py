@@ -3,7 +3,6 @@
 from events.access import Caller
 from events.event import Event, Kind
 from events.hub import Hub
-from events.joining import advance
 from events.outbox import Flusher, Sink
 from events.room import Connection, Member, Room
 from server.transports.codecs import SocketIOCodec
@@ -52,7 +51,7 @@ async def test_an_event_is_encoded_once_for_all_who_have_joined() -> None:
     room = room_at(hub, 5)
     # Other rooms' entries have moved the position on; the last of this room's is at 5.
     members = [joined(hub, f"user{n}", 9) for n in range(3)]
-    advance(room, Cut("e", 9, {}), state(5))
+    room.advance(Cut("e", 9, {}), state(5))
     for member in members:
         room.level(member)
     assert not room.guarded
@@ -65,7 +64,7 @@ def test_who_is_ahead_of_the_room_is_guarded() -> None:
     hub = Hub()
     room = room_at(hub, 5)
     member = joined(hub, "alice", 9)
-    advance(room, Cut("e", 9, {}), state(7))  # an entry at 7 is still on its way here
+    room.advance(Cut("e", 9, {}), state(7))  # an entry at 7 is still on its way here
     room.level(member)
     assert room.pos == 5
     assert list(room.guarded.values()) == [member]
@@ -73,7 +72,7 @@ def test_who_is_ahead_of_the_room_is_guarded() -> None:
 
 def test_a_room_is_never_put_back() -> None:
     room = room_at(Hub(), 12)
-    advance(room, Cut("e", 9, {}), state(7))
+    room.advance(Cut("e", 9, {}), state(7))
     assert room.pos == 12
 
 
