@@ -31,7 +31,7 @@ DATA_MAX = 65_536
 def custom(room: str, name: object, data: object, *, only: str = "") -> Event:
     """A volatile event with the application's object as it is. Raises ValidationFailed."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
-        raise ValidationFailed(f"a name of 1 to {NAME_MAX} letters", field="event")
+        raise ValidationFailed(f"a name of 1 to {NAME_MAX} characters", field="event")
     if name in OURS or name in RESERVED or "\0" in name:
         raise ValidationFailed("the name has a meaning of its own", field="event")
     if not isinstance(data, dict):

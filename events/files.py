@@ -258,7 +258,9 @@ class FileService:
         """For a signed address, with no caller. Raises FileNotFound: also when it has ended."""
         until = int(expires) if expires.isascii() and expires.isdigit() and len(expires) < 12 else 0
         if until <= self._clock() or not self._signer.matches(_signed(file_id, thumbnail, until), signature):
-            raise FileNotFound("the address has ended; GET /api/chat/files/{file_id}/url gives a new one")
+            raise FileNotFound(
+                "the signed URL has expired; GET /api/chat/files/{file_id}/url gives a new one"
+            )
         return await self._get(file_id)
 
     async def _get(self, file_id: str) -> FileRecord:

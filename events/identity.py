@@ -36,9 +36,9 @@ def agent_id(sub: str) -> int | None:
 def fault_of(role: str, sub: object) -> str | None:
     """What keeps a `sub` from being an identity of this role; None if nothing does."""
     if not isinstance(sub, str) or not sub or len(sub) > LENGTH or "\0" in sub:
-        return f"is no text of 1 to {LENGTH} characters"
+        return f"is not a text of 1 to {LENGTH} characters"
     if role == "agent" and agent_id(sub) is None:
-        return f"is no agent's id, a number of 1 to {LAST_AGENT} in ASCII digits"
+        return f"is not an agent's id, a number of 1 to {LAST_AGENT} in ASCII digits"
     if len(key_of(role, sub)) > LENGTH:
         return f"is longer than {LENGTH} characters with its role"
     return None

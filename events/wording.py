@@ -23,7 +23,7 @@ _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"
 #: The beginning of a message of msgspec's (0.19 to 0.21), and ours.
 _KINDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"Object missing required field"), lambda m: "is required"),
-    (re.compile(r"Object contains unknown field"), lambda m: "is no field of this command"),
+    (re.compile(r"Object contains unknown field"), lambda m: "is not a field of this command"),
     (
         re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+)"),
         lambda m: f"must have {_BOUNDS[m[2]]} {m[3]} {_PARTS.get(m[1], 'bytes')}",
@@ -40,7 +40,7 @@ _KINDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
         lambda m: f"must be {_named(m[1])}, not {_named(m[2])}",
     ),
     (re.compile(r"Expected `([^`]+)`"), lambda m: f"must be {_named(m[1])}"),
-    (re.compile(r"Invalid enum value"), lambda m: "is none of the values that are taken"),
+    (re.compile(r"Invalid enum value"), lambda m: "is not one of the accepted values"),
     (re.compile(r"Invalid RFC3339"), lambda m: "must be a time such as 2026-01-31T12:00:00Z"),
     (re.compile(r"Integer value out of range"), lambda m: "is out of range"),
 )

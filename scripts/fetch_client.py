@@ -51,7 +51,7 @@ def main(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> None:
             put(target, content)
             print(f"Fetched {pin.package} {pin.version} for the playground.")
             return
-        reasons.append("what came has another hash")
+        reasons.append("the download has another hash")
     print(f"The playground has no Socket.IO client ({'; '.join(reasons)}); everything else works.")
 
 

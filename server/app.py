@@ -192,7 +192,7 @@ class _Nowhere:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             return await self._others(scope, receive, send)
-        error = UnknownCommand("No such address: WebSockets are at /ws/{session_id} and /socket.io/")
+        error = UnknownCommand("No such path: WebSockets are at /ws/{session_id} and /socket.io/")
         _told(self._services, scope, error)
         protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
         protocol.refuse(404, [(b"content-type", b"application/json")], body_of(error))
@@ -203,7 +203,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     settings = request.app.state.services.settings
     if status == 404 and (other := with_other_slash(request.scope, request.app.routes, settings)) is not None:
         return Response(status_code=307, headers={"Location": other})
-    text = "No such address" if status == 404 else "Not a method of this address"
+    text = "No such path" if status == 404 else "This path does not take this method"
     response = reply({"error": UnknownCommand(text).as_dict()}, status)
     _told(request.app.state.services, request.scope, UnknownCommand(text))
     if status == 405:  # RFC 9110, 15.5.6: it says which are

@@ -168,7 +168,7 @@ class Authenticator:
             if origin is not None:
                 raise Forbidden("a service token does not belong in a browser")
             if from_query:
-                raise Forbidden("a service token does not belong in an address")
+                raise Forbidden("a service token does not belong in a URL")
         if self._revoked is not None and self._revoked(caller):
             raise Unauthorized("the token has been revoked")
         self.heard(caller)

@@ -64,7 +64,7 @@ def join(services: Services, backends: Backends, janitor: Janitor) -> None:
             raise
 
     janitor.every(settings.node_lease * BEAT, "presence", beat)
-    janitor.every(FORGET_EVERY, "what was held in outages", outage.forget)
+    janitor.every(FORGET_EVERY, "holds of outages", outage.forget)
     services.at_start.append(presence.beat_at_once)
 
     async def back() -> None:
@@ -141,4 +141,4 @@ def emitted(services: Services, message: bytes) -> None:
                 services.hub.broadcast(here, event)
     except (ChatError, ValueError, msgspec.MsgspecError) as error:
         services.observer.dropped("emitter")
-        log.warning("dropped what a stock emitter sent: %s", getattr(error, "text", None) or error)
+        log.warning("dropped a stock emitter's message: %s", getattr(error, "text", None) or error)

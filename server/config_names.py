@@ -30,4 +30,4 @@ def misspelt(given: Iterable[str], known: Iterable[str]) -> Iterator[tuple[str, 
 def unknown(given: Iterable[str], known: Iterable[str]) -> Iterator[str]:
     """A line for each."""
     for name, meant in misspelt(given, known):
-        yield f"{name} is no setting, and without effect: did you mean {meant}?"
+        yield f"{name} is no setting, and has no effect: did you mean {meant}?"

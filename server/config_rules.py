@@ -32,12 +32,12 @@ class SettingsError(ValueError):
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
-        super().__init__("\n".join(["settings that do not hold:", *(f"  {fault}" for fault in faults)]))
+        super().__init__("\n".join(["invalid settings:", *(f"  {fault}" for fault in faults)]))
 
 
 # What a setting accepts, where the kind of its fault does not say it.
 ACCEPTED = {
-    "PUBLIC_URL": "an http:// or https:// address, such as https://chat.example.com",
+    "PUBLIC_URL": "an http:// or https:// URL, such as https://chat.example.com",
     "ROOT_PATH": "the path below which a proxy offers the service, such as /chat",
     "LOG_LEVEL": "DEBUG, INFO, WARNING, ERROR or CRITICAL",
     "LOG_FORMAT": "json or console",
@@ -50,20 +50,20 @@ ACCEPTED = {
     "DATABASE_URL": "sqlite:///path/to/file.db or postgresql://user:password@host:5432/name?sslmode=…",
     "REDIS_URL": "redis://, rediss://, unix:// or redis+sentinel://host:26379,host:26379/name",
     "REDIS_PREFIX": "1 to 64 letters, digits, '_', '.', ':' or '-'",
-    "NODE_URL": "an http:// address at which the other nodes reach this one",
+    "NODE_URL": "an http:// URL at which the other nodes reach this one",
     "JWT_ALGORITHM": "HS256, RS256 or ES256",
     "JWT_PUBLIC_KEY": "a public key in PEM (line ends may be written \\n), or the path of such a file",
-    "JWT_JWKS_URL": "an https:// address, or an http:// one of this machine",
+    "JWT_JWKS_URL": "an https:// URL, or an http:// one of this machine",
     "JWT_AUDIENCE": "the `aud` of tokens for this service, or `any` to take those for other ones, too",
     "JWT_ISSUER": "the `iss` of the tokens' issuer, or `any`",
     "JWT_TYP": "the `typ` of the tokens' header, such as at+jwt",
     "FILE_STORAGE_TYPE": "local or s3",
     "ALLOWED_FILE_TYPES": 'media types as JSON or separated by commas, such as ["image/png"]',
     "TEXT_ENCODINGS": "of cp949, euc-kr, utf-16, as JSON or separated by commas",
-    "OPENAI_BASE_URL": "an http:// or https:// address",
+    "OPENAI_BASE_URL": "an http:// or https:// URL",
     "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
     "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",
-    "S3_ENDPOINT_URL": "an http:// or https:// address",
+    "S3_ENDPOINT_URL": "an http:// or https:// URL",
 }
 _MAKE_KEY = (
     "32 random bytes or more, such as the output of "
@@ -73,10 +73,10 @@ _MAKE_KEY = (
 
 _KINDS = {
     "bool_parsing": ("is neither true nor false", "true or false"),
-    "int_parsing": ("is no whole number", "a whole number"),
-    "float_parsing": ("is no number", "a number"),
-    "finite_number": ("is no finite number", "a number"),
-    "literal_error": ("is none of the choices", "one of the choices"),
+    "int_parsing": ("is not a whole number", "a whole number"),
+    "float_parsing": ("is not a number", "a number"),
+    "finite_number": ("is not a finite number", "a number"),
+    "literal_error": ("is not one of the choices", "one of the choices"),
     "string_too_short": ("is too short", "a longer text"),
     "string_too_long": ("is too long", "a shorter text"),
     "string_pattern_mismatch": ("has characters that do not belong there", "other characters"),
@@ -128,7 +128,7 @@ def check(settings: "Settings") -> Iterator[Fault]:
             name = bound.upper()
             yield Fault("WS_MESSAGE_SIZE_LIMIT", f"is above {name}", f"bytes, at most {name}")
     if settings.openai_base_url and not settings.openai_model:
-        yield Fault("OPENAI_MODEL", "is not set, but OPENAI_BASE_URL is", "the model's name at that address")
+        yield Fault("OPENAI_MODEL", "is not set, but OPENAI_BASE_URL is", "the model's name at that URL")
     if settings.openai_model and not settings.openai_base_url:
         yield Fault("OPENAI_BASE_URL", "is not set, but OPENAI_MODEL is", ACCEPTED["OPENAI_BASE_URL"])
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
@@ -160,7 +160,7 @@ def _path_of(url: str | None) -> str:
 
 def _check_root(settings: "Settings") -> Iterator[Fault]:
     if is_own_path(settings.root_path):
-        yield Fault("ROOT_PATH", "begins as addresses of ours do", ACCEPTED["ROOT_PATH"])
+        yield Fault("ROOT_PATH", "begins as paths of Parley's own do", ACCEPTED["ROOT_PATH"])
     path = _path_of(settings.public_url)
     if settings.root_path and path not in ("", settings.root_path):
         yield Fault("ROOT_PATH", "is not the path of PUBLIC_URL", "the same path in both, or in one alone")
@@ -171,7 +171,7 @@ def _check_root(settings: "Settings") -> Iterator[Fault]:
     else:
         if is_own_path(path):
             yield Fault(
-                "PUBLIC_URL", "has a path that begins as addresses of ours do", ACCEPTED["PUBLIC_URL"]
+                "PUBLIC_URL", "has a path that begins as paths of Parley's own do", ACCEPTED["PUBLIC_URL"]
             )
 
 
@@ -202,13 +202,13 @@ def _check_keys(settings: "Settings") -> Iterator[Fault]:
         problem = (
             "is not set, nor is JWT_JWKS_URL"
             if settings.jwt_public_key is None
-            else "stands beside JWT_JWKS_URL"
+            else "is set together with JWT_JWKS_URL"
         )
         yield Fault("JWT_PUBLIC_KEY", problem, f"one of the two for {settings.jwt_algorithm}")
     elif settings.jwt_public_key is not None and not _fits(settings.jwt_public_key, settings.jwt_algorithm):
         yield Fault(
             "JWT_PUBLIC_KEY",
-            f"is no public key for {settings.jwt_algorithm}",
+            f"is not a public key for {settings.jwt_algorithm}",
             "RSA of 2048 bits or more for RS256, P-256 for ES256, in PEM",
         )
     yield from _check_issuer(settings)
@@ -231,7 +231,7 @@ def _check_issuer(settings: "Settings") -> Iterator[Fault]:
         yield Fault(
             "JWT_JWKS_URL",
             "is plain http to another machine, where anybody in between may put in keys",
-            "an https:// address, or one of this machine",
+            "an https:// URL, or one of this machine",
         )
     for name in ("jwt_audience", "jwt_issuer"):
         if getattr(settings, name) is None:

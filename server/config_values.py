@@ -31,9 +31,9 @@ def listed(value: Any) -> Any:
     try:
         words = json.loads(value)
     except ValueError:
-        raise ValueError("begins like a JSON array, but is none") from None
+        raise ValueError("begins like a JSON array, but is not one") from None
     if not all(isinstance(word, str) for word in words):
-        raise ValueError("has an entry that is no string")
+        raise ValueError("has an entry that is not a string")
     return tuple(words)
 
 
@@ -51,7 +51,7 @@ def origin(value: str) -> str:
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme.lower(), parts.scheme.lower())
         host, port = _ascii(parts.hostname or ""), parts.port
     except ValueError:
-        raise ValueError("has an entry that is no origin") from None
+        raise ValueError("has an entry that is not an origin") from None
     if not scheme or "://" not in value or scheme in _NOBODYS:
         raise ValueError("has an entry without http://, https:// or an application's scheme")
     default = {"http": 80, "https": 443}.get(scheme)
@@ -111,14 +111,14 @@ def upstream_hosts(value: Any) -> Any:
 def _upstream(entry: str) -> UpstreamHost:
     place, tied, key = (part.strip() for part in entry.partition("="))
     if tied and re.fullmatch(r"[A-Z0-9_]*API_KEY", key) is None:
-        raise ValueError("ties a host to what is no name that ends in API_KEY")
+        raise ValueError("ties a host to something other than a name that ends in API_KEY")
     try:
         parts = urlsplit(f"//{place}")
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
-        raise ValueError("has an entry that is no host and port") from None
+        raise ValueError("has an entry that is not a host and port") from None
     if not re.fullmatch(r"[a-z0-9_.:-]+", host) or parts.netloc != place or parts.username is not None:
-        raise ValueError("has an entry that is no host and port")
+        raise ValueError("has an entry that is not a host and port")
     if port == 0 or place.endswith(":"):
         raise ValueError("has an entry with a port that cannot be asked")
     return UpstreamHost(host, port, key or None)
@@ -129,7 +129,7 @@ def http_url(value: Any) -> Any:
         return value
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
-        raise ValueError("is no http:// or https:// address")
+        raise ValueError("is not an http:// or https:// URL")
     return value.rstrip("/")
 
 
@@ -154,7 +154,7 @@ def token_type(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+/-]+", value):
-        raise ValueError("is no media type")
+        raise ValueError("is not a media type")
     return media_type(value)
 
 
@@ -176,7 +176,7 @@ def root_path(value: Any) -> Any:
         return value
     path = value.strip("/")
     if path and not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", path):
-        raise ValueError("is no path of letters, digits and -._~")
+        raise ValueError("is not a path of letters, digits and -._~")
     return f"/{path}" if path else ""
 
 
@@ -204,7 +204,7 @@ def redis_url(value: Any) -> Any:
         return value
     schemes = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
     if parts.scheme not in schemes or not parts.netloc:
-        raise ValueError("is no address of a Redis")
+        raise ValueError("is not the URL of a Redis")
     if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
         raise ValueError("names no Sentinel service after the hosts")
     endpoint.check(value)
@@ -230,14 +230,14 @@ def media_types(value: Any) -> Any:
     entries = listed(value)
     for entry in entries:
         if not re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", entry):
-            raise ValueError("has an entry that is no media type")
+            raise ValueError("has an entry that is not a media type")
     return entries
 
 
 def encodings(value: Any) -> Any:
     entries = [entry.lower().replace("_", "-") for entry in listed(value)]
     if not all(entry in ENCODINGS or entry == "utf-8" for entry in entries):
-        raise ValueError("has an entry that is no encoding known here")
+        raise ValueError("has an entry that is not a known encoding")
     return [entry for entry in entries if entry != "utf-8"]  # which is always taken
 
 

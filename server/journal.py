@@ -100,7 +100,7 @@ class Journal:
         if len(self._repeated) > REPEATED:
             self._repeated.popitem(last=False)
         if len(times) + 1 == TOO_OFTEN and self._tells and self._repeats.take():
-            text = "a message that was answered came again and again: `retries` needs `ackTimeout` beside it"
+            text = "a message that was answered came again and again: `retries` needs `ackTimeout` too"
             who: dict[str, object] = {"sub": record.sender_id, "session_id": record.session_id}
             log.info(text, extra=who | self._repeats.rest())
 

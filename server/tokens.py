@@ -67,7 +67,7 @@ class Verifier:
         except orjson.JSONDecodeError:
             raise Unauthorized("the token's claims are not JSON") from None
         if not isinstance(claims, dict):
-            raise Unauthorized("the token's claims are no JSON object")
+            raise Unauthorized("the token's claims are not a JSON object")
         return self._claims(claims)
 
     def _by_secret(self, raw: bytes) -> bytes:
@@ -135,7 +135,7 @@ class Verifier:
             and all(isinstance(each, str) and "\0" not in each for each in sessions)
         ):
             # A restriction that cannot be read must not become no restriction.
-            raise Unauthorized("the token's sessions are no list of texts")
+            raise Unauthorized("the token's sessions are not a list of strings")
         if expires_at <= now:
             # The last thing that is asked: a newer token of the same kind is the cure for this alone.
             raise TokenExpired()
@@ -157,7 +157,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if type(value) not in (int, float):  # a bool is none
-        raise Unauthorized(f"the token's {name} is no number of seconds")
+        raise Unauthorized(f"the token's {name} is not a number of seconds")
     return float(value)
 
 
@@ -177,7 +177,7 @@ def mint(
     Raises ValueError where the tokens are another issuer's (RS256, ES256), and for a `sub` no token may have.
     """
     if settings.jwt_algorithm != "HS256" or settings.jwt_secret_key is None:
-        raise ValueError("only whoever holds the private key can issue tokens here")
+        raise ValueError("only the holder of the private key can issue tokens here")
     fault = fault_of(role, sub)
     if fault is not None:
         raise ValueError(f"sub {fault}")

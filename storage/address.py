@@ -240,7 +240,7 @@ class _Given:
         if value is None:
             return allowed[0]
         if value not in allowed:
-            raise ValueError(f"has {self.named(name)} that is none of {', '.join(allowed)}")
+            raise ValueError(f"has {self.named(name)} that is not one of {', '.join(allowed)}")
         return value
 
     def whole(self, name: str) -> int | None:
@@ -248,7 +248,7 @@ class _Given:
         if value is None:
             return None
         if not re.fullmatch(r"-?[0-9]{1,9}", value.strip()):
-            raise ValueError(f"has {self.named(name)} that is no whole number")
+            raise ValueError(f"has {self.named(name)} that is not a whole number")
         return int(value)
 
     def file(self, name: str) -> str | None:
@@ -276,7 +276,7 @@ def _hosts(given: _Given) -> tuple[tuple[str, int], ...]:
 def _host_and_port(text: str) -> tuple[str, str]:
     found = re.fullmatch(r"\[([^\]]*)\](?::([^:]*))?|([^:]*)(?::([^:]*))?", text)
     if found is None:
-        raise ValueError("has a host that is none: an IPv6 address stands in brackets")
+        raise ValueError("has an invalid host: an IPv6 address stands in brackets")
     return unquote(found[1] or found[3] or ""), unquote(found[2] or found[4] or "")
 
 
@@ -289,7 +289,7 @@ def _port(text: str) -> int:
     if not text:
         return 5432
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise ValueError("has a port that is no number from 1 to 65535")
+        raise ValueError("has a port that is not a number from 1 to 65535")
     return int(text)
 
 
@@ -300,14 +300,14 @@ def _tls(given: _Given) -> Tls:
         raise ValueError("has ssl and sslmode that contradict each other")
     mode = mode or spelled or ("verify-full" if system else "prefer")
     if mode not in MODES:
-        raise ValueError(f"has {given.named('sslmode')} that is none of {', '.join(MODES)}")
+        raise ValueError(f"has {given.named('sslmode')} that is not one of {', '.join(MODES)}")
     if system and mode != "verify-full":
         raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
     least = given.get("ssl_min_protocol_version") or "TLSv1.2"
     most = given.get("ssl_max_protocol_version")
     for name, version in (("ssl_min_protocol_version", least), ("ssl_max_protocol_version", most)):
         if version not in (*_TLS_VERSIONS, None):
-            raise ValueError(f"has {given.named(name)} that is none of {', '.join(_TLS_VERSIONS)}")
+            raise ValueError(f"has {given.named(name)} that is not one of {', '.join(_TLS_VERSIONS)}")
     if most is not None and _TLS_VERSIONS.index(most) < _TLS_VERSIONS.index(least):
         raise ValueError("has ssl_max_protocol_version below the least")
     return Tls(

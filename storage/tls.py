@@ -74,7 +74,9 @@ def _introduce(made: ssl.SSLContext, tls: Tls) -> None:
     try:
         made.load_cert_chain(cert, tls.key or _own("postgresql.key"), password=lambda: tls.password)
     except (OSError, ssl.SSLError, ValueError):
-        raise ValueError("has sslcert, sslkey or sslpassword that are no certificate and its key") from None
+        raise ValueError(
+            "has sslcert, sslkey or sslpassword that are not a certificate and its key"
+        ) from None
 
 
 def _own(name: str) -> str | None:

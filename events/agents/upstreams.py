@@ -57,7 +57,7 @@ def split(base_url: str) -> tuple[Origin, str]:
     parts = urlsplit(base_url)
     host, port = (parts.hostname or "").rstrip("."), parts.port
     if parts.scheme not in PORTS or not host or not host.isascii() or "%" in host:
-        raise ValueError("is no http:// or https:// address with an ASCII host")
+        raise ValueError("is not an http:// or https:// URL with an ASCII host")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError("has a user, a password or a fragment")
     if port == 0:

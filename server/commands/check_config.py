@@ -29,12 +29,14 @@ def command(everything: bool) -> None:
             shown += 1
     if developing:
         click.echo(
-            "note: JWT_SECRET_KEY is not set: shown is what holds for `make run`, with DEBUG", err=True
+            "note: JWT_SECRET_KEY is not set: the settings of `make run` are shown, with DEBUG", err=True
         )
     for notice in (*notices(settings), *settings.unknown()):
         click.echo(f"note: {notice}", err=True)
     left = len(defaults) - shown
-    click.echo("settings hold" + (f"; {left} at their defaults (--all shows them)" if left else ""), err=True)
+    click.echo(
+        "settings are valid" + (f"; {left} at their defaults (--all shows them)" if left else ""), err=True
+    )
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ BATCH = 500
 
 
 @click.command("cleanup")
-@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
+@click.option("--dry-run", is_flag=True, help="Only count the sessions that would be erased.")
 def command(dry_run: bool) -> None:
     """Do once what every node does each SESSION_CLEANUP_INTERVAL: for a cron job, or before a backup.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("import-sessions")
 @click.option("--from", "source", required=True, metavar="URL", help="sqlite:///old.db")
-@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; only tell what would change.")
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="A file for the rows that do not fit."
 )
@@ -48,7 +48,7 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
 
     try:
         if dialect_of(source) != "sqlite":
-            raise ValueError("only sqlite:/// addresses")
+            raise ValueError("only sqlite:/// URLs")
         file = sqlite_file(source)
     except ValueError as error:
         fail(f"--from: {error}")

@@ -122,7 +122,7 @@ def _responses(operation: Operation) -> Json:
         found[str(status)] = {"description": text, **({"content": kind} if kind else {})}
     for status in sorted({*ALWAYS, *operation.errors}):
         found.setdefault(str(status), {"$ref": f"#/components/responses/Error{status}"})
-    found["431"] = {**_error(413), "description": "`PAYLOAD_TOO_LARGE`: address and headers (RFC 6585, 5)"}
+    found["431"] = {**_error(413), "description": "`PAYLOAD_TOO_LARGE`: URL and headers (RFC 6585, 5)"}
     return dict(sorted(found.items()))
 
 

@@ -168,7 +168,7 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=(*GONE, 415),
     ),
     Operation(
-        "GET", "/api/chat/files/{file_id}/url", "A signed address for `<img>`", "files",
+        "GET", "/api/chat/files/{file_id}/url", "A signed URL for `<img>`", "files",
         answer=payloads.SignedAddress, errors=(404,),
     ),
     Operation(
@@ -207,7 +207,7 @@ TAGS = {
     "sessions": "Chat sessions: a room and a stored conversation each",
     "messages": "What was said, and what happens as it happens",
     "streams": "Answers while they are being written",
-    "files": "Uploads, downloads and signed addresses",
+    "files": "Uploads, downloads and signed URLs",
     "agents": "Who answers",
     "commands": "The commands of the sockets, one request each",
     "search": "Finding what was said",

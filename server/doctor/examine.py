@@ -92,7 +92,7 @@ class Examination:
             return
         self.add("reach", "ok", f"{self.target.url} answers in {(after - before) * 1000:.0f} ms")
         if self.target.url.startswith("http://") and not self.target.loopback:
-            self.add("encryption", "warn", "the address is http://", "plain-http")
+            self.add("encryption", "warn", "the URL is http://", "plain-http")
         ready = await client.get(self.target.http("/readyz"))
         checks = answers.said(ready, "checks")
         if checks is None:
@@ -117,7 +117,7 @@ class Examination:
         if given == path:
             self.add("prefix", "ok", f"the server knows that it is below {path}")
         else:
-            text = f"the server gives out addresses below {given or '/'}, but is reached below {path}"
+            text = f"the server gives out URLs below {given or '/'}, but is reached below {path}"
             self.add("prefix", "fail", text, "prefix")
 
     def clock(self, skew: float) -> None:

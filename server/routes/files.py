@@ -1,4 +1,4 @@
-"""Uploads, downloads and signed addresses (contract, section 8)."""
+"""Uploads, downloads and signed URLs (contract, section 8)."""
 
 import asyncio
 import re

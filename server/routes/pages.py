@@ -43,9 +43,7 @@ def _files(folder: Path) -> frozenset[str]:
 
 
 def _nothing() -> Response:
-    return reply(
-        {"error": {"code": "UNKNOWN_COMMAND", "message": "No such address", "retryable": False}}, 404
-    )
+    return reply({"error": {"code": "UNKNOWN_COMMAND", "message": "No such path", "retryable": False}}, 404)
 
 
 async def playground(request: Request) -> Response:

@@ -36,7 +36,7 @@ class LocalBlobs:
         self._unfinished = self._root / ".unfinished"
 
     def path(self, key: str) -> Path:
-        """Raises ValueError for a key that is none of ours."""
+        """Raises ValueError for a key that is not one of ours."""
         if _KEY.fullmatch(key) is None:
             raise ValueError("not a key")
         # Spread over 256 folders: one with a million entries is slow to list and to back up.

@@ -156,7 +156,7 @@ class RedisBus:
             try:
                 self._message(channel, data)
             except (msgspec.DecodeError, struct.error, UnicodeDecodeError):
-                log.warning("dropped what is no message of ours on %s", channel)
+                log.warning("dropped a message of others on %s", channel)
         elif self._expected:
             future = self._expected.popleft()
             if future is not None and not future.done():

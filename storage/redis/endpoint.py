@@ -37,7 +37,7 @@ def check(url: str) -> None:
         ("ssl_check_hostname", ("1", "true", "yes", *_FALSE)),
     ):
         if options.get(name, choices[0]).lower() not in choices:
-            raise ValueError(f"has {name} that is none of {', '.join(choices)}")
+            raise ValueError(f"has {name} that is not one of {', '.join(choices)}")
     try:
         Endpoint(url, 1.0).context()
     except (OSError, ssl.SSLError):
@@ -155,7 +155,7 @@ class Endpoint:
             self._told[text] = now
             where = self.line_of(text)
             log.error(
-                "Redis refuses what this user may not do (docs/operations.md has its rights): %s%s",
+                "Redis refuses a command to this user (docs/operations.md has the rights it needs): %s%s",
                 text,
                 where,
             )

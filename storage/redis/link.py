@@ -113,7 +113,7 @@ class Link(asyncio.Protocol):
 
     def _answer(self, reply: Any) -> None:
         if not self._waiting:
-            self.close("Redis answered what nobody asked")
+            self.close("Redis sent an answer without a question")
             return
         future, _, convert = self._waiting.popleft()
         if isinstance(reply, hiredis.ReplyError):

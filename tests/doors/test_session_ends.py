@@ -64,7 +64,7 @@ async def test_its_owner_brings_an_expired_session_back(either: Server) -> None:
         ("message", {"content": 7}, "content must be a string, not a whole number"),
         ("history", {"limit": 0}, "limit must be at least 1"),
         ("history", {"limit": "ten"}, "limit must be a whole number, not a string"),
-        ("history", {"order": "up"}, "order is none of the values that are taken"),
+        ("history", {"order": "up"}, "order is not one of the accepted values"),
         ("read", {"seq": None}, "seq must be a whole number, not null"),
     ],
 )

@@ -79,7 +79,7 @@ class Mistakes:
         if lines[0].startswith("{"):
             (line,) = [found for found in map(json.loads, lines) if found["level"] == "error"]
             return str(line["event"])
-        _, line = lines  # "settings that do not hold:", and the one
+        _, line = lines  # "invalid settings:", and the one
         return line.strip()
 
     async def unreachable(self) -> str:

@@ -337,7 +337,7 @@ def test_a_key_must_fit_its_algorithm(tmp_path: Path) -> None:
     other_curve = ec.generate_private_key(ec.SECP384R1())
     for algorithm, key in (("RS256", EC), ("ES256", RSA), ("RS256", small), ("ES256", other_curve)):
         told = faults(tmp_path, JWT_ALGORITHM=algorithm, JWT_PUBLIC_KEY=public_pem(key))  # type: ignore[arg-type]
-        assert told == {"JWT_PUBLIC_KEY": f"is no public key for {algorithm}"}
+        assert told == {"JWT_PUBLIC_KEY": f"is not a public key for {algorithm}"}
     private = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     assert "private" in faults(tmp_path, JWT_ALGORITHM="RS256", JWT_PUBLIC_KEY=private)["JWT_PUBLIC_KEY"]
     assert "JWT_PUBLIC_KEY" in faults(tmp_path, JWT_ALGORITHM="RS256", JWT_PUBLIC_KEY="-----BEGIN x")
