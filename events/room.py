@@ -58,7 +58,7 @@ class Connection:
         self.transport = transport
         self.address = ""  # its client's, as its door found it
         self.connected_at = self.heard_at = now  # epoch seconds; when it said something last
-        self.line: Any = None  # its commands, in order (`events.dispatch.Line`)
+        self.line: Any = None  # its commands, in order (`events.line.Line`)
         self.noticed = False  # told that its token will expire
         self.rooms: tuple[Member, ...] = ()
         self.held: list[tuple[Member, Event]] | None = None

@@ -4,7 +4,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from events.dispatch import Line, Reply
+from events.dispatch import Reply
 from events.errors import (
     ChatError,
     Draining,
@@ -15,6 +15,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import to_json
+from events.line import Line
 from events.recovery import new_pid
 from server.engine import frames
 from server.engine.door import ComeBack, ConnectRefused, Problem, Work

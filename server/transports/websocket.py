@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.dispatch import Line, Reply
+from events.dispatch import Reply
 from events.errors import (
     ChatError,
     Draining,
@@ -25,6 +25,7 @@ from events.errors import (
 )
 from events.event import Codec, to_json
 from events.ids import new_id
+from events.line import Line
 from events.outbox import Sink
 from events.room import Connection
 from events.sessions import Origin

@@ -14,8 +14,9 @@ import pytest
 from events.access import Caller
 from events.bounds import CAPS
 from events.catalog import CATALOG
-from events.dispatch import Dispatcher, Line
+from events.dispatch import Dispatcher
 from events.errors import RateLimited
+from events.line import Line
 from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.waiting import Queue, Waiting

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from events import recovery
 from events.access import Caller
 from events.clock import Clock
-from events.dispatch import Line, Reply
+from events.dispatch import Reply
 from events.errors import ChatError
 from events.event import POISON, Event, Kind, to_json
+from events.line import Line
 from events.observer import Observer
 from events.outbox import Flusher, Sink
 from events.room import Connection
@@ -208,7 +209,7 @@ class Node:
             line.close()
         self.services.membership.disconnected(sink.conn)
 
-    # `events.dispatch.Voice`
+    # `events.line.Voice`
 
     def answer(self, conn: Connection, ref: int, name: str, reply: Reply | ChatError) -> None:
         told = {"error": reply.as_dict()} if isinstance(reply, ChatError) else {"ok": True, **reply}
