@@ -1,4 +1,4 @@
-"""Every command: its name, schema, and what it may do to us."""
+"""Every command: its name, schema, and what it may do to us; and what requests alone can write."""
 
 from dataclasses import dataclass
 
@@ -113,5 +113,35 @@ CATALOG: dict[str, Command] = {
             _bounds("everybody, with a token of the same identity", "refresh", beyond=("UNAUTHORIZED",)),
             sockets_only=True,
         ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A write that no socket gives. `rate` is its bucket; `in_time`: it has a command's deadline. Without,
+    it takes as long as there is something to read, to end or to erase."""
+
+    name: str
+    rate: str
+    in_time: bool = True
+
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("create_session", "create"),
+        Operation("change_session", "change"),
+        Operation("extend_session", "change"),
+        Operation("delete_session", "change", in_time=False),
+        Operation("put_participant", "participant"),
+        Operation("remove_participant", "participant"),
+        Operation("upload", "upload", in_time=False),
+        Operation("create_agent", "change"),
+        Operation("change_agent", "change"),
+        Operation("delete_agent", "change"),
+        Operation("publish", "change"),
+        Operation("disconnect", "change", in_time=False),
+        Operation("erase_user", "change", in_time=False),
     )
 }

@@ -1,4 +1,4 @@
-"""Decode, limit, act, reply: the one way of every command, whatever door it came through.
+"""Decode, limit, act, reply: the one way of everything that is written, whatever door it came through.
 
 Actions authorise (`events.commands`). Deadlines, metrics and the log line of a command are here.
 """
@@ -7,14 +7,15 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from events.access import Caller
-from events.catalog import CATALOG, Command
+from events.catalog import CATALOG, OPERATIONS, Command
 from events.commands import Action, Commands, Done, Pending
 from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
 from events.joining import Joined
@@ -30,6 +31,8 @@ from storage.patience import LEAST, PATIENCE, WAIT
 #: Seconds until a command that cannot be carried out is answered UNAVAILABLE, beside what it waits for its
 #: rate: the last try of one that waited for the database is over by then (`storage.patience`).
 DEADLINE = WAIT + 2 * LEAST
+#: Names that metrics show.
+_KNOWN = CATALOG.keys() | OPERATIONS.keys()
 #: The present command's.
 _BOUND: Final[ContextVar[asyncio.Timeout | None]] = ContextVar("parley.bound", default=None)
 
@@ -91,26 +94,61 @@ class Dispatcher:
         limited: bool = False,
     ) -> Reply:
         """For a request that waits for its answer; `limited`: its bucket has been asked. Raises ChatError."""
-        began = time.perf_counter()
-        outcome = "ok"
-        try:
+        with self._observed(name, payload):
             command = CATALOG.get(name)
             if command is None or (command.sockets_only and conn is None):
                 raise UnknownCommand(f"no such command: {name[:100]}")
-            try:
-                begin = self._act if limited else self.start
-                done = begin(command, caller, conn, payload)
-                if isinstance(done, Coroutine):
-                    done = await bounded(done)
-                if isinstance(done, Pending):
-                    return done.reply(await bounded(_awaited(done)))
-            except Exception as failure:
-                raise self.error_of(failure, name) from failure
+            begin = self._act if limited else self.start
+            done = begin(command, caller, conn, payload)
+            if isinstance(done, Coroutine):
+                done = await bounded(done)
+            if isinstance(done, Pending):
+                return done.reply(await bounded(_awaited(done)))
             assert not isinstance(done, Joined)
             return done
-        except ChatError as error:
-            outcome = error.code
+
+    async def perform(self, name: str, work: Callable[[], Awaitable[T]], session_id: str | None = None) -> T:
+        """What a request alone can write (`events.catalog.OPERATIONS`), or a command whose payload it has in
+        another form. `limit` has asked its bucket. Raises ChatError."""
+        operation = OPERATIONS.get(name)
+        with self._observed(name, {"session_id": session_id}):
+            if operation is not None and not operation.in_time:
+                return await work()
+            return await bounded(work())
+
+    def limit(self, name: str, caller: Caller) -> Awaitable[None] | None:
+        """Takes the token of what is about to be performed. Raises RateLimited, at once or when awaited."""
+        operation = OPERATIONS.get(name)
+        rate = CATALOG[name].bounds.rate if operation is None else operation.rate
+        if rate is None:
+            return None
+        try:
+            waiting = self._limits.check(caller, rate)
+        except RateLimited as error:
+            self.observe(name, error.code, 0.0, None)
             raise
+        return None if waiting is None else self._limited(name, waiting)
+
+    async def _limited(self, name: str, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
+        except RateLimited as error:
+            self.observe(name, error.code, 0.0, None)
+            raise
+
+    @contextmanager
+    def _observed(self, name: str, payload: object) -> Iterator[None]:
+        """Counts and logs what is done in it, whose failure becomes a ChatError."""
+        began = time.perf_counter()
+        outcome = "ok"
+        try:
+            yield
+        except Exception as failure:
+            error = self.error_of(failure, name)
+            outcome = error.code
+            if error is failure:
+                raise
+            raise error from failure
         finally:
             self.observe(name, outcome, began, payload)
 
@@ -147,7 +185,7 @@ class Dispatcher:
     def observe(self, name: str, outcome: str, began: float, payload: object) -> None:
         """`began`: 0 where it was answered at once; there is no time to tell of then."""
         seconds = time.perf_counter() - began if began else 0.0
-        self._observer.command(name if name in CATALOG else "unknown", outcome, seconds)
+        self._observer.command(name if name in _KNOWN else "unknown", outcome, seconds)
         if self._debug:
             self._log(name, outcome, seconds, payload)
 

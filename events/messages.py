@@ -300,20 +300,6 @@ class MessageService:
             conn,
         )
 
-    async def sent(
-        self,
-        caller: Caller,
-        command: SendMessage,
-        *,
-        begins: SessionRecord | None = None,
-        most: int | None = None,
-    ) -> Committed:
-        """`send`, committed. Raises ChatError."""
-        try:
-            return await asyncio.shield(self.send(caller, command, begins=begins, most=most))
-        except storage_errors.StorageError as error:
-            raise translate(error) or error from error
-
     def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> "asyncio.Future[Committed]":
         return self.writer.submit(
             EditMessage(

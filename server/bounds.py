@@ -92,6 +92,26 @@ GIVES: dict[Call, str] = {
     ("POST", f"{_S}/{{command}}"): "*",
 }
 
+#: What a call of `CALLS` writes, by its name for `dispatch`: an operation, or a command in another form.
+WRITES: dict[Call, str] = {
+    ("POST", "/api/chat"): "message",
+    ("POST", f"{_S}/messages/stream"): "message",
+    ("POST", "/api/chat/streams/{message_id}/cancel"): "stream_cancel",
+    ("POST", "/api/chat/sessions"): "create_session",
+    ("PATCH", _S): "change_session",
+    ("DELETE", _S): "delete_session",
+    ("POST", f"{_S}/extend"): "extend_session",
+    ("PUT", f"{_S}/participants/{{user_id}}"): "put_participant",
+    ("DELETE", f"{_S}/participants/{{user_id}}"): "remove_participant",
+    ("POST", f"{_S}/files"): "upload",
+    ("POST", "/api/chat/agents"): "create_agent",
+    ("PATCH", "/api/chat/agents/{agent_id}"): "change_agent",
+    ("DELETE", "/api/chat/agents/{agent_id}"): "delete_agent",
+    ("POST", "/api/server/publish"): "publish",
+    ("POST", "/api/server/disconnect"): "disconnect",
+    ("DELETE", "/api/server/users/{user_id}"): "erase_user",
+}
+
 CALLS: dict[Call, Bounds] = {
     ("POST", "/api/chat"): replace(
         _ANSWER, caps=(*_ANSWER.caps, SESSIONS), beyond=(*_ANSWER.beyond, "LIMIT_REACHED")

@@ -14,6 +14,7 @@ from events.activity import Activity
 from events.agents.nodes import OtherNodes
 from events.agents.remote import Workers
 from events.agents.replies import Replies
+from events.asking import Asking
 from events.chunks import Chunks
 from events.clock import Clock, when
 from events.commands import Commands
@@ -268,6 +269,7 @@ def build(
         streams=streams,
         leases=leases,
         replies=replies,
+        asking=Asking(sessions, messages, replies, typing, limits),
         membership=membership,
         joining=joining,
         takeover=takeover,

@@ -8,6 +8,7 @@ from typing import Any
 from events.access import Caller
 from events.agents.base import Agent
 from events.agents.replies import Replies
+from events.asking import Asking
 from events.clock import rfc3339, when
 from events.commands import Commands
 from events.delivery import Delivery
@@ -65,6 +66,7 @@ class Services:
     streams: Streams
     leases: Leases
     replies: Replies
+    asking: Asking
     membership: Membership
     joining: Joining
     takeover: Takeover

@@ -14,7 +14,8 @@ from events.event import to_json
 from events.identity import agent_id
 from events.wording import invalid
 from server.agents import NAMES
-from server.routes.common import body_of, call, caller_of, reply, services_of, struct_of
+from server.routes.common import body_of, call, caller_of, perform, reply, services_of, struct_of
+from server.services import Services
 from storage.records import AgentLine, AgentRecord
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -121,7 +122,9 @@ async def create(request: Request) -> Response:
     body = struct_of(NewAgent, await body_of(request))
     config = body.config or {}
     _check(body.kind, config, services.agent_kinds)
-    agent = await services.agents.create(
+    agent = await perform(
+        request,
+        services.agents.create,
         name=body.name,
         kind=body.kind,
         avatar_url=body.avatar_url,
@@ -134,22 +137,26 @@ async def create(request: Request) -> Response:
 async def change(request: Request) -> Response:
     services, caller = services_of(request), _service(await caller_of(request))
     body = struct_of(ChangedAgent, await body_of(request))
-    known = await services.agents.get(_id(request))
+    return reply(_view(await perform(request, _changed, services, _id(request), body), caller))
+
+
+async def _changed(services: Services, number: int, body: ChangedAgent) -> AgentRecord:
+    known = await services.agents.get(number)
     if known is None:
         raise AgentNotFound
     if body.kind is not None or body.config is not None:
         config = known.config if body.config is None else body.config
         _check(body.kind or known.kind, config, services.agent_kinds)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
-    agent = await services.agents.update(_id(request), **changes)
+    agent = await services.agents.update(number, **changes)
     if agent is None:
         raise AgentNotFound
-    return reply(_view(agent, caller))
+    return agent
 
 
 async def delete(request: Request) -> Response:
     services, _ = services_of(request), _service(await caller_of(request))
-    if not await services.agents.delete(_id(request)):
+    if not await perform(request, services.agents.delete, _id(request)):
         raise AgentNotFound
     return reply({"message": "Agent deleted", "id": _id(request)})
 

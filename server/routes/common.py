@@ -5,7 +5,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -23,7 +23,7 @@ from events.identity import canonical
 from events.schema import SessionId
 from events.wording import invalid
 from server import peer
-from server.bounds import CALLS, GIVES
+from server.bounds import CALLS, GIVES, WRITES
 from server.engine.http import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
@@ -33,6 +33,8 @@ from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience
 
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+P = ParamSpec("P")
 Handler = Callable[[Request], Awaitable[Response]]
 #: A route that answers by itself once it has begun.
 Raw = Callable[[Request, Receive, Send], Awaitable[None]]
@@ -54,7 +56,8 @@ def call(method: str, path: str, handler: Handler | Raw, *, head: bool = False) 
     """
     key = (method, path.replace(":path}", "}"))
     rate = None if key in GIVES else CALLS[key].rate  # a command's is asked by `dispatch`
-    return Route(path, _Call(handler, rate), methods=[method, "HEAD"] if head else [method])
+    answer = _Call(handler, rate, writes=WRITES.get(key))
+    return Route(path, answer, methods=[method, "HEAD"] if head else [method])
 
 
 def page(path: str, handler: Handler) -> Route:
@@ -101,12 +104,15 @@ async def _failed(request: Request, failure: Exception) -> Response:
 class _Call:
     """The ASGI application of one route."""
 
-    def __init__(self, handler: Handler | Raw, rate: str | None, *, public: bool = False) -> None:
+    def __init__(
+        self, handler: Handler | Raw, rate: str | None, *, writes: str | None = None, public: bool = False
+    ) -> None:
         self._answer, self._rate, self._public = _answering(handler), rate, public
+        self._writes = writes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        scope["parley.rate"] = self._rate
+        scope["parley.rate"], scope["parley.writes"] = self._rate, self._writes
         patience = scope["parley.patience"] = Patience()
         services = services_of(request)
         began = time.perf_counter() if services.journal.requests else 0.0
@@ -195,12 +201,22 @@ async def caller_of(request: Request) -> Caller:
     services.requests.begin(scope, caller)
     ASKING.set(caller.asking)
     PATIENCE.set(scope["parley.patience"])
-    if scope["parley.rate"] is not None:
+    waiting: Awaitable[None] | None = None
+    if scope["parley.writes"] is not None:
+        waiting = services.dispatcher.limit(scope["parley.writes"], caller)
+    elif scope["parley.rate"] is not None:
         waiting = services.limits.check(caller, scope["parley.rate"])
-        if waiting is not None:
-            scope["parley.late"] = True
-            await waiting
+    if waiting is not None:
+        scope["parley.late"] = True
+        await waiting
     return caller
+
+
+async def perform(request: Request, act: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the route writes, under the name that `server.bounds.WRITES` has for it. Raises ChatError."""
+    name, session_id = request.scope["parley.writes"], request.path_params.get("session_id")
+    dispatcher = services_of(request).dispatcher
+    return await dispatcher.perform(name, partial(act, *args, **kwargs), session_id)
 
 
 async def _anybody(request: Request, rate: str | None) -> None:

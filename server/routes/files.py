@@ -18,7 +18,7 @@ from events.filetypes import INLINE, TEXT
 from server import peer
 from server.downloads import Downloads
 from server.errors import json_error
-from server.routes.common import call, caller_of, reply, services_of, session_id_of
+from server.routes.common import call, caller_of, perform, reply, services_of, session_id_of
 from server.uploads import Fields, Multipart
 from storage.records import FileRecord
 
@@ -50,19 +50,28 @@ async def upload(request: Request, receive: Receive, send: Send) -> None:
 async def _upload(request: Request) -> Response:
     files, caller = files_of(request), await caller_of(request)
     session_id = session_id_of(request)
+    record, message_id = await perform(request, _store, request, caller, session_id)
+    return reply(files.view(record, message_id), 201)
+
+
+async def _store(request: Request, caller: Caller, session_id: str) -> tuple[FileRecord, str | None]:
+    """The file, and the id of the message that it was posted with."""
+    files, services = files_of(request), services_of(request)
     await files.may_upload(caller, session_id)
     with files.beside(caller) as came:
-        fields = Fields(services_of(request).settings.ws_message_size_limit, came)
+        fields = Fields(services.settings.ws_message_size_limit, came)
         record = await _file(request, caller, session_id, fields)
         try:
             post, message = _flag(fields.text("post")), fields.text("message")
         except BaseException:
             files.forget(record)
             raise
-        message_id = None
-        if post:
-            message_id = (await files.post(caller, record, message)).record.message_id
-    return reply(files.view(record, message_id), 201)
+        if not post:
+            return record, None
+        posted = await services.dispatcher.perform(
+            "file", lambda: files.post(caller, record, message), session_id
+        )
+    return record, posted.record.message_id
 
 
 async def _file(request: Request, caller: Caller, session_id: str, fields: Fields) -> FileRecord:

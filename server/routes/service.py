@@ -14,6 +14,7 @@ from server.routes.common import (
     body_of,
     call,
     caller_of,
+    perform,
     query_of,
     reply,
     services_of,
@@ -73,11 +74,11 @@ async def publish(request: Request) -> Response:
     body = struct_of(Publish, await body_of(request))
     if (body.session_id is None) == (body.user_id is None):
         raise ValidationFailed("either session_id or user_id", field="session_id")
-    if body.user_id is None:
-        await api.publish(caller, body.session_id, None, body.event, body.data)
-    else:
+    user_id = None
+    if body.user_id is not None:
         _unrestricted(caller)
-        await api.publish(caller, None, canonical(body.user_id), body.event, body.data)
+        user_id = canonical(body.user_id)
+    await perform(request, api.publish, caller, body.session_id, user_id, body.event, body.data)
     return reply({"published": True})
 
 
@@ -85,7 +86,7 @@ async def disconnect(request: Request) -> Response:
     api = await _for_all(request)
     body = struct_of(Disconnect, await body_of(request))
     key = canonical(body.user_id, body.role)
-    await api.disconnect(key, revoke=body.revoke)
+    await perform(request, api.disconnect, key, revoke=body.revoke)
     return reply({"user_id": key, "revoked": body.revoke})
 
 
@@ -107,7 +108,7 @@ async def erase_user(request: Request) -> Response:
     key = user_id_of(request)
     if identity_of(key)[0] != "user":
         raise ValidationFailed("a user's", field="user_id")
-    messages, files = await api.erase_user(key)
+    messages, files = await perform(request, api.erase_user, key)
     return reply({"user_id": key, "messages": messages, "files": files})
 
 

@@ -12,6 +12,7 @@ from server.routes.common import (
     body_of,
     call,
     caller_of,
+    perform,
     query_of,
     reply,
     services_of,
@@ -33,7 +34,9 @@ def origin_of(request: Request) -> Origin:
 async def create(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body = struct_of(schema.CreateSession, await body_of(request))
-    record = await services.sessions.create_session(
+    record = await perform(
+        request,
+        services.sessions.create_session,
         caller,
         origin_of(request),
         agent_id=int(body.agent_id) if body.agent_id is not None else None,
@@ -62,8 +65,14 @@ async def get(request: Request) -> Response:
 async def patch(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body = struct_of(schema.PatchSession, await body_of(request))
-    record, role = await services.sessions.patch(
-        caller, session_id_of(request), body.title, body.metadata, body.status
+    record, role = await perform(
+        request,
+        services.sessions.patch,
+        caller,
+        session_id_of(request),
+        body.title,
+        body.metadata,
+        body.status,
     )
     return reply(await services.sessions.full(record, role))
 
@@ -75,16 +84,18 @@ async def delete(request: Request) -> Response:
     if purge not in ("true", "false", "1", "0"):
         raise ValidationFailed("true or false", field="purge")
     if purge in ("true", "1"):
-        await services.sessions.purge_session(caller, session_id)
+        await perform(request, services.sessions.purge_session, caller, session_id)
         return reply({"message": "Session erased", "session_id": session_id})
-    await services.sessions.delete_session(caller, session_id)
+    await perform(request, services.sessions.delete_session, caller, session_id)
     return reply({"message": "Session archived", "session_id": session_id})
 
 
 async def extend(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body = struct_of(schema.ExtendSession, await body_of(request))
-    record = await services.sessions.extend_session(caller, session_id_of(request), body.hours)
+    record = await perform(
+        request, services.sessions.extend_session, caller, session_id_of(request), body.hours
+    )
     return reply({"session_id": record.session_id, "expires_at": rfc3339(record.expires_at)})
 
 
@@ -92,14 +103,15 @@ async def put_participant(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body = struct_of(schema.PutParticipant, await body_of(request))
     session_id = session_id_of(request)
-    await services.sessions.put_participant(caller, session_id, user_id_of(request), body.role)
+    user_id = user_id_of(request)
+    await perform(request, services.sessions.put_participant, caller, session_id, user_id, body.role)
     return await _participants(request, session_id)
 
 
 async def delete_participant(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     session_id = session_id_of(request)
-    await services.sessions.remove_participant(caller, session_id, user_id_of(request))
+    await perform(request, services.sessions.remove_participant, caller, session_id, user_id_of(request))
     return await _participants(request, session_id)
 
 

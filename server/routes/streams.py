@@ -9,6 +9,7 @@ from starlette.types import Receive, Send
 
 from events import schema
 from events.access import Caller
+from events.asking import Asked
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
 from events.room import Connection
@@ -17,6 +18,7 @@ from server.routes.common import (
     call,
     caller_of,
     clean,
+    perform,
     reply,
     services_of,
     session_id_of,
@@ -26,7 +28,7 @@ from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import END, one_line
 from server.transports.sse import Answer, Begin, EventStream
-from storage.records import MessageRecord, SessionRecord
+from storage.records import MessageRecord
 
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
@@ -81,37 +83,19 @@ async def _from(services: Services, record: MessageRecord, place: Place, head: b
     return Answer(record.message_id, lines, next_index, record.revision, ended)
 
 
-async def _ask(
-    services: Services,
-    caller: Caller,
-    session_id: str,
-    body: schema.ChatRequest,
-    head: bytes,
-    place: Place,
-    begins: SessionRecord | None,
-) -> tuple[MessageRecord, Begin]:
-    """Send the user's message, with which a session `begins`; (its record, what begins the answer)."""
-    record = begins or (await services.sessions.writable(caller, session_id))[0]
-    agent = await services.replies.agent(record.agent_id)
-    command = schema.SendMessage(
-        session_id=session_id,
-        content=body.content,
-        client_message_id=body.client_message_id,
-        metadata=body.metadata,
-        reply_to=body.reply_to,
-    )
-    most = services.sessions.most_of(caller) if begins is not None else None
-    done = await services.messages.sent(caller, command, begins=begins, most=most)
+def _begin(services: Services, asked: Asked, head: bytes, place: Place) -> Begin:
+    """What begins the answer to a question."""
+    message = asked.message
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
-        request = {"message_id": done.record.message_id, "seq": done.record.seq}
-        placeholder = await services.replies.answer_to(agent, done.record)
-        current = await services.messages.get(session_id, placeholder.message_id)
+        request = {"message_id": message.message_id, "seq": message.seq}
+        placeholder = await services.replies.answer_to(asked.agent, message)
+        current = await services.messages.get(message.session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
         return await _from(services, current, here, head + line(start, here.event_id(current.message_id)))
 
-    return done.record, begin
+    return begin
 
 
 def _place(request: Request) -> Place:
@@ -132,31 +116,16 @@ def _place(request: Request) -> Place:
 
 async def ask(request: Request, receive: Receive, send: Send) -> None:
     """`POST …/messages/stream`."""
-    services, caller = services_of(request), await caller_of(request)
-    body = await _question(request)
-    if body.stream:
-        await services.extras["event_streams"].admit(request.scope, caller)
-    await _answer(request, receive, send, services, caller, session_id_of(request), body, b"")
+    caller = await caller_of(request)
+    await _answer(request, receive, send, caller, session_id_of(request), await _question(request))
 
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
     """`POST /api/chat`: a session, made in one step with its first message, then the answer. Both are
     committed before `session` is sent, and each bucket is asked before."""
-    services, caller = services_of(request), await caller_of(request)
+    caller = await caller_of(request)
     body = await _question(request)
-    if body.stream:
-        await services.extras["event_streams"].admit(request.scope, caller)
-    session_id = body.session_id
-    begins = None
-    if session_id is None:
-        waiting = services.limits.check(caller, "create")
-        if waiting is not None:
-            await waiting
-        agent_id = int(body.agent_id) if body.agent_id is not None else 1
-        begins = await services.sessions.new_session(caller, origin_of(request), agent_id=agent_id)
-        session_id = begins.session_id
-    head = b"event: session\n" + line({"type": "session", "session_id": session_id})
-    await _answer(request, receive, send, services, caller, session_id, body, head, begins)
+    await _answer(request, receive, send, caller, body.session_id, body, tells_session=True)
 
 
 async def _question(request: Request) -> schema.ChatRequest:
@@ -171,15 +140,21 @@ async def _answer(
     request: Request,
     receive: Receive,
     send: Send,
-    services: Services,
     caller: Caller,
-    session_id: str,
+    session_id: str | None,
     body: schema.ChatRequest,
-    head: bytes,
-    begins: SessionRecord | None = None,
+    *,
+    tells_session: bool = False,
 ) -> None:
-    message, begin = await _ask(services, caller, session_id, body, head, _place(request), begins)
+    services, place = services_of(request), _place(request)
     door = services.extras["event_streams"]
+    if body.stream:
+        await door.admit(request.scope, caller)
+    asked = await perform(request, services.asking.ask, caller, session_id, body, origin_of(request))
+    message = asked.message
+    session_id = message.session_id
+    head = b"event: session\n" + line({"type": "session", "session_id": session_id})
+    begin = _begin(services, asked, head if tells_session else b"", place)
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return

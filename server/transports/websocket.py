@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -269,15 +270,15 @@ class RawDoor:
             return False
         if session_id.startswith("sess_"):
             return False  # ours, and erased: its links lead nowhere, not to whoever comes first
-        waiting = services.limits.check(caller, "create")
-        if waiting is not None:
-            await waiting
         address = services.address_of(scope["client"], scope["headers"])
         agent = peer.header(scope["headers"], b"user-agent")
         try:
-            await services.sessions.create_session(
-                caller, Origin("websocket", address, agent), session_id=session_id
-            )
+            origin = Origin("websocket", address, agent)
+            create = partial(services.sessions.create_session, caller, origin, session_id=session_id)
+            waiting = services.dispatcher.limit("create_session", caller)
+            if waiting is not None:
+                await waiting
+            await services.dispatcher.perform("create_session", create, session_id)
         except ChatError as error:
             if error.code in ("CONFLICT", "FORBIDDEN"):
                 return False  # somebody else's: to this caller it does not exist

@@ -1,0 +1,70 @@
+"""A message whose sender waits for the answer, and the session that may begin with it. Knows no transport."""
+
+import asyncio
+from typing import NamedTuple
+
+from events.access import Caller
+from events.agents.replies import Replies
+from events.messages import MessageService
+from events.ratelimit import RateLimits
+from events.schema import ChatRequest, SendMessage
+from events.sessions import Origin, SessionManager
+from events.typing import Typing
+from storage.records import AgentRecord, MessageRecord, SessionRecord
+
+
+class Asked(NamedTuple):
+    """A question that is committed, and who is to answer it."""
+
+    agent: AgentRecord
+    message: MessageRecord
+
+
+class Asking:
+    def __init__(
+        self,
+        sessions: SessionManager,
+        messages: MessageService,
+        replies: Replies,
+        typing: Typing,
+        limits: RateLimits,
+    ) -> None:
+        self._sessions, self._messages, self._replies = sessions, messages, replies
+        self._typing, self._limits = typing, limits
+
+    async def ask(
+        self, caller: Caller, session_id: str | None, request: ChatRequest, origin: Origin
+    ) -> Asked:
+        """Commit the question; without a `session_id`, its session with it. What it is answered begins with
+        `Replies.answer_to`.
+
+        Raises SessionNotFound, AgentNotFound, RateLimited, ..., StorageError.
+        """
+        begins = None
+        if session_id is None:
+            begins = await self._new_session(caller, request, origin)
+        session = begins or await self._writable(caller, session_id or "")
+        agent = await self._replies.agent(session.agent_id)
+        command = SendMessage(
+            session_id=session.session_id,
+            content=request.content,
+            client_message_id=request.client_message_id,
+            metadata=request.metadata,
+            reply_to=request.reply_to,
+        )
+        most = self._sessions.most_of(caller) if begins is not None else None
+        future = self._messages.send(caller, command, begins=begins, most=most)
+        self._typing.clear(session.session_id, caller.key)
+        return Asked(agent, (await asyncio.shield(future)).record)
+
+    async def _new_session(self, caller: Caller, request: ChatRequest, origin: Origin) -> SessionRecord:
+        waiting = self._limits.check(caller, "create")
+        if waiting is not None:
+            await waiting
+        agent_id = int(request.agent_id) if request.agent_id is not None else 1
+        return await self._sessions.new_session(caller, origin, agent_id=agent_id)
+
+    async def _writable(self, caller: Caller, session_id: str) -> SessionRecord:
+        record, _ = await self._sessions.writable(caller, session_id)
+        self._sessions.touches.touch(session_id, record.ttl_hours, record.last_activity.timestamp())
+        return record
