@@ -38,6 +38,11 @@ class Reader(Sink):
         raise AssertionError("cut off")
 
 
+class Client(Connection):
+    def end(self, error: ChatError) -> None:
+        """The node stops with it."""
+
+
 @dataclass
 class Node:
     services: Services
@@ -45,7 +50,7 @@ class Node:
 
     def connection(self, caller: Caller) -> Connection:
         self.count += 1
-        conn = Connection(f"c{self.count}", caller, SocketIOCodec(), Reader(self.services), "socketio", 0.0)
+        conn = Client(f"c{self.count}", caller, SocketIOCodec(), Reader(self.services), "socketio", 0.0)
         assert self.services.membership.connected(conn) is None
         return conn
 
