@@ -2,7 +2,7 @@
 
 from events.event import Event, Kind, clip, retold
 from events.room import Member
-from events.seat import NEVER, Hole
+from events.seat import ENDED, Hole
 
 #: Volatile events that tell how things are until the next one does: who waits is not to miss them.
 LASTING = frozenset({"presence", "system", "typing"})
@@ -37,11 +37,11 @@ def take(member: Member, event: Event, limit: int) -> None:
         if event.stream:
             if member.idx is None:
                 member.idx = {}
-            member.idx[event.stream] = NEVER if event.closed else member.idx.get(event.stream, 0)
+            member.idx[event.stream] = ENDED if event.closed else member.idx.get(event.stream, 0)
     elif event.sizes:
         # Of whose start it was not told, it was told the end: with the snapshot.
-        have = (member.idx or {}).get(event.stream, NEVER)
-        if have == NEVER:
+        have = (member.idx or {}).get(event.stream, ENDED)
+        if have == ENDED:
             return
         try:
             part = clip(event, have)
@@ -59,4 +59,4 @@ def take(member: Member, event: Event, limit: int) -> None:
 def _lacks(member: Member, end: Event) -> bool:
     """Whether a stream's end would come without all of its text."""
     have = (member.idx or {}).get(end.stream, end.final)
-    return have not in (end.final, NEVER)
+    return have not in (end.final, ENDED)

@@ -18,12 +18,12 @@ from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
 from events.room import Connection, Member, Room
-from events.seat import NEVER, Seat
+from events.seat import ENDED, Seat
 from events.snapshots import Has, Snapshot, Snapshots, are_long, is_past, part
 from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import EVERYTHING, Cut, Mark, RoomState
+from storage.interfaces import NO_ENTRIES, Cut, Mark, RoomState
 from storage.records import SessionRecord
 
 #: How often a session is read for one join because it changes meanwhile: read marks may all the time.
@@ -230,7 +230,7 @@ class Joining:
             asked = None
         while True:
             given = (asked.pos, asked.mark) if asked is not None else (0, "")
-            cut = await self._delivery.log.read({name: asked.pos if asked else EVERYTHING}, given=given)
+            cut = await self._delivery.log.read({name: asked.pos if asked else NO_ENTRIES}, given=given)
             state = cut.rooms[name]
             if state is None and not room.ready:
                 await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
@@ -329,7 +329,7 @@ class Joining:
         room.begin_from_sql(
             Mark(seat.rev, seat.seq), [(s["message_id"], s["next_index"], len(s["content"])) for s in streams]
         )
-        floors = dict.fromkeys(room.have, NEVER) | (seat.idx or {})
+        floors = dict.fromkeys(room.have, ENDED) | (seat.idx or {})
         member.sit(Seat(0, seat.rev, floors, seat.seq), None)
         if conn.held:
             # Told after the snapshot, it would void what that holds of the history that there is now.

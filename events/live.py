@@ -2,14 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from msgspec import Raw
 
 from events.access import SessionRole
-from events.errors import SessionArchived, SessionExpired
+from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound
 from events.event import to_json
 from events.schema import Message
 from storage.records import AgentRecord, OpenStream, SessionRecord
+
+
+class Ending(StrEnum):
+    """What ends a membership; a `session` event says so to the members."""
+
+    ARCHIVED = "archived"
+    EXPIRED = "expired"
+    REMOVED = "removed"
+
+    @property
+    def error(self) -> type[ChatError]:
+        """What whoever wants anything of the session is told from then on."""
+        return _ERRORS[self]
+
+
+_ERRORS: Mapping[Ending, type[ChatError]] = {
+    Ending.ARCHIVED: SessionArchived,
+    Ending.EXPIRED: SessionExpired,
+    Ending.REMOVED: SessionNotFound,
+}
 
 
 @dataclass(slots=True)

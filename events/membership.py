@@ -3,16 +3,19 @@
 How one comes in is `events/joining.py`; `tests/model/` checks the rules of both.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from events import recovery
 from events.access import Caller
 from events.clock import Clock
 from events.delivery import Delivery
-from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound, Unavailable
+from events.errors import ChatError, Unavailable
 from events.event import Event, Kind, make
+from events.live import Ending
 from events.presence import Presence
 from events.room import Connection, Member, Room
 from events.seat import Seat
@@ -25,6 +28,19 @@ from storage.turns import in_steps
 
 #: Memberships that end in one turn of the loop: each takes some 50 µs, and a room may have thousands.
 STEP = 50
+
+
+class _Happened(msgspec.Struct):
+    """Of a `session` event's payload."""
+
+    event: str = ""
+
+
+def _happened(event: Event) -> str:
+    try:
+        return msgspec.json.decode(event.data, type=_Happened).event
+    except msgspec.DecodeError:
+        return ""  # whoever writes to Redis can put anything there
 
 
 class Membership:
@@ -48,7 +64,6 @@ class Membership:
         self._sessions, self._records = sessions, records
         self._presence, self._typing = presence, typing
         self._clock, self._tasks, self._window, self._lease = clock, tasks, window, lease
-        self.on_left: Callable[[Connection, str], None] = lambda conn, room: None
         delivery.on_session = self._on_session
 
     # --- connections and their records
@@ -140,22 +155,27 @@ class Membership:
         """The record belongs to a newer connection: the old socket goes, without its client being told."""
         conn = self.alive(pid)
         if conn is not None and conn.generation < generation:
-            conn.fenced = True
-            conn.pid = None
-            self.disconnected(conn)
-            conn.sink.cut()
+            self._lost_to_another(conn)
+
+    def _lost_to_another(self, conn: Connection) -> None:
+        conn.fenced = True
+        conn.pid = None
+        self.disconnected(conn)
+        conn.sink.cut()
 
     async def find_out(self, lasted: float) -> None:
         """This process stood still for so many seconds: which connections are still its own? Where nobody can
         say and it was long enough for a lease to lapse, none is."""
-        mine = {conn.pid: conn for conn in self._hub.connections.values() if conn.pid is not None}
+        mine = [conn.pid for conn in self._hub.connections.values() if conn.pid is not None]
         try:
-            found = await self._records.generations(list(mine))
+            for pid, generation in (await self._records.generations(mine)).items():
+                self.taken_over(pid, generation)
         except StorageUnavailable:
             self._delivery.lost()
-            found = dict.fromkeys(mine, 1 << 60) if lasted > self._lease else {}
-        for pid, generation in found.items():
-            self.taken_over(pid, generation)
+            if lasted > self._lease:
+                for pid in mine:
+                    if (conn := self.alive(pid)) is not None:
+                        self._lost_to_another(conn)
 
     def spoil(self, conn: Connection) -> None:
         """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
@@ -210,22 +230,19 @@ class Membership:
             self._presence.leave(room, conn, at_once=at_once)
             if conn.caller.key not in room.users:  # what was said by a request ends with the last
                 self._typing.clear(room.name, conn.caller.key)
-        self.on_left(conn, room.name)
         if not room.members and room.name not in self._hub.rooms:
             self._delivery.bus.unsubscribe(f"session:{room.name}")
 
     def _on_session(self, room: Room, event: Event) -> None:
         """A `session` event was delivered here: archived and expired end every membership."""
         room.changed()
-        what = b'"event":"archived"' in event.data and "archived"
-        what = what or (b'"event":"expired"' in event.data and "expired")
-        if not what:
-            if not event.only:
-                self._tasks.spawn(self._reload(room))
-            return
-        self._tasks.spawn(self._ended(room, what))
+        happened = _happened(event)
+        if happened in (Ending.ARCHIVED, Ending.EXPIRED):
+            self._tasks.spawn(self._ended(room, Ending(happened)))
+        elif not event.only:
+            self._tasks.spawn(self._reload(room))
 
-    async def _ended(self, room: Room, what: str) -> None:
+    async def _ended(self, room: Room, ending: Ending) -> None:
         """The database has the word: who writes to Redis ends nobody's membership."""
         try:
             await self._sessions.validate_session(room.name)
@@ -235,12 +252,12 @@ class Membership:
             pass
         else:
             return
-        if room.live is not None:
-            room.live.status = "archived" if what == "archived" else room.live.status
+        if room.live is not None and ending is Ending.ARCHIVED:
+            room.live.status = "archived"
         async for some in in_steps(list(room.members.values()), STEP):
             for member in some:
                 if member in member.conn.rooms:
-                    self._remove(member, what)
+                    self._remove(member, ending)
 
     async def _reload(self, room: Room) -> None:
         try:
@@ -249,15 +266,12 @@ class Membership:
             return
         room.know_anew(record)
 
-    def _remove(self, member: Member, what: str) -> None:
-        error: ChatError = {"archived": SessionArchived, "expired": SessionExpired}.get(
-            what, SessionNotFound
-        )()
+    def _remove(self, member: Member, ending: Ending) -> None:
         conn, name = member.conn, member.room.name
         self.part(conn, name)
         self._tasks.spawn(self._forget(conn))
         if conn.ends_with_its_session:
-            conn.end(error)
+            conn.end(ending.error())
 
     async def _forget(self, conn: Connection) -> None:
         """The record must not bring it back in."""
@@ -295,11 +309,11 @@ class Membership:
             return  # nobody is told that a session does not exist because the database is away
         except ChatError:
             if member in member.conn.rooms:
-                payload = {"event": "removed", "user_id": caller.key}
+                payload = {"event": Ending.REMOVED, "user_id": caller.key}
                 event = make(member.room.name, "session", Kind.DIRECT, payload, self._clock())
                 if member.conn.held is None:
                     member.conn.send(event)
-                self._remove(member, "removed")
+                self._remove(member, Ending.REMOVED)
             return
         member.role = role
 

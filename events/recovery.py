@@ -11,7 +11,7 @@ from events.access import Caller
 from events.event import POISON, Event, Kind, clip, retold
 from events.ids import new_token
 from events.room import Connection
-from events.seat import NEVER, Seat
+from events.seat import ENDED, Seat
 from storage.interfaces import Cut, RoomState
 from storage.records import OpenStream
 
@@ -119,7 +119,7 @@ def missed(
         events.extend(part)
         size += sum(len(event.data) for event in part)
         idx = {stream: text.next_index for stream, text in state.streams.items()}
-        idx.update({stream: n for stream, n in (seat.idx or {}).items() if n == NEVER})
+        idx.update({stream: n for stream, n in (seat.idx or {}).items() if n == ENDED})
         last = state.last
         floors[name] = Seat(cut, max(seat.rev, last.rev), idx or None, max(seat.seq, last.seq))
     events.sort(key=_position)
@@ -155,7 +155,7 @@ def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> l
                 return None  # its text would end short
         elif event.sizes:
             have = reach.get(event.stream, event.index)
-            if have == NEVER:
+            if have == ENDED:
                 continue
             try:
                 clipped = clip(event, have)

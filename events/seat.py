@@ -2,8 +2,8 @@
 
 import msgspec
 
-#: A stream floor: nothing of this stream any more.
-NEVER = 1 << 62
+#: In place of a count of chunks: the stream is over, nothing of it comes any more.
+ENDED = 1 << 62
 
 
 class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -20,7 +20,7 @@ def at(seat: Seat, pos: int) -> Seat:
     """A membership's floors as of a later position, up to which everything was had."""
     if pos <= seat.pos:
         return seat
-    ended = {stream: n for stream, n in (seat.idx or {}).items() if n == NEVER}
+    ended = {stream: n for stream, n in (seat.idx or {}).items() if n == ENDED}
     return Seat(pos, seat.rev, ended or None, seat.seq)
 
 

@@ -27,7 +27,7 @@ from events.errors import (
 from events.event import Kind, make
 from events.identity import canonical, identity_of, key_of
 from events.ids import new_id
-from events.live import LiveSession
+from events.live import Ending, LiveSession
 from events.ratelimit import RateLimits
 from events.room import Member, Room
 from events.touches import Touches
@@ -164,7 +164,7 @@ class SessionManager:
         ended = 0
         while batch := await self._sessions.end_expired(when(self._clock()), BATCH):
             for session_id in batch:
-                self._end(session_id, "expired")
+                self._end(session_id, Ending.EXPIRED)
             ended += len(batch)
             if len(batch) < BATCH:
                 break
@@ -305,7 +305,7 @@ class SessionManager:
             record = await self._sessions.extend(session_id, None, now) or record
             self._tell(session_id, "updated")
         else:
-            self._end(session_id, status)
+            self._end(session_id, Ending(status))
         self._refresh_live(record)
         return record
 
@@ -431,15 +431,15 @@ class SessionManager:
             if room is None or room.live is None:
                 continue
             if state is None or state.status == "deleted":
-                self.end_here(room, "archived")
+                self.end_here(room, Ending.ARCHIVED)
                 continue
             expires = max(state.expires_at.timestamp(), self.touches.expires_at(name))
             room.live.expires_at = expires
             if state.status != room.live.status and state.status != "active":
                 room.live.status = state.status
-                self.end_here(room, "archived")
+                self.end_here(room, Ending.ARCHIVED)
             elif expires <= now:
-                self.end_here(room, "expired")
+                self.end_here(room, Ending.EXPIRED)
         for session_id, user_id in removed:
             self._delivery.on_signal(f"session:{session_id}", "access", user_id.encode())
         return states
@@ -449,18 +449,18 @@ class SessionManager:
         room, record = self._delivery.hub.rooms.get(name), await self._sessions.get(name)
         if room is None or room.live is None or record is None or record.trace_id == room.live.trace_id:
             return False
-        self.end_here(room, "archived")
+        self.end_here(room, Ending.ARCHIVED)
         return True
 
-    def end_here(self, room: Room, what: str) -> None:
+    def end_here(self, room: Room, ending: Ending) -> None:
         """End the membership of everyone on this node; the bus need not be there."""
-        event = make(room.name, "session", Kind.DIRECT, {"event": what}, self._clock())
+        event = make(room.name, "session", Kind.DIRECT, {"event": ending}, self._clock())
         for member in list(room.members.values()):
             member.conn.send(event)
         self._delivery.on_session(room, event)
 
-    def _end(self, session_id: str, what: str) -> None:
-        self._tell(session_id, what)
+    def _end(self, session_id: str, ending: Ending) -> None:
+        self._tell(session_id, ending)
         self.touches.ended(session_id)
 
     def _tell(self, session_id: str, what: str, **more: Any) -> None:
@@ -486,7 +486,7 @@ class SessionManager:
         """Erase with messages and files. Raises SessionNotFound, Forbidden, Unavailable."""
         _, role = await self.get_session(caller, session_id)
         require(role, MAY_MANAGE)
-        self._end(session_id, "archived")
+        self._end(session_id, Ending.ARCHIVED)
         await self.purge([session_id])
 
     async def purge(self, session_ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from events.live import Known, LiveSession, Page
 from events.messages import PAGE_BYTES, MessageService
 from events.room import Room
 from events.schema import Message
-from events.seat import NEVER, Seat
+from events.seat import ENDED, Seat
 from events.sessions import SessionManager
 from storage.gather import Gather
 from storage.interfaces import Cut, RoomState, StreamText
@@ -146,7 +146,7 @@ class Snapshots:
     ) -> Snapshot:
         """The same of a page that is at hand. `texts`: of open streams, as JSON, where they are long."""
         logged = dict(state.streams) if state is not None else {}
-        floors: dict[str, int] = dict.fromkeys(logged, NEVER)  # ended since the cut, unless it is still open
+        floors: dict[str, int] = dict.fromkeys(logged, ENDED)  # ended since the cut, unless it is still open
         streams = []
         for row in page.open_streams:
             # What SQL has saved of it does not say with which chunk it ends.

@@ -8,7 +8,7 @@ rules of `RoomLog`, `StreamLog` and `Records` are checked by `tests/model/`.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -64,19 +64,28 @@ class Mark(msgspec.Struct, frozen=True):
     seq: int
 
 
-class Appended(msgspec.Struct, frozen=True):
-    """`answer`: "ok"; "gap" (revisions are missing before the first); "nobody" (no log, nothing to keep).
-    `known`: so many of the events, said to be fresh, were known by their revision."""
+#: A room's log to events: revisions are missing before the first ("gap"); there is no log ("nobody").
+AppendAnswer = Literal["ok", "gap", "nobody"]
+#: A stream's log to chunks: so far it has them ("next"); its start is not logged ("gap"); it takes no more
+#: ("closed"); the room has no log ("nobody").
+StreamAnswer = Literal["next", "gap", "closed", "nobody"]
+#: To a connection's record: a later generation has it ("taken"); another epoch, or a newer version is there
+#: ("late").
+RecordAnswer = Literal["ok", "taken", "late"]
 
-    answer: str
+
+class Appended(msgspec.Struct, frozen=True):
+    """`known`: so many of the events, said to be fresh, were known by their revision."""
+
+    answer: AppendAnswer
     last: Mark | None = None
     known: int = 0
 
 
 class ChunkAnswer(msgspec.Struct, frozen=True):
-    """`answer`: "next", "gap", "closed" or "nobody"; `next_index` is what the log expects."""
+    """`next_index` is what the log expects."""
 
-    answer: str
+    answer: StreamAnswer
     next_index: int
 
 
@@ -111,8 +120,8 @@ class Cut(msgspec.Struct, frozen=True):
     genuine: bool = True
 
 
-#: A position that nothing is above: who asks for it gets a room's state without entries.
-EVERYTHING = 1 << 60
+#: To be asked for in place of a position: nothing is above it, so a room's state comes without entries.
+NO_ENTRIES = 1 << 60
 #: Bytes of a read that has no bound of its own: a room's log has.
 UNBOUNDED = 1 << 50
 
@@ -188,8 +197,8 @@ class Records(Protocol):
     #: enough to write it when the connection is gone.
     shared: bool
 
-    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
-        """ "ok"; "taken" (a later generation has it); "late" (another epoch, or a newer version is there)."""
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> RecordAnswer:
+        """Writes it, if nothing newer is there."""
 
     async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
         """Take a connection over: (epoch, its new generation, record); tells all nodes (`Bus`, takeover).

@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from storage.interfaces import (
-    EVERYTHING,
+    NO_ENTRIES,
     UNBOUNDED,
     Appended,
     Beat,
@@ -25,11 +25,10 @@ from storage.interfaces import (
     Mark,
     Presences,
     Receiver,
+    RecordAnswer,
     RoomState,
     StreamText,
 )
-
-_OK_CHUNK = "next"
 
 
 def new_epoch(now: float) -> str:
@@ -178,7 +177,7 @@ class Memory:
         )
 
     def at_hand(self, room: str) -> Cut:
-        return Cut(self.epoch, self._pos, {room: self._state(room, EVERYTHING, self._clock())})
+        return Cut(self.epoch, self._pos, {room: self._state(room, NO_ENTRIES, self._clock())})
 
     def _state(self, room: str, after: int, now: float) -> RoomState | None:
         log = self._logs.get(room)
@@ -276,11 +275,11 @@ class Memory:
             stream.next_index += len(pieces)
             self._log(log, event)
             stream.touched = log.touched
-        return ChunkAnswer(_OK_CHUNK, stream.next_index)
+        return ChunkAnswer("next", stream.next_index)
 
     # --- Records
 
-    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> RecordAnswer:
         old = self._records.get(pid)
         if old is not None:
             if old.generation > generation:

@@ -22,7 +22,7 @@ from events.ids import new_id
 from events.joining import Joined
 from events.outbox import Sink
 from events.room import Connection
-from events.seat import NEVER
+from events.seat import ENDED
 from server.services import Services
 from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
 
@@ -307,7 +307,7 @@ class EventStreamDoor:
             member = conn.member(session_id)
             if member is not None:
                 # It has the text up to here; what waits is clipped to what it lacks.
-                floor = NEVER if answer.ended else answer.next_index
+                floor = ENDED if answer.ended else answer.next_index
                 member.idx = {**(member.idx or {}), answer.message_id: floor}
                 member.rev = min(member.rev, answer.revision)
             joined.then()

@@ -7,10 +7,21 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage.interfaces import UNBOUNDED, Appended, Cut, Event, Kind, Mark, RoomState, StreamText
+from storage.interfaces import (
+    UNBOUNDED,
+    AppendAnswer,
+    Appended,
+    Cut,
+    Event,
+    Kind,
+    Mark,
+    RoomState,
+    StreamText,
+)
 from storage.redis import wire
 from storage.redis.client import EPOCH, Client
 
+_ANSWERS: Mapping[bytes, AppendAnswer] = {b"ok": "ok", b"gap": "gap", b"nobody": "nobody"}
 #: Rooms in one call of a script: it must not keep Redis from the others for long.
 AT_ONCE = 200
 #: The same where all of each log is read.
@@ -64,7 +75,7 @@ class RedisLog:
     def _appended(self, reply: Sequence[Any]) -> Appended:
         answer, rev, seq, _, stamp, pos = reply
         self._client.saw(stamp, pos)
-        return Appended(answer.decode(), None if answer == b"nobody" else Mark(rev, seq))
+        return Appended(_ANSWERS[answer], None if answer == b"nobody" else Mark(rev, seq))
 
     def _announced(self, reply: Sequence[Any]) -> Appended:
         found = self._appended(reply)

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from storage.errors import Unavailable
+from storage.interfaces import RecordAnswer
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
+
+_ANSWERS: Mapping[bytes, RecordAnswer] = {b"ok": "ok", b"taken": "taken", b"late": "late"}
 
 
 class RedisRecords:
@@ -28,7 +31,7 @@ class RedisRecords:
     def _key(self, pid: str) -> str:
         return f"{self._client.prefix}:record:{pid}"
 
-    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> str:
+    async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> RecordAnswer:
         """Raises Unavailable."""
         answer, stamp, pos = await self._client.run_script(
             self._put, (self._key(pid),), epoch, generation, version, record, self._ttl
@@ -36,7 +39,7 @@ class RedisRecords:
         self._client.saw(stamp, pos)
         if answer == b"ok":
             self._keep(pid)
-        return bytes(answer).decode()
+        return _ANSWERS[answer]
 
     async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
         """Raises Unavailable."""

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from storage.interfaces import ChunkAnswer, Event, StreamText
+from storage.interfaces import ChunkAnswer, Event, StreamAnswer, StreamText
 from storage.redis import wire
 from storage.redis.client import Client
 from storage.redis.log import RedisLog
+
+_ANSWERS: Mapping[bytes, StreamAnswer] = {
+    b"next": "next", b"gap": "gap", b"closed": "closed", b"nobody": "nobody"
+}  # fmt: skip
 
 
 class RedisStreams:
@@ -34,7 +38,7 @@ class RedisStreams:
     def _answer(self, reply: Sequence[Any]) -> ChunkAnswer:
         answer, number, stamp, pos = reply
         self._client.saw(stamp, pos)
-        return ChunkAnswer(answer.decode(), number)
+        return ChunkAnswer(_ANSWERS[answer], number)
 
     async def close(self, room: str, stream: str) -> StreamText:
         """Raises Unavailable."""

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from events.event import Event, Kind, chunk_event, clip
 from events.recovery import Position, missed, parse_position
-from events.seat import NEVER, Seat, at
+from events.seat import ENDED, Seat, at
 from storage.interfaces import Mark, RoomState, StreamText
 
 
@@ -112,9 +112,9 @@ def test_an_end_without_all_of_its_text_is_no_recovery() -> None:
 def test_what_was_had_since_the_membership_began_is_no_hole() -> None:
     """Its floor is of the join; the client has seen chunks since, up to the position that it asks from."""
     entries = [chunk("a", 2, ["x"], 9)]
-    seat = Seat(3, 1, {"s": 0, "over": NEVER}, 1)
+    seat = Seat(3, 1, {"s": 0, "over": ENDED}, 1)
     assert at(seat, 3) is seat and at(seat, 2) is seat
-    assert at(seat, 8) == Seat(8, 1, {"over": NEVER}, 1)
+    assert at(seat, 8) == Seat(8, 1, {"over": ENDED}, 1)
     replay = missed({"a": state(entries, 1)}, {"a": at(seat, 8)}, 9, "c", "u")
     assert replay is not None and [e.index for e in replay.events] == [2]
 
@@ -129,10 +129,10 @@ def test_what_is_not_for_this_connection_is_left_out() -> None:
 
 def test_a_stream_that_ended_before_the_snapshot_sends_nothing_more() -> None:
     entries = [chunk("a", 0, ["x"], 1)]
-    replay = missed({"a": state(entries, 1, chunks=1)}, {"a": Seat(0, 1, {"s": NEVER})}, 9, "c", "u")
+    replay = missed({"a": state(entries, 1, chunks=1)}, {"a": Seat(0, 1, {"s": ENDED})}, 9, "c", "u")
     assert replay is not None
     assert replay.events == []
-    assert replay.floors["a"].idx == {"s": NEVER}
+    assert replay.floors["a"].idx == {"s": ENDED}
 
 
 @given(st.text(max_size=80))

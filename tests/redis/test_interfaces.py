@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from storage.interfaces import Appended, Event, Kind, Mark
+from storage.interfaces import NO_ENTRIES, Appended, Event, Kind, Mark
 from tests.redis.conftest import Side, answer, chunk, durable, logged
-
-EVERYTHING = 1 << 60
 
 
 async def append(side: Side, *events: Event, room: str = "A") -> Appended:
@@ -83,7 +81,7 @@ async def test_a_read_is_of_one_cut(new_side: Callable[..., Any]) -> None:
     await append(side, durable(1))
     await append(side, durable(1, "B"), room="B")
     await append(side, durable(2))
-    cut = await side.log.read({"A": 0, "B": EVERYTHING, "C": 0})
+    cut = await side.log.read({"A": 0, "B": NO_ENTRIES, "C": 0})
     a, b = cut.rooms["A"], cut.rooms["B"]
     assert [e.rev for e in a.entries] == [1, 2] and a.last == Mark(2, 2)
     assert a.entries[-1].pos == cut.pos
@@ -165,7 +163,7 @@ async def test_chunks_are_logged_if_they_are_next(side: Side) -> None:
     assert (text.text, text.next_index, text.start, text.closed, text.ended) == ("abç", 3, 1, False, False)
     assert (await side.streams.read("A", "s", 2)).text == "ç"
     assert (await side.streams.read("A", "s", 9)).text == ""
-    state = (await side.log.read({"A": EVERYTHING})).rooms["A"]
+    state = (await side.log.read({"A": NO_ENTRIES})).rooms["A"]
     assert state.streams["s"].text == "abç" and state.streams["s"].next_index == 3
 
 
@@ -176,9 +174,9 @@ async def test_a_closed_stream_takes_no_chunks(side: Side) -> None:
     closed = await side.streams.close("A", "s")
     assert (closed.text, closed.next_index, closed.closed, closed.ended) == ("a", 1, True, False)
     assert (await push(side, 1, "b")).answer == "closed"
-    assert (await side.log.read({"A": EVERYTHING})).rooms["A"].streams["s"].closed
+    assert (await side.log.read({"A": NO_ENTRIES})).rooms["A"].streams["s"].closed
     await append(side, durable(2, stream="s", closed=True, final=1))
-    assert "s" not in (await side.log.read({"A": EVERYTHING})).rooms["A"].streams
+    assert "s" not in (await side.log.read({"A": NO_ENTRIES})).rooms["A"].streams
     assert (await side.streams.read("A", "s")).ended
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.errors import Unavailable
-from storage.interfaces import EVERYTHING, Event, Kind, Mark
+from storage.interfaces import NO_ENTRIES, Event, Kind, Mark
 from storage.redis import Cluster
 from tests.redis.conftest import Ears, Side, chunk, durable, in_redis, logged
 from tests.support.services import Redis
@@ -396,7 +396,7 @@ async def test_a_read_beyond_its_limit_is_not_read_to_its_end(new_node: NewNode)
     rooms = [f"R{n}" for n in range(10)]
     for room in rooms:
         await side.log.open(room, Mark(0, 0))
-    opened = (await side.log.read(dict.fromkeys(rooms, EVERYTHING))).rooms
+    opened = (await side.log.read(dict.fromkeys(rooms, NO_ENTRIES))).rooms
     asks = {room: state.pos for room, state in opened.items() if state is not None}
     for room in rooms:
         for rev in range(1, 11):
