@@ -21,7 +21,7 @@ from events.room import Room
 from events.schema import Message
 from events.seat import ENDED, Seat
 from events.sessions import SessionManager
-from storage.gather import Gather
+from storage.batch_loader import BatchLoader
 from storage.interfaces import Cut, RoomState, StreamText
 from storage.records import REMOVED, SessionRecord
 from storage.snapshot import SnapshotReader
@@ -57,7 +57,7 @@ class Snapshots:
     ) -> None:
         self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
         self._history = history
-        self._newest = Gather(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
+        self._newest = BatchLoader(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
         self.local_text: Callable[[str], StreamText | None] = lambda stream: None
 
     async def joinable(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.turns import Work, at_once
-from storage.words import Places, Term, folding
+from storage.words import SourcePositions, Term, folding
 
 #: Characters of a snippet, and of what comes before its first hit.
 LENGTH, BEFORE = 240, 60
@@ -92,7 +92,7 @@ def _distance(found: Sequence[Sequence[tuple[int, int]]]) -> int:
     return best
 
 
-def _end(origins: Places, stop: int) -> int:
+def _end(origins: SourcePositions, stop: int) -> int:
     # The whole of a character of which only a part was meant.
     while stop < len(origins) - 1 and origins[stop] == origins[stop - 1]:
         stop += 1

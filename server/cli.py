@@ -22,7 +22,7 @@ COMMANDS = Path(__file__).parent / "commands"
 DEVELOPMENT_KEY = Path("data/dev-secret")
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """The files of `server/commands/`, by their names with dashes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -55,7 +55,7 @@ def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
 
 
 @click.group(
-    cls=Commands,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Settings come from the environment and from .env; `check-config` shows them all.",
 )

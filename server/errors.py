@@ -14,7 +14,7 @@ from events.errors import ChatError
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Shown:
     """How one code looks: `status` of HTTP, `close` of the raw WebSocket (None: the connection stays)."""
 
     status: int
@@ -22,33 +22,33 @@ class Outside:
 
 
 TABLE = {
-    "VALIDATION_ERROR": Outside(422),
-    "UNKNOWN_COMMAND": Outside(422),
-    "UNAUTHORIZED": Outside(401, 4001),
-    "TOKEN_EXPIRED": Outside(401, 4001),
-    "FORBIDDEN": Outside(403, 4003),
-    "ORIGIN_NOT_ALLOWED": Outside(403, 4003),
-    "SESSION_NOT_FOUND": Outside(404, 4004),
-    "SESSION_EXPIRED": Outside(410, 4004),
-    "SESSION_ARCHIVED": Outside(409, 4004),
-    "MESSAGE_NOT_FOUND": Outside(404),
-    "STREAM_NOT_FOUND": Outside(404),
-    "FILE_NOT_FOUND": Outside(404),
-    "AGENT_NOT_FOUND": Outside(404),
-    "CONFLICT": Outside(409),
-    "STREAM_OPEN": Outside(409),
-    "STREAM_CLOSED": Outside(409),
-    "INDEX_CONFLICT": Outside(409),
-    "PAYLOAD_TOO_LARGE": Outside(413, 1009),
-    "LIMIT_REACHED": Outside(409),
-    "UNSUPPORTED_FILE_TYPE": Outside(415),
-    "RATE_LIMIT": Outside(429, 4008),
+    "VALIDATION_ERROR": Shown(422),
+    "UNKNOWN_COMMAND": Shown(422),
+    "UNAUTHORIZED": Shown(401, 4001),
+    "TOKEN_EXPIRED": Shown(401, 4001),
+    "FORBIDDEN": Shown(403, 4003),
+    "ORIGIN_NOT_ALLOWED": Shown(403, 4003),
+    "SESSION_NOT_FOUND": Shown(404, 4004),
+    "SESSION_EXPIRED": Shown(410, 4004),
+    "SESSION_ARCHIVED": Shown(409, 4004),
+    "MESSAGE_NOT_FOUND": Shown(404),
+    "STREAM_NOT_FOUND": Shown(404),
+    "FILE_NOT_FOUND": Shown(404),
+    "AGENT_NOT_FOUND": Shown(404),
+    "CONFLICT": Shown(409),
+    "STREAM_OPEN": Shown(409),
+    "STREAM_CLOSED": Shown(409),
+    "INDEX_CONFLICT": Shown(409),
+    "PAYLOAD_TOO_LARGE": Shown(413, 1009),
+    "LIMIT_REACHED": Shown(409),
+    "UNSUPPORTED_FILE_TYPE": Shown(415),
+    "RATE_LIMIT": Shown(429, 4008),
     # Only a connection is ever cut off for its slowness; the status is there for completeness.
-    "SLOW_CONSUMER": Outside(503, 4013),
-    "AGENT_UNAVAILABLE": Outside(503, 1013),
-    "UNAVAILABLE": Outside(503, 1013),
-    "SERVER_FULL": Outside(503, 1013),
-    "INTERNAL": Outside(500, 1011),
+    "SLOW_CONSUMER": Shown(503, 4013),
+    "AGENT_UNAVAILABLE": Shown(503, 1013),
+    "UNAVAILABLE": Shown(503, 1013),
+    "SERVER_FULL": Shown(503, 1013),
+    "INTERNAL": Shown(500, 1011),
 }
 DRAINING_CLOSE = 1012
 """Service Restart (IANA): come back, another node will answer. The code is UNAVAILABLE, as of any outage."""

@@ -22,7 +22,7 @@ LIMIT, PATIENCE = 15.0, 30.0
 NO_PICTURE, TOO_MANY_PIXELS = 3, 4
 
 
-class Places:
+class DecoderSlots:
     """So many at a time. Whoever waits has a turn after one of each other owner: many of one owner's do not
     hold up the others'."""
 
@@ -71,7 +71,7 @@ class Thumbnailer:
         """`memory`: bytes that there are for this node and its pictures."""
         share = int(memory * SHARE)
         self.memory = min(MOST, max(LEAST, share))
-        self._places = Places(max(1, min(AT_ONCE, share // self.memory)))
+        self._places = DecoderSlots(max(1, min(AT_ONCE, share // self.memory)))
 
     async def make(self, content: AsyncIterator[bytes], media_type: str, owner: str) -> bytes | None:
         """See `events.files.Thumbnails`. Raises what `content` raises, too."""

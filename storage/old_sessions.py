@@ -45,7 +45,7 @@ class Misfit:
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportTally:
     """What became of the rows so far."""
 
     rows: int = 0

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import caps
+from storage.batch_loader import BatchLoader
 from storage.database import Connection, Database, Row
-from storage.gather import Gather
 from storage.listing import list_sessions
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
 from storage.repeating import insert_once
@@ -193,7 +193,7 @@ class Sessions:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._for = Gather(self._get_for)
+        self._for = BatchLoader(self._get_for)
         _GET_FOR.on(db.dialect)  # now, not when the first one joins
 
     async def create(self, record: SessionRecord, most: int | None = None) -> SessionRecord:

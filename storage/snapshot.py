@@ -7,12 +7,12 @@ from sys import intern
 import sqlalchemy as sa
 from msgspec import Struct
 
+from storage.batched_select import BatchedSelect
 from storage.database import Database, Row
 from storage.messages import OPEN_IN, cut_page, page_select
 from storage.records import AgentRecord, MessageRecord, OpenStream, ParticipantRecord, SessionRecord
 from storage.rows import AGENT, PARTICIPANT, SESSION
 from storage.tables import agents, participants, sessions
-from storage.together import Together
 
 _ID = sa.bindparam("session_id", type_=sa.String)
 _SESSION = sa.select(*SESSION).where(sessions.c.session_id == _ID, sessions.c.status != "deleted")
@@ -36,12 +36,12 @@ class SessionSnapshot(Struct, frozen=True):
 
 
 @lru_cache
-def _all(changes: bool) -> Together:
+def _all(changes: bool) -> BatchedSelect:
     if changes:
         page = page_select(frozenset({"after_revision"}), "revision", descending=False)
     else:
         page = page_select(frozenset(), "seq", descending=True)
-    return Together(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, each="session_id")
+    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, each="session_id")
 
 
 class SnapshotReader:

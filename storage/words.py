@@ -73,7 +73,7 @@ COMPOUND, SPACES = 3, 8
 TOKENS = 20_000
 
 
-class Places:
+class SourcePositions:
     """Where each character of a folded text comes from: the place of the character, with what composes with
     it, of which it is a part. One place more stands for the end.
 
@@ -137,7 +137,7 @@ class Places:
         return origins
 
 
-def fold(text: str) -> tuple[str, Places | None]:
+def fold(text: str) -> tuple[str, SourcePositions | None]:
     """Lower case, one form for what looks alike (NFKC); and where each character comes from in `text`.
 
     None: from the same place.
@@ -145,13 +145,13 @@ def fold(text: str) -> tuple[str, Places | None]:
     return at_once(folding(text))
 
 
-def folding(text: str) -> Work[tuple[str, Places | None]]:
+def folding(text: str) -> Work[tuple[str, SourcePositions | None]]:
     """`fold`, in pieces: what is in its form already costs next to nothing, a block that is not a little
     more, and neither makes the others dearer."""
     if text.isascii():
         return text.lower(), None
     parts: list[str] = []
-    places = Places(text)
+    places = SourcePositions(text)
     start = 0
     while start < len(text):
         stop = _block_end(text, start)

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from events.agents.base import AnswerFailed, Usage
 from events.agents.eventstream import EventReader, TooLarge
-from events.agents.upstreams import Origin, Refused
+from events.agents.upstreams import Refused, UpstreamOrigin
 
 #: Seconds that an upstream's Retry-After is heeded for; one that says more is tried again at our own pace.
 LONGEST_WAIT = 10.0
@@ -29,7 +29,7 @@ SLICE = 0.005
 DRAIN = 1.0
 
 
-class Bounds(Struct, frozen=True):
+class AnswerBounds(Struct, frozen=True):
     """What an upstream may send for one answer. Its head is held to 100 KiB by httpcore."""
 
     #: Bytes of one event: room for a whole answer of STREAM_MAX_SIZE, its line ends and quotes escaped.
@@ -43,13 +43,13 @@ class Bounds(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    origin: Origin
+    origin: UpstreamOrigin
     target: str
     key: str
     body: bytes
 
 
-class Patience(Struct, frozen=True):
+class Timeouts(Struct, frozen=True):
     """Seconds until something of the answer comes, seconds from each event to the next, and the loop's time
     at which all of it ends."""
 
@@ -67,7 +67,7 @@ class _Choice(Struct):
     finish_reason: Any = None
 
 
-class _Chunk(Struct):
+class _Completion(Struct):
     choices: list[_Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
@@ -91,11 +91,11 @@ class _Broken(Exception):
 
 
 async def ask(
-    pool: httpcore.AsyncConnectionPool, call: Call, patience: Patience, bounds: Bounds
+    pool: httpcore.AsyncConnectionPool, call: Call, timeouts: Timeouts, bounds: AnswerBounds
 ) -> AsyncGenerator[str | Usage, None]:
     """The answer's pieces; "" for an event without text (a model that thinks). Raises AnswerFailed."""
     try:
-        async with aclosing(_ask(pool, call, patience, bounds)) as pieces:
+        async with aclosing(_ask(pool, call, timeouts, bounds)) as pieces:
             async for piece in pieces:
                 yield piece
     except AnswerFailed:
@@ -105,10 +105,10 @@ async def ask(
 
 
 async def _ask(
-    pool: httpcore.AsyncConnectionPool, call: Call, patience: Patience, bounds: Bounds
+    pool: httpcore.AsyncConnectionPool, call: Call, timeouts: Timeouts, bounds: AnswerBounds
 ) -> AsyncGenerator[str | Usage, None]:
     loop = asyncio.get_running_loop()
-    first = min(loop.time() + patience.first, patience.until)
+    first = min(loop.time() + timeouts.first, timeouts.until)
     async with AsyncExitStack() as held:
         async with asyncio.timeout_at(first):
             response = await held.enter_async_context(_sent(pool, call))
@@ -117,7 +117,7 @@ async def _ask(
             async with asyncio.timeout_at(first):
                 raise _refusal(response, await _beginning(body, bounds.error))
         _check_plain(response)
-        async with aclosing(_read(body, EventReader(bounds.event), patience, first)) as pieces:
+        async with aclosing(_read(body, EventReader(bounds.event), timeouts, first)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -137,11 +137,11 @@ def _sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContex
 
 
 async def _read(
-    body: AsyncIterator[bytes], events: EventReader, patience: Patience, deadline: float
+    body: AsyncIterator[bytes], events: EventReader, timeouts: Timeouts, deadline: float
 ) -> AsyncGenerator[str | Usage, None]:
     loop = asyncio.get_running_loop()
     finished, turns = False, _Turns()
-    while (data := await _next(body, min(deadline, patience.until))) is not None:
+    while (data := await _next(body, min(deadline, timeouts.until))) is not None:
         for event in events.feed(data):
             if event.startswith(b"[DONE]"):
                 await _drain(body)
@@ -149,7 +149,7 @@ async def _read(
             text, ends, usage = _decoded(event)
             finished = finished or ends
             now = loop.time()
-            deadline = now + patience.between if text else max(deadline, now + patience.between)
+            deadline = now + timeouts.between if text else max(deadline, now + timeouts.between)
             yield text
             if usage is not None:
                 yield Usage(usage)
@@ -206,13 +206,13 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 def _decoded(event: bytes) -> tuple[str, bool, int | None]:
     """(text, whether it is the last of it, tokens used). Whatever is not as it should be raises."""
     try:
-        chunk = msgspec.json.decode(event, type=_Chunk)
+        chunk = msgspec.json.decode(event, type=_Completion)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         # Some send the halves of a surrogate pair one by one, which only Python's own decoder takes.
         whole = json.dumps(json.loads(event), ensure_ascii=False)
-        chunk = msgspec.json.decode(whole.encode("utf-8", "replace"), type=_Chunk)
+        chunk = msgspec.json.decode(whole.encode("utf-8", "replace"), type=_Completion)
     if chunk.error is not None:
         raise _Broken(f"it tells of an error: {chunk.error}")
     usage = _tokens(chunk.usage)

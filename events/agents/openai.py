@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from events.agents import chat
 from events.agents.base import Agent, AnswerFailed, Request, Usage
-from events.agents.chat import Bounds, Call
+from events.agents.chat import AnswerBounds, Call
 from events.agents.network import CheckedNetwork
 from events.agents.upstreams import Refused, Upstreams, split
 from events.schema import Message
@@ -37,7 +37,7 @@ log = logging.getLogger("parley.agents.openai")
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
-class Config(Struct, kw_only=True, forbid_unknown_fields=True):
+class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     """`config` of an `openai` agent. Times in seconds; `context_tokens` bounds what it is told of the past.
 
     `first_token_timeout` runs until something of the answer comes, `timeout` from each event to the next.
@@ -56,9 +56,9 @@ class Config(Struct, kw_only=True, forbid_unknown_fields=True):
     timeout: Seconds = 60.0
 
 
-def checked(config: dict[str, Any]) -> Config:
+def checked(config: dict[str, Any]) -> OpenAIConfig:
     """Raises msgspec.ValidationError."""
-    made = msgspec.convert(config, Config)
+    made = msgspec.convert(config, OpenAIConfig)
     try:
         split(made.base_url)
     except ValueError as error:
@@ -66,7 +66,7 @@ def checked(config: dict[str, Any]) -> Config:
     return made
 
 
-def conversation(request: Request, config: Config) -> list[dict[str, str]]:
+def conversation(request: Request, config: OpenAIConfig) -> list[dict[str, str]]:
     """The system prompt, as much of the newest history as the budget allows, and the message itself."""
     asked = {"role": "user", "content": request.message.content or ""}
     system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
@@ -99,10 +99,10 @@ class OpenAI(Agent):
         key_of: Callable[[str], str | None],
         first_wait: float = 0.5,
         upstreams: Upstreams | None = None,
-        bounds: Bounds | None = None,
+        bounds: AnswerBounds | None = None,
     ) -> None:
         self._key_of, self._first_wait = key_of, first_wait
-        self._upstreams, self._bounds = upstreams, bounds or Bounds()
+        self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     def check(self, config: dict[str, Any]) -> None:
@@ -139,9 +139,9 @@ class OpenAI(Agent):
             yield ""  # still at it
             await asyncio.sleep(wait)
 
-    async def _try(self, call: Call, config: Config, until: float) -> AsyncGenerator[str | Usage, None]:
-        patience = chat.Patience(config.first_token_timeout, config.timeout, until)
-        async with aclosing(chat.ask(await self._connections(), call, patience, self._bounds)) as pieces:
+    async def _try(self, call: Call, config: OpenAIConfig, until: float) -> AsyncGenerator[str | Usage, None]:
+        timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, until)
+        async with aclosing(chat.ask(await self._connections(), call, timeouts, self._bounds)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -160,7 +160,7 @@ class OpenAI(Agent):
                 )
         return self._pool
 
-    def _call(self, config: Config, messages: list[dict[str, str]]) -> Call:
+    def _call(self, config: OpenAIConfig, messages: list[dict[str, str]]) -> Call:
         """What is to be sent, and where. Raises AnswerFailed where the settings do not allow it."""
         origin, target = split(config.base_url)
         try:
@@ -178,7 +178,7 @@ class OpenAI(Agent):
         }
         return Call(origin, target, self._key(config), msgspec.json.encode(body))
 
-    def _key(self, config: Config) -> str:
+    def _key(self, config: OpenAIConfig) -> str:
         if config.api_key_env is None:
             return "none"  # servers of one's own mostly take any
         key = (self._key_of(config.api_key_env) or "").strip()

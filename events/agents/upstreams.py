@@ -27,7 +27,7 @@ class Refused(ValueError):
     """An upstream that the settings do not allow. The text is for whoever configures, not for users."""
 
 
-class Origin(Struct, frozen=True):
+class UpstreamOrigin(Struct, frozen=True):
     """Who is asked: a host in lower case, and a port that is always given."""
 
     scheme: str
@@ -46,13 +46,13 @@ class UpstreamHost(Struct, frozen=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}{f':{self.port}' if self.port else ''}{f'={self.key}' if self.key else ''}"
 
-    def means(self, origin: Origin) -> bool:
+    def means(self, origin: UpstreamOrigin) -> bool:
         if self.host != origin.host:
             return False
         return self.port == origin.port if self.port else (origin.scheme, origin.port) == ("https", 443)
 
 
-def split(base_url: str) -> tuple[Origin, str]:
+def split(base_url: str) -> tuple[UpstreamOrigin, str]:
     """(the origin, the target of chat completions there). Raises ValueError."""
     parts = urlsplit(base_url)
     host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -64,7 +64,7 @@ def split(base_url: str) -> tuple[Origin, str]:
         raise ValueError("has no port that can be asked")
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + "/chat/completions"
     query = f"?{quote(parts.query, safe='/%:@!$&()*+,;=~?')}" if parts.query else ""
-    return Origin(parts.scheme, host, port or PORTS[parts.scheme]), path + query
+    return UpstreamOrigin(parts.scheme, host, port or PORTS[parts.scheme]), path + query
 
 
 def unwrapped(address: Address) -> Address:
@@ -94,14 +94,14 @@ class Upstreams:
         self,
         listed: Sequence[UpstreamHost] = (),
         *,
-        own: tuple[Origin, str] | None = None,
+        own: tuple[UpstreamOrigin, str] | None = None,
         loopback: bool = False,
     ) -> None:
         self._listed, self._loopback = tuple(listed), loopback
-        self._own: Origin | None = own[0] if own else None
+        self._own: UpstreamOrigin | None = own[0] if own else None
         self._own_key = own[1] if own else ""
 
-    def check(self, origin: Origin, key: str | None) -> None:
+    def check(self, origin: UpstreamOrigin, key: str | None) -> None:
         """Whether an agent may ask there, with the key of that variable. Raises Refused."""
         entries = [entry for entry in self._listed if entry.means(origin)]
         if self._listed and not entries and origin != self._own:

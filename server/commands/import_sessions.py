@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from storage.database import Database
-    from storage.old_sessions import Misfit, Tally
+    from storage.old_sessions import ImportTally, Misfit
     from storage.records import SessionRecord
 
 
@@ -53,7 +53,7 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
     except ValueError as error:
         fail(f"--from: {error}")
 
-    async def run() -> "Tally":
+    async def run() -> "ImportTally":
         database = Database(settings.database_url, pool_size=1, max_overflow=1)
         await database.connect()
         try:
@@ -78,10 +78,12 @@ def command(source: str, dry_run: bool, report: Path | None) -> None:
     )
 
 
-async def _import(database: "Database", file: Path, ttl_hours: float, dry_run: bool, out: IO[str]) -> "Tally":
-    from storage.old_sessions import BATCH, Misfit, Tally, count, rows, session_of, take_in
+async def _import(
+    database: "Database", file: Path, ttl_hours: float, dry_run: bool, out: IO[str]
+) -> "ImportTally":
+    from storage.old_sessions import BATCH, ImportTally, Misfit, count, rows, session_of, take_in
 
-    done = Tally()
+    done = ImportTally()
 
     def tell(misfit: "Misfit") -> None:
         done.misfits += 1

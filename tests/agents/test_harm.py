@@ -12,7 +12,7 @@ import pytest
 
 from events.agents import chat
 from events.agents.base import AnswerFailed
-from events.agents.chat import MOST_TOKENS, Bounds
+from events.agents.chat import MOST_TOKENS, AnswerBounds
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
 from events.agents.upstreams import Upstreams
@@ -33,7 +33,7 @@ from tests.support.certificate import Authority
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
 
-SMALL = Bounds(event=4096, body=32_768, error=100)
+SMALL = AnswerBounds(event=4096, body=32_768, error=100)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_an_errors_body_is_read_as_far_as_the_log_shows_it(small: OpenAI) 
 
 async def test_an_answer_has_a_time() -> None:
     """Signs of life put the end off, but not for ever."""
-    kind = OpenAI({}.get, first_wait=0.01, bounds=Bounds(seconds=1.0))
+    kind = OpenAI({}.get, first_wait=0.01, bounds=AnswerBounds(seconds=1.0))
 
     async def plan(writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM_HEAD)

@@ -17,7 +17,7 @@ from events.errors import PayloadTooLarge, UnsupportedFileType
 from server import imaging
 from server.app import create_app
 from server.config import Settings
-from server.imaging import PROGRAM, Places, Thumbnailer
+from server.imaging import PROGRAM, DecoderSlots, Thumbnailer
 from server.memory import available
 
 pillow_heif.register_heif_opener()
@@ -205,7 +205,7 @@ async def test_no_picture() -> None:
 
 
 async def test_many_of_one_owner_do_not_hold_up_another() -> None:
-    places = Places(1)
+    places = DecoderSlots(1)
     order: list[str] = []
     gate = asyncio.Event()
 
@@ -227,7 +227,7 @@ async def test_many_of_one_owner_do_not_hold_up_another() -> None:
 
 
 async def test_who_goes_away_takes_no_place_with_him() -> None:
-    places = Places(1)
+    places = DecoderSlots(1)
     async with places.place("alice"):
         waiting = [asyncio.create_task(places._take(owner)) for owner in ("bob", "carol")]
         await asyncio.sleep(0)

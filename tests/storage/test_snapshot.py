@@ -2,13 +2,13 @@
 
 import sqlalchemy as sa
 
+from storage.batched_select import BatchedSelect
 from storage.database import Database
 from storage.messages import OPEN_IN
 from storage.ops import EditMessage, EndStream
 from storage.snapshot import SessionSnapshot, SnapshotReader
 from storage.statement import Statement
 from storage.tables import sessions
-from storage.together import Together
 from tests.storage.conftest import StillClock, Store
 
 PAGE = 256 * 1024
@@ -91,7 +91,7 @@ async def test_rows_keep_their_order(store: Store) -> None:
     for n in (3, 1, 2):
         await store.session(f"s{n}", user_id="odd" if n % 2 else "even")
     ids = sa.select(sessions.c.session_id).where(sessions.c.user_id == sa.bindparam("user"))
-    both = Together(
+    both = BatchedSelect(
         ids.order_by(sessions.c.session_id.desc()), ids.order_by(sessions.c.session_id), each="user"
     )
     assert await both.fetch(store.db, ["even", "nobody", "odd"]) == {
@@ -121,7 +121,7 @@ async def test_open_streams_have_an_index(db: Database) -> None:
     if db.dialect == "postgresql":
         return  # chooses by what is in the table
     compiled = Statement(OPEN_IN).on("sqlite")
-    many = Together(OPEN_IN, each="session_id").statement.on("sqlite")
+    many = BatchedSelect(OPEN_IN, each="session_id").statement.on("sqlite")
     async with db.connection() as connection:
         for sql, arguments in (
             (compiled.sql, compiled.arguments({"session_id": "s"})),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from storage.batch_loader import MOST, TRIPS, BatchLoader
 from storage.errors import Away, Unavailable
-from storage.gather import MOST, TRIPS, Gather
 from storage.patience import PATIENCE, Patience, until
 
 
@@ -35,8 +35,8 @@ class Table:
 async def test_one_turn_is_one_trip() -> None:
     table = Table()
     table.rows = {"a": 1, "b": 2}
-    gather = Gather(table.read)
-    asked = [asyncio.ensure_future(gather.get(key)) for key in ("a", "b", "missing", "a")]
+    loader = BatchLoader(table.read)
+    asked = [asyncio.ensure_future(loader.get(key)) for key in ("a", "b", "missing", "a")]
     keys, gate = await table.trip(0)
     assert keys == ["a", "b", "missing"]
     gate.set_result(None)
@@ -57,17 +57,17 @@ async def test_after_a_fault_all_are_read_at_the_same_time() -> None:
         await all_there.wait()  # as a database that hangs: none may wait for another's time-out
         return {keys[0]: 1}
 
-    gather = Gather(read)
+    loader = BatchLoader(read)
     async with asyncio.timeout(10):
-        assert await asyncio.gather(*(gather.get(key) for key in "abc")) == [1, 1, 1]
+        assert await asyncio.gather(*(loader.get(key) for key in "abc")) == [1, 1, 1]
 
 
 async def test_who_asks_later_gets_a_later_answer() -> None:
     table = Table()
-    gather = Gather(table.read)
-    early = asyncio.ensure_future(gather.get("a"))
+    loader = BatchLoader(table.read)
+    early = asyncio.ensure_future(loader.get("a"))
     _, first = await table.trip(0)
-    late = asyncio.ensure_future(gather.get("a"))
+    late = asyncio.ensure_future(loader.get("a"))
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(table.trips) == 1  # one on its way: the other waits for it, or for company
@@ -79,16 +79,16 @@ async def test_who_asks_later_gets_a_later_answer() -> None:
 
 async def test_where_many_wait_there_are_more_trips_and_none_is_too_long() -> None:
     table = Table()
-    gather = Gather(table.read)
-    asked = [asyncio.ensure_future(gather.get("a"))]
+    loader = BatchLoader(table.read)
+    asked = [asyncio.ensure_future(loader.get("a"))]
     await table.trip(0)
-    asked += [asyncio.ensure_future(gather.get(str(n))) for n in range(10 * MOST)]
+    asked += [asyncio.ensure_future(loader.get(str(n))) for n in range(10 * MOST)]
     for number in range(1, TRIPS):
         assert len((await table.trip(number))[0]) == MOST
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(table.trips) == TRIPS  # as many as there may be
-    asked += [asyncio.ensure_future(gather.get("0"))]
+    asked += [asyncio.ensure_future(loader.get("0"))]
     number = 0
     while not all(each.done() for each in asked):
         (await table.trip(number))[1].set_result(None)
@@ -101,13 +101,13 @@ async def test_where_many_wait_there_are_more_trips_and_none_is_too_long() -> No
 
 async def test_a_failure_is_for_those_who_asked_and_for_nobody_else() -> None:
     table = Table()
-    gather = Gather(table.read)
-    asked = [asyncio.ensure_future(gather.get(key)) for key in "ab"]
+    loader = BatchLoader(table.read)
+    asked = [asyncio.ensure_future(loader.get(key)) for key in "ab"]
     (await table.trip(0))[1].set_exception(Unavailable("away"))
     for each in asked:
         with pytest.raises(Unavailable):
             await each
-    again = asyncio.ensure_future(gather.get("a"))
+    again = asyncio.ensure_future(loader.get("a"))
     (await table.trip(1))[1].set_result(None)
     assert await again is None
 
@@ -118,8 +118,8 @@ async def test_one_that_cannot_be_read_takes_nobody_along() -> None:
             raise ValueError("cannot be read")
         return dict.fromkeys(keys, 1)
 
-    gather = Gather(read)
-    found = await asyncio.gather(*(gather.get(key) for key in ("a", "bad", "b")), return_exceptions=True)
+    loader = BatchLoader(read)
+    found = await asyncio.gather(*(loader.get(key) for key in ("a", "bad", "b")), return_exceptions=True)
     assert [found[0], found[2]] == [1, 1]
     assert isinstance(found[1], ValueError)
 
@@ -127,12 +127,12 @@ async def test_one_that_cannot_be_read_takes_nobody_along() -> None:
 async def test_trips_that_hang_hold_up_nobody_else() -> None:
     table = Table()
     table.rows["b"] = 2
-    gather = Gather(table.read)
+    loader = BatchLoader(table.read)
     hung = []
     for number in range(TRIPS):
-        hung.append(asyncio.ensure_future(gather.get("a")))
+        hung.append(asyncio.ensure_future(loader.get("a")))
         await table.trip(number)
-    other = asyncio.ensure_future(gather.get("b"))
+    other = asyncio.ensure_future(loader.get("b"))
     (await table.trip(TRIPS))[1].set_result(None)
     assert await other == 2
     assert not any(each.done() for each in hung)
@@ -144,8 +144,8 @@ async def test_trips_that_hang_hold_up_nobody_else() -> None:
 async def test_who_gives_up_takes_nobody_along() -> None:
     table = Table()
     table.rows["a"] = 1
-    gather = Gather(table.read)
-    gone, stays = (asyncio.ensure_future(gather.get("a")) for _ in range(2))
+    loader = BatchLoader(table.read)
+    gone, stays = (asyncio.ensure_future(loader.get("a")) for _ in range(2))
     _, gate = await table.trip(0)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -166,11 +166,11 @@ async def test_nobody_waits_as_long_as_one_who_came_later() -> None:
             raise Away
         return dict.fromkeys(keys, 1)
 
-    gather, now = Gather(read), asyncio.get_running_loop().time()
+    loader, now = BatchLoader(read), asyncio.get_running_loop().time()
 
     async def get(key: str, end: float) -> int | None:
         PATIENCE.set(Patience(end))
-        return await gather.get(key)
+        return await loader.get(key)
 
     async with asyncio.timeout(10):
         first, later = await asyncio.gather(get("a", now + 30), get("a", now + 60), return_exceptions=True)
@@ -186,10 +186,10 @@ async def test_who_has_waited_enough_is_told() -> None:
         trips += 1
         raise Away
 
-    gather = Gather(read)
+    loader = BatchLoader(read)
     with pytest.raises(Away):  # the node's own work
-        await gather.get("a")
+        await loader.get("a")
     PATIENCE.set(Patience())
     with pytest.raises(Away):
-        await gather.get("a")
+        await loader.get("a")
     assert trips == 2

@@ -71,7 +71,7 @@ def _each_sqlite(element: _each, compiler: SQLCompiler, **options: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **options)})"
 
 
-class Together:
+class BatchedSelect:
     """Selects that share their parameters, for many values of one of these, the text `each`. Their rows
     travel as JSON and arrive as each select alone gives them."""
 

@@ -38,7 +38,7 @@ class _Asker(Generic[V]):
         self.given = end  # what the least patient of its trip has
 
 
-class Gather(Generic[K, V]):
+class BatchLoader(Generic[K, V]):
     """`read` answers for many; what it leaves out is None. An answer is as of a moment after its question."""
 
     def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
