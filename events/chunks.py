@@ -94,9 +94,9 @@ class Chunks:
         again = True
         try:
             if why == "nobody":
-                await self._delivery.open(stream.room)
+                await self._delivery.logs.open(stream.room)
             else:
-                await self._delivery.fill(stream.room)
+                await self._delivery.logs.fill(stream.room)
         except BusUnavailable:
             self._delivery.lost()
         except StorageUnavailable:

@@ -4,32 +4,27 @@ members from the bus, so that all see one order.
 `tests/model/` checks the rules over random schedules. No reply waits here: replies follow the commit alone.
 """
 
-import asyncio
 import enum
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from events.event import Event, Kind
 from events.fence import Fence
 from events.hub import Hub
+from events.logwriter import Changes, LogWriter
 from events.observer import Observer
 from events.room import Room
 from events.seat import Hole
-from events.tails import Found
 from events.tasks import Tasks
-from storage.errors import BusUnavailable, StorageError, Unavailable
-from storage.interfaces import Appended, Bus, Cut, Mark, RoomLog, RoomState
+from storage.errors import StorageError
+from storage.interfaces import Bus, Cut, RoomLog, RoomState
 from storage.records import OpenStream
 
-#: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
-FILL_MAX = 500
 #: Bus messages held while a node resyncs; beyond it the resync starts over.
 HOLD_MAX = 20_000
 #: An enum's members cost more to look up than a chunk's comparison may.
 _DURABLE, _VOLATILE = int(Kind.DURABLE), int(Kind.VOLATILE)
-#: Logged events kept while no log takes them; the oldest go first.
-UNLOGGED_MAX = 10_000
 #: Bus messages kept for a room that is being opened.
 EARLY_MAX = 5_000
 
@@ -40,19 +35,6 @@ class Mode(enum.Enum):
     LIVE = "the bus"
     AWAY = "the database"
     SYNC = "nobody: the bus is back, and what it brings is held until the node has caught up"
-
-
-class Changes(Protocol):
-    """What SQL knows of a room, as events (`events.messages` implements it)."""
-
-    async def mark(self, room: str) -> Mark | None: ...
-
-    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]: ...
-
-    async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
-
-    async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
-        """(how far SQL is, events for all that changed after `base`)."""
 
 
 class Delivery:
@@ -75,165 +57,25 @@ class Delivery:
         self.fence = Fence(hub.rooms)
         self.fence.broken = True
         self.epoch = ""
+        self.logs = LogWriter(self, log, changes, observer, clock, tasks)
         self.hold: deque[Event] = deque()
         self.overrun = False
-        self.owed: set[str] = set()  # rooms whose append failed here
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
         self.on_stream_start: Callable[[Event], None] = lambda event: None
         self.on_stream_end: Callable[[Event], None] = lambda event: None
         self.departed: Callable[[], None] = lambda: None
         #: What says that the database holds less than was seen, or something else.
         self.behind: Callable[[str], Awaitable[None]] = _nothing
-        self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing_at_all
         #: Looks whether the database has what members of a room were told of last; False if it has not.
         self.proved: Callable[[Room], Coroutine[Any, Any, bool]] = _always
         #: Rooms whose members may lack a read mark: the log that had it is gone, and it has no revision.
         self.unmarked: set[str] = set()
-        #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
-        self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
         self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
         #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
         #: know it already.
         self.watches: dict[str, Callable[[Event], bool]] = {}
 
-    # --- from the commit to the log
-
-    def announce(self, room: str, events: Sequence[Event]) -> None:
-        """Committed events of one room, in order of revision."""
-        if not self.live:
-            self.owed.add(room)
-            self._tasks.spawn(self.deliver_from_sql(room))
-            return
-        now = self.clock()
-        for event in events:
-            event.at = now
-        answer = self.log.append(room, events, True)
-        if isinstance(answer, Appended):
-            self._announced(room, events, answer)
-        else:
-            answer.add_done_callback(lambda future: self._settle(room, events, future))
-
-    def _settle(self, room: str, events: Sequence[Event], future: "asyncio.Future[Appended]") -> None:
-        if future.cancelled() or future.exception() is not None:
-            self.owed.add(room)
-            self.lost()
-            self._tasks.spawn(self.deliver_from_sql(room))
-        else:
-            self._announced(room, events, future.result())
-
-    def _announced(self, room: str, events: Sequence[Event], answer: Appended) -> None:
-        if answer.known:
-            # Another node may have filled them in from the database; or they were given out before.
-            self._tasks.spawn(self.doubted(room, events))
-        self._appended(room, answer)
-
-    def _appended(self, room: str, answer: Appended) -> None:
-        if answer.answer == "gap":
-            self._tasks.spawn(self._fill_or_owe(room))
-        elif answer.answer == "nobody" and (mine := self.hub.rooms.get(room)) is not None and mine.ready:
-            self._tasks.spawn(self._fill_or_owe(room, mine.mark))
-
-    async def _fill_or_owe(self, room: str, base: Mark | None = None) -> None:
-        """`base`: the log is gone; it begins anew there, where its members here are."""
-        try:
-            if base is not None:
-                await self.log.open(room, base)
-            await self.fill(room)
-        except Unavailable as error:
-            self.owed.add(room)
-            if isinstance(error, BusUnavailable):
-                self.lost()
-
-    async def fill(self, room: str) -> None:
-        """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing.
-
-        Raises Unavailable.
-        """
-        while True:
-            last = (await self.log.last([room]))[room]
-            if last is None:
-                mine = self.hub.rooms.get(room)
-                if mine is None or not mine.ready:
-                    return  # no member, nothing to keep
-                await self.open(room)
-                continue
-            newest, events = await self.changes.since(room, last, FILL_MAX)
-            if not events:
-                return
-            if newest.rev - last.rev > FILL_MAX:
-                await self.log.reset(room, newest)
-                self.observer.healed("reset")
-                return
-            answer = self.log.append(room, events)
-            if not isinstance(answer, Appended):
-                answer = await answer
-            if answer.answer == "ok":
-                self.observer.healed("filled", len(events))
-                return
-
-    async def fill_behind(self, cut: Cut) -> bool:
-        """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
-        would never get it. Raises Unavailable."""
-        behind = []
-        for name, state in cut.rooms.items():
-            room = self.hub.rooms.get(name)
-            if state is not None and room is not None and room.ready and room.delivered > state.last.rev:
-                behind.append(name)
-        for name in behind:
-            await self.fill(name)
-        return bool(behind)
-
-    async def agreed(self, fence: Fence, *rooms: Room) -> bool:
-        """Whether the log that was read is the one that every node has seen. Raises Unavailable."""
-        if await self.bus.agree() != self.epoch:
-            self.lost()
-        return fence.holds(*rooms)
-
-    async def open(self, room: str) -> None:
-        """A log for a room that has none. Its base is what SQL has: nothing published before comes again."""
-        mark = await self.changes.mark(room)
-        if mark is not None:
-            await self.log.open(room, mark)
-
-    def log_event(self, event: Event) -> None:
-        """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when
-        the bus is back."""
-        if not self.live:
-            self._not_logged(event)
-            return
-        answer = self.log.append(event.room, [event])
-        if not isinstance(answer, Appended):
-            answer.add_done_callback(lambda future: self._settle_logged(event, future))
-
-    def _settle_logged(self, event: Event, future: "asyncio.Future[Appended]") -> None:
-        if future.cancelled() or future.exception() is not None:
-            self.lost()
-            self._not_logged(event)
-        elif future.result().answer == "nobody" and event.room in self.hub.rooms:
-            self._tasks.spawn(self.log_anew(event))
-
-    async def log_anew(self, event: Event) -> None:
-        """A logged event of a room that has members somewhere; where its log is gone, it begins with this."""
-        try:
-            await self.open(event.room)
-            answer = self.log.append(event.room, [event])
-            if not isinstance(answer, Appended):
-                await answer
-        except Unavailable as error:
-            if isinstance(error, BusUnavailable):
-                self.lost()
-                self._not_logged(event)
-
-    def _not_logged(self, event: Event) -> None:
-        # A later mark of the same reader says all that an earlier one did.
-        kind = event.id.rpartition(":")[0] if event.name == "read" else event.id
-        self.unlogged.pop((event.room, kind), None)
-        self.unlogged[event.room, kind] = event
-        if len(self.unlogged) > UNLOGGED_MAX:
-            self.unlogged.popitem(last=False)
-        room = self.hub.rooms.get(event.room)
-        if room is not None and room.ready:
-            self.deliver(room, event)
+    # --- volatile events, without a log
 
     def publish(self, *events: Event) -> None:
         """Volatile events to a room's members everywhere."""
@@ -341,6 +183,12 @@ class Delivery:
 
     # --- on the bus, or away from it
 
+    async def agreed(self, fence: Fence, *rooms: Room) -> bool:
+        """Whether the log that was read is the one that every node has seen. Raises Unavailable."""
+        if await self.bus.agree() != self.epoch:
+            self.lost()
+        return fence.holds(*rooms)
+
     def lost(self) -> None:
         """From here on SQL delivers, until a resync. The one answer to every doubt about the bus."""
         if self.live:
@@ -424,7 +272,3 @@ async def _nothing(why: str) -> None:
 async def _always(room: Room) -> bool:
     """The same."""
     return True
-
-
-async def _nothing_at_all(room: str, events: Sequence[Event]) -> None:
-    """The same."""

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -64,7 +63,7 @@ class Healer:
     ) -> None:
         self._delivery, self._tasks = delivery, tasks
         self._history, self._rewind = history, Rewind(delivery, history)
-        delivery.behind, delivery.doubted, delivery.proved = self._behind, self._doubted, self._proved
+        delivery.behind, delivery.logs.doubted, delivery.proved = self._behind, self._doubted, self._proved
         self._rooms = rooms
         self._on_departure = on_departure
         #: Called when the bus is back.
@@ -141,7 +140,7 @@ class Healer:
                 continue
             missing = [name for name, state in cut.rooms.items() if state is None]
             for name in missing:
-                await delivery.open(name)
+                await delivery.logs.open(name)
             if delivery.mode is not Mode.SYNC:
                 return False
             if delivery.overrun:
@@ -183,7 +182,7 @@ class Healer:
             return False
         for follow in self.on_live:
             await follow()
-        await self._pay()
+        await delivery.logs.pay()
         self._tasks.spawn(self._tell_marks())
         return True
 
@@ -202,21 +201,6 @@ class Healer:
     async def _all_changes(self, name: str, room: Room) -> list[Event]:
         _, events = await self._delivery.changes.since(name, room.mark, 1 << 30)
         return events
-
-    async def _pay(self) -> None:
-        """Fill the rooms whose appends failed here (others' polls would, later), and log what was not."""
-        delivery = self._delivery
-        unlogged, delivery.unlogged = delivery.unlogged, OrderedDict()
-        for event in unlogged.values():
-            # Its readers may all be on other nodes by now, and the log may be gone.
-            self._tasks.spawn(delivery.log_anew(event))
-        while delivery.owed and delivery.live:
-            room = delivery.owed.pop()
-            try:
-                await delivery.fill(room)
-            except Unavailable:
-                delivery.owed.add(room)
-                return
 
     async def _tell_marks(self) -> None:
         """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""
@@ -351,7 +335,7 @@ class Healer:
         if room is None or not room.ready or room.delivered >= revision:
             return
         try:
-            await delivery.fill(name)
+            await delivery.logs.fill(name)
         except BusUnavailable:
             delivery.lost()
             return
@@ -385,6 +369,6 @@ class Healer:
         try:
             for name, mark in (await delivery.log.last(names)).items():
                 if mark is None and name in delivery.hub.rooms:
-                    await delivery.open(name)
+                    await delivery.logs.open(name)
         except BusUnavailable:
             delivery.lost()

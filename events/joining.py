@@ -207,7 +207,7 @@ class Joining:
         await asyncio.sleep(0.25)
         if room.delivered < revision and self._delivery.live:
             try:
-                await self._delivery.fill(room.name)
+                await self._delivery.logs.fill(room.name)
             except BusUnavailable:
                 self._delivery.lost()
             except StorageUnavailable:
@@ -235,8 +235,8 @@ class Joining:
             if state is None and not room.ready:
                 await self._delivery.log.open(name, Mark(record.last_revision, record.last_seq))
             elif state is None:
-                await self._delivery.open(name)
-            elif asked is None or not await self._delivery.fill_behind(cut):
+                await self._delivery.logs.open(name)
+            elif asked is None or not await self._delivery.logs.fill_behind(cut):
                 break
         if not fence.holds(room):
             return None

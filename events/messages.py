@@ -402,7 +402,7 @@ class MessageService:
         before = await self._participants.get(session_id, caller.key)
         read_seq = await self._participants.mark_read(session_id, caller.key, seq)
         if before is None or read_seq > before.read_seq:
-            self._delivery.log_event(read_event(session_id, caller.key, read_seq, self._clock()))
+            self._delivery.logs.log_event(read_event(session_id, caller.key, read_seq, self._clock()))
         return await self._participants.unread(session_id, caller.key, read_seq)
 
     # --- after the commit
@@ -428,7 +428,7 @@ class MessageService:
             rooms.setdefault(record.session_id, []).append(event)
             self.on_message(done)
         for room, events in rooms.items():
-            self._delivery.announce(room, events)
+            self._delivery.logs.announce(room, events)
 
 
 def _time(text: str | None, field: str) -> datetime | None:

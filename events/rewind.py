@@ -38,7 +38,7 @@ class Rewind:
                 mark = await delivery.changes.mark(room.name)
                 if mark is not None:  # else it is gone, and the poll ends it
                     bases[room.name] = common(room, logged.get(room.name, ()), there, mark)
-            delivery.unlogged.clear()  # that is of the lost history, too
+            delivery.logs.unlogged.clear()  # that is of the lost history, too
             lost = 0  # in one turn
             for room_name, base in bases.items():
                 room = rooms[room_name]

@@ -466,7 +466,7 @@ class SessionManager:
     def _tell(self, session_id: str, what: str, **more: Any) -> None:
         told = {"event": what, **more}
         event = make(session_id, "session", Kind.LOGGED, told, self._clock(), id=new_id("ev"))
-        self._delivery.log_event(event)
+        self._delivery.logs.log_event(event)
 
     def _tell_added(self, record: SessionRecord, user_id: str, role: str) -> None:
         """By the user's channel, to the connections outside the room: those within are told of the change."""

@@ -140,7 +140,7 @@ class Takeover:
             rooms = [m.room for m in conn.rooms]
             if cut.epoch != delivery.epoch or not fence.holds(*rooms):
                 return None
-            if await delivery.fill_behind(cut):
+            if await delivery.logs.fill_behind(cut):
                 continue
             if not all(not room.ready or cut.pos >= room.began for room in rooms):
                 continue  # somebody else opened a room, with a later cut

@@ -230,7 +230,9 @@ class ServiceApi:
         for record in sorted(erased, key=lambda record: record.revision):
             rooms.setdefault(record.session_id, []).append(record)
         for room, records in rooms.items():
-            self._services.delivery.announce(room, [event_of(one, now, created=False) for one in records])
+            self._services.delivery.logs.announce(
+                room, [event_of(one, now, created=False) for one in records]
+            )
 
 
 def _row(conn: Connection, room: str | None, node: str) -> dict[str, Any]:
