@@ -19,14 +19,14 @@ PARTS = (
     (
         "The product",
         "product",
-        "What is served, whole: tokens, sessions, membership, presence, limits and the log of each room. "
-        "Beside it relays that check the same JWT and pass the same events on; they store nothing.",
+        "The whole of Parley: tokens, sessions, membership, presence, limits and the log of each room. "
+        "The others are relays that check the same JWT and pass the same events on; they store nothing.",
     ),
     (
         "The bare engine",
         "echo",
-        "Parley's Socket.IO alone (`server/engine/`), as a library: no sessions, no database. So are the "
-        "others; C shows what the machine itself takes.",
+        "Parley's Socket.IO alone (`server/engine/`), as a library: no sessions, no database. The others are "
+        "libraries too; C shows what the machine itself takes.",
     ),
 )
 PICTURES = ROOT / "docs" / "pictures"
@@ -113,10 +113,10 @@ def measured(results: dict[str, Any]) -> str:
     lines = [
         "## Measured",
         "",
-        "`make bench` measures all of them in turn on your machine; these are its medians on "
-        f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). How, and everything else, is in "
-        "[bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
-        "better, but for messages per second." + _caveat(results),
+        "`make bench` measures all of them in turn on your machine; these are the medians on "
+        f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). The method and all other figures "
+        "are in [bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
+        "better, except for messages per second." + _caveat(results),
     ]
     for title, group, what in PARTS:
         lines += ["", f"### {title}", "", what, "", *_table(rows, group)]
