@@ -12,8 +12,9 @@ from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
 class Command:
     """`schema` is the struct of its payload, `reply` of what its answer adds to `ok`.
 
-    `pipelined`: may begin while writes before it are on their way to their commit. `sockets_only`: makes
-    no sense without a connection.
+    `pipelined`: may begin while writes before it are on their way to their commit. `at_once`: given by a
+    member of its room it waits for nothing, and needs no task. `sockets_only`: makes no sense without a
+    connection.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Command:
     reply: type[Struct]
     bounds: Bounds
     pipelined: bool = False
+    at_once: bool = False
     sockets_only: bool = False
 
 
@@ -60,8 +62,16 @@ CATALOG: dict[str, Command] = {
             payloads.SentReply,
             _bounds(_WRITERS, "message", holds="a row, and an answer of its agent"),
             pipelined=True,
+            at_once=True,
         ),
-        Command("edit", schema.Edit, payloads.ChangedReply, _bounds("its sender", "message"), pipelined=True),
+        Command(
+            "edit",
+            schema.Edit,
+            payloads.ChangedReply,
+            _bounds("its sender", "message"),
+            pipelined=True,
+            at_once=True,
+        ),
         Command("delete", schema.Delete, payloads.ChangedReply, _bounds("its sender, the owner", "message")),
         Command(
             "file", schema.PostFile, payloads.SentReply, _bounds("its uploader", "message", holds="a row")
@@ -72,6 +82,7 @@ CATALOG: dict[str, Command] = {
             payloads.Done,
             _bounds(_WRITERS, "typing", holds="a timer for `TYPING_TTL`"),
             pipelined=True,
+            at_once=True,
         ),
         Command("presence", schema.Presence, payloads.Done, _bounds("everybody", "presence"), pipelined=True),
         Command("read", schema.Read, payloads.ReadReply, _bounds(_READERS, "read", holds="a mark")),

@@ -1,11 +1,12 @@
 """What each command does: authorise, then act. One method a command, named as the command.
 
-An action answers with a dict; with a `Pending` where its place in the order of commits is taken and the
-reply follows the commit; or with a coroutine of either where it has to ask first.
+A command is a coroutine that answers with a dict, or with a `Pending` where its place in the order of commits
+is taken and the reply follows the commit. Two have a plain twin for what need not be asked (docs/adr/0014).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from events import schema
@@ -144,9 +145,20 @@ class Commands:
         self._sessions.member_may_write(member, now)
         self._sessions.touches.touch_live(member.room, now, count)
 
+    async def _may_write(
+        self, caller: Caller, conn: Connection | None, session_id: str, count: int = 0
+    ) -> None:
+        """A member of the room waits for nothing here. `count` as for `_writable`."""
+        member = self._member(conn, session_id)
+        if member is not None:
+            self._member_writes(member, count)
+        else:
+            await self._writable(caller, session_id, count)
+
     # --- rooms
 
     def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Action:
+        # A twin, for set-up: a task for each join of a room at hand is a tenth of a connect.
         assert conn is not None
         joined = self._joining.at_once(
             conn, command.session_id, command.after_revision, command.limit, command.lineage
@@ -178,40 +190,26 @@ class Commands:
 
     # --- messages
 
-    def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Action:
+    async def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
         member = self._member(conn, command.session_id)
         if member is None:
-            return self._message(caller, conn, command)
-        self._member_writes(member)
-        live = member.room.live
-        return self._send(caller, conn, command, live.agent_id if live else None)
-
-    async def _message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
-        agent_id, _ = await self._writable(caller, command.session_id)
-        return self._send(caller, conn, command, agent_id)
-
-    def _send(
-        self, caller: Caller, conn: Connection | None, command: schema.SendMessage, agent_id: int | None
-    ) -> Pending:
+            agent_id, _ = await self._writable(caller, command.session_id)
+        else:
+            self._member_writes(member)
+            live = member.room.live
+            agent_id = live.agent_id if live else None
         future = self._messages.send(caller, command, conn)
         if agent_id is not None and self._replies.may_reply(caller, command.reply, agent_id):
-            future.add_done_callback(lambda done: self._reply_to(done, agent_id))
+            future.add_done_callback(partial(self._reply_to, agent_id))
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
 
-    def _reply_to(self, future: "asyncio.Future[Committed]", agent_id: int) -> None:
+    def _reply_to(self, agent_id: int, future: "asyncio.Future[Committed]") -> None:
         if not future.cancelled() and future.exception() is None and not future.result().duplicate:
             self._replies.reply_later(agent_id, future.result().record)
 
-    def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Action:
-        member = self._member(conn, command.session_id)
-        if member is None:
-            return self._edit(caller, conn, command)
-        self._member_writes(member)
-        return Pending(self._messages.edit(caller, command, conn), changed)
-
-    async def _edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
-        await self._writable(caller, command.session_id)
+    async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
+        await self._may_write(caller, conn, command.session_id)
         return Pending(self._messages.edit(caller, command, conn), changed)
 
     async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:
@@ -237,32 +235,18 @@ class Commands:
 
     # --- typing and presence
 
-    def typing(self, caller: Caller, conn: Connection | None, command: schema.Typing) -> Action:
-        member = self._member(conn, command.session_id)
-        if member is None or conn is None:
-            return self._typing_from_outside(caller, conn, command)
-        self._member_writes(member, 1)
-        self._typing.set(command.session_id, conn.id, caller.key, command.is_typing)
-        return {}
-
-    async def _typing_from_outside(
-        self, caller: Caller, conn: Connection | None, command: schema.Typing
-    ) -> Done:
-        await self._writable(caller, command.session_id, 1)
+    async def typing(self, caller: Caller, conn: Connection | None, command: schema.Typing) -> Done:
+        await self._may_write(caller, conn, command.session_id, 1)
         source = conn.id if conn is not None else self._membership.event_stream_of(caller, command.session_id)
         self._typing.set(command.session_id, source, caller.key, command.is_typing)
         return {}
 
-    def presence(self, caller: Caller, conn: Connection | None, command: schema.Presence) -> Action:
+    async def presence(self, caller: Caller, conn: Connection | None, command: schema.Presence) -> Done:
         if conn is None:
             for stream in self._membership.event_streams(caller):
                 self._presence.set_status(stream, command.status)
         elif self._presence.set_status(conn, command.status) and conn.pid is not None:
-            return self._remembered(conn)
-        return {}
-
-    async def _remembered(self, conn: Connection) -> Done:
-        await self._membership.remember(conn)
+            await self._membership.remember(conn)
         return {}
 
     # --- streams
@@ -270,11 +254,7 @@ class Commands:
     async def stream_start(
         self, caller: Caller, conn: Connection | None, command: schema.StreamStart
     ) -> Done:
-        member = self._member(conn, command.session_id)
-        if member is not None:
-            self._member_writes(member)
-        else:
-            await self._writable(caller, command.session_id)
+        await self._may_write(caller, conn, command.session_id)
         if caller.role == "agent" and command.reply_to and command.client_message_id is None:
             # A message is answered once: a request that came twice goes on with the first answer.
             command.client_message_id = reply_key(command.reply_to)
@@ -292,6 +272,7 @@ class Commands:
         return reply
 
     def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
+        # A twin, for chunks: what is asked of another's stream cannot be seen before the stream is found.
         stream = self._streams.find(caller, conn, command.session_id, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)

@@ -79,7 +79,10 @@ class Dispatcher:
                 if type(waiting) is Wait and conn is not None:
                     kept.shrink()
                 return _after(waiting, action, caller, conn, kept)
-        return action(caller, conn, struct)  # type: ignore[no-any-return]
+        done: Action = action(caller, conn, struct)
+        if command.at_once and conn is not None and conn.member(struct.session_id) is not None:  # type: ignore[attr-defined]
+            return stepped(done)
+        return done
 
     def _act(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
         return self._actions[command.name](caller, conn, decode(command, payload))  # type: ignore[no-any-return]
@@ -199,6 +202,16 @@ class Dispatcher:
     def _log(name: str, outcome: str, seconds: float, payload: object) -> None:
         session = payload.get("session_id") if isinstance(payload, dict) else None
         log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
+
+
+def stepped(work: Any) -> Done:
+    """The result of a coroutine that waits for nothing: a task for each would cost more than most of them."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        done: Done = end.value
+        return done
+    raise RuntimeError("a command that its catalog has `at_once` has waited")
 
 
 def forget(failure: BaseException) -> None:

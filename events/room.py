@@ -72,7 +72,10 @@ class Connection:
         self.warned = False  # and it was told so
 
     def member(self, room: str) -> "Member | None":
-        return next((m for m in self.rooms if m.room.name == room), None)
+        for member in self.rooms:
+            if member.room.name == room:
+                return member
+        return None
 
     def send(self, event: Event) -> None:
         """A direct event, or one that only this connection gets in this form."""
