@@ -11,7 +11,7 @@ import socketio
 import uvicorn
 
 from server.engine.run import tune_collector, uvicorn_config
-from server.engine.server import Server
+from server.engine.stock import Server
 
 
 def application() -> socketio.ASGIApp:

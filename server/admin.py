@@ -7,6 +7,7 @@ from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError as Refused
 
+from server.engine import stock
 from server.engine.server import Server
 from server.peer import network_of
 from server.services import Services
@@ -60,7 +61,8 @@ def offer(sio: Server, services: Services, clock: Callable[[], float]) -> None:
         word = given.get("password") if isinstance(given, dict) else None
         return isinstance(word, str) and hmac.compare_digest(word.encode(errors="replace"), password.encode())
 
-    admin = sio.instrument(auth=right, mode="production", read_only=True, namespace=NAMESPACE)
+    face = stock.Server(core=sio)
+    admin = face.instrument(auth=right, mode="production", read_only=True, namespace=NAMESPACE)
 
     async def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
         scope = environ.get("asgi.scope") or {}
@@ -73,5 +75,5 @@ def offer(sio: Server, services: Services, clock: Callable[[], float]) -> None:
             attempts.wrong(address)
             raise
 
-    sio.on("connect", connect, namespace=NAMESPACE)
+    face.on("connect", connect, namespace=NAMESPACE)
     services.at_stop.append(admin.shutdown)

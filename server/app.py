@@ -28,7 +28,7 @@ from server.downloads import Downloads
 from server.engine.asgi import Headers
 from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
-from server.engine.requests import FRAME_OVERHEAD, query_of
+from server.engine.requests import FRAME_OVERHEAD, Origins, query_of
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.server import Server
 from server.engine.strangers import Strangers, places_for
@@ -92,9 +92,9 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
         refusal = no_entry(scope)
         if refusal is not None:
             seconds = retry_after(refusal) or 1
-            await sio.eio.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
+            await sio.endpoint.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
         else:
-            await sio.eio.handle_request(scope, receive, send)
+            await sio.handle_request(scope, receive, send)
 
     def tell_of_another_version(scope: Scope) -> None:
         """A client of Socket.IO 2 shows its user "xhr poll error", whatever it is answered."""
@@ -121,7 +121,7 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
             scope = without_prefix(scope, settings.root_path)
         if services.draining or services.places.full or not scope["path"].startswith(SOCKETIO_PATH):
             return False  # `engine` tells why, and whose a request with a sid is
-        return sio.eio.at_once(scope, protocol)
+        return sio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
@@ -142,7 +142,7 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
     app.state.services = services
     app.at_once = at_once  # type: ignore[attr-defined]
     app.refused_head = _refused_head(services)  # type: ignore[attr-defined]
-    app.strangers = sio.eio.strangers  # type: ignore[attr-defined]
+    app.strangers = sio.engine.settings.strangers  # type: ignore[attr-defined]
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 
@@ -231,14 +231,12 @@ def socketio_server(services: Services) -> Server:
         hub=services.hub,
         outbox_limit=settings.outbox_limit,
         connect_timeout=settings.auth_timeout,
-        origin=services.origins.admits,
-        refused_origin=lambda origin: services.origins.refusal(origin).as_dict(),
+        origins=Origins(services.origins.admits, lambda origin: services.origins.refusal(origin).as_dict()),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
-        max_http_buffer_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,
+        max_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,
         stranger_limit=STRANGERS_MESSAGE,
         payload_limit=settings.ws_message_size_limit,
-        namespaces=["/"],
         elsewhere=forwarding.elsewhere if forwarding is not None else None,
         strangers=strangers,
         place=lambda scope: strangers.place_of(services.address_of(scope["client"], scope["headers"])),
@@ -246,7 +244,7 @@ def socketio_server(services: Services) -> Server:
         keep=peer.read_at_the_door if settings.admin_password is None else None,
     )
     if forwarding is not None:
-        sio.eio.generate_id = forwarding.new_sid  # its documented hook
+        sio.engine.generate_id = forwarding.new_sid
     return sio
 
 

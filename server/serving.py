@@ -63,7 +63,7 @@ class Node(uvicorn.Server):
         # stream or a long poll never does: so the application is drained first.
         self._services.draining = True
         await drain(self._services)
-        await self._services.extras["sio"].eio.close_all()
+        await self._services.extras["sio"].engine.close_all()
         await super().shutdown(sockets)
 
 

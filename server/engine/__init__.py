@@ -13,16 +13,15 @@ writes whole frames with `protocol.write(frames.text(data))`, and ends with
 up a peer that sends too fast.
 `heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
 
-Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **python_socketio_settings)` is a
-`socketio.AsyncServer`. Without a door it is that and nothing else. With one, the namespace "/" belongs to
-the `Door` (`door.py`):
+Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **settings)`, with the settings of
+`engine.Settings`. The namespace "/" belongs to the `Door` (`door.py`):
 
     def connect(conn, info, auth) -> Coroutine | None   # raise ConnectRefused(message, data) to refuse
-    def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order, never awaited
+    def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order
     def refused(conn, name, ack_id, problem) -> None    # reserved name, binary, not strict JSON: reply
     def gone(conn, reason) -> None                  # exactly once after a connect that returned
 
-`conn` (`rooms.Client`) is an `events.hub.Connection`: `conn.sink` is the Engine.IO session (an
+`conn` (`clients.Client`) is an `events.hub.Connection`: `conn.sink` is the Engine.IO session (an
 `events.outbox.Sink`), `conn.caller` is None until the door sets it, `conn.codec` is the server's. Besides:
 `conn.sid`, `conn.pid` (may be changed in `connect`), `conn.ack(ack_id, data)`, `conn.emit(name, data)`,
 `conn.ask(name, data)` (a future of the client's ack), `conn.close(reason)` (the engine's close: clients
@@ -30,6 +29,9 @@ come back), `conn.disconnect()` (packet 41: clients stay away), `conn.engine_tra
 "websocket"), `conn.session.hold_up(stop)` (makes a client that says too much wait), `conn.last_ping` and
 `conn.connected_at` (epoch seconds). `data` is one JSON value as bytes.
 Whatever is sent to `conn` while `connect` runs leaves right after the CONNECT packet, in the same write.
+
+python-socketio's own face is apart, in `stock/`: for the benchmark's bare server, the conformance suites and
+the Admin UI.
 
 `run.py` has what `serve` needs: uvicorn's configuration with our protocol classes, and the tuned collector.
 """

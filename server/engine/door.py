@@ -1,11 +1,10 @@
-"""What the engine asks of the product about the namespace "/". Knows no product."""
+"""What the engine asks of the product about a namespace. Knows no product."""
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from server.engine.handshake import Handshake
-    from server.engine.rooms import Client
+from server.engine.clients import Client
+from server.engine.context import Work
+from server.engine.handshake import Handshake
 
 #: Why an event did not reach `Door.event`: the packet is not strict JSON of an array that begins with a
 #: string; it has more levels, arrays or objects than `server.engine.packets` takes; its name is Socket.IO's
@@ -13,14 +12,10 @@ if TYPE_CHECKING:
 Problem = Literal["malformed", "nested", "reserved", "binary", "large"]
 
 
-#: What has to be awaited before the next packet of the connection is handled.
-Work = Coroutine[Any, Any, None]
-
-
 class ConnectRefused(Exception):
     """Answered with CONNECT_ERROR `{"message": message, "data": data}`; then the connection is closed."""
 
-    def __init__(self, message: str, data: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.message = message
         self.data = data
@@ -38,9 +33,10 @@ class ComeBack(Exception):
 
 class Door(Protocol):
     """Who may come in, and what clients say. Nothing here may block; what `event`, `refused` and `gone`
-    raise is logged and goes no further."""
+    raise is logged and goes no further. What they return is awaited before the next packet of the
+    connection is handled."""
 
-    def connect(self, conn: "Client", info: "Handshake", auth: dict[str, Any], /) -> Work | None:
+    def connect(self, conn: Client, info: Handshake, auth: dict[str, Any], /) -> Work | None:
         """Authenticate: at once, or when what is returned has been awaited. `auth` is the client's `auth`
         option; it may hold `token`, `pid`, `offset`.
 
@@ -48,14 +44,14 @@ class Door(Protocol):
         goes away meanwhile, `gone` comes right after.
         """
 
-    def event(self, conn: "Client", name: str, args: list[Any], ack_id: int | None, /) -> None:
+    def event(self, conn: Client, name: str, args: list[Any], ack_id: int | None, /) -> Work | None:
         """An event, in its order. `ack_id` is None where the client wants no acknowledgement."""
 
     def refused(
-        self, conn: "Client", name: str | None, ack_id: int | None, problem: Problem, size: int, /
+        self, conn: Client, name: str | None, ack_id: int | None, problem: Problem, size: int, /
     ) -> None:
         """An event that was not let through; as much of it as could be read. `size` in bytes of one that is
         too large."""
 
-    def gone(self, conn: "Client", reason: str, /) -> None:
+    def gone(self, conn: Client, reason: str, /) -> Work | None:
         """The client left, or was lost; exactly once for each `connect` that returned."""

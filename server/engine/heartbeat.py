@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Beating(Protocol):
+class Ticking(Protocol):
     """What has deadlines. `slot` belongs to the wheel; it is None at first."""
 
-    slot: "set[Beating] | None"
+    slot: "set[Ticking] | None"
 
     def tick(self, now: float, /) -> None:
         """A deadline; `now` in seconds of the wheel's clock. Adds itself again, or not."""
@@ -25,7 +25,7 @@ class Wheel:
     def __init__(self, tick: float, clock: Callable[[], float] | None = None) -> None:
         self._tick = tick
         self._clock = clock
-        self._slots: dict[int, set[Beating]] = {}
+        self._slots: dict[int, set[Ticking]] = {}
         self._turned = 0  # the last slot that had its turn
         self._timer: asyncio.TimerHandle | None = None
 
@@ -34,7 +34,7 @@ class Wheel:
             self._clock = asyncio.get_running_loop().time  # asked for once: it makes a system call
         return self._clock()
 
-    def add(self, item: Beating, deadline: float) -> None:
+    def add(self, item: Ticking, deadline: float) -> None:
         """Call `item.tick` at `deadline`; an item is in the wheel once."""
         if self._timer is None:
             self._turned = math.floor(self.now() / self._tick)
@@ -47,7 +47,7 @@ class Wheel:
         slot.add(item)
         item.slot = slot
 
-    def discard(self, item: Beating) -> None:
+    def discard(self, item: Ticking) -> None:
         if item.slot is not None:
             item.slot.discard(item)
 

@@ -1,6 +1,6 @@
 """Socket.IO packets (protocol 5) as bytes: strict decoding, and frames of what we send.
 
-Knows no sessions. Binary attachments are the caller's to collect (`fill`).
+Knows no sessions.
 """
 
 import re
@@ -9,7 +9,6 @@ from itertools import accumulate
 from typing import Any, Final
 
 import orjson
-from socketio import packet as sio
 
 from server.engine import frames
 
@@ -185,20 +184,6 @@ def leading_id(body: bytes) -> int | None:
     return int(found[0]) if found else None
 
 
-def fill(data: Any, attachments: list[bytes]) -> Any:
-    """Data with its placeholders replaced. Raises PacketError where one names no attachment."""
-    if type(data) is list:
-        return [fill(item, attachments) for item in data]
-    if type(data) is dict:
-        if data.get("_placeholder") is True:
-            number = data.get("num")
-            if type(number) is not int or not 0 <= number < len(attachments):
-                raise PacketError("no such attachment")
-            return attachments[number]
-        return {key: fill(item, attachments) for key, item in data.items()}
-    return data
-
-
 def text_frame(body: bytes) -> bytes:
     """The frame of a packet without attachments; `body` begins with its type."""
     return frames.text(b"4" + body)
@@ -217,22 +202,8 @@ def events_of(namespace: str) -> Callable[[bytes], Any]:
 
 
 def packet_frames(kind: int, namespace: str, id: int | None, data: Any) -> bytes:
-    """The frame of a packet, and those of its attachments."""
-    try:
-        body = b"" if data is None else _dumps(data)
-    except TypeError:  # bytes inside, or what only the standard library's json can do
-        return legacy_frames(sio.Packet(kind, namespace=namespace, data=data, id=id))
+    """The frame of a packet. Raises TypeError where `data` is no JSON."""
+    body = b"" if data is None else _dumps(data)
     if namespace == "/":
         return frames.text((_STARTS[kind] if id is None else b"4%d%d" % (kind, id)) + body)
     return text_frame(head(kind, namespace, id) + body)
-
-
-def legacy_frames(packet: sio.Packet) -> bytes:
-    """The frames of one of python-socketio's own packets."""
-    encoded = packet.encode()
-    if isinstance(encoded, bytes):  # msgpack
-        return frames.frame(frames.BINARY, encoded)
-    if isinstance(encoded, str):
-        return text_frame(encoded.encode())
-    first = text_frame(encoded[0].encode())
-    return first + b"".join(frames.frame(frames.BINARY, bytes(part)) for part in encoded[1:])

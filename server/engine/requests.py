@@ -13,7 +13,6 @@ import orjson
 
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.frames import BEGINNING
-from server.engine.handshake import Handshake
 from server.engine.heads import read
 
 Headers = list[tuple[bytes, bytes]]
@@ -99,36 +98,23 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes | TooLo
     return b"".join(parts)
 
 
-class Origins:
-    """Who may come in from where: `rule`, or else python-socketio's setting `cors_allowed_origins`."""
+def same_origin(origin: str, scope: Scope) -> bool:
+    """X-Forwarded-Host's word is not taken for it."""
+    secure = scope["scheme"] in ("https", "wss")
+    return origin == f"{'https' if secure else 'http'}://{header_of(scope, b'host')}"
 
-    def __init__(
-        self, rule: OriginRule | None, setting: Any, credentials: bool, refused: Refused | None = None
-    ) -> None:
+
+class Origins:
+    """Who may come in from where."""
+
+    def __init__(self, rule: OriginRule = same_origin, refused: Refused | None = None) -> None:
         self._rule = rule
         self._refused = refused
-        self._setting = setting
-        self._credentials = credentials
 
     def allowed(self, scope: Scope) -> bool:
-        """Whether the request's Origin may come in. Stock lets any in on WebSockets for `[]` and `"*"`,
-        and takes X-Forwarded-Host's word for what is the same origin."""
+        """Whether the request's Origin may come in."""
         origin = header_of(scope, b"origin")
-        if origin is None:
-            return True
-        if self._rule is not None:
-            return self._rule(origin, scope)
-        rule = self._setting
-        if callable(rule):
-            try:
-                return bool(rule(origin, Handshake(scope, "").environ()))
-            except TypeError:
-                return bool(rule(origin))
-        if rule == "*" or (isinstance(rule, list | tuple | set) and "*" in rule):
-            return True
-        secure = scope["scheme"] in ("https", "wss")
-        own = f"{'https' if secure else 'http'}://{header_of(scope, b'host')}"
-        return origin == own or origin in ([rule] if isinstance(rule, str) else rule or ())
+        return origin is None or self._rule(origin, scope)
 
     def refusal(self, scope: Scope) -> bytes:
         """The body for a request whose Origin may not come in."""
@@ -144,12 +130,7 @@ class Origins:
             return []
         if not self.allowed(scope):
             return None
-        if self._rule is None and self._setting in ("*", ["*"]):
-            headers = [(b"access-control-allow-origin", b"*")]  # anybody, but nobody's cookies
-        else:
-            headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
-            if self._credentials:
-                headers.append((b"access-control-allow-credentials", b"true"))
+        headers = self._allowing(origin)
         headers.append((b"access-control-expose-headers", b"Retry-After"))
         if scope["method"] == "OPTIONS":
             headers.append((b"access-control-allow-methods", b"OPTIONS, GET, POST"))
@@ -159,6 +140,14 @@ class Origins:
             headers.append((b"access-control-allow-headers", allowed.encode("latin-1")))
             headers.append((b"access-control-max-age", b"600"))
         return headers
+
+    def _allowing(self, origin: str) -> Headers:
+        """Who may read the answer."""
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"vary", b"Origin"),
+            (b"access-control-allow-credentials", b"true"),
+        ]
 
 
 def error(code: int, more: Mapping[str, Any] | None = None) -> bytes:

@@ -18,10 +18,11 @@ from events.event import to_json
 from events.line import Line
 from events.recovery import new_pid
 from server.engine import frames
-from server.engine.door import ComeBack, ConnectRefused, Problem, Work
+from server.engine.clients import Client
+from server.engine.context import Work
+from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.packets import Nested
-from server.engine.rooms import Client
 from server.errors import close_code
 from server.peer import page_of
 from server.services import Services

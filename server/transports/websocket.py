@@ -32,7 +32,7 @@ from events.room import Connection
 from events.sessions import Origin
 from server import peer
 from server.engine import frames, packets
-from server.engine.heartbeat import Beating, Wheel
+from server.engine.heartbeat import Ticking, Wheel
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
@@ -57,7 +57,7 @@ class RawSocket(Sink):
         self.alive_at = now  # of the wheel's clock
         self.refusals = 0
         self.ended = False
-        self.slot: set[Beating] | None = None
+        self.slot: set[Ticking] | None = None
 
     # --- Sink
 

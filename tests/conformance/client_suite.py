@@ -16,7 +16,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.run import uvicorn_config
-from server.engine.server import Server
+from server.engine.stock import Server
 
 NAMESPACES = ["/", "/foo", "/timeout_socket", "/valid", "/asd", "/abc", "/no"]
 

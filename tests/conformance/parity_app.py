@@ -11,7 +11,7 @@ import socketio
 import uvicorn
 
 from server.engine.run import uvicorn_config
-from server.engine.server import Server
+from server.engine.stock import Server
 
 SETTINGS: dict[str, Any] = {"namespaces": ["/", "/chat", "/any"], "ping_interval": 1, "ping_timeout": 2}
 

@@ -13,14 +13,15 @@ import uvicorn
 from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.engine import Engine
-from server.engine.requests import credentials
+from server.engine.endpoint import Endpoint
+from server.engine.engine import Engine, Settings
 from server.engine.run import uvicorn_config
-from server.engine.server import Server
 from server.engine.session import Session
+from server.engine.stock import Server
+from server.engine.stock.eio import CorsOrigins
 
 
-def engineio_echo(interval: float, timeout: float) -> Engine:
+def engineio_echo(interval: float, timeout: float) -> Endpoint:
     """Sends every message back, without Socket.IO."""
 
     def message(session: Session, body: bytes) -> None:
@@ -30,20 +31,17 @@ def engineio_echo(interval: float, timeout: float) -> Engine:
         session.push(frames.frame(frames.BINARY, data))
 
     engine = Engine(
-        message=message, attachment=attachment, flusher=Flusher(), outbox_limit=1 << 20,
-        connect_timeout=float("inf"), origin=None, refused_origin=None, identify=credentials, elsewhere=None,
-        async_mode="asgi",
-        ping_interval=interval, ping_timeout=timeout, cors_allowed_origins="*",
+        Session,
+        Settings(ping_interval=interval, ping_timeout=timeout, connect_timeout=float("inf")),
+        flusher=Flusher(), message=message, attachment=attachment, ended=lambda session, reason: None,
     )  # fmt: skip
-    engine.on("connect", lambda sid, environ: None)
-    engine.on("disconnect", lambda sid, reason: None)
-    return engine
+    return Endpoint(engine, CorsOrigins("*", credentials=True))
 
 
 def socketio_echo(interval: float, timeout: float, connect_timeout: float) -> Server:
     sio = Server(
         ping_interval=interval, ping_timeout=timeout, cors_allowed_origins="*",
-        connect_timeout=connect_timeout,
+        engine={"connect_timeout": connect_timeout},
         namespaces=["/", "/custom"],
     )  # fmt: skip
 

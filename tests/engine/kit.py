@@ -51,7 +51,7 @@ class QuickApp(python_socketio.ASGIApp):  # type: ignore[misc]  # socketio has n
     """A server's application that lets WebSockets in at once, as the product does."""
 
     def at_once(self, scope: Scope, protocol: WebSocketProtocol) -> bool:
-        quick: bool = self.engineio_server.eio.at_once(scope, protocol)
+        quick: bool = self.engineio_server.at_once(scope, protocol)
         return quick
 
 

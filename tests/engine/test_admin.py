@@ -8,7 +8,8 @@ import pytest
 import socketio as python_socketio
 
 from events.hub import Hub
-from server.engine.server import Server
+from server.engine import server
+from server.engine.stock import Server
 from tests.engine.kit import LIMIT, Raw, engineio, serving, socketio
 from tests.engine.test_door import GOOD, Codec, Door
 
@@ -46,7 +47,7 @@ async def test_wrong_password() -> None:
 @pytest.mark.parametrize("with_door", [False, True])
 async def test_development_mode(with_door: bool) -> None:
     door, hub = Door(), Hub()
-    sio = Server(door=door, hub=hub, codec=Codec()) if with_door else Server()
+    sio = Server(core=server.Server(door=door, hub=hub, codec=Codec()) if with_door else None)
     if not with_door:
         sio.on("connect", lambda sid, environ, auth: None)
         sio.on("say", lambda sid, data: {"n": 1})

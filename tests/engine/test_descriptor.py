@@ -17,7 +17,7 @@ from events.outbox import Flusher, Sink
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.frames import frame
 from server.engine.protocol import WebSocketProtocol
-from server.engine.server import Server
+from server.engine.stock import Server
 from server.transports.websocket import RawSocket
 from tests.engine.kit import PING, PONG, TEXT, Raw, serving, socketio
 from tests.engine.test_protocol import Application, taking_over
@@ -97,17 +97,17 @@ async def test_a_sessions_own_writes_keep_that_order_too() -> None:
     async with serving(ASGIApp(sio)) as port:
         raw, _ = await socketio(port)
         async with raw:
-            session = next(iter(sio.eio.sockets.values()))
+            session = next(iter(sio.engine.sessions.values()))
             assert session.protocol is not None
             lent, transport = session.fd, session.protocol.transport
             assert lent >= 0
             session.protocol.transport = Full()  # type: ignore[assignment]
             session.write(b"")
             assert session.fd == -1
-            session.tick(sio.eio.wheel.now())
+            session.tick(sio.engine.context.wheel.now())
             assert session.fd == -1
             session.protocol.transport = transport
-            session.tick(sio.eio.wheel.now())
+            session.tick(sio.engine.context.wheel.now())
             assert session.fd == lent
 
 

@@ -11,9 +11,10 @@ import socketio as python_socketio
 
 from events.event import Event, Kind
 from events.hub import Hub
+from server.engine import stock
+from server.engine.clients import Client, EventCodec
 from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
-from server.engine.rooms import Client, EventCodec
 from server.engine.server import Server
 from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
@@ -23,6 +24,7 @@ class Door:
 
     at_once = False
     server: Server
+    face: stock.Server  # python-socketio's, of a server that has other namespaces
 
     def __init__(self) -> None:
         self.log: list[Any] = []
@@ -99,9 +101,11 @@ class Codec:
 
 
 @asynccontextmanager
-async def house(**settings: Any) -> AsyncIterator[tuple[int, Door, Hub]]:
+async def house(namespaces: list[str] | None = None, **settings: Any) -> AsyncIterator[tuple[int, Door, Hub]]:
     door, hub = Door(), Hub()
     sio = Server(door=door, hub=hub, codec=Codec(), **settings)
+    if namespaces is not None:
+        door.face = stock.Server(core=sio, namespaces=namespaces)
     app = QuickApp if door.at_once else python_socketio.ASGIApp
     door.server = sio
     async with serving(app(sio)) as port:
@@ -265,7 +269,7 @@ async def test_a_refusal_elsewhere_costs_the_door_no_chunk() -> None:
                 hub.broadcast(hub.rooms["r"], chunk)
                 return False
 
-            door.conns[0].server.on("connect", meanwhile, namespace="/other")
+            door.face.on("connect", meanwhile, namespace="/other")
             raw.text("40/other,")
             assert (await raw.next_text()).startswith("44/other,")
             assert await raw.next_text() == '42["stream_chunk",{"n": 1}]'
@@ -273,10 +277,10 @@ async def test_a_refusal_elsewhere_costs_the_door_no_chunk() -> None:
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_who_is_refused_gets_nothing_that_was_for_others(transport: str) -> None:
-    async with house() as (port, door, _):
+    async with house(namespaces=["/"]) as (port, door, _):
 
         async def meanwhile(conn: Client, auth: dict[str, Any]) -> None:
-            await conn.server.emit("secret", {"a": 1})
+            await door.face.emit("secret", {"a": 1})
 
         door.on_connect = meanwhile
         if transport == "websocket":
@@ -484,7 +488,7 @@ async def test_client_says_goodbye() -> None:
 
 async def test_a_room_is_the_hubs_for_the_server_too() -> None:
     door, hub = Door(), Hub()
-    sio = Server(door=door, hub=hub, codec=Codec())
+    sio = stock.Server(core=Server(door=door, hub=hub, codec=Codec()))
     async with serving(python_socketio.ASGIApp(sio)) as port:
         raws = [(await socketio(port, GOOD))[0] for _ in range(3)]
         for conn in door.conns[:2]:
@@ -658,10 +662,10 @@ async def test_a_decision_lets_little_wait_and_loses_nothing(transport: str) -> 
                 body = "\x1e".join("42" + each for each in said)
                 posting = asyncio.create_task(session.post(body))
                 async with asyncio.timeout(LIMIT):
-                    while not any(s.busy for s in door.server.eio.sockets.values()):
+                    while not any(s.busy for s in door.server.engine.sessions.values()):
                         await asyncio.sleep(0)
                 waiting = asyncio.create_task(session.packets())
-                (engine_session,) = door.server.eio.sockets.values()
+                (engine_session,) = door.server.engine.sessions.values()
                 async with asyncio.timeout(LIMIT):
                     while engine_session.held_up is None:
                         await asyncio.sleep(0)
@@ -675,7 +679,7 @@ async def test_a_decision_lets_little_wait_and_loses_nothing(transport: str) -> 
                 raw.text("40" + json.dumps(GOOD))
                 for each in said:
                     raw.text("42" + each)
-                (engine_session,) = door.server.eio.sockets.values()
+                (engine_session,) = door.server.engine.sessions.values()
                 async with asyncio.timeout(LIMIT):
                     while engine_session.held_up is None:
                         await asyncio.sleep(0)
@@ -695,7 +699,7 @@ async def test_who_is_sent_away_is_not_listened_to() -> None:
     async with house() as (port, door, _), Polling(port) as session:
         door.on_connect = full
         await session.post("40" + json.dumps(GOOD))
-        (engine_session,) = door.server.eio.sockets.values()
+        (engine_session,) = door.server.engine.sessions.values()
         body = "\x1e".join('42["say",{"x":"' + "x" * 900 + '"}]' for _ in range(100))
         for _ in range(20):
             assert await session.post(body) == (200, "ok")

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.hub import Hub
-from server.engine import packets, polling
+from server.engine import packets, polling, stock
 from server.engine.packets import PacketError
 from server.engine.server import Server
+from server.engine.stock.encoding import packet_frames
 from tests.engine.fake import Connection, settle
 from tests.engine.kit import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked
 from tests.engine.test_door import GOOD, Codec, Door
@@ -75,9 +76,10 @@ async def play(stream: list[bytes], sizes: list[int], connected: bool, door: boo
     log = logging.getLogger("parley.engine")
     log.addHandler(failures)
     if door:
-        sio = Server(door=Door(), hub=Hub(), codec=Codec(), namespaces=["/", "/x"])
+        core = Server(door=Door(), hub=Hub(), codec=Codec())
+        sio = stock.Server(core=core, namespaces=["/", "/x"])
     else:
-        sio = Server(namespaces=["/", "/x"])
+        sio = stock.Server(namespaces=["/", "/x"])
         sio.on("say", lambda sid, *args: args)
         sio.on("*", lambda event, sid, *args: [event])
     try:
@@ -98,12 +100,12 @@ async def play(stream: list[bytes], sizes: list[int], connected: bool, door: boo
         await settle()
         connection.lose()
         await settle()
-        assert sio.eio.sockets == {}
+        assert sio.engine.sessions == {}
         assert sio.environ == {}
         assert sio.manager.spaces == {}
         assert connection.protocol.taker is None
         assert not failures.records
-        sio.eio.wheel.stop()
+        sio.engine.context.wheel.stop()
     finally:
         log.removeHandler(failures)
 
@@ -138,6 +140,6 @@ def test_polling_bodies(body: bytes) -> None:
 
 @given(anything)
 def test_what_we_encode_a_client_can_decode(value: Any) -> None:
-    packed = packets.packet_frames(packets.EVENT, "/", None, ["e", value])
+    packed = packet_frames(packets.EVENT, "/", None, ["e", value])
     body = polling.payload(packed)
     json.loads(body[2:])

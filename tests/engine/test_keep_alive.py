@@ -1,6 +1,6 @@
 """Connections between two requests: polling keeps the one that it has; a proxy's are its own to close."""
 
-from server.engine.server import Server
+from server.engine.stock import Server
 from server.engine.strangers import Strangers
 from tests.engine.kit import Http, QuickApp, serving
 

@@ -16,6 +16,8 @@ from socketio import packet as sio_packet
 from uvicorn import server as uvicorn_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from server.engine import reasons
+
 
 @pytest.mark.parametrize(
     ("package", "pinned"),
@@ -49,7 +51,8 @@ def parameters(function: Any) -> list[str]:
         (HttpToolsProtocol.send_400_response, ["self", "msg"]),
         (HttpToolsProtocol.timeout_keep_alive_handler, ["self"]),
         (HttpToolsProtocol.shutdown, ["self"]),
-        # server/engine/engine.py
+        # server/engine/stock/eio.py
+        (engineio.AsyncServer.on, ["self", "event", "handler"]),
         (engineio.AsyncServer._get_socket, ["self", "sid"]),
         (engineio.AsyncServer.generate_id, ["self"]),
         (engineio.AsyncServer._generate_sid_cookie, ["self", "sid", "attributes"]),
@@ -58,17 +61,13 @@ def parameters(function: Any) -> list[str]:
         (engineio.AsyncServer.save_session, ["self", "sid", "session"]),
         (engineio.AsyncServer.send_packet, ["self", "sid", "pkt"]),
         (engineio.AsyncServer.disconnect, ["self", "sid"]),
-        # server/engine/server.py
+        # server/engine/stock/server.py
         (socketio.AsyncServer._engineio_server_class, ["self"]),
         (socketio.AsyncServer._send_packet, ["self", "eio_sid", "pkt"]),
         (socketio.AsyncServer._send_eio_packet, ["self", "eio_sid", "eio_pkt"]),
-        (socketio.AsyncServer._trigger_event, ["self", "event", "namespace", "args"]),
-        (socketio.AsyncServer._handle_event, ["self", "eio_sid", "namespace", "id", "data"]),
         (socketio.AsyncServer._handle_eio_connect, ["self", "eio_sid", "environ"]),
         (socketio.AsyncServer._handle_eio_message, ["self", "eio_sid", "data"]),
         (socketio.AsyncServer._handle_eio_disconnect, ["self", "eio_sid", "reason"]),
-        (socketio.AsyncServer._get_event_handler, ["self", "event", "namespace", "args"]),
-        (socketio.AsyncServer._get_namespace_handler, ["self", "namespace", "args"]),
         (socketio.AsyncServer.on, ["self", "event", "handler", "namespace"]),
         (socketio.AsyncServer.register_namespace, ["self", "namespace_handler"]),
         (socketio.AsyncServer.disconnect, ["self", "sid", "namespace", "ignore_queue"]),
@@ -76,7 +75,11 @@ def parameters(function: Any) -> list[str]:
             socketio.AsyncServer.emit,
             ["self", "event", "data", "to", "room", "skip_sid", "namespace", "callback", "ignore_queue"],
         ),
-        # server/engine/rooms.py
+        # server/engine/stock/handlers.py
+        (socketio.AsyncServer._trigger_event, ["self", "event", "namespace", "args"]),
+        (socketio.AsyncServer._handle_event, ["self", "eio_sid", "namespace", "id", "data"]),
+        (socketio.AsyncServer._get_event_handler, ["self", "event", "namespace", "args"]),
+        # server/engine/stock/manager.py
         (
             socketio.AsyncManager.emit,
             ["self", "event", "data", "namespace", "room", "skip_sid", "callback", "to", "kwargs"],
@@ -94,14 +97,15 @@ def parameters(function: Any) -> list[str]:
         (socketio.AsyncManager.get_participants, ["self", "namespace", "room"]),
         (socketio.AsyncManager.get_rooms, ["self", "sid", "namespace"]),
         (socketio.AsyncManager.is_connected, ["self", "sid", "namespace"]),
-        (socketio.AsyncManager.can_disconnect, ["self", "sid", "namespace"]),
         (socketio.AsyncManager.sid_from_eio_sid, ["self", "eio_sid", "namespace"]),
         (socketio.AsyncManager.eio_sid_from_sid, ["self", "sid", "namespace"]),
-        (socketio.AsyncManager._generate_ack_id, ["self", "sid", "callback"]),
+        (socketio.AsyncManager.trigger_callback, ["self", "sid", "id", "data"]),
+        (socketio.AsyncManager.set_server, ["self", "server"]),
+        (socketio.AsyncManager.initialize, ["self"]),
         # what the Admin UI replaces (socketio/async_admin.py)
         (async_admin.InstrumentedAsyncServer._trigger_event, ["self", "event", "namespace", "args"]),
         (async_admin.InstrumentedAsyncServer.serialize_socket, ["self", "sid", "namespace", "eio_sid"]),
-        # server/engine/packets.py
+        # server/engine/stock/encoding.py
         (
             sio_packet.Packet.__init__,
             ["self", "packet_type", "data", "namespace", "id", "binary", "encoded_packet"],
@@ -155,14 +159,34 @@ def test_what_our_http_class_replaces_is_still_all_there_is() -> None:
     assert made.count("self.") == 10  # nothing else is set up (the logger accounts for the rest)
 
 
+def test_what_the_stock_servers_are_made_with() -> None:
+    """server/engine/stock/: their settings, which our engine is given, and what is looked up in them."""
+    sio = socketio.AsyncServer(async_mode="asgi", ping_interval=(7, 3))
+    assert (sio.eio.ping_interval, sio.eio.ping_interval_grace_period) == (7, 3)
+    settings = {
+        "allow_upgrades": True, "cookie": None, "cors_allowed_origins": None, "cors_credentials": True,
+        "max_http_buffer_size": 1_000_000, "ping_timeout": 20, "transports": ["polling", "websocket"],
+    }  # fmt: skip
+    assert {name: getattr(sio.eio, name) for name in settings} == settings
+    assert sio.eio.handlers["connect"] == sio._handle_eio_connect
+    assert sio.eio.handlers["disconnect"] == sio._handle_eio_disconnect
+    assert (sio.namespaces, sio.handlers, sio.namespace_handlers, sio.environ) == (["/"], {}, {}, {})
+    assert sio.packet_class is sio_packet.Packet
+    assert sio.async_handlers is True
+    assert sio.not_handled is not None
+    assert sio.manager.server is sio
+    assert socketio.exceptions.ConnectionRefusedError().error_args == {
+        "message": "Connection rejected by server"
+    }
+    assert socketio.exceptions.ConnectionRefusedError("no", 1).error_args == {"message": "no", "data": 1}
+
+
 def test_constants() -> None:
     assert socketio.AsyncServer.reserved_events == ["connect", "disconnect"]
     assert engineio.AsyncServer.event_names == ["connect", "disconnect", "message"]
     assert (sio_packet.CONNECT, sio_packet.DISCONNECT, sio_packet.EVENT, sio_packet.ACK) == (0, 1, 2, 3)
     assert (sio_packet.CONNECT_ERROR, sio_packet.BINARY_EVENT, sio_packet.BINARY_ACK) == (4, 5, 6)
-    reasons = engineio.AsyncServer.reason
-    assert reasons.SERVER_DISCONNECT == "server disconnect"
-    assert reasons.CLIENT_DISCONNECT == "client disconnect"
-    assert reasons.PING_TIMEOUT == "ping timeout"
-    assert reasons.TRANSPORT_CLOSE == "transport close"
-    assert reasons.TRANSPORT_ERROR == "transport error"
+    theirs = engineio.AsyncServer.reason
+    for name in ("SERVER_DISCONNECT", "CLIENT_DISCONNECT", "PING_TIMEOUT", "TRANSPORT_CLOSE"):
+        assert getattr(theirs, name) == getattr(reasons, name)
+    assert theirs.TRANSPORT_ERROR == reasons.TRANSPORT_ERROR == "transport error"

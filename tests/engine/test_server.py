@@ -9,8 +9,9 @@ import pytest
 import socketio as python_socketio
 from socketio import packet as sio_packet
 
-from server.engine.server import Server
-from server.engine.session import AT_A_TIME, AT_ONCE
+from server.engine.carrier import AT_ONCE
+from server.engine.session import AT_A_TIME
+from server.engine.stock import Server
 from server.engine.strangers import Strangers
 from tests.engine.kit import BINARY, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
@@ -225,7 +226,7 @@ async def test_what_was_polled_counts_for_the_websockets_limit() -> None:
             assert await raw.receive() == (TEXT, b"3probe")
             raw.text("5")
             raw.text('42100["n",100]')
-            inner = sio.eio.sockets[session.opening["sid"]]
+            inner = sio.engine.sessions[session.opening["sid"]]
             while inner.protocol is None or inner.protocol.transport.is_reading():
                 await asyncio.sleep(0.001)
             gate.set()
@@ -290,7 +291,10 @@ async def test_a_session_of_another_node_is_the_hooks() -> None:
         await send({"type": "http.response.body", "body": b"away"})
         return True
 
-    async with serving(app_of(Server(elsewhere=elsewhere))) as port, await Http.connect(port) as http:
+    async with (
+        serving(app_of(Server(engine={"elsewhere": elsewhere}))) as port,
+        await Http.connect(port) as http,
+    ):
         assert isinstance(http, Http)
         assert (await http.request("GET", OPEN + "&sid=there"))[2] == b"away"
         assert (await http.request("GET", OPEN + "&sid=nowhere"))[0] == 400
@@ -305,11 +309,11 @@ async def test_close_all() -> None:
         raw, _ = await socketio(port)
         idle, _ = await engineio(port)
         async with raw, idle:
-            await sio.eio.close_all()
+            await sio.engine.close_all()
             assert await raw.closed() == 1000
             assert await idle.closed() == 1000
     assert reasons == ["server disconnect"]
-    assert sio.eio.sockets == {}
+    assert sio.engine.sessions == {}
 
 
 async def test_the_last_seen_names_do_not_fill_the_memory() -> None:
@@ -322,7 +326,7 @@ async def test_the_last_seen_names_do_not_fill_the_memory() -> None:
                 raw.text(f'42{i}["name {i}"]')
             for i in range(1500):
                 assert await raw.next_text() == f'43{i}["name {i}"]'
-    assert len(sio._handler_cache) <= 1000
+    assert len(sio.root._known) <= 1000
 
 
 async def test_transports_may_be_limited() -> None:
@@ -340,7 +344,7 @@ async def test_transports_may_be_limited() -> None:
 @pytest.mark.parametrize("how", ["refuses", "raises", "refuses later", "raises later"])
 async def test_who_was_not_let_in_has_no_strangers_place(how: str) -> None:
     strangers = Strangers(10, str)
-    sio = Server(strangers=strangers, place=lambda scope: "")
+    sio = Server(engine={"strangers": strangers})
 
     def refused(sid: str, environ: Any) -> bool:
         if "raises" in how:
@@ -350,8 +354,8 @@ async def test_who_was_not_let_in_has_no_strangers_place(how: str) -> None:
     async def later(sid: str, environ: Any) -> bool:
         return refused(sid, environ)
 
-    sio.eio.handlers["connect"] = later if "later" in how else refused
+    sio.eio.on("connect", later if "later" in how else refused)
     async with serving(app_of(sio)) as port, await Http.connect(port) as http:
         status, _, _ = await http.request("GET", OPEN)
         assert status in (401, 500)
-    assert len(strangers) == 0 and sio.eio.sockets == {}
+    assert len(strangers) == 0 and sio.engine.sessions == {}
