@@ -24,7 +24,7 @@ UNLOGGED_MAX = 10_000
 
 
 class Changes(Protocol):
-    """What SQL knows of a room, as events (`events.messages` implements it)."""
+    """What SQL knows of a room, as events (`events.changes` implements it)."""
 
     async def mark(self, room: str) -> Mark | None: ...
 

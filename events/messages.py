@@ -1,17 +1,12 @@
-"""Messages: sending, editing, deleting, reading; and what SQL knows as events.
-
-Knows no transport and no SQL.
-"""
+"""Messages: sending, editing, deleting, reading. Knows no transport and no SQL."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from events import sessionview
 from events.access import Caller, SessionRole, require
 from events.bounds import SESSIONS
 from events.clock import Clock, rfc3339, when
@@ -30,22 +25,18 @@ from events.errors import (
     Unavailable,
     ValidationFailed,
 )
-from events.event import Event, Kind, to_json
+from events.event import Event
 from events.ids import new_id
-from events.schema import Delete, Edit, File, FileInfo, History, Message, PostFile, SendMessage
-from events.tails import Found
+from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
+from events.views import PAGE_BYTES, event_of, read_event, view
 from storage import errors as storage_errors
 from storage.files import Files
-from storage.interfaces import Mark
 from storage.messages import Messages as Store
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
 from storage.records import FileRecord, MessageRecord, SessionRecord
-from storage.sessions import Sessions
 from storage.writer import Owner, Writer
 
-#: Bytes of a page, whatever its limit says (contract, section 3).
-PAGE_BYTES = 256 * 1024
 #: Who may delete another's message.
 MAY_DELETE_ANY = frozenset({"owner", "service"})
 
@@ -72,180 +63,6 @@ def translate(error: BaseException) -> ChatError | None:
         if isinstance(error, kind):
             return make(error)
     return None
-
-
-def file_view(record: FileRecord) -> File:
-    return File(
-        record.file_id,
-        record.file_url,
-        record.thumbnail_url,
-        FileInfo(record.file_name, record.file_type, record.file_size),
-    )
-
-
-def view(
-    record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET
-) -> Message:
-    """A message as clients see it. A tombstone has no content."""
-    metadata = record.metadata
-    if record.tokens_used is not None or record.latency_ms is not None:
-        # Older clients look there.
-        metadata = {**metadata, "tokens_used": record.tokens_used, "latency_ms": record.latency_ms}
-    return Message(
-        message_id=record.message_id,
-        session_id=record.session_id,
-        seq=record.seq,
-        revision=record.revision,
-        sender_type=record.sender_type,  # type: ignore[arg-type]
-        sender_id=record.sender_id,
-        message_type=record.message_type,  # type: ignore[arg-type]
-        content=None if record.deleted_at else record.content,
-        metadata=metadata,
-        status=record.status,  # type: ignore[arg-type]
-        created_at=rfc3339(record.created_at),
-        is_edited=record.is_edited,
-        client_message_id=record.client_message_id,
-        reply_to=record.reply_to,
-        tokens_used=record.tokens_used,
-        latency_ms=record.latency_ms,
-        error=record.error,
-        edited_at=rfc3339(record.edited_at) if record.edited_at else None,
-        deleted_at=rfc3339(record.deleted_at) if record.deleted_at else None,
-        files=[file_view(f) for f in files] or UNSET,
-        timestamp=timestamp,
-    )
-
-
-def event_of(
-    record: MessageRecord,
-    timestamp: str,
-    *,
-    created: bool,
-    files: Sequence[FileRecord] = (),
-    frm: int = 0,
-    final: int = -1,
-    own: bool = False,
-) -> Event:
-    """The durable event that tells of a message's newest change. `created`: the room has not heard of it.
-
-    A stream's end carries the text unless `final` (its number of chunks) says that the log has it all.
-    """
-    seq = record.seq if created else 0
-    is_stream = record.message_type == "stream"
-    if is_stream and record.status == "streaming" and not record.deleted_at:
-        payload = {
-            "session_id": record.session_id,
-            "message_id": record.message_id,
-            "seq": record.seq,
-            "revision": record.revision,
-            "sender_type": record.sender_type,
-            "sender_id": record.sender_id,
-            "metadata": record.metadata,
-            "reply_to": record.reply_to,
-            "timestamp": timestamp,
-        }
-        data = to_json(payload)
-        return Event(
-            record.session_id, "stream_start", data, Kind.DURABLE, rev=record.revision, frm=frm, seq=seq,
-            stream=record.message_id,
-        )  # fmt: skip
-    if is_stream and not created and not record.is_edited and not record.deleted_at:
-        payload = {
-            "session_id": record.session_id,
-            "message_id": record.message_id,
-            "status": record.status,
-            "tokens_used": record.tokens_used,
-            "latency_ms": record.latency_ms,
-            "revision": record.revision,
-            "timestamp": timestamp,
-        }
-        if record.error:
-            payload["error"] = record.error
-        if final < 0:
-            payload["content"] = record.content
-        return Event(
-            record.session_id, "stream_end", to_json(payload), Kind.DURABLE, rev=record.revision, frm=frm,
-            stream=record.message_id, closed=True, final=final, own=own,
-        )  # fmt: skip
-    if created:
-        name = "message"
-    elif record.deleted_at:
-        name = "message_deleted"
-    else:
-        name = "message_updated"
-    # A stream that ended by being deleted, or whose start was never told: nothing of it any more.
-    return Event(
-        record.session_id, name, to_json(view(record, files, timestamp)), Kind.DURABLE, rev=record.revision,
-        frm=frm, seq=seq, stream=record.message_id if is_stream else "", closed=is_stream,
-    )  # fmt: skip
-
-
-def read_event(room: str, user: str, seq: int, now: float) -> Event:
-    """A read mark that moved."""
-    payload = {"session_id": room, "user_id": user, "seq": seq, "timestamp": rfc3339(when(now))}
-    return Event(room, "read", to_json(payload), Kind.LOGGED, id=f"read:{user}:{seq}")
-
-
-class Changes:
-    """What SQL knows of a room, as events (`events.delivery.Changes`)."""
-
-    def __init__(
-        self, sessions: Sessions, messages: Store, files: Files, participants: Participants, clock: Clock
-    ) -> None:
-        self._sessions, self._messages, self._files = sessions, messages, files
-        self._participants, self._clock = participants, clock
-
-    async def mark(self, room: str) -> Mark | None:
-        record = await self._sessions.get(room)
-        return Mark(record.last_revision, record.last_seq) if record else None
-
-    async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
-        mark = await self.mark(room)
-        if mark is None or mark.rev <= base.rev:
-            return base, []
-        if mark.rev - base.rev > limit:
-            return mark, [Event(room, "", b"", Kind.DURABLE, rev=mark.rev)]  # too much: its reader resets
-        events: list[Event] = []
-        before, now = base.rev, rfc3339(when(self._clock()))
-        told: set[int] = set()  # a message that changes while pages are read is on two of them
-        more = True
-        while more:
-            records, more, _ = await self._messages.changes(room, before, 500, PAGE_BYTES)
-            files = await self._files_of(records)
-            for record in records:
-                events.append(
-                    event_of(
-                        record,
-                        now,
-                        created=record.seq > base.seq and record.seq not in told,
-                        files=files.get(record.message_id, ()),
-                        frm=before + 1,
-                    )
-                )
-                before = record.revision
-                told.add(record.seq)
-            if not records:
-                break
-        return mark, events
-
-    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]:
-        """The newest revision of each of these messages that is there."""
-        found = await self._messages.revisions(message_ids)
-        return {id: Found(rev, rfc3339(edited) if edited else None) for id, (rev, edited) in found.items()}
-
-    async def read_marks(self, rooms: Collection[str]) -> list[Event]:
-        """How far each has read in these rooms; of many in one room, those who are furthest."""
-        now = self._clock()
-        found = await self._participants.marks(rooms)
-        return [
-            read_event(room, user, seq, now)
-            for room, marks in found.items()
-            for user, seq in sessionview.marks(marks).items()
-        ]
-
-    async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
-        ids = [r.message_id for r in records if r.message_type == "file"]
-        return await self._messages.files_of(ids) if ids else {}
 
 
 class MessageService:

@@ -16,11 +16,12 @@ from events.errors import SessionNotFound
 from events.event import to_json
 from events.history import History, identity
 from events.live import Known, LiveSession, Page
-from events.messages import PAGE_BYTES, MessageService
+from events.messages import MessageService
 from events.room import Room
 from events.schema import Message
 from events.seat import ENDED, Seat
 from events.sessions import SessionManager
+from events.views import PAGE_BYTES
 from storage.batch_loader import BatchLoader
 from storage.interfaces import Cut, RoomState, StreamText
 from storage.records import REMOVED, SessionRecord

@@ -15,6 +15,7 @@ from events.agents.nodes import OtherNodes
 from events.agents.remote import Workers
 from events.agents.replies import Replies
 from events.asking import Asking
+from events.changes import Changes
 from events.chunks import Chunks
 from events.clock import Clock, when
 from events.commands import Commands
@@ -28,7 +29,7 @@ from events.janitor import Janitor
 from events.joining import Joining
 from events.leases import Leases
 from events.membership import Membership
-from events.messages import Changes, MessageService
+from events.messages import MessageService
 from events.observer import Observer
 from events.outbox import Flusher
 from events.presence import Presence

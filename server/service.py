@@ -15,9 +15,9 @@ from events.custom import custom
 from events.errors import Unauthorized
 from events.event import to_json
 from events.filecare import FileCare
-from events.messages import event_of
 from events.names import Names
 from events.room import Connection
+from events.views import event_of
 from server.revoked import Revoked
 from server.services import Services
 from storage.records import MessageRecord

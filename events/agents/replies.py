@@ -10,11 +10,12 @@ from events.access import Caller
 from events.agents.base import Agent, AnswerFailed, Request, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
-from events.messages import MessageService, translate, view
+from events.messages import MessageService, translate
 from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
+from events.views import view
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store

@@ -1,0 +1,77 @@
+"""What SQL knows of a room, as events. Knows no member and no log."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from events import sessionview
+from events.clock import Clock, rfc3339, when
+from events.event import Event, Kind
+from events.tails import Found
+from events.views import PAGE_BYTES, event_of, read_event
+from storage.files import Files
+from storage.interfaces import Mark
+from storage.messages import Messages as Store
+from storage.participants import Participants
+from storage.records import FileRecord, MessageRecord
+from storage.sessions import Sessions
+
+
+class Changes:
+    """What SQL knows of a room, as events (`events.logwriter.Changes`)."""
+
+    def __init__(
+        self, sessions: Sessions, messages: Store, files: Files, participants: Participants, clock: Clock
+    ) -> None:
+        self._sessions, self._messages, self._files = sessions, messages, files
+        self._participants, self._clock = participants, clock
+
+    async def mark(self, room: str) -> Mark | None:
+        record = await self._sessions.get(room)
+        return Mark(record.last_revision, record.last_seq) if record else None
+
+    async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
+        mark = await self.mark(room)
+        if mark is None or mark.rev <= base.rev:
+            return base, []
+        if mark.rev - base.rev > limit:
+            return mark, [Event(room, "", b"", Kind.DURABLE, rev=mark.rev)]  # too much: its reader resets
+        events: list[Event] = []
+        before, now = base.rev, rfc3339(when(self._clock()))
+        told: set[int] = set()  # a message that changes while pages are read is on two of them
+        more = True
+        while more:
+            records, more, _ = await self._messages.changes(room, before, 500, PAGE_BYTES)
+            files = await self._files_of(records)
+            for record in records:
+                events.append(
+                    event_of(
+                        record,
+                        now,
+                        created=record.seq > base.seq and record.seq not in told,
+                        files=files.get(record.message_id, ()),
+                        frm=before + 1,
+                    )
+                )
+                before = record.revision
+                told.add(record.seq)
+            if not records:
+                break
+        return mark, events
+
+    async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]:
+        """The newest revision of each of these messages that is there."""
+        found = await self._messages.revisions(message_ids)
+        return {id: Found(rev, rfc3339(edited) if edited else None) for id, (rev, edited) in found.items()}
+
+    async def read_marks(self, rooms: Collection[str]) -> list[Event]:
+        """How far each has read in these rooms; of many in one room, those who are furthest."""
+        now = self._clock()
+        found = await self._participants.marks(rooms)
+        return [
+            read_event(room, user, seq, now)
+            for room, marks in found.items()
+            for user, seq in sessionview.marks(marks).items()
+        ]
+
+    async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
+        ids = [r.message_id for r in records if r.message_type == "file"]
+        return await self._messages.files_of(ids) if ids else {}
