@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from events.schema import File, FileInfo, Message
+from events.schema import File, FileInfo, Message, SessionEvent, StreamEnded, StreamPiece, StreamStarted
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 SessionStatus = Literal["active", "archived", "expired", "deleted"]
@@ -179,46 +179,6 @@ class AuthRefreshReply(Struct):
 
 
 # --- events
-
-
-class SessionEvent(Struct, kw_only=True):
-    """What every event of a session has."""
-
-    session_id: str
-    timestamp: str
-
-
-class StreamStarted(SessionEvent, kw_only=True):
-    """A message begins to be written."""
-
-    message_id: str
-    seq: int
-    revision: int
-    sender_type: Literal["user", "agent", "system"]
-    sender_id: str
-    metadata: dict[str, Any]
-    reply_to: str | None
-
-
-class StreamPiece(SessionEvent, kw_only=True):
-    """`count` chunks, merged into one; the next begins at `index + count`."""
-
-    message_id: str
-    content: str
-    index: int
-    count: int
-
-
-class StreamEnded(SessionEvent, kw_only=True):
-    """The message is written. `content` is the whole text, for readers that may lack chunks."""
-
-    message_id: str
-    status: Literal["complete", "cancelled", "interrupted", "failed"]
-    tokens_used: int | None
-    latency_ms: int | None
-    revision: int
-    error: dict[str, Any] | UnsetType = UNSET
-    content: str | UnsetType = UNSET
 
 
 class ReadMark(SessionEvent, kw_only=True):
