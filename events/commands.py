@@ -34,7 +34,8 @@ from events.typing import Typing
 from storage.errors import StorageError
 from storage.ops import Committed
 from storage.patience import LEAST, WAIT, until
-from storage.records import SessionRecord
+from storage.records import Outcome, SessionRecord
+from storage.shape import dict_maker, shared
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
 
@@ -94,6 +95,10 @@ def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]
     timer = loop.call_at((until() or loop.time() + WAIT) + LEAST, give_up)
     end.add_done_callback(done)
     return told
+
+
+#: What a producer says of how a stream ended, besides its status and its error.
+_said = dict_maker(shared(Outcome, schema.StreamEnd, "session_id", "message_id", "status", "error"))
 
 
 class Commands:
@@ -332,9 +337,7 @@ class Commands:
             return Pending(_for_a_while(self._streams.end(stream, "interrupted")), changed)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
-        future = self._streams.end(
-            stream, status, error=error, tokens_used=command.tokens_used, latency_ms=command.latency_ms
-        )
+        future = self._streams.end(stream, status, error=error, **_said(command))
         return Pending(_for_a_while(future), changed)
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from events.clock import stamp, stamp_of
+from events.stream_events import ended_of
 from storage.interfaces import Event, Kind
 
 __all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "retold", "to_json"]
@@ -106,25 +107,11 @@ def clip(event: Event, have: int) -> Event | None:
 
 def retold(event: Event) -> Event:
     """A `message` for readers who know the message already: the change that it tells of."""
-    told = msgspec.json.decode(event.data)
     if event.name != "message":
         return event
+    told = msgspec.json.decode(event.data)
     if told.get("deleted_at"):
         return msgspec.structs.replace(event, name="message_deleted", seq=0)
     if not event.closed or told.get("is_edited"):
         return msgspec.structs.replace(event, name="message_updated", seq=0)
-    ended = {name: told[name] for name in _ENDED if told.get(name) is not None}
-    return msgspec.structs.replace(event, name="stream_end", data=to_json(ended), seq=0)
-
-
-_ENDED = (
-    "session_id",
-    "message_id",
-    "status",
-    "tokens_used",
-    "latency_ms",
-    "revision",
-    "error",
-    "content",
-    "timestamp",
-)
+    return msgspec.structs.replace(event, name="stream_end", data=to_json(ended_of(told)), seq=0)

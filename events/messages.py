@@ -35,6 +35,7 @@ from storage.messages import Messages as Store
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
 from storage.records import FileRecord, MessageRecord, SessionRecord
+from storage.shape import maker
 from storage.writer import Owner, Writer
 
 #: Who may delete another's message.
@@ -63,6 +64,11 @@ def translate(error: BaseException) -> ChatError | None:
         if isinstance(error, kind):
             return make(error)
     return None
+
+
+#: What a command says of a message, and what is known of it besides.
+_said = maker(NewMessage, SendMessage, "message_id sender_type sender_id message_type metadata begins most")
+_posted = maker(NewMessage, PostFile, "message_id sender_type sender_id message_type content")
 
 
 class MessageService:
@@ -101,16 +107,13 @@ class MessageService:
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         return self.writer.submit(
-            NewMessage(
-                session_id=command.session_id,
+            _said(
+                command,
                 message_id=new_id("msg"),
-                client_message_id=command.client_message_id,
                 sender_type=caller.sender_type,
                 sender_id=caller.sub,
                 message_type=command.message_type or "text",
-                content=command.content,
                 metadata=command.metadata or {},
-                reply_to=command.reply_to,
                 begins=begins,
                 most=most,
             ),
@@ -153,15 +156,13 @@ class MessageService:
         message_id = new_id("msg")
         self._posted[message_id] = record
         future = self.writer.submit(
-            NewMessage(
-                session_id=command.session_id,
+            _posted(
+                command,
                 message_id=message_id,
-                client_message_id=command.client_message_id,
                 sender_type=caller.sender_type,
                 sender_id=caller.sub,
                 message_type="file",
                 content=command.message or "",
-                file_id=command.file_id,
             )
         )
         future.add_done_callback(lambda _: self._posted.pop(message_id, None))

@@ -6,6 +6,7 @@ Chunks never touch SQL one by one: the text is checkpointed, and committed at th
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from events.access import Caller
@@ -39,9 +40,16 @@ from storage.interfaces import StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage
 from storage.records import MessageRecord
+from storage.shape import maker
 from storage.writer import Writer
 
 log = logging.getLogger("parley.streams")
+
+
+#: The row of a message that is about to be written.
+_begun = maker(
+    NewMessage, StreamStart, "message_id sender_type sender_id message_type content status metadata"
+)
 
 
 class Streams:
@@ -131,17 +139,15 @@ class Streams:
         adopt: bool,
     ) -> tuple[Stream | None, Committed]:
         future = self._writer.submit(
-            NewMessage(
-                session_id=command.session_id,
+            _begun(
+                command,
                 message_id=command.message_id or new_id("msg"),
-                client_message_id=command.client_message_id,
                 sender_type=owner[0],
                 sender_id=owner[1],
                 message_type="stream",
                 content="",
                 status="streaming",
                 metadata=command.metadata or {},
-                reply_to=command.reply_to,
             )
         )
         try:
@@ -299,15 +305,16 @@ class Streams:
         stream: Stream,
         status: str,
         *,
-        error: dict[str, Any] | None = None,
-        tokens_used: int | None = None,
-        latency_ms: int | None = None,
         own: bool = True,
+        **said: Any,
     ) -> "asyncio.Future[Committed]":
-        """Take no more chunks, commit the text. A repeat gets the same future; it may raise StorageError."""
+        """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`.
+
+        A repeat gets the same future; it may raise StorageError.
+        """
         if stream.ending is None:
             stream.ending = asyncio.get_running_loop().create_future()
-            work = self._end(stream, status, error, tokens_used, latency_ms, own)
+            work = self._end(stream, status, said, own)
             self._tasks.spawn(work)
         return stream.ending
 
@@ -315,9 +322,7 @@ class Streams:
         self,
         stream: Stream,
         status: str,
-        error: dict[str, Any] | None,
-        tokens_used: int | None,
-        latency_ms: int | None,
+        said: Mapping[str, Any],
         own: bool,
     ) -> None:
         future = stream.ending
@@ -339,9 +344,7 @@ class Streams:
                 message_id=stream.message_id,
                 status=status,
                 content=text,
-                error=error,
-                tokens_used=tokens(text) if tokens_used is None else tokens_used,
-                latency_ms=self._latency(stream.started_at) if latency_ms is None else latency_ms,
+                **self._counted(said, text, stream.started_at),
             )
             done = await self._commit_end(op)
             if not future.done():
@@ -460,14 +463,19 @@ class Streams:
             message_id=record.message_id,
             status=status,
             content=text,
-            tokens_used=tokens(text),
-            latency_ms=self._latency(record.created_at.timestamp()),
+            **self._counted({}, text, record.created_at.timestamp()),
         )
         self._observer.stream(status)
         return await self._wait(self._writer.submit(op))
 
-    def _latency(self, started_at: float) -> int:
-        return max(0, round((self._clock() - started_at) * 1000))
+    def _counted(self, said: Mapping[str, Any], text: str, started_at: float) -> dict[str, Any]:
+        """What a producer did not say of tokens and time is counted."""
+        counted = dict(said)
+        if counted.get("tokens_used") is None:
+            counted["tokens_used"] = tokens(text)
+        if counted.get("latency_ms") is None:
+            counted["latency_ms"] = max(0, round((self._clock() - started_at) * 1000))
+        return counted
 
     def tell_producer(self, stream: Stream) -> None:
         """`stream_cancel`, to the connection that writes it."""

@@ -7,7 +7,9 @@ from msgspec import UNSET, UnsetType
 from events.clock import rfc3339, when
 from events.event import Event, Kind, to_json
 from events.schema import File, FileInfo, Message
+from events.stream_events import ended, started
 from storage.records import FileRecord, MessageRecord
+from storage.shape import maker
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
 PAGE_BYTES = 256 * 1024
@@ -22,6 +24,10 @@ def file_view(record: FileRecord) -> File:
     )
 
 
+#: Fields of `Message` that the record has, too, are shown as they are.
+_shown = maker(Message, MessageRecord, "content metadata created_at timestamp", but="edited_at deleted_at")
+
+
 def view(
     record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET
 ) -> Message:
@@ -30,29 +36,15 @@ def view(
     if record.tokens_used is not None or record.latency_ms is not None:
         # Older clients look there.
         metadata = {**metadata, "tokens_used": record.tokens_used, "latency_ms": record.latency_ms}
-    return Message(
-        message_id=record.message_id,
-        session_id=record.session_id,
-        seq=record.seq,
-        revision=record.revision,
-        sender_type=record.sender_type,  # type: ignore[arg-type]
-        sender_id=record.sender_id,
-        message_type=record.message_type,  # type: ignore[arg-type]
-        content=None if record.deleted_at else record.content,
-        metadata=metadata,
-        status=record.status,  # type: ignore[arg-type]
-        created_at=rfc3339(record.created_at),
-        is_edited=record.is_edited,
-        client_message_id=record.client_message_id,
-        reply_to=record.reply_to,
-        tokens_used=record.tokens_used,
-        latency_ms=record.latency_ms,
-        error=record.error,
-        edited_at=rfc3339(record.edited_at) if record.edited_at else None,
-        deleted_at=rfc3339(record.deleted_at) if record.deleted_at else None,
-        files=[file_view(f) for f in files] or UNSET,
-        timestamp=timestamp,
-    )
+    content = None if record.deleted_at else record.content
+    shown = _shown(record, content, metadata, rfc3339(record.created_at), timestamp)
+    if record.edited_at:
+        shown.edited_at = rfc3339(record.edited_at)
+    if record.deleted_at:
+        shown.deleted_at = rfc3339(record.deleted_at)
+    if files:
+        shown.files = [file_view(file) for file in files]
+    return shown
 
 
 def event_of(
@@ -72,38 +64,15 @@ def event_of(
     seq = record.seq if created else 0
     is_stream = record.message_type == "stream"
     if is_stream and record.status == "streaming" and not record.deleted_at:
-        payload = {
-            "session_id": record.session_id,
-            "message_id": record.message_id,
-            "seq": record.seq,
-            "revision": record.revision,
-            "sender_type": record.sender_type,
-            "sender_id": record.sender_id,
-            "metadata": record.metadata,
-            "reply_to": record.reply_to,
-            "timestamp": timestamp,
-        }
-        data = to_json(payload)
+        data = to_json(started(record, timestamp))
         return Event(
             record.session_id, "stream_start", data, Kind.DURABLE, rev=record.revision, frm=frm, seq=seq,
             stream=record.message_id,
         )  # fmt: skip
     if is_stream and not created and not record.is_edited and not record.deleted_at:
-        payload = {
-            "session_id": record.session_id,
-            "message_id": record.message_id,
-            "status": record.status,
-            "tokens_used": record.tokens_used,
-            "latency_ms": record.latency_ms,
-            "revision": record.revision,
-            "timestamp": timestamp,
-        }
-        if record.error:
-            payload["error"] = record.error
-        if final < 0:
-            payload["content"] = record.content
+        data = to_json(ended(record, timestamp, whole=final < 0))
         return Event(
-            record.session_id, "stream_end", to_json(payload), Kind.DURABLE, rev=record.revision, frm=frm,
+            record.session_id, "stream_end", data, Kind.DURABLE, rev=record.revision, frm=frm,
             stream=record.message_id, closed=True, final=final, own=own,
         )  # fmt: skip
     if created:

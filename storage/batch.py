@@ -325,7 +325,7 @@ def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> Non
 
 #: A new message's record, at its place.
 new_record: Callable[[NewMessage, int, int, datetime], MessageRecord]
-new_record = maker(MessageRecord, NewMessage, *PLACE)
+new_record = maker(MessageRecord, NewMessage, " ".join(PLACE))
 #: What the end of a stream says besides the text.
 _SAID = shared(MessageRecord, EndStream, "session_id", "message_id", "content")
 

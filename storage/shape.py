@@ -20,25 +20,29 @@ def shared(target: type[Struct], source: type[Struct], *but: str) -> tuple[str, 
     return tuple(name for name in names(target, *but) if name in source.__struct_fields__)
 
 
-def maker(target: type[T], source: type[Struct], *given: str) -> Callable[..., T]:
-    """A function of a `source` and of the fields `given`: a `target` with these, and with all else that both
-    have. Raises TypeError where a field that `target` needs comes from neither."""
+def maker(target: type[T], source: type[Struct], given: str, but: str = "") -> Callable[..., T]:
+    """A function of a `source` and of the fields `given`: a `target` with these, and with all that both have.
+    Fields in `but` keep their default. Names have spaces between, as with `namedtuple`.
+
+    Raises TypeError where a field that `target` needs comes from neither.
+    """
     assert issubclass(target, Struct)
-    copied = shared(target, source, *given)
+    more = given.split()
+    copied = shared(target, source, *more, *but.split())
     for field in structs.fields(target):
-        if field.required and field.name not in (*given, *copied):
+        if field.required and field.name not in (*more, *copied):
             raise TypeError(f"nothing gives {target.__name__}.{field.name}")
-    values = [*(f"{name}=source.{name}" for name in copied), *(f"{name}={name}" for name in given)]
-    return _function(given, f"made({', '.join(values)})", made=target)
+    values = [*(f"{name}=source.{name}" for name in copied), *(f"{name}={name}" for name in more)]
+    return _function(more, f"made({', '.join(values)})", made=target)
 
 
-def dict_maker(fields: Iterable[str], *given: str) -> Callable[..., dict[str, Any]]:
+def dict_maker(fields: Iterable[str], given: str = "") -> Callable[..., dict[str, Any]]:
     """A function of a source and of what is `given`: a dict of these and of the source's `fields`, in this
     order, but that what is given stands where `fields` name it."""
-    fields = tuple(fields)
-    order = (*fields, *(name for name in given if name not in fields))
-    pairs = (f"{name!r}: {name if name in given else f'source.{name}'}" for name in order)
-    return _function(given, f"{{{', '.join(pairs)}}}")
+    fields, more = tuple(fields), given.split()
+    order = (*fields, *(name for name in more if name not in fields))
+    pairs = (f"{name!r}: {name if name in more else f'source.{name}'}" for name in order)
+    return _function(more, f"{{{', '.join(pairs)}}}")
 
 
 def rows_maker(fields: Iterable[str]) -> Callable[[Iterable[Any]], list[tuple[Any, ...]]]:

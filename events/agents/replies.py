@@ -221,7 +221,7 @@ class Replies:
                     usage = piece
                 else:
                     self._streams.chunk(stream, piece, None)
-            end = self._streams.end(stream, "complete", tokens_used=usage.tokens_used)
+            end = self._streams.end(stream, "complete", **msgspec.structs.asdict(usage))
         except (ChatError, AnswerFailed) as error:
             end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
         except Exception:

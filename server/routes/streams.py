@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from events import schema
+from events import schema, stream_events
 from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
@@ -69,15 +69,7 @@ async def _from(services: Services, record: MessageRecord, place: Place, head: b
         lines += line(chunk, f"{record.message_id}:{next_index}")
     if ended:
         lines += line(
-            {
-                "type": "stream_end",
-                "message_id": record.message_id,
-                "status": status,
-                "tokens_used": record.tokens_used,
-                "latency_ms": record.latency_ms,
-                "revision": record.revision,
-                **({"error": record.error} if record.error else {}),
-            },
+            {"type": "stream_end", **stream_events.ended(record)},
             f"{record.message_id}:{END}",
         )
     return Answer(record.message_id, lines, next_index, record.revision, ended)

@@ -1,0 +1,45 @@
+"""How the start and the end of a stream are told: one payload each, whoever tells it."""
+
+from typing import Any
+
+import msgspec
+
+from events.schema import SessionEvent, StreamEnded, StreamStarted
+from storage.records import MessageRecord
+from storage.shape import dict_maker, names
+
+
+def _fields(of: type[SessionEvent]) -> tuple[str, ...]:
+    """`session_id` first, `timestamp` last, as in every event."""
+    return ("session_id", *names(of, "session_id", "timestamp"), "timestamp")
+
+
+_ENDED = _fields(StreamEnded)
+#: What an end has only where there is something to say; one that is read later has no time of its own.
+_RARE = ("timestamp", *(field.name for field in msgspec.structs.fields(StreamEnded) if not field.required))
+_started = dict_maker(_fields(StreamStarted), "timestamp")
+_ended = dict_maker(_ENDED, "timestamp")
+
+
+def started(record: MessageRecord, timestamp: str) -> dict[str, Any]:
+    return _started(record, timestamp)
+
+
+def ended(record: MessageRecord, timestamp: str | None = None, *, whole: bool = False) -> dict[str, Any]:
+    """`whole`: with the text, for readers that may lack chunks."""
+    payload = _ended(record, timestamp)
+    if not whole:
+        payload["content"] = None
+    return _without_nothing(payload)
+
+
+def ended_of(message: dict[str, Any]) -> dict[str, Any]:
+    """The same of a message as it was told."""
+    return _without_nothing({name: message.get(name) for name in _ENDED})
+
+
+def _without_nothing(payload: dict[str, Any]) -> dict[str, Any]:
+    for name in _RARE:
+        if payload[name] is None:
+            del payload[name]
+    return payload
