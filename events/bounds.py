@@ -1,6 +1,7 @@
-"""What a caller can make us hold or do, as data: who may, how often, how many, how much, what comes beyond.
+"""What a caller can make a node hold or do, as data: who may, how often, how many, how much, and the error
+beyond.
 
-Enforced by `events.ratelimit`; what each call declares stands in `events.catalog` and `server.bounds`.
+`events.ratelimit` enforces it; the declarations of calls are in `events.catalog` and `server.bounds`.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ LINK_STORED = 2
 #: Bytes of uploads under way on a node, and of one user's, in files of the largest size: as much as a small
 #: disk has room for, and as what one user may begin at once (`RATES["upload"]`), if as much is still free.
 UPLOADING, UPLOADING_EACH = 100, 20
-#: The last of them are for those with no more than one: whoever begins another takes none of these.
+#: The last of them are for users with no more than one upload: a user's second one takes none of these.
 UPLOADING_LAST = 10
 
 #: Chunks per second and stream.

@@ -1,7 +1,8 @@
-"""Contents that nobody has any more: deleted messages, erased sessions and users, uploads never posted.
+"""Removes contents that nobody has any more: of deleted messages, erased sessions and users, uploads never
+posted.
 
-Each goes at once where that is possible; what a failure or a crash leaves behind is found by `collect` (rows)
-and `sweep` (contents without a row).
+Each goes at once if possible; `collect` (rows) and `sweep` (contents without a row) find what a failure or a
+crash left behind.
 """
 
 import logging

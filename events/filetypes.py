@@ -30,7 +30,7 @@ ENCODINGS = {
 #: By what browsers know them (WHATWG Encoding Standard): their euc-kr is CP949.
 CHARSETS = {"cp949": "euc-kr", "euc_kr": "euc-kr", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be"}
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-#: What texts have besides what is printed; U+2000 is what a space of the other byte order looks like.
+#: Characters of texts that are not printable; U+2000 is a space that was read in the wrong byte order.
 _WHITE = re.compile("[\\t\\n\\v\\f\\r\\u00a0\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060\\u3000\\ufeff]")
 #: Shown by browsers in a page of their own, and harmless there. Never SVG or HTML: they can hold scripts.
 INLINE = frozenset(

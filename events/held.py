@@ -1,8 +1,8 @@
-"""Bytes that a node holds for its connections: of messages that have not ended, and of what waits for those
-who do not take it. All together, by account; what one connection may have is bounded elsewhere.
+"""Bytes that a node holds for its connections: messages that have not ended, and backlogs of slow readers.
+All together, by account; the bound of one connection is elsewhere.
 
-Where there are too many, the connection goes that has held some the longest, of the account that holds the
-most: who sends one message over a bad line, or reads over one, does not pay for somebody's thousands.
+If there are too many, one connection is closed: of the account that holds the most, the one that has held
+bytes the longest. So a user on one slow line does not pay for another user's thousands.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ log = logging.getLogger("parley.search")
 
 #: Messages in one step, and sessions looked at for them.
 STEP, SESSIONS = 200, 50
-#: Seconds from a commit to its indexing: what a busy session adds meanwhile goes in with it.
+#: Seconds from a commit to its indexing: further messages of a busy session are indexed in the same step.
 DELAY = 0.5
 #: At most this part of the time goes into indexing while messages come in, however much waits: what a search
 #: needs and is not there yet it takes in itself. And the part while none come.

@@ -1,5 +1,5 @@
-"""What users are called, as their tokens say: known here at once, written a little later. Knows no token and
-no SQL."""
+"""Users' names, as their tokens give them: known here at once, written a little later. Knows no token and no
+SQL."""
 
 from contextlib import suppress
 

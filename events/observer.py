@@ -1,4 +1,4 @@
-"""What the domain tells of itself; metrics implement it. Every method is cheap and must not raise."""
+"""The domain's hooks for metrics, which implement them. Every method is cheap and must not raise."""
 
 from collections import Counter
 

@@ -19,14 +19,15 @@ log = logging.getLogger("parley.outbox")
 
 #: Sinks flushed in one turn of the loop: a system call costs about 5 µs, so that others wait some 2 ms.
 FLUSH_BUDGET = 400
-#: Bytes that may be put together for one write: to copy more is not worth it, and it would wait uncounted.
+#: Most bytes that are joined for one write: copying more saves no time, and bytes that wait to be joined are
+#: not counted as backlog.
 FULL = 16384
 #: Seconds for which the loop lets chunks gather while they, and nothing else, come faster than that: to wake
 #: for each costs as much as to carry it. Why it may: docs/adr/0007.
 PAUSE = 0.0005
 #: With more sinks than this a turn is long enough without.
 LONG = 64
-#: Who came and who went: nobody waits for it, and where many come at once it is most of what is written.
+#: Events of presence: nobody waits for them, and when many users come at once they are most of the writes.
 PATIENT = frozenset({"presence", "system"})
 #: Seconds for which these wait for something to leave with.
 PATIENCE = 0.25
@@ -159,7 +160,7 @@ class Flusher:
                 except OSError:
                     sent = 0  # it takes no more, or never will: its transport finds out
                 if sent != len(out):
-                    # not a copy: what waits of a room's frame is one frame for all who are slow
+                    # not a copy: all slow members share the waiting bytes of a room's frame
                     self._write(sink, memoryview(out)[sent:] if sent else out)
         chunks, others = self._chunks, self._others
         self._chunks, self._others = 0, False

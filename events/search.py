@@ -44,7 +44,7 @@ STEP, STEPS = 200, 50
 AT_ONCE = 2
 #: Searches of one user that wait, and of all: a page may ask while its reader types.
 WAITING_EACH, WAITING = 4, 200
-#: Milliseconds after which whoever finds the line full may ask again.
+#: Milliseconds after which a caller that finds the line full may ask again.
 FULL = 1000
 _NEWEST = (1 << 62) - 1
 #: How a message matches, its number, and the message.
@@ -133,10 +133,11 @@ class SearchService:
         }
 
     async def _catch_up(self, behind: Sequence[str]) -> None:
-        """What was acknowledged before the search began is found by it.
+        """Indexes what the index lacks of the caller's sessions, so that a search finds all that was
+        acknowledged.
 
-        But for `service`, which sees everything: it would have to look at all sessions each time, and has
-        what the indexers have had.
+        Not for `service`, which sees everything: each of its searches would have to look at all sessions. It
+        finds what the indexers have reached.
         """
         for _ in range(STEPS):
             if not behind:

@@ -1,4 +1,4 @@
-"""Texts that come back to us unchanged or not at all: addresses with an end, cursors."""
+"""Signed texts that clients send back: URLs that expire, cursors. A changed text is refused."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ class Signer:
         self._key = hmac.digest(secret.encode(), f"parley {purpose}".encode(), hashlib.sha256)
 
     def sign(self, text: str) -> str:
-        """128 bits, in letters fit for an address."""
+        """128 bits, in characters that a URL can hold."""
         digest = hmac.digest(self._key, text.encode(), hashlib.sha256)
         return base64url(digest[:16]).decode()
 

@@ -1,8 +1,7 @@
 """The store's time as a node knows it: a monotonic clock, and how far the store is ahead of it.
 
-A node's wall clock may jump, or be wrong; what many nodes share (sessions' ends, messages' times, tokens) is
-told by the clock that they share. Knows no store: `ask` is an argument.
-"""
+A node's wall clock may jump, or be wrong. Times that many nodes share (sessions' ends, messages' times,
+tokens) go by the store's clock. Knows no store: `ask` is an argument."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping

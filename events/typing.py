@@ -1,7 +1,8 @@
-"""Who is typing: as connections here say it, and as this node's members were told it. Knows no transport.
+"""Typing: who types by the connections here, and who types as this node's members were told. Knows no
+transport.
 
-Both are held by deadlines of this node's monotonic clock: what was told ends by itself, also where the node
-that heard it and the bus are gone.
+Both have deadlines by this node's monotonic clock, so typing ends by itself even if the typist's node and the
+bus are gone.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Commands that wait in their connections' lines: what they were sent as, and how many bytes that may be.
+"""Commands that wait in their connections' lines, encoded as they came, and the bound of their bytes.
 
 Knows no command and no transport.
 """
@@ -19,10 +19,10 @@ MOST: Final = 64 * 1024 * 1024
 SHARE: Final = 4
 #: Milliseconds after which one is to come again for whose command there is no room.
 NO_ROOM: Final = 1000
-#: Bytes that a command costs here beside what was sent.
+#: Bytes that a command costs here in addition to its own.
 ENTRY: Final = 256
 
-#: What waits is kept encoded: the objects that JSON becomes are ten times as large.
+#: Waiting commands stay encoded: the objects that JSON becomes are ten times as large.
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, Any, Any]).decode
 

@@ -1,6 +1,5 @@
-"""What weighs on a node, by whose it is and the oldest first. Where there is too much, somebody goes: who, a
-subclass decides. Knows not what has the weight.
-"""
+"""Things that weigh on a node, by their owner and oldest first. If they weigh too much together, one is
+removed; a subclass decides which. Does not know what the things are."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""What this node's members were told of who is there, held against what is so.
+"""Compares what this node's members were told of presence with the present state.
 
-Whatever became of an announcement (the bus was away, Redis went back, a key was lost, a node died): each node
-knows its own members' belief, compares, and tells them what has changed. Knows no store.
+An announcement may be lost (the bus was away, Redis went back, a key was lost, a node died). So each node
+remembers what its members believe, compares, and tells them the difference. Knows no store.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,7 +13,7 @@ from events.delivery import Delivery
 from events.event import Event, Kind, make
 from storage.interfaces import Presences
 
-#: What is believed of a user where members were told different things.
+#: The belief about a user if members were told different things.
 DOUBT = "?"
 #: A status of nobody who is there.
 GONE = "offline"

@@ -1,4 +1,4 @@
-"""What each door and each REST call may do to us. A route without an entry here cannot be made
+"""The bounds of each door and each REST call. A route without an entry here cannot be made
 (`server.routes.common`); one that gives a command has the command's (`events.catalog`)."""
 
 from dataclasses import replace
@@ -199,7 +199,7 @@ _UPGRADE = (
     + f"{_SLOW_READER}; {_HELD}"
 )
 
-#: Ways in that are no REST call. Who has shown no token yet is bounded by `server.engine.strangers`.
+#: Ways in that are not REST calls. `server.engine.strangers` bounds clients that have shown no token yet.
 DOORS: dict[str, Bounds] = {
     "any answer over HTTP": _unrated(
         _EVERYBODY,
@@ -260,5 +260,5 @@ DOORS: dict[str, Bounds] = {
 
 
 def bounds_of(call: Call) -> Bounds:
-    """What the table shows. Raises KeyError for a call that declares nothing."""
+    """The bounds that the table shows. Raises KeyError for a call that declares nothing."""
     return _command(GIVES[call]) if call in GIVES else CALLS[call]

@@ -171,9 +171,9 @@ class Settings(BaseModel):
     ) -> Self:
         """Settings from `environ` (default: the process's) over those of `env_file`, if that is there.
 
-        An empty value counts as not set; a name that is no setting is ignored (`unknown` tells of those that
-        look like one). `data_dir` is where the development key is kept. Raises `SettingsError` that tells
-        every fault at once.
+        An empty value counts as not set; a name that is no setting is ignored (`unknown` lists those that
+        look like one). `data_dir` is where the development key is kept. Raises `SettingsError` with all
+        faults together.
         """
         given = cls.given(environ, env_file)
         raw = {name: value for name in cls.model_fields if (value := (given.get(name.upper()) or "").strip())}
@@ -204,7 +204,7 @@ class Settings(BaseModel):
     def given(
         environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
     ) -> dict[str, str | None]:
-        """What the environment and the file say, settings or not."""
+        """All names of the environment and the file, settings or not."""
         found = dict(dotenv_values(env_file)) if env_file is not None and env_file.is_file() else {}
         found.update(os.environ if environ is None else environ)
         return found
@@ -216,7 +216,7 @@ class Settings(BaseModel):
 
     @property
     def base(self) -> str | None:
-        """The address below which clients find everything, without a slash at its end; None if unknown."""
+        """The URL below which clients find everything, without a slash at its end; None if unknown."""
         if self.public_url is None:
             return None
         parts = urlsplit(self.public_url)

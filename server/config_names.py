@@ -1,9 +1,9 @@
-"""Names that look like a setting's and are none: `SERVICE_PROT`, `CORS_ORIGIN`. Reads no environment."""
+"""Finds names that look like a setting's and are not: `SERVICE_PROT`, `CORS_ORIGIN`. Reads no environment."""
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-#: Likeness from 0 to 1. `JWT_SECRET` is told (0.83, of JWT_SECRET_KEY), `REDIS_PASSWORD` is not (0.79).
+#: Likeness from 0 to 1. `JWT_SECRET` is reported (0.83, for JWT_SECRET_KEY), `REDIS_PASSWORD` is not (0.79).
 LIKE = 0.82
 PREFIX = "PARLEY_"
 #: Kubernetes sets these for each service of a namespace; one that is called `parley` gets PARLEY_PORT.

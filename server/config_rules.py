@@ -1,4 +1,4 @@
-"""What must hold between settings, and how a fault is told. Knows no default and reads no environment."""
+"""The rules between settings, and the wording of faults. Knows no default and reads no environment."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Fault:
 
 
 class SettingsError(ValueError):
-    """The settings do not hold; `faults` has all of them, one line each in the message."""
+    """The settings are invalid. `faults` has all faults; the message has a line for each."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
@@ -101,8 +101,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-#: What holds a message on its way: a larger one could neither wait for who reads slowly, nor be sent again to
-#: who comes back.
+#: Settings that bound what holds a message on its way: a larger message could neither wait for a slow reader,
+#: nor be replayed to a client that comes back.
 HOLDS_A_MESSAGE = ("outbox_limit", "recovery_log_bytes")
 #: Of a message, at least.
 FEWEST_BYTES = 1024
@@ -138,7 +138,8 @@ def check(settings: "Settings") -> Iterator[Fault]:
         yield Fault(missing, "is not set, but its other half is", "both of the pair, or neither")
 
 
-#: How addresses of ours begin. None of them begins a ROOT_PATH: it could not be told whether a proxy kept it.
+#: The beginnings of Parley's own paths. A ROOT_PATH may not begin so: nobody could see whether a proxy kept
+#: it.
 OWN_PATHS = (
     "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor",
     "/docs", "/openapi.json", "/asyncapi.json", "/healthz", "/readyz", "/metrics",
@@ -176,7 +177,7 @@ def _check_root(settings: "Settings") -> Iterator[Fault]:
 
 
 def notices(settings: "Settings") -> Iterator[str]:
-    """What holds, but should be known: said by check-config, and in the log at every start."""
+    """Warnings about valid settings: check-config prints them, and the log has them at every start."""
     s3 = urlsplit(settings.s3_endpoint_url or "")
     if s3.scheme == "http" and settings.file_storage_type == "s3" and not is_loopback(s3.hostname or ""):
         yield "S3_ENDPOINT_URL: files travel unencrypted, and who sees a request can repeat it"

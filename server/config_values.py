@@ -1,4 +1,4 @@
-"""What one setting's text turns into: lists, origins, addresses. Knows no setting's name.
+"""Turns the text of one setting into its value: lists, origins, URLs. Knows no setting's name.
 
 Each function raises ValueError with a text that never repeats the value, and leaves a default as it is.
 """
@@ -144,7 +144,7 @@ ANY = "any"
 
 
 def expected(value: Any) -> Any:
-    """What a token's claim has to be; `*` is `any`."""
+    """The expected value of a token's claim; `*` is `any`."""
     if not isinstance(value, str):
         return value
     return ANY if value == "*" or value.lower() == ANY else value
@@ -171,7 +171,7 @@ def public_url(value: Any) -> Any:
 
 
 def root_path(value: Any) -> Any:
-    """`/chat`, without a slash at its end; `/` is none."""
+    """`/chat`, without a slash at its end; `/` means no path."""
     if not isinstance(value, str):
         return value
     path = value.strip("/")

@@ -1,4 +1,4 @@
-"""What an error looks like outside: HTTP status, WebSocket close code, body. One table (contract, section 7).
+"""How errors look to clients: HTTP status, WebSocket close code, body. One table (contract, section 7).
 
 Knows no transport beyond these numbers; which errors there are is `events/errors.py`'s.
 """

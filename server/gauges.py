@@ -1,4 +1,4 @@
-"""What a node is right now, for /metrics: read from the parts themselves, so that nothing can drift."""
+"""A node's present state, for /metrics: read from the parts themselves, so that nothing can drift."""
 
 import asyncio
 from collections import Counter

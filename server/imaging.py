@@ -23,8 +23,8 @@ NO_PICTURE, TOO_MANY_PIXELS = 3, 4
 
 
 class DecoderSlots:
-    """So many at a time. Whoever waits has a turn after one of each other owner: many of one owner's do not
-    hold up the others'."""
+    """`count` decoders at a time. Owners take turns, so that one owner's many images do not hold up the
+    others'."""
 
     def __init__(self, count: int) -> None:
         self._free = count

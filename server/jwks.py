@@ -95,7 +95,7 @@ class Jwks:
             self._task = asyncio.create_task(self._refresh())
         if self._task is not None:
             await asyncio.shield(self._task)
-        # An issuer that cannot be reached right now does not lock out whoever's key is known.
+        # While the issuer cannot be reached, tokens whose key is known still work.
         if (found := self._keys.get(kid)) is not None:
             return found
         if not self._reached:

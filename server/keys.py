@@ -1,4 +1,4 @@
-"""Where keys come from: the development key, what is derived from it, and which keys are too weak to use.
+"""Keys: the development key, the keys derived from it, and which keys are too weak to use.
 
 Knows nothing of tokens.
 """

@@ -60,8 +60,8 @@ _SECRET_KEYS = frozenset(
 )
 
 
-#: What a terminal or a viewer obeys instead of showing: C0, DEL and C1 (ECMA-48), separators of lines, marks
-#: of direction (UAX #9); and halves of surrogate pairs, which cannot be written at all.
+#: Characters that a terminal or a viewer obeys instead of showing: C0, DEL and C1 (ECMA-48), separators of
+#: lines, marks of direction (UAX #9); and halves of surrogate pairs, which cannot be written at all.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: The values that have lines of their own.
 _LINED = frozenset(("exception", "stack"))

@@ -110,7 +110,7 @@ class _Gauge:
 
 @dataclass(slots=True)
 class _Now:
-    """What is true at this moment, as opposed to counted."""
+    """Present values, as opposed to counts."""
 
     bus: str = ""
     lag: float = 0.0

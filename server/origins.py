@@ -1,4 +1,4 @@
-"""Which pages may call, and how a page that may not is told. Verifies no token.
+"""Which pages may call, and the answer to a page that may not. Verifies no token.
 
 How an origin is spelled is `config_values.py`'s, what a request says of itself `peer.py`'s.
 """

@@ -1,11 +1,12 @@
-"""Who may have another connection on this node. There are `most`; identities and networks share them.
+"""Whether a caller may have another connection on this node. There are `most`; identities and networks share
+them.
 
 An identity may have as many as are still free ("dynamic thresholds", Choudhury and Hahne, 1998): one alone
 gets half of the node, and where fifty want all, each gets a fiftieth and as much again stays free. The last
-tenth is for identities with one connection at most. Networks share only the last twentieth: behind a proxy
-that is not in TRUSTED_PROXIES, or one office's address, everybody comes from one.
+tenth is for identities with one connection at most. Networks share only the last twentieth, because everybody
+behind a proxy that is not in TRUSTED_PROXIES, or behind an office's address, comes from one network.
 
-Whoever is admitted is in the hub before the loop's next turn, or has a place kept until then.
+An admitted connection is in the hub before the loop's next turn, or has a place kept until then.
 """
 
 from collections import Counter

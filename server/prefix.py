@@ -1,8 +1,7 @@
 """ROOT_PATH: the path below which a proxy offers the service. Knows no route's meaning.
 
-Some proxies take the prefix away before they pass a request on, others keep it: an address of ours is one
-with it and without.
-"""
+Some proxies take the prefix away before they pass a request on, others keep it: Parley takes its paths with
+and without the prefix."""
 
 from collections.abc import Iterable
 from urllib.parse import quote

@@ -1,4 +1,5 @@
-"""Whose tokens are refused, and from when back, by key (role and `sub`): the table, as last read here."""
+"""The revoked identities, by key (role and `sub`), each with the time up to which its tokens are refused: the
+table, as last read here."""
 
 from datetime import timedelta
 
@@ -85,7 +86,7 @@ class Revoked:
         return list(self._noted)
 
     async def refresh(self) -> None:
-        """Raises StorageError; what was known stays."""
+        """Raises StorageError; the last reading then stays."""
         began = self._clock()
         whole = began - self._whole_at >= WHOLE
         since = float("-inf") if whole else began - OVERLAP
@@ -106,7 +107,7 @@ class Revoked:
         self._known = True
 
     async def drop_old(self) -> None:
-        """What no token can be old enough for. Raises StorageError."""
+        """Drops revocations older than any token that is still good. Raises StorageError."""
         await self._store.drop(when(self._clock()) - timedelta(seconds=KEPT))
 
     async def first(self) -> None:

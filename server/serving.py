@@ -28,8 +28,8 @@ log = logging.getLogger("parley.node")
 
 @dataclass(frozen=True)
 class Own:
-    """What a worker has for itself beside the common port. `lifeline`: a descriptor whose end comes when the
-    supervisor is gone, which a worker does not outlive. `workers`: how many there are."""
+    """A worker's own port, besides the common one. `lifeline`: a descriptor that ends when the supervisor is
+    gone; then the worker ends, too. `workers`: how many there are."""
 
     socket: socket
     lifeline: int
@@ -76,7 +76,8 @@ def _unsaid(record: logging.LogRecord, services: Services) -> bool:
 def serve(
     settings: Settings, sockets: list[socket], ready: Callable[[Services], None], own: Own | None = None
 ) -> int:
-    """Until told to stop. Returns the status of the process; what stood in the way of a start is logged."""
+    """Serves until a signal. Returns the status of the process; the log has the reason of a start that
+    failed."""
     app = create_app(settings, own.workers if own is not None else 1)
     services: Services = app.state.services
     logging.getLogger("uvicorn.error").addFilter(lambda record: _unsaid(record, services))

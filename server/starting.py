@@ -1,4 +1,4 @@
-"""What a process settles before it serves: sockets, file descriptors, and the line that says "ready"."""
+"""Prepares a process to serve: sockets, file descriptors, and the log line "ready"."""
 
 import logging
 import resource
@@ -11,7 +11,7 @@ from server.contract import VERSION
 
 log = logging.getLogger("parley.node")
 
-#: Descriptors beside the clients' connections: log, files, Redis, workers' pipes.
+#: Descriptors besides the clients' connections: log, files, Redis, workers' pipes.
 SPARE = 100
 BACKLOG = 2048
 
@@ -66,8 +66,8 @@ def _reason(error: OSError) -> str:
 
 
 def allow_descriptors(settings: Settings) -> Settings:
-    """As many as WS_MAX_CONNECTIONS needs, if the machine lets us have them; else fewer connections, so that
-    who finds no place is told so: without a descriptor nobody could be answered."""
+    """Raises the limit of descriptors to what WS_MAX_CONNECTIONS needs. If the machine does not allow it,
+    there are fewer connections: a refusal needs a descriptor, too."""
     pool = settings.database_pool_size + settings.database_max_overflow + settings.redis_max_connections
     wanted = settings.ws_max_connections + pool + SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

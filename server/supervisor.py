@@ -94,7 +94,8 @@ class Supervisor:
         try:
             for each in starting.listen_at(host, port):  # would say if another program has it, on any terms
                 each.close()
-            # Nobody else takes the port while a worker is away; who only holds one is given no connection.
+            # Nobody else takes the port while a worker is away. A socket that does not listen gets no
+            # connection.
             held = starting.listen_at(host, port, shared=True)
         except starting.CannotListen as error:
             log.error("%s", error)
@@ -105,7 +106,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         gc.collect()
         gc.freeze()  # what is imported by now stays common memory
-        self._start(self._workers[0])  # what stands in its way stands in everybody's, and is told once
+        self._start(self._workers[0])  # the reason is the same for all workers, and is logged once
         while not self._stopping:
             self._look(wait(self._waited(), self._patience()))
         self._end()

@@ -1,4 +1,5 @@
-"""A program of its own: a picture on standard input, its thumbnail on standard output. Imports none of ours.
+"""A program of its own: a picture on standard input, its thumbnail on standard output. Imports nothing of
+Parley.
 
 Decoders of hostile pictures run here, in bounded memory and time, where a crash or a bomb harms nobody.
 Its exit code tells: 0, 3 (no such picture), 4 (too many pixels), 5 (more memory than it may have), anything
@@ -21,12 +22,12 @@ SIDE = 320
 CPU_SECONDS = 5
 
 BASE = 48 << 20
-"""What the interpreter and the libraries take before a picture is read, in address space."""
+"""Address space that the interpreter and the libraries take before a picture is read."""
 PER_PIXEL = {"PNG": 4, "GIF": 4, "BMP": 4, "TIFF": 8, "WEBP": 16, "AVIF": 16, "HEIF": 7}
 """Bytes that a decoder holds at its peak: WebP's two canvases, a copy of one, and the picture; a
 TIFF's strip may be all of it; HEIF's planes, their conversion, and the picture."""
 HEIF_LIBRARIES = 40 << 20
-"""What the codecs of the extra `heic` take of the address space."""
+"""Address space that the codecs of the extra `heic` take."""
 PER_COEFFICIENT = 2
 """Bytes that a progressive JPEG's decoder holds for each pixel of each colour, however small it is drawn."""
 TILE = 1024

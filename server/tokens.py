@@ -1,4 +1,4 @@
-"""What a token says: signature and claims to a `Caller`, and the making of tokens. Fetches nothing."""
+"""Reads tokens: signature and claims to a `Caller`; and makes them. Fetches nothing."""
 
 import hmac
 import re
@@ -156,7 +156,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if type(value) not in (int, float):  # a bool is none
+    if type(value) not in (int, float):  # a bool is not one
         raise Unauthorized(f"the token's {name} is not a number of seconds")
     return float(value)
 

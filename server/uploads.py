@@ -130,7 +130,7 @@ class Multipart:
         left, come = SPAN, 0  # of the present span
         try:
             while True:
-                # Around the reading alone: what is done with a piece has limits of its own.
+                # Around the reading alone: the handling of a piece has limits of its own.
                 began = clock()
                 async with asyncio.timeout(min(left, end - began)):
                     chunk = await anext(body, None)

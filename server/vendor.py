@@ -43,12 +43,13 @@ class Vendor:
         self._folder = folder
 
     async def look(self) -> None:
-        """At each start: what does not match is told of now, not when somebody misses it."""
+        """At each start: the log names files that do not match now, not when somebody misses them."""
         for name in pins():
             await self.content(name)
 
     async def content(self, name: str) -> bytes | None:
-        """None: not one of them, not there, or not what was published. What is checked is what is sent."""
+        """None: not one of them, not there, or not as published. The bytes that are checked are those that
+        are sent."""
         return await asyncio.to_thread(self._content, name)
 
     def _content(self, name: str) -> bytes | None:

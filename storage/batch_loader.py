@@ -1,7 +1,7 @@
-"""What many ask for at the same time, read in one trip.
+"""Loads what many callers ask for at the same time in one trip to the database.
 
-A trip to the database costs more than what most of them read there: on SQLite a thread, which the loop's
-keeps waiting for the interpreter's lock. After a restart thousands join at once, each a session of its own.
+A trip costs more than most of its reads: on SQLite it takes a thread, which waits for the interpreter's lock
+while the loop's thread has it. After a restart thousands of clients join at once, each its own session.
 """
 
 import asyncio
@@ -16,20 +16,22 @@ from storage.patience import PATIENCE, Patience, until
 K = TypeVar("K")
 V = TypeVar("V")
 
-#: Trips at the same time, as long as they come back; what is asked for meanwhile waits for the next.
+#: Trips at the same time, as long as they come back. A question that comes meanwhile waits for the next one.
 TRIPS = 4
-#: Waiting for each trip that is on its way before another one begins: one fuller is cheaper than two.
+#: Another trip begins when this many questions wait for each one under way: one fuller trip costs less than
+#: two.
 WORTH = 8
-#: Asked for in one trip: what it brings is decoded without pause.
+#: Keys of one trip: the loop decodes all its rows without a pause.
 MOST = 16
-#: Seconds after which a question waits for no company and for no other trip's end.
+#: Seconds for which a question waits for others to fill its trip, or for the end of another trip.
 LATE = 0.005
-#: For whom a trip asks: it is many users', whoever came last.
+#: The user of a trip (`storage.fairness`): it asks for many users, not for the last one.
 _MANY = "many"
 
 
 class _Asker(Generic[V]):
-    """Who waits for an answer, and until when (loop time) for a database that is away; None: not at all."""
+    """One waiting caller. `end`: until when (loop time) it waits for a database that is away; None: not at
+    all."""
 
     __slots__ = ("end", "future", "given")
 
@@ -39,7 +41,8 @@ class _Asker(Generic[V]):
 
 
 class BatchLoader(Generic[K, V]):
-    """`read` answers for many; what it leaves out is None. An answer is as of a moment after its question."""
+    """`read` answers for many keys; a key that it leaves out gets None. An answer is newer than its
+    question."""
 
     def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._read = read
@@ -79,8 +82,7 @@ class BatchLoader(Generic[K, V]):
             self._timer = asyncio.get_running_loop().call_later(LATE, self._go_late)
 
     def _go_late(self) -> None:
-        """Whoever is on the way may not come back for long, and then fail: nobody's time-out is added to
-        another's."""
+        """Trips under way may take long and then fail: one caller's time-out must not add to another's."""
         self._timer = None
         while self._asked:
             self._begin()

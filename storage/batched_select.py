@@ -1,4 +1,4 @@
-"""Several statements as one, and for many, so that all of them see the same moment, in one round trip."""
+"""Several SELECTs for many keys as one statement: one round trip, and all of them see the same moment."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -38,15 +38,15 @@ REST, REST_NAMED = 3_000, 2
 _EXTENT = """
 SELECT (SELECT max(id) FROM chat_search), reltuples::bigint FROM pg_class WHERE oid = 'chat_search'::regclass
 """
-#: Titles have numbers below zero. The sums keep PostgreSQL from walking down the primary key, past all that
-#: has other words.
+#: Titles have ids below zero. With `id + 0` PostgreSQL does not walk down the primary key past all messages
+#: that lack the words.
 _POSTGRESQL = """
 SELECT id FROM chat_search WHERE tokens @@ $1::text::tsquery AND id + 0 BETWEEN 1 AND $2 {more}
 ORDER BY id + 0 DESC LIMIT {limit}
 """
 _IN_BANDS = f"AND ARRAY[id >> {BAND}] && ${{}}::bigint[]"
 _NAMED = "AND ARRAY[session] && ${}::text::bigint[]"
-#: Put so that it becomes a table of hashes, whatever the planner thinks of its size.
+#: Written so that PostgreSQL builds a hash table for it, whatever size the planner expects.
 COMPARED = "AND (session IN (SELECT unnest(${}::text::bigint[]))) IS TRUE"
 _SQLITE = """
 SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid BETWEEN 1 AND ? {more}
@@ -57,7 +57,7 @@ COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
 
 #: A search shows no metadata, which may be larger than the message: in its place stands an empty object.
 _NOTHING = {"postgresql": "'{}'::jsonb", "sqlite": "'{}'"}
-#: What is searched of a message: its content, and below that the names of its files.
+#: The searched text of a message: its content, then the names of its files.
 _WITH_NAMES = """
 CASE WHEN {{of}}.message_type = 'file' THEN ltrim({{of}}.content || {end} || coalesce((
     SELECT {names} FROM chat_files named WHERE named.message_id = {{of}}.message_id
@@ -157,7 +157,8 @@ class Candidates:
                 await self._begin(connection, up_to)
             numbers = self._known(up_to)
             while len(numbers) < limit and not self._whole:
-                # Whoever asks for a second window found little in the first one, and asks for more of them.
+                # A caller that asks for a second window found little in the first one, and now gets more
+                # bands.
                 await self._look(connection, AHEAD if self._asked else limit - len(numbers))
                 numbers = self._known(up_to)
             self._asked = True
@@ -181,7 +182,7 @@ class Candidates:
         given = numbers if dialect == "postgresql" else to_json(numbers)
         rows = await connection.fetch_all(_MESSAGES[dialect], numbers=given, most=most)
         lowest = rows[-1][0] if rows and len(rows) < rows[0][-1] else 0
-        # Whose it is, is told by the message itself: the index could hold a coincidence.
+        # The message itself says whose it is: the index could hold a coincidence.
         names = self.seen.names if self.seen is not None else None
         found = {number: MessageRecord(*row) for number, *row, _ in rows if names is None or row[0] in names}
         return found, lowest

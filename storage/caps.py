@@ -1,4 +1,4 @@
-"""Caps that hold exactly: whoever adds to a number counts first, in one transaction, and the next one waits.
+"""Caps that hold exactly: a transaction that adds to a number counts first, and the next one waits for it.
 
 How many there may be is an argument; None is no limit.
 """

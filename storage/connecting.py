@@ -34,7 +34,7 @@ _SOCKET_OPTIONS = {
 
 
 class Connector:
-    """One address. Who answered last is asked first."""
+    """One address. The host that answered last is asked first."""
 
     def __init__(self, address: Address, *, limit: float) -> None:
         """`limit`: seconds for all hosts together, where the address says nothing of its own.
@@ -54,7 +54,7 @@ class Connector:
         self._options = self._fixed()
 
     def _fixed(self) -> dict[str, Any]:
-        """What is the same for each connection."""
+        """The arguments that all connections have in common."""
         address, tls = self._address, self._address.tls
         promised = context(tls)
         settings = {"application_name": address.application_name}

@@ -38,7 +38,7 @@ _BEGIN = Statement(
 )
 _ADVANCE = Statement(unfinished_copies.update().values(progress=sa.bindparam("progress")))
 _END = Statement(unfinished_copies.delete())
-#: What a fresh database has of its own (agent 1) comes from the source, changed or not.
+#: A fresh database has agent 1 already; the source's row replaces it, changed or not.
 _CLEAR = Statement(agents.delete())
 
 #: (table, rows copied or checked so far)

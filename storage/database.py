@@ -63,7 +63,7 @@ Row = Sequence[Any]
 
 
 class Connection:
-    """What an operation works with: one connection, for as long as the operation takes."""
+    """One connection, for as long as an operation takes."""
 
     __slots__ = ("dialect", "raw")
 
@@ -229,7 +229,7 @@ class Database:
 
     @property
     def trouble(self) -> str:
-        """What is known to be wrong: "full", "read-only", "exhausted" (of connections), "failing"; or ""."""
+        """The known trouble: "full", "read-only", "exhausted" (of connections), "failing"; or ""."""
         exhausted = self.dialect == "postgresql" and self._pool.exhausted
         return self.health.trouble or ("exhausted" if exhausted else "")
 
@@ -475,7 +475,8 @@ class Database:
 
 
 def _settings(address: Address, limit: float) -> dict[str, str]:
-    """What we rely on in each connection, whatever the server's, database's or role's defaults are."""
+    """The settings of each connection that Parley relies on, whatever the server's or the role's defaults
+    are."""
     ours = {
         "jit": "off",
         # Statements wait for each other under row locks; under a stricter level they would fail instead.

@@ -1,4 +1,4 @@
-"""What storage raises. Nothing of asyncpg, sqlite3 or Redis leaves `storage/` in any other form."""
+"""The errors of storage. No error of asyncpg, sqlite3 or Redis leaves `storage/` in any other form."""
 
 
 class StorageError(Exception):

@@ -1,4 +1,4 @@
-"""The drivers' errors, told apart: what may be repeated, what is taken, what is simply wrong."""
+"""Classifies the drivers' errors: may be repeated, exists already, or simply wrong."""
 
 import sqlite3
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""Who waits for one of a few places, and whose turn is next. Knows of a user only the name."""
+"""A few places, shared by users in turn: the queue, and whose turn is next. Knows only the name of a user."""
 
 import asyncio
 from collections import Counter, deque

@@ -1,6 +1,5 @@
-"""What a node proves with the key that all nodes have, where others may write between them: that a node said
-it, lately, and that it is heard once. Knows no channel and no request.
-"""
+"""Proofs with the key that all nodes share, on ways that others can write to: that a node said something,
+that it is fresh, and that it counts once. Knows no channel and no request."""
 
 import base64
 import hashlib
@@ -80,7 +79,7 @@ class NodeKey:
     # --- said for a while
 
     def register(self, node: str, address: str, seconds: float) -> str:
-        """A node's address, fit to be read by whoever finds it in the next `seconds`; nothing for none."""
+        """A node's URL, signed and good for the next `seconds`; empty if there is none."""
         if not address:
             return ""
         until = f"{self._now() + seconds:.3f}"

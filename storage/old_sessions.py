@@ -1,4 +1,4 @@
-"""An older session store, row by row: what fits becomes a session, what does not becomes a sentence about it.
+"""An older session store, row by row: a good row becomes a session, a bad one a sentence that says why.
 
 The store is an SQLite file with a table `sessions` (`session_id` text primary key, `user_id`, `metadata` JSON
 text, `created_at`, `expires_at`, `last_activity`, `request_count`). It is only read.
@@ -46,7 +46,7 @@ class Misfit:
 
 @dataclass(slots=True)
 class ImportTally:
-    """What became of the rows so far."""
+    """Counts of the rows so far."""
 
     rows: int = 0
     imported: int = 0

@@ -12,7 +12,7 @@ LOG = logging.getLogger("parley.database")
 
 #: Seconds between two questions whether it is back: few at first.
 FIRST, MOST = 0.05, 0.25
-#: What may wait at a time, a few kilobytes each; what comes then is told at once.
+#: Operations that may wait at a time, a few kilobytes each; further ones fail at once.
 MAX_WAITING = 20_000
 
 

@@ -1,4 +1,4 @@
-"""What users are called; and what is shown beside a message that was found: names and titles."""
+"""Users' names; and the names and titles that a search result shows."""
 
 from collections.abc import Iterable, Mapping
 

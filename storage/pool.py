@@ -36,12 +36,12 @@ AGAIN = 0.25
 IDLE = 60.0
 #: Connections that a node takes in any case: one for each lane of its writer.
 LEAST = 2
-#: Connections beside those that the writer's lanes keep, below which they keep none: a crowded server's are
-#: for whoever has something to do.
+#: With no more connections than these besides the lanes' own, the writer's lanes keep none: on a crowded
+#: server connections are for operations under way.
 BESIDE = 4
 #: Names our advisory locks ("Parl"): each connection holds one in its node's number, so nodes can be counted.
 NODES = 0x5061726C
-#: What the pool says of a connection; the rest is in the address.
+#: The pool's own arguments of a connection; the others are in the URL.
 _GIVEN = ("loop", "connection_class", "record_class")
 
 _ROOM = """
@@ -246,7 +246,7 @@ class Pool:
             await asyncio.sleep(AGAIN)
 
     async def _place(self, first: bool) -> None:
-        """Waits until one more lease may be held; who came first is first, but for the writer."""
+        """Waits until one more lease may be held: first come, first served, but the writer goes first."""
         if self._busy < self._allowed and not self._waiting:
             self._busy += 1
             return
@@ -273,7 +273,7 @@ class Pool:
     # --- new connections, and the server's room
 
     async def another(self) -> Any:
-        """One beside the pool, to be ended by whoever asked for it. Raises what the driver raises."""
+        """A connection outside of the pool; the caller ends it. Raises what the driver raises."""
         return await self._connector.connect(statement_cache_size=0)
 
     async def _connect(self, *_: Any, **given: Any) -> Any:
@@ -313,7 +313,8 @@ class Pool:
             raise StorageError(POOLER)
 
     async def _ask(self, raw: Any, *, force: bool = False) -> None:
-        """How many connections there may be here; whoever comes while it is being asked waits for that."""
+        """How many connections there may be here. Callers that come during the question wait for its
+        answer."""
         loop = asyncio.get_running_loop()
         if self._asking is not None:
             await asyncio.shield(self._asking)

@@ -1,4 +1,4 @@
-"""What the database rolled back for another's sake is done again: nothing of it has happened."""
+"""Repeats a transaction that the database rolled back in favour of another: nothing of it has happened."""
 
 import asyncio
 import random

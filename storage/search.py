@@ -30,7 +30,7 @@ BYTES = 64 * 1024
 #: Tokens that are written down together, and what each costs, compared with a character that is read.
 TOGETHER, WRITTEN = 512, 4
 
-#: What is beyond the bound in bytes comes without its content.
+#: Rows beyond the bound in bytes come without their content.
 _PENDING_POSTGRESQL = f"""
 SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN content END, found FROM (
     SELECT *, sum(size) OVER (ORDER BY session_id, revision ROWS UNBOUNDED PRECEDING) AS total FROM (

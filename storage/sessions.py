@@ -256,7 +256,7 @@ class Sessions:
         ended_at: datetime | None = None,
         now: datetime,
     ) -> SessionRecord | None:
-        """What is None stays as it is; but `ended_at` is written whenever `status` is."""
+        """A column whose argument is None stays as it is; but `ended_at` is written whenever `status` is."""
         changes: dict[str, Any] = {}
         if title is not None:
             changes["title"] = title

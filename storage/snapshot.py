@@ -1,4 +1,4 @@
-"""Reads a session with all that somebody who joins it is told, as of one moment."""
+"""Reads all that the reply to `join` says of a session, as of one moment."""
 
 from collections.abc import Sequence
 from functools import lru_cache

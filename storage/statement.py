@@ -41,7 +41,7 @@ _DIALECTS: Mapping[str, Callable[[], Dialect]] = {
 
 
 def processors(types: Iterable[sa.types.TypeEngine[Any]], dialect_name: str) -> list[Processor]:
-    """What makes of each column's value, as the driver gives it, the one that goes up."""
+    """For each column the function that turns the driver's value into ours."""
     dialect = _DIALECTS[dialect_name]()
     return [each.dialect_impl(dialect).result_processor(dialect, None) for each in types]
 

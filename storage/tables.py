@@ -192,7 +192,7 @@ search_marks = sa.Table(
     sa.Column("title", sa.String(200)),
 )
 
-#: What users are called, as their tokens said last. `user_id` is a key, as participants have it.
+#: Users' names, as their last tokens gave them. `user_id` is a key, as in participants.
 people = sa.Table(
     "people",
     metadata,
@@ -200,7 +200,7 @@ people = sa.Table(
     sa.Column("name", sa.String(255), nullable=False),
 )
 
-#: What nodes that are cut off from Redis hold meanwhile: themselves, and the streams that they write.
+#: Leases of nodes that are cut off from Redis: for the nodes themselves, and for the streams that they write.
 held = sa.Table(
     "held",
     metadata,

@@ -118,5 +118,5 @@ async def _indexed(db: Database, found: Candidates) -> list[Title]:
             numbers = await connection.raw.execute_fetchall(_SQLITE.format(more=more), arguments)
             given = to_json([number for (number,) in numbers])
             rows = await connection.fetch_all(_SQLITE_SESSIONS, numbers=given)
-    # Whose it is, is told by the session itself: the index could hold a coincidence.
+    # The session itself says whose it is: the index could hold a coincidence.
     return [Title(*row) for row in rows if seen is None or row[1] in seen.names]

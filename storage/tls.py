@@ -46,7 +46,7 @@ def _trust(made: ssl.SSLContext, tls: Tls) -> None:
         except (OSError, ssl.SSLError):
             raise ValueError("has sslrootcert that names no file with certificates") from None
     elif tls.mode == "require":
-        # libpq's rule: without a root to compare with, whoever answers is believed.
+        # libpq's rule: without a root to compare with, any server is believed.
         made.verify_mode = ssl.CERT_NONE
     else:
         raise ValueError(

@@ -25,7 +25,7 @@ SPACELESS = (
 #: Vowel signs and accents that stay with the letter before them.
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0dff\u200c\u200d"
 _LETTER = rf"[^\W_{SPACELESS}]"
-#: A mark that is no letter: some of those scripts' letters are among the marks.
+#: A mark that is not a letter: some letters of those scripts are among the marks.
 _SIGN = rf"(?:(?!\w)[{_MARKS}])"
 _A_SIGN, _LETTERS = re.compile(_SIGN), re.compile(rf"{_LETTER}*")
 #: A word begins after no letter and no mark, and goes on after its marks.
@@ -37,9 +37,9 @@ _ASCII = re.compile("[a-z0-9]+")
 _SIGNS = "#%&*@\u00a7\u00b6\u2020\u2021\u2022\u203b"
 _ASCII_SYMBOL = re.compile(r"[#%&*@+<=>|~$^`]")
 _MAYBE_SYMBOL = re.compile(r"[^\w\s]")
-#: What joins symbols to one emoji, or says in which form it is shown.
+#: Characters that join symbols to one emoji, or choose the form in which it is shown.
 _JOINERS = "\u200d\ufe0e\ufe0f"
-#: What a word that was begun may go on with.
+#: Characters that may continue a word.
 _REST = re.compile(rf"[\w{_MARKS}{SPACELESS}]*")
 #: In front of what would compose with the character before it, but shall not: a vowel after a consonant is no
 #: syllable where each was written as a letter of its own.
@@ -56,10 +56,10 @@ BLOCK = 256
 CLUSTER = 32
 #: Characters that are taken apart into words together.
 PIECE = 2048
-#: What a character of a script without spaces costs, with its pair, compared with one of a word.
+#: Cost of a character of a script without spaces, with its pair, in characters of a word.
 PAIRS = 4
 
-#: What may stand between the words of a phrase.
+#: Characters that may stand between the words of a phrase.
 GAP = 40
 #: Letters of a word that count: longer ones are addresses, keys and the like.
 WORD = 64
@@ -194,7 +194,7 @@ def _continues(char: str) -> bool:
 
 
 def tokens(text: str) -> set[str]:
-    """What a text is found by."""
+    """The tokens by which a text is found."""
     return at_once(tokenizing(text))
 
 

@@ -1,4 +1,4 @@
-"""What an agent is asked, and how it answers."""
+"""The interface of agents: a request, and the pieces of its answer."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class Request(Struct):
 
 
 class Usage(Struct):
-    """What an answer cost, as far as its maker knows."""
+    """The cost of an answer, as far as the agent knows it."""
 
     tokens_used: int | None = None
 

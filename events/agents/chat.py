@@ -1,8 +1,7 @@
 """One request for a chat completion, and its answer read piece by piece within bounds.
 
-Written for an upstream that may mean harm: it can end its own answer, and cost nobody else anything. Knows
-the wire format; not what an agent is.
-"""
+The upstream may be hostile: it can spoil its own answer, and cost nobody else anything. Knows the wire
+format, not what an agent is."""
 
 import asyncio
 import json
@@ -20,7 +19,7 @@ from events.agents.upstreams import Refused, UpstreamOrigin
 
 #: Seconds that an upstream's Retry-After is heeded for; one that says more is tried again at our own pace.
 LONGEST_WAIT = 10.0
-#: What a client can still count exactly (RFC 8259, section 6), and every database keeps.
+#: The largest integer that a client counts exactly (RFC 8259, section 6) and every database keeps.
 MOST_TOKENS = 2**53 - 1
 #: Seconds on the event loop without a turn for others, and then as many for them alone: an upstream that
 #: floods a node with small events takes half of it at most.

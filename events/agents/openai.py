@@ -1,7 +1,7 @@
 """Agents behind any OpenAI-compatible chat-completions URL.
 
-Knows the upstream's faults and what each means to who waits for the answer; nothing of streams. The upstream
-may mean harm: what it sends is read by `events/agents/chat.py`, in bounds.
+Knows the upstream's faults and the error that each becomes; nothing of streams. The upstream may be hostile:
+`events/agents/chat.py` reads what it sends, within bounds.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from events.schema import Message
 
 #: Tries of a request, as long as nothing of its answer has come.
 TRIES = 3
-#: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
+#: Bytes of UTF-8 per token, about, and tokens that a message costs in addition to its text.
 BYTES_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 4
 

@@ -23,7 +23,7 @@ from storage.ops import Committed
 from storage.patience import PATIENCE, Patience
 from storage.records import AgentRecord, MessageRecord
 
-#: What a request carries of what was said before (contract, section 5).
+#: How much of the earlier conversation a request carries (contract, section 5).
 HISTORY_MESSAGES = 50
 HISTORY_BYTES = 64 * 1024
 
@@ -234,7 +234,7 @@ class Replies:
             if closing is not None:
                 await closing()
         try:
-            # Whoever stops it now cancels this task, and not the end that others wait for.
+            # A stop from now on cancels this task, and not the end that others wait for.
             await asyncio.shield(end)
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)

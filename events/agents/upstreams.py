@@ -16,7 +16,7 @@ PORTS = {"http": 80, "https": 443}
 _CARRIERS = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::ffff:0:0/96", "::/96")]
 #: Where every public IPv6 address lies (RFC 4291, section 2.4).
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-#: Where clouds tell a machine its secrets, beside link-local: Azure, Alibaba, Oracle, AWS, Google.
+#: Where clouds give a machine its secrets, besides link-local: Azure, Alibaba, Oracle, AWS, Google.
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
@@ -24,11 +24,11 @@ _METADATA = frozenset(
 
 
 class Refused(ValueError):
-    """An upstream that the settings do not allow. The text is for whoever configures, not for users."""
+    """An upstream that the settings do not allow. The text is for the operator, not for users."""
 
 
 class UpstreamOrigin(Struct, frozen=True):
-    """Who is asked: a host in lower case, and a port that is always given."""
+    """A server to ask: a host in lower case, and a port that is always given."""
 
     scheme: str
     host: str

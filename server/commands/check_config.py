@@ -8,9 +8,10 @@ from server.cli import load_beside_run
 @click.command("check-config")
 @click.option("--all", "everything", is_flag=True, help="Show settings left at their defaults, too.")
 def command(everything: bool) -> None:
-    """Check the settings of the environment and of .env; every fault is told, and the status is then 1.
+    """Check the settings of the environment and of .env. With a fault it names all of them and ends with
+    status 1.
 
-    Beside `make run`, where no key is set, DEBUG and its development key hold.
+    If no key is set, it checks the settings that `make run` uses: DEBUG, with the development key.
 
     \b
     Examples:

@@ -34,8 +34,8 @@ DAY = 86_400.0
 def command(workers: int, worker_ports: int | None) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish what is under way, within SHUTDOWN_GRACE seconds.
 
-    What stands in the way of a start is told in a line, and the status is then 3; 1 for faulty settings.
-    With DEBUG it prints a ready-made curl line and the playground's address.
+    If the start fails, one line says why, and the status is 3, or 1 for invalid settings.
+    With DEBUG it prints a ready-made curl line and the playground's URL.
 
     \b
     Examples:
@@ -97,7 +97,8 @@ def _together(settings: "Settings", count: int, worker_ports: int | None) -> int
 
 
 def welcome(settings: "Settings", port: int) -> str:
-    """What a developer needs first: a call that works, and the playground with a token in its fragment.
+    """The first things for a developer: a call that works, and the playground's URL with a token in its
+    fragment.
 
     A fragment never reaches a server's log.
     """

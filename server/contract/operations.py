@@ -58,7 +58,7 @@ GONE = (404, 409, 410)
 
 
 def _commands() -> list[Operation]:
-    """Commands by their own names, for whoever has no connection."""
+    """Commands by their own names, for callers without a connection."""
     return [
         Operation(
             "POST",

@@ -135,7 +135,7 @@ def _cap(cap: Cap) -> str:
 
 
 def caps() -> list[str]:
-    """What the settings under "how many" are about."""
+    """The limits behind the settings under "how many"."""
     lines = ["| setting | at most | beyond it |", "|---|---|---|"]
     for cap in CAPS:
         default = Settings.model_fields[cap.setting].default

@@ -1,4 +1,4 @@
-"""What an HTTP answer says: codes in its body, and the fault that it points to."""
+"""Reads an HTTP answer: codes in its body, and the fault that it points to."""
 
 from typing import Any
 

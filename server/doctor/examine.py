@@ -1,6 +1,6 @@
 """The examination: which checks, in which order, and what each outcome means.
 
-A root cause is told once: what depends on something that is known to be broken is skipped with its reason.
+A root cause is reported once: a check that depends on something broken is skipped, with the reason.
 """
 
 import json

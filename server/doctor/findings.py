@@ -1,4 +1,4 @@
-"""What the doctor says: one finding a check, and for each known fault the way to mend it."""
+"""The doctor's findings: one for each check, and for each known fault how to mend it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal

@@ -60,7 +60,7 @@ class LocalBlobs:
             return size
         finally:
             if not done:
-                # Not awaited: whoever gave up may be cancelled again meanwhile.
+                # Not awaited: a caller that gave up may be cancelled again meanwhile.
                 await asyncio.shield(asyncio.to_thread(_discard, file))
 
     def _begin(self) -> BinaryIO:

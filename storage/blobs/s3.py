@@ -19,7 +19,7 @@ PIECE = 256 * 1024
 PART = 5 * 1024 * 1024
 #: Uploads to S3 at the same time. Each holds two parts in memory, while the others wait on the disk.
 UPLOADS = 1
-#: What is smaller waits for its upload in memory, what is larger in a temporary file.
+#: Smaller contents wait for their upload in memory, larger ones in a temporary file.
 SPOOL = 64 * 1024
 #: Keys of one request that deletes.
 DELETES = 1000

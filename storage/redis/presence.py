@@ -19,7 +19,7 @@ ROOMS_AT_ONCE = 500
 LOOKED_AT_ONCE = 200
 #: Rooms that are said anew before any answer is waited for.
 SAID_AT_ONCE = 500
-#: A lease lasts so much of NODE_LEASE, and is renewed every `BEAT` of it: a dead node is noticed within a
+#: Parts of NODE_LEASE: how long a lease lasts, and how often it is renewed. A dead node is noticed within a
 #: lease and two beats.
 LEASE, BEAT = 0.5, 0.2
 
