@@ -46,7 +46,7 @@ class Activity:
     async def _tell(self, event: Event, users: Iterable[str]) -> None:
         async for step in in_steps(users, STEP):
             for user in step:
-                self._delivery.to_user(user, msgspec.structs.replace(event, only=user))
+                self._delivery.to_user(user, msgspec.structs.replace(event, only_user=user))
 
     def _event(self, record: MessageRecord) -> Event:
         payload = {
@@ -57,5 +57,5 @@ class Activity:
         }
         event = make(record.session_id, "session", Kind.VOLATILE, payload, self._clock())
         # By the user's channel, to the connections outside this room.
-        event.room, event.skip = "", record.session_id
+        event.room, event.not_to = "", record.session_id
         return event

@@ -48,7 +48,7 @@ class Changes:
                         now,
                         created=record.seq > base.seq and record.seq not in told,
                         files=files.get(record.message_id, ()),
-                        frm=before + 1,
+                        first_rev=before + 1,
                     )
                 )
                 before = record.revision

@@ -10,7 +10,7 @@ from events.stream import Stream
 from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import ChunkAnswer, StreamLog
+from storage.interfaces import ASK_ONLY, ChunkAnswer, StreamLog
 
 #: Seconds that an end waits for chunks under way to the log.
 SETTLE = 2.0
@@ -41,8 +41,7 @@ class Chunks:
     def look(self, stream: Stream) -> None:
         """The bus is back, maybe without what the log had: ask where the text ends there."""
         if not stream.flying:
-            # No chunk has this index: nothing is appended.
-            event = Event(stream.room, "", b"", Kind.LOGGED, stream=stream.message_id, index=-1)
+            event = Event(stream.room, "", b"", Kind.LOGGED, stream=stream.message_id, index=ASK_ONLY)
             self._take(stream, self._log.append(event, stream.start, ()))
 
     def _take(self, stream: Stream, answer: ChunkAnswer | Awaitable[ChunkAnswer]) -> None:
@@ -59,7 +58,7 @@ class Chunks:
         if room is not None and have is not None and have < len(stream.pieces):
             pieces = stream.pieces[have:]
             event = chunk_event(
-                room.name, stream.message_id, have, pieces, self._clock(), skip=stream.conn_id
+                room.name, stream.message_id, have, pieces, self._clock(), not_to=stream.conn_id
             )
             self._delivery.deliver(room, event)
 

@@ -28,7 +28,7 @@ NAME_MAX = 100
 DATA_MAX = 65_536
 
 
-def custom(room: str, name: object, data: object, *, only: str = "") -> Event:
+def custom(room: str, name: object, data: object, *, only_user: str = "") -> Event:
     """A volatile event with the application's object as it is. Raises ValidationFailed."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
         raise ValidationFailed(f"a name of 1 to {NAME_MAX} characters", field="event")
@@ -42,4 +42,4 @@ def custom(room: str, name: object, data: object, *, only: str = "") -> Event:
         raise ValidationFailed("strict JSON", field="data") from error
     if len(encoded) > DATA_MAX:
         raise ValidationFailed(f"at most {DATA_MAX} bytes", field="data")
-    return Event(room, name, encoded, Kind.VOLATILE, only=only)
+    return Event(room, name, encoded, Kind.VOLATILE, only_user=only_user)

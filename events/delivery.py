@@ -18,7 +18,7 @@ from events.room import Room
 from events.seat import Hole
 from events.tasks import Tasks
 from storage.errors import StorageError
-from storage.interfaces import Bus, Cut, RoomLog, RoomState
+from storage.interfaces import LOG_BEGAN, Bus, Cut, RoomLog, RoomState
 from storage.records import OpenStream
 
 #: Bus messages held while a node resyncs; beyond it the resync starts over.
@@ -85,12 +85,12 @@ class Delivery:
             self.on_volatile(events)
 
     def to_user(self, key: str, event: Event) -> None:
-        """A volatile event to a user's connections everywhere; `event.skip` names a room whose members are
+        """A volatile event to a user's connections everywhere; `event.not_to` names a room whose members are
         left out."""
         if self.live:
             self.bus.publish(f"user:{key}", event)
         else:
-            self.hub.to_user(key, event, outside=event.skip)
+            self.hub.to_user(key, event, outside=event.not_to)
 
     # --- from the bus to the members
 
@@ -111,8 +111,8 @@ class Delivery:
         first = events[0]
         room = self.hub.rooms.get(first.room)
         if room is None:
-            if first.only:
-                self.hub.to_user(first.only, first, outside=first.skip)
+            if first.only_user:
+                self.hub.to_user(first.only_user, first, outside=first.not_to)
             return
         watches, delivered = self.watches, self.observer.delivered
         for event in events:
@@ -136,7 +136,7 @@ class Delivery:
         try:
             if event.prev > room.pos:
                 raise Hole
-            if not event.name:  # a log that began anew
+            if event.name == LOG_BEGAN:
                 if event.rev > room.delivered:
                     raise Hole
                 self.unmarked.add(room.name)

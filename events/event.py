@@ -41,7 +41,7 @@ class _Chunk(msgspec.Struct):
 
 
 def chunk_event(
-    room: str, stream: str, index: int, pieces: Sequence[str], now: float, skip: str = ""
+    room: str, stream: str, index: int, pieces: Sequence[str], now: float, not_to: str = ""
 ) -> Event:
     """A `stream_chunk` of one or more pieces; `index` is that of the first."""
     if len(pieces) == 1:
@@ -55,7 +55,7 @@ def chunk_event(
         _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
     )  # fmt: skip
     return Event(
-        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, skip=skip
+        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
     )  # fmt: skip
 
 
@@ -94,15 +94,15 @@ def clip(event: Event, have: int) -> Event | None:
     """
     if event.index > have:
         raise ValueError("hole")
-    skip = have - event.index
-    if skip >= len(event.sizes):
+    known = have - event.index
+    if known >= len(event.sizes):
         return None
-    if skip == 0:
+    if known == 0:
         return event
     payload = msgspec.json.decode(event.data, type=_Chunk)
-    payload.content = payload.content[sum(event.sizes[:skip]) :]
-    payload.index, payload.count = have, len(event.sizes) - skip
-    return msgspec.structs.replace(event, data=to_json(payload), index=have, sizes=event.sizes[skip:])
+    payload.content = payload.content[sum(event.sizes[:known]) :]
+    payload.index, payload.count = have, len(event.sizes) - known
+    return msgspec.structs.replace(event, data=to_json(payload), index=have, sizes=event.sizes[known:])
 
 
 def retold(event: Event) -> Event:

@@ -3,6 +3,7 @@
 from events.event import Event, Kind, clip, retold
 from events.room import Member
 from events.seat import ENDED, Hole
+from storage.interfaces import UNCOUNTED
 
 #: Volatile events that tell how things are until the next one does: who waits is not to miss them.
 LASTING = frozenset({"presence", "system", "typing"})
@@ -11,7 +12,7 @@ LASTING = frozenset({"presence", "system", "typing"})
 def take(member: Member, event: Event, limit: int) -> None:
     """The slow way: hold, skip or clip."""
     conn = member.conn
-    if event.skip == conn.id and not conn.hears_its_own_chunks:
+    if event.not_to == conn.id and not conn.hears_its_own_chunks:
         if event.sizes and member.idx and event.stream in member.idx:
             member.idx[event.stream] = max(member.idx[event.stream], event.index + len(event.sizes))
         return
@@ -32,7 +33,7 @@ def take(member: Member, event: Event, limit: int) -> None:
             return
         if event.seq and event.seq <= member.seq:
             event = retold(event)
-        if event.closed and event.final >= 0 and _lacks(member, event):
+        if event.closed and event.final != UNCOUNTED and _lacks(member, event):
             raise Hole
         if event.stream:
             if member.idx is None:

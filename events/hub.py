@@ -141,15 +141,15 @@ class Hub:
     def broadcast(self, room: Room, event: Event, whole: Event | None = None) -> int:
         """Give an event to the room's members; how many. `whole` is the event for those who may lack more
         of it than the others (chunks that were clipped for them)."""
-        if event.only:
+        if event.only_user:
             return self._to_user(room, event)
-        skipped = self.connections.get(event.skip) if event.skip else None
-        if skipped is not None and event.sizes and skipped.hears_its_own_chunks:
-            skipped = None
+        left_out = self.connections.get(event.not_to) if event.not_to else None
+        if left_out is not None and event.sizes and left_out.hears_its_own_chunks:
+            left_out = None
         for codec, group in list(room.groups.items()):
             sinks = list(group.values())
-            if skipped is not None and skipped in group:
-                sinks.remove(group[skipped])
+            if left_out is not None and left_out in group:
+                sinks.remove(group[left_out])
             self.flusher.fan_out(sinks, codec.encode(event), event, codec)
         if room.guarded:
             self.give_guarded(room, whole or event)
@@ -182,7 +182,7 @@ class Hub:
             member.conn.sink.cut()
 
     def _to_user(self, room: Room, event: Event) -> int:
-        members = [m for m in list(room.members.values()) if m.conn.caller.key == event.only]
+        members = [m for m in list(room.members.values()) if m.conn.caller.key == event.only_user]
         for member in members:
             if member.conn in room.guarded:
                 self._give_guarded(member, event)

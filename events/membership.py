@@ -239,7 +239,7 @@ class Membership:
         happened = _happened(event)
         if happened in (Ending.ARCHIVED, Ending.EXPIRED):
             self._tasks.spawn(self._ended(room, Ending(happened)))
-        elif not event.only:
+        elif not event.only_user:
             self._tasks.spawn(self._reload(room))
 
     async def _ended(self, room: Room, ending: Ending) -> None:

@@ -31,6 +31,7 @@ from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.views import PAGE_BYTES, event_of, read_event, view
 from storage import errors as storage_errors
 from storage.files import Files
+from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
@@ -88,7 +89,7 @@ class MessageService:
         self._delivery, self._clock = delivery, clock
         self._posted: dict[str, FileRecord] = {}  # message id -> its file, from submit to commit
         self.on_message: Callable[[Committed], None] = lambda committed: None
-        self.final_of: Callable[[str], int] = lambda message_id: -1
+        self.final_of: Callable[[str], int] = lambda message_id: UNCOUNTED
         self.lineage_of: Callable[[str], str] = lambda trace_id: ""
 
     # --- commands
@@ -240,8 +241,7 @@ class MessageService:
                 now,
                 created=isinstance(op, NewMessage),
                 files=(posted,) if posted else (),
-                final=self.final_of(record.message_id) if ended else -1,
-                own=ended,
+                final=self.final_of(record.message_id) if ended else UNCOUNTED,
             )
             rooms.setdefault(record.session_id, []).append(event)
             self.on_message(done)

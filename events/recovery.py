@@ -12,7 +12,7 @@ from events.event import POISON, Event, Kind, clip, retold
 from events.ids import new_token
 from events.room import Connection
 from events.seat import ENDED, Seat
-from storage.interfaces import Cut, RoomState
+from storage.interfaces import UNCOUNTED, Cut, RoomState
 from storage.records import OpenStream
 
 
@@ -151,7 +151,7 @@ def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> l
                 continue
             if event.seq and event.seq <= seat.seq:
                 event = retold(event)
-            if event.closed and 0 <= event.final != reach.get(event.stream, event.final):
+            if event.closed and event.final not in (UNCOUNTED, reach.get(event.stream, event.final)):
                 return None  # its text would end short
         elif event.sizes:
             have = reach.get(event.stream, event.index)
@@ -165,7 +165,7 @@ def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> l
                 continue
             reach[event.stream] = clipped.index + len(clipped.sizes)
             event = clipped
-        if event.skip == conn_id or (event.only and event.only != user):
+        if event.not_to == conn_id or (event.only_user and event.only_user != user):
             continue
         part.append(event)
     return part

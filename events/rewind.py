@@ -84,7 +84,7 @@ def common(room: Room, logged: Sequence[Event], there: Mapping[str, Found], mark
     lost = [event for event in events if not holds(event, there)]
     if lost:
         first = lost[0]
-        before = (first.frm or first.rev) - 1
+        before = (first.first_rev or first.rev) - 1
         if before > mark.rev or (first is events[0] and before > 0 and first in room.tails()):
             return mark  # of those before it nothing is known
         created = [event.seq for event in lost if event.seq]

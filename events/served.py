@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from events.event import Event, clip, retold
 from events.seat import Hole
-from storage.interfaces import Cut, Mark, RoomState
+from storage.interfaces import UNCOUNTED, Cut, Mark, RoomState
 from storage.records import OpenStream
 
 
@@ -100,9 +100,9 @@ class Served:
 
     def take_durable(self, event: Event) -> Event:
         """The next revision, as members are to be told of it. Raises Hole if something is missing before."""
-        if (event.frm or event.rev) > self.delivered + 1:
+        if (event.first_rev or event.rev) > self.delivered + 1:
             raise Hole
-        if event.closed and event.final >= 0 and self.have.get(event.stream) != event.final:
+        if event.closed and event.final != UNCOUNTED and self.have.get(event.stream) != event.final:
             raise Hole
         if event.seq and not self.told(event.seq):
             event = retold(event)  # this node told of it from SQL, the log only of what became of it

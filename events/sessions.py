@@ -472,7 +472,7 @@ class SessionManager:
         """By the user's channel, to the connections outside the room: those within are told of the change."""
         told = {"event": "added", "title": record.title, "role": role}
         event = make(record.session_id, "session", Kind.VOLATILE, told, self._clock())
-        event.room, event.skip, event.only = "", record.session_id, user_id
+        event.room, event.not_to, event.only_user = "", record.session_id, user_id
         self._delivery.to_user(user_id, event)
 
     def _refresh_live(self, record: SessionRecord) -> None:

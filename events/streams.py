@@ -36,7 +36,7 @@ from events.stream import Stream, tokens
 from events.tasks import Tasks
 from storage.errors import MessageMissing, StorageError, StreamNotOpen
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import StreamLog, StreamText
+from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage
 from storage.records import MessageRecord
@@ -387,8 +387,8 @@ class Streams:
                 op = _storable(op)
 
     def final_of(self, message_id: str) -> int:
-        """Pieces of a text that the log has whole; -1 if its end must carry it."""
-        return self._finals.get(message_id, -1)
+        """Pieces of a text that the log has whole; UNCOUNTED if its end must carry it."""
+        return self._finals.get(message_id, UNCOUNTED)
 
     async def _fail(self, stream: Stream, error: ChatError) -> None:
         self.tell_producer(stream)

@@ -110,7 +110,7 @@ class Typing:
 
     def _event(self, room: str, conn_id: str, key: str, is_typing: bool) -> Event:
         payload = {"user_id": key, "is_typing": is_typing}
-        return make(room, "typing", Kind.VOLATILE, payload, self._clock(), skip=conn_id)
+        return make(room, "typing", Kind.VOLATILE, payload, self._clock(), not_to=conn_id)
 
     def _tell(self, room: str, conn_id: str, key: str, is_typing: bool) -> None:
         self._delivery.publish(self._event(room, conn_id, key, is_typing))
@@ -123,7 +123,7 @@ class Typing:
         at = event.room, told.user_id
         known = self._told.pop(at, None) is not None
         if told.is_typing:
-            self._told[at] = self._monotonic() + self._ttl, event.skip
+            self._told[at] = self._monotonic() + self._ttl, event.not_to
             self._watch()
             return not known
         return known

@@ -8,6 +8,7 @@ from events.clock import rfc3339, when
 from events.event import Event, Kind, to_json
 from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
+from storage.interfaces import UNCOUNTED
 from storage.records import FileRecord, MessageRecord
 from storage.shape import maker
 
@@ -53,9 +54,8 @@ def event_of(
     *,
     created: bool,
     files: Sequence[FileRecord] = (),
-    frm: int = 0,
-    final: int = -1,
-    own: bool = False,
+    first_rev: int = 0,
+    final: int = UNCOUNTED,
 ) -> Event:
     """The durable event that tells of a message's newest change. `created`: the room has not heard of it.
 
@@ -66,14 +66,14 @@ def event_of(
     if is_stream and record.status == "streaming" and not record.deleted_at:
         data = to_json(started(record, timestamp))
         return Event(
-            record.session_id, "stream_start", data, Kind.DURABLE, rev=record.revision, frm=frm, seq=seq,
-            stream=record.message_id,
+            record.session_id, "stream_start", data, Kind.DURABLE, rev=record.revision, first_rev=first_rev,
+            seq=seq, stream=record.message_id,
         )  # fmt: skip
     if is_stream and not created and not record.is_edited and not record.deleted_at:
-        data = to_json(ended(record, timestamp, whole=final < 0))
+        data = to_json(ended(record, timestamp, whole=final == UNCOUNTED))
         return Event(
-            record.session_id, "stream_end", data, Kind.DURABLE, rev=record.revision, frm=frm,
-            stream=record.message_id, closed=True, final=final, own=own,
+            record.session_id, "stream_end", data, Kind.DURABLE, rev=record.revision,
+            first_rev=first_rev, stream=record.message_id, closed=True, final=final,
         )  # fmt: skip
     if created:
         name = "message"
@@ -84,7 +84,7 @@ def event_of(
     # A stream that ended by being deleted, or whose start was never told: nothing of it any more.
     return Event(
         record.session_id, name, to_json(view(record, files, timestamp)), Kind.DURABLE, rev=record.revision,
-        frm=frm, seq=seq, stream=record.message_id if is_stream else "", closed=is_stream,
+        first_rev=first_rev, seq=seq, stream=record.message_id if is_stream else "", closed=is_stream,
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class ServiceApi:
             await services.sessions.get_session(caller, session_id)
             services.delivery.publish(event)
         elif user_id is not None:
-            services.delivery.to_user(user_id, custom("", name, data, only=user_id))
+            services.delivery.to_user(user_id, custom("", name, data, only_user=user_id))
 
     # --- disconnect
 

@@ -22,9 +22,14 @@ class Kind(IntEnum):
     DIRECT = 3  # to one connection; never replayed
 
 
+#: `Event.final` where nobody can tell: the event carries the whole text.
+UNCOUNTED = -1
+
+
 class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """One event on its way to a room's members. `data` is the finished JSON object.
 
+    It travels as an array, and nodes of two versions read each other's: new fields go to the end.
     `epoch`, `mark`, `pos`, `prev` are stamped by the log's append; `pos` is 0 where an event did not come
     from the log.
     """
@@ -34,16 +39,16 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     data: bytes
     kind: int
     rev: int = 0  # durable: the session's revision at this change
-    frm: int = 0  # durable: first revision it covers (below `rev`: the others were overtaken)
+    first_rev: int = 0  # durable: first revision it covers (below `rev`: the others were overtaken)
     seq: int = 0  # durable: the message's number where this event tells of its creation
     stream: str = ""  # message_id of a stream_start, stream_chunk or stream_end
     index: int = 0  # chunk: index of its first piece
     sizes: tuple[int, ...] = ()  # chunk: characters of each piece merged into it
     closed: bool = False  # stream_end
-    final: int = -1  # stream_end: chunks of the whole text; -1: not known
-    own: bool = False  # stream_end by its producer: no reader can have more
-    skip: str = ""  # id of the connection that does not get it
-    only: str = ""  # key of the one user who gets it; "" for all
+    final: int = UNCOUNTED  # stream_end: chunks of the whole text
+    unused: bool = False  # a former field's place
+    not_to: str = ""  # who does not get it: a connection's id; of a user's event, a session with its members
+    only_user: str = ""  # key of the one user who gets it; "" for all
     id: str = ""  # logged events: repeats of an id are dropped
     epoch: str = ""
     pos: int = 0
@@ -62,6 +67,15 @@ class Mark(msgspec.Struct, frozen=True):
 
     rev: int
     seq: int
+
+
+#: In place of an event's name: a room's log began, or began anew, behind a mark.
+LOG_BEGAN = ""
+
+
+def log_began(room: str, base: Mark) -> Event:
+    """Tells the nodes; members hear nothing of it."""
+    return Event(room, LOG_BEGAN, b"", Kind.DURABLE, rev=base.rev, seq=base.seq)
 
 
 #: A room's log to events: revisions are missing before the first ("gap"); there is no log ("nobody").
@@ -166,6 +180,10 @@ class RoomLog(Protocol):
 
     def forget(self, room: str) -> None:
         """The room is erased."""
+
+
+#: In place of a chunk's index: nothing is appended, the answer tells where the text ends in the log.
+ASK_ONLY = -1
 
 
 class StreamLog(Protocol):

@@ -28,6 +28,7 @@ from storage.interfaces import (
     RecordAnswer,
     RoomState,
     StreamText,
+    log_began,
 )
 
 
@@ -102,7 +103,7 @@ class Memory:
                     known += 1
                     continue
                 # A message that is told of already (whoever fills was overtaken) is a change now.
-                if (event.frm or event.rev) > log.rev + 1 or 0 < event.seq <= told:
+                if (event.first_rev or event.rev) > log.rev + 1 or 0 < event.seq <= told:
                     return Appended("gap", Mark(log.rev, log.seq))
                 if event.stream and not event.closed:
                     self._stream(room, event.stream).restart()
@@ -232,11 +233,11 @@ class Memory:
     def _base(self, room: str, base: Mark) -> None:
         """A log begins at a position of its own, and says so: no offset from before reaches past it."""
         self._pos += 1
-        log = self._logs[room] = _Log(base, self._pos, self._clock())
+        self._logs[room] = _Log(base, self._pos, self._clock())
         if self._receiver is not None:
-            self._receiver.on_event(
-                Event(room, "", b"", Kind.DURABLE, rev=log.rev, seq=log.seq, epoch=self.epoch, pos=self._pos)
-            )
+            event = log_began(room, base)
+            event.epoch, event.pos = self.epoch, self._pos
+            self._receiver.on_event(event)
 
     def forget(self, room: str) -> None:
         self._logs.pop(room, None)

@@ -17,6 +17,7 @@ from storage.interfaces import (
     Mark,
     RoomState,
     StreamText,
+    log_began,
 )
 from storage.redis import wire
 from storage.redis.client import EPOCH, Client
@@ -58,7 +59,7 @@ class RedisLog:
             durable = event.kind == Kind.DURABLE
             arguments += (
                 event.rev if durable else 0,
-                event.frm,
+                event.first_rev,
                 event.seq,
                 event.stream if durable else "",
                 "1" if event.closed else "0",
@@ -138,7 +139,7 @@ class RedisLog:
         await self._begin(room, last, "reset")
 
     async def _begin(self, room: str, mark: Mark, how: str) -> None:
-        told = wire.body(Event(room, "", b"", Kind.DURABLE, rev=mark.rev, seq=mark.seq))
+        told = wire.body(log_began(room, mark))
         marks, entries, _ = self.keys(room)
         self._client.saw(
             *await self._client.run_script(

@@ -13,8 +13,8 @@ def durable(room: str, rev: int, pos: int) -> Event:
     return Event(room, "message", b"{}", Kind.DURABLE, rev=rev, seq=rev, epoch="e", pos=pos)
 
 
-def chunk(room: str, index: int, pieces: list[str], pos: int, skip: str = "") -> Event:
-    event = chunk_event(room, "s", index, pieces, 0.0, skip)
+def chunk(room: str, index: int, pieces: list[str], pos: int, not_to: str = "") -> Event:
+    event = chunk_event(room, "s", index, pieces, 0.0, not_to)
     event.epoch, event.pos = "e", pos
     return event
 
@@ -120,8 +120,8 @@ def test_what_was_had_since_the_membership_began_is_no_hole() -> None:
 
 
 def test_what_is_not_for_this_connection_is_left_out() -> None:
-    mine = chunk("a", 0, ["x"], 1, skip="me")
-    other = Event("a", "session", b"{}", Kind.LOGGED, only="bob", pos=2)
+    mine = chunk("a", 0, ["x"], 1, not_to="me")
+    other = Event("a", "session", b"{}", Kind.LOGGED, only_user="bob", pos=2)
     replay = missed({"a": state([mine, other], 0)}, {"a": Seat(0, 0)}, 9, "me", "alice")
     assert replay is not None
     assert replay.events == []

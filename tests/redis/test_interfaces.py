@@ -38,7 +38,7 @@ async def test_a_hole_is_answered_and_what_covers_it_taken(side: Side) -> None:
     await side.log.open("A", Mark(1, 1))
     assert await append(side, durable(3)) == Appended("gap", Mark(1, 1))
     assert await append(side, durable(2), durable(4)) == Appended("gap", Mark(2, 2))
-    assert await append(side, durable(5, frm=3)) == Appended("ok", Mark(5, 5))
+    assert await append(side, durable(5, first_rev=3)) == Appended("ok", Mark(5, 5))
 
 
 async def test_logged_events_are_deduplicated_by_id(side: Side) -> None:
@@ -52,7 +52,7 @@ async def test_logged_events_are_deduplicated_by_id(side: Side) -> None:
 
 async def test_every_field_of_an_event_comes_through(side: Side) -> None:
     await side.log.open("A", Mark(0, 0))
-    sent = durable(1, stream="s", closed=True, final=7, own=True, skip="conn", frm=1)
+    sent = durable(1, stream="s", closed=True, final=7, not_to="conn", first_rev=1)
     await append(side, sent)
     await side.settled()
     heard = side.ears.events[-1]
@@ -62,13 +62,12 @@ async def test_every_field_of_an_event_comes_through(side: Side) -> None:
         "data",
         "kind",
         "rev",
-        "frm",
+        "first_rev",
         "seq",
         "stream",
         "closed",
         "final",
-        "own",
-        "skip",
+        "not_to",
     ):
         assert getattr(heard, name) == getattr(sent, name), name
     assert (await side.log.read({"A": 0})).rooms["A"].entries == [heard]
@@ -254,14 +253,14 @@ async def test_records_go(side: Side) -> None:
 
 async def test_volatile_events_go_to_those_who_listen(side: Side) -> None:
     await side.bus.subscribe(["session:B", "user:alice"])
-    side.bus.publish("session:B", Event("B", "typing", b"{}", Kind.VOLATILE, skip="me"))
-    side.bus.publish("user:alice", Event("C", "session", b"{}", Kind.VOLATILE, only="alice"))
+    side.bus.publish("session:B", Event("B", "typing", b"{}", Kind.VOLATILE, not_to="me"))
+    side.bus.publish("user:alice", Event("C", "session", b"{}", Kind.VOLATILE, only_user="alice"))
     side.bus.unsubscribe("session:B")
     await side.bus.subscribe(["session:B"])
     side.bus.publish("session:B", Event("B", "system", b"{}", Kind.VOLATILE))
     await side.settled()
     assert [e.name for e in side.ears.events] == ["typing", "session", "system"]
-    assert side.ears.events[0] == Event("B", "typing", b"{}", Kind.VOLATILE, skip="me")
+    assert side.ears.events[0] == Event("B", "typing", b"{}", Kind.VOLATILE, not_to="me")
 
 
 async def test_signals_reach_all_nodes(side: Side) -> None:
