@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, NamedTuple
 
 from events.access import Caller, SessionRole
+from events.bounds import Cap
 from events.errors import ChatError
 from events.event import Codec, Event
 from events.live import Known, LiveSession
@@ -44,6 +45,8 @@ class Connection:
         "warned",
     )
 
+    #: How many of its kind one user may have at a time, besides what connections of any kind share.
+    cap: Cap | None = None
     #: It was opened for one session, and goes when its membership does.
     ends_with_its_session = False
     #: A producer on it gets its own chunks back.

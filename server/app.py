@@ -106,11 +106,9 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
         its own growing delays, a proxy on another node."""
-        why: ChatError | None = None
-        if services.draining:
-            why = Draining()
-        elif settings.admin_password is None and services.places.full:  # with one, an operator may look in
-            why = ServerFull()
+        why = services.admission.nobody()
+        if isinstance(why, ServerFull) and settings.admin_password is not None:
+            why = None  # an operator may look in
         if why is not None and (query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS"):
             return None
         return why
@@ -119,7 +117,7 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
         """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
         if settings.root_path:
             scope = without_prefix(scope, settings.root_path)
-        if services.draining or services.places.full or not scope["path"].startswith(SOCKETIO_PATH):
+        if services.admission.nobody() is not None or not scope["path"].startswith(SOCKETIO_PATH):
             return False  # `engine` tells why, and whose a request with a sid is
         return sio.at_once(scope, protocol)
 

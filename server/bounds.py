@@ -92,6 +92,9 @@ GIVES: dict[Call, str] = {
     ("POST", f"{_S}/{{command}}"): "*",
 }
 
+#: Calls that open a connection: their bucket is asked as for each that does (`server.admission`).
+OPENS: frozenset[Call] = frozenset({("GET", f"{_S}/events")})
+
 #: What a call of `CALLS` writes, by its name for `dispatch`: an operation, or a command in another form.
 WRITES: dict[Call, str] = {
     ("POST", "/api/chat"): "message",

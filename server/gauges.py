@@ -44,7 +44,7 @@ def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
         lambda: {kind: float(database.trouble == kind) for kind in TROUBLES},
         label="kind",
     )
-    metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.draining))
+    metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.admission.draining))
     metrics.watch(
         "clock_skew_seconds",
         "How far this machine's clock is ahead of another's",

@@ -45,6 +45,7 @@ from events.tasks import Tasks
 from events.typing import Typing
 from migrations.revisions import revisions
 from server import cluster, memory
+from server.admission import Admission
 from server.agents import ensure_given, kinds_of, warn_of_unable
 from server.auth import Authenticator
 from server.backends import Backends, choose
@@ -255,11 +256,14 @@ def build(
         history=history,
     )
     healer.on_live.append(leases.on_live)
+    authenticator = Authenticator(settings, judge, revoked=revoked.refuses)
+    places = Places(hub, settings.ws_max_connections, outside.monotonic)
+    origins, journal = Origins(settings), Journal(outside.monotonic)
     services = Services(
         settings=settings,
         observer=observer,
-        authenticator=Authenticator(settings, judge, revoked=revoked.refuses),
-        origins=Origins(settings),
+        authenticator=authenticator,
+        origins=origins,
         database=database,
         hub=hub,
         bus=backends.bus,
@@ -278,8 +282,9 @@ def build(
         typing=typing,
         limits=limits,
         requests=Requests(limits),
-        places=Places(hub, settings.ws_max_connections, outside.monotonic),
-        journal=Journal(outside.monotonic),
+        places=places,
+        admission=Admission(hub, places, origins, authenticator, limits, membership, observer, journal),
+        journal=journal,
         commands=commands,
         dispatcher=dispatcher,
         agents=agents,
@@ -370,7 +375,7 @@ async def running(services: Services, writer: Writer, janitor: Janitor) -> Async
     try:
         yield
     finally:
-        services.draining = True
+        services.admission.draining = True
         await drain(services)
         # Heartbeat and leases go on until the answers that run here are done.
         await services.leases.finish(settings.shutdown_grace)

@@ -43,11 +43,6 @@ class Places:
     def full(self) -> bool:
         return len(self._hub.connections) + len(self._kept) >= self._most
 
-    def any_left(self) -> None:
-        """Before anybody has said who is calling. Raises ServerFull."""
-        if self.full:
-            raise ServerFull
-
     @contextmanager
     def kept(self, conn: Connection, old: Connection | None) -> Iterator[None]:
         """A place for a connection whose recovery takes a while; when it ends, the hub has the connection, or

@@ -185,7 +185,7 @@ class ServiceApi:
             "rooms": len(hub.rooms),
             "streams": self._services.streams.count(),
             "users": len(hub.users),
-            "draining": self._services.draining,
+            "draining": self._services.admission.draining,
         }
 
     async def _rows(self, user_id: str | None, session_id: str | None) -> bytes:

@@ -31,6 +31,7 @@ from events.takeover import Takeover
 from events.tasks import Tasks
 from events.typing import Typing
 from server import peer
+from server.admission import Admission
 from server.auth import Authenticator
 from server.config import Settings
 from server.journal import Journal
@@ -50,7 +51,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 @dataclass
 class Services:
-    """One node. `draining` from SIGTERM on: nobody new comes in."""
+    """One node."""
 
     settings: Settings
     observer: Observer
@@ -75,6 +76,7 @@ class Services:
     limits: RateLimits
     requests: Requests
     places: Places
+    admission: Admission
     journal: Journal
     commands: Commands
     dispatcher: Dispatcher
@@ -87,7 +89,6 @@ class Services:
     store_time: StoreTime
     tasks: Tasks
     clock: Any = time.time
-    draining: bool = False
     #: Processes that share one machine's memory and disk with this one, itself among them.
     processes: int = 1
     extras: dict[str, Any] = field(default_factory=dict)

@@ -61,7 +61,7 @@ class Node(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         # uvicorn tells the application only when all requests have ended by themselves, which an event
         # stream or a long poll never does: so the application is drained first.
-        self._services.draining = True
+        self._services.admission.draining = True
         await drain(self._services)
         await self._services.extras["sio"].engine.close_all()
         await super().shutdown(sockets)

@@ -23,7 +23,7 @@ from events.identity import canonical
 from events.schema import SessionId
 from events.wording import invalid
 from server import peer
-from server.bounds import CALLS, GIVES, WRITES
+from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.engine.http import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
@@ -55,7 +55,8 @@ def call(method: str, path: str, handler: Handler | Raw, *, head: bool = False) 
     is logged and told as INTERNAL.
     """
     key = (method, path.replace(":path}", "}"))
-    rate = None if key in GIVES else CALLS[key].rate  # a command's is asked by `dispatch`
+    # A command's is asked by `dispatch`.
+    rate = None if key in GIVES or key in OPENS else CALLS[key].rate
     answer = _Call(handler, rate, writes=WRITES.get(key))
     return Route(path, answer, methods=[method, "HEAD"] if head else [method])
 

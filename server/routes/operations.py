@@ -48,7 +48,7 @@ async def readyz(request: Request) -> Response:
     checks["database"] = await services.extras["readiness"].database()
     if not services.delivery.live:
         checks[bus] = "deaf" if services.healer.deaf else "away"
-    if services.draining:
+    if services.admission.draining:
         checks["draining"] = "yes"
     failing = [name for name, state in checks.items() if state not in ("ok", "no")]
     checks["clock"] = services.store_time.state()  # told, and harmless: the node goes by the database's

@@ -4,19 +4,20 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from events.access import Caller
 from events.dispatch import Reply
 from events.errors import (
     ChatError,
     Draining,
     Internal,
     PayloadTooLarge,
-    Unauthorized,
     UnknownCommand,
     ValidationFailed,
 )
 from events.event import to_json
 from events.line import Line
 from events.recovery import new_pid
+from server.admission import Visitor
 from server.engine import frames
 from server.engine.clients import Client
 from server.engine.context import Work
@@ -36,8 +37,6 @@ from storage.patience import PATIENCE, Patience
 WAITS: Final = (1.2, 5.0)
 #: ... after what its error asks for, up to this: nobody is held for longer than AUTH_TIMEOUT would.
 ASKED: Final = 5.0
-#: Token, what shows that it comes from a page, whether the token stood in the query, the client's address.
-Shown = tuple[str, str | None, bool, str]
 
 _PROBLEMS: dict[Problem, str] = {
     "malformed": "an event is a name and one JSON object, in strict JSON",
@@ -63,7 +62,7 @@ class SocketIODoor:
             raise self._refused(error, info) from error
         if waiting is not None:
             return self._admitted(waiting, conn, info)
-        self._connected(conn)
+        self._services.admission.entered(conn)
         return None
 
     async def _admitted(self, waiting: Work, conn: Client, info: Handshake) -> None:
@@ -71,11 +70,7 @@ class SocketIODoor:
             await waiting
         except Exception as error:
             raise self._refused(error, info) from error
-        self._connected(conn)
-
-    def _connected(self, conn: Client) -> None:
-        self._services.observer.connected("socketio")
-        self._services.journal.connected("socketio", conn.caller, conn.address)
+        self._services.admission.entered(conn)
 
     def _refused(self, failure: Exception, info: Handshake) -> ConnectRefused | ComeBack:
         """CONNECT_ERROR is for what a person or a program has to change."""
@@ -92,66 +87,52 @@ class SocketIODoor:
         return ComeBack(wait, close_code(error) or frames.NORMAL, error.code)
 
     def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
-        shown = self._shown(info, auth)
-        conn.address = shown[3]
+        visitor = self._visitor(info, auth)
+        conn.address = visitor.address
         if not takes_positions(auth, info.query_string, info.headers):
             conn.codec = self._plain
-        caller = self._services.authenticator.authenticate_now(*shown)
-        if caller is None:
-            return self._authenticate(conn, auth, shown)
-        conn.caller = caller
-        return self._seat(conn, auth)
+        admitted = self._services.admission.admit(visitor)
+        if isinstance(admitted, Caller):
+            conn.caller = admitted
+            return self._seat(conn, auth)
+        return self._admit_later(conn, auth, admitted)
 
-    async def _authenticate(self, conn: Client, auth: dict[str, Any], shown: Shown) -> None:
-        conn.caller = await self._services.authenticator.authenticate(*shown)
-        waiting = self._seat(conn, auth)
-        if waiting is not None:
-            await waiting
-
-    def _shown(self, info: Handshake, auth: dict[str, Any]) -> Shown:
-        """What a caller shows of itself: token, its page, whether the token stood in the query, address."""
-        services = self._services
-        if services.draining:
-            raise Draining
-        services.places.any_left()
-        token = auth.get("token") if isinstance(auth, dict) else None
-        source = "auth"
-        if token is None:
-            found = services.token_of(info.headers, info.query_string, ())
-            if found is None:
-                raise Unauthorized("a token is needed: auth: {token}")
-            token, source = found
-        if not isinstance(token, str):
-            raise Unauthorized("the token must be a string")
-        address = services.address_of(info.client, info.headers)
-        return token, page_of(info.headers), source == "query", address
-
-    def _seat(self, conn: Client, auth: dict[str, Any]) -> Work | None:
-        """In the place of the connection that it had before, or in one of its own."""
-        waiting = self._services.limits.check(conn.caller, "connect")
-        pid, offset = auth.get("pid"), auth.get("offset")
-        if not isinstance(pid, str) or not isinstance(offset, str | None):
-            pid = None
-        if waiting is None and pid is None:
-            return self._begin(conn)
-        return self._recover_or_begin(conn, waiting, pid, offset)
-
-    async def _recover_or_begin(
-        self, conn: Client, waiting: Awaitable[None] | None, pid: str | None, offset: str | None
-    ) -> None:
-        if waiting is not None:
-            await waiting
-        if pid is None:
-            rest = self._begin(conn)
-        else:
-            with self._services.places.kept(conn, self._services.membership.alive(pid)):
-                rest = None if await self._recover(conn, pid, offset) else self._enter(conn)
+    async def _admit_later(self, conn: Client, auth: dict[str, Any], admitted: Awaitable[Caller]) -> None:
+        conn.caller = await admitted
+        rest = self._seat(conn, auth)
         if rest is not None:
             await rest
 
-    def _begin(self, conn: Client) -> Work | None:
-        self._services.places.admit(conn.caller, conn.address)
+    def _visitor(self, info: Handshake, auth: dict[str, Any]) -> Visitor:
+        """The engine has looked at the Origin of the session's first request."""
+        services, source = self._services, "auth"
+        token = auth.get("token") if isinstance(auth, dict) else None
+        if token is None:
+            token, source = services.token_of(info.headers, info.query_string, ()) or (None, "")
+        return Visitor(
+            services.address_of(info.client, info.headers),
+            token,
+            page_of(info.headers),
+            source == "query",
+            None,
+            None,
+            "a token is needed: auth: {token}",
+        )
+
+    def _seat(self, conn: Client, auth: dict[str, Any]) -> Work | None:
+        """In the place of the connection that it had before, or in one of its own."""
+        pid, offset = auth.get("pid"), auth.get("offset")
+        if isinstance(pid, str) and isinstance(offset, str | None):
+            return self._recover_or_enter(conn, pid, offset)
+        self._services.admission.place(Client, conn.caller, conn.address)
         return self._enter(conn)
+
+    async def _recover_or_enter(self, conn: Client, pid: str, offset: str | None) -> None:
+        services = self._services
+        with services.admission.kept_place(conn, services.membership.alive(pid)):
+            rest = None if await self._recover(conn, pid, offset) else self._enter(conn)
+        if rest is not None:
+            await rest
 
     def _enter(self, conn: Client) -> Work | None:
         """As a new connection, which has a place."""
@@ -213,11 +194,7 @@ class SocketIODoor:
         conn.session.hold_up(stop)
 
     def gone(self, conn: Client, reason: str) -> None:
-        if conn.line is not None:
-            conn.line.close()
-            conn.line = None
-        self._services.membership.disconnected(conn)
-        self._services.observer.disconnected("socketio", reason)
+        self._services.admission.left(conn, reason)
 
 
 def encode_reply(reply: Reply | ChatError) -> bytes:

@@ -15,14 +15,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
-from events.bounds import EVENT_STREAMS, LINK, OPERATORS, READERS
-from events.errors import ChatError, Draining, SlowConsumer
+from events.bounds import EVENT_STREAMS, READERS
+from events.errors import ChatError, SlowConsumer
 from events.event import Codec, to_json
 from events.ids import new_id
 from events.joining import Joined
 from events.outbox import Sink
 from events.room import Connection
 from events.seat import ENDED
+from server.admission import Visitor
 from server.services import Services
 from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
 
@@ -110,6 +111,7 @@ class StreamConnection(Connection):
 
     __slots__ = ()
 
+    cap = EVENT_STREAMS
     ends_with_its_session = speaks_by_requests = True
     sink: EventStream
 
@@ -165,31 +167,23 @@ class EventStreamDoor:
         self._readers: Counter[str] = Counter()  # of one stream each, by message id
 
     async def admit(self, scope: Scope, caller: Caller) -> None:
-        """Before anything is made. Raises Draining, RateLimited, ServerFull."""
-        waiting = self._services.limits.check(caller, "connect")
-        if waiting is not None:
-            await waiting
-        self._free(caller, self._services.address_of(scope["client"], scope["headers"]))
+        """Before anything is made, of one who is known. Raises Draining, RateLimited, ServerFull."""
+        admission, address = self._services.admission, self._address(scope)
+        admitted = admission.admit(Visitor(address, caller=caller))
+        if not isinstance(admitted, Caller):
+            scope["parley.late"] = True  # whoever waits for a refusal has been waited for
+            await admitted
+        admission.place(StreamConnection, caller, address)
 
-    def _free(self, caller: Caller, address: str) -> None:
-        """Whether there is a place. Raises Draining, RateLimited, ServerFull."""
-        services = self._services
-        if services.draining:
-            raise Draining
-        services.places.admit(caller, address)
-        if caller.role not in OPERATORS:
-            mine = [conn for conn in services.hub.of_account(caller) if conn.transport == "sse"]
-            services.limits.admit(EVENT_STREAMS, len(mine))
-            if caller.link is not None:
-                all_of_it = [conn for conn in services.hub.of_link(caller) if conn.transport == "sse"]
-                services.limits.admit(EVENT_STREAMS, len(all_of_it), times=LINK)
+    def _address(self, scope: Scope) -> str:
+        return self._services.address_of(scope["client"], scope["headers"])
 
     async def _open(
         self, scope: Scope, caller: Caller, codec: Codec, kind: type[Stream]
     ) -> tuple[Stream, Connection]:
         services = self._services
-        address = services.address_of(scope["client"], scope["headers"])
-        self._free(caller, address)
+        address = self._address(scope)
+        services.admission.place(StreamConnection, caller, address)
         services.requests.end(scope)
         stream = kind(services)
         conn = StreamConnection(new_id("conn"), caller, codec, stream, "sse", services.clock())
@@ -199,14 +193,12 @@ class EventStreamDoor:
         waiting = services.membership.connected(conn)
         if waiting is not None:
             await waiting
-        services.observer.connected("sse")
-        services.journal.connected("sse", caller, address)
+        services.admission.entered(conn)
         return stream, conn
 
     def _close(self, stream: EventStream, conn: Connection, reason: str) -> None:
         self.streams.discard(stream)
-        self._services.membership.disconnected(conn)
-        self._services.observer.disconnected("sse", reason)
+        self._services.admission.left(conn, reason)
 
     async def events(
         self,
@@ -222,6 +214,7 @@ class EventStreamDoor:
     ) -> None:
         """`GET …/{id}/events`: `welcome`, then what happens. Raises ChatError before anything is sent."""
         services = self._services
+        await self.admit(scope, caller)
         stream, conn = await self._open(scope, caller, self._codec, EventStream)
         reason = "closed"
         try:

@@ -15,12 +15,10 @@ from events.access import Caller
 from events.dispatch import Reply
 from events.errors import (
     ChatError,
-    Draining,
     PayloadTooLarge,
     RateLimited,
     SessionNotFound,
     SlowConsumer,
-    Unauthorized,
     Unavailable,
     ValidationFailed,
 )
@@ -31,6 +29,7 @@ from events.outbox import Sink
 from events.room import Connection
 from events.sessions import Origin
 from server import peer
+from server.admission import Visitor
 from server.engine import frames, packets
 from server.engine.heartbeat import Ticking, Wheel
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
@@ -175,9 +174,11 @@ class RawDoor:
         protocol: WebSocketProtocol = scope["extensions"]["parley.protocol"]["protocol"]
         session_id = scope["path_params"]["session_id"]
         socket = RawSocket(self, protocol, session_id, self.wheel.now())
+        admission = self.services.admission
         try:
             address = self.services.address_of(scope["client"], scope["headers"])
-            caller = await self._authenticate(scope, address)
+            caller = await admission.admitted(Visitor.of_request(scope, address))
+            admission.place(RawConnection, caller, address)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the browser is told a close code
             error = self.services.dispatcher.error_of(failure, "connect")
             self._refused(scope, error)
@@ -192,8 +193,7 @@ class RawDoor:
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
         self.sockets.add(socket)
-        self.services.observer.connected("websocket")
-        self.services.journal.connected("websocket", caller, address)
+        admission.entered(conn)
         socket.pause_writing()  # nothing goes before the answer to the upgrade
         waiting = self.services.membership.connected(conn)
         if waiting is not None:
@@ -208,24 +208,6 @@ class RawDoor:
     def _refused(self, scope: Scope, error: ChatError) -> None:
         address = self.services.address_of(scope["client"], scope["headers"])
         self.services.journal.refused("websocket", error, address, scope["path"])
-
-    async def _authenticate(self, scope: Scope, address: str) -> Caller:
-        services = self.services
-        services.origins.check(peer.header(scope["headers"], b"origin"), scope)
-        if services.draining:
-            raise Draining
-        services.places.any_left()
-        found = peer.request_token(scope)
-        if found is None:
-            raise Unauthorized("a token is needed")
-        token, source = found
-        page = peer.page_of(scope["headers"])
-        caller = await services.authenticate(token, page, source == "query", address)
-        waiting = services.limits.check(caller, "connect")
-        if waiting is not None:
-            await waiting
-        services.places.admit(caller, address)
-        return caller
 
     async def _welcome(
         self, socket: RawSocket, conn: Connection, query: dict[str, str], scope: Scope
@@ -346,11 +328,7 @@ class RawDoor:
         self.wheel.discard(socket)
         conn, socket.conn = socket.conn, None
         if conn is not None:
-            if conn.line is not None:
-                conn.line.close()
-                conn.line = None
-            self.services.membership.disconnected(conn)
-            self.services.observer.disconnected("websocket", reason)
+            self.services.admission.left(conn, reason)
 
 
 def _told(error: ChatError) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Whether another connection may come in, asked in one order for every transport, and its coming and going.
+
+The order: the node (it stops, it is full), the page, the token, the rate, the place. Knows no wire: each
+transport tells a refusal in its own words.
+"""
+
+from collections.abc import Coroutine, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from events.access import Caller
+from events.bounds import LINK, OPERATORS
+from events.errors import ChatError, Draining, ServerFull, Unauthorized
+from events.hub import Hub
+from events.membership import Membership
+from events.observer import Observer
+from events.ratelimit import RateLimits
+from events.room import Connection
+from server import peer
+from server.auth import Authenticator
+from server.journal import Journal
+from server.origins import Origins
+from server.places import Places
+
+
+class Visitor(NamedTuple):
+    """Who wants to come in, as its transport has read it. `page` shows that a browser's page asks, `scope` is
+    of a request whose Origin has not been looked at, `caller` of one that has shown its token; `missing` is
+    told where there is none."""
+
+    address: str
+    token: Any = None
+    page: str | None = None
+    from_query: bool = False
+    scope: Mapping[str, Any] | None = None
+    caller: Caller | None = None
+    missing: str = "a token is needed"
+
+    @classmethod
+    def of_request(cls, scope: Mapping[str, Any], address: str) -> "Visitor":
+        """With a token wherever a request may have it."""
+        token, source = peer.request_token(scope) or (None, "")
+        return cls(address, token, peer.page_of(scope["headers"]), source == "query", scope)
+
+
+class Admission:
+    """One node's. `draining` from SIGTERM on: nobody new comes in."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        places: Places,
+        origins: Origins,
+        authenticator: Authenticator,
+        limits: RateLimits,
+        membership: Membership,
+        observer: Observer,
+        journal: Journal,
+    ) -> None:
+        self.draining = False
+        self._hub, self._places, self._origins = hub, places, origins
+        self._authenticator, self._limits = authenticator, limits
+        self._membership, self._observer, self._journal = membership, observer, journal
+
+    def nobody(self) -> ChatError | None:
+        """Why nobody comes in, whoever it is."""
+        if self.draining:
+            return Draining()
+        return ServerFull() if self._places.full else None
+
+    def admit(self, visitor: Visitor) -> Caller | Coroutine[Any, Any, Caller]:
+        """Who it is that may come in, if there is a place; to be awaited where it cannot be told at once.
+
+        Raises Draining, ServerFull, OriginNotAllowed, Unauthorized, TokenExpired, Forbidden, RateLimited,
+        Unavailable.
+        """
+        why = self.nobody()
+        if why is not None:
+            raise why
+        if visitor.scope is not None:
+            self._origins.check(peer.header(visitor.scope["headers"], b"origin"), visitor.scope)
+        caller = visitor.caller
+        if caller is None:
+            token = visitor.token
+            if token is None:
+                raise Unauthorized(visitor.missing)
+            if not isinstance(token, str):
+                raise Unauthorized("the token must be a string")
+            caller = self._authenticator.authenticate_now(
+                token, visitor.page, visitor.from_query, visitor.address
+            )
+            if caller is None:
+                return self._authenticated(token, visitor)
+        waiting = self._limits.check(caller, "connect")
+        return caller if waiting is None else self._limited(waiting, caller)
+
+    async def admitted(self, visitor: Visitor) -> Caller:
+        """The same for whoever has a task to wait in."""
+        caller = self.admit(visitor)
+        return caller if isinstance(caller, Caller) else await caller
+
+    async def _authenticated(self, token: str, visitor: Visitor) -> Caller:
+        caller = await self._authenticator.authenticate(
+            token, visitor.page, visitor.from_query, visitor.address
+        )
+        waiting = self._limits.check(caller, "connect")
+        return caller if waiting is None else await self._limited(waiting, caller)
+
+    @staticmethod
+    async def _limited(waiting: Any, caller: Caller) -> Caller:
+        await waiting
+        return caller
+
+    # --- places
+
+    def place(self, kind: type[Connection], caller: Caller, address: str) -> None:
+        """Whether there is a place for a connection of this kind. It is in the hub before the loop's next
+        turn, or somebody else has the place. Raises Draining, ServerFull, RateLimited."""
+        if self.draining:
+            raise Draining
+        self._places.admit(caller, address)
+        if kind.cap is not None and caller.role not in OPERATORS:
+            mine = sum(conn.cap is kind.cap for conn in self._hub.of_account(caller))
+            self._limits.admit(kind.cap, mine)
+            if caller.link is not None:
+                all_of_it = sum(conn.cap is kind.cap for conn in self._hub.of_link(caller))
+                self._limits.admit(kind.cap, all_of_it, times=LINK)
+
+    def kept_place(self, conn: Connection, old: Connection | None) -> AbstractContextManager[None]:
+        """One for a connection that is being recovered from `old`. Raises Draining, ServerFull."""
+        if self.draining:
+            raise Draining
+        return self._places.kept(conn, old)
+
+    # --- coming and going
+
+    def entered(self, conn: Connection) -> None:
+        """It is in: counted, and a line."""
+        self._observer.connected(conn.transport)
+        self._journal.connected(conn.transport, conn.caller, conn.address)
+
+    def left(self, conn: Connection, reason: str) -> None:
+        """It is gone; what it said last goes on to its end."""
+        if conn.line is not None:
+            conn.line.close()
+            conn.line = None
+        self._membership.disconnected(conn)
+        self._observer.disconnected(conn.transport, reason)
