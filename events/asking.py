@@ -11,6 +11,9 @@ from events.schema import ChatRequest, SendMessage
 from events.sessions import Origin, SessionManager
 from events.typing import Typing
 from storage.records import AgentRecord, MessageRecord, SessionRecord
+from storage.shape import maker
+
+_question = maker(SendMessage, ChatRequest, "session_id")
 
 
 class Asked(NamedTuple):
@@ -45,13 +48,7 @@ class Asking:
             begins = await self._new_session(caller, request, origin)
         session = begins or await self._writable(caller, session_id or "")
         agent = await self._replies.agent(session.agent_id)
-        command = SendMessage(
-            session_id=session.session_id,
-            content=request.content,
-            client_message_id=request.client_message_id,
-            metadata=request.metadata,
-            reply_to=request.reply_to,
-        )
+        command = _question(request, session.session_id)
         most = self._sessions.most_of(caller) if begins is not None else None
         future = self._messages.send(caller, command, begins=begins, most=most)
         self._typing.clear(session.session_id, caller.key)

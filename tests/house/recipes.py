@@ -25,6 +25,17 @@ class Edit:
         file.write_text(self.change(file.read_text() if file.exists() else ""))
 
 
+@dataclass(frozen=True)
+class Written:
+    """A file that a program of the tree writes into a folder."""
+
+    path: str
+    program: tuple[str, ...]
+
+
+Steps = tuple[Edit | Written, ...]
+
+
 def _only(text: str, anchor: str) -> None:
     found = text.count(anchor)
     assert found == 1, f"the anchor {anchor!r} is there {found} times: the recipe leads elsewhere now"
@@ -170,9 +181,31 @@ RATE = (
     instead("events/catalog.py", '_bounds("everybody", "presence")', '_bounds("everybody", "mood")'),
 )
 
+FIELD = (
+    after("storage/records.py", "    reply_to: str | None = None\n", "    mood: str | None = None\n"),
+    before("storage/records.py", "\n\nclass MessageRecord(Struct", "    mood: str | None = None\n"),
+    after("storage/records.py", "    deleted_at: datetime | None = None\n", "    mood: str | None = None\n"),
+    after(
+        "storage/tables.py",
+        '    sa.Column("latency_ms", sa.BigInteger),\n',
+        '    sa.Column("mood", sa.String(20)),\n',
+    ),
+    Written("migrations/versions/", ("scripts/migration.py", "a message has a mood")),
+    after("events/schema.py", "    reply: bool = True\n", "    mood: Literal['glad', 'sad'] | None = None\n"),
+    after("events/schema.py", "    stream: bool = True\n", "    mood: str | None = None\n"),
+    after("events/schema.py", "    error: StreamError | None = None\n", "    mood: str | None = None\n"),
+    after("events/schema.py", "    deleted_at: str | None = None\n", "    mood: str | None = None\n"),
+    after(
+        "events/schema.py",
+        "    content: str | UnsetType = UNSET\n",
+        "    mood: str | UnsetType = UNSET\n",
+    ),
+)
+
 #: Each recipe's heading in CONTRIBUTING.md, its edits, and how many files of production it may take.
-RECIPES: dict[str, tuple[tuple[Edit, ...], int]] = {
+RECIPES: dict[str, tuple[Steps, int]] = {
     "A command": (COMMAND, 4),
+    "A field of a message": (FIELD, 4),
     "A kind of agent": (AGENT_KIND, 2),
     "A metric that is read": (GAUGE, 1),
     "A metric that is counted": (COUNTER, 3),
@@ -181,11 +214,11 @@ RECIPES: dict[str, tuple[tuple[Edit, ...], int]] = {
 }
 
 
-def files(edits: tuple[Edit, ...]) -> set[str]:
+def files(edits: Steps) -> set[str]:
     return {edit.path for edit in edits}
 
 
-def production(edits: tuple[Edit, ...]) -> set[str]:
+def production(edits: Steps) -> set[str]:
     return {path for path in files(edits) if path.startswith(PRODUCTION)}
 
 

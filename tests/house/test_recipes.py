@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.house.recipes import RECIPES, files, named, production
+from tests.house.recipes import RECIPES, Written, files, named, production
 from tests.support.doors import KINDS, enter, new_session
 from tests.support.server import ROOT, Server, environment
+from tests.support.services import Postgres
 
 #: What runs, and what documents are made of.
 COPIED = (
@@ -69,19 +70,25 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     copied(tree)
     for title, (edits, _) in RECIPES.items():
         for edit in edits:
+            if isinstance(edit, Written):
+                must(run(tree, *edit.program))
+                continue
             try:
                 edit.carry_out(tree)
             except AssertionError as failure:
                 pytest.fail(f"{title}: {edit.path}: {failure}")
     must(run(tree, "-c", MEASURED))
     must(run(tree, "scripts/docs.py", "--texts"))
-    url = f"sqlite:///{tree}/parley.db"
+    with node_of(tree, f"sqlite:///{tree}/parley.db") as node:
+        yield House(tree, node)
+
+
+def node_of(tree: Path, url: str) -> Server:
     must(run(tree, "-m", "server", "migrate", DATABASE_URL=url))
-    node = Server(tree / "node", url, RATE_LIMIT_ENABLED="true", DEBUG="true")
+    node = Server(tree / url.partition(":")[0], url, RATE_LIMIT_ENABLED="true", DEBUG="true")
     node.env["PYTHONPATH"] = str(tree)
     node.fresh = True  # the nursery has this tree's own modules
-    with node:
-        yield House(tree, node)
+    return node
 
 
 @pytest.mark.parametrize("title", RECIPES)
@@ -114,6 +121,44 @@ async def test_a_command_is_in_every_document(house: House) -> None:
         asyncapi = (await api.get("/asyncapi.json")).json()
     assert "/api/chat/sessions/{session_id}/headline" in openapi["paths"]
     assert "websocket_headline" in asyncapi["operations"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_node(house: House, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The copy's, on each kind of database."""
+    if request.param == "sqlite":
+        yield house.node
+        return
+    cluster: Postgres = request.getfixturevalue("postgres")
+    name = cluster.create_database()
+    with node_of(house.tree, cluster.url(name)) as node:
+        yield node
+    cluster.drop_database(name)
+
+
+async def test_a_field_of_a_message_is_kept_and_shown(any_node: Server) -> None:
+    session_id = await new_session(any_node, "alice")
+    async with enter("websocket", any_node, "alice", session_id) as alice:
+        first = await alice.message("a plain one", mood="glad")
+        assert (await alice.wait_event("message"))["mood"] == "glad"
+        await alice.message("an answer", mood="sad", reply_to=first["message_id"])
+        assert not (await alice.call("message", content="no", mood="neither"))["ok"]
+        assert (await alice.call("edit", message_id=first["message_id"], content="changed"))["ok"]
+        assert (await alice.wait_event("message_updated"))["mood"] == "glad"
+        stream = (await alice.call("stream_start"))["message_id"]
+        assert (await alice.call("stream_end", message_id=stream, mood="tired"))["ok"]
+        assert (await alice.wait_event("stream_end"))["mood"] == "tired"
+        shown = [(message["content"], message["mood"]) for message in await alice.history()]
+    assert shown == [("changed", "glad"), ("an answer", "sad"), ("", "tired")]
+    async with any_node.api() as api:
+        told = (await api.get(f"/api/chat/streams/{stream}")).text
+    assert '"type":"stream_end"' in told
+    assert '"mood":"tired"' in told
+
+
+def test_a_field_of_a_message_is_in_every_document(house: House) -> None:
+    assert "mood?: 'glad' | 'sad' | null;" in house.text("clients/parley-events.d.ts").replace('"', "'")
+    assert "`mood`?" in house.text("docs/protocol.md")
 
 
 async def test_a_kind_of_agent_answers(house: House) -> None:
