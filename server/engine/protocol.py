@@ -23,8 +23,8 @@ from urllib.parse import unquote
 
 from server.engine import frames, strangers
 from server.engine.asgi import AsgiWebSocket, Headers, Scope, http_response, log, words_of
-from server.engine.frames import FrameParser, ProtocolError, Receiver
 from server.engine.heads import Head, ambiguous, asks_for_websocket, has_body
+from server.engine.parser import FrameParser, ProtocolError, Receiver, TooBig
 
 #: Bytes of a request head: a long bearer token in the query fits, a flood does not.
 HEAD_LIMIT = 16384
@@ -386,7 +386,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _fail(self, error: ProtocolError) -> None:
         """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
-        if isinstance(error, frames.TooBig) and not self._closing:
+        if isinstance(error, TooBig) and not self._closing:
             log.warning("a message of %d bytes ends its connection (1009)", error.size)
             too_big = getattr(self.taker, "too_big", None)
             if too_big is not None:

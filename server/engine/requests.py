@@ -12,8 +12,8 @@ from typing import Any, Final
 import orjson
 
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.frames import BEGINNING
 from server.engine.heads import read
+from server.engine.parser import BEGINNING
 
 Headers = list[tuple[bytes, bytes]]
 #: Where the official client looks for the server.

@@ -16,6 +16,7 @@ from server.engine.context import Context, Work
 from server.engine.handshake import Handshake
 from server.engine.heartbeat import Ticking
 from server.engine.inbox import Inbox
+from server.engine.parser import TooBig
 from server.engine.protocol import WebSocketProtocol
 from server.engine.strangers import HEAD
 
@@ -101,7 +102,7 @@ class Session(Carrier):
             if waiting is not None:
                 self._begin(waiting)
 
-    def too_big(self, error: frames.TooBig) -> None:
+    def too_big(self, error: TooBig) -> None:
         self.context.too_big(self, error.beginning, error.size)
         self.end(reasons.TRANSPORT_ERROR, close=(error.code, error.reason))
 

@@ -32,6 +32,7 @@ from server import peer
 from server.admission import Visitor
 from server.engine import frames, packets
 from server.engine.heartbeat import Ticking, Wheel
+from server.engine.parser import TooBig
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
@@ -92,7 +93,7 @@ class RawSocket(Sink):
     def pong(self, data: bytes) -> None:
         self.alive_at = self.door.wheel.now()
 
-    def too_big(self, error: frames.TooBig) -> None:
+    def too_big(self, error: TooBig) -> None:
         self.end(PayloadTooLarge.beyond(self.door.services.settings.ws_frame_size_limit, error.size))
 
     def pause_writing(self) -> None:
