@@ -3,12 +3,12 @@
 Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket application::
 
     protocol = scope["extensions"]["parley.protocol"]["protocol"]     # WebSocketProtocol
-    protocol.take_over(taker, subprotocol="bearer", first=frames.text(b"{}"), max_size=65536)
+    protocol.take_over(handler, subprotocol="bearer", first=frames.text(b"{}"), max_size=65536)
 
-Before that the ASGI interface works as anywhere (`websocket.http.response` too). `taker` (`protocol.Taker`)
-gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`, `lost(code)` (exactly once, but
-not after its own `close` or `abort`) and, if it has it, `pong(bytes)`; its `fd` is the protocol's to set. It
-writes whole frames with `protocol.write(frames.text(data))`, and ends with
+Before that the ASGI interface works as anywhere (`websocket.http.response` too). `handler`
+(`connection.WebSocketHandler`) gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`,
+`lost(code)` (exactly once, but not after its own `close` or `abort`) and, if it has it, `pong(bytes)`; its
+`fd` is the protocol's to set. It writes whole frames with `protocol.write(frames.text(data))`, and ends with
 `protocol.close(code, reason)` or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold
 up a peer that sends too fast.
 `heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.

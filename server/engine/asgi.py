@@ -6,12 +6,10 @@ import http
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from server.engine import frames
-
-if TYPE_CHECKING:
-    from server.engine.protocol import WebSocketProtocol
+from server.engine.connection import WebSocketConnection
 
 Headers = Sequence[tuple[bytes, bytes]]
 Scope = MutableMapping[str, Any]
@@ -46,13 +44,18 @@ class AsgiWebSocket:
     """Messages to events, events to frames; runs the application."""
 
     __slots__ = (
-        "_inbox", "_paused", "_response", "_waiter", "accepted", "closed", "protocol", "scope", "taken_over",
-        "writable",
+        "_accept", "_inbox", "_paused", "_refuse", "_response", "_waiter", "accepted", "closed", "protocol",
+        "scope", "taken_over", "writable",
     )  # fmt: skip
 
-    def __init__(self, protocol: "WebSocketProtocol", scope: Scope) -> None:
+    def __init__(
+        self, protocol: WebSocketConnection, scope: Scope, accept: Callable[..., None],
+        refuse: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """`accept(subprotocol, headers, max_size)` and `refuse(status, headers, body)` answer the request."""
         self.protocol = protocol
         self.scope = scope
+        self._accept, self._refuse = accept, refuse
         self.accepted = False
         self.taken_over = False
         self.closed = False
@@ -113,7 +116,7 @@ class AsgiWebSocket:
         if self.accepted:
             self.protocol.close()
         else:
-            self.protocol.refuse(500)
+            self._refuse(500)
 
     async def _receive(self) -> Message:
         while not self._inbox:
@@ -131,8 +134,7 @@ class AsgiWebSocket:
             raise OSError("the client is gone")
         if kind == "websocket.accept" and not self.accepted:
             self.accepted = True
-            headers = [*protocol.server_state.default_headers, *event.get("headers", ())]
-            protocol.accept(event.get("subprotocol"), headers, event.get("parley.max_size"))
+            self._accept(event.get("subprotocol"), event.get("headers", ()), event.get("parley.max_size"))
         elif kind == "websocket.send" and self.accepted:
             data = event.get("bytes")
             opcode = frames.TEXT if data is None else frames.BINARY
@@ -142,7 +144,7 @@ class AsgiWebSocket:
             if self.accepted:
                 protocol.close(event.get("code") or frames.NORMAL, event.get("reason") or "")
             else:
-                protocol.refuse(403)
+                self._refuse(403)
         elif kind == "websocket.http.response.start" and not self.accepted:
             self._response = (event["status"], list(event.get("headers", ())), [])
         elif kind == "websocket.http.response.body" and self._response is not None:
@@ -150,6 +152,6 @@ class AsgiWebSocket:
             parts.append(event.get("body", b""))
             if not event.get("more_body", False):
                 self.closed = True
-                protocol.refuse(status, headers, b"".join(parts))
+                self._refuse(status, headers, b"".join(parts))
         else:
             raise RuntimeError(f"unexpected ASGI event {kind!r}")

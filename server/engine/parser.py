@@ -68,7 +68,7 @@ class TooBig(ProtocolError):
         self.beginning, self.size = beginning, size
 
 
-class Receiver(Protocol):
+class MessageHandler(Protocol):
     """Takes complete messages. Text is bytes that are valid UTF-8."""
 
     def text(self, data: bytes, /) -> None: ...
@@ -76,7 +76,7 @@ class Receiver(Protocol):
     def binary(self, data: bytes, /) -> None: ...
 
 
-class Control(Protocol):
+class ControlHandler(Protocol):
     """Takes control frames, in their order among the messages."""
 
     def ping_received(self, data: bytes, /) -> None: ...
@@ -104,7 +104,7 @@ class FrameParser:
         "_buffer", "_message", "_need", "_opcode", "_utf8", "control", "held", "max_size", "receiver",
     )  # fmt: skip
 
-    def __init__(self, receiver: Receiver, control: Control, max_size: int) -> None:
+    def __init__(self, receiver: MessageHandler, control: ControlHandler, max_size: int) -> None:
         self.receiver = receiver
         self.control = control
         self.max_size = max_size

@@ -46,7 +46,7 @@ LENIENT = 16 * 1024
 
 
 class RawSocket(Sink):
-    """One raw WebSocket: its writing end, and what it hears (`server.engine.protocol.Taker`)."""
+    """One raw WebSocket: its writing end, and what it hears (`server.engine.connection.WebSocketHandler`)."""
 
     __slots__ = ("alive_at", "conn", "door", "ended", "protocol", "refusals", "session_id", "slot")
 
@@ -81,7 +81,7 @@ class RawSocket(Sink):
         else:
             self.end(Unavailable("no room for the rest of this message; try again"))
 
-    # --- Taker
+    # --- WebSocketHandler
 
     def text(self, data: bytes) -> None:
         self.alive_at = self.door.wheel.now()

@@ -65,31 +65,31 @@ async def test_a_taker_has_it_only_while_the_connection_is_its_own(how: str) -> 
     async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
         raw.text("hello")
         assert await raw.receive() == (TEXT, b"hello")
-        taker = await takers.get()
-        assert os.fstat(taker.fd)
+        handler = await takers.get()
+        assert os.fstat(handler.fd)
         if how == "the peer hangs up":
             await raw.close()
-            await taker.over
+            await handler.over
         else:
             raw.text(how)
             await raw.ended()
-        assert taker.fd == taker.protocol.descriptor() == -1
+        assert handler.fd == handler.protocol.descriptor() == -1
 
 
 async def test_what_waits_in_the_transport_is_not_overtaken() -> None:
     async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
         raw.text("hello")
         assert await raw.receive() == (TEXT, b"hello")
-        taker = await takers.get()
-        ours, open_fd = taker.protocol, taker.fd
+        handler = await takers.get()
+        ours, open_fd = handler.protocol, handler.fd
         transport = ours.transport
         for write in (lambda: ours.ping_received(b""), lambda: ours.write(b"")):
             ours.transport = Full()  # type: ignore[assignment]
             write()
-            assert taker.fd == ours.descriptor() == -1
+            assert handler.fd == ours.descriptor() == -1
             ours.transport = transport
-            taker.fd = ours.descriptor()
-            assert taker.fd == open_fd
+            handler.fd = ours.descriptor()
+            assert handler.fd == open_fd
 
 
 async def test_a_sessions_own_writes_keep_that_order_too() -> None:
@@ -115,15 +115,15 @@ async def test_a_raw_sockets_writes_do_so_as_well() -> None:
     async with taking_over() as (port, takers), await Raw.websocket(port) as raw:
         raw.text("hello")
         assert await raw.receive() == (TEXT, b"hello")
-        taker = await takers.get()
-        ours = taker.protocol
+        handler = await takers.get()
+        ours = handler.protocol
         door: Any = SimpleNamespace(services=SimpleNamespace(hub=SimpleNamespace(flusher=Flusher())))
-        ours.taker = reader = RawSocket(door, ours, "sess_x", 0.0)
-        reader.fd, transport = taker.fd, ours.transport
+        ours.handler = reader = RawSocket(door, ours, "sess_x", 0.0)
+        reader.fd, transport = handler.fd, ours.transport
         ours.transport = Full()  # type: ignore[assignment]
         reader.write(b"")
         assert reader.fd == -1
-        ours.transport, ours.taker = transport, taker
+        ours.transport, ours.handler = transport, handler
 
 
 class Full:
@@ -147,8 +147,8 @@ async def test_there_is_none_under_tls(certificate: Path) -> None:
     async with serve as port, await Raw.websocket(port, tls=context) as raw:
         raw.text("hello")
         assert await raw.receive() == (TEXT, b"hello")
-        taker = await app.takers.get()
-        assert taker.fd == taker.protocol.descriptor() == -1
+        handler = await app.takers.get()
+        assert handler.fd == handler.protocol.descriptor() == -1
 
 
 class Ending(asyncio.Protocol):

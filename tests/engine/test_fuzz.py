@@ -103,7 +103,7 @@ async def play(stream: list[bytes], sizes: list[int], connected: bool, door: boo
         assert sio.engine.sessions == {}
         assert sio.environ == {}
         assert sio.manager.spaces == {}
-        assert connection.protocol.taker is None
+        assert connection.protocol.handler is None
         assert not failures.records
         sio.engine.context.wheel.stop()
     finally:

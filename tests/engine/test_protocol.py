@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.engine import frames, http, protocol
+from server.engine import connection, frames, http, protocol
 from server.engine.asgi import INBOX_LIMIT, Receive, Scope, Send
 from tests.engine.kit import BINARY, CLOSE, LIMIT, PING, PONG, TEXT, Http, Raw, masked, serving
 
@@ -570,7 +570,7 @@ async def test_own_close_waits_for_the_peer_and_says_nothing_more() -> None:
 
 
 async def test_a_peer_that_does_not_answer_the_close_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
     async with taking_over() as (port, _), await Raw.websocket(port) as raw:
         raw.text("close")
         assert await raw.receive() == (CLOSE, b"\x0f\xa8as asked")

@@ -1,0 +1,283 @@
+"""An open WebSocket on its transport: bytes to frames and back, the closing handshake, control frames.
+Messages are for whoever has taken it over (`WebSocketHandler`). Knows no request and no ASGI.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol, cast
+
+from server.engine import frames, strangers
+from server.engine.parser import FrameParser, MessageHandler, ProtocolError, TooBig
+
+#: Seconds for the peer's answer to our Close frame (RFC 6455 section 7.1.1 leaves it open).
+CLOSE_TIMEOUT = 3.0
+#: Pings of one turn that are answered; of further ones the newest is (RFC 6455 section 5.5.3).
+PONGS = 16
+
+log = logging.getLogger("parley.engine")
+
+
+class WebSocketHandler(MessageHandler, Protocol):
+    """What has taken a connection over. `lost` comes exactly once, unless it itself called `close` or
+    `abort`: then not at all. Nothing else comes after any of the three. Three methods it may have:
+    `pong(data)` gets the peer's Pong frames, `too_big(error)` a message beyond the limit, to answer before
+    the end, `holds(by)` how many bytes more, or fewer, wait for the end of their message. `fd` is ours to set
+    (`WebSocketProtocol.descriptor`)."""
+
+    fd: int
+
+    def pause_writing(self) -> None:
+        """The peer reads slower than we write: what is written now waits in memory."""
+
+    def resume_writing(self) -> None: ...
+
+    def lost(self, code: int, /) -> None:
+        """Over; `code` is the peer's, 1006 if it just went away, ours after a fault or a shutdown."""
+
+
+class _Nobody:
+    """Takes the messages that still come after we sent a Close frame (RFC 6455 section 1.4)."""
+
+    def text(self, data: bytes) -> None: ...
+
+    def binary(self, data: bytes) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """`write` takes finished frames (`frames.frame`). Until there is a parser nothing is read as frames: what
+    comes is the request's (`_head_received`)."""
+
+    __slots__ = (
+        "_closing", "_holds", "_parser", "_paused", "_ping", "_pings", "_pong", "_rest", "_slow", "_timer",
+        "config", "handler", "server_state", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, config: Any, server_state: Any) -> None:
+        self.config = config
+        self.server_state = server_state
+        self.handler: WebSocketHandler | None = None
+        self._parser: FrameParser | None = None
+        self._slow = False  # the peer reads slower than we write
+        self._closing = False  # our Close frame is out, or there is nothing to send it on
+        self._timer: asyncio.TimerHandle | None = None
+        self._pong: Any = None
+        self._holds: Any = None
+        self._pings = 0  # that came in this turn
+        self._ping: bytes | None = None  # the newest, if it has no answer yet
+        self._rest = b""  # of a read, for the next turn
+        self._paused = False  # the application wants nothing more for now
+
+    def _head_received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    # --- the transport's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
+        self.server_state.connections.add(self)
+        strangers.meet(self.config, transport)
+
+    def known(self, max_size: int | None = None) -> None:
+        """Whoever has it has shown who it is, and may send messages of that size from here on."""
+        strangers.forget(self.config, self.transport)
+        if max_size is not None and self._parser is not None:
+            self._parser.max_size = max_size
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
+        strangers.forget(self.config, self.transport)
+        self._closing = True
+        self._parser = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._lost(frames.ABNORMAL)
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is not None:
+            if self._rest:
+                self._rest += data
+                return
+            try:
+                if rest := parser.feed(data):
+                    self._later(rest)
+            except ProtocolError as error:
+                self._fail(error)
+        elif not self._closing:
+            self._head_received(data)
+
+    def _later(self, rest: bytes) -> None:
+        """Others have their turn before the rest of what one said."""
+        if self._parser is not None and not self.transport.is_closing():
+            self._rest = rest
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, b""
+        if self._parser is not None and rest:
+            self.data_received(rest)
+        if not self._rest and not self._paused:
+            self.resume_reading()
+
+    def eof_received(self) -> None:
+        """Half-closed is closed: the transport closes itself."""
+
+    def pause_writing(self) -> None:
+        self._slow = True
+        if self.handler is not None:
+            self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._slow = False
+        if self.handler is not None:
+            self.handler.resume_writing()
+
+    # --- for the handler
+
+    def descriptor(self) -> int:
+        """The socket, for the handler to write to past the transport (docs/adr/0009); -1 where it must not:
+        something waits in the transport, or TLS is in between.
+
+        uvloop 0.23 closes it after `connection_lost`, where `fd` is taken back at the latest: used any longer
+        its number may be another connection's (tests/engine/test_descriptor.py fails if that changes).
+        """
+        transport = self.transport
+        if self.handler is None or self._closing or transport.is_closing():
+            return -1
+        if transport.get_write_buffer_size():
+            return -1
+        if transport.get_extra_info("sslcontext") is not None:
+            return -1
+        socket = transport.get_extra_info("socket")
+        return -1 if socket is None else int(socket.fileno())
+
+    def write(self, data: bytes) -> None:
+        """Finished frames, or the rest of one, behind all that was written before."""
+        self.transport.write(data)
+        if self.handler is not None and self.transport.get_write_buffer_size():
+            self.handler.fd = -1
+
+    def pause_reading(self) -> None:
+        """Hold up a peer that sends too fast; what has been read already still comes."""
+        self._paused = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if not self.transport.is_closing() and not self._rest:
+            self.transport.resume_reading()
+
+    def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
+        """Close with the closing handshake: what was written goes out first, then the Close frame; the
+        peer has CLOSE_TIMEOUT to answer. The handler hears nothing more."""
+        self._release()
+        if self._closing:
+            return
+        if self._parser is not None and self._parser.held:  # it is not waited for to the end of its message
+            self._parser.receiver = _NOBODY
+            self._fail(ProtocolError(code, reason))
+        else:
+            self._send_close(code, reason)
+
+    def abort(self) -> None:
+        """Drop the connection and what has not gone out yet. The handler hears nothing more."""
+        self._release()
+        if self._parser is not None:
+            self._parser.receiver = _NOBODY  # the rest of what is being read
+            self._parser = None
+        self._closing = True
+        self.transport.abort()
+
+    # --- closing
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self._answer_ping()
+        self._closing = True
+        if self.transport.is_closing():
+            return
+        self.transport.write(frames.close_frame(code, reason))
+        self.resume_reading()
+        if self._parser is not None:
+            self._parser.receiver = _NOBODY
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.transport.abort)
+
+    def _fail(self, error: ProtocolError) -> None:
+        """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
+        if isinstance(error, TooBig) and not self._closing:
+            log.warning("a message of %d bytes ends its connection (1009)", error.size)
+            too_big = getattr(self.handler, "too_big", None)
+            if too_big is not None:
+                too_big(error)
+        self._parser = None
+        if not self._closing:
+            self._send_close(error.code, error.reason)
+        if self.transport.can_write_eof():
+            # with close() the kernel would answer what the peer still sends with a reset, and that
+            # would overtake the Close frame; the timer or the peer's own close ends it
+            if not self.transport.is_closing():
+                self.transport.write_eof()
+        else:
+            self.transport.close()
+        self._lost(error.code)
+
+    def _lost(self, code: int) -> None:
+        handler = self._release()
+        if handler is not None:
+            handler.lost(code)
+
+    def _release(self) -> WebSocketHandler | None:
+        """The handler, which has nothing to do with this connection any more."""
+        handler, self.handler, self._pong, self._holds = self.handler, None, None, None
+        if handler is not None:
+            handler.fd = -1
+        return handler
+
+    # --- control frames
+
+    def ping_received(self, data: bytes) -> None:
+        # a peer that pings and does not read must not fill our memory with pongs
+        if self._closing or self._slow:
+            return
+        if not self._pings:
+            asyncio.get_running_loop().call_soon(self._answer_ping)
+        self._pings += 1
+        if self._pings <= PONGS:
+            self.write(frames.frame(frames.PONG, data))
+        else:
+            self._ping = data
+
+    def _answer_ping(self) -> None:
+        """The newest, of many."""
+        ping, self._ping, self._pings = self._ping, None, 0
+        if ping is not None and not self._closing and not self._slow and not self.transport.is_closing():
+            self.write(frames.frame(frames.PONG, ping))
+
+    def holds(self, by: int) -> None:
+        if self._holds is not None:
+            self._holds(by)
+
+    def pong_received(self, data: bytes) -> None:
+        if self._pong is not None:
+            self._pong(data)
+
+    def close_received(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return  # it was aborted by what came before this in one piece
+        self._parser = None
+        self._answer_ping()
+        if not self._closing:
+            self._closing = True
+            self.transport.write(frames.close_frame(code))
+        self.transport.close()
+        self._timer = self._timer or asyncio.get_running_loop().call_later(
+            CLOSE_TIMEOUT, self.transport.abort
+        )
+        self._lost(code)
