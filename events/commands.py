@@ -122,6 +122,28 @@ class Commands:
         self._presence, self._typing = presence, typing
         self._limits, self._refresh = limits, refresh
 
+    @property
+    def actions(self) -> dict[str, Callable[..., Any]]:
+        """What carries each command out, by the command's name in `events.catalog`."""
+        return {
+            "join": self.join,
+            "leave": self.leave,
+            "message": self.message,
+            "edit": self.edit,
+            "delete": self.delete,
+            "file": self.file,
+            "typing": self.typing,
+            "presence": self.presence,
+            "read": self.read,
+            "history": self.history,
+            "stream_start": self.stream_start,
+            "stream_chunk": self.stream_chunk,
+            "stream_end": self.stream_end,
+            "stream_cancel": self.stream_cancel,
+            "stream_resume": self.stream_resume,
+            "auth_refresh": self.auth_refresh,
+        }
+
     # --- access
 
     def _member(self, conn: Connection | None, session_id: str) -> Member | None:

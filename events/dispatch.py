@@ -64,7 +64,8 @@ class Dispatcher:
         self.in_line = limits.in_line
         self.waiting = Waiting()
         self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check
-        self._actions = {name: getattr(commands, name) for name in CATALOG}
+        actions = commands.actions
+        self._actions = {name: actions[name] for name in CATALOG}
 
     def start(self, command: Command, caller: Caller, conn: Connection | None, payload: object) -> Action:
         """The part that can be done at once. Raises ChatError or StorageError."""

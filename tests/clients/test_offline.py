@@ -225,7 +225,9 @@ async def test_a_command_that_waits_for_its_rate_is_kept_in_counted_bytes(room: 
         done.append(command)
         return {}
 
-    dispatcher = Dispatcher(cast(Any, SimpleNamespace(**dict.fromkeys(CATALOG, act))), limits, Observer())
+    dispatcher = Dispatcher(
+        cast(Any, SimpleNamespace(actions=dict.fromkeys(CATALOG, act))), limits, Observer()
+    )
     dispatcher.waiting = Waiting(100_000 if room else 100)
     alice, answers = Caller("user", "alice"), Answers()
     conn = cast(Any, SimpleNamespace(caller=alice, heard_at=0.0, fenced=False))

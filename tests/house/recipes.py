@@ -104,6 +104,11 @@ COMMAND = (
 
 """,
     ),
+    before(
+        "events/commands.py",
+        '            "auth_refresh": self.auth_refresh,\n',
+        '            "headline": self.headline,\n',
+    ),
     after(
         "bench/turns/commands.py",
         "COMMANDS: Mapping[str, tuple[Input, ...]] = {\n",
