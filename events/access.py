@@ -1,4 +1,4 @@
-"""Who is calling, and what a caller may do in a session. Knows no token format and no SQL."""
+"""Callers, and what they may do in a session. Knows no token format and no SQL."""
 
 from typing import Literal, cast
 

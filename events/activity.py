@@ -15,7 +15,7 @@ from storage.participants import Participants
 from storage.records import MessageRecord
 from storage.turns import in_steps
 
-#: Characters of the last message that are told.
+#: Characters of the last message that the notice shows.
 PREVIEW = 500
 #: Sessions whose participants are read at once, and participants told in one turn of the loop: a session may
 #: have thousands, and others wait meanwhile.

@@ -38,8 +38,8 @@ class Asking:
     async def ask(
         self, caller: Caller, session_id: str | None, request: ChatRequest, origin: Origin
     ) -> Asked:
-        """Commit the question; without a `session_id`, its session with it. What it is answered begins with
-        `Replies.answer_to`.
+        """Commit the question; without a `session_id`, its session with it. `Replies.answer_to` begins the
+        answer.
 
         Raises SessionNotFound, AgentNotFound, RateLimited, ..., StorageError.
         """

@@ -16,7 +16,7 @@ def when(seconds: float) -> datetime:
 
 @lru_cache(maxsize=64)
 def rfc3339(time: datetime) -> str:
-    """With microseconds cut to milliseconds and a `Z`. What was committed together shares its time."""
+    """With microseconds cut to milliseconds and a `Z`. Messages of one commit share its time."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

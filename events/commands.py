@@ -1,4 +1,4 @@
-"""What each command does: authorise, then act. One method a command, named as the command.
+"""The commands: each authorises, then acts. One method a command, named as the command.
 
 A command is a coroutine that answers with a dict, or with a `Pending` where its place in the order of commits
 is taken and the reply follows the commit. Two have a plain twin for what need not be asked (docs/adr/0014).
@@ -71,7 +71,7 @@ def changed(done: Committed) -> dict[str, Any]:
 
 
 def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]":
-    """A stream's end waits until the database takes it; who asked is told in time that it waits."""
+    """A stream's end waits until the database takes it; its sender hears in time that it waits."""
     loop = asyncio.get_running_loop()
     told: asyncio.Future[Committed] = loop.create_future()
 
@@ -97,7 +97,7 @@ def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]
     return told
 
 
-#: What a producer says of how a stream ended, besides its status and its error.
+#: Fields that a producer gives with a stream's end, besides status and error.
 _said = dict_maker(shared(Outcome, schema.StreamEnd, "session_id", "message_id", "status", "error"))
 
 
@@ -124,7 +124,7 @@ class Commands:
 
     @property
     def actions(self) -> dict[str, Callable[..., Any]]:
-        """What carries each command out, by the command's name in `events.catalog`."""
+        """The method of each command, by the command's name in `events.catalog`."""
         return {
             "join": self.join,
             "leave": self.leave,
@@ -299,7 +299,7 @@ class Commands:
         return reply
 
     def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
-        # A twin, for chunks: what is asked of another's stream cannot be seen before the stream is found.
+        # A twin, for chunks: whether a question is needed shows only when the stream is found.
         stream = self._streams.find(caller, conn, command.session_id, command.message_id)
         if stream is None:
             return self._adopted_chunk(caller, conn, command)
@@ -363,7 +363,8 @@ class Commands:
         return Pending(_for_a_while(future), changed)
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:
-        """One that is not written here. What is not the caller's is told of to those alone who may see it."""
+        """A stream that is not written here. Only those who may see the session learn that it is
+        another's."""
         try:
             return await self._streams.find_or_adopt(caller, session_id, message_id)
         except (StreamNotFound, Forbidden):
@@ -371,8 +372,8 @@ class Commands:
             raise
 
     async def _still_writes(self, caller: Caller, stream: Stream) -> bool:
-        """What was written may be ended whatever has become of the session; how it ended is said by those who
-        may still write in it."""
+        """A producer may always end its stream, whatever has become of the session; but only one that may
+        still write there decides how it ended."""
         try:
             await self._count_chunks(caller, stream)
         except (SessionNotFound, Forbidden):

@@ -28,7 +28,7 @@ from events.waiting import Kept, Waiting
 from events.wording import invalid
 from storage.patience import LEAST, PATIENCE, WAIT
 
-#: Seconds until a command that cannot be carried out is answered UNAVAILABLE, beside what it waits for its
+#: Seconds until a command that cannot be carried out is answered UNAVAILABLE, besides the wait for its
 #: rate: the last try of one that waited for the database is over by then (`storage.patience`).
 DEADLINE = WAIT + 2 * LEAST
 #: Names that metrics show.
@@ -112,7 +112,7 @@ class Dispatcher:
             return done
 
     async def perform(self, name: str, work: Callable[[], Awaitable[T]], session_id: str | None = None) -> T:
-        """What a request alone can write (`events.catalog.OPERATIONS`), or a command whose payload it has in
+        """Carries out an operation of requests alone (`events.catalog.OPERATIONS`), or a command that came in
         another form. `limit` has asked its bucket. Raises ChatError."""
         operation = OPERATIONS.get(name)
         with self._observed(name, {"session_id": session_id}):
@@ -164,14 +164,15 @@ class Dispatcher:
         return self._limits.too_many(caller, command.bounds.rate, waiting)
 
     def mistake(self, failure: Exception, caller: Caller) -> Awaitable[None] | None:
-        """What is to be waited for before somebody who says nonsense over and over is told so."""
+        """The wait before the refusal to a sender of repeated nonsense."""
         if isinstance(failure, ValidationFailed | UnknownCommand):
             return self._limits.mistake(caller)
         return None
 
     @staticmethod
     def error_of(failure: BaseException, name: str) -> ChatError:
-        """What a client is told of a failure; an unexpected one is logged under the id it is told."""
+        """The error that a client gets for a failure. An unexpected failure is logged under the id in the
+        error."""
         if isinstance(failure, ChatError):
             return failure
         known = translate(failure)
@@ -194,7 +195,7 @@ class Dispatcher:
             self._log(name, outcome, seconds, payload)
 
     def shown(self, payload: object) -> object:
-        """What of a payload its command's line in the log needs."""
+        """The part of a payload that its command's line in the log needs."""
         if not self._debug or not isinstance(payload, dict):
             return None
         return {"session_id": payload.get("session_id")}
@@ -243,7 +244,7 @@ def _let_go(error: RateLimited | None) -> None:
 async def _after(
     waiting: Awaitable[None], action: Any, caller: Caller, conn: Connection | None, kept: Kept
 ) -> Done:
-    """What it waits for its rate is no part of what it may wait for the database, or in all."""
+    """The wait for a rate does not count as waiting for the database, nor for the deadline."""
     loop, patience = asyncio.get_running_loop(), PATIENCE.get()
     began = loop.time()
     WAITS.set(kept.pack if conn is not None else _let_go)

@@ -1,4 +1,4 @@
-"""What a command can fail with: one tree, each error with its code and whether a repeat may succeed.
+"""The errors of commands: one tree, each error with its code and whether a repeat may succeed.
 
 Knows no HTTP status and no close code: those stand in `server/errors.py`.
 """
@@ -38,7 +38,7 @@ class ChatError(Exception):
 
 
 class Internal(ChatError):
-    """A fault of ours. Carries nothing but the id under which the log tells the story."""
+    """Parley's own fault. Has only the id under which the log has the details."""
 
 
 class ValidationFailed(ChatError):
@@ -164,7 +164,7 @@ class RateLimited(ChatError):
     code = "RATE_LIMIT"
     message = "Too many requests"
     retryable = True
-    late = False  # whoever tells it waits before that
+    late = False  # its sender waits before it is sent
 
 
 class SlowConsumer(ChatError):

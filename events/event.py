@@ -106,7 +106,7 @@ def clip(event: Event, have: int) -> Event | None:
 
 
 def retold(event: Event) -> Event:
-    """A `message` for readers who know the message already: the change that it tells of."""
+    """The change in a `message` event, for readers who know the message already."""
     if event.name != "message":
         return event
     told = msgspec.json.decode(event.data)

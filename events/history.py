@@ -53,7 +53,8 @@ class History:
             await self._check()
 
     def of(self, trace_id: str) -> str:
-        """What a client holds of a session: its own identity counts, too, for an id may be used again."""
+        """The lineage that a client holds of a session. The session's own identity is part of it, because an
+        id may be used again."""
         return f"{self.name}.{identity(trace_id)}"
 
 

@@ -1,4 +1,4 @@
-"""A node's rooms and connections, for all transports: who is in a room, and the one way to its members.
+"""A node's rooms and connections, for all transports: the members of a room, and the one way to them.
 
 Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
 """
@@ -115,7 +115,8 @@ class Hub:
                 member.room.level(member)
 
     def release(self, conn: Connection) -> None:
-        """What waited goes out, less what the floors cover; then it is served as it comes."""
+        """Send what waited, without what the members' floors cover; then members are served as events
+        come."""
         held, conn.held = conn.held or [], None
         conn.held_size = 0
         # One offset stands for all rooms of a connection: in order of position, where all have one (but for

@@ -9,7 +9,7 @@ from events.errors import ValidationFailed
 
 Role = Literal["user", "agent", "service"]
 
-#: Characters of a `sub` and of a key: what the columns hold.
+#: Characters of a `sub` and of a key: as many as the columns hold.
 LENGTH = 255
 #: The largest id of an agent: its column is a 32-bit integer.
 LAST_AGENT = 2**31 - 1
@@ -34,7 +34,7 @@ def agent_id(sub: str) -> int | None:
 
 
 def fault_of(role: str, sub: object) -> str | None:
-    """What keeps a `sub` from being an identity of this role; None if nothing does."""
+    """Why a `sub` cannot be an identity of this role; None if it can."""
     if not isinstance(sub, str) or not sub or len(sub) > LENGTH or "\0" in sub:
         return f"is not a text of 1 to {LENGTH} characters"
     if role == "agent" and agent_id(sub) is None:
@@ -45,9 +45,10 @@ def fault_of(role: str, sub: object) -> str | None:
 
 
 def identity_of(user_id: str, role: Role | None = None) -> tuple[Role, str]:
-    """Whom a caller of the API means by `user_id`: a key, or, beside a `role`, also the `sub` alone.
+    """The key of a `user_id` that a caller of the API gives: a key, or, together with a `role`, the `sub`
+    alone.
 
-    Raises ValidationFailed for what is nobody's, and for a key of another role.
+    Raises ValidationFailed for a text that is no identity, and for a key of another role.
     """
     given, colon, sub = user_id.partition(":")
     named: Role

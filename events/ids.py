@@ -60,5 +60,5 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{_bytes.take(16).hex()}"
 
 
-#: A secret of 120 random bits: 20 letters of base64url.
+#: A secret of 120 random bits: 20 characters of base64url.
 new_token: Callable[[], str] = partial(_letters.take, 20)

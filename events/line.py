@@ -110,11 +110,11 @@ class Line:
         return not self._busy and not self._pending
 
     def first(self, work: Coroutine[Any, Any, None]) -> None:
-        """What comes before any command."""
+        """Work that comes before any command."""
         self._occupy(work)
 
     def _begin(self, name: str, payload: object, ref: Any) -> Coroutine[Any, Any, None] | None:
-        """What remains to be done, if it could not be done at once."""
+        """The rest of a command's work, if it could not be done at once."""
         conn, dispatcher = self.conn, self._dispatcher
         try:
             command = CATALOG.get(name)
@@ -191,7 +191,7 @@ class Line:
         self._dispatcher.observe(name, error.code, began, payload)
 
     def refuse(self, failure: ChatError, name: str, ref: Any) -> None:
-        """What its transport could not take for a command."""
+        """Answer input that the transport could not read as a command."""
         late = self._dispatcher.mistake(failure, self.conn.caller)
         if late is None or self._busy:
             self._voice.answer(self.conn, ref, name, failure)
@@ -258,8 +258,8 @@ class Line:
             patience.until = None
 
     def close(self) -> None:
-        """The connection is gone. What has begun goes on to its end (an accepted write is not undone); what
-        waits in line is not begun."""
+        """The connection is gone. Commands that have begun go on to their end (an accepted write is not
+        undone); commands that wait in line are not begun."""
         self._closed = True
         queue, self._queue = self._queue, None
         if queue is not None:

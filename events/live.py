@@ -1,4 +1,4 @@
-"""What a node keeps of a session that has members here: its end, and what a join is told of it."""
+"""A session with members on this node: its end, and the snapshot that a join gets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from storage.records import AgentRecord, OpenStream, SessionRecord
 
 
 class Ending(StrEnum):
-    """What ends a membership; a `session` event says so to the members."""
+    """Why a membership ends; a `session` event says so to the members."""
 
     ARCHIVED = "archived"
     EXPIRED = "expired"
@@ -22,7 +22,7 @@ class Ending(StrEnum):
 
     @property
     def error(self) -> type[ChatError]:
-        """What whoever wants anything of the session is told from then on."""
+        """The error of every later command on the session."""
         return _ERRORS[self]
 
 
@@ -35,7 +35,7 @@ _ERRORS: Mapping[Ending, type[ChatError]] = {
 
 @dataclass(slots=True)
 class LiveSession:
-    """What a node keeps of a session that has members here. `expires_at` in epoch seconds."""
+    """A session with members on this node. `expires_at` in epoch seconds."""
 
     trace_id: str
     owner: str
@@ -65,14 +65,14 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages, and how far they and the open streams beside them reach."""
+    """Messages, and how far they and the open streams with them reach."""
 
     messages: list[Message]
     has_more: bool
     last_seq: int
     last_revision: int
     open_streams: list[OpenStream]
-    told: Raw  # `messages` as they are told, to whoever joins
+    told: Raw  # `messages` encoded, for the replies to joins
 
     def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
         """These instead."""

@@ -1,6 +1,6 @@
-"""Who is in which room on this node: its connections with their records, leaving, and what ends a membership.
+"""Members of rooms on this node: connections with their records, leaving, and the end of memberships.
 
-How one comes in is `events/joining.py`; `tests/model/` checks the rules of both.
+Joining is in `events/joining.py`; `tests/model/` checks the rules of both.
 """
 
 from collections.abc import Coroutine
@@ -40,7 +40,7 @@ def _happened(event: Event) -> str:
     try:
         return msgspec.json.decode(event.data, type=_Happened).event
     except msgspec.DecodeError:
-        return ""  # whoever writes to Redis can put anything there
+        return ""  # anybody who can write to Redis can put anything there
 
 
 class Membership:
@@ -69,8 +69,8 @@ class Membership:
     # --- connections and their records
 
     def connected(self, conn: Connection) -> Coroutine[Any, Any, None] | None:
-        """A new connection with a record of its own, if it has a `pid` and the bus is there. What is returned
-        has to be awaited: others have to be told."""
+        """A new connection, with a record if it has a `pid` and the bus is there. The caller has to await the
+        result: other nodes have to hear of it."""
         self._hub.add(conn)
         if not self._delivery.live:
             conn.pid = None
@@ -146,7 +146,7 @@ class Membership:
         return conn if conn is not None and conn.pid == pid else None
 
     async def give_up(self, pid: str) -> None:
-        """Somebody asks for this record: its connection, if it is one of ours, has it written."""
+        """A node asks for this record: if its connection is on this node, the record is written."""
         conn = self.alive(pid)
         if conn is not None and not self._records.shared:
             await self._write(conn, recovery.seats(conn))
@@ -243,11 +243,11 @@ class Membership:
             self._tasks.spawn(self._reload(room))
 
     async def _ended(self, room: Room, ending: Ending) -> None:
-        """The database has the word: who writes to Redis ends nobody's membership."""
+        """The database decides: a forged event in Redis ends nobody's membership."""
         try:
             await self._sessions.validate_session(room.name)
         except StorageUnavailable:
-            return  # whoever wants anything of it is told
+            return  # later commands get the error
         except ChatError:
             pass
         else:
@@ -281,8 +281,8 @@ class Membership:
             self._delivery.lost()
 
     def event_streams(self, caller: Caller) -> list[Connection]:
-        """A caller's SSE event streams: what its requests without a connection speak for. Not for those of
-        the same user with another restriction: who holds a share link is somebody else."""
+        """A caller's SSE event streams, for which its requests speak. Not those of the same user with another
+        restriction: the holder of a share link is somebody else."""
         mine = self._hub.of_user(caller.key)
         return [c for c in mine if c.speaks_by_requests and c.caller.sessions == caller.sessions]
 

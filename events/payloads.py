@@ -1,4 +1,4 @@
-"""The wire contract's other half: what replies and events carry. With `schema.py` the source of OpenAPI,
+"""The wire contract's other half: the payloads of replies and events. With `schema.py` the source of OpenAPI,
 AsyncAPI, the TypeScript event map and the tables of docs/protocol.md. The hot path encodes without them.
 
 Docstrings and field names are what the documents show. Times are RFC 3339 UTC.

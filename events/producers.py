@@ -1,5 +1,5 @@
-"""Whether those who write streams on this node may still do so, asked for all of them at once and from time
-to time: chunks do not wait for the database. What they wrote meanwhile counts as activity."""
+"""Asks from time to time, for all producers on this node at once, whether they may still write: chunks do not
+wait for the database. Chunks since the last time count as activity."""
 
 from collections.abc import Iterable
 

@@ -26,14 +26,14 @@ from events.bounds import (
 from events.errors import RateLimited
 from storage.interfaces import Buckets
 
-#: What the present command does when it begins to wait for its token, or to be told an error late. May raise.
+#: Called when the present command begins to wait for its token, or for a late error. May raise.
 WAITS: Final[ContextVar[Callable[[RateLimited | None], None] | None]] = ContextVar(
     "parley.waits", default=None
 )
 
 
 class Wait:
-    """What surely takes a while, as opposed to a question."""
+    """A wait that surely takes a while, as opposed to a question."""
 
     __slots__ = ("_work",)
 
@@ -125,8 +125,8 @@ class RateLimits:
             await late
 
     def _wait(self, kind: str, rate: Rate, each: str, wait: float) -> Awaitable[None]:
-        """Until there is a token. Counted from now on: what came in one piece is put in line before the wait
-        begins."""
+        """Waits until there is a token. Counts from now on: commands that came in one piece are put in line
+        before the wait begins."""
         self._slowed[each] += 1
         return Wait(self._waited(kind, rate, each, wait))
 
@@ -148,8 +148,9 @@ class RateLimits:
             await late
 
     def too_many(self, caller: Caller, kind: str, waiting: int) -> RateLimited | None:
-        """What to tell one whose commands wait for tokens, with `waiting` of them in line already. None where
-        they do not, or where that was told often enough: then the next ones are not even read."""
+        """The refusal for a caller whose commands wait for tokens, with `waiting` of them in line already.
+        None if they do not wait, or if the caller was refused often enough: then further commands are not
+        even read."""
         rate = self._rates[kind]
         if not rate.patient or waiting < _in_line(rate) or caller.account not in self._slowed:
             return None
@@ -165,8 +166,8 @@ class RateLimits:
         raise error
 
     def mistake(self, caller: Caller) -> Awaitable[None] | None:
-        """Counts a command that is none, or is not valid, as a refusal; what is returned is to be waited for
-        before its sender is told."""
+        """Counts an unknown or invalid command as a refusal; the result is to be awaited before the sender
+        gets the error."""
         if not self._enabled or caller.role in OPERATORS or not self._told_enough(caller.account):
             return None
         return asyncio.sleep(LATE)

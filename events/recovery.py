@@ -54,7 +54,7 @@ def sid_of(pid: str) -> str:
 
 
 class Record(msgspec.Struct, array_like=True):
-    """What outlives a connection for the recovery window."""
+    """The part of a connection that outlives it for the recovery window."""
 
     sid: str
     role: str
@@ -87,7 +87,7 @@ def seats(conn: Connection) -> dict[str, Seat]:
 
 
 class Replay(msgspec.Struct):
-    """What a connection missed, in order, and how far that brings it in each room."""
+    """The events that a connection missed, in order, and how far they bring it in each room."""
 
     events: list[Event]
     size: int

@@ -1,6 +1,5 @@
-"""Rooms that were served from a history of the database that is lost: how far they are right, and what their
-members are told (docs/adr/0011).
-"""
+"""Rooms that were served from a lost history of the database: how far they are still right, and the reset
+that their members get (docs/adr/0011)."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -50,7 +49,7 @@ class Rewind:
         self.served = name
 
     async def _logged(self, names: Sequence[str]) -> Mapping[str, Sequence[Event]]:
-        """What the rooms' logs hold of the lost history; nothing while the bus is away."""
+        """The lost history as the rooms' logs have it; empty while the bus is away."""
         try:
             found = await self._delivery.log.past(names)
         except BusUnavailable:

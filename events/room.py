@@ -102,7 +102,7 @@ class Connection:
         raise ConnectionError
 
     def at_rest(self) -> None:
-        """It has been silent for a while: what it needs again only when it speaks may go."""
+        """It has been silent for a while: drop what it needs only when it speaks again."""
 
 
 class Member:
@@ -157,7 +157,7 @@ class Here(NamedTuple):
         return "online" if self.connections > self.away else "away"
 
 
-#: What nearly everybody is: one object, not one each.
+#: The ordinary case: one object for nearly all users, not one each.
 _ONCE = Here(1, 0)
 
 
@@ -184,9 +184,9 @@ class Room(Served):
         self.groups: dict[Codec, dict[Connection, Sink]] = {}  # those who take every event as it comes
         self.guarded: dict[Connection, Member] = {}  # those who hold, skip or clip
         self.online = 0  # users over all nodes, as last heard
-        self.users: dict[str, Here] = {}  # by key: who is present
+        self.users: dict[str, Here] = {}  # present users, by key
         self.live: LiveSession | None = None
-        self.known: Known | None = None  # what a join is told, while nothing changes
+        self.known: Known | None = None  # the snapshot of a join, while nothing changes
         self.changes = 0  # how often something has: what is being read just then is not kept
         self.reset: Event | None = None  # what members were told when the database went back last
 
@@ -202,7 +202,7 @@ class Room(Served):
         self.live = LiveSession.of(record)
 
     def changed(self) -> None:
-        """What was read of the session may not be so any more."""
+        """The session may have changed since it was read."""
         self.known = None
         self.changes += 1
 

@@ -249,7 +249,7 @@ class Message(Struct, kw_only=True):
 
 
 class SessionEvent(Struct, kw_only=True):
-    """What every event of a session has."""
+    """The fields that every event of a session has."""
 
     session_id: str
     timestamp: str

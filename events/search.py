@@ -1,4 +1,4 @@
-"""Search: what a caller may see and has asked for, best first; and keeping the index near.
+"""Search: the messages and sessions that a caller may see, best first; and keeping the index near.
 
 The index gives candidates; the message itself decides. So an edit or a deletion counts at once, and both
 databases answer alike. Sessions are found by their titles, too, before messages. Knows no SQL.
@@ -183,7 +183,7 @@ class SearchService:
             found, more = await candidates.window(place.top, WINDOW, left)
             bottom = found[-1][0] if found else 0
             if place.bottom:
-                # A window that was begun: what came up from below it has its turn in the next one.
+                # A window that was begun: candidates from below it have their turn in the next one.
                 found = [one for one in found if one[0] >= place.bottom]
                 bottom, more = max(bottom, place.bottom), True
             ranked, seen, cost = await self._ranked(found, terms, place, left)

@@ -25,4 +25,4 @@ def at(seat: Seat, pos: int) -> Seat:
 
 
 class Hole(Exception):
-    """What came is not next: something before it is missing."""
+    """An event came too early: one before it is missing."""

@@ -37,7 +37,7 @@ def marks(read: Mapping[str, int]) -> Mapping[str, int]:
 
 
 def brief(record: SessionRecord, now: float) -> dict[str, Any]:
-    """What creation answers. Past its end an active session is shown as expired."""
+    """The reply to a session's creation. Past its end an active session is shown as expired."""
     expired = record.status == "active" and record.expires_at.timestamp() <= now
     return {
         "session_id": record.session_id,

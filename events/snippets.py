@@ -20,7 +20,7 @@ OPEN, CLOSE = "<mark>", "</mark>"
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`spans`: what was found, as places in the text, in order and without overlaps."""
+    """`spans`: the hits, as places in the text, in order and without overlaps."""
 
     score: float
     spans: tuple[tuple[int, int], ...]

@@ -1,4 +1,4 @@
-"""How the start and the end of a stream are told: one payload each, whoever tells it."""
+"""The payloads of a stream's start and end, each made in one place."""
 
 from typing import Any
 

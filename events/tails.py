@@ -1,6 +1,5 @@
-"""What a room was told last, held against the database: a history that was lost shows by the message that is
-not there any more, whatever the counters say (docs/adr/0011).
-"""
+"""Compares a room's last messages with the database: if one of them is missing there, the history is lost,
+whatever the counters say (docs/adr/0011)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol

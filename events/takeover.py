@@ -30,7 +30,7 @@ AT_ONCE = 64
 
 
 class Takeover:
-    """`replay_limit` in bytes: what was missed beyond it is not replayed in part."""
+    """`replay_limit` in bytes: a larger replay is not sent in part."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Takeover:
     async def _catch_up(
         self, conn: Connection, record: recovery.Record, given: tuple[int, str], fence: Fence
     ) -> tuple[recovery.Replay, list[Event]] | None:
-        """What was logged, and how presence has changed."""
+        """The replay of the logs, and the changes of presence."""
         delivery, seen = self._delivery, given[0]
         for name in record.rooms:
             known_room = self._hub.rooms.get(name)
@@ -165,7 +165,7 @@ class Takeover:
                 return None
             if all(cut.pos >= room.began for room in rooms):
                 break
-        # Every room's channel is listened to by now: what changes after this answer is held.
+        # The node is subscribed to every room by now: changes after this answer are held.
         news = await asyncio.gather(*(self._presence.news(room, conn.caller.key) for room in rooms))
         if not await delivery.agreed(fence, *rooms):
             return None

@@ -1,4 +1,4 @@
-"""Work in the background: each piece is kept until it is done, what fails is logged, all of it ends together.
+"""Work in the background: each task is kept until it is done, its failure is logged, and all end together.
 
 Knows no subject. A task that serves one subject alone and is awaited by name is that subject's own.
 """

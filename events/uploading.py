@@ -1,5 +1,5 @@
-"""Bytes of uploads under way on this node, and of the fields beside them: they count for their user before
-their files have rows.
+"""Bytes of uploads under way on this node, with their fields: they count for their user before their files
+have rows.
 
 Knows no file, no disk and no transport.
 """
@@ -57,9 +57,9 @@ class Uploads:
         self._count(upload, size)
 
     def _share(self, upload: "Upload", size: int) -> None:
-        """As connections are shared (`server.places`): whoever has more than one file under way has no more
-        than is still free, and none of the last; holders of a share link have that together, and those of
-        one network a part of it."""
+        """Shares the bytes as connections are shared (`server.places`): a user with more than one file under
+        way gets no more than is still free, and none of the last part. All holders of a share link have one
+        share, and those of one network a part of that."""
         free = self._most - self.size
         account, *link = (self._shares[name] + size for name in upload.shares)
         part = link and account > self._one and account * LINK > free

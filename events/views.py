@@ -57,7 +57,7 @@ def event_of(
     first_rev: int = 0,
     final: int = UNCOUNTED,
 ) -> Event:
-    """The durable event that tells of a message's newest change. `created`: the room has not heard of it.
+    """The durable event of a message's newest change. `created`: the room has not heard of the message.
 
     A stream's end carries the text unless `final` (its number of chunks) says that the log has it all.
     """

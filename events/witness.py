@@ -36,7 +36,7 @@ class Belief:
     def __init__(self) -> None:
         self.users: dict[str, str] | None = None  # None: not known
         self.number = -1
-        self.first = ""  # who joined first, and is told of its own coming, too
+        self.first = ""  # the first one to join, which hears of its own coming, too
         self.moved = False  # by an announcement, which may be older than what was found last
         self.suspects: dict[
             str, str
@@ -51,10 +51,10 @@ class Witness:
         self._beliefs: dict[str, Belief] = {}
         delivery.watches |= {"presence": self._status_told, "system": self._coming_told}
 
-    # --- what members are told
+    # --- notes of what members hear
 
     def _coming_told(self, event: Event) -> bool:
-        """Who was told by the witness already is not told again."""
+        """A user whose change the witness has sent already is not sent again."""
         belief = self._beliefs.get(event.room)
         if belief is None or belief.users is None:
             return True
@@ -90,7 +90,7 @@ class Witness:
         return changed
 
     def entered(self, room: str) -> None:
-        """A member is there, who may have been told nothing: a connection that came back."""
+        """A member is there that may have heard nothing yet: a connection that came back."""
         if room not in self._beliefs:
             self._beliefs[room] = Belief()
 
@@ -118,8 +118,8 @@ class Witness:
         return [room for room in rooms if (belief := self._beliefs.get(room)) is None or _open(belief)]
 
     def hold(self, found: Mapping[str, Presences | int], truth: Callable[[str, Presences], Presences]) -> int:
-        """What the store has found, with `truth` adding what this node knows itself. A difference that was
-        found twice is told. How many."""
+        """Compares with what the store has found; `truth` adds what this node knows itself. Sends a
+        difference that was found twice. Returns how many were sent."""
         told = 0
         for room, users in found.items():
             if isinstance(users, int):
