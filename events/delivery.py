@@ -49,6 +49,7 @@ class Delivery:
         observer: Observer,
         clock: Callable[[], float],
         tasks: Tasks,
+        on_signal: Callable[[str, str, bytes], None],
     ) -> None:
         self.hub, self.bus, self.log, self.changes = hub, bus, log, changes
         self.observer, self.clock, self._tasks = observer, clock, tasks
@@ -70,7 +71,7 @@ class Delivery:
         self.proved: Callable[[Room], Coroutine[Any, Any, bool]] = _always
         #: Rooms whose members may lack a read mark: the log that had it is gone, and it has no revision.
         self.unmarked: set[str] = set()
-        self.on_signal: Callable[[str, str, bytes], None] = lambda channel, name, body: None
+        self.on_signal = on_signal
         #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
         #: know it already.
         self.watches: dict[str, Callable[[Event], bool]] = {}

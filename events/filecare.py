@@ -75,7 +75,7 @@ class FileCare:
             log.info("some contents stay for the next round: %s", error)
 
     async def on_purged(self, records: Sequence[FileRecord]) -> None:
-        """Their rows went with their sessions (`SessionManager.on_purged`)."""
+        """Their rows went with their sessions (`SessionManager`)."""
         await self._clear((), (), [key for record in records for key in _keys(record)])
         if records:
             log.info("removed %d files of erased sessions", len(records))

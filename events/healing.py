@@ -59,6 +59,7 @@ class Healer:
         tasks: Tasks,
         *,
         on_departure: Callable[[], None],
+        on_live: Sequence[Callable[[], Awaitable[None]]],
         history: History,
     ) -> None:
         self._delivery, self._tasks = delivery, tasks
@@ -66,8 +67,7 @@ class Healer:
         delivery.behind, delivery.logs.doubted, delivery.proved = self._behind, self._doubted, self._proved
         self._rooms = rooms
         self._on_departure = on_departure
-        #: Called when the bus is back.
-        self.on_live: list[Callable[[], Awaitable[None]]] = []
+        self._on_live = on_live
         self._wake = asyncio.Event()
         self._gone = asyncio.Event()  # the bus was lost, and the database not asked since
         self._loops = Tasks("healing")
@@ -180,7 +180,7 @@ class Healer:
         delivery.arrived(cut.epoch)
         if not delivery.live:
             return False
-        for follow in self.on_live:
+        for follow in self._on_live:
             await follow()
         await delivery.logs.pay()
         self._tasks.spawn(self._tell_marks())

@@ -1,7 +1,8 @@
 """Keeps streams that are written here, ends those whose producer is gone. Called from time to time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from events.chunks import Chunks
 from events.clock import Clock
@@ -15,6 +16,16 @@ from storage.messages import Messages as Store
 
 #: Seconds for which a stream has to be without a lease: it may be new, or the log may have lost its leases.
 GRACE = 5.0
+
+
+class Elsewhere(Protocol):
+    """Where streams are held while the log cannot be reached."""
+
+    async def hold_streams(self, streams: Sequence[str]) -> None:
+        """Raises Unavailable."""
+
+    async def live_streams(self, streams: Sequence[str]) -> Collection[str]:
+        """Those that some node holds there."""
 
 
 class Leases:
@@ -33,13 +44,12 @@ class Leases:
         *,
         lease: float,
         held: float,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._streams, self._chunks, self._store = streams, chunks, store
         self._log, self._delivery, self._clock, self._monotonic = log, delivery, clock, monotonic
         self._tasks, self._lease, self._held = tasks, lease, held
-        #: Holds streams elsewhere while the log cannot be reached; and which of some are held there.
-        self.hold: Callable[[Sequence[str]], Awaitable[None]] = _hold_nothing
-        self.held: Callable[[Sequence[str]], Awaitable[Collection[str]]] = _none_held
+        self._elsewhere = elsewhere
         self._suspects: dict[str, float] = {}  # streams without a lease, and since when that is known
         # When a producer was heard last, as its stream has it, and since when (monotonic) that is so.
         self._heard: dict[str, tuple[float, float]] = {}
@@ -62,7 +72,8 @@ class Leases:
             await self._log.renew({s.message_id: self._held for s in live})
         except StorageUnavailable:
             self._delivery.lost()
-            await self.hold([s.message_id for s in live])
+            if self._elsewhere is not None:
+                await self._elsewhere.hold_streams([s.message_id for s in live])
         await self._save(live)
 
     def _still(self, stream: Stream) -> tuple[float, float]:
@@ -106,7 +117,7 @@ class Leases:
         self._suspects = {name: self._suspects.get(name, now) for name in lapsed}
         due = [name for name, since in self._suspects.items() if now - since >= grace]
         # A node that is cut off from the log says in the database what it still writes.
-        alive = await self.held(due) if due else ()
+        alive = await self._elsewhere.live_streams(due) if due and self._elsewhere is not None else ()
         for name in due:
             if name not in alive:
                 record = await self._store.get(name)
@@ -134,11 +145,3 @@ class Leases:
         for stream in list(self._streams.open.values()):
             if stream.ending is None:
                 self._chunks.look(stream)
-
-
-async def _hold_nothing(streams: Sequence[str]) -> None:
-    """A node alone has its log at hand."""
-
-
-async def _none_held(streams: Sequence[str]) -> Collection[str]:
-    return ()

@@ -83,14 +83,18 @@ class MessageService:
         participants: Participants,
         delivery: Delivery,
         clock: Clock,
+        *,
+        final_of: Callable[[str], int],
+        lineage_of: Callable[[str], str],
+        on_message: Callable[[Committed], None],
     ) -> None:
+        """`final_of` tells how many pieces a stream has that is being ended, `lineage_of` which history of a
+        session a reply goes by; `on_message` hears of each committed message."""
         self.writer = writer
         self._store, self._files, self._participants = store, files, participants
         self._delivery, self._clock = delivery, clock
         self._posted: dict[str, FileRecord] = {}  # message id -> its file, from submit to commit
-        self.on_message: Callable[[Committed], None] = lambda committed: None
-        self.final_of: Callable[[str], int] = lambda message_id: UNCOUNTED
-        self.lineage_of: Callable[[str], str] = lambda trace_id: ""
+        self._final_of, self._lineage_of, self._on_message = final_of, lineage_of, on_message
 
     # --- commands
 
@@ -178,7 +182,7 @@ class MessageService:
 
     async def history(self, command: History, trace_id: str) -> dict[str, Any]:
         """A page, oldest first unless `order` says otherwise. Raises ValidationFailed, Unavailable."""
-        lineage = self.lineage_of(trace_id)
+        lineage = self._lineage_of(trace_id)
         after = command.after_revision
         if after is not None:
             _, _, last_revision = await self._store.counts(command.session_id)
@@ -241,10 +245,10 @@ class MessageService:
                 now,
                 created=isinstance(op, NewMessage),
                 files=(posted,) if posted else (),
-                final=self.final_of(record.message_id) if ended else UNCOUNTED,
+                final=self._final_of(record.message_id) if ended else UNCOUNTED,
             )
             rooms.setdefault(record.session_id, []).append(event)
-            self.on_message(done)
+            self._on_message(done)
         for room, events in rooms.items():
             self._delivery.logs.announce(room, events)
 

@@ -37,6 +37,7 @@ class Presence:
         *,
         grace: float,
         events_max: int,
+        witness: Witness | None = None,
     ) -> None:
         self._store, self._delivery, self._clock, self._tasks = store, delivery, clock, tasks
         self._grace, self._events_max = grace, events_max
@@ -45,7 +46,7 @@ class Presence:
         self._fence: Fence | None = None  # of the last heartbeat
         self._beating = asyncio.Lock()
         #: Where there are other nodes: what the members here were told.
-        self.witness: Witness | None = None
+        self._witness = witness
 
     # --- coming and going
 
@@ -54,8 +55,8 @@ class Presence:
         told of its joining itself."""
         member.present = True
         room, key = member.room, member.conn.caller.key
-        if self.witness is not None:
-            self.witness.entered(room.name)
+        if self._witness is not None:
+            self._witness.entered(room.name)
         before = room.users.get(key)
         here = room.users[key] = Here.of(before, 1, member.conn.away)
         left = self._stays(room.name, key)
@@ -187,8 +188,8 @@ class Presence:
         """The same, as the last thing that is asked for before it is told to one who joins."""
         room = member.room.name
         online = await self._online(room)
-        if self.witness is not None:
-            self.witness.joined(room, member.conn.caller.key, online)
+        if self._witness is not None:
+            self._witness.joined(room, member.conn.caller.key, online)
         return _listed(online)
 
     async def news(self, room: Room, key: str) -> list[Event]:
@@ -201,8 +202,8 @@ class Presence:
             return [self._number(room.name, found, Kind.DIRECT)]
         here = {user: (status, count) for user, (status, count, _) in found.items() if status != "offline"}
         online = self._together(room.name, here)
-        if self.witness is not None:
-            self.witness.joined(room.name, key, online)
+        if self._witness is not None:
+            self._witness.joined(room.name, key, online)
         if len(online) > self._events_max:
             return [self._number(room.name, len(online), Kind.DIRECT)]
         old = {user for user, (status, _, new) in found.items() if not new and here.get(user) == online[user]}
@@ -246,8 +247,8 @@ class Presence:
         told how things are. Raises Unavailable."""
         async with self._beating:
             await self._beat()
-            if self.witness is not None:
-                await self._look(self.witness)
+            if self._witness is not None:
+                await self._look(self._witness)
 
     async def _beat(self) -> None:
         fence = self._delivery.fence

@@ -66,12 +66,19 @@ class Cursor(msgspec.Struct, array_like=True):
 class SearchService:
     """`GET /api/chat/search`."""
 
-    def __init__(self, store: Search, sessions: SessionManager, signer: Signer, turns: Turns) -> None:
+    def __init__(
+        self,
+        store: Search,
+        sessions: SessionManager,
+        signer: Signer,
+        turns: Turns,
+        called: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """`called` gives a user's name that the store does not have yet."""
         self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
         self._line = Fair(AT_ONCE, 1)
         self._asking: Counter[str] = Counter()
-        #: A user's name that the store does not have yet.
-        self.called: Callable[[str], str | None] = lambda _: None
+        self._called = called
 
     async def search(
         self, caller: Caller, query: str, session_id: str | None, limit: int, cursor: str | None
@@ -170,7 +177,7 @@ class SearchService:
         for matched, _, record in ranked:
             name = labels.get((record.sender_type, record.sender_id))
             if record.sender_type == "user":
-                name = self.called(_user(record)) or labels.get(("user", _user(record)))
+                name = self._called(_user(record)) or labels.get(("user", _user(record)))
             views.append(_view(record, matched, labels.get(("session", record.session_id)), name))
         return views
 

@@ -64,7 +64,9 @@ class SessionManager:
         ttl_hours: float,
         limits: RateLimits,
         owner_adds: bool = True,
+        on_purged: Callable[[Sequence[FileRecord]], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_purged` sees to the contents of files whose rows went with their sessions."""
         self._limits = limits
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
@@ -72,7 +74,7 @@ class SessionManager:
         self._ttl_hours, self._owner_adds = ttl_hours, owner_adds
         self.touches = Touches(sessions, clock)
         self._polled_at = clock()
-        self.on_purged: Callable[[Sequence[FileRecord]], Awaitable[None]] = _nothing
+        self._on_purged = on_purged or _nothing
 
     # --- the eight operations
 
@@ -493,7 +495,7 @@ class SessionManager:
         files = await self._sessions.purge(session_ids)
         for session_id in session_ids:
             self._delivery.log.forget(session_id)
-        await self.on_purged(files)
+        await self._on_purged(files)
 
     # --- for others of the domain
 

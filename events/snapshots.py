@@ -55,11 +55,13 @@ class Snapshots:
         reader: SnapshotReader,
         clock: Callable[[], float],
         history: History,
+        *,
+        local_text: Callable[[str], StreamText | None],
     ) -> None:
         self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
         self._history = history
         self._newest = BatchLoader(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
-        self.local_text: Callable[[str], StreamText | None] = lambda stream: None
+        self._local_text = local_text
 
     async def joinable(
         self, caller: Caller, room: Room | None, name: str
@@ -151,7 +153,7 @@ class Snapshots:
         streams = []
         for row in page.open_streams:
             # What SQL has saved of it does not say with which chunk it ends.
-            text = logged.get(row.message_id) if state is not None else self.local_text(row.message_id)
+            text = logged.get(row.message_id) if state is not None else self._local_text(row.message_id)
             content: str | Raw
             content, index = (text.text, text.next_index) if text else ("", 0)
             if texts is not None:

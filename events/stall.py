@@ -21,16 +21,18 @@ BEAT, LIMIT = 0.25, 2.0
 SETTLE_TURNS, SETTLE = 10, 0.01
 
 
+Look = Callable[[float], Awaitable[None]]
+
+
 class Stall:
     """`at` is the time of the last beat, by the clock that `heard_at` of connections goes by."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, look: Look | None = None) -> None:
+        """`look` finds out what is still ours; its argument: seconds that the process stood still."""
+        self._clock, self._look = clock, look or _nothing
         self.at = clock()
         self._timer: asyncio.TimerHandle | None = None
         self._passing: asyncio.Task[None] | None = None
-        #: Find out what is still ours; the argument: seconds that it lasted.
-        self.look: Callable[[float], Awaitable[None]] = _nothing
 
     async def start(self) -> None:
         self.at = self._clock()
@@ -63,7 +65,7 @@ class Stall:
         try:
             for _ in range(SETTLE_TURNS):
                 await asyncio.sleep(SETTLE)
-            await self.look(lasted)
+            await self._look(lasted)
         except Exception:
             log.exception("after it stood still")
         finally:

@@ -4,7 +4,7 @@ A node's wall clock may jump, or be wrong. Times that many nodes share (sessions
 tokens) go by the store's clock. Knows no store: `ask` is an argument."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from events.clock import Clock
 
@@ -23,16 +23,21 @@ Ask = Callable[[], Awaitable[float | None]]
 
 
 class StoreTime:
-    """`now` is what the node goes by. `others` are further clocks that the wall clock is held against."""
+    """`now` is what the node goes by."""
 
-    def __init__(self, wall: Clock, monotonic: Clock, ask: Ask, others: Mapping[str, Ask]) -> None:
-        self._wall, self._monotonic, self._ask, self._others = wall, monotonic, ask, others
+    def __init__(self, wall: Clock, monotonic: Clock, ask: Ask) -> None:
+        self._wall, self._monotonic, self._ask = wall, monotonic, ask
+        self._others: dict[str, Ask] = {}
         self._ahead = wall() - monotonic()
         self._looked = monotonic()
         #: How far the wall clock is ahead, in seconds, by the name of the clock that it is held against.
         self.skews: dict[str, float] = {}
         self._off: set[str] = set()
         self.now = self._reader()
+
+    def compare_with(self, name: str, ask: Ask) -> None:
+        """A further clock that the wall clock is held against."""
+        self._others[name] = ask
 
     def _reader(self) -> Clock:
         monotonic = self._monotonic

@@ -2,7 +2,7 @@
 
 import hmac
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from socketio.exceptions import ConnectionRefusedError as Refused
@@ -50,11 +50,13 @@ class Attempts:
             self._wrong.popitem(last=False)
 
 
-def offer(sio: Server, services: Services, clock: Callable[[], float]) -> None:
-    """Offer it at `/admin`; without a password there is no such namespace."""
+def offer(
+    sio: Server, services: Services, clock: Callable[[], float]
+) -> Callable[[], Awaitable[None]] | None:
+    """Offer it at `/admin`; returns what ends it. Without a password there is no such namespace."""
     password = services.settings.admin_password
     if password is None:
-        return
+        return None
     attempts = Attempts(clock)
 
     def right(given: Any) -> bool:
@@ -76,4 +78,5 @@ def offer(sio: Server, services: Services, clock: Callable[[], float]) -> None:
             raise
 
     face.on("connect", connect, namespace=NAMESPACE)
-    services.at_stop.append(admin.shutdown)
+    end: Callable[[], Awaitable[None]] = admin.shutdown
+    return end

@@ -1,9 +1,7 @@
 """`create_app(settings)`: routes, middleware, mounts. Nothing global: two apps run in one process."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
@@ -22,67 +20,43 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import to_json
-from server import admin, gauges, lifespan, peer
+from server import gauges, peer
 from server.config import Settings
-from server.downloads import Downloads
+from server.doors import build_doors, open_doors
 from server.engine.asgi import Headers
 from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
-from server.engine.requests import FRAME_OVERHEAD, Origins, query_of
 from server.engine.requests import PATH as SOCKETIO_PATH
-from server.engine.server import Server
-from server.engine.strangers import Strangers, places_for
+from server.engine.requests import query_of
 from server.errors import TABLE, body_of, retry_after
-from server.furnish import furnish
 from server.metrics import Metrics
+from server.node.build import build
+from server.node.features import build_features, offering
+from server.node.jobs import feature_jobs
+from server.node.running import CannotServe, running
 from server.prefix import with_other_slash, without_prefix
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
 from server.routes.common import reply
 from server.services import Services
-from server.transports.codecs import SocketIOCodec, WebSocketCodec
-from server.transports.socketio import SocketIODoor
-from server.transports.sse import EventStreamDoor
-from server.transports.websocket import RawDoor
-from server.vendor import Vendor
-
-#: Bytes that one of them may send in one message: a token as long as a request's head may be.
-STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
-#: What `make run` fetches lands there.
-VENDOR = Path("data/vendor")
 
 
 def create_app(settings: Settings, processes: int = 1) -> Starlette:
     """`processes` share the machine."""
     metrics = Metrics()
-    services, writer, janitor = lifespan.build(settings, metrics, processes=processes)
-    furnish(services, janitor)
-    gauges.watch(metrics, services, writer)
-    sio = socketio_server(services)
-    admin.offer(sio, services, time.monotonic)
-    raw = RawDoor(services, WebSocketCodec())
-    services.extras |= {
-        "raw": raw,
-        "event_streams": EventStreamDoor(services),
-        "sio": sio,
-        "metrics": metrics,
-        "vendor": Vendor(VENDOR),
-        "readiness": operations.Asked(services),
-        "downloads": Downloads(),
-    }
-
-    services.at_start.append(services.extras["vendor"].look)
-    services.after_commit.append(services.journal.committed)
+    node = build(settings, metrics, processes=processes)
+    services, doors, features = node.services, build_doors(node), build_features(node, metrics)
+    sio, forwarding = doors.sio, doors.forwarding
+    gauges.watch(metrics, node, features.files)
 
     @asynccontextmanager
-    async def running(app: Starlette) -> AsyncIterator[None]:
+    async def serving(app: Starlette) -> AsyncIterator[None]:
+        others = offering(node, features), open_doors(doors)
         try:
-            async with lifespan.running(services, writer, janitor):
+            async with running(node, *others, jobs=feature_jobs(node, features)):
                 yield
-        except lifespan.CannotServe:
-            services.extras["refused"] = True
+        except CannotServe:
+            services.refused = True
             raise
-
-    forwarding = services.extras.get("forwarding")
 
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
         if forwarding is not None:
@@ -132,12 +106,12 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
         *service.ROUTES,
         *messages.ROUTES,
         *pages.ROUTES,
-        WebSocketRoute("/ws/{session_id:path}", raw),
+        WebSocketRoute("/ws/{session_id:path}", doors.raw),
     ]
-    app = Starlette(routes=routes, lifespan=running, exception_handlers={404: _not_found, 405: _not_found})
+    app = Starlette(routes=routes, lifespan=serving, exception_handlers={404: _not_found, 405: _not_found})
     app.router.default = _Nowhere(services, app.router.default)
     app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
-    app.state.services = services
+    app.state.services, app.state.doors, app.state.features = services, doors, features
     app.at_once = at_once  # type: ignore[attr-defined]
     app.refused_head = _refused_head(services)  # type: ignore[attr-defined]
     app.strangers = sio.engine.settings.strangers  # type: ignore[attr-defined]
@@ -218,34 +192,6 @@ def _methods(request: Request) -> set[str]:
     return found
 
 
-def socketio_server(services: Services) -> Server:
-    settings = services.settings
-    forwarding = services.extras.get("forwarding")
-    most = places_for(settings.ws_max_connections)
-    strangers = Strangers(most, peer.places(settings))
-    sio = Server(
-        door=SocketIODoor(services),
-        codec=SocketIOCodec(),
-        hub=services.hub,
-        outbox_limit=settings.outbox_limit,
-        connect_timeout=settings.auth_timeout,
-        origins=Origins(services.origins.admits, lambda origin: services.origins.refusal(origin).as_dict()),
-        ping_interval=settings.ws_heartbeat_interval,
-        ping_timeout=settings.ws_ping_timeout,
-        max_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,
-        stranger_limit=STRANGERS_MESSAGE,
-        payload_limit=settings.ws_message_size_limit,
-        elsewhere=forwarding.elsewhere if forwarding is not None else None,
-        strangers=strangers,
-        place=lambda scope: strangers.place_of(services.address_of(scope["client"], scope["headers"])),
-        # The Admin UI shows all of them.
-        keep=peer.read_at_the_door if settings.admin_password is None else None,
-    )
-    if forwarding is not None:
-        sio.engine.generate_id = forwarding.new_sid
-    return sio
-
-
 class _Doors:
     """The engine's path before everything else (it answers its own CORS); the rest behind CORS."""
 
@@ -284,7 +230,7 @@ def _brief(send: Send, services: Services) -> Send:
     """A start that failed for a reason which the log has: without Starlette's traceback on top of it."""
 
     async def brief(message: Message) -> None:
-        if message["type"] == "lifespan.startup.failed" and services.extras.get("refused"):
+        if message["type"] == "lifespan.startup.failed" and services.refused:
             message = {**message, "message": ""}
         await send(message)
 

@@ -79,7 +79,8 @@ def _from(address: str | None, caller: Caller) -> Caller:
 class Authenticator:
     """Verifies tokens for one app.
 
-    `clock` gives seconds since the epoch. `revoked(caller)` says whether a token is refused all the same.
+    `clock` gives seconds since the epoch. `revoked(caller)` says whether a token is refused all the same,
+    `heard(caller)` is told of all who come in.
     `fetch` reads a JWKS address (blocking).
     """
 
@@ -89,12 +90,13 @@ class Authenticator:
         clock: Callable[[], float] = time.time,
         *,
         revoked: Callable[[Caller], bool] | None = None,
+        heard: Callable[[Caller], None] = lambda _: None,
         fetch: Fetch = fetch_url,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = self.now = clock
         self._verifier = Verifier(settings, clock)
-        self._revoked = revoked
+        self._revoked, self._heard = revoked, heard
         self._limiter = FailedTokens(monotonic) if settings.rate_limit_enabled else None
         self._cache: OrderedDict[str, Caller] = OrderedDict()
         self._remembered = CACHE if settings.jwt_algorithm != "HS256" else 0
@@ -105,8 +107,6 @@ class Authenticator:
             else None
         )
         self._generation = 0
-        #: Told of every caller who comes in.
-        self.heard: Callable[[Caller], None] = lambda _: None
 
     async def authenticate(
         self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
@@ -171,7 +171,7 @@ class Authenticator:
                 raise Forbidden("a service token does not belong in a URL")
         if self._revoked is not None and self._revoked(caller):
             raise Unauthorized("the token has been revoked")
-        self.heard(caller)
+        self._heard(caller)
         if self._remembered and token not in self._cache:
             self._cache[token] = caller
             if len(self._cache) > self._remembered:

@@ -1,20 +1,34 @@
-"""Which side of `storage.interfaces` a node has: its own memory, or the cluster's Redis (REDIS_URL)."""
+"""Which side of `storage.interfaces` a node has: its own memory, or the cluster's Redis (REDIS_URL); files on
+its disk, or in S3. The only place that names concrete backends; `make check` sees to it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from events.clock import Clock
 from server import keys
 from server.config import Settings
+from storage.blobs.local import LocalBlobs
 from storage.buckets import MemoryBuckets
-from storage.interfaces import Buckets, Bus, PresenceStore, Records, RoomLog, StreamLog, longest_absence
+from storage.interfaces import (
+    BlobStore,
+    Buckets,
+    Bus,
+    PresenceStore,
+    Records,
+    RoomLog,
+    StreamLog,
+    Vouch,
+    longest_absence,
+)
 from storage.memory import Memory, MemoryPresence, MemoryStreams
-from storage.redis import Cluster
+from storage.redis import BEAT, Cluster
 
 
 @dataclass(frozen=True)
 class Backends:
-    """One node's. `cluster` is there with REDIS_URL alone."""
+    """One node's. `own_buckets` are counted on this node alone. `cluster` is there with REDIS_URL alone: then
+    `beat_every` is how often a node says that it lives, in seconds."""
 
     bus: Bus
     log: RoomLog
@@ -22,8 +36,26 @@ class Backends:
     records: Records
     presence: PresenceStore
     buckets: Buckets
+    own_buckets: Buckets
     close: Callable[[], Awaitable[None]]
     cluster: Cluster | None = None
+    beat_every: float = 0.0
+
+
+class Choose(Protocol):
+    """`vouch` knows nodes that live although Redis has not heard of them; `on_emit` gets what stock Socket.IO
+    emitters publish. Both are for a cluster."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        node_id: str,
+        clock: Clock,
+        monotonic: Clock,
+        *,
+        vouch: Vouch,
+        on_emit: Callable[[bytes], None],
+    ) -> Backends: ...
 
 
 def address(settings: Settings) -> str:
@@ -42,7 +74,31 @@ def node_key(settings: Settings) -> bytes:
     return bytes.fromhex(keys.derive(settings.secret_key, "between nodes"))
 
 
-def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> Backends:
+def blob_store(settings: Settings) -> BlobStore:
+    if settings.file_storage_type == "local":
+        return LocalBlobs(settings.file_storage_path)
+    # Its library is an extra: not there on every installation.
+    from storage.blobs.s3 import S3Blobs
+
+    assert settings.s3_bucket_name is not None
+    return S3Blobs(
+        settings.s3_bucket_name,
+        endpoint=settings.s3_endpoint_url,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=settings.aws_secret_access_key,
+    )
+
+
+def choose(
+    settings: Settings,
+    node_id: str,
+    clock: Clock,
+    monotonic: Clock,
+    *,
+    vouch: Vouch,
+    on_emit: Callable[[bytes], None],
+) -> Backends:
+    """`Choose`."""
     if settings.redis_url is None:
         memory = Memory(
             clock,
@@ -57,6 +113,7 @@ def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> 
             records=memory,
             presence=MemoryPresence(monotonic, kept=longest_absence(settings.recovery_window)),
             buckets=MemoryBuckets(monotonic),
+            own_buckets=MemoryBuckets(monotonic),
             close=memory.close,
         )
     cluster = Cluster(
@@ -72,6 +129,8 @@ def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> 
         log_bytes=settings.recovery_log_bytes,
         node_lease=settings.node_lease,
         address=address(settings),
+        vouch=vouch,
+        on_emit=on_emit,
     )
     return Backends(
         bus=cluster.bus,
@@ -80,6 +139,8 @@ def choose(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> 
         records=cluster.records,
         presence=cluster.presence,
         buckets=cluster.buckets,
+        own_buckets=MemoryBuckets(monotonic),
         close=cluster.close,
         cluster=cluster,
+        beat_every=settings.node_lease * BEAT,
     )

@@ -4,37 +4,36 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+from events.files import FileService
 from server.metrics import Metrics
-from server.services import Services
+from server.node.build import Node
 from storage.ops import Committed
-from storage.writer import Writer
 
 TRANSPORTS = ("socketio", "websocket", "sse")
 #: As `storage.database.Database.trouble` has them.
 TROUBLES = ("full", "read-only", "exhausted", "failing")
 
 
-def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
+def watch(metrics: Metrics, node: Node, files: FileService) -> None:
     """Adds this node's gauges and the account of its group commits to `metrics`."""
-    hub, database = services.hub, services.database
+    hub, database, services = node.delivering.hub, node.stores.database, node.services
 
     def connections() -> dict[str, float]:
         counted = Counter(conn.transport for conn in list(hub.connections.values()))
         return {transport: float(counted[transport]) for transport in {*TRANSPORTS, *counted}}
 
     def committed(batch: Sequence[Committed]) -> None:
-        metrics.committed(len(batch), asyncio.get_running_loop().time() - writer.begun)
+        metrics.committed(len(batch), asyncio.get_running_loop().time() - node.writing.writer.begun)
 
-    services.after_commit.append(committed)
+    node.core.after_commit.follow(committed)
     metrics.watch("connections", "Open connections", connections, label="transport")
     metrics.watch("rooms", "Rooms with members on this node", lambda: len(hub.rooms))
-    files = services.extras["files"]
     metrics.watch(
         "uploading_bytes",
         "Bytes of uploads under way, with the fields beside their files",
         lambda: files.uploading,
     )
-    metrics.watch("open_streams", "Streams being written through this node", services.streams.count)
+    metrics.watch("open_streams", "Streams being written through this node", node.writing.streams.count)
     metrics.watch(
         "database_connections", "The pool's connections", lambda: dict(database.usage()), label="state"
     )
@@ -48,6 +47,6 @@ def watch(metrics: Metrics, services: Services, writer: Writer) -> None:
     metrics.watch(
         "clock_skew_seconds",
         "How far this machine's clock is ahead of another's",
-        lambda: dict(services.store_time.skews),
+        lambda: dict(node.stores.time.skews),
         label="against",
     )

@@ -14,12 +14,9 @@ from events.clock import rfc3339, when
 from events.custom import custom
 from events.errors import Unauthorized
 from events.event import to_json
-from events.filecare import FileCare
-from events.names import Names
 from events.room import Connection
 from events.views import event_of
-from server.revoked import Revoked
-from server.services import Services
+from server.node.build import Node
 from storage.records import MessageRecord
 from storage.senders import sender_of
 from storage.turns import in_steps
@@ -57,19 +54,18 @@ class Order(msgspec.Struct):
 
 
 class ServiceApi:
-    """One per node. `spread` says whether there may be other nodes."""
+    """One per node."""
 
-    def __init__(
-        self, services: Services, revoked: Revoked, files: FileCare, names: Names, *, spread: bool
-    ) -> None:
-        self._services, self._revoked, self._files, self._names = services, revoked, files, names
-        self._spread = spread
+    def __init__(self, node: Node) -> None:
+        self._services, self._node_id, self._tasks = node.services, node.core.node_id, node.core.tasks
+        self._bus, self._messages = node.delivering.backends.bus, node.stores.messages
+        self._revoked, self._names = node.gate.revoked, node.gate.names
+        self._files, self._admission = node.members.file_care, node.admission
+        self._spread = node.delivering.outage is not None  # there may be other nodes
         self._asked: dict[str, list[Answer]] = {}
-        services.on_signals |= {
-            "disconnect": self._heard,
-            "question": self._questioned,
-            "answer": self._answered,
-        }
+        node.core.signals.on("disconnect", self._heard)
+        node.core.signals.on("question", self._questioned)
+        node.core.signals.on("answer", self._answered)
 
     # --- publish
 
@@ -90,16 +86,16 @@ class ServiceApi:
     async def disconnect(self, key: str, *, revoke: bool) -> None:
         """Raises Unavailable where a revocation cannot be written."""
         before = await self._revoked.revoke(key) if revoke else None
-        order = Order(key, self._services.node_id, before)
+        order = Order(key, self._node_id, before)
         if self._spread:
-            self._services.bus.signal("all", "disconnect", to_json(order))
+            self._bus.signal("all", "disconnect", to_json(order))
         await self._carry_out(order)
 
     def _heard(self, channel: str, body: bytes) -> None:
         order = msgspec.json.decode(body, type=Order)
         # Not a second time: who has come back meanwhile may.
-        if order.node != self._services.node_id:
-            self._services.tasks.spawn(self._carry_out(order))
+        if order.node != self._node_id:
+            self._tasks.spawn(self._carry_out(order))
 
     async def _carry_out(self, order: Order) -> None:
         if order.before is not None:
@@ -118,7 +114,7 @@ class ServiceApi:
     # --- what there is
 
     async def stats(self) -> dict[str, Any]:
-        answers = await self._ask(Question(secrets.token_hex(8), self._services.node_id, "stats"))
+        answers = await self._ask(Question(secrets.token_hex(8), self._node_id, "stats"))
         nodes = [{"node": answer.node, **msgspec.json.decode(answer.body)} for answer in answers]
         return {
             "connections": sum(node["connections"] for node in nodes),
@@ -132,7 +128,7 @@ class ServiceApi:
         """The rows of all nodes as one JSON array, and how many they are."""
         question = Question(
             secrets.token_hex(8),
-            self._services.node_id,
+            self._node_id,
             "connections",
             user_id=user_id,
             session_id=session_id,
@@ -150,7 +146,7 @@ class ServiceApi:
             return [mine]
         answers = self._asked[question.id] = [mine]
         try:
-            self._services.bus.signal("all", "question", to_json(question))
+            self._bus.signal("all", "question", to_json(question))
             await asyncio.sleep(PATIENCE)
         finally:
             del self._asked[question.id]
@@ -158,12 +154,12 @@ class ServiceApi:
 
     def _questioned(self, channel: str, body: bytes) -> None:
         question = msgspec.json.decode(body, type=Question)
-        if question.node != self._services.node_id:
-            self._services.tasks.spawn(self._tell_asker(question))
+        if question.node != self._node_id:
+            self._tasks.spawn(self._tell_asker(question))
 
     async def _tell_asker(self, question: Question) -> None:
         answer = await self._answer(question)
-        self._services.bus.signal(f"node:{question.node}", "answer", to_json(answer))
+        self._bus.signal(f"node:{question.node}", "answer", to_json(answer))
 
     def _answered(self, channel: str, body: bytes) -> None:
         answer = msgspec.json.decode(body, type=Answer)
@@ -176,7 +172,7 @@ class ServiceApi:
             body = await self._rows(question.user_id, question.session_id)
         else:
             body = to_json(self._counts())
-        return Answer(question.id, self._services.node_id, Raw(body))
+        return Answer(question.id, self._node_id, Raw(body))
 
     def _counts(self) -> dict[str, Any]:
         hub = self._services.hub
@@ -185,12 +181,12 @@ class ServiceApi:
             "rooms": len(hub.rooms),
             "streams": self._services.streams.count(),
             "users": len(hub.users),
-            "draining": self._services.admission.draining,
+            "draining": self._admission.draining,
         }
 
     async def _rows(self, user_id: str | None, session_id: str | None) -> bytes:
         """A JSON array, of `ROWS` at most."""
-        node, rows = self._services.node_id, []
+        node, rows = self._node_id, []
         async for some in in_steps(islice(self._seats(user_id, session_id), ROWS), MADE):
             rows += [to_json(_row(conn, room, node)) for conn, room in some]
         return b"[" + b",".join(rows) + b"]"
@@ -216,7 +212,7 @@ class ServiceApi:
         services, messages = self._services, 0
         _, sender_id = sender_of(key)
         while True:
-            erased = await services.store.erase_user(sender_id, now=when(services.clock()))
+            erased = await self._messages.erase_user(sender_id, now=when(services.clock()))
             if not erased:
                 break
             messages += len(erased)

@@ -17,6 +17,7 @@ import uvicorn
 from server.app import create_app
 from server.closing import drain
 from server.config import Settings
+from server.doors import Doors
 from server.engine.run import listen_plain, tune_collector, uvicorn_config
 from server.services import Services
 
@@ -37,10 +38,12 @@ class Own:
 
 
 class Node(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, services: Services, ready: Callable[[Services], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, doors: Doors, ready: Callable[[Services], None]
+    ) -> None:
         super().__init__(config)
         self.own: Own | None = None
-        self._services, self._ready = services, ready
+        self._services, self._doors, self._ready = services, doors, ready
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
@@ -63,14 +66,14 @@ class Node(uvicorn.Server):
         # stream or a long poll never does: so the application is drained first.
         self._services.admission.draining = True
         await drain(self._services)
-        await self._services.extras["sio"].engine.close_all()
+        await self._doors.sio.engine.close_all()
         await super().shutdown(sockets)
 
 
 def _unsaid(record: logging.LogRecord, services: Services) -> bool:
     """Whether a line of uvicorn's says what none of ours has said: not its last word on a start that failed,
     nor, as often as anybody likes, that something was no request."""
-    return not services.extras.get("refused") and record.msg != "Invalid HTTP request received."
+    return not services.refused and record.msg != "Invalid HTTP request received."
 
 
 def serve(
@@ -82,7 +85,7 @@ def serve(
     services: Services = app.state.services
     logging.getLogger("uvicorn.error").addFilter(lambda record: _unsaid(record, services))
     if own is not None:
-        services.extras["own_port"] = own.socket.getsockname()[1]
+        services.own_port = own.socket.getsockname()[1]
     config = uvicorn_config(
         app,
         lifespan="on",
@@ -94,7 +97,7 @@ def serve(
         ssl_certfile=str(settings.ssl_certfile) if settings.ws_use_ssl else None,
         ssl_keyfile=str(settings.ssl_keyfile) if settings.ws_use_ssl else None,
     )
-    node = Node(config, services, ready)
+    node = Node(config, services, app.state.doors, ready)
     node.own = own
 
     def stop(*_: object) -> None:

@@ -4,7 +4,8 @@ anything, and memory that a connection at rest does not need."""
 from events.clock import stamp
 from events.errors import TokenExpired, Unauthorized, Unavailable
 from events.event import Event, Kind, to_json
-from server.services import Services, rfc3339_of
+from server.refresh import expiry
+from server.services import Services
 
 #: Seconds between two looks.
 INTERVAL = 1.0
@@ -24,7 +25,7 @@ async def watch(services: Services) -> None:
             conn.end(TokenExpired())
         elif expires_at <= notice and not conn.noticed:
             conn.noticed = True
-            payload = {"expires_at": rfc3339_of(expires_at), "timestamp": stamp(now)}
+            payload = {"expires_at": expiry(expires_at), "timestamp": stamp(now)}
             conn.send(Event("", "auth_expiring", to_json(payload), Kind.DIRECT))
         elif not conn.rooms and conn.heard_at < silent:
             conn.end(Unavailable("nothing was joined or said for too long"))

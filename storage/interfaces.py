@@ -297,6 +297,10 @@ def longest_absence(window: float) -> float:
     return 2 * window + SILENT
 
 
+#: Of nodes that seem to be dead those that live nevertheless. May raise Unavailable.
+Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
+
+
 class PresenceStore(Protocol):
     """Who is online in which room, over all nodes, held by node leases."""
 

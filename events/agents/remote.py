@@ -15,26 +15,16 @@ from events.room import Connection
 #: Seconds until a worker that has not acked a request is passed over (contract, section 5).
 ACK_TIMEOUT = 5.0
 
+#: Whether a worker took a request: of an agent's key, for a session, as JSON.
+Offer = Callable[[str, str, bytes], Awaitable[bool]]
+
 
 class Workers:
-    """The workers of this node, in turn. `elsewhere` asks the other nodes' for an agent."""
+    """The workers of this node, in turn."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._turn: dict[str, int] = {}
-        self.elsewhere: Callable[[str, str, bytes], Awaitable[bool]] | None = None
-
-    async def hand_out(self, request: Request) -> None:
-        """Raises AgentUnavailable if no worker takes it."""
-        payload = to_json(
-            {"session_id": request.session_id, "message": request.message, "history": request.history}
-        )
-        key = f"agent:{request.agent.id}"
-        if await self.offer(key, request.session_id, payload):
-            return
-        if self.elsewhere is not None and await self.elsewhere(key, request.session_id, payload):
-            return
-        raise AgentUnavailable("no worker of this agent took the request")
 
     def has(self, key: str, session_id: str) -> bool:
         """Whether a worker of this agent for this session is connected to this node."""
@@ -65,3 +55,22 @@ class Workers:
         turn = self._turn.get(key, 0) % len(workers)
         self._turn[key] = turn + 1
         return workers[turn:] + workers[:turn]
+
+
+class HandOut:
+    """A request goes to a worker on this node, or else to one on another: `elsewhere` asks those."""
+
+    def __init__(self, workers: Workers, elsewhere: Offer | None) -> None:
+        self._workers, self._elsewhere = workers, elsewhere
+
+    async def __call__(self, request: Request) -> None:
+        """Raises AgentUnavailable if no worker takes it."""
+        payload = to_json(
+            {"session_id": request.session_id, "message": request.message, "history": request.history}
+        )
+        key = f"agent:{request.agent.id}"
+        if await self._workers.offer(key, request.session_id, payload):
+            return
+        if self._elsewhere is not None and await self._elsewhere(key, request.session_id, payload):
+            return
+        raise AgentUnavailable("no worker of this agent took the request")

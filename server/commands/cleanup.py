@@ -66,7 +66,7 @@ async def _count(database: "Database", settings: "Settings") -> str:
 async def _clean(database: "Database", settings: "Settings") -> str:
     from events.filecare import FileCare
     from events.retention import PURGE
-    from server.furnish import blob_store
+    from server.backends import blob_store
     from storage.files import Files
     from storage.sessions import Sessions
 

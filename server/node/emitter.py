@@ -7,7 +7,8 @@ import msgspec
 
 from events.custom import custom
 from events.errors import ChatError
-from server.services import Services
+from events.hub import Hub
+from events.observer import Observer
 
 log = logging.getLogger("parley.cluster")
 
@@ -25,7 +26,7 @@ class Emit(msgspec.Struct):
     callback: Any = None
 
 
-def emitted(services: Services, message: bytes) -> None:
+def emitted(hub: Hub, observer: Observer, message: bytes) -> None:
     """An event that a stock emitter published for rooms: to this node's members, under our rules."""
     try:
         emit = msgspec.json.decode(message, type=Emit)
@@ -36,9 +37,9 @@ def emitted(services: Services, message: bytes) -> None:
         rooms = [emit.room] if isinstance(emit.room, str) else emit.room or []
         for room in rooms:
             event = custom(room, emit.event, emit.data[0])
-            here = services.hub.rooms.get(room)
+            here = hub.rooms.get(room)
             if here is not None:
-                services.hub.broadcast(here, event)
+                hub.broadcast(here, event)
     except (ChatError, ValueError, msgspec.MsgspecError) as error:
-        services.observer.dropped("emitter")
+        observer.dropped("emitter")
         log.warning("dropped a stock emitter's message: %s", getattr(error, "text", None) or error)

@@ -24,9 +24,11 @@ from events.schema import SessionId
 from events.wording import invalid
 from server import peer
 from server.bounds import CALLS, GIVES, OPENS, WRITES
+from server.doors import Doors
 from server.engine.http import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
+from server.node.features import Features
 from server.services import Services
 from server.transports.sse import by_event_source, come_again
 from storage.fairness import ASKING
@@ -42,6 +44,14 @@ Raw = Callable[[Request, Receive, Send], Awaitable[None]]
 
 def services_of(request: Request) -> Services:
     return request.app.state.services  # type: ignore[no-any-return]
+
+
+def doors_of(request: Request) -> Doors:
+    return request.app.state.doors  # type: ignore[no-any-return]
+
+
+def features_of(request: Request) -> Features:
+    return request.app.state.features  # type: ignore[no-any-return]
 
 
 def reply(body: Any, status: int = 200) -> Response:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from events.errors import Forbidden, ValidationFailed
 from events.identity import fault_of
 from server import peer
+from server.refresh import expiry
 from server.routes.common import body_of, call, reply, services_of, struct_of
-from server.services import rfc3339_of
 from server.tokens import mint
 
 
@@ -43,7 +43,7 @@ async def token(request: Request) -> Response:
         ttl=body.ttl,
         now=services.authenticator.now(),
     )
-    return reply({"token": made, "expires_at": rfc3339_of(expires_at)})
+    return reply({"token": made, "expires_at": expiry(expires_at)})
 
 
 ROUTES = [call("POST", "/api/dev/token", token)]

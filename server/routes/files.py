@@ -16,9 +16,8 @@ from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE, TEXT
 from server import peer
-from server.downloads import Downloads
 from server.errors import json_error
-from server.routes.common import call, caller_of, perform, reply, services_of, session_id_of
+from server.routes.common import call, caller_of, features_of, perform, reply, services_of, session_id_of
 from server.uploads import Fields, Multipart
 from storage.records import FileRecord
 
@@ -31,7 +30,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 
 def files_of(request: Request) -> FileService:
-    return services_of(request).extras["files"]  # type: ignore[no-any-return]
+    return features_of(request).files
 
 
 # --- in
@@ -186,11 +185,8 @@ async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
 
 def _counted(request: Request) -> AbstractContextManager[None]:
     """Raises RateLimited, Unavailable."""
-    services = services_of(request)
-    downloads: Downloads = services.extras["downloads"]
-    return downloads.one(
-        request.scope, services.address_of(request.scope["client"], request.scope["headers"])
-    )
+    address = services_of(request).address_of(request.scope["client"], request.scope["headers"])
+    return features_of(request).downloads.one(request.scope, address)
 
 
 async def _send(

@@ -14,6 +14,7 @@ from server.routes.common import (
     call,
     caller_of,
     clean,
+    doors_of,
     query_of,
     reply,
     services_of,
@@ -65,7 +66,7 @@ async def command(request: Request) -> Response:
 
 
 async def events(request: Request, receive: Receive, send: Send) -> None:
-    services, caller = services_of(request), await caller_of(request)
+    caller = await caller_of(request)
     query = clean(dict(request.query_params))
     after = request.headers.get("last-event-id") or query.get("after")
     revision = query.get("after_revision")
@@ -75,7 +76,7 @@ async def events(request: Request, receive: Receive, send: Send) -> None:
             raise ValidationFailed("a whole number", field=name)
     if not 1 <= int(limit) <= 500:
         raise ValidationFailed("1 to 500", field="limit")
-    await services.extras["event_streams"].events(
+    await doors_of(request).event_streams.events(
         request.scope,
         receive,
         send,

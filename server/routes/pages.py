@@ -14,8 +14,7 @@ from starlette.responses import FileResponse, Response
 from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
 from server.contract import page as reference
-from server.routes.common import page, reply, services_of
-from server.vendor import Vendor
+from server.routes.common import features_of, page, reply, services_of
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 TYPES = {
@@ -70,8 +69,7 @@ async def asset(request: Request) -> Response:
 
 async def vendor(request: Request) -> Response:
     """Published packages as they are, where `make run` could fetch them."""
-    held: Vendor = services_of(request).extras["vendor"]
-    content = await held.content(request.path_params["name"])
+    content = await features_of(request).vendor.content(request.path_params["name"])
     return Response(content, media_type=TYPES[".js"], headers=HEADERS) if content else _nothing()
 
 

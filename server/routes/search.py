@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events.schema import SessionId
-from server.routes.common import call, caller_of, query_of, reply, services_of
+from server.routes.common import call, caller_of, features_of, query_of, reply
 
 
 class Ask(Struct, kw_only=True):
@@ -20,9 +20,9 @@ class Ask(Struct, kw_only=True):
 
 
 async def search(request: Request) -> Response:
-    services, caller = services_of(request), await caller_of(request)
+    caller = await caller_of(request)
     ask = query_of(Ask, request)
-    found = await services.extras["search"].search(caller, ask.q, ask.session_id, ask.limit, ask.cursor)
+    found = await features_of(request).search.search(caller, ask.q, ask.session_id, ask.limit, ask.cursor)
     return reply(found)
 
 

@@ -14,10 +14,10 @@ from server.routes.common import (
     body_of,
     call,
     caller_of,
+    features_of,
     perform,
     query_of,
     reply,
-    services_of,
     struct_of,
     user_id_of,
 )
@@ -54,7 +54,7 @@ async def _service(request: Request) -> tuple[ServiceApi, Caller]:
     caller = await caller_of(request)
     if caller.role != "service":
         raise Forbidden("for services only")
-    return services_of(request).extras["service"], caller
+    return features_of(request).service, caller
 
 
 async def _for_all(request: Request) -> ServiceApi:

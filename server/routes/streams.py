@@ -18,6 +18,7 @@ from server.routes.common import (
     call,
     caller_of,
     clean,
+    doors_of,
     perform,
     reply,
     services_of,
@@ -139,7 +140,7 @@ async def _answer(
     tells_session: bool = False,
 ) -> None:
     services, place = services_of(request), _place(request)
-    door = services.extras["event_streams"]
+    door = doors_of(request).event_streams
     if body.stream:
         await door.admit(request.scope, caller)
     asked = await perform(request, services.asking.ask, caller, session_id, body, origin_of(request))
@@ -168,7 +169,7 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
         current = await services.messages.get(record.session_id, record.message_id)
         return await _from(services, current, place)
 
-    door = services.extras["event_streams"]
+    door = doors_of(request).event_streams
     if record.status != "streaming":
         if place.ended:  # to an EventSource a 204 alone says that there is nothing more to ask for
             await Response(status_code=204)(request.scope, receive, send)

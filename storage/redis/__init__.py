@@ -1,16 +1,23 @@
 """The cluster's side of every interface in `storage.interfaces`, on one Redis."""
 
-from storage.interfaces import Clock, longest_absence
+from collections.abc import Callable, Collection, Sequence
+
+from storage.interfaces import Clock, Vouch, longest_absence
 from storage.nodekey import NodeKey
 from storage.redis.buckets import RedisBuckets
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
 from storage.redis.log import RedisLog
-from storage.redis.presence import RedisPresence
+from storage.redis.presence import BEAT, RedisPresence
 from storage.redis.records import RedisRecords
 from storage.redis.streams import RedisStreams
 
-__all__ = ["Cluster"]
+__all__ = ["BEAT", "Cluster"]
+
+
+async def _nobody(nodes: Sequence[str]) -> Collection[str]:
+    """Nodes live as long as Redis knows of them."""
+    return ()
 
 
 class Cluster:
@@ -32,15 +39,23 @@ class Cluster:
         log_bytes: int,
         node_lease: float,
         address: str = "",
+        vouch: Vouch = _nobody,
+        on_emit: Callable[[bytes], None] = lambda message: None,
     ) -> None:
         self.client = client = Client(url, prefix=prefix, timeout=timeout)
         self.key = NodeKey(key, now)
-        self.bus = RedisBus(client, node, self.key)
+        self.bus = RedisBus(client, node, self.key, on_emit)
         self.log = RedisLog(client, window=window, log_size=log_size, log_bytes=log_bytes)
         self.streams = RedisStreams(client, self.log)
         self.records = RedisRecords(client, self.bus, window=window)
         self.presence = RedisPresence(
-            client, node, self.key, lease=node_lease, kept=longest_absence(window), address=address
+            client,
+            node,
+            self.key,
+            lease=node_lease,
+            kept=longest_absence(window),
+            address=address,
+            vouch=vouch,
         )
         self.buckets = RedisBuckets(client, clock)
 

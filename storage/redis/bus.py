@@ -30,7 +30,7 @@ class RedisBus:
 
     Signals are proved: what they end, hand over and revoke is no business of others who write to Redis."""
 
-    def __init__(self, client: Client, node: str, key: NodeKey) -> None:
+    def __init__(self, client: Client, node: str, key: NodeKey, on_emit: Callable[[bytes], None]) -> None:
         self._client, self._key = client, key
         self._told = float("-inf")  # when the log last told of a signal that no node sent
         self._prefix = client.prefix
@@ -47,7 +47,7 @@ class RedisBus:
         # Confirmations come in the order of the commands: one for each channel of each.
         self._expected: deque[asyncio.Future[None] | None] = deque()
         self._canaries: dict[bytes, asyncio.Future[None]] = {}
-        self.on_emit: Callable[[bytes], None] = lambda message: None
+        self._on_emit = on_emit
 
     @property
     def emitters(self) -> str:
@@ -167,7 +167,7 @@ class RedisBus:
         if receiver is None:
             return
         if channel == self._emitted:
-            self.on_emit(data)
+            self._on_emit(data)
             return
         kind = data[0] if data else 0
         if kind == wire.EVENT:

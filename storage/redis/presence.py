@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from storage.errors import Unavailable
-from storage.interfaces import Beat, Changed, Presences
+from storage.interfaces import Beat, Changed, Presences, Vouch
 from storage.nodekey import NodeKey
 from storage.redis.client import Client
 from storage.redis.link import Argument
@@ -23,16 +23,21 @@ SAID_AT_ONCE = 500
 #: lease and two beats.
 LEASE, BEAT = 0.5, 0.2
 
-#: Of nodes whose lease has lapsed those that live nevertheless. May raise Unavailable.
-Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
-
 
 class RedisPresence:
     """`storage.interfaces.PresenceStore`. `lease` is NODE_LEASE in seconds; `address` where other nodes
     reach this one; `kept` in seconds: how long somebody may have heard nothing and ask what has changed."""
 
     def __init__(
-        self, client: Client, node: str, key: NodeKey, *, lease: float, kept: float, address: str = ""
+        self,
+        client: Client,
+        node: str,
+        key: NodeKey,
+        *,
+        lease: float,
+        kept: float,
+        address: str,
+        vouch: Vouch,
     ) -> None:
         self._client, self._node, self._address, self._key = client, node, address, key
         self._kept = max(1, round(kept))
@@ -59,7 +64,7 @@ class RedisPresence:
         self._touched: set[str] = set()  # rooms of which something was said since a look was sent
         self._doubtful = True  # something may have been lost: say all again
         self._connection = ""  # the one over which it was said
-        self.vouch: Vouch = _nobody
+        self.vouch = vouch
 
     # --- PresenceStore
 
@@ -256,7 +261,3 @@ class RedisPresence:
         if address is None:
             log.warning("the address of %s in Redis was not registered by a node with this SECRET_KEY", node)
         return address
-
-
-async def _nobody(nodes: Sequence[str]) -> Collection[str]:
-    return ()

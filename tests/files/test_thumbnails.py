@@ -270,7 +270,7 @@ def test_workers_share_the_memory(
     found = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "JWT_SECRET_KEY")}
     found["DATABASE_URL"] = f"sqlite:///{tmp_path}/x.db"
     settings = Settings.load(found, None, data_dir=tmp_path)
-    thumbnailer = create_app(settings, processes).state.services.extras["files"]._thumbnails
+    thumbnailer = create_app(settings, processes).state.features.files._thumbnails
     assert thumbnailer.memory // MIB == each
     assert thumbnailer._places._free == at_once
 

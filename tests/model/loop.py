@@ -7,12 +7,14 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 #: Callbacks in one run: far more than any schedule needs, so that a loop that never rests is found.
 MOST_CALLBACKS = 3_000_000
+
+#: Times that a coroutine may wait on its way out.
+MOST_AWAITS = 1000
 
 #: Seconds between two arrivals on one connection: timers of one moment run in any order.
 TICK = 1e-6
@@ -39,9 +41,10 @@ class Process:
         self.loop.take_back(waiting)
 
     def kill(self) -> None:
-        """As SIGKILL does: no handler, no `finally`."""
+        """As SIGKILL does: no handler, no `finally`; so its tasks must not be collected before the end."""
         self.dead = True
         self.waiting.clear()
+        self.loop.left += asyncio.all_tasks(self.loop)
 
     def soon(self, call: Callable[..., object], *args: Any) -> None:
         self.loop.call_soon(call, *args, context=self.context)
@@ -69,6 +72,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._callbacks = 0
         self._over = False
         self.failure: Exception | None = None
+        self.left: list[asyncio.Task[Any]] = []  # by processes that were killed
 
     def time(self) -> float:
         return self._now
@@ -116,14 +120,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         try:
             for task in tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coroutine = task.get_coro()
-                with suppress(BaseException):
-                    if coroutine is not None:
-                        coroutine.close()
+                _close(task.get_coro())
         finally:
             asyncio._set_running_loop(None)
         self._ready.clear()
         self._scheduled.clear()
+        self.left.clear()
         self.close()
 
     def _check_closed(self) -> None:
@@ -152,3 +154,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process = task.get_context().get(_process)
         if process is None or not process.dead:
             super().default_exception_handler(context)
+
+
+def _close(coroutine: Any) -> None:
+    """To its end. A node that stops waits on its way out: left there, its rest would run in another schedule,
+    whenever it is collected."""
+    for _ in range(MOST_AWAITS):
+        try:
+            if coroutine is not None:
+                coroutine.close()
+            return
+        except RuntimeError:
+            continue
+        except BaseException:  # noqa: BLE001 - it has ended
+            return

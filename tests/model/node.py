@@ -1,4 +1,4 @@
-"""One node: everything that `server.lifespan` builds, and a small door for simulated sockets."""
+"""One node: everything that `server.node` builds, and a small door for simulated sockets."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,9 +14,11 @@ from events.line import Line
 from events.observer import Observer
 from events.outbox import Flusher, Sink
 from events.room import Connection
-from server import cluster, lifespan
 from server.backends import Backends, choose
 from server.config import Settings
+from server.node.build import build
+from server.node.core import Outside
+from server.node.running import CannotServe, running
 from server.services import Services
 from storage.errors import StorageError
 from tests.model.loop import Process
@@ -43,17 +45,6 @@ SETTINGS = Settings.load(
     },
     None,
 )
-
-
-class NoForwarding:
-    """There is no HTTP between simulated nodes."""
-
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-cluster.Forwarding = NoForwarding  # type: ignore[misc,assignment]
 
 
 class Codec:
@@ -117,16 +108,18 @@ class Node:
     def _build(self) -> None:
         world = self.world
 
-        def backends(settings: Settings, node_id: str, clock: Clock, monotonic: Clock) -> Backends:
-            found = choose(settings, node_id, clock, monotonic)
+        def backends(
+            settings: Settings, node_id: str, clock: Clock, monotonic: Clock, **hooks: Any
+        ) -> Backends:
+            found = choose(settings, node_id, clock, monotonic, **hooks)
             assert found.cluster is not None
             found.cluster.client.endpoint = SimulatedEndpoint(world.redis, settings.redis_timeout)
             return found
 
-        self._parts = lifespan.build(
+        self._built = build(
             SETTINGS,
             Observer(),
-            lifespan.Outside(
+            Outside(
                 clock=lambda: world.time() + self.offset,
                 monotonic=world.loop.time,
                 database=lambda _: SimulatedDatabase(world.sql),
@@ -135,13 +128,12 @@ class Node:
         )
 
     async def _serve(self) -> None:
-        services, writer, janitor = self._parts
         try:
-            async with lifespan.running(services, writer, janitor):
-                self.services = services
+            async with running(self._built):
+                self.services = self._built.services
                 self.started.set()
                 await asyncio.Event().wait()
-        except (StorageError, lifespan.CannotServe):
+        except (StorageError, CannotServe):
             self.world.nobody.run(
                 self.kill
             )  # it does not start without its database; somebody starts it anew

@@ -17,9 +17,10 @@ from events.room import Connection
 from events.schema import SendMessage
 from events.sessions import Origin
 from migrations.run import upgrade
-from server import lifespan
 from server.config import Settings
 from server.metrics import Metrics
+from server.node.build import build
+from server.node.running import running
 from server.services import Services
 from server.transports.codecs import SocketIOCodec
 
@@ -29,13 +30,14 @@ ALICE, BOB, EVE = (Caller("user", name, expires_at=9e9) for name in ("alice", "b
 class Reader(Sink):
     def __init__(self, services: Services) -> None:
         super().__init__(services.hub.flusher)
+        self.services = services
         self.got: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         self.got.append(data)
 
     def cut(self) -> None:
-        raise AssertionError("cut off")
+        assert self.services.admission.draining, "cut off"
 
 
 class Client(Connection):
@@ -82,10 +84,9 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
         None, data_dir=tmp_path,
     )  # fmt: skip
     await asyncio.to_thread(upgrade, settings.database_url)
-    services, writer, janitor = lifespan.build(settings, Metrics())
-    services.extras |= {"raw": None, "event_streams": None}
-    async with lifespan.running(services, writer, janitor):
-        yield Node(services)
+    built = build(settings, Metrics())
+    async with running(built):
+        yield Node(built.services)
 
 
 def told(joined: Joined) -> dict[str, Any]:

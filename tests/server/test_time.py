@@ -32,7 +32,9 @@ class Clocks:
         return found
 
     def time(self) -> StoreTime:
-        return StoreTime(lambda: self.wall, lambda: self.monotonic, self.ask, {"redis": self.ask})
+        made = StoreTime(lambda: self.wall, lambda: self.monotonic, self.ask)
+        made.compare_with("redis", self.ask)
+        return made
 
 
 async def test_a_database_is_followed_and_not_the_wall_clock(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,9 +11,10 @@ from events.access import Caller
 from events.schema import StreamStart
 from events.sessions import Origin
 from migrations.run import upgrade
-from server import lifespan
 from server.config import Settings
 from server.metrics import Metrics
+from server.node.build import build
+from server.node.running import running
 from server.services import Services
 
 ALICE = Caller("user", "alice")
@@ -24,10 +25,9 @@ async def services(database_url: str, tmp_path: Path) -> AsyncIterator[Services]
     environ = {"DATABASE_URL": database_url, "JWT_SECRET_KEY": "x" * 40, "DEBUG": "true"}
     settings = Settings.load(environ, None, data_dir=tmp_path)
     await asyncio.to_thread(upgrade, settings.database_url)
-    services, writer, janitor = lifespan.build(settings, Metrics())
-    services.extras |= {"raw": None, "event_streams": None}
-    async with lifespan.running(services, writer, janitor):
-        yield services
+    node = build(settings, Metrics())
+    async with running(node):
+        yield node.services
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""What a node offers besides conversations: files, search, the service API, pages. Built on the node."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from events.files import FileService
+from events.indexer import Indexer
+from events.retention import Retention
+from events.search import SearchService
+from events.signing import Signer
+from server import memory
+from server.config import Settings
+from server.downloads import Downloads
+from server.imaging import Thumbnailer
+from server.metrics import Metrics
+from server.node.build import Node
+from server.readiness import Readiness
+from server.service import ServiceApi
+from server.vendor import Vendor
+from storage.search import Search
+from storage.turns import Turns
+
+#: What `make run` fetches lands there.
+VENDOR = Path("data/vendor")
+
+
+@dataclass(frozen=True)
+class Features:
+    files: FileService
+    search: SearchService
+    indexer: Indexer
+    retention: Retention
+    service: ServiceApi
+    downloads: Downloads
+    vendor: Vendor
+    metrics: Metrics
+    readiness: Readiness
+
+
+def build_features(node: Node, metrics: Metrics) -> Features:
+    turns = Turns()
+    index = Search(node.stores.database, turns)
+    indexer = Indexer(index)
+    for follower in (indexer.on_committed, node.members.file_care.on_committed):
+        node.core.after_commit.follow(follower)
+    settings, sessions = node.core.settings, node.members.sessions
+    return Features(
+        files=_files(node),
+        search=SearchService(index, sessions, signer(settings, "search"), turns, node.gate.names.of),
+        indexer=indexer,
+        retention=Retention(sessions, settings.session_retention_days),
+        service=ServiceApi(node),
+        downloads=Downloads(),
+        vendor=Vendor(VENDOR),
+        metrics=metrics,
+        readiness=Readiness(node),
+    )
+
+
+def _files(node: Node) -> FileService:
+    settings, stores = node.core.settings, node.stores
+    return FileService(
+        stores.files,
+        stores.contents,
+        node.members.sessions,
+        node.writing.messages,
+        node.gate.limits,
+        Thumbnailer(memory.available() // node.core.processes),
+        signer(settings, "files"),
+        node.members.file_care,
+        stores.clock,
+        max_size=settings.max_file_size,
+        max_beside=settings.ws_message_size_limit,
+        processes=node.core.processes,
+        allowed=settings.allowed_file_types,
+        url_ttl=settings.file_url_ttl,
+        root=settings.root_path,
+        encodings=settings.text_encodings,
+    )
+
+
+def signer(settings: Settings, purpose: str) -> Signer:
+    assert settings.secret_key is not None  # `Settings.load` sees to it
+    return Signer(settings.secret_key, purpose)
+
+
+@asynccontextmanager
+async def offering(node: Node, features: Features) -> AsyncIterator[None]:
+    """Their part of a node's life."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(node.members.file_care.stop)
+        stack.push_async_callback(node.gate.names.stop)
+        await features.indexer.start()
+        stack.push_async_callback(features.indexer.stop)
+        await node.gate.revoked.first()
+        await features.vendor.look()
+        yield

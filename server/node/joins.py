@@ -1,0 +1,79 @@
+"""Coming into a room, coming back to it, and what makes a node whole again."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from events.healing import Healer
+from events.joining import Joining
+from events.snapshots import Snapshots
+from events.takeover import Takeover
+from server.node.core import Core
+from server.node.delivering import Delivering
+from server.node.members import Members
+from server.node.stores import Stores
+from server.node.writing import Writing
+
+
+@dataclass(frozen=True)
+class Joins:
+    snapshots: Snapshots
+    joining: Joining
+    takeover: Takeover
+    healer: Healer
+
+
+def build_joins(
+    core: Core, stores: Stores, delivering: Delivering, members: Members, writing: Writing
+) -> Joins:
+    settings, delivery, membership = core.settings, delivering.delivery, members.membership
+    snapshots = Snapshots(
+        members.sessions,
+        writing.messages,
+        stores.snapshots,
+        stores.clock,
+        delivering.history,
+        local_text=writing.streams.local_text,
+    )
+    joining = Joining(
+        membership,
+        delivery,
+        snapshots,
+        members.presence,
+        core.observer,
+        core.tasks,
+        max_rooms=settings.max_rooms_per_connection,
+        replay_limit=settings.outbox_limit,
+    )
+    takeover = Takeover(
+        membership,
+        delivery,
+        snapshots,
+        stores.messages,
+        delivering.backends.records,
+        members.presence,
+        core.observer,
+        max_rooms=settings.max_rooms_per_connection,
+        replay_limit=settings.outbox_limit,
+    )
+    healer = Healer(
+        delivery,
+        members.sessions,
+        core.tasks,
+        on_departure=membership.spoil_all,
+        on_live=_on_live(core, delivering, members, writing),
+        history=delivering.history,
+    )
+    return Joins(snapshots, joining, takeover, healer)
+
+
+def _on_live(
+    core: Core, delivering: Delivering, members: Members, writing: Writing
+) -> list[Callable[[], Awaitable[None]]]:
+    """What a node does when its bus is back."""
+
+    async def say_who_is_here() -> None:
+        core.tasks.spawn(members.presence.beat_at_once())
+
+    if delivering.outage is None:
+        return [writing.leases.on_live]
+    return [writing.leases.on_live, say_who_is_here]

@@ -1,0 +1,90 @@
+"""Sessions, and who is in their rooms on this node."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from events.activity import Activity
+from events.filecare import FileCare
+from events.membership import Membership
+from events.presence import Presence
+from events.ratelimit import RateLimits
+from events.sessions import SessionManager
+from events.stall import Stall
+from events.typing import Typing
+from events.witness import Witness
+from server.node.core import Core
+from server.node.delivering import Delivering
+from server.node.stores import Stores
+
+
+@dataclass(frozen=True)
+class Members:
+    """`stall` is there where there may be other nodes: one process alone is nobody's successor."""
+
+    sessions: SessionManager
+    file_care: FileCare
+    presence: Presence
+    typing: Typing
+    activity: Activity
+    membership: Membership
+    stall: Stall | None
+
+
+def build_members(core: Core, stores: Stores, delivering: Delivering, limits: RateLimits) -> Members:
+    settings, clock, delivery = core.settings, stores.clock, delivering.delivery
+    shared = delivering.outage is not None
+    file_care = FileCare(stores.files, stores.contents, clock)
+    sessions = SessionManager(
+        stores.sessions,
+        stores.participants,
+        stores.agents,
+        delivery,
+        clock,
+        ttl_hours=settings.session_hours,
+        limits=limits,
+        owner_adds=settings.participants_added_by == "owner",
+        on_purged=file_care.on_purged,
+    )
+    presence = Presence(
+        delivering.backends.presence,
+        delivery,
+        clock,
+        core.tasks,
+        grace=settings.presence_grace,
+        events_max=settings.presence_events_max,
+        witness=Witness(delivery, clock, listed=settings.presence_events_max) if shared else None,
+    )
+    typing = Typing(delivery, clock, core.outside.monotonic, ttl=settings.typing_ttl)
+    membership = Membership(
+        delivery,
+        sessions,
+        delivering.backends.records,
+        presence,
+        typing,
+        clock,
+        core.tasks,
+        window=settings.recovery_window,
+        lease=settings.node_lease,
+    )
+
+    async def find_out(lasted: float) -> None:
+        typing.disown()
+        await membership.find_out(lasted)
+
+    _listen(core, membership)
+    activity = Activity(stores.participants, delivery, clock)
+    stall = Stall(clock, find_out) if shared else None
+    return Members(sessions, file_care, presence, typing, activity, membership, stall)
+
+
+def _listen(core: Core, membership: Membership) -> None:
+    def taken_over(channel: str, body: bytes) -> None:
+        membership.taken_over(*msgspec.json.decode(body, type=tuple[str, int]))
+
+    def access_changed(channel: str, body: bytes) -> None:
+        session_id = channel.partition(":")[2]
+        core.tasks.spawn(membership.access_changed(session_id, body.decode()))
+
+    core.signals.on("takeover", taken_over)
+    core.signals.on("access", access_changed)

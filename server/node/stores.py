@@ -1,0 +1,64 @@
+"""The database of a node, its tables, and the time that goes by its clock."""
+
+from dataclasses import dataclass
+
+from events.clock import Clock
+from events.storetime import StoreTime
+from server.backends import blob_store
+from server.node.core import Core
+from storage.agents import Agents
+from storage.database import Database
+from storage.files import Files
+from storage.held import Held
+from storage.interfaces import BlobStore
+from storage.lineage import Lineages
+from storage.messages import Messages
+from storage.participants import Participants
+from storage.people import People
+from storage.revocations import Revocations
+from storage.sessions import Sessions
+from storage.snapshot import SnapshotReader
+
+
+@dataclass(frozen=True)
+class Stores:
+    """`clock` is the database's, as far as it is known here; `token_clock` tells whether a token is good."""
+
+    database: Database
+    time: StoreTime
+    clock: Clock
+    token_clock: Clock
+    sessions: Sessions
+    messages: Messages
+    participants: Participants
+    agents: Agents
+    files: Files
+    contents: BlobStore
+    people: People
+    revocations: Revocations
+    snapshots: SnapshotReader
+    lineages: Lineages
+    held: Held
+
+
+def build_stores(core: Core) -> Stores:
+    database = core.outside.database(core.settings)
+    time = StoreTime(core.outside.clock, core.outside.monotonic, database.time)
+    return Stores(
+        database=database,
+        time=time,
+        clock=time.now,
+        # Others sign tokens. Where the database has a clock of its own it is the better judge of them.
+        token_clock=time.now if database.dialect == "postgresql" else core.outside.clock,
+        sessions=Sessions(database),
+        messages=Messages(database),
+        participants=Participants(database),
+        agents=Agents(database),
+        files=Files(database),
+        contents=blob_store(core.settings),
+        people=People(database),
+        revocations=Revocations(database),
+        snapshots=SnapshotReader(database),
+        lineages=Lineages(database),
+        held=Held(database),
+    )
