@@ -5,6 +5,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from events.agents.deltas import Delta
+from events.agents.faults import Fault
 from events.schema import Message
 from storage.records import AgentRecord
 
@@ -18,22 +20,25 @@ class Request(Struct):
     agent: AgentRecord
 
 
-class Usage(Struct):
-    """The cost of an answer, as far as the agent knows it."""
-
-    tokens_used: int | None = None
-
-
 class AnswerFailed(Exception):
     """Ends an answer as `failed` with this code and text, which everybody in the room sees.
 
     `detail` is for the log. `retry_after`, in seconds: the same request may succeed then; None: it will not.
+    `fault` is what the upstream said, where it said anything.
     """
 
-    def __init__(self, code: str, text: str, *, retry_after: float | None = None, detail: str = "") -> None:
+    def __init__(
+        self,
+        code: str,
+        text: str,
+        *,
+        retry_after: float | None = None,
+        detail: str = "",
+        fault: Fault | None = None,
+    ) -> None:
         super().__init__(f"{code}: {text}")
         self.code, self.text = code, text
-        self.retry_after, self.detail = retry_after, detail
+        self.retry_after, self.detail, self.fault = retry_after, detail, fault
 
 
 class Agent:
@@ -42,8 +47,8 @@ class Agent:
     def check(self, config: dict[str, Any]) -> None:
         """Whether an agent can have this `config`. Raises ValueError, with the reason for its operator."""
 
-    def answer(self, request: Request) -> AsyncIterator[str | Usage]:
-        """Yields pieces of text (an empty one says that more comes) and may yield one `Usage`.
+    def answer(self, request: Request) -> AsyncIterator[Delta]:
+        """Yields what the answer consists of; an empty text says that more comes.
 
         Raises AnswerFailed, or a ChatError. Releases what it holds when it is closed or cancelled.
         """

@@ -1,26 +1,25 @@
 """One request for a chat completion, and its answer read piece by piece within bounds.
 
-The upstream may be hostile: it can spoil its own answer, and cost nobody else anything. Knows the wire
-format, not what an agent is."""
+The upstream may be hostile: it can spoil its own answer, and cost nobody else anything. Knows HTTP;
+`events/agents/completions.py` reads the answer's content.
+"""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
-from typing import Any
 
 import httpcore
-import msgspec
 from msgspec import Struct
 
-from events.agents.base import AnswerFailed, Usage
+from events.agents import failures
+from events.agents.base import AnswerFailed
+from events.agents.completions import CompletionReader
+from events.agents.deltas import Delta
 from events.agents.eventstream import EventReader, TooLarge
-from events.agents.upstreams import Refused, UpstreamOrigin
+from events.agents.faults import UpstreamFault
+from events.agents.thinking import Thinking
+from events.agents.upstreams import UpstreamOrigin
 
-#: Seconds that an upstream's Retry-After is heeded for; one that says more is tried again at our own pace.
-LONGEST_WAIT = 10.0
-#: The largest integer that a client counts exactly (RFC 8259, section 6) and every database keeps.
-MOST_TOKENS = 2**53 - 1
 #: Seconds on the event loop without a turn for others, and then as many for them alone: an upstream that
 #: floods a node with small events takes half of it at most.
 SLICE = 0.005
@@ -42,10 +41,13 @@ class AnswerBounds(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
+    """`headers`: the key, and what the agent's config adds."""
+
     origin: UpstreamOrigin
     target: str
-    key: str
+    headers: dict[str, str]
     body: bytes
+    thinking: Thinking = "off"
 
 
 class Timeouts(Struct, frozen=True):
@@ -55,21 +57,6 @@ class Timeouts(Struct, frozen=True):
     first: float
     between: float
     until: float
-
-
-class _Delta(Struct):
-    content: str | None = None
-
-
-class _Choice(Struct):
-    delta: _Delta | None = None
-    finish_reason: Any = None
-
-
-class _Completion(Struct):
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-    error: Any = None
 
 
 class _Turns:
@@ -91,21 +78,23 @@ class _Broken(Exception):
 
 async def ask(
     pool: httpcore.AsyncConnectionPool, call: Call, timeouts: Timeouts, bounds: AnswerBounds
-) -> AsyncGenerator[str | Usage, None]:
-    """The answer's pieces; "" for an event without text (a model that thinks). Raises AnswerFailed."""
+) -> AsyncGenerator[Delta, None]:
+    """What the answer consists of; "" for a sign of life without text. Raises AnswerFailed."""
     try:
         async with aclosing(_ask(pool, call, timeouts, bounds)) as pieces:
             async for piece in pieces:
                 yield piece
     except AnswerFailed:
         raise
+    except UpstreamFault as error:
+        raise failures.told(error.fault) from error
     except Exception as error:
-        raise _failure(error) from error
+        raise failures.broken(error) from error
 
 
 async def _ask(
     pool: httpcore.AsyncConnectionPool, call: Call, timeouts: Timeouts, bounds: AnswerBounds
-) -> AsyncGenerator[str | Usage, None]:
+) -> AsyncGenerator[Delta, None]:
     loop = asyncio.get_running_loop()
     first = min(loop.time() + timeouts.first, timeouts.until)
     async with AsyncExitStack() as held:
@@ -114,9 +103,10 @@ async def _ask(
         body = await held.enter_async_context(aclosing(_body(response, bounds.body)))
         if response.status != 200:
             async with asyncio.timeout_at(first):
-                raise _refusal(response, await _beginning(body, bounds.error))
+                raise failures.refused(response, await _beginning(body, bounds.error))
         _check_plain(response)
-        async with aclosing(_read(body, EventReader(bounds.event), timeouts, first)) as pieces:
+        answer = Answer(EventReader(bounds.event), CompletionReader(call.thinking), bounds.event)
+        async with aclosing(_read(body, answer, timeouts, first)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -125,39 +115,78 @@ def _sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContex
     origin = call.origin
     url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=call.target)
     headers: dict[bytes | str, bytes | str] = {
-        "Authorization": f"Bearer {call.key}",
         "Content-Type": "application/json",
         "Accept": "text/event-stream",
         # What comes is counted as it comes: nothing small that unpacks into something large.
         "Accept-Encoding": "identity",
         "User-Agent": "parley",
     }
+    headers.update(call.headers)
     return pool.stream("POST", url, headers=headers, content=call.body)
 
 
-async def _read(
-    body: AsyncIterator[bytes], events: EventReader, timeouts: Timeouts, deadline: float
-) -> AsyncGenerator[str | Usage, None]:
-    loop = asyncio.get_running_loop()
-    finished, turns = False, _Turns()
-    while (data := await _next(body, min(deadline, timeouts.until))) is not None:
-        for event in events.feed(data):
+class Answer:
+    """The body of an answer: a stream of events, or one completion as JSON where a server streams none."""
+
+    def __init__(self, events: EventReader, completion: CompletionReader, limit: int) -> None:
+        self.completion = completion
+        self.done = False
+        self._events, self._limit = events, limit
+        self._is_json: bool | None = None
+        self._json = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[list[Delta]]:
+        """Raises TooLarge, UpstreamFault, ValueError."""
+        if self._is_json is None:
+            data = data.lstrip()
+            if data:
+                # No line of an event stream begins so. What the head says is not looked at: some say wrong.
+                self._is_json = data.startswith((b"{", b"["))
+        return self._of_json(data) if self._is_json else self._of_events(data)
+
+    def _of_json(self, data: bytes) -> Iterator[list[Delta]]:
+        if len(self._json) + len(data) > self._limit:
+            raise TooLarge("the completion is too large")
+        self._json += data
+        yield []
+
+    def _of_events(self, data: bytes) -> Iterator[list[Delta]]:
+        told = self._events.lines
+        for event in self._events.feed(data):
             if event.startswith(b"[DONE]"):
-                await _drain(body)
-                break
-            text, ends, usage = _decoded(event)
-            finished = finished or ends
+                self.done = True
+                return
+            told = self._events.lines
+            yield self.completion.feed(event, self._events.name)
+        if self._events.lines > told:
+            yield []  # a comment, or a part of an event: a sign of life
+
+    def end(self) -> list[Delta]:
+        return self.completion.feed(bytes(self._json)) if self._json else []
+
+
+async def _read(
+    body: AsyncIterator[bytes], answer: Answer, timeouts: Timeouts, deadline: float
+) -> AsyncGenerator[Delta, None]:
+    loop = asyncio.get_running_loop()
+    turns = _Turns()
+    while not answer.done and (data := await _next(body, min(deadline, timeouts.until))) is not None:
+        for deltas in answer.feed(data):
             now = loop.time()
-            deadline = now + timeouts.between if text else max(deadline, now + timeouts.between)
-            yield text
-            if usage is not None:
-                yield Usage(usage)
+            spoken = any(isinstance(delta, str) for delta in deltas)
+            deadline = now + timeouts.between if spoken else max(deadline, now + timeouts.between)
+            for delta in deltas:
+                yield delta
+            if not spoken:
+                yield ""
             await turns.yield_if_due()
         await turns.yield_if_due()
-    if not finished:
-        raise AnswerFailed(
-            "UPSTREAM_ERROR", "the upstream stopped in the middle of its answer", retry_after=0
-        )
+    for delta in answer.end():
+        yield delta
+    if answer.done:
+        await _drain(body)
+    if not answer.completion.finished:
+        raise failures.stopped(retry_after=0)
 
 
 async def _next(body: AsyncIterator[bytes], deadline: float) -> bytes | None:
@@ -192,83 +221,6 @@ async def _beginning(body: AsyncIterator[bytes], limit: int) -> bytes:
 
 
 def _check_plain(response: httpcore.Response) -> None:
-    encoding = _header(response, b"content-encoding")
+    encoding = failures.header(response, b"content-encoding")
     if encoding not in ("", "identity"):
         raise _Broken(f"it is packed ({encoding[:50]}), which was not asked for")
-
-
-def _header(response: httpcore.Response, name: bytes) -> str:
-    values = [value for key, value in response.headers if key.lower() == name]
-    return b", ".join(values).decode("latin-1").strip().lower()
-
-
-def _decoded(event: bytes) -> tuple[str, bool, int | None]:
-    """(text, whether it is the last of it, tokens used). Whatever is not as it should be raises."""
-    try:
-        chunk = msgspec.json.decode(event, type=_Completion)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        # Some send the halves of a surrogate pair one by one, which only Python's own decoder takes.
-        whole = json.dumps(json.loads(event), ensure_ascii=False)
-        chunk = msgspec.json.decode(whole.encode("utf-8", "replace"), type=_Completion)
-    if chunk.error is not None:
-        raise _Broken(f"it tells of an error: {chunk.error}")
-    usage = _tokens(chunk.usage)
-    if not chunk.choices:
-        return "", False, usage
-    choice = chunk.choices[0]
-    content = (choice.delta.content if choice.delta else None) or ""
-    # NUL cannot be stored.
-    return content.replace("\0", ""), choice.finish_reason is not None, usage
-
-
-def _tokens(account: msgspec.Raw) -> int | None:
-    """The count of an upstream's account, if that is one: no answer fails for it."""
-    try:
-        usage = msgspec.json.decode(account)
-    except msgspec.DecodeError:
-        return None  # a number out of all range
-    count = usage.get("total_tokens") if isinstance(usage, dict) else None
-    if isinstance(count, bool) or not isinstance(count, int | float) or not count >= 0:
-        return None
-    return int(min(count, MOST_TOKENS))
-
-
-def _refusal(response: httpcore.Response, beginning: bytes) -> AnswerFailed:
-    """What a status means. The log alone has the upstream's words, which may hold parts of the key."""
-    status = response.status
-    detail = f"status {status}: {beginning.decode('utf-8', 'replace')}"
-    if status == 429:
-        wait = _retry_after(_header(response, b"retry-after"))
-        text = "the upstream takes no more requests now"
-        return AnswerFailed("UPSTREAM_RATE_LIMIT", text, retry_after=wait, detail=detail)
-    if status in (401, 403):
-        return AnswerFailed("UPSTREAM_UNAUTHORIZED", "the upstream refused the key", detail=detail)
-    if status >= 500:
-        return AnswerFailed("UPSTREAM_ERROR", "the upstream has a fault", retry_after=0, detail=detail)
-    again = 0.0 if status in (408, 409) else None
-    return AnswerFailed(
-        "UPSTREAM_ERROR", "the upstream refused the request", retry_after=again, detail=detail
-    )
-
-
-def _failure(error: Exception) -> AnswerFailed:
-    detail = f"{type(error).__name__}: {error}"[:500]
-    if isinstance(error, Refused):
-        return AnswerFailed("AGENT_UNAVAILABLE", "the agent's upstream is not allowed", detail=detail)
-    if isinstance(error, TimeoutError | httpcore.TimeoutException):
-        return AnswerFailed("UPSTREAM_TIMEOUT", "the upstream took too long", retry_after=0, detail=detail)
-    if isinstance(error, httpcore.NetworkError | httpcore.RemoteProtocolError):
-        text = "the connection to the upstream failed"
-        return AnswerFailed("UPSTREAM_ERROR", text, retry_after=0, detail=detail)
-    return AnswerFailed("UPSTREAM_ERROR", "the upstream's answer is not valid", detail=detail)
-
-
-def _retry_after(text: str) -> float:
-    """Seconds, as the upstream says (RFC 9110, section 10.2.3; dates are not looked at)."""
-    try:
-        wait = float(text or 0)
-    except ValueError:
-        return 0.0
-    return wait if 0.0 < wait < LONGEST_WAIT else 0.0

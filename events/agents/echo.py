@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from events.agents.base import Agent, Request, Usage
+from events.agents.base import Agent, Request
+from events.agents.deltas import Delta
 
 
 class Echo(Agent):
@@ -12,7 +13,7 @@ class Echo(Agent):
     def __init__(self, *, chunk_size: int, delay: float) -> None:
         self._chunk_size, self._delay = chunk_size, delay
 
-    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
+    async def answer(self, request: Request) -> AsyncIterator[Delta]:
         text = request.message.content or ""
         for at in range(0, len(text), self._chunk_size):
             if at:

@@ -9,10 +9,14 @@ class TooLarge(Exception):
 
 class EventReader:
     """Takes bytes as they come and gives the data of each event that is complete; `limit` in bytes an event,
-    its comments and other fields included (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    its comments and other fields included (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+    `lines` counts what has come, comments too. `name` is the name of the event that was given last."""
 
     def __init__(self, limit: int) -> None:
+        self.lines, self.name = 0, b""
         self._limit = limit
+        self._next_name = b""
         self._size = 0
         self._line = bytearray()
         self._data: list[bytes] = []
@@ -38,9 +42,13 @@ class EventReader:
 
     def _take(self, line: bytes) -> bytes:
         """The data of the event that `line` ends, if it is the empty one."""
+        self.lines += 1
         if not line:
             event, self._data, self._size = b"\n".join(self._data), [], 0
+            self.name, self._next_name = self._next_name, b""
             return event
         if line.startswith(b"data:"):
             self._data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            self._next_name = line[6:].strip()
         return b""

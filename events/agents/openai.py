@@ -1,92 +1,37 @@
 """Agents behind any OpenAI-compatible chat-completions URL.
 
-Knows the upstream's faults and the error that each becomes; nothing of streams. The upstream may be hostile:
-`events/agents/chat.py` reads what it sends, within bounds.
+Knows when another try may succeed, and what a refusal teaches; nothing of streams. The upstream may be
+hostile: `events/agents/chat.py` reads what it sends, within bounds.
 """
 
 import asyncio
 import logging
-import math
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import httpcore
 import httpx
 import msgspec
-from msgspec import Meta, Struct
 
-from events.agents import chat
-from events.agents.base import Agent, AnswerFailed, Request, Usage
+from events.agents import chat, failures
+from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.chat import AnswerBounds, Call
+from events.agents.config import OpenAIConfig, checked
+from events.agents.deltas import Delta, Finish
+from events.agents.faults import Kind
+from events.agents.lessons import Learnt, Lessons
 from events.agents.network import CheckedNetwork
-from events.agents.upstreams import Refused, Upstreams, split
-from events.schema import Message
+from events.agents.prompt import Prompt, conversation
+from events.agents.upstreams import Refused, UpstreamOrigin, Upstreams, split
 
 #: Tries of a request, as long as nothing of its answer has come.
 TRIES = 3
-#: Bytes of UTF-8 per token, about, and tokens that a message costs in addition to its text.
-BYTES_PER_TOKEN = 4
-TOKENS_PER_MESSAGE = 4
-
-ROLES = {"user": "user", "agent": "assistant", "system": "system"}
+#: Seconds between two signs of life while the next try is waited for: a stream's lease is longer.
+SIGN_OF_LIFE = 5.0
 
 log = logging.getLogger("parley.agents.openai")
-
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
-
-
-class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
-    """`config` of an `openai` agent. Times in seconds; `context_tokens` bounds what it is told of the past.
-
-    `first_token_timeout` runs until something of the answer comes, `timeout` from each event to the next.
-    `api_key_env` names the environment variable with the key; only names that end in API_KEY, so that no
-    other secret of the process can be sent away. Without it no key is needed.
-    """
-
-    base_url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
-    model: Annotated[str, Meta(min_length=1, max_length=200)]
-    api_key_env: Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)] | None = None
-    system_prompt: str | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    context_tokens: Annotated[int, Meta(ge=1)] = 8000
-    first_token_timeout: Seconds = 60.0
-    timeout: Seconds = 60.0
-
-
-def checked(config: dict[str, Any]) -> OpenAIConfig:
-    """Raises msgspec.ValidationError."""
-    made = msgspec.convert(config, OpenAIConfig)
-    try:
-        split(made.base_url)
-    except ValueError as error:
-        raise msgspec.ValidationError(f"base_url: {error}") from error
-    return made
-
-
-def conversation(request: Request, config: OpenAIConfig) -> list[dict[str, str]]:
-    """The system prompt, as much of the newest history as the budget allows, and the message itself."""
-    asked = {"role": "user", "content": request.message.content or ""}
-    system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
-    left = config.context_tokens - sum(_tokens(m["content"]) for m in (*system, asked))
-    return [*system, *reversed(_newest(request.history, left)), asked]
-
-
-def _newest(history: Sequence[Message], budget: int) -> list[dict[str, str]]:
-    chosen = []
-    for said in reversed(history):
-        content = said.content or ""
-        budget -= _tokens(content)
-        if budget < 0:
-            break
-        chosen.append({"role": ROLES[said.sender_type], "content": content})
-    return chosen
-
-
-def _tokens(text: str) -> int:
-    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
 
 
 class OpenAI(Agent):
@@ -104,6 +49,7 @@ class OpenAI(Agent):
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
+        self._learnt = Learnt()
 
     def check(self, config: dict[str, Any]) -> None:
         """As `checked`, and by the settings. Raises ValueError."""
@@ -111,39 +57,71 @@ class OpenAI(Agent):
         if self._upstreams is not None:
             self._upstreams.check(split(made.base_url)[0], made.api_key_env)
 
-    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
-        agent = request.agent.id
-        until = asyncio.get_running_loop().time() + self._bounds.seconds
+    async def answer(self, request: Request) -> AsyncIterator[Delta]:
         try:
             config = checked(request.agent.config)
-            call = self._call(config, conversation(request, config))
+            origin, target = self._place(config)
+            key = self._key(config)
         except msgspec.ValidationError as error:
-            log.warning("agent %s: its config is not valid: %s", agent, error)
+            log.warning("agent %s: its config is not valid: %s", request.agent.id, error)
             raise AnswerFailed("AGENT_UNAVAILABLE", "the agent's config is not valid") from error
         except AnswerFailed as failure:
-            log.warning("agent %s: %s", agent, failure.detail)
+            log.warning("agent %s: %s", request.agent.id, failure.detail)
             raise
-        for attempt in range(TRIES):
-            begun = False
-            try:
-                async with aclosing(self._try(call, config, until)) as pieces:
-                    async for piece in pieces:
-                        begun = begun or bool(piece)
-                        yield piece
-                return
-            except AnswerFailed as failure:
-                log.info("agent %s, try %d: %s", agent, attempt + 1, failure.detail or failure)
-                if begun or failure.retry_after is None or attempt + 1 == TRIES:
-                    raise
-                wait = max(failure.retry_after, self._first_wait * 2**attempt)
-            yield ""  # still at it
-            await asyncio.sleep(wait)
+        headers = {**(config.extra_headers or {}), **key}
+        lessons = self._learnt.of((origin, target, config.model))
 
-    async def _try(self, call: Call, config: OpenAIConfig, until: float) -> AsyncGenerator[str | Usage, None]:
-        timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, until)
-        async with aclosing(chat.ask(await self._connections(), call, timeouts, self._bounds)) as pieces:
+        def call(prompt: Prompt) -> Call:
+            return Call(origin, target, headers, _body(config, lessons, prompt), config.thinking)
+
+        async with aclosing(self._tries(request, config, lessons, call)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def _tries(
+        self, request: Request, config: OpenAIConfig, lessons: Lessons, call: Callable[[Prompt], Call]
+    ) -> AsyncGenerator[Delta, None]:
+        """Asks until there is an answer, or no sense in another try."""
+        agent, loop = request.agent.id, asyncio.get_running_loop()
+        until = loop.time() + self._bounds.seconds
+        failed = cuts = 0
+        while True:
+            begun = False
+            prompt = conversation(request, config, lessons.manner(config, cuts))
+            try:
+                async with aclosing(self._try(call(prompt), config, until)) as pieces:
+                    async for piece in pieces:
+                        begun = begun or (isinstance(piece, str) and piece != "")
+                        yield piece
+                lessons.fitted(prompt, cuts)
+                return
+            except AnswerFailed as failure:
+                log.info("agent %s, try %d: %s", agent, failed + cuts + 1, failure.detail or failure)
+                if not begun and failure.fault and lessons.learn(failure.fault, config, prompt, cuts):
+                    cuts += failure.fault.kind is Kind.CONTEXT
+                    continue
+                failed += 1
+                if begun or failure.retry_after is None or failed == TRIES:
+                    raise
+                wait = max(failure.retry_after, self._first_wait * 2 ** (failed - 1))
+                if loop.time() + wait > until:
+                    raise
+            async for sign in _waited(wait):
+                yield sign
+
+    async def _try(self, call: Call, config: OpenAIConfig, until: float) -> AsyncGenerator[Delta, None]:
+        timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, until)
+        spoken, finish = False, Finish("stop")
+        async with aclosing(chat.ask(await self._connections(), call, timeouts, self._bounds)) as pieces:
+            async for piece in pieces:
+                spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
+                if isinstance(piece, Finish):
+                    finish = piece
+                yield piece
+        if not spoken:
+            raise failures.empty(finish.reason)
+        if finish.reason == "error":
+            raise failures.stopped()
 
     async def _connections(self) -> httpcore.AsyncConnectionPool:
         """No redirects, no unpacking, no proxies of the environment: httpcore knows none of them."""
@@ -160,36 +138,57 @@ class OpenAI(Agent):
                 )
         return self._pool
 
-    def _call(self, config: OpenAIConfig, messages: list[dict[str, str]]) -> Call:
-        """What is to be sent, and where. Raises AnswerFailed where the settings do not allow it."""
+    def _place(self, config: OpenAIConfig) -> tuple[UpstreamOrigin, str]:
+        """Who is asked, and where. Raises AnswerFailed where the settings do not allow it."""
         origin, target = split(config.base_url)
         try:
             if self._upstreams is not None:
                 self._upstreams.check(origin, config.api_key_env)
         except Refused as error:
             raise _unavailable("the agent's upstream is not allowed", str(error)) from error
-        optional = {"temperature": config.temperature, "max_tokens": config.max_tokens}
-        body = {
-            "model": config.model,
-            "messages": messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **{name: value for name, value in optional.items() if value is not None},
-        }
-        return Call(origin, target, self._key(config), msgspec.json.encode(body))
+        return origin, target
 
-    def _key(self, config: OpenAIConfig) -> str:
-        if config.api_key_env is None:
-            return "none"  # servers of one's own mostly take any
-        key = (self._key_of(config.api_key_env) or "").strip()
-        if not key or not key.isascii() or not key.isprintable():
-            raise _unavailable("the agent's key is not set on the server", f"{config.api_key_env} has no key")
-        return key
+    def _key(self, config: OpenAIConfig) -> dict[str, str]:
+        """The header with the key. Raises AnswerFailed."""
+        key = "none"  # servers of one's own mostly take any
+        if config.api_key_env is not None:
+            key = (self._key_of(config.api_key_env) or "").strip()
+            if not key or not key.isascii() or not key.isprintable():
+                name = config.api_key_env
+                raise _unavailable("the agent's key is not set on the server", f"{name} has no key")
+        if config.api_key_header is not None:
+            return {config.api_key_header: key}
+        return {"Authorization": f"Bearer {key}"}
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
+
+
+def _body(config: OpenAIConfig, lessons: Lessons, prompt: Prompt) -> bytes:
+    limit = "max_tokens" if lessons.max_tokens else "max_completion_tokens"
+    optional = {
+        "stream_options": {"include_usage": True}
+        if config.stream_options and lessons.stream_options
+        else None,
+        "temperature": config.temperature,
+        limit: config.max_tokens,
+        "reasoning_effort": config.reasoning_effort,
+        "response_format": config.response_format,
+    }
+    if config.max_completion_tokens is not None:
+        optional["max_completion_tokens"] = config.max_completion_tokens
+    given = {name: value for name, value in optional.items() if value is not None}
+    body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
+    return msgspec.json.encode(body | (config.extra_body or {}))
+
+
+async def _waited(seconds: float) -> AsyncIterator[str]:
+    while seconds > 0:
+        yield ""  # still at it
+        await asyncio.sleep(min(seconds, SIGN_OF_LIFE))
+        seconds -= SIGN_OF_LIFE
 
 
 def _anywhere(*_: Any) -> bool:

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from events.access import Caller
-from events.agents.base import Agent, AnswerFailed, Request, Usage
+from events.agents import failures
+from events.agents.base import Agent, AnswerFailed, Request
+from events.agents.deltas import Finish, Model, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
 from events.messages import MessageService, translate
@@ -213,17 +216,22 @@ class Replies:
 
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
-        usage = Usage()
+        usage, finish, unshown = Usage(), Finish("stop"), Counter[str]()
         answer = kind.answer(request)
         try:
-            async for piece in answer:
-                if isinstance(piece, Usage):
-                    usage = piece
-                else:
-                    self._streams.chunk(stream, piece, None)
-            end = self._streams.end(stream, "complete", **msgspec.structs.asdict(usage))
-        except (ChatError, AnswerFailed) as error:
-            end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
+            async for delta in answer:
+                if isinstance(delta, str):
+                    self._streams.chunk(stream, delta, None)
+                elif isinstance(delta, Usage):
+                    usage = delta
+                elif isinstance(delta, Finish):
+                    finish = delta
+                elif not isinstance(delta, Model):
+                    unshown[type(delta).__name__] += 1
+            error = failures.cut(finish.reason)
+            end = self._streams.end(stream, "complete", error=error, tokens_used=usage.total_tokens)
+        except (ChatError, AnswerFailed) as failure:
+            end = self._streams.end(stream, "failed", error={"code": failure.code, "message": failure.text})
         except Exception:
             log.exception("agent %s failed on %s", request.agent.id, request.message.message_id)
             end = self._streams.end(
@@ -233,6 +241,8 @@ class Replies:
             closing = getattr(answer, "aclose", None)
             if closing is not None:
                 await closing()
+            if unshown:
+                log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, dict(unshown))
         try:
             # A stop from now on cancels this task, and not the end that others wait for.
             await asyncio.shield(end)

@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from events.agents import chat
+from events.agents.account import MOST_TOKENS
 from events.agents.base import AnswerFailed
-from events.agents.chat import MOST_TOKENS, AnswerBounds
+from events.agents.chat import AnswerBounds
+from events.agents.completions import MOST_SOURCES, MOST_UNREAD, CompletionReader
+from events.agents.deltas import Source, Unread
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
+from events.agents.toolcalls import MOST_CALLS
 from events.agents.upstreams import Upstreams
 from tests.agents.test_openai import collect, openai_session, request
 from tests.agents.upstream import (
@@ -90,6 +94,25 @@ HARM: dict[str, Plan] = {
         gzip.compress(piece("a") + piece(finish="stop") + DONE),
     ),
 }
+
+
+def called(number: int) -> bytes:
+    call = {"id": f"call-{number}", "function": {"name": "f", "arguments": "{}"}}
+    return b'data: {"choices": [{"delta": {"tool_calls": [' + json.dumps(call).encode() + b"]}}]}\n\n"
+
+
+async def test_what_an_answer_may_name_is_bounded() -> None:
+    kind = OpenAI({}.get)
+    async with upstream(lines(*map(called, range(MOST_CALLS + 1)), piece(finish="stop"))) as served:
+        failed = await failure(kind, base_url=served.url)
+        assert (failed.code, failed.text) == ("UPSTREAM_ERROR", "the upstream's answer is not valid")
+    urls = [f"https://a.example/{n}" for n in range(MOST_SOURCES + 5)]
+    reader = CompletionReader()
+    found = reader.feed(json.dumps({"citations": urls}).encode())
+    found += reader.feed(json.dumps({"choices": [{"delta": {f"f{n}": 1 for n in range(999)}}]}).encode())
+    assert sum(isinstance(each, Source) for each in found) == MOST_SOURCES
+    assert sum(isinstance(each, Unread) for each in found) == MOST_UNREAD
+    await kind.close()
 
 
 @pytest.mark.parametrize("harm", HARM)

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from events.agents.base import AnswerFailed, Request, Usage
-from events.agents.openai import OpenAI, checked, conversation
+from events.agents.base import AnswerFailed, Request
+from events.agents.config import checked
+from events.agents.deltas import Usage
+from events.agents.openai import OpenAI
+from events.agents.prompt import conversation
 from events.schema import Message
 from storage.records import AgentRecord
 from tests.agents.upstream import (
@@ -58,8 +61,8 @@ async def collect(kind: OpenAI, asked: Request) -> tuple[str, int | None]:
     text, usage = "", None
     async for part in kind.answer(asked):
         if isinstance(part, Usage):
-            usage = part.tokens_used
-        else:
+            usage = part.total_tokens
+        elif isinstance(part, str):
             text += part
     return text, usage
 
@@ -88,7 +91,7 @@ def test_the_budget_leaves_the_newest() -> None:
     asked = request("now", *history, context_tokens=340, system_prompt="p")
     told = conversation(asked, checked(asked.agent.config))
     # 104 tokens each: three fit beside the prompt and the message.
-    assert [m["content"][0] for m in told] == ["p", "7", "8", "9", "n"]
+    assert [m["content"][0] for m in told.messages] == ["p", "7", "8", "9", "n"]
 
 
 FAULTS: dict[str, tuple[list[Plan], str, str, int]] = {
@@ -175,7 +178,7 @@ async def test_giving_up_closes_the_request(kind: OpenAI) -> None:
     async with upstream(silence(piece("a"))) as served:
         asked = request("hi", base_url=served.url, timeout=30)
         async with aclosing(kind.answer(asked)) as parts:  # type: ignore[type-var]
-            assert await anext(parts) == "a"
+            assert "a" in [await anext(parts), await anext(parts)]
             assert served.open == 1
         await served.until(0)
 

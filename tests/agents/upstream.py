@@ -9,7 +9,11 @@ from typing import Any
 #: Answers one request: what is written here goes to the client as it stands.
 Plan = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+# A connection serves one request, and says so: else the next one may go into its closing.
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    b"Connection: close\r\n\r\n"
+)
 
 
 def piece(content: str | None = None, *, finish: str | None = None, tokens: int | None = None) -> bytes:
@@ -50,14 +54,17 @@ def answer(*pieces: str, tokens: int = 7) -> Plan:
     return lines(*map(piece, pieces), piece(finish="stop"), piece(tokens=tokens), DONE)
 
 
-def refusal(status: int, *headers: str) -> Plan:
+SECRET = b'{"error": {"message": "no, and your key is sk-secret", "type": "x", "code": "x"}}'
+
+
+def refusal(status: int, *headers: str, body: bytes = SECRET) -> Plan:
     async def plan(writer: asyncio.StreamWriter) -> None:
-        body = b'{"error": {"message": "no, and your key is sk-secret", "type": "x", "code": "x"}}'
         head = "\r\n".join(
             [
                 f"HTTP/1.1 {status} No",
                 "Content-Type: application/json",
                 f"Content-Length: {len(body)}",
+                "Connection: close",
                 *headers,
             ]
         )
@@ -80,11 +87,13 @@ def silence(*data: bytes) -> Plan:
 
 
 class Upstream:
-    """Answers by its plans, one a request; the last one again and again."""
+    """Answers by its plans, one a request; the last one again and again. With `choose`: by what is asked."""
 
     def __init__(self) -> None:
         self.plans: list[Plan] = []
+        self.choose: Callable[[dict[str, Any]], Plan] | None = None
         self.asked: list[dict[str, Any]] = []
+        self.heads: list[dict[str, str]] = []
         self.keys: list[str] = []
         self.url = ""
         self.open = 0
@@ -97,8 +106,12 @@ class Upstream:
             headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
             body = await reader.readexactly(int(headers["content-length"]))
             self.asked.append(json.loads(body))
-            self.keys.append(headers["authorization"])
-            plan = self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
+            self.heads.append(headers)
+            self.keys.append(headers.get("authorization", ""))
+            if self.choose is not None:
+                plan = self.choose(self.asked[-1])
+            else:
+                plan = self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
             answering = asyncio.create_task(self._answer(plan, writer))
             gone = asyncio.create_task(reader.read())
             await asyncio.wait([answering, gone], return_when=asyncio.FIRST_COMPLETED)

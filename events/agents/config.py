@@ -1,0 +1,98 @@
+"""`config` of an `openai` agent: how its upstream is asked. Knows no HTTP."""
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from events.agents.thinking import Thinking
+from events.agents.upstreams import split
+
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Tokens = Annotated[int, Meta(ge=1)]
+
+#: Of `extra_body`: on these the reading of the answer depends, or they have a field of their own.
+OWN_FIELDS = frozenset(("model", "messages", "stream", "stream_options", "n"))
+#: Of `extra_headers`: these make the request, or carry keys, which no config may hold.
+OWN_HEADERS = frozenset(
+    [
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "accept",
+        "accept-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "authorization",
+        "proxy-authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "cookie",
+    ]
+)
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+
+
+class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Times in seconds; `context_tokens` bounds what the model is told of the past.
+
+    `first_token_timeout` runs until something of the answer comes, `timeout` from each event to the next.
+    `api_key_env` names the environment variable with the key; only names that end in API_KEY, so that no
+    other secret of the process can be sent away. Without it no key is needed.
+    """
+
+    base_url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    api_key_env: Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)] | None = None
+    api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None = None
+    system_prompt: str | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    reasoning_effort: Annotated[str, Meta(min_length=1, max_length=50)] | None = None
+    response_format: dict[str, Any] | None = None
+    extra_body: dict[str, Any] | None = None
+    extra_headers: dict[str, str] | None = None
+    stream_options: bool = True
+    context_tokens: Tokens = 8000
+    context_window: Tokens | None = None
+    turns: Literal["auto", "alternate", "as_is"] = "auto"
+    names: Literal["auto", "field", "off"] = "auto"
+    thinking: Thinking = "off"
+    first_token_timeout: Seconds = 60.0
+    timeout: Seconds = 60.0
+
+    @property
+    def output_tokens(self) -> int | None:
+        """What the answer may have, if that is set."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+def checked(config: dict[str, Any]) -> OpenAIConfig:
+    """Raises msgspec.ValidationError."""
+    made = msgspec.convert(config, OpenAIConfig)
+    try:
+        split(made.base_url)
+    except ValueError as error:
+        raise msgspec.ValidationError(f"base_url: {error}") from error
+    if made.max_tokens is not None and made.max_completion_tokens is not None:
+        raise msgspec.ValidationError("max_tokens, max_completion_tokens: only one of them")
+    taken = OWN_FIELDS & (made.extra_body or {}).keys()
+    if taken:
+        raise msgspec.ValidationError(f"extra_body: {', '.join(sorted(taken))} cannot be set there")
+    for name, value in (made.extra_headers or {}).items():
+        _check_header(name, value)
+    return made
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _HEADER.fullmatch(name) or not value.isascii() or not value.isprintable() or len(value) > 2000:
+        raise msgspec.ValidationError("extra_headers: a name or value that no header can have")
+    if name.lower() in OWN_HEADERS:
+        raise msgspec.ValidationError(f"extra_headers: {name.lower()} cannot be set there")

@@ -1,0 +1,115 @@
+"""What a model is told: the conversation cut to a budget, in the turns that it accepts. Sends nothing."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from events.agents.base import Request
+from events.agents.config import OpenAIConfig
+from events.schema import Message
+
+#: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
+BYTES_PER_TOKEN = 4
+TOKENS_PER_MESSAGE = 4
+#: Of a window for the answer, where no setting says how long it may be: a page, or a quarter of a small one.
+ANSWER_TOKENS = 1024
+
+ROLES = {"user": "user", "agent": "assistant", "system": "system"}
+#: Whose text is what was answered. A failed or interrupted answer is a fault's, not the model's.
+TOLD = ("complete", "cancelled")
+
+
+class Manner(Struct, frozen=True):
+    """How one model wants to be told. `budget` counts tokens by our estimate."""
+
+    budget: int
+    alternate: bool = False
+    system_role: bool = True
+
+
+class Prompt(Struct, frozen=True):
+    """`tokens` is our estimate of it all; `history` counts messages before the question."""
+
+    messages: list[dict[str, str]]
+    tokens: int
+    history: int
+
+
+def answer_room(config: OpenAIConfig, window: int) -> int:
+    """Tokens of a window that are left to the answer."""
+    return min(config.output_tokens or min(ANSWER_TOKENS, window // 4), window * 3 // 4)
+
+
+def budget_of(config: OpenAIConfig) -> int:
+    """What the settings let the model be told."""
+    if config.context_window is None:
+        return config.context_tokens
+    return min(config.context_tokens, config.context_window - answer_room(config, config.context_window))
+
+
+def conversation(request: Request, config: OpenAIConfig, manner: Manner | None = None) -> Prompt:
+    """The system prompt, as much of the newest history as the budget allows, and the message itself."""
+    if manner is None:
+        manner = Manner(budget_of(config), alternate=config.turns == "alternate")
+    asked = request.message
+    fixed = _tokens(asked.content or "") + (_tokens(config.system_prompt) if config.system_prompt else 0)
+    told = _newest(request.history, manner.budget - fixed)
+    names = config.names if _several((*told, asked)) else "off"
+    if names == "field" and manner.alternate:
+        names = "auto"  # several people's messages become one
+    spoken = [_spoken(each, names) for each in (*told, asked)]
+    system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
+    messages = [*system, *spoken]
+    if manner.alternate:
+        messages = _in_turns(messages, manner.system_role)
+    return Prompt(messages, sum(_tokens(each["content"]) for each in messages), len(told))
+
+
+def _newest(history: Sequence[Message], budget: int) -> list[Message]:
+    """No model takes an answer for a beginning: one whose question was cut off is cut off, too."""
+    chosen: list[Message] = []
+    for said in reversed(history):
+        content = said.content or ""
+        if said.status not in TOLD or not content.strip():
+            continue
+        budget -= _tokens(content)
+        if budget < 0:
+            break
+        chosen.append(said)
+    chosen.reverse()
+    first = next((at for at, said in enumerate(chosen) if said.sender_type == "user"), len(chosen))
+    return [said for said in chosen[:first] if said.sender_type != "agent"] + chosen[first:]
+
+
+def _several(told: Iterable[Message]) -> bool:
+    return len({said.sender_id for said in told if said.sender_type == "user"}) > 1
+
+
+def _spoken(said: Message, names: str) -> dict[str, str]:
+    content, role = said.content or "", ROLES[said.sender_type]
+    if role != "user" or names == "off":
+        return {"role": role, "content": content}
+    if names == "field":
+        return {"role": role, "name": re.sub(r"[^A-Za-z0-9_-]", "_", said.sender_id)[:64], "content": content}
+    # In the text: most templates leave the field `name` out, and some servers refuse it.
+    return {"role": role, "content": f"{said.sender_id}: {content}"}
+
+
+def _in_turns(messages: list[dict[str, str]], system_role: bool) -> list[dict[str, str]]:
+    """User and assistant one after the other; a system message stands at the beginning, or nowhere."""
+    turns: list[dict[str, str]] = []
+    for each in messages:
+        role = each["role"]
+        if role == "system" and (turns or not system_role):
+            role = "user"
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n\n{each['content']}"
+        else:
+            turns.append({**each, "role": role})
+    return turns
+
+
+def _tokens(text: str) -> int:
+    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE

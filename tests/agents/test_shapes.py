@@ -1,0 +1,128 @@
+"""What servers send is read as what it means, whatever the pieces in which it comes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from events.agents.chat import Answer
+from events.agents.completions import CompletionReader
+from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, ToolInput, Unread, Usage
+from events.agents.eventstream import EventReader
+from events.agents.faults import UpstreamFault, fault_of
+from tests.agents.shapes.errors import ERRORS
+from tests.agents.shapes.refusal import Refused
+from tests.agents.shapes.shape import Shape
+from tests.agents.shapes.streams import SHAPES
+
+AGENTS = Path(__file__).parents[2] / "docs" / "agents.md"
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def named(shape: Shape | Refused) -> str:
+    return f"{shape.server}: {shape.shows}"
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=named)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_stream(shape: Shape, size: int) -> None:
+    answer = Answer(EventReader(100_000), CompletionReader(), 100_000)
+    deltas: list[Delta] = []
+    fault = None
+    try:
+        for data in pieces(shape.body, size):
+            for found in answer.feed(data):
+                deltas += found
+        deltas += answer.end()
+    except UpstreamFault as error:
+        fault = error.fault.kind
+    assert fault == shape.fault
+    assert "".join(each for each in deltas if isinstance(each, str)) == shape.text
+    assert "".join(each.content for each in deltas if isinstance(each, Reasoning)) == shape.reasoning
+    assert calls(deltas) == shape.calls
+    assert tuple(each for each in deltas if isinstance(each, Source)) == shape.sources
+    assert next((each for each in reversed(deltas) if isinstance(each, Usage)), Usage()) == shape.usage
+    reasons = [each.reason for each in deltas if isinstance(each, Finish)]
+    assert reasons == ([shape.finish] if shape.finish else [])
+    assert answer.completion.finished == bool(reasons)
+    assert {each.field for each in deltas if isinstance(each, Unread)} == shape.unread
+
+
+def calls(deltas: list[Delta]) -> tuple[tuple[str, str, str], ...]:
+    """(id, name, arguments) of each, put together by its number."""
+    found: dict[int, tuple[str, str, str]] = {}
+    for each in deltas:
+        if isinstance(each, ToolInput):
+            said = found.get(each.call, ("", "", ""))[2]
+            found[each.call] = (each.tool_call_id, each.name, said + each.content)
+    return tuple(found[number] for number in sorted(found))
+
+
+def test_what_goes_back_to_the_model_alone_is_kept() -> None:
+    by_name = {named(shape): shape for shape in SHAPES}
+    signed = read(by_name["Gemini: two tool calls without index, `stop` for them, signatures"])
+    first = next(each for each in signed if isinstance(each, ToolInput))
+    assert first.provider_metadata == {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    routed = read(by_name["OpenRouter: comments that keep alive, reasoning twice: words and details"])
+    secret = [each for each in routed if isinstance(each, Reasoning) and not each.content]
+    assert secret[0].provider_metadata == {
+        "reasoning_details": [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 1}]
+    }
+    models = [each.name for each in read(by_name["LiteLLM: reasoning, usage in a chunk with an empty choice"])
+              if isinstance(each, Model)]  # fmt: skip
+    assert models == ["tiny"]
+
+
+def read(shape: Shape) -> list[Delta]:
+    answer = Answer(EventReader(100_000), CompletionReader(), 100_000)
+    return [delta for found in answer.feed(shape.body) for delta in found]
+
+
+@pytest.mark.parametrize("shape", ERRORS, ids=named)
+def test_a_refusal(shape: Refused) -> None:
+    fault = fault_of(shape.status, shape.body)
+    assert (fault.kind, fault.asked, fault.window, fault.wait) == (
+        shape.kind,
+        shape.asked,
+        shape.window,
+        shape.wait,
+    )
+
+
+@pytest.mark.parametrize("thinking", ["tags", "open"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_reasoning_between_tags(thinking: str, size: int) -> None:
+    text = "so </b> it <is\n</think>\n\nYes, <think> is a tag"
+    if thinking == "tags":
+        text = f"\n<think>\n{text}"
+    reader = CompletionReader(thinking)  # type: ignore[arg-type]
+    deltas: list[Delta] = []
+    for at in range(0, len(text), size):
+        content = text[at : at + size].replace("\n", "\\n").replace('"', '\\"')
+        deltas += reader.feed(b'{"choices": [{"delta": {"content": "%s"}}]}' % content.encode())
+    deltas += reader.feed(b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}')
+    thought = "".join(each.content for each in deltas if isinstance(each, Reasoning))
+    said = "".join(each for each in deltas if isinstance(each, str))
+    assert (thought, said) == ("so </b> it <is\n", "Yes, <think> is a tag")
+
+
+@pytest.mark.parametrize("text", ["<think", "<", "no", "  <thin"])
+def test_what_may_have_become_a_tag_is_text_in_the_end(text: str) -> None:
+    reader = CompletionReader("tags")
+    deltas = reader.feed(b'{"choices": [{"delta": {"content": "%s"}}]}' % text.encode())
+    deltas += reader.feed(b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}')
+    assert "".join(each for each in deltas if isinstance(each, str)) == text
+
+
+def test_the_documents_name_each_source() -> None:
+    """A row for each server: what was run, and what is from recordings or documents."""
+    lines = AGENTS.read_text().splitlines()
+    told: list[Shape | Refused] = [*SHAPES, *ERRORS]
+    for shape in told:
+        if shape.server != "any":
+            row = next((line for line in lines if line.startswith(f"| {shape.server} |")), "")
+            assert shape.how in row, f"{named(shape)}: {shape.how}"
+            assert shape.how != "run" or shape.source.removesuffix(" (PyPI)") in row
