@@ -13,7 +13,7 @@ from msgspec import Raw
 from events import recovery, sessionview
 from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
-from events.event import to_json
+from events.event import POISON, to_json
 from events.history import History, identity
 from events.live import Known, LiveSession, Page
 from events.messages import MessageService
@@ -201,7 +201,7 @@ class Snapshots:
             "session": Raw(self._view(known, role) + to_json(moved)[1:]),
             "last_seq": last_seq,
             "last_revision": last_revision,
-            "position": recovery.format_position(cut, last_revision, logged) if cut else "-",
+            "position": recovery.format_position(cut, last_revision, logged) if cut else POISON,
             "read_marks": known.read_marks,
             "lineage": known.lineage,
         }
