@@ -241,7 +241,7 @@ class Delivery:
         while True:
             base = room.mark
             try:
-                _, events = await self.changes.since(name, base, 1 << 30)
+                _, events = await self.changes.since(name, base)
             except StorageError:
                 return  # the poll will
             if events and not await self.proved(room):

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Protocol
@@ -18,12 +18,12 @@ from events.delivery import Delivery, Mode
 from events.errors import ChatError
 from events.event import chunk_event
 from events.history import History
+from events.proving import Proving, Remade
 from events.rewind import Rewind
 from events.room import Room
-from events.tails import lost, message_of
 from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageError, Unavailable
-from storage.interfaces import Event, Kind, Mark, StreamText
+from storage.interfaces import Event, Kind, Mark, RoomState, StreamText
 from storage.records import SessionState
 
 log = logging.getLogger("parley.healing")
@@ -39,14 +39,11 @@ CANARY, CANARY_EVERY = 2.0, 0.5
 MARKED_AT_ONCE = 20
 
 
-class LiveRooms(Protocol):
+class LiveRooms(Remade, Protocol):
     """What SQL says of live rooms (`events.sessions` implements it)."""
 
     async def poll(self, rooms: Sequence[str]) -> Mapping[str, SessionState]:
         """Raises Unavailable. Acts on sessions that ended and participants that were removed."""
-
-    async def remade(self, room: str) -> bool:
-        """Whether another session has this id now; ends the memberships of the one before."""
 
 
 class Healer:
@@ -64,7 +61,7 @@ class Healer:
     ) -> None:
         self._delivery, self._tasks = delivery, tasks
         self._history, self._rewind = history, Rewind(delivery, history)
-        delivery.behind, delivery.logs.doubted, delivery.proved = self._behind, self._doubted, self._proved
+        self._proving = Proving(delivery, rooms, history, self._rewind)
         self._rooms = rooms
         self._on_departure = on_departure
         self._on_live = on_live
@@ -150,8 +147,10 @@ class Healer:
                 continue
             changed: dict[str, tuple[Mark, list[Event]]] = {}
             for name, room in rooms.items():
-                changed[name] = room.mark, await self._all_changes(name, room)
-            if not await self._all_proved(rooms.values(), lineage):
+                base = room.mark
+                _, events = await delivery.changes.since(name, base)
+                changed[name] = base, events
+            if not await self._proving.all_proved(rooms.values(), lineage):
                 return False
             # A room may have come, or gone and come back, since the cut; or something was delivered in it.
             covered = all(rooms.get(n) is r for n, r in hub.rooms.items() if r.ready) and all(
@@ -163,16 +162,9 @@ class Healer:
         for name, room in rooms.items():
             if hub.rooms.get(name) is not room:
                 continue
-            delivery.deliver_healed(room, changed[name][1])
             state = cut.rooms[name]
             assert state is not None
-            for stream, text in state.streams.items():
-                self._catch_up(room, stream, text)
-            for event in state.entries:
-                if event.kind == Kind.LOGGED and not event.sizes:
-                    delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
-            if not state.complete:
-                delivery.unmarked.add(name)
+            self._make_whole(room, changed[name][1], state)
             room.rejoin(cut)
         if delivery.epoch and cut.epoch != delivery.epoch:
             delivery.observer.went_back("redis")
@@ -186,6 +178,17 @@ class Healer:
         self._tasks.spawn(self._tell_marks())
         return True
 
+    def _make_whole(self, room: Room, changed: Sequence[Event], state: RoomState) -> None:
+        """What was missed: `changed` from SQL, from the log what SQL does not tell."""
+        self._delivery.deliver_healed(room, changed)
+        for stream, text in state.streams.items():
+            self._catch_up(room, stream, text)
+        for event in state.entries:
+            if event.kind == Kind.LOGGED and not event.sizes:
+                self._delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
+        if not state.complete:
+            self._delivery.unmarked.add(room.name)
+
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
         """What an open stream's text has beyond what was delivered here, as one chunk."""
         have = room.have.get(stream)
@@ -197,10 +200,6 @@ class Healer:
         rest, count = text.text[room.chars[stream] :], text.next_index - have
         event = chunk_event(room.name, stream, have, [rest] + [""] * (count - 1), self._delivery.clock())
         self._delivery.deliver(room, event)
-
-    async def _all_changes(self, name: str, room: Room) -> list[Event]:
-        _, events = await self._delivery.changes.since(name, room.mark, 1 << 30)
-        return events
 
     async def _tell_marks(self) -> None:
         """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""
@@ -219,11 +218,9 @@ class Healer:
 
     async def _poll_forever(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_LIVE if self._delivery.live else POLL_AWAY):
                     await self._gone.wait()
-            except TimeoutError:
-                pass
             self._gone.clear()
             try:
                 await self.poll()
@@ -251,11 +248,11 @@ class Healer:
         served = {name: room.delivered for name, room in hub.rooms.items() if room.ready}
         names = list(served)
         states = await self._rooms.poll(names)
-        await self._look_back(
+        await self._proving.look_back(
             lineage, {name: (rev, states[name]) for name, rev in served.items() if name in states}
         )
         if delivery.live:
-            await self._keep_logs(names)
+            await delivery.logs.keep(names)
         behind = []
         for name, state in states.items():
             room = hub.rooms.get(name)
@@ -266,67 +263,6 @@ class Healer:
                 await delivery.deliver_from_sql(name)
             else:
                 await self.heal(name, states[name].last_revision)
-
-    async def _look_back(self, lineage: str, rooms: Mapping[str, tuple[int, SessionState]]) -> None:
-        """Whether the database is still the one that the rooms were served from. Raises Unavailable."""
-        await self._history.check()
-        behind = [name for name, (served, state) in rooms.items() if state.last_revision < served]
-        behind = [name for name in behind if not await self._rooms.remade(name)]
-        if behind and self._history.name == self._rewind.served == lineage:
-            served, state = rooms[behind[0]]
-            text = f"a session is at revision {state.last_revision}, its members were at {served}"
-            await self._history.went_back(lineage, text)
-        self._leave_behind()
-        there = self._delivery.hub.rooms
-        await self._all_proved([room for name in rooms if (room := there.get(name)) is not None], lineage)
-
-    async def _all_proved(self, rooms: Iterable[Room], lineage: str) -> bool:
-        """Whether the database, of `lineage`, has what the members of these were told of last. Raises
-        Unavailable."""
-        for room in await lost(self._delivery.changes, rooms):
-            if await self._delivery.changes.mark(room.name) is None or await self._rooms.remade(room.name):
-                continue  # the session itself is gone
-            await self._behind("a message that members were told of is not there", lineage)
-            return False
-        return True
-
-    async def _proved(self, room: Room) -> bool:
-        try:
-            return await self._all_proved([room], self._rewind.served)
-        except StorageError:
-            return False  # the poll will look
-
-    def _leave_behind(self) -> None:
-        if self._rewind.served and self._history.name != self._rewind.served:
-            self._delivery.lost()
-
-    async def _behind(self, why: str, served: str = "") -> None:
-        """`served`: the lineage that was good when that was found. Raises Unavailable."""
-        served = served or self._rewind.served
-        await self._history.check()
-        if self._history.name == served == self._rewind.served:
-            await self._history.went_back(served, why)
-        self._leave_behind()
-
-    async def _doubted(self, room: str, events: Sequence[Event]) -> None:
-        """Committed just now, and known to the log: another node saw them first, or these revisions were
-        given out before, on a history that is lost."""
-        served = self._rewind.served
-        mine = {event.rev: message_of(event) for event in events}
-        with suppress(StorageError):
-            state = (await self._delivery.log.read({room: 0})).rooms[room]
-            # First what needs no question to the database: until this is said, members are served a mixture.
-            known = {e.rev: message_of(e) for e in state.entries if e.rev in mine and e.data} if state else {}
-            if any(known[rev] != mine[rev] for rev in known):
-                await self._behind("revisions were given out a second time", served)
-                return
-            mark = await self._delivery.changes.mark(room)
-            if state is not None and mark is not None and mark.rev < state.last.rev:
-                text = f"a session is at revision {mark.rev}, its log at {state.last.rev}"
-                await self._behind(text, served)
-                return
-            here = self._delivery.hub.rooms.get(room)
-            await self._all_proved([here] if here is not None else [], served)
 
     async def heal(self, name: str, revision: int) -> None:
         """See to it that a live room gets to `revision`."""
@@ -362,13 +298,3 @@ class Healer:
             delivery.observer.bus("live", time.perf_counter() - began)
             if epoch != delivery.epoch:
                 delivery.lost()
-
-    async def _keep_logs(self, names: Sequence[str]) -> None:
-        """Keep the logs of rooms with members alive; one that is gone nevertheless is made anew."""
-        delivery = self._delivery
-        try:
-            for name, mark in (await delivery.log.last(names)).items():
-                if mark is None and name in delivery.hub.rooms:
-                    await delivery.logs.open(name)
-        except BusUnavailable:
-            delivery.lost()

@@ -32,8 +32,9 @@ class Changes(Protocol):
 
     async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
 
-    async def since(self, room: str, base: Mark, limit: int) -> tuple[Mark, list[Event]]:
-        """(how far SQL is, events for all that changed after `base`)."""
+    async def since(self, room: str, base: Mark, most: int | None = None) -> tuple[Mark, list[Event]]:
+        """(how far SQL is, events for all that changed after `base`); without events where that is more than
+        `most` revisions."""
 
 
 class Serving(Protocol):
@@ -131,11 +132,11 @@ class LogWriter:
                 await self.open(room)
                 continue
             newest, events = await self._changes.since(room, last, FILL_MAX)
-            if not events:
-                return
             if newest.rev - last.rev > FILL_MAX:
                 await self._log.reset(room, newest)
                 self._observer.healed("reset")
+                return
+            if not events:
                 return
             answer = self._log.append(room, events)
             if not isinstance(answer, Appended):
@@ -161,6 +162,15 @@ class LogWriter:
         mark = await self._changes.mark(room)
         if mark is not None:
             await self._log.open(room, mark)
+
+    async def keep(self, rooms: Sequence[str]) -> None:
+        """Keep the logs of rooms with members alive; one that is gone nevertheless is made anew."""
+        try:
+            for name, mark in (await self._log.last(rooms)).items():
+                if mark is None and name in self._rooms:
+                    await self.open(name)
+        except BusUnavailable:
+            self._serving.lost()
 
     def log_event(self, event: Event) -> None:
         """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when
