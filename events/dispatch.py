@@ -18,8 +18,8 @@ from events.access import Caller
 from events.catalog import CATALOG, OPERATIONS, Command
 from events.commands import Action, Commands, Done, Pending
 from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
+from events.failures import translate
 from events.joining import Joined
-from events.messages import translate
 from events.observer import Observer
 from events.ratelimit import WAITS, RateLimits, Wait
 from events.room import Connection

@@ -21,10 +21,11 @@ from events.errors import (
     UnsupportedFileType,
     ValidationFailed,
 )
+from events.failures import translate
 from events.filecare import FileCare, thumbnail_key
 from events.filetypes import HEAD, IMAGES, NO_TEXT, TEXT, TextCheck, display_name, judge
 from events.ids import new_id
-from events.messages import MessageService, translate
+from events.messages import MessageService
 from events.ratelimit import RateLimits
 from events.schema import PostFile
 from events.sessions import SessionManager

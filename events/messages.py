@@ -8,28 +8,18 @@ from typing import Any
 import msgspec
 
 from events.access import Caller, SessionRole, require
-from events.bounds import SESSIONS
 from events.clock import Clock, rfc3339, when
 from events.delivery import Delivery
 from events.errors import (
-    ChatError,
-    Conflict,
     FileNotFound,
     Forbidden,
     MessageNotFound,
-    SessionArchived,
-    SessionExpired,
-    SessionNotFound,
-    StreamClosed,
-    StreamOpen,
-    Unavailable,
     ValidationFailed,
 )
 from events.event import Event
 from events.ids import new_id
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.views import PAGE_BYTES, event_of, read_event, view
-from storage import errors as storage_errors
 from storage.files import Files
 from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
@@ -41,31 +31,6 @@ from storage.writer import Owner, Writer
 
 #: Who may delete another's message.
 MAY_DELETE_ANY = frozenset({"owner", "service"})
-
-_NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
-    storage_errors.Unavailable: lambda e: Unavailable(),
-    storage_errors.CapReached: lambda e: SESSIONS.error(getattr(e, "most", 0)),
-    storage_errors.SessionMissing: lambda e: SessionNotFound(),
-    storage_errors.SessionEnded: lambda e: (
-        SessionExpired() if getattr(e, "status", "") == "expired" else SessionArchived()
-    ),
-    storage_errors.MessageMissing: lambda e: MessageNotFound(),
-    storage_errors.FileMissing: lambda e: FileNotFound(),
-    storage_errors.NotAllowed: lambda e: Forbidden("only its sender may edit a message"),
-    storage_errors.AlreadyExists: lambda e: Conflict(),
-    storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
-    storage_errors.StreamStillOpen: lambda e: StreamOpen(),
-    storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
-}
-
-
-def translate(error: BaseException) -> ChatError | None:
-    """What a storage error means to a client; None if it is none of those."""
-    for kind, make in _NAMES.items():
-        if isinstance(error, kind):
-            return make(error)
-    return None
-
 
 #: What a command says of a message, and what is known of it besides.
 _said = maker(NewMessage, SendMessage, "message_id sender_type sender_id message_type metadata begins most")
@@ -108,7 +73,7 @@ class MessageService:
         most: int | None = None,
     ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
-        may have `most`. Errors come through the future (see `translate`)."""
+        may have `most`. Errors come through the future (see `events.failures`)."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         return self.writer.submit(

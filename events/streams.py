@@ -27,8 +27,8 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import Kind, make
+from events.failures import translate
 from events.ids import new_id
-from events.messages import translate
 from events.observer import Observer
 from events.room import Connection
 from events.schema import StreamStart

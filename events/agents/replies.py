@@ -13,7 +13,8 @@ from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.deltas import Finish, Model, Usage
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
-from events.messages import MessageService, translate
+from events.failures import translate
+from events.messages import MessageService
 from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams

@@ -1,0 +1,43 @@
+"""What a storage error means to a client. Knows no command."""
+
+from collections.abc import Callable
+
+from events.bounds import SESSIONS
+from events.errors import (
+    ChatError,
+    Conflict,
+    FileNotFound,
+    Forbidden,
+    MessageNotFound,
+    SessionArchived,
+    SessionExpired,
+    SessionNotFound,
+    StreamClosed,
+    StreamOpen,
+    Unavailable,
+)
+from storage import errors as storage_errors
+
+_NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
+    storage_errors.Unavailable: lambda e: Unavailable(),
+    storage_errors.CapReached: lambda e: SESSIONS.error(getattr(e, "most", 0)),
+    storage_errors.SessionMissing: lambda e: SessionNotFound(),
+    storage_errors.SessionEnded: lambda e: (
+        SessionExpired() if getattr(e, "status", "") == "expired" else SessionArchived()
+    ),
+    storage_errors.MessageMissing: lambda e: MessageNotFound(),
+    storage_errors.FileMissing: lambda e: FileNotFound(),
+    storage_errors.NotAllowed: lambda e: Forbidden("only its sender may edit a message"),
+    storage_errors.AlreadyExists: lambda e: Conflict(),
+    storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
+    storage_errors.StreamStillOpen: lambda e: StreamOpen(),
+    storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
+}
+
+
+def translate(error: BaseException) -> ChatError | None:
+    """What a storage error means to a client; None if it is none of those."""
+    for kind, make in _NAMES.items():
+        if isinstance(error, kind):
+            return make(error)
+    return None
