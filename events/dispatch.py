@@ -60,7 +60,7 @@ class Dispatcher:
     ) -> None:
         """`stall` where others may take over what this process has in hand."""
         self.stall = stall
-        self._commands, self._limits, self._observer = commands, limits, observer
+        self._limits, self._observer = limits, observer
         self.in_line = limits.in_line
         self.waiting = Waiting()
         self._debug = log.isEnabledFor(logging.DEBUG)  # asked once: it costs more than a chunk's check

@@ -45,7 +45,8 @@ class Wait:
 
 
 class Pace:
-    """Chunks of one stream in the current second. A stream is written on one node at a time."""
+    """Chunks of one stream in the current second. A stream is written on one node at a time, and every chunk
+    asks: two numbers of its own cost less than a bucket among many."""
 
     __slots__ = ("count", "second")
 

@@ -1,7 +1,6 @@
 """The Socket.IO Admin UI, to look at and not to touch; only with ADMIN_PASSWORD (contract, section 10)."""
 
 import hmac
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from server.engine import stock
 from server.engine.server import Server
 from server.peer import network_of
 from server.services import Services
+from storage.buckets import MemoryBuckets
 
 NAMESPACE = "/admin"
 #: Wrong passwords from one network in a minute; then even the right one has to wait there, or there would be
@@ -18,36 +18,34 @@ NAMESPACE = "/admin"
 PER_NETWORK = 5
 #: Wrong passwords from everywhere in a minute; then each network has one try, which nobody else can take.
 IN_ALL = 50
-MINUTE = 60.0
 NETWORKS = 10_000
 
 
 class Attempts:
-    """Wrong passwords of the last minute. `clock` in seconds, monotonic."""
+    """Wrong passwords, in buckets that hold a minute's. Unlike `server.auth.FailedTokens` they keep the right
+    one out, too: a guesser would learn it from being let in. `clock` in seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # by network
-        self._all: deque[float] = deque(maxlen=IN_ALL)
+        self._networks = MemoryBuckets(clock, NETWORKS)
+        self._tries = MemoryBuckets(clock, NETWORKS)
+        self._all = MemoryBuckets(clock)
 
     def allowed(self, address: str) -> bool:
-        recent = self._recent(network_of(address))
-        return len(recent) < (1 if self._under_attack() else PER_NETWORK)
-
-    def _under_attack(self) -> bool:
-        return len(self._all) == IN_ALL and self._all[0] > self._clock() - MINUTE
-
-    def _recent(self, network: str) -> list[float]:
-        return [time for time in self._wrong.get(network, ()) if time > self._clock() - MINUTE]
+        network = network_of(address)
+        if self._all.wait("", *_a_minute(IN_ALL)) > 0.0:
+            return self._tries.wait(network, *_a_minute(1)) <= 0.0
+        return self._networks.wait(network, *_a_minute(PER_NETWORK)) <= 0.0
 
     def wrong(self, address: str) -> None:
-        now, network = self._clock(), network_of(address)
-        recent = self._recent(network)
-        self._wrong.pop(network, None)
-        self._wrong[network] = [*recent, now]
-        self._all.append(now)
-        if len(self._wrong) > NETWORKS:
-            self._wrong.popitem(last=False)
+        network = network_of(address)
+        self._networks.take(network, *_a_minute(PER_NETWORK))
+        self._tries.take(network, *_a_minute(1))
+        self._all.take("", *_a_minute(IN_ALL))
+
+
+def _a_minute(count: int) -> tuple[float, float]:
+    """A bucket's capacity, and what it gets back in a second."""
+    return float(count), count / 60.0
 
 
 def offer(

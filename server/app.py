@@ -28,19 +28,29 @@ from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.requests import query_of
+from server.engine.strangers import Strangers
 from server.errors import TABLE, body_of, retry_after
 from server.metrics import Metrics
 from server.node.build import build
 from server.node.features import build_features, offering
 from server.node.jobs import feature_jobs
 from server.node.running import CannotServe, running
+from server.origins import Origins
 from server.prefix import with_other_slash, without_prefix
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
 from server.routes.common import reply
 from server.services import Services
 
 
-def create_app(settings: Settings, processes: int = 1) -> Starlette:
+class Application(Starlette):
+    """With what `server.engine` asks an application for besides ASGI."""
+
+    at_once: Callable[[Scope, WebSocketProtocol], bool]
+    refused_head: Callable[[int, Headers], tuple[Headers, bytes]]
+    strangers: Strangers | None
+
+
+def create_app(settings: Settings, processes: int = 1) -> Application:
     """`processes` share the machine."""
     metrics = Metrics()
     node = build(settings, metrics, processes=processes)
@@ -108,13 +118,13 @@ def create_app(settings: Settings, processes: int = 1) -> Starlette:
         *pages.ROUTES,
         WebSocketRoute("/ws/{session_id:path}", doors.raw),
     ]
-    app = Starlette(routes=routes, lifespan=serving, exception_handlers={404: _not_found, 405: _not_found})
+    app = Application(routes=routes, lifespan=serving, exception_handlers={404: _not_found, 405: _not_found})
     app.router.default = _Nowhere(services, app.router.default)
     app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
     app.state.services, app.state.doors, app.state.features = services, doors, features
-    app.at_once = at_once  # type: ignore[attr-defined]
-    app.refused_head = _refused_head(services)  # type: ignore[attr-defined]
-    app.strangers = sio.engine.settings.strangers  # type: ignore[attr-defined]
+    app.at_once = at_once
+    app.refused_head = _refused_head(services)
+    app.strangers = sio.engine.settings.strangers
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 
@@ -192,26 +202,31 @@ def _methods(request: Request) -> set[str]:
     return found
 
 
-class _Doors:
-    """The engine's path before everything else (it answers its own CORS); the rest behind CORS."""
+class _Cors(CORSMiddleware):
+    """The rule is ours; the headers are the middleware's."""
 
-    def __init__(self, app: object, engine: object, services: Services) -> None:
-        self._engine = engine
-        self._services = services
-        self._root = services.settings.root_path
-        self._app = CORSMiddleware(
-            app,  # type: ignore[arg-type]
-            allow_origins=(),
-            allow_origin_regex=None,
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        super().__init__(
+            app,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"),
-            # What an allowed page's libraries add (tracing, `X-Requested-With`) is read by nobody here.
+            # Nobody here reads what an allowed page's libraries add (tracing, `X-Requested-With`).
             allow_headers=("*",),
             expose_headers=("Retry-After",),
             max_age=600,
         )
-        origins = services.origins
-        # The rule is ours; the headers are the middleware's.
-        self._app.is_allowed_origin = lambda origin: origins.allowed(origin)  # type: ignore[method-assign]
+        self._origins = origins
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return self._origins.allowed(origin)
+
+
+class _Doors:
+    """The engine's path before everything else (it answers its own CORS); the rest behind CORS."""
+
+    def __init__(self, app: ASGIApp, engine: ASGIApp, services: Services) -> None:
+        self._engine, self._services = engine, services
+        self._root = services.settings.root_path
+        self._app = _Cors(app, services.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -219,7 +234,7 @@ class _Doors:
         elif self._root:
             scope = without_prefix(scope, self._root)
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(SOCKETIO_PATH):
-            await self._engine(scope, receive, send)  # type: ignore[operator]
+            await self._engine(scope, receive, send)
         else:
             if scope["type"] == "http" and scope["method"] == "OPTIONS":  # no route sees a preflight
                 self._services.origins.admits(peer.header(scope["headers"], b"origin"), scope)

@@ -1,7 +1,7 @@
 """Token to `Caller`: the one door through which an identity comes in, whatever the transport.
 
 Signatures and claims are `tokens.py`'s, an issuer's rotating keys `jwks.py`'s, where a token stands in a
-request `peer.py`'s; their functions are re-exported here.
+request `peer.py`'s.
 """
 
 import time
@@ -15,32 +15,10 @@ from events.access import Caller
 from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
 from server.config import Settings
 from server.jwks import Fetch, Jwks, fetch_url
-from server.origins import Origins
-from server.peer import (
-    bearer_token,
-    client_address,
-    dev_token_allowed,
-    header,
-    metrics_allowed,
-    network_of,
-    request_token,
-)
-from server.tokens import Verifier, mint
+from server.peer import network_of
+from server.tokens import Verifier
 from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
-
-__all__ = [
-    "Authenticator",
-    "FailedTokens",
-    "Origins",
-    "bearer_token",
-    "client_address",
-    "dev_token_allowed",
-    "header",
-    "metrics_allowed",
-    "mint",
-    "request_token",
-]
 
 CACHE = 5_000
 """Verified tokens remembered where a signature costs 50 µs or more (RS256, ES256): a page that reconnects

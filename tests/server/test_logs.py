@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from server import logs
-from server.auth import mint
 from server.config import Settings
+from server.tokens import mint
 from tests.server.test_tokens import KEY
 
 

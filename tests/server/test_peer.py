@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from server.auth import (
-    Origins,
+from server.config import Settings
+from server.origins import Origins
+from server.peer import (
     bearer_token,
     client_address,
     dev_token_allowed,
@@ -13,7 +14,6 @@ from server.auth import (
     network_of,
     request_token,
 )
-from server.config import Settings
 from tests.server.test_tokens import KEY
 
 

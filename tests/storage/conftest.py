@@ -1,6 +1,6 @@
 """A connected database of either kind, a clock that stands still until told, and rows to begin with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -38,9 +38,14 @@ class Store:
         self.sessions, self.messages = Sessions(db), Messages(db)
         self.participants, self.files, self.agents = Participants(db), Files(db), Agents(db)
         self.batches: list[list[Committed]] = []
-        self.writer = Writer(db, clock, lambda batch: self.batches.append(list(batch)))
+        self.follow: Callable[[Sequence[Committed]], None] = lambda batch: None
+        self.writer = Writer(db, clock, self._committed)
         self.writer.start()
         self._numbers = count(1)
+
+    def _committed(self, batch: Sequence[Committed]) -> None:
+        self.batches.append(list(batch))
+        self.follow(batch)
 
     async def close(self) -> None:
         await self.writer.stop()

@@ -85,7 +85,7 @@ async def test_order_of_submission_is_order_of_effect(store: Store) -> None:
 async def test_what_follows_a_commit_comes_before_its_answers(store: Store) -> None:
     await store.session()
     happened: list[str] = []
-    store.writer._committed = lambda batch: happened.append("followed")
+    store.follow = lambda batch: happened.append("followed")
     futures = [store.writer.submit(store.new(str(n))) for n in range(5)]
     for future in futures:
         future.add_done_callback(lambda _: happened.append("answered"))
@@ -383,7 +383,7 @@ async def test_what_follows_a_commit_may_fail(store: Store, caplog: pytest.LogCa
     def fail(_: object) -> None:
         raise ValueError("told nobody")
 
-    store.writer._committed = fail
+    store.follow = fail
     assert (await store.say()).record.seq == 1
     assert "what follows a commit failed" in caplog.text
 
