@@ -24,7 +24,7 @@ from server.auth import FAILURES
 from server.downloads import EACH as DOWNLOADS_EACH
 from server.downloads import MOST as DOWNLOADS
 from server.engine import takers
-from server.engine.http import HEAD_TIMEOUT
+from server.engine.endings import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT, HELD_UP
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from events.errors import RateLimited, Unavailable
-from server.engine.http import counted, once_taken
+from server.engine.answers import counted, once_taken
 from server.underway import Underway
 
 #: In all, and of one network while there are others: each holds a quarter of a MiB for a client that takes it

@@ -22,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from events import errors
 from events.clock import Clock
 from events.ids import new_token
-from server.engine.http import counted, once_taken
+from server.engine.answers import counted, once_taken
 from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
 from server.engine.strangers import Strangers
 from server.errors import retry_after

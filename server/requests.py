@@ -7,7 +7,7 @@ from typing import Any
 from events.access import Caller
 from events.bounds import LINK, OPERATORS, REQUESTS
 from events.ratelimit import RateLimits
-from server.engine.http import counted
+from server.engine.answers import counted
 
 #: Where a request's scope says whom it is counted for.
 _KEY = "parley.under_way"

@@ -7,10 +7,10 @@ from typing import Generic
 
 from events.held import SMALL
 from server.engine import polling, reasons
+from server.engine.answers import counted, protocol_of
 from server.engine.asgi import Message, Receive, Scope, Send
 from server.engine.carrier import LAST_POLL
 from server.engine.engine import Engine, S
-from server.engine.http import counted, protocol_of
 from server.engine.requests import (
     HELD_UP,
     Headers,
@@ -106,7 +106,7 @@ class LongPolling(Generic[S]):
             return _untaken(session, scope)
         http = protocol_of(scope)
         if http is not None:
-            http.waiter = session
+            http.poller = session
         session.asked = scope
         try:
             body = await waiting
@@ -114,7 +114,7 @@ class LongPolling(Generic[S]):
             if session.asked is scope:
                 session.asked = None
             if http is not None:
-                http.waiter = None
+                http.poller = None
         await respond(send, 200, headers, body)
         _untaken(session, scope)
 

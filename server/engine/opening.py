@@ -12,7 +12,7 @@ import asyncio
 import re
 from typing import Any, Final
 
-from server.engine import http, strangers
+from server.engine import endings, http, strangers
 from server.engine.heads import Head, asks_for_websocket
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.engine.takers import Takers
@@ -53,7 +53,7 @@ class Patience:
 
     def add(self, one: "Opening") -> None:
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        self._until[one] = until = loop.time() + http.HEAD_TIMEOUT
+        self._until[one] = until = loop.time() + endings.HEAD_TIMEOUT
         if self._timer is None:
             self._timer = loop.call_at(until, self._look, loop)
 

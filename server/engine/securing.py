@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from server.engine import http, strangers
+from server.engine import endings, strangers
 
 
 class Securing(asyncio.Protocol):
@@ -78,7 +78,7 @@ class Securing(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         shaking = asyncio.ensure_future(
             loop.start_tls(
-                plain, self, self._context, server_side=True, ssl_handshake_timeout=http.HEAD_TIMEOUT
+                plain, self, self._context, server_side=True, ssl_handshake_timeout=endings.HEAD_TIMEOUT
             )
         )
         await asyncio.sleep(0)  # what comes is TLS's from here on

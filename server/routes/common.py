@@ -25,7 +25,7 @@ from events.wording import invalid
 from server import peer
 from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.doors import Doors
-from server.engine.http import WAITING, once_taken, protocol_of
+from server.engine.answers import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.node.features import Features

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import http as engine_http
+from server.engine import endings
+from server.engine.answers import counted
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.http import AFTER_ANSWER, LINE, HttpProtocol, counted
+from server.engine.endings import AFTER_ANSWER
+from server.engine.http import LINE, HttpProtocol
 from server.engine.strangers import Strangers
 from tests.engine.kit import LIMIT, Raw, serving
 
@@ -72,7 +74,7 @@ async def sent_until_closed(raw: Raw, how: str, size: int) -> None:
 async def test_little_more_of_it_is_read(
     status: int, how: str, target: str, received: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    monkeypatch.setattr(endings, "AFTER_ANSWER_TIME", 0.2)
     async with serving(answering) as port, await Raw.connect(port) as raw:
         raw.send(head(target % status, how, 64 * MIB))
         sending = asyncio.create_task(sent_until_closed(raw, how, 64 * MIB))
@@ -102,7 +104,7 @@ async def test_requests_behind_it_in_the_line_are_answered() -> None:
 
 
 async def test_a_body_that_does_not_go_on_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.1)
+    monkeypatch.setattr(endings, "AFTER_ANSWER_TIME", 0.1)
     async with serving(answering) as port, await Raw.connect(port) as raw:
         raw.send(head("/401", "length", 10) + b"12345")
         assert (await raw.response())[0] == 401
@@ -148,7 +150,7 @@ async def test_garbage_in_the_rest_of_a_body_has_no_answer_of_its_own() -> None:
 async def test_over_tls(
     target: str, certificate: Path, received: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    monkeypatch.setattr(endings, "AFTER_ANSWER_TIME", 0.2)
     trusting = ssl.create_default_context(cafile=str(certificate))
     trusting.check_hostname = False
     async with serving(answering, ssl_certfile=str(certificate)) as port:
@@ -163,7 +165,7 @@ async def test_over_tls(
 
 
 async def test_a_stop_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_http, "AFTER_ANSWER_TIME", 0.2)
+    monkeypatch.setattr(endings, "AFTER_ANSWER_TIME", 0.2)
     async with serving(answering) as port:
         raw = await Raw.connect(port)
         raw.send(head("/404", "length", 64 * MIB))

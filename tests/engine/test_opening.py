@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from server.engine import http
+from server.engine import endings
 from server.engine.opening import Opening, Patience, upgrade_request
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.takers import Takers
@@ -155,7 +155,7 @@ async def test_one_timer_waits_for_all_and_for_each_its_own_time(monkeypatch: py
 
     patience, openings = Patience(), []
     for seconds in (0.01, 0.02, 600):
-        monkeypatch.setattr(http, "HEAD_TIMEOUT", seconds)
+        monkeypatch.setattr(endings, "HEAD_TIMEOUT", seconds)
         openings.append(Slow(patience, Takers(), None, ServerState(), {}))
         openings[-1].connection_made(Transport())
     async with asyncio.timeout(10):

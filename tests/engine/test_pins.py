@@ -34,7 +34,7 @@ def parameters(function: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        # server/engine/http.py
+        # server/engine/http.py, answers.py, endings.py
         (HttpToolsProtocol.__init__, ["self", "config", "server_state", "app_state", "_loop"]),
         (HttpToolsProtocol.connection_made, ["self", "transport"]),
         (HttpToolsProtocol.connection_lost, ["self", "exc"]),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.engine import connection, frames, http, protocol
+from server.engine import connection, endings, frames, http, protocol
 from server.engine.asgi import INBOX_LIMIT, Receive, Scope, Send
 from tests.engine.kit import BINARY, CLOSE, LIMIT, PING, PONG, TEXT, Http, Raw, masked, serving
 
@@ -237,7 +237,7 @@ async def test_trailers_without_end_are_refused() -> None:
 
 @pytest.mark.parametrize("how", [b"Content-Length: 10", b"Transfer-Encoding: chunked"])
 async def test_a_body_that_stays_away_is_not_waited_for(how: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr(endings, "BODY_TIMEOUT", 0.1)
     async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
         raw.send(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % how)
         raw.send(b"1\r\nx\r\n")
@@ -246,7 +246,7 @@ async def test_a_body_that_stays_away_is_not_waited_for(how: bytes, monkeypatch:
 
 
 async def test_a_body_that_stays_away_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LAST_BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr(endings, "LAST_BODY_TIMEOUT", 0.1)
     begun = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -262,7 +262,7 @@ async def test_a_body_that_stays_away_does_not_hold_up_a_stop(monkeypatch: pytes
 
 
 async def test_a_refusal_is_no_piece_of_another_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr(endings, "BODY_TIMEOUT", 0.1)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -279,7 +279,7 @@ async def test_a_refusal_is_no_piece_of_another_answer(monkeypatch: pytest.Monke
 
 
 async def test_a_body_that_was_not_asked_for_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(endings, "BODY_TIMEOUT", 0.05)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.3)  # many time-outs
@@ -293,7 +293,7 @@ async def test_a_body_that_was_not_asked_for_is_waited_for(monkeypatch: pytest.M
 
 
 async def test_a_body_in_pieces_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_TIMEOUT", 0.5)
+    monkeypatch.setattr(endings, "BODY_TIMEOUT", 0.5)
     async with serving(asgi_echo) as port, await Raw.connect(port) as raw:
         raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n")
         for _ in range(30):
@@ -310,7 +310,7 @@ async def test_a_large_body_is_no_large_head() -> None:
 
 
 async def test_slow_heads_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "HEAD_TIMEOUT", 0.1)
+    monkeypatch.setattr(endings, "HEAD_TIMEOUT", 0.1)
     async with serving(asgi_echo) as port:
         for beginning in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nA: b"):
             async with await Raw.connect(port) as raw:

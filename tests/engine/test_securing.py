@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engine import http
+from server.engine import endings
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.strangers import Strangers
 from tests.engine.kit import LIMIT, Raw, serving
@@ -34,7 +34,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_one_that_does_not_end_is_a_strangers_and_has_the_time_of_a_head(
     certificate: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(http, "HEAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(endings, "HEAD_TIMEOUT", 0.5)
     app = Answering()
     async with serving(app, ssl_certfile=str(certificate)) as port, await Raw.connect(port) as raw:
         raw.send(said)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from server.engine import takers
+from server.engine.answers import counted, once_taken
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.http import counted, once_taken
 from server.engine.strangers import HEAD, Strangers
 from tests.engine.kit import LIMIT, Raw, serving
 from tests.engine.test_protocol import UPGRADE

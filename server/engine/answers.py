@@ -1,0 +1,140 @@
+"""An answer of an HTTP connection on its way: it is under way until its last byte has left, and its client
+has to take it. For whom the connection counts meanwhile.
+
+Leans on uvicorn 0.54.0's HttpToolsProtocol: `cycle`, `config`, `transport`, `scheme`, `_start_asgi_task`,
+`pause_writing`, `resume_writing`; tests/engine/test_pins.py guards them.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from server.engine import strangers
+from server.engine.takers import Takers
+
+#: Bytes of an answer that wait in memory until writing pauses. uvloop takes eight times as many with TLS, and
+#: how fast they are taken could not be told.
+WAITING = 64 * 1024
+
+
+class LongPollHandler(Protocol):
+    """Whoever keeps a request waiting for something to say."""
+
+    def hung_up(self) -> None:
+        """The client has gone: there is nobody to answer."""
+
+    def stopping(self) -> None:
+        """The server is stopping: answer now."""
+
+
+def protocol_of(scope: Any) -> "AnsweringProtocol | None":
+    """Whose request it is; None where another server runs the application."""
+    http = scope.get("extensions", {}).get("parley.http")
+    return None if http is None else http["protocol"]
+
+
+def counted(scope: Any) -> None:
+    """Somebody counts this request until its answer has left: its connection is no stranger's as long."""
+    http = scope.get("extensions", {}).get("parley.http")
+    if http is not None:
+        http["counted"] = True
+        http["protocol"].known()
+
+
+def once_taken(scope: Any, then: Callable[[], None]) -> None:
+    """Call `then` when the answer, which has been written, has left, or the connection is gone."""
+    protocol = protocol_of(scope)
+    if protocol is None or protocol.taken:
+        then()
+    else:
+        protocol.once_taken(then)
+
+
+class AnsweringProtocol(HttpToolsProtocol):
+    """`takers` are all connections whose answers wait; `poller` is told what happens to the connection while
+    it keeps a request waiting. An application finds this object by `protocol_of`."""
+
+    takers: Takers
+    poller: LongPollHandler | None = None
+    _lost = False
+    _weighs = False  # its answer waits, and nobody counts it
+    _sent_off = False  # an answer is complete, and has not left
+    _then: list[Callable[[], None]] | None = None  # to be called when all has left
+    _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
+
+    # --- for whom it counts
+
+    @property
+    def _counted(self) -> bool:
+        """Somebody counts the request that is being answered; else its connection is a stranger's."""
+        return self._is_counted and not self._answering.response_complete
+
+    @property
+    def _is_counted(self) -> bool:
+        """The same, also while its answer only waits to be taken."""
+        return self._answering is not None and "counted" in self._answering.scope["extensions"]["parley.http"]
+
+    def known(self) -> None:
+        if not self._weighs:
+            strangers.forget(self.config, self.transport)
+
+    @property
+    def _all_answered(self) -> bool:
+        """No request stands before what comes now, and the last answer has left."""
+        return self._answering is None or (self._answering.response_complete and self.taken)
+
+    # --- on its way
+
+    @property
+    def taken(self) -> bool:
+        """All that was written has left."""
+        return self._lost or not self.transport.get_write_buffer_size()
+
+    def once_taken(self, then: Callable[[], None]) -> None:
+        self._then = self._then or []
+        self._then.append(then)
+        self._send_off()
+
+    def _send_off(self) -> None:
+        """Writing goes on when nothing waits any more, and not before."""
+        if not self._sent_off:
+            self._sent_off = True
+            self.transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.takers.add(self.transport)
+        if not self._is_counted:
+            self._weighs = True
+            strangers.weigh(self.config, self.transport, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self.takers.discard(self.transport)
+        if self._weighs:
+            self._weighs = False
+            strangers.forget(self.config, self.transport)
+            if not self._counted:
+                strangers.meet(self.config, self.transport)
+        if self._sent_off:
+            self._sent_off = False
+            self.transport.set_write_buffer_limits(high=WAITING)
+            self._all_taken()
+        super().resume_writing()
+
+    def _all_taken(self) -> None:
+        then, self._then = self._then, None
+        for each in then or ():
+            each()
+
+    def _hand_over(self) -> None:
+        """The transport is the next protocol's, and what it writes is no answer here."""
+        self.takers.discard(self.transport)
+        self._lost = True
+        self._all_taken()
+        if self._sent_off or self.scheme == "https":
+            self.transport.set_write_buffer_limits()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
