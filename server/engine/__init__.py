@@ -1,5 +1,22 @@
 """The fast data path from uvicorn to the hub: WebSocket frames, Engine.IO sessions, Socket.IO packets.
 
+Who calls whom, for what comes in; each is handed the next one, or its method, and knows no more of it::
+
+    connection.WebSocketConnection   a transport's bytes
+      -> parser.FrameParser          frames; control frames go back to the connection (`ControlHandler`)
+      -> session.Session             Engine.IO packets (`connection.WebSocketHandler`)
+      -> inbound.Inbound             Socket.IO packets (`Context.message`)
+      -> door.Door                   events; CONNECT goes by way of `server.Server.connect`
+
+For what goes out: `clients.Client.ack` and `emit` -> `Session.push` (an `events.outbox.Sink`), or a hub's
+broadcast -> `events.outbox.Flusher.fan_out`; then, once a turn of the loop, `Flusher` -> the socket, or
+`carrier.Carrier.write` -> the WebSocket, or the poll that waits.
+
+`heartbeat.Wheel` calls `tick(now)` of thousands of sessions (`Ticking`) from one timer. What all sessions of
+a server share is their `context.Context`. A request goes `opening.Opening` -> `http.HttpProtocol` -> the
+application -> `endpoint.Endpoint`; for long polling on to `longpoll.LongPolling` -> the session, which hears
+of a request that breaks off as its `answers.LongPollHandler`.
+
 Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket application::
 
     protocol = scope["extensions"]["parley.protocol"]["protocol"]     # WebSocketProtocol
@@ -11,17 +28,16 @@ Before that the ASGI interface works as anywhere (`websocket.http.response` too)
 `fd` is the protocol's to set. It writes whole frames with `protocol.write(frames.text(data))`, and ends with
 `protocol.close(code, reason)` or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold
 up a peer that sends too fast.
-`heartbeat.Wheel` calls `tick(now)` of thousands of connections from one timer.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **settings)`, with the settings of
 `engine.Settings`. The namespace "/" belongs to the `Door` (`door.py`):
 
     def connect(conn, info, auth) -> Coroutine | None   # raise ConnectRefused(message, data) to refuse
     def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order
-    def refused(conn, name, ack_id, problem) -> None    # reserved name, binary, not strict JSON: reply
+    def refused(conn, name, ack_id, problem, size) -> None    # reserved name, binary, not strict JSON: reply
     def gone(conn, reason) -> None                  # exactly once after a connect that returned
 
-`conn` (`clients.Client`) is an `events.hub.Connection`: `conn.sink` is the Engine.IO session (an
+`conn` (`clients.Client`) is an `events.room.Connection`: `conn.sink` is the Engine.IO session (an
 `events.outbox.Sink`), `conn.caller` is None until the door sets it, `conn.codec` is the server's. Besides:
 `conn.sid`, `conn.pid` (may be changed in `connect`), `conn.ack(ack_id, data)`, `conn.emit(name, data)`,
 `conn.ask(name, data)` (a future of the client's ack), `conn.close(reason)` (the engine's close: clients

@@ -4,11 +4,12 @@ from the one to the other. Frames are made for WebSocket; for long polling they 
 
 import asyncio
 from enum import Enum
-from typing import Final, Literal
+from typing import Final
 
 from events.outbox import Sink
 from server.engine import polling, reasons
 from server.engine.context import Context
+from server.engine.handshake import Transport
 from server.engine.protocol import WebSocketProtocol
 
 #: Polls answered at once, and empty, while their client goes over to its WebSocket: what waits goes there.
@@ -17,8 +18,6 @@ from server.engine.protocol import WebSocketProtocol
 AT_ONCE: Final = 10
 #: Seconds for which each of the further ones may wait.
 LAST_POLL: Final = 0.1
-
-Transport = Literal["polling", "websocket"]
 
 
 class Stage(Enum):

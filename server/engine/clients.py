@@ -14,9 +14,8 @@ from events.event import Codec, Event, to_json
 from events.room import Connection
 from server.engine import frames, packets, reasons
 from server.engine.attachments import Attachments
-from server.engine.carrier import Transport
 from server.engine.context import Context, Work
-from server.engine.handshake import Handshake
+from server.engine.handshake import Handshake, Transport
 from server.engine.session import Session
 
 

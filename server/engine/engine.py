@@ -16,9 +16,9 @@ from events.outbox import Flusher
 from server.engine import reasons
 from server.engine.answers import counted
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.carrier import Stage, Transport
+from server.engine.carrier import Stage
 from server.engine.context import Context, Incoming
-from server.engine.handshake import Handshake, Keep
+from server.engine.handshake import Handshake, Keep, Transport
 from server.engine.protocol import WebSocketProtocol
 from server.engine.requests import credentials
 from server.engine.session import Session

@@ -5,7 +5,7 @@ python-socketio's own environ is a dict of thirty entries for as long as a conne
 
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 from server.engine.asgi import Headers, Scope
 from server.engine.heads import read
@@ -13,6 +13,7 @@ from server.engine.heads import read
 #: Bytes of a head that is kept as it came, as long as its session has not shown whose it is: to go through
 #: its lines costs more.
 SMALL = 1024
+Transport = Literal["polling", "websocket"]
 #: The lines of a head that somebody will ask for.
 Keep = Callable[[Headers], list[tuple[bytes, bytes]]]
 
@@ -26,9 +27,9 @@ class Handshake(MutableMapping[str, Any]):
 
     __slots__ = ("_environ", "_headers", "client", "method", "path", "query_string", "scheme", "transport")
 
-    def __init__(self, scope: Scope, transport: str, keep: Keep | None = None) -> None:
+    def __init__(self, scope: Scope, transport: Transport, keep: Keep | None = None) -> None:
         """`keep`: which lines will be asked for; None keeps all."""
-        self.transport = transport  # that it began with: "polling" or "websocket"
+        self.transport = transport  # that it began with
         self.method: str = scope.get("method", "GET")
         self.path: str = sys.intern(scope["path"])  # it is the same for all
         self.query_string: bytes = scope["query_string"]

@@ -4,6 +4,8 @@ A failure here means: read their changes, look at the module named beside each, 
 """
 
 import inspect
+import subprocess
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -17,6 +19,7 @@ from uvicorn import server as uvicorn_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.engine import reasons
+from tests.support.server import ROOT
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,17 @@ from server.engine import reasons
 )
 def test_versions(package: str, pinned: str) -> None:
     assert version(package) == pinned
+
+
+def test_the_products_path_does_without_python_socketio() -> None:
+    """What of it is leaned on stands in server/engine/stock/ alone."""
+    modules = "server.engine.server, server.engine.run, server.transports.socketio"
+    there = "{name.partition('.')[0] for name in sys.modules} & {'engineio', 'socketio'}"
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, {modules}; print({there})"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == "set()"
 
 
 def parameters(function: Any) -> list[str]:
