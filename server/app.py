@@ -85,7 +85,9 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         version = query_of(scope).get(b"EIO", b"").decode("latin-1")
         problem = f"Engine.IO {version[:10] or '(none)'}, not 4: socket.io-client 3 or newer is needed"
         address = services.address_of(scope["client"], scope["headers"])
-        services.journal.refused("socketio", ValidationFailed(problem, field="EIO"), address, scope["path"])
+        services.gate.journal.refused(
+            "socketio", ValidationFailed(problem, field="EIO"), address, scope["path"]
+        )
 
     def no_entry(scope: Scope) -> ChatError | None:
         """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
@@ -146,12 +148,12 @@ def _refused_head(services: Services) -> Callable[[int, Headers], tuple[Headers,
             return [], b""
         if status == 400:
             reason = f"{error.text}; https:// and wss:// need WS_USE_SSL, or a proxy that ends TLS"
-            services.journal.refused("http", ValidationFailed(reason), "")
+            services.gate.journal.refused("http", ValidationFailed(reason), "")
         fields = [(b"content-type", b"application/json")]
         if (seconds := retry_after(error)) is not None:
             fields.append((b"retry-after", b"%d" % seconds))
         origin = peer.header(headers, b"origin")
-        if origin is not None and services.origins.allowed(origin):
+        if origin is not None and services.gate.origins.allowed(origin):
             fields += [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
         return fields, to_json({"error": error.as_dict()})
 
@@ -162,7 +164,7 @@ def _told(services: Services, scope: Scope, error: ChatError) -> None:
     """The line of a refusal that no route and no door has made."""
     door = "websocket" if scope["type"] == "websocket" else scope["method"]
     address = services.address_of(scope["client"], scope["headers"])
-    services.journal.refused(door, error, address, scope["path"])
+    services.gate.journal.refused(door, error, address, scope["path"])
 
 
 class _Nowhere:
@@ -226,7 +228,7 @@ class _Doors:
     def __init__(self, app: ASGIApp, engine: ASGIApp, services: Services) -> None:
         self._engine, self._services = engine, services
         self._root = services.settings.root_path
-        self._app = _Cors(app, services.origins)
+        self._app = _Cors(app, services.gate.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -237,7 +239,7 @@ class _Doors:
             await self._engine(scope, receive, send)
         else:
             if scope["type"] == "http" and scope["method"] == "OPTIONS":  # no route sees a preflight
-                self._services.origins.admits(peer.header(scope["headers"], b"origin"), scope)
+                self._services.gate.origins.admits(peer.header(scope["headers"], b"origin"), scope)
             await self._app(scope, receive, send)
 
 

@@ -75,7 +75,7 @@ def _forwarding(node: Node) -> Forwarding | None:
 
 
 def socketio_server(services: Services, forwarding: Forwarding | None) -> Server:
-    settings = services.settings
+    settings, pages = services.settings, services.gate.origins
     most = places_for(settings.ws_max_connections)
     strangers = Strangers(most, peer.places(settings))
     sio = Server(
@@ -84,7 +84,7 @@ def socketio_server(services: Services, forwarding: Forwarding | None) -> Server
         hub=services.hub,
         outbox_limit=settings.outbox_limit,
         connect_timeout=settings.auth_timeout,
-        origins=Origins(services.origins.admits, lambda origin: services.origins.refusal(origin).as_dict()),
+        origins=Origins(pages.admits, lambda origin: pages.refusal(origin).as_dict()),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
         max_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,

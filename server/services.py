@@ -1,12 +1,9 @@
 """What doors and routes need of a node, in one object. Built by `server.node`; nothing here is global."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.access import Caller
-from events.agents.base import Agent
-from events.agents.replies import Replies
-from events.asking import Asking
 from events.clock import Clock
 from events.delivery import Delivery
 from events.dispatch import Dispatcher
@@ -16,18 +13,14 @@ from events.membership import Membership
 from events.messages import MessageService
 from events.observer import Observer
 from events.presence import Presence
-from events.ratelimit import RateLimits
 from events.sessions import SessionManager
 from events.streams import Streams
 from events.takeover import Takeover
 from server import peer
 from server.admission import Admission
-from server.auth import Authenticator
 from server.config import Settings
-from server.journal import Journal
-from server.origins import Origins
-from server.requests import Requests
-from server.revoked import Revoked
+from server.node.answers import Answers
+from server.node.gate import Gate
 from storage.agents import Agents
 from storage.messages import Messages
 
@@ -42,14 +35,8 @@ class Services:
     observer: Observer
     clock: Clock
     node_id: str
-    # Who may come in, and how much of everything they may have.
-    authenticator: Authenticator
-    origins: Origins
-    revoked: Revoked
-    limits: RateLimits
-    requests: Requests
+    gate: Gate
     admission: Admission
-    journal: Journal
     # Conversations.
     hub: Hub
     delivery: Delivery
@@ -62,9 +49,7 @@ class Services:
     takeover: Takeover
     store: Messages
     agents: Agents
-    agent_kinds: Mapping[str, Agent]
-    replies: Replies
-    asking: Asking
+    answers: Answers
     dispatcher: Dispatcher
     #: The node did not start, and the log has said why.
     refused: bool = False
@@ -73,7 +58,7 @@ class Services:
 
     async def authenticate(self, token: str, origin: str | None, from_query: bool, address: str) -> Caller:
         """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
-        return await self.authenticator.authenticate(token, origin, from_query, address)
+        return await self.gate.authenticator.authenticate(token, origin, from_query, address)
 
     @staticmethod
     def token_of(headers: Headers, query: bytes, subprotocols: Sequence[str]) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ async def watch(services: Services) -> None:
     settings, now = services.settings, services.clock()
     _end_revoked(services)
     silent = now - settings.ws_connection_timeout
-    judged = services.authenticator.now()
+    judged = services.gate.authenticator.now()
     notice = judged + settings.auth_expiry_notice
     for conn in list(services.hub.connections.values()):
         expires_at = conn.caller.expires_at
@@ -35,7 +35,7 @@ async def watch(services: Services) -> None:
 
 def _end_revoked(services: Services) -> None:
     """Where the order to end them was not heard, or came while one was on its way in."""
-    for key in services.revoked.lately():
+    for key in services.gate.revoked.lately():
         for conn in services.hub.of_user(key):
-            if services.revoked.refuses(conn.caller):
+            if services.gate.revoked.refuses(conn.caller):
                 conn.end(Unauthorized("the token has been revoked"))

@@ -7,9 +7,12 @@ from events.agents.base import Agent
 from events.agents.nodes import OtherNodes
 from events.agents.remote import HandOut, Workers
 from events.agents.replies import Replies
+from events.asking import Asking
+from events.ratelimit import RateLimits
 from server.agents import kinds_of
 from server.node.core import Core
 from server.node.delivering import Delivering
+from server.node.members import Members
 from server.node.stores import Stores
 from server.node.writing import Writing
 
@@ -18,9 +21,17 @@ from server.node.writing import Writing
 class Answers:
     kinds: Mapping[str, Agent]
     replies: Replies
+    asking: Asking
 
 
-def build_answers(core: Core, stores: Stores, delivering: Delivering, writing: Writing) -> Answers:
+def build_answers(
+    core: Core,
+    stores: Stores,
+    delivering: Delivering,
+    members: Members,
+    writing: Writing,
+    limits: RateLimits,
+) -> Answers:
     kinds, workers = kinds_of(core.settings), Workers(delivering.hub)
     nodes: OtherNodes | None = None
     if delivering.outage is not None:
@@ -37,4 +48,5 @@ def build_answers(core: Core, stores: Stores, delivering: Delivering, writing: W
     )
     # The way from delivery up to who waits for an answer: answers are streams, and streams are delivered.
     delivering.delivery.on_stream_start = replies.started
-    return Answers(kinds, replies)
+    asking = Asking(members.sessions, writing.messages, replies, members.typing, limits)
+    return Answers(kinds, replies, asking)

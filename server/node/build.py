@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from events.asking import Asking
 from events.clock import Clock
 from events.commands import Commands
 from events.dispatch import Dispatcher
@@ -50,7 +49,7 @@ def build(settings: Settings, observer: Observer, outside: Outside | None = None
     members = build_members(core, stores, delivering, gate.limits)
     writing = build_writing(core, stores, delivering, members)
     joins = build_joins(core, stores, delivering, members, writing)
-    answers = build_answers(core, stores, delivering, writing)
+    answers = build_answers(core, stores, delivering, members, writing, gate.limits)
     admission = _admission(core, delivering, gate, members)
     dispatcher = _dispatcher(core, gate, members, writing, joins, answers)
     services = Services(
@@ -58,13 +57,8 @@ def build(settings: Settings, observer: Observer, outside: Outside | None = None
         observer=observer,
         clock=stores.clock,
         node_id=core.node_id,
-        authenticator=gate.authenticator,
-        origins=gate.origins,
-        revoked=gate.revoked,
-        limits=gate.limits,
-        requests=gate.requests,
+        gate=gate,
         admission=admission,
-        journal=gate.journal,
         hub=delivering.hub,
         delivery=delivering.delivery,
         sessions=members.sessions,
@@ -76,9 +70,7 @@ def build(settings: Settings, observer: Observer, outside: Outside | None = None
         takeover=joins.takeover,
         store=stores.messages,
         agents=stores.agents,
-        agent_kinds=answers.kinds,
-        replies=answers.replies,
-        asking=Asking(members.sessions, writing.messages, answers.replies, members.typing, gate.limits),
+        answers=answers,
         dispatcher=dispatcher,
     )
     return Node(core, stores, delivering, gate, members, writing, joins, answers, admission, services)

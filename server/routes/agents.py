@@ -121,7 +121,7 @@ async def create(request: Request) -> Response:
     services, caller = services_of(request), _service(await caller_of(request))
     body = struct_of(NewAgent, await body_of(request))
     config = body.config or {}
-    _check(body.kind, config, services.agent_kinds)
+    _check(body.kind, config, services.answers.kinds)
     agent = await perform(
         request,
         services.agents.create,
@@ -146,7 +146,7 @@ async def _changed(services: Services, number: int, body: ChangedAgent) -> Agent
         raise AgentNotFound
     if body.kind is not None or body.config is not None:
         config = known.config if body.config is None else body.config
-        _check(body.kind or known.kind, config, services.agent_kinds)
+        _check(body.kind or known.kind, config, services.answers.kinds)
     changes = {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not None}
     agent = await services.agents.update(number, **changes)
     if agent is None:

@@ -92,7 +92,7 @@ async def _failed(request: Request, failure: Exception) -> Response:
     the collector, with the body that it holds."""
     services = services_of(request)
     error = services.dispatcher.error_of(failure, request.url.path)
-    caller = services.requests.caller_of(request.scope)
+    caller = services.gate.requests.caller_of(request.scope)
     late: Awaitable[None] | None = None
     if isinstance(error, RateLimited) and error.late:
         late = asyncio.sleep(LATE)
@@ -104,7 +104,7 @@ async def _failed(request: Request, failure: Exception) -> Response:
         forget(error)
         await late
     address = services.address_of(request.scope["client"], request.scope["headers"])
-    services.journal.refused(request.method, error, address, request.scope["path"])
+    services.gate.journal.refused(request.method, error, address, request.scope["path"])
     again = error.retryable and by_event_source(request.method, request.headers)
     answer = come_again(error) if again else json_error(error)
     if request.scope.get("parley.late"):  # what waits behind it on the connection is not waited for as well
@@ -126,7 +126,7 @@ class _Call:
         scope["parley.rate"], scope["parley.writes"] = self._rate, self._writes
         patience = scope["parley.patience"] = Patience()
         services = services_of(request)
-        began = time.perf_counter() if services.journal.requests else 0.0
+        began = time.perf_counter() if services.gate.journal.requests else 0.0
         status = 0  # as long as nothing has been sent
 
         async def sending(message: Any) -> None:
@@ -151,10 +151,10 @@ class _Call:
                 await answer(scope, receive, sending)
         finally:
             patience.until = None
-            once_taken(scope, partial(services.requests.end, scope))
+            once_taken(scope, partial(services.gate.requests.end, scope))
             if began:
                 seconds = time.perf_counter() - began
-                services.journal.answered(scope["method"], scope["path"], status, seconds)
+                services.gate.journal.answered(scope["method"], scope["path"], status, seconds)
 
 
 async def _in_pieces(message: Any, send: Send) -> None:
@@ -180,7 +180,7 @@ async def _after_stall(request: Request) -> None:
 
 def check_origin(request: Request) -> None:
     """Raises OriginNotAllowed."""
-    services_of(request).origins.check(request.headers.get("origin"), request.scope)
+    services_of(request).gate.origins.check(request.headers.get("origin"), request.scope)
 
 
 def check_path(request: Request) -> None:
@@ -209,14 +209,14 @@ async def caller_of(request: Request) -> Caller:
     scope = request.scope
     address = peer.client_address(scope, services.settings)
     caller = await services.authenticate(token, peer.page_of(scope["headers"]), source == "query", address)
-    services.requests.begin(scope, caller)
+    services.gate.requests.begin(scope, caller)
     ASKING.set(caller.asking)
     PATIENCE.set(scope["parley.patience"])
     waiting: Awaitable[None] | None = None
     if scope["parley.writes"] is not None:
         waiting = services.dispatcher.limit(scope["parley.writes"], caller)
     elif scope["parley.rate"] is not None:
-        waiting = services.limits.check(caller, scope["parley.rate"])
+        waiting = services.gate.limits.check(caller, scope["parley.rate"])
     if waiting is not None:
         scope["parley.late"] = True
         await waiting
@@ -236,7 +236,7 @@ async def _anybody(request: Request, rate: str | None) -> None:
         return
     services = services_of(request)
     address = peer.client_address(request.scope, services.settings)
-    waiting = services.limits.check_each(rate, peer.network_of(address))
+    waiting = services.gate.limits.check_each(rate, peer.network_of(address))
     if waiting is not None:
         request.scope["parley.late"] = True
         await waiting

@@ -41,7 +41,7 @@ async def token(request: Request) -> Response:
         sessions=body.sessions,
         session_role=body.session_role,
         ttl=body.ttl,
-        now=services.authenticator.now(),
+        now=services.gate.authenticator.now(),
     )
     return reply({"token": made, "expires_at": expiry(expires_at)})
 

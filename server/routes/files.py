@@ -143,7 +143,7 @@ async def _serve(request: Request, send: Send, *, thumbnail: bool) -> None:
     signature, expires = request.query_params.get("signature"), request.query_params.get("expires", "")
     if signature is not None:
         record = await files.by_signature(file_id, thumbnail, expires, signature)
-        waiting = services_of(request).limits.check_each("signed", signature)
+        waiting = services_of(request).gate.limits.check_each("signed", signature)
         if waiting is not None:
             await waiting
         # The copy ends with the address. A page elsewhere may show it: that is what it was signed for.

@@ -82,7 +82,7 @@ def _begin(services: Services, asked: Asked, head: bytes, place: Place) -> Begin
 
     async def begin(conn: Connection, stream: EventStream) -> Answer:
         request = {"message_id": message.message_id, "seq": message.seq}
-        placeholder = await services.replies.answer_to(asked.agent, message)
+        placeholder = await services.answers.replies.answer_to(asked.agent, message)
         current = await services.messages.get(message.session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
@@ -143,7 +143,7 @@ async def _answer(
     door = doors_of(request).event_streams
     if body.stream:
         await door.admit(request.scope, caller)
-    asked = await perform(request, services.asking.ask, caller, session_id, body, origin_of(request))
+    asked = await perform(request, services.answers.asking.ask, caller, session_id, body, origin_of(request))
     message = asked.message
     session_id = message.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})

@@ -78,7 +78,7 @@ class SocketIODoor:
         error = services.dispatcher.error_of(failure, "connect")
         if isinstance(failure, ChatError):
             services.observer.disconnected("socketio", error.code)
-        services.journal.refused("socketio", error, services.address_of(info.client, info.headers))
+        services.gate.journal.refused("socketio", error, services.address_of(info.client, info.headers))
         if not error.retryable:
             return ConnectRefused(error.text, error.as_dict())
         wait = 0.0  # while draining: another node is free
@@ -175,7 +175,7 @@ class SocketIODoor:
             error = UnknownCommand(f"{name} is not a command")
         elif problem == "large":
             error = PayloadTooLarge.beyond(self._services.settings.ws_message_size_limit, size)
-            self._services.journal.refused("socketio", error, conn.address)
+            self._services.gate.journal.refused("socketio", error, conn.address)
         else:
             error = ValidationFailed(_PROBLEMS[problem])
         line = conn.line or self._lent(conn)

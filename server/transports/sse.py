@@ -184,7 +184,7 @@ class EventStreamDoor:
         services = self._services
         address = self._address(scope)
         services.admission.place(StreamConnection, caller, address)
-        services.requests.end(scope)
+        services.gate.requests.end(scope)
         stream = kind(services)
         conn = StreamConnection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         conn.address = address
@@ -289,7 +289,7 @@ class EventStreamDoor:
             joined: Joined = await self._services.joining.join(conn, session_id, limit=1, hidden=True)
             try:
                 answer = await first(conn, stream)
-                self._services.limits.admit(READERS, self._readers[answer.message_id])
+                self._services.gate.limits.admit(READERS, self._readers[answer.message_id])
             except BaseException:
                 joined.then()
                 raise

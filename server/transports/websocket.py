@@ -208,7 +208,7 @@ class RawDoor:
 
     def _refused(self, scope: Scope, error: ChatError) -> None:
         address = self.services.address_of(scope["client"], scope["headers"])
-        self.services.journal.refused("websocket", error, address, scope["path"])
+        self.services.gate.journal.refused("websocket", error, address, scope["path"])
 
     async def _welcome(
         self, socket: RawSocket, conn: Connection, query: dict[str, str], scope: Scope
@@ -289,7 +289,7 @@ class RawDoor:
         limit = self.services.settings.ws_message_size_limit
         if len(data) > limit:
             large = PayloadTooLarge.beyond(limit, len(data))
-            self.services.journal.refused("websocket", large, conn.address)
+            self.services.gate.journal.refused("websocket", large, conn.address)
             conn.line.refuse(large, name, ref)
             return
         given = message.get("session_id")
