@@ -134,6 +134,13 @@ class Admission:
 
     # --- coming and going
 
+    async def enter(self, conn: Connection) -> None:
+        """A new connection that has a place comes in."""
+        waiting = self._membership.connected(conn)
+        if waiting is not None:
+            await waiting
+        self.entered(conn)
+
     def entered(self, conn: Connection) -> None:
         """It is in: counted, and a line."""
         self._observer.connected(conn.transport)

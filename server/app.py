@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from events.errors import (
@@ -118,7 +118,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *service.ROUTES,
         *messages.ROUTES,
         *pages.ROUTES,
-        WebSocketRoute("/ws/{session_id:path}", doors.raw),
+        *doors.routes,
     ]
     app = Application(routes=routes, lifespan=serving, exception_handlers={404: _not_found, 405: _not_found})
     app.router.default = _Nowhere(services, app.router.default)

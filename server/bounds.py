@@ -17,8 +17,6 @@ from events.bounds import (
     Cap,
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
-from events.held import MOST
-from events.waiting import LINE_BYTES, LINE_LIMIT
 from server.admin import IN_ALL, PER_NETWORK
 from server.auth import FAILURES
 from server.downloads import EACH as DOWNLOADS_EACH
@@ -28,6 +26,8 @@ from server.engine.endings import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT, HELD_UP
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
+from server.transports.base import HELD, SLOW_READER
+from server.transports.listed import TRANSPORTS
 from server.uploads import LEAST, SPAN, WHOLE
 
 #: Method and path.
@@ -42,8 +42,6 @@ _REFUSED = ("RATE_LIMIT",)
 _HEAD = f"a head of {HEAD_LIMIT // 1024} KiB, {HEAD_TIMEOUT:g} s"
 _TAKEN = f"taken by {takers.LEAST // 1024} KiB in {takers.SPAN:g} s"
 _UNDER_WAY = f"{DOWNLOADS_EACH} under way of one network, {DOWNLOADS} of all"
-_SLOW_READER = "`OUTBOX_LIMIT` bytes for a slow reader"
-_HELD = f"{MOST // 2**20} MiB of a node in all for slow readers and messages that have not ended: see above"
 
 
 def _writing(
@@ -76,7 +74,7 @@ _ANSWER = _writing(
     EVENT_STREAMS,
     READERS,
     holds="two rows; a connection, which counts as `connect` too",
-    size=f"`WS_MESSAGE_SIZE_LIMIT` bytes; {_SLOW_READER}",
+    size=f"`WS_MESSAGE_SIZE_LIMIT` bytes; {SLOW_READER}",
     beyond=("SERVER_FULL",),
 )
 _CHANGE = _writing(_OWNER, "change")
@@ -137,7 +135,7 @@ CALLS: dict[Call, Bounds] = {
     ("GET", f"{_S}/events"): Bounds(
         _READERS,
         "connect",
-        f"{PAGE}; {_SLOW_READER}",
+        f"{PAGE}; {SLOW_READER}",
         (*_REFUSED, "SERVER_FULL"),
         (EVENT_STREAMS,),
         "a connection",
@@ -146,7 +144,7 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/api/chat/streams/{message_id}"): Bounds(
         _READERS,
         "read",
-        f"`STREAM_MAX_SIZE` bytes; {_SLOW_READER}",
+        f"`STREAM_MAX_SIZE` bytes; {SLOW_READER}",
         (*_REFUSED, "SERVER_FULL"),
         (REQUESTS, EVENT_STREAMS, READERS),
         "while it is written a connection, which counts as `connect` too",
@@ -197,11 +195,6 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/docs"): _public("page"),
 }
 
-_UPGRADE = (
-    f"`WS_MESSAGE_SIZE_LIMIT` bytes a message, {LINE_LIMIT} commands or {LINE_BYTES // 1024} KiB in line; "
-    + f"{_SLOW_READER}; {_HELD}"
-)
-
 #: Ways in that are not REST calls. `server.engine.strangers` bounds clients that have shown no token yet.
 DOORS: dict[str, Bounds] = {
     "any answer over HTTP": _unrated(
@@ -219,7 +212,7 @@ DOORS: dict[str, Bounds] = {
     "Socket.IO poll and post": _unrated(
         "who opened the session",
         "one of each at a time",
-        f"`WS_FRAME_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s; {HELD_UP:g} s until all of it is taken; {_HELD}",
+        f"`WS_FRAME_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s; {HELD_UP:g} s until all of it is taken; {HELD}",
         "413, 400, 503",
     ),
     "Socket.IO request for another node's session": _unrated(
@@ -230,20 +223,7 @@ DOORS: dict[str, Bounds] = {
         f"`WS_MESSAGE_SIZE_LIMIT` bytes, {BODY_TIMEOUT:g} s",
         "413, 408; 503 for the oldest body; polls: 429 for the network, 503 for all",
     ),
-    "Socket.IO CONNECT": Bounds(
-        _EVERYBODY,
-        "connect",
-        _UPGRADE,
-        (*_REFUSED, "SERVER_FULL", "UNAVAILABLE"),
-        holds="a connection: see below",
-    ),
-    "`/ws/{session_id}`": Bounds(
-        _READERS,
-        "connect",
-        _UPGRADE,
-        (*_REFUSED, "SERVER_FULL", "UNAVAILABLE"),
-        holds="a connection: see below",
-    ),
+    **{door: bounds for transport in TRANSPORTS for door, bounds in transport.bounds.items()},
     "`/files/…` with a signature": Bounds(
         "who has the address",
         "signed",

@@ -1,9 +1,11 @@
 """The doors of a node that one reaches by a connection, and the way to other nodes' doors."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+
+from starlette.routing import BaseRoute
 
 from server import admin, peer
 from server.engine.protocol import HEAD_LIMIT
@@ -13,10 +15,10 @@ from server.engine.strangers import Strangers, places_for
 from server.forwarding import Forwarding
 from server.node.build import Node
 from server.services import Services
-from server.transports.codecs import SocketIOCodec, WebSocketCodec
+from server.transports.codecs import SocketIOCodec
+from server.transports.listed import TRANSPORTS
 from server.transports.socketio import SocketIODoor
 from server.transports.sse import EventStreamDoor
-from server.transports.websocket import RawDoor
 
 #: Bytes that one of them may send in one message: a token as long as a request's head may be.
 STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
@@ -24,10 +26,11 @@ STRANGERS_MESSAGE = HEAD_LIMIT + FRAME_OVERHEAD
 
 @dataclass(frozen=True)
 class Doors:
-    """`forwarding` is there where there may be other nodes; `end_admin` where an operator may look in."""
+    """`routes` lead to those of the transports that are reached by one. `forwarding` is there where there may
+    be other nodes; `end_admin` where an operator may look in."""
 
     sio: Server
-    raw: RawDoor
+    routes: Sequence[BaseRoute]
     event_streams: EventStreamDoor
     forwarding: Forwarding | None
     end_admin: Callable[[], Awaitable[None]] | None
@@ -38,7 +41,7 @@ def build_doors(node: Node) -> Doors:
     sio = socketio_server(services, forwarding)
     return Doors(
         sio=sio,
-        raw=RawDoor(services, WebSocketCodec()),
+        routes=[route for transport in TRANSPORTS if transport.offer for route in transport.offer(services)],
         event_streams=EventStreamDoor(services),
         forwarding=forwarding,
         end_admin=admin.offer(sio, services, time.monotonic),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from events.files import FileService
 from server.metrics import Metrics
 from server.node.build import Node
+from server.transports.listed import TRANSPORTS
 from storage.ops import Committed
 
-TRANSPORTS = ("socketio", "websocket", "sse")
 #: As `storage.database.Database.trouble` has them.
 TROUBLES = ("full", "read-only", "exhausted", "failing")
 
@@ -20,7 +20,7 @@ def watch(metrics: Metrics, node: Node, files: FileService) -> None:
 
     def connections() -> dict[str, float]:
         counted = Counter(conn.transport for conn in list(hub.connections.values()))
-        return {transport: float(counted[transport]) for transport in {*TRANSPORTS, *counted}}
+        return {transport.name: float(counted[transport.name]) for transport in TRANSPORTS}
 
     def committed(batch: Sequence[Committed]) -> None:
         metrics.committed(len(batch), asyncio.get_running_loop().time() - node.writing.writer.begun)

@@ -1,8 +1,10 @@
-"""AsyncAPI 3.0 for the doors that carry events: Socket.IO, raw WebSocket, event streams."""
+"""AsyncAPI 3.0 for the doors that carry events: a channel for each transport."""
 
 from events import payloads
 from events.catalog import CATALOG
 from server.contract.schemas import Json, any_of, components, doc, first_sentence, ref
+from server.transports.base import Channel
+from server.transports.listed import TRANSPORTS
 
 KINDS = {
     "durable": "healed from the database whatever happens",
@@ -10,17 +12,7 @@ KINDS = {
     "volatile": "never replayed",
     "direct": "to one connection, never replayed",
 }
-DOORS: dict[str, tuple[str, str]] = {
-    "socketio": ("/socket.io/", "Socket.IO, namespace `/`: `emit(name, payload, ack?)`, `on(name, payload)`"),
-    "websocket": (
-        "/ws/{session_id}",
-        'Raw WebSocket: `{"type": name, "ref"?, …payload}` in, `{"type": name, …payload, "position"?}` out',
-    ),
-    "events": (
-        "/api/chat/sessions/{session_id}/events",
-        "Server-sent events: `event: name`, `data: payload`, `id: position`; commands go by REST",
-    ),
-}
+CHANNELS = {transport.channel.name: transport.channel for transport in TRANSPORTS}
 
 
 def document(version: str, host: str = "localhost:8003", root: str = "") -> Json:
@@ -52,8 +44,8 @@ def document(version: str, host: str = "localhost:8003", root: str = "") -> Json
             }
         },
         "channels": {
-            door: _channel(door, [*commands, *replies] if door != "events" else [], list(events))
-            for door in DOORS
+            name: _channel(channel, [*commands, *replies] if channel.commands else [], list(events))
+            for name, channel in CHANNELS.items()
         },
         "operations": _operations(),
         "components": {
@@ -99,15 +91,14 @@ def _event(name: str) -> Json:
     }
 
 
-def _channel(door: str, inwards: list[str], outwards: list[str]) -> Json:
-    address, text = DOORS[door]
-    names = [*inwards, *outwards, *([] if door == "socketio" else ["welcome"])]
+def _channel(channel: Channel, inwards: list[str], outwards: list[str]) -> Json:
+    names = [*inwards, *outwards, *(["welcome"] if channel.welcomes else [])]
     found: Json = {
-        "address": address,
-        "description": text,
+        "address": channel.address,
+        "description": channel.text,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
     }
-    if "{session_id}" in address:
+    if "{session_id}" in channel.address:
         found["parameters"] = {"session_id": {"description": "The session"}}
     return found
 
@@ -115,9 +106,9 @@ def _channel(door: str, inwards: list[str], outwards: list[str]) -> Json:
 def _operations() -> Json:
     """`receive` and `send` are the server's view, as AsyncAPI 3 has it."""
     found: Json = {}
-    for door in DOORS:
+    for door, channel in CHANNELS.items():
         messages = f"#/channels/{door}/messages/"
-        if door != "events":
+        if channel.commands:
             for name in CATALOG:
                 found[f"{door}_{name}"] = {
                     "action": "receive",

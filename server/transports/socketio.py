@@ -27,6 +27,7 @@ from server.engine.packets import Nested
 from server.errors import close_code
 from server.peer import page_of
 from server.services import Services
+from server.transports.base import Channel, Transport, opening
 from server.transports.codecs import PlainSocketIOCodec
 from server.transports.recovering import takes_positions
 from storage.patience import PATIENCE, Patience
@@ -205,3 +206,15 @@ def encode_reply(reply: Reply | ChatError) -> bytes:
         return to_json({"ok": True, **reply})
     except (TypeError, ValueError):
         return to_json({"ok": False, "error": Internal().as_dict()})
+
+
+TRANSPORT = Transport(
+    "socketio",
+    Channel(
+        "socketio",
+        "/socket.io/",
+        "Socket.IO, namespace `/`: `emit(name, payload, ack?)`, `on(name, payload)`",
+        welcomes=False,
+    ),
+    bounds={"Socket.IO CONNECT": opening("everybody")},
+)

@@ -25,6 +25,7 @@ from events.room import Connection
 from events.seat import ENDED
 from server.admission import Visitor
 from server.services import Services
+from server.transports.base import Channel, Transport
 from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
 
 KEEP_ALIVE = 15.0
@@ -190,10 +191,7 @@ class EventStreamDoor:
         conn.address = address
         stream.conn = conn
         self.streams.add(stream)
-        waiting = services.membership.connected(conn)
-        if waiting is not None:
-            await waiting
-        services.admission.entered(conn)
+        await services.admission.enter(conn)
         return stream, conn
 
     def _close(self, stream: EventStream, conn: Connection, reason: str) -> None:
@@ -360,3 +358,15 @@ class Answer:
 
 #: Begins an answer whose reader is in the room.
 Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
+
+
+#: Calls of REST open event streams (`server.routes.messages`, `server.routes.streams`).
+TRANSPORT = Transport(
+    "sse",
+    Channel(
+        "events",
+        "/api/chat/sessions/{session_id}/events",
+        "Server-sent events: `event: name`, `data: payload`, `id: position`; commands go by REST",
+        commands=False,
+    ),
+)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from events.access import Caller
@@ -36,6 +37,8 @@ from server.engine.parser import TooBig
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
+from server.transports.base import Channel, Transport, opening
+from server.transports.codecs import WebSocketCodec
 
 #: Session ids that a client may make up (WS_CREATE_SESSIONS).
 _OWN_ID = re.compile(r"^[A-Za-z0-9._:\-]{1,100}\Z")
@@ -194,11 +197,8 @@ class RawDoor:
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
         self.sockets.add(socket)
-        admission.entered(conn)
         socket.pause_writing()  # nothing goes before the answer to the upgrade
-        waiting = self.services.membership.connected(conn)
-        if waiting is not None:
-            await waiting
+        await admission.enter(conn)
         protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_frame_size_limit)
         socket.resume()
         self.wheel.add(socket, self.wheel.now() + self.services.settings.ws_heartbeat_interval)
@@ -369,3 +369,19 @@ def _query(scope: Scope) -> dict[str, str]:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def offer(services: Services) -> list[BaseRoute]:
+    return [WebSocketRoute("/ws/{session_id:path}", RawDoor(services, WebSocketCodec()))]
+
+
+TRANSPORT = Transport(
+    "websocket",
+    Channel(
+        "websocket",
+        "/ws/{session_id}",
+        'Raw WebSocket: `{"type": name, "ref"?, …payload}` in, `{"type": name, …payload, "position"?}` out',
+    ),
+    offer,
+    {"`/ws/{session_id}`": opening("who may see the session")},
+)

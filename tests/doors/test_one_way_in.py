@@ -105,8 +105,8 @@ async def places_for(node: Server, alice: httpx.AsyncClient, service: httpx.Asyn
 
 def lines(node: Server) -> list[str]:
     """What the log has of commands, "name outcome" each."""
-    told = [json.loads(line) for line in node.log_text().splitlines()]
-    return [line["event"] for line in told if line["logger"] == "parley.commands"]
+    told = [line for line in node.log_text().splitlines() if '"parley.commands"' in line]
+    return [json.loads(line)["event"] for line in told]
 
 
 async def test_each_write_is_counted_and_logged(loud: Server) -> None:

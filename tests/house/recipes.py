@@ -207,11 +207,27 @@ FIELD = (
     ),
 )
 
+TRANSPORT = (
+    new("server/transports/lines.py", (ROOT / "tests/house/lines.py").read_text()),
+    instead(
+        "server/transports/listed.py",
+        "from server.transports import socketio,",
+        "from server.transports import lines, socketio,",
+    ),
+    after("server/transports/listed.py", "    websocket.TRANSPORT,\n", "    lines.TRANSPORT,\n"),
+    after(
+        "bench/turns/calls.py",
+        "DOORS: Mapping[str, tuple[Dear, ...]] = {\n",
+        '    "`/lines`": (Dear("a session with 1,000 participants", raw),),\n',
+    ),
+)
+
 #: Each recipe's heading in CONTRIBUTING.md, its edits, and how many files of production it may take.
 RECIPES: dict[str, tuple[Steps, int]] = {
     "A command": (COMMAND, 4),
     "A field of a message": (FIELD, 4),
     "A kind of agent": (AGENT_KIND, 2),
+    "A transport": (TRANSPORT, 2),
     "A metric that is read": (GAUGE, 1),
     "A metric that is counted": (COUNTER, 3),
     "A setting": (SETTING, 1),

@@ -3,15 +3,17 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.doors import test_access, test_messages, test_one_way_in, test_typing_presence
+from tests.house.linesclient import Lines, LinesDoor
 from tests.house.recipes import RECIPES, Written, files, named, production
-from tests.support.doors import KINDS, enter, new_session
+from tests.support.doors import DOORS, KINDS, enter, new_session
 from tests.support.server import ROOT, Server, environment
 from tests.support.services import Postgres
 
@@ -22,13 +24,18 @@ COPIED = (
 )  # fmt: skip
 
 
-#: What `python -m bench.turns --only headline` writes; its minutes are the benchmark's.
+#: What `python -m bench.turns --only` writes of what is new; its minutes are the benchmark's.
 MEASURED = """
 from bench.turns.__main__ import write
+from bench.turns.calls import DOORS
 from bench.turns.commands import COMMANDS
-told = COMMANDS["headline"][0].told
-write([{"call": "headline", "door": "socketio", "input": told, "longest": 1.0, "cpu": 1.0}])
+write([
+    {"call": name, "door": "socketio", "input": dear.told, "longest": 1.0, "cpu": 1.0}
+    for name, dear in (("headline", COMMANDS["headline"][0]), ("`/lines`", DOORS["`/lines`"][0]))
+])
 """
+
+LIVELY = {"DEBUG": "true", "LOG_LEVEL": "DEBUG", "PRESENCE_GRACE": "0.3", "TYPING_TTL": "1"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def node_of(tree: Path, url: str) -> Server:
     must(run(tree, "-m", "server", "migrate", DATABASE_URL=url))
-    node = Server(tree / url.partition(":")[0], url, RATE_LIMIT_ENABLED="true", DEBUG="true")
+    node = Server(tree / url.partition(":")[0], url, RATE_LIMIT_ENABLED="true", **LIVELY)
     node.env["PYTHONPATH"] = str(tree)
     node.fresh = True  # the nursery has this tree's own modules
     return node
@@ -174,6 +181,55 @@ async def test_a_kind_of_agent_answers(house: House) -> None:
         assert end["status"] == "complete"
         answer = (await bob.history())[-1]
         assert answer["content"] == "THE KING IS HERE"
+
+
+#: The doors' own suite, by the new one.
+CASES = (
+    test_messages.test_a_message_reaches_everyone_in_the_room,
+    test_messages.test_a_repeat_is_told_as_one_and_seen_by_nobody,
+    test_messages.test_editing_and_deleting,
+    test_messages.test_joining_again_brings_all_that_changed,
+    test_typing_presence.test_typing_is_told_to_the_others,
+    test_typing_presence.test_typing_ends_with_the_message,
+    test_typing_presence.test_leaving,
+    test_access.test_a_viewer_reads_and_no_more,
+    test_access.test_to_strangers_a_session_does_not_exist,
+    test_one_way_in.test_each_door_counts_the_same,
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_a_transport_does_what_every_door_does(
+    house: House, case: Callable[[Server, str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DOORS, LinesDoor.kind, LinesDoor)
+    await case(house.node, LinesDoor.kind)
+
+
+async def test_a_transport_tells_who_does_not_come_in(house: House) -> None:
+    async with Lines(house.node.ws_url, "no token") as stranger:
+        error = await stranger.wait_event("error")
+        assert error["code"] == "UNAUTHORIZED"
+        assert await stranger.closed() == 1008
+
+
+async def test_a_transport_is_where_transports_are_shown(house: House) -> None:
+    node = house.node
+    session_id = await new_session(node, "emma")
+    async with Lines(node.ws_url, node.token("emma")) as emma, node.api("backend", "service") as service:
+        assert (await emma.send("join", session_id=session_id))["ok"]
+        unknown = await emma.send("no_such_command")
+        assert unknown["error"]["code"] == "UNKNOWN_COMMAND"
+        lines = (await service.get("/metrics")).text.splitlines()
+        assert 'parley_connections{transport="lines"} 1.0' in lines
+        rows = (await service.get("/api/server/connections", params={"user_id": "emma"})).json()
+        assert [row["transport"] for row in rows["connections"]] == ["lines"]
+        channels = (await service.get("/asyncapi.json")).json()["channels"]
+        assert "message" in channels["lines"]["messages"]
+        (await service.post("/api/server/disconnect", json={"user_id": "emma"})).raise_for_status()
+        assert (await emma.wait_event("error"))["code"] == "UNAUTHORIZED"
+        assert await emma.closed() == 1008
+    assert "| `/lines` | everybody | `connect` |" in house.text("docs/security.md")
 
 
 async def test_metrics_are_in_what_is_scraped(house: House) -> None:

@@ -185,7 +185,7 @@ def as_reply(answer: httpx.Response) -> Reply:
     return {"ok": answer.is_success, "http": answer.status_code, **body}
 
 
-_DOORS: dict[str, type[Door]] = {
+DOORS: dict[str, type[Door]] = {
     door.kind: door for door in (SocketIoDoor, PollingDoor, WebSocketDoor, RestDoor)
 }
 
@@ -202,7 +202,7 @@ async def enter(
     **join: Any,
 ) -> AsyncIterator[Door]:
     """This user, connected and joined."""
-    door = _DOORS[kind](server, server.token(sub, role, **(claims or {})), session_id)
+    door = DOORS[kind](server, server.token(sub, role, **(claims or {})), session_id)
     try:
         await door.open(**join)
         yield door
