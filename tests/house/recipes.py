@@ -123,11 +123,12 @@ AGENT_KIND = (
 
 from collections.abc import AsyncIterator
 
-from events.agents.base import Agent, Request, Usage
+from events.agents.base import Agent, Request
+from events.agents.deltas import Delta
 
 
 class Shout(Agent):
-    async def answer(self, request: Request) -> AsyncIterator[str | Usage]:
+    async def answer(self, request: Request) -> AsyncIterator[Delta]:
         yield (request.message.content or "").upper()
 ''',
     ),
