@@ -15,6 +15,7 @@ from events.errors import Unavailable, ValidationFailed
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
+from events.records import ConnectionRecords
 from events.recovery import Replay
 from events.room import Connection, Member, Room
 from events.seating import Seated, Seating, Wish
@@ -40,6 +41,7 @@ class Joining:
     def __init__(
         self,
         membership: Membership,
+        records: ConnectionRecords,
         delivery: Delivery,
         snapshots: Snapshots,
         presence: Presence,
@@ -49,12 +51,12 @@ class Joining:
         max_rooms: int,
         replay_limit: int,
     ) -> None:
-        self._membership = membership
+        self._membership, self._records = membership, records
         self._delivery, self._hub = delivery, delivery.hub
         self._snapshots = snapshots
         self._presence, self._tasks = presence, tasks
         self._max_rooms = max_rooms
-        self._seating = Seating(membership, delivery, snapshots, observer, replay_limit=replay_limit)
+        self._seating = Seating(records, delivery, snapshots, observer, replay_limit=replay_limit)
 
     async def join(
         self,
@@ -179,7 +181,7 @@ class Joining:
     ) -> Joined:
         conn, room = member.conn, member.room
         if conn.spoiled:
-            self._membership.spoil(conn)  # before it was in any room: it has not been told
+            self._records.spoil(conn)  # before it was in any room: it has not been told
 
         def then() -> None:
             if replay is not None:

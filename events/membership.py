@@ -1,10 +1,9 @@
-"""Members of rooms on this node: connections with their records, leaving, and the end of memberships.
+"""Members of rooms on this node: connections that come and go, leaving, and the end of memberships.
 
 Joining is in `events/joining.py`; `tests/model/` checks the rules of both.
 """
 
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,13 +16,12 @@ from events.errors import ChatError, Unavailable
 from events.event import Event, Kind, make
 from events.live import Ending
 from events.presence import Presence
+from events.records import ConnectionRecords
 from events.room import Connection, Member, Room
-from events.seat import Seat
 from events.sessions import SessionManager
 from events.tasks import Tasks
 from events.typing import Typing
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Records
 from storage.turns import in_steps
 
 #: Memberships that end in one turn of the loop: each takes some 50 µs, and a room may have thousands.
@@ -44,29 +42,27 @@ def _happened(event: Event) -> str:
 
 
 class Membership:
-    """`window` is RECOVERY_WINDOW in seconds: how long the record of a connection that is gone is kept;
-    `lease` is NODE_LEASE."""
+    """`lease` is NODE_LEASE in seconds."""
 
     def __init__(
         self,
         delivery: Delivery,
         sessions: SessionManager,
-        records: Records,
+        records: ConnectionRecords,
         presence: Presence,
         typing: Typing,
         clock: Clock,
         tasks: Tasks,
         *,
-        window: float,
         lease: float = 10.0,
     ) -> None:
         self._delivery, self._hub = delivery, delivery.hub
         self._sessions, self._records = sessions, records
         self._presence, self._typing = presence, typing
-        self._clock, self._tasks, self._window, self._lease = clock, tasks, window, lease
+        self._clock, self._tasks, self._lease = clock, tasks, lease
         delivery.on_session = self._on_session
 
-    # --- connections and their records
+    # --- connections
 
     def connected(self, conn: Connection) -> Coroutine[Any, Any, None] | None:
         """A new connection, with a record if it has a `pid` and the bus is there. The caller has to await the
@@ -74,14 +70,14 @@ class Membership:
         self._hub.add(conn)
         if not self._delivery.live:
             conn.pid = None
-        elif self._records.shared:
+        elif self._records.store.shared:
             return self._connected(conn)
         return None
 
     async def _connected(self, conn: Connection) -> None:
         try:
             if conn.pid is not None:
-                await self.save(conn, {})
+                await self._records.save(conn, {})
             await self._delivery.bus.subscribe([f"user:{conn.caller.key}"])
         except StorageUnavailable:
             self._delivery.lost()
@@ -93,52 +89,18 @@ class Membership:
     def disconnected(self, conn: Connection) -> None:
         """It is gone; its record stays for the window."""
         rooms = [(m.room, m.present) for m in conn.rooms]
-        if conn.pid is not None:
-            last = None if self._records.shared or conn.spoiled else self._record(conn, recovery.seats(conn))
-            self._tasks.spawn(self._retire(conn.pid, last))
-            conn.pid = None
+        self._records.retire(conn)
         if self._hub.remove(conn):
             self._delivery.bus.unsubscribe(f"user:{conn.caller.key}")
         self._typing.gone(conn.id)
         for room, present in rooms:
             self._after_leave(conn, room, present, at_once=False)
 
-    async def _retire(self, pid: str, last: tuple[str, int, int, bytes] | None) -> None:
-        with suppress(StorageUnavailable):  # it has an expiry of its own
-            if last is not None:
-                await self._records.put(pid, *last)
-            await self._records.expire([pid], self._window)
-
-    def _record(self, conn: Connection, rooms: dict[str, Seat]) -> tuple[str, int, int, bytes]:
-        """What `Records.put` takes, with the next version."""
-        conn.version += 1
-        return self._delivery.epoch, conn.generation, conn.version, recovery.write_record(conn, rooms)
-
-    async def save(self, conn: Connection, rooms: dict[str, Seat]) -> None:
-        """Write the record, if somebody else may ask for it. Raises Unavailable."""
-        if self._records.shared:
-            await self._write(conn, rooms)
-
-    async def _write(self, conn: Connection, rooms: dict[str, Seat]) -> None:
-        """Cuts the connection if another node has taken it over. Raises Unavailable."""
-        if conn.pid is None or conn.spoiled:
-            return
-        answer = await self._records.put(conn.pid, *self._record(conn, rooms))
-        if answer == "taken":
-            conn.fenced = True
-            conn.pid = None
-            conn.sink.cut()
-        elif answer != "ok":
-            self._delivery.lost()
-
     async def remember(self, conn: Connection) -> None:
         """The connection's status has changed: it is to come back with it. Only in the order of its commands:
         a join that is under way writes the record, too."""
         if self._delivery.live:
-            try:
-                await self.save(conn, recovery.seats(conn))
-            except StorageUnavailable:
-                self._delivery.lost()
+            await self._records.save_as_is(conn)
 
     def alive(self, pid: str) -> Connection | None:
         """The connection here that has this record, dead or alive."""
@@ -148,8 +110,8 @@ class Membership:
     async def give_up(self, pid: str) -> None:
         """A node asks for this record: if its connection is on this node, the record is written."""
         conn = self.alive(pid)
-        if conn is not None and not self._records.shared:
-            await self._write(conn, recovery.seats(conn))
+        if conn is not None:
+            await self._records.give_up(conn)
 
     def taken_over(self, pid: str, generation: int) -> None:
         """The record belongs to a newer connection: the old socket goes, without its client being told."""
@@ -168,7 +130,7 @@ class Membership:
         say and it was long enough for a lease to lapse, none is."""
         mine = [conn.pid for conn in self._hub.connections.values() if conn.pid is not None]
         try:
-            for pid, generation in (await self._records.generations(mine)).items():
+            for pid, generation in (await self._records.store.generations(mine)).items():
                 self.taken_over(pid, generation)
         except StorageUnavailable:
             self._delivery.lost()
@@ -176,23 +138,6 @@ class Membership:
                 for pid in mine:
                     if (conn := self.alive(pid)) is not None:
                         self._lost_to_another(conn)
-
-    def spoil(self, conn: Connection) -> None:
-        """Its record or its offset cannot be trusted: make the offset unusable, and say so."""
-        if not conn.spoiled:
-            self._hub.spoil(conn, conn.codec.poisoned)
-        if conn.pid is not None and conn.rooms and not conn.warned:
-            conn.warned = True
-            name = conn.rooms[0].room.name
-            # An event with an unusable position; an application fetches the session again: no harm.
-            conn.send(make(name, "session", Kind.LOGGED, {"event": "updated"}, self._clock()))
-
-    def spoil_all(self) -> None:
-        """The bus was lost."""
-        for room in self._hub.rooms.values():
-            room.changed()
-        for conn in list(self._hub.connections.values()):
-            self.spoil(conn)
 
     # --- leaving, and what ends a membership
 
@@ -202,13 +147,8 @@ class Membership:
             self._typing.clear(session_id, conn.caller.key, conn.id)
             return
         self.part(conn, session_id, at_once=False)
-        if self._delivery.live:
-            try:
-                await self.save(conn, recovery.seats(conn))
-                return
-            except StorageUnavailable:
-                self._delivery.lost()
-        self.spoil(conn)
+        if not self._delivery.live or not await self._records.save_as_is(conn):
+            self._records.spoil(conn)
 
     def part(self, conn: Connection, name: str, *, at_once: bool = True) -> None:
         member = conn.member(name)
@@ -275,10 +215,7 @@ class Membership:
 
     async def _forget(self, conn: Connection) -> None:
         """The record must not bring it back in."""
-        try:
-            await self.save(conn, recovery.seats(conn))
-        except StorageUnavailable:
-            self._delivery.lost()
+        await self._records.save_as_is(conn)
 
     def event_streams(self, caller: Caller) -> list[Connection]:
         """A caller's SSE event streams, for which its requests speak. Not those of the same user with another

@@ -10,8 +10,8 @@ from events import recovery
 from events.delivery import Delivery
 from events.event import POISON
 from events.live import Known
-from events.membership import Membership
 from events.observer import Observer
+from events.records import ConnectionRecords
 from events.room import Member, Room
 from events.seat import ENDED, Seat
 from events.snapshots import Has, Snapshot, Snapshots
@@ -44,14 +44,14 @@ class Seating:
 
     def __init__(
         self,
-        membership: Membership,
+        records: ConnectionRecords,
         delivery: Delivery,
         snapshots: Snapshots,
         observer: Observer,
         *,
         replay_limit: int,
     ) -> None:
-        self._membership, self._delivery, self._snapshots = membership, delivery, snapshots
+        self._records, self._delivery, self._snapshots = records, delivery, snapshots
         self._observer, self._replay_limit = observer, replay_limit
 
     @staticmethod
@@ -105,8 +105,8 @@ class Seating:
         if lost:
             # What it shows of that stream is not where the log goes on: nobody recovers from there.
             snapshot.reply["position"] = POISON
-            self._membership.spoil(conn)
-        await self._membership.save(conn, {**recovery.seats(conn), name: snapshot.seat})
+            self._records.spoil(conn)
+        await self._records.save(conn, {**recovery.seats(conn), name: snapshot.seat})
         if not fence.holds(room):
             return None
         self.sit(member, cut, state, snapshot.seat)
@@ -187,5 +187,5 @@ class Seating:
         if conn.held:
             # Told after the snapshot, it would void what that holds of the history that there is now.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e is not reset]
-        self._membership.spoil(conn)
+        self._records.spoil(conn)
         return Seated(snapshot, None)

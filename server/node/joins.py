@@ -36,6 +36,7 @@ def build_joins(
     )
     joining = Joining(
         membership,
+        members.records,
         delivery,
         snapshots,
         members.presence,
@@ -59,7 +60,7 @@ def build_joins(
         delivery,
         members.sessions,
         core.tasks,
-        on_departure=membership.spoil_all,
+        on_departure=members.records.spoil_all,
         on_live=_on_live(core, delivering, members, writing),
         history=delivering.history,
     )

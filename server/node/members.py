@@ -9,6 +9,7 @@ from events.filecare import FileCare
 from events.membership import Membership
 from events.presence import Presence
 from events.ratelimit import RateLimits
+from events.records import ConnectionRecords
 from events.sessions import SessionManager
 from events.stall import Stall
 from events.typing import Typing
@@ -27,6 +28,7 @@ class Members:
     presence: Presence
     typing: Typing
     activity: Activity
+    records: ConnectionRecords
     membership: Membership
     stall: Stall | None
 
@@ -56,15 +58,21 @@ def build_members(core: Core, stores: Stores, delivering: Delivering, limits: Ra
         witness=Witness(delivery, clock, listed=settings.presence_events_max) if shared else None,
     )
     typing = Typing(delivery, clock, core.outside.monotonic, ttl=settings.typing_ttl)
+    records = ConnectionRecords(
+        delivery,
+        delivering.backends.records,
+        clock,
+        core.tasks,
+        window=settings.recovery_window,
+    )
     membership = Membership(
         delivery,
         sessions,
-        delivering.backends.records,
+        records,
         presence,
         typing,
         clock,
         core.tasks,
-        window=settings.recovery_window,
         lease=settings.node_lease,
     )
 
@@ -75,7 +83,7 @@ def build_members(core: Core, stores: Stores, delivering: Delivering, limits: Ra
     _listen(core, membership)
     activity = Activity(stores.participants, delivery, clock)
     stall = Stall(clock, find_out) if shared else None
-    return Members(sessions, file_care, presence, typing, activity, membership, stall)
+    return Members(sessions, file_care, presence, typing, activity, records, membership, stall)
 
 
 def _listen(core: Core, membership: Membership) -> None:

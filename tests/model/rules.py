@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from events import healing, hub, membership, recovery, witness
+from events import healing, hub, records, recovery, witness
 from storage.redis import bus, client
 
 #: Puts something else in the place of an attribute: (owner, name, replacement).
@@ -54,7 +54,7 @@ async def _unconfirmed(self: bus.RedisBus, channels: Any) -> None:
 RULES: Mapping[str, Rule] = {
     "spoil": Rule(
         "an event delivered from SQL, or a record not written: the offset is good all the same",
-        lambda put: put(membership.Membership, "spoil", _nothing),
+        lambda put: put(records.ConnectionRecords, "spoil", _nothing),
         ("redis_down", "redis_recover", "drop", "write"),
     ),
     "heal_poll": Rule(
