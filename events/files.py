@@ -53,7 +53,7 @@ class Thumbnails(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class SignedUrls:
     """A signed address and when it ends, in epoch seconds. `thumbnail_url` is None without a thumbnail."""
 
     url: str
@@ -270,7 +270,7 @@ class FileService:
             raise FileNotFound
         return record
 
-    def address(self, record: FileRecord, origin: str) -> Address:
+    def address(self, record: FileRecord, origin: str) -> SignedUrls:
         """Addresses below `origin` that work without a token for `url_ttl` seconds: for `<img>`."""
         until = int(self._clock() + self._url_ttl)
         links = [
@@ -278,7 +278,7 @@ class FileService:
             f"?expires={until}&signature={self._signer.sign(_signed(record.file_id, thumbnail, until))}"
             for thumbnail in (False, True)
         ]
-        return Address(links[0], links[1] if record.thumbnail_url else None, float(until))
+        return SignedUrls(links[0], links[1] if record.thumbnail_url else None, float(until))
 
     async def content(
         self, record: FileRecord, thumbnail: bool = False, start: int = 0, stop: int | None = None

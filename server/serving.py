@@ -37,7 +37,7 @@ class Own:
     workers: int
 
 
-class Node(uvicorn.Server):
+class NodeServer(uvicorn.Server):
     def __init__(
         self, config: uvicorn.Config, services: Services, doors: Doors, ready: Callable[[Services], None]
     ) -> None:
@@ -97,7 +97,7 @@ def serve(
         ssl_certfile=str(settings.ssl_certfile) if settings.ws_use_ssl else None,
         ssl_keyfile=str(settings.ssl_keyfile) if settings.ws_use_ssl else None,
     )
-    node = Node(config, services, app.state.doors, ready)
+    node = NodeServer(config, services, app.state.doors, ready)
     node.own = own
 
     def stop(*_: object) -> None:

@@ -22,7 +22,7 @@ from storage.errors import Away, StorageError, Unavailable
 from storage.failures import DRIVER_ERRORS, translate
 from storage.fairness import ASKING, Fair
 from storage.health import Health, ReadOnly
-from storage.outage import Outage
+from storage.outage import DatabaseOutage
 from storage.patience import LEAST, until
 from storage.pool import Pool
 from storage.repeating import repeated
@@ -126,7 +126,7 @@ class Database:
         self.dialect = dialect_of(url)
         self.limit = limit
         self.health = Health(self._try_write)
-        self.outage = Outage(self._ask)
+        self.outage = DatabaseOutage(self._ask)
         #: Seconds for the first connection: an address may name several hosts, and a time for each.
         self._patience: float | None = limit
         self._file = None if self.dialect == "postgresql" else sqlite_file(url)
@@ -214,7 +214,7 @@ class Database:
                 raise ReadOnly("the server is read-only")
 
     async def _ask(self) -> None:
-        """For `Outage`: on a connection of its own, as those of the pool may be waited for."""
+        """For `DatabaseOutage`: on a connection of its own, as those of the pool may be waited for."""
         if self.dialect != "postgresql":
             await self.ping()
             return

@@ -21,7 +21,7 @@ _HELD = Statement(sa.select(held.c.name).where(among(held.c.name, "names"), held
 _FORGET = Statement(held.delete().where(held.c.until <= _AT))
 
 
-class Held:
+class Holds:
     """Every method raises Unavailable. Times are the database's, as nodes know it."""
 
     def __init__(self, db: Database) -> None:

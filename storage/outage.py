@@ -16,7 +16,7 @@ FIRST, MOST = 0.05, 0.25
 MAX_WAITING = 20_000
 
 
-class Outage:
+class DatabaseOutage:
     """`ask` raises Away while the database takes nothing: no connection, or no writes."""
 
     def __init__(self, ask: Callable[[], Awaitable[None]]) -> None:

@@ -5,7 +5,7 @@ import re
 import msgspec
 from msgspec import Struct
 
-from server.contract.operations import OPERATIONS, TAGS, Operation
+from server.contract.operations import OPERATIONS, TAGS, RestCall
 from server.contract.schemas import Json, components, doc, ref, without
 from server.errors import TABLE
 
@@ -61,7 +61,7 @@ def _error(status: int) -> Json:
     }
 
 
-def _operation(operation: Operation) -> Json:
+def _operation(operation: RestCall) -> Json:
     shown: Json = {
         "operationId": operation.id,
         "summary": operation.summary,
@@ -85,7 +85,7 @@ def _operation(operation: Operation) -> Json:
     return shown
 
 
-def _parameters(operation: Operation) -> list[Json]:
+def _parameters(operation: RestCall) -> list[Json]:
     found: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in re.findall(r"{(\w+)}", operation.path)
@@ -109,7 +109,7 @@ def _of_query(schema: Json) -> Json:
     return choices[0] if len(choices) == 1 else {"anyOf": choices}
 
 
-def _responses(operation: Operation) -> Json:
+def _responses(operation: RestCall) -> Json:
     answer = operation.answer
     if isinstance(answer, str):
         # An event stream's events are the AsyncAPI document's.

@@ -11,7 +11,7 @@ from server.contract.schemas import doc, first_sentence
 from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
-from server.routes.search import Ask
+from server.routes.search import SearchQuery
 from server.routes.service import Connections, Disconnect, Publish
 from server.transports.codecs import END
 
@@ -19,7 +19,7 @@ S = "/api/chat/sessions/{session_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class RestCall:
     """`answer` is a struct, a media type, or nothing. `errors` are HTTP statuses besides those of every call;
     a `public` one needs no token. `parameters` are those that no struct has: name -> (place, schema)."""
 
@@ -57,10 +57,10 @@ SIGNED = {
 GONE = (404, 409, 410)
 
 
-def _commands() -> list[Operation]:
+def _commands() -> list[RestCall]:
     """Commands by their own names, for callers without a connection."""
     return [
-        Operation(
+        RestCall(
             "POST",
             f"{S}/{name}",
             first_sentence(doc(CATALOG[name].schema)),
@@ -74,61 +74,61 @@ def _commands() -> list[Operation]:
     ]
 
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation(
+OPERATIONS: tuple[RestCall, ...] = (
+    RestCall(
         "POST", "/api/chat", "Ask in one request: session, message and streamed answer", "streams",
         answer=EVENT_STREAM, body=schema.ChatRequest, errors=GONE,
         also={201: "With `stream: false`: the whole answer"}, parameters=RESUME,
     ),
-    Operation(
+    RestCall(
         "POST", "/api/chat/sessions", "Create a session", "sessions", status=201,
         answer=payloads.Session, body=schema.CreateSession, errors=(404, 409),
     ),
-    Operation(
+    RestCall(
         "GET", "/api/chat/sessions", "Your sessions, newest activity first", "sessions",
         answer=payloads.SessionPage, query=schema.ListSessions,
     ),
-    Operation("GET", S, "One session", "sessions", answer=payloads.SessionDetails, errors=(404,)),
-    Operation(
+    RestCall("GET", S, "One session", "sessions", answer=payloads.SessionDetails, errors=(404,)),
+    RestCall(
         "PATCH", S, "Change title, metadata or status", "sessions",
         answer=payloads.SessionDetails, body=schema.PatchSession, errors=GONE,
     ),
-    Operation(
+    RestCall(
         "DELETE", S, "Archive, or erase with `purge`", "sessions", answer=payloads.Ended, errors=(404, 409),
         parameters={"purge": ("query", {"type": "boolean", "default": False})},
     ),
-    Operation(
+    RestCall(
         "POST", f"{S}/extend", "Let it live longer", "sessions",
         answer=payloads.Extended, body=schema.ExtendSession, errors=GONE,
     ),
-    Operation(
+    RestCall(
         "GET", f"{S}/presence", "Who is online", "sessions", answer=payloads.PresenceList, errors=(404,)
     ),
-    Operation(
+    RestCall(
         "PUT", f"{S}/participants/{{user_id}}", "Add somebody, or change a role", "sessions",
         answer=payloads.Participants, body=schema.PutParticipant, errors=GONE,
     ),
-    Operation(
+    RestCall(
         "DELETE", f"{S}/participants/{{user_id}}", "Remove somebody", "sessions",
         answer=payloads.Participants, errors=GONE,
     ),
-    Operation(
+    RestCall(
         "GET", f"{S}/messages", "A page of the conversation", "messages",
         answer=payloads.HistoryReply, query=schema.History, leave_out=("session_id",), errors=(404,),
     ),
-    Operation(
+    RestCall(
         "POST", f"{S}/messages", "Send a message", "messages", status=201, answer=payloads.MessageCreated,
         body=schema.SendMessage, leave_out=("session_id",), errors=GONE, parameters=KEY,
     ),
-    Operation(
+    RestCall(
         "PATCH", f"{S}/messages/{{message_id}}", "Change one's own message", "messages",
         answer=payloads.ChangedReply, body=schema.Edit, leave_out=("session_id", "message_id"), errors=GONE,
     ),
-    Operation(
+    RestCall(
         "DELETE", f"{S}/messages/{{message_id}}", "Delete a message; its tombstone stays", "messages",
         answer=payloads.ChangedReply, errors=GONE,
     ),
-    Operation(
+    RestCall(
         "GET", f"{S}/events", "The session's events as they happen", "messages", answer=EVENT_STREAM,
         errors=GONE,
         parameters={
@@ -139,68 +139,68 @@ OPERATIONS: tuple[Operation, ...] = (
             "limit": ("query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}),
         },
     ),
-    Operation(
+    RestCall(
         "POST", f"{S}/messages/stream", "Send a message and read the agent's answer", "streams",
         answer=EVENT_STREAM, body=schema.ChatRequest, leave_out=("session_id", "agent_id"), errors=GONE,
         also={201: "With `stream: false`: the whole answer"}, parameters={**KEY, **RESUME},
     ),
-    Operation(
+    RestCall(
         "GET", "/api/chat/streams/{message_id}", "A stream from where one was", "streams",
         answer=EVENT_STREAM, errors=GONE, also={204: "After the end: nothing more comes"},
         parameters={**RESUME, "from_index": ("query", WHOLE)},
     ),
-    Operation(
+    RestCall(
         "POST", "/api/chat/streams/{message_id}/cancel", "Stop a stream", "streams",
         answer=payloads.StreamCancelReply, errors=GONE,
     ),
-    Operation("GET", "/api/chat/agents", "The agents", "agents"),
-    Operation("POST", "/api/chat/agents", "Add an agent (`service`)", "agents", status=201, body=NewAgent),
-    Operation("GET", "/api/chat/agents/{agent_id}", "One agent", "agents", errors=(404,)),
-    Operation(
+    RestCall("GET", "/api/chat/agents", "The agents", "agents"),
+    RestCall("POST", "/api/chat/agents", "Add an agent (`service`)", "agents", status=201, body=NewAgent),
+    RestCall("GET", "/api/chat/agents/{agent_id}", "One agent", "agents", errors=(404,)),
+    RestCall(
         "PATCH", "/api/chat/agents/{agent_id}", "Change an agent (`service`)", "agents", body=ChangedAgent,
         errors=(404,),
     ),
-    Operation(
+    RestCall(
         "DELETE", "/api/chat/agents/{agent_id}", "Delete an agent (`service`)", "agents", errors=(404,)
     ),
-    Operation(
+    RestCall(
         "POST", f"{S}/files", "Upload a file", "files", status=201, answer=payloads.Uploaded, upload=True,
         errors=(*GONE, 415),
     ),
-    Operation(
+    RestCall(
         "GET", "/api/chat/files/{file_id}/url", "A signed URL for `<img>`", "files",
         answer=payloads.SignedAddress, errors=(404,),
     ),
-    Operation(
+    RestCall(
         "GET", "/files/{file_id}", "A file's content", "files", answer="*/*", errors=(404,),
         also={206: "A range", 304: "Not modified", 416: "Not within the file"}, parameters=SIGNED,
     ),
-    Operation(
+    RestCall(
         "GET", "/files/{file_id}/thumb", "An image's thumbnail", "files", answer="*/*", errors=(404,),
         also={304: "Not modified"}, parameters=SIGNED,
     ),
-    Operation(
-        "GET", "/api/chat/search", "Find what was said", "search", answer=payloads.SearchReply, query=Ask,
-        errors=(404,),
+    RestCall(
+        "GET", "/api/chat/search", "Find what was said", "search", answer=payloads.SearchReply,
+        query=SearchQuery, errors=(404,),
     ),
-    Operation(
+    RestCall(
         "POST", "/api/server/publish", "Send an event of your own", "server", body=Publish, errors=(404,)
     ),
-    Operation("POST", "/api/server/disconnect", "Disconnect a user", "server", body=Disconnect),
-    Operation("GET", "/api/server/stats", "Counts, per node", "server"),
-    Operation("GET", "/api/server/connections", "Open connections", "server", query=Connections),
-    Operation("DELETE", "/api/server/users/{user_id}", "Erase a user's messages and files", "server"),
+    RestCall("POST", "/api/server/disconnect", "Disconnect a user", "server", body=Disconnect),
+    RestCall("GET", "/api/server/stats", "Counts, per node", "server"),
+    RestCall("GET", "/api/server/connections", "Open connections", "server", query=Connections),
+    RestCall("DELETE", "/api/server/users/{user_id}", "Erase a user's messages and files", "server"),
     *_commands(),
-    Operation(
+    RestCall(
         "POST", "/api/dev/token", "A token for development (`DEBUG`, loopback)", "operations", body=DevToken,
         public=True,
     ),
-    Operation("GET", "/healthz", "Whether the process lives", "operations", public=True),
-    Operation(
+    RestCall("GET", "/healthz", "Whether the process lives", "operations", public=True),
+    RestCall(
         "GET", "/readyz", "Whether this node should be given work", "operations", public=True,
         also={503: "It should not; `failing` names why"},
     ),
-    Operation("GET", "/metrics", "Prometheus metrics", "operations", answer="text/plain", public=True),
+    RestCall("GET", "/metrics", "Prometheus metrics", "operations", answer="text/plain", public=True),
 )  # fmt: skip
 
 TAGS = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from events.clock import Clock, when
 from storage.errors import StorageError
-from storage.held import Held
+from storage.held import Holds
 
 #: Seconds after which what was held in an outage is cleared away.
 FORGET_EVERY = 600.0
@@ -14,7 +14,7 @@ class Outage:
     """What a node holds through the database while Redis cannot be reached from it, for `lease` seconds each
     time: others do not take it for dead, and its streams go on."""
 
-    def __init__(self, held: Held, clock: Clock, lease: float) -> None:
+    def __init__(self, held: Holds, clock: Clock, lease: float) -> None:
         self._held, self._clock, self._lease = held, clock, lease
 
     async def hold_nodes(self, nodes: Sequence[str]) -> None:

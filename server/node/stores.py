@@ -9,7 +9,7 @@ from server.node.core import Core
 from storage.agents import Agents
 from storage.database import Database
 from storage.files import Files
-from storage.held import Held
+from storage.held import Holds
 from storage.interfaces import BlobStore
 from storage.lineage import Lineages
 from storage.messages import Messages
@@ -38,7 +38,7 @@ class Stores:
     revocations: Revocations
     snapshots: SnapshotReader
     lineages: Lineages
-    held: Held
+    held: Holds
 
 
 def build_stores(core: Core) -> Stores:
@@ -60,5 +60,5 @@ def build_stores(core: Core) -> Stores:
         revocations=Revocations(database),
         snapshots=SnapshotReader(database),
         lineages=Lineages(database),
-        held=Held(database),
+        held=Holds(database),
     )

@@ -10,7 +10,7 @@ from events.schema import SessionId
 from server.routes.common import call, caller_of, features_of, query_of, reply
 
 
-class Ask(Struct, kw_only=True):
+class SearchQuery(Struct, kw_only=True):
     """Words, `"phrases"`, `-without`. `cursor` is what the page before this one gave."""
 
     q: Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -21,7 +21,7 @@ class Ask(Struct, kw_only=True):
 
 async def search(request: Request) -> Response:
     caller = await caller_of(request)
-    ask = query_of(Ask, request)
+    ask = query_of(SearchQuery, request)
     found = await features_of(request).search.search(caller, ask.q, ask.session_id, ask.limit, ask.cursor)
     return reply(found)
 

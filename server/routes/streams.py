@@ -38,22 +38,22 @@ def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResumePoint:
     """Where a reader is: before chunk `index` of a stream, or behind its end. Of any, if none is named."""
 
     message_id: str | None
     index: int
     ended: bool = False
 
-    def within(self, message_id: str) -> "Place":
+    def within(self, message_id: str) -> "ResumePoint":
         """The same in this stream; a place in another one is none in this one."""
-        return self if self.message_id in (None, message_id) else Place(message_id, 0)
+        return self if self.message_id in (None, message_id) else ResumePoint(message_id, 0)
 
     def event_id(self, message_id: str) -> str:
         return f"{message_id}:{END if self.ended else self.index}"
 
 
-async def _from(services: Services, record: MessageRecord, place: Place, head: bytes = b"") -> Answer:
+async def _from(services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b"") -> Answer:
     """What is there of a stream from a place on."""
     index, content, next_index, status = await services.streams.read(record, place.index)
     lines = head
@@ -76,7 +76,7 @@ async def _from(services: Services, record: MessageRecord, place: Place, head: b
     return Answer(record.message_id, lines, next_index, record.revision, ended)
 
 
-def _begin(services: Services, asked: Asked, head: bytes, place: Place) -> Begin:
+def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
     """What begins the answer to a question."""
     message = asked.message
 
@@ -91,7 +91,7 @@ def _begin(services: Services, asked: Asked, head: bytes, place: Place) -> Begin
     return begin
 
 
-def _place(request: Request) -> Place:
+def _place(request: Request) -> ResumePoint:
     """By `Last-Event-ID`, or `?from_index=`. Raises ValidationFailed."""
     last = request.headers.get("last-event-id", "")
     message_id, _, index = last.rpartition(":")
@@ -99,12 +99,12 @@ def _place(request: Request) -> Place:
     if not (given.isascii() and given.isdigit() and len(given) < 16):
         raise ValidationFailed("a whole number", field="from_index")
     if not last:
-        return Place(None, int(given))
+        return ResumePoint(None, int(given))
     if message_id and index == END:
-        return Place(message_id, 0, ended=True)
+        return ResumePoint(message_id, 0, ended=True)
     if not message_id or not (index.isascii() and index.isdigit()) or len(index) > 15:
         raise ValidationFailed(f"<message_id>:<index> or <message_id>:{END}", field="Last-Event-ID")
-    return Place(message_id, int(index))
+    return ResumePoint(message_id, int(index))
 
 
 async def ask(request: Request, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from events.catalog import CATALOG
-from server.contract.operations import OPERATIONS, Operation
+from server.contract.operations import OPERATIONS, RestCall
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
 
@@ -79,7 +79,7 @@ BODIES = [one for one in OPERATIONS if one.body is not None and not one.public]
 
 
 @pytest.mark.parametrize("operation", BODIES, ids=lambda one: one.id)
-async def test_bodies(parley: Server, operation: Operation) -> None:
+async def test_bodies(parley: Server, operation: RestCall) -> None:
     assert operation.body is not None
     session = await new_session(parley)
     path = operation.path.replace("{session_id}", session).replace("{agent_id}", "1")
@@ -98,7 +98,7 @@ QUERIES = [one for one in OPERATIONS if one.query is not None]
 
 
 @pytest.mark.parametrize("operation", QUERIES, ids=lambda one: one.id)
-async def test_queries(parley: Server, operation: Operation) -> None:
+async def test_queries(parley: Server, operation: RestCall) -> None:
     assert operation.query is not None
     path = operation.path.replace("{session_id}", await new_session(parley))
     described = msgspec.inspect.type_info(operation.query)
