@@ -39,7 +39,7 @@ class Question(msgspec.Struct):
     session_id: str | None = None
 
 
-class Answer(msgspec.Struct):
+class NodeAnswer(msgspec.Struct):
     id: str
     node: str
     body: Raw
@@ -62,7 +62,7 @@ class ServiceApi:
         self._revoked, self._names = node.gate.revoked, node.gate.names
         self._files, self._admission = node.members.file_care, node.admission
         self._spread = node.delivering.outage is not None  # there may be other nodes
-        self._asked: dict[str, list[Answer]] = {}
+        self._asked: dict[str, list[NodeAnswer]] = {}
         node.core.signals.on("disconnect", self._heard)
         node.core.signals.on("question", self._questioned)
         node.core.signals.on("answer", self._answered)
@@ -139,7 +139,7 @@ class ServiceApi:
             await asyncio.sleep(0)
         return b"[" + b",".join(rows) + b"]", len(rows)
 
-    async def _ask(self, question: Question) -> list[Answer]:
+    async def _ask(self, question: Question) -> list[NodeAnswer]:
         """This node's answer and those that come in time: a node that hangs is left out, as a dead one."""
         mine = await self._answer(question)
         if not self._spread or not self._services.delivery.live:
@@ -162,17 +162,17 @@ class ServiceApi:
         self._bus.signal(f"node:{question.node}", "answer", to_json(answer))
 
     def _answered(self, channel: str, body: bytes) -> None:
-        answer = msgspec.json.decode(body, type=Answer)
+        answer = msgspec.json.decode(body, type=NodeAnswer)
         waiting = self._asked.get(answer.id)
         if waiting is not None:
             waiting.append(answer)
 
-    async def _answer(self, question: Question) -> Answer:
+    async def _answer(self, question: Question) -> NodeAnswer:
         if question.what == "connections":
             body = await self._rows(question.user_id, question.session_id)
         else:
             body = to_json(self._counts())
-        return Answer(question.id, self._node_id, Raw(body))
+        return NodeAnswer(question.id, self._node_id, Raw(body))
 
     def _counts(self) -> dict[str, Any]:
         hub = self._services.hub

@@ -28,7 +28,7 @@ from server.routes.common import (
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import END, one_line
-from server.transports.sse import Answer, Begin, EventStream
+from server.transports.sse import Begin, EventStream, StreamedAnswer
 from storage.records import MessageRecord
 
 
@@ -53,7 +53,9 @@ class ResumePoint:
         return f"{message_id}:{END if self.ended else self.index}"
 
 
-async def _from(services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b"") -> Answer:
+async def _from(
+    services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b""
+) -> StreamedAnswer:
     """What is there of a stream from a place on."""
     index, content, next_index, status = await services.streams.read(record, place.index)
     lines = head
@@ -73,14 +75,14 @@ async def _from(services: Services, record: MessageRecord, place: ResumePoint, h
             {"type": "stream_end", **stream_events.ended(record)},
             f"{record.message_id}:{END}",
         )
-    return Answer(record.message_id, lines, next_index, record.revision, ended)
+    return StreamedAnswer(record.message_id, lines, next_index, record.revision, ended)
 
 
 def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
     """What begins the answer to a question."""
     message = asked.message
 
-    async def begin(conn: Connection, stream: EventStream) -> Answer:
+    async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         request = {"message_id": message.message_id, "seq": message.seq}
         placeholder = await services.answers.replies.answer_to(asked.agent, message)
         current = await services.messages.get(message.session_id, placeholder.message_id)
@@ -165,7 +167,7 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     record = await _visible(services, caller, request.path_params["message_id"])
     place = _place(request).within(record.message_id)
 
-    async def begin(conn: Connection, stream: EventStream) -> Answer:
+    async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         current = await services.messages.get(record.session_id, record.message_id)
         return await _from(services, current, place)
 

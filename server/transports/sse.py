@@ -120,7 +120,7 @@ class StreamConnection(Connection):
         self.sink.end(error)
 
 
-class Unread(EventStream):
+class UnreadStream(EventStream):
     """One that nobody reads: what matters is when it ends."""
 
     __slots__ = ()
@@ -240,9 +240,9 @@ class EventStreamDoor:
     ) -> None:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
         it can be missed. Raises ChatError before anything is sent."""
-        head = Head(send)
+        head = AnswerHead(send)
 
-        async def begin(conn: Connection, stream: EventStream) -> Answer:
+        async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
             return await head.meanwhile(first(conn, stream))
 
         try:
@@ -261,7 +261,7 @@ class EventStreamDoor:
         """The id of one stream when it has ended; None if its client went before. Raises ChatError."""
 
         async def ended() -> str:
-            async with self._reading(scope, caller, session_id, first, Unread) as (stream, codec):
+            async with self._reading(scope, caller, session_id, first, UnreadStream) as (stream, codec):
                 await stream.until(lambda: codec.ended)
                 return codec.message_id
 
@@ -316,13 +316,13 @@ class EventStreamDoor:
         if not self._readers[message_id]:
             del self._readers[message_id]
 
-    async def finished(self, send: Send, answer: "Answer") -> None:
+    async def finished(self, send: Send, answer: "StreamedAnswer") -> None:
         """A stream that has ended already."""
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": RETRY + answer.head, "more_body": False})
 
 
-class Head:
+class AnswerHead:
     """The response's beginning: sent when the answer begins, or before when that takes long, so that no
     proxy gives up (a worker may think before it begins)."""
 
@@ -335,7 +335,7 @@ class Head:
             await self._send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             await self._send({"type": "http.response.body", "body": RETRY, "more_body": True})
 
-    async def meanwhile(self, work: Awaitable["Answer"]) -> "Answer":
+    async def meanwhile(self, work: Awaitable["StreamedAnswer"]) -> "StreamedAnswer":
         beginning = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait([beginning], timeout=self._every))[0]:
@@ -346,7 +346,7 @@ class Head:
             beginning.cancel()
 
 
-class Answer:
+class StreamedAnswer:
     """Where a reader of one stream begins: the finished lines up to `next_index`, and whether that is all."""
 
     __slots__ = ("ended", "head", "message_id", "next_index", "revision")
@@ -357,7 +357,7 @@ class Answer:
 
 
 #: Begins an answer whose reader is in the room.
-Begin = Callable[[Connection, EventStream], Awaitable[Answer]]
+Begin = Callable[[Connection, EventStream], Awaitable[StreamedAnswer]]
 
 
 #: Calls of REST open event streams (`server.routes.messages`, `server.routes.streams`).

@@ -9,7 +9,7 @@ from events.event import Event, Kind, chunk_event, make
 from events.observer import Observer
 from events.outbox import Backlog
 from server.transports.codecs import AnswerCodec
-from server.transports.sse import Answer, Head
+from server.transports.sse import AnswerHead, StreamedAnswer
 
 
 def parsed(data: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -47,15 +47,15 @@ def test_nothing_is_lost_behind_the_end() -> None:
 async def test_one_that_waits_is_kept_alive() -> None:
     """The response begins before the answer does, if that takes long: proxies give up on silent ones."""
     sent: list[dict[str, Any]] = []
-    begins: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    answer = Answer("m", b"", 0, 1, False)
+    begins: asyncio.Future[StreamedAnswer] = asyncio.get_running_loop().create_future()
+    answer = StreamedAnswer("m", b"", 0, 1, False)
 
     async def send(message: Any) -> None:
         sent.append(message)
         if len(sent) == 4:
             begins.set_result(answer)
 
-    head = Head(send, every=0.01)
+    head = AnswerHead(send, every=0.01)
     assert await head.meanwhile(begins) is answer
     assert [m["type"] for m in sent[:2]] == ["http.response.start", "http.response.body"]
     assert [m["body"] for m in sent[2:4]] == [b": still here\n\n"] * 2
