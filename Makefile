@@ -36,7 +36,7 @@ test: $(VENV)/.dev services $(VENV)/stores/.stamp tests/js/node_modules/.stamp #
 fresh: ## On bare Debian 12 and 13, made by debootstrap: a newcomer's path, make run and make test (root; an hour)
 	@ARGS="$(ARGS)" scripts/fresh
 
-faults: $(VENV)/.dev services tests/js/node_modules/.stamp ## Run the long fault runs; their table comes at the end
+faults: $(VENV)/.dev services $(VENV)/models/.stamp tests/js/node_modules/.stamp ## Run the long fault runs; their table comes at the end
 	$(BIN)/python -m pytest -m faults tests/faults $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
@@ -95,6 +95,9 @@ endif
 
 $(VENV)/stores/.stamp: tests/stores.lock | $(VENV)/.dev
 	@scripts/fetch_stores $(VENV)
+
+$(VENV)/models/.stamp: tests/models.txt | $(VENV)/.dev
+	@scripts/fetch_models $(VENV)
 
 tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json
 	cd tests/js && npm ci --no-fund --no-audit --loglevel=error

@@ -154,6 +154,9 @@ export interface Message {
   error?: Record<string, unknown> | null;
   edited_at?: string | null;
   deleted_at?: string | null;
+  finish_reason?: "content_filter" | "error" | "length" | "other" | "stop" | "tool_calls";
+  usage?: Usage;
+  model?: string;
   files?: File[];
   timestamp?: string;
 }
@@ -341,6 +344,10 @@ export interface StreamEnd {
   tokens_used?: number | null;
   latency_ms?: number | null;
   error?: StreamError | null;
+  finish_reason?: "content_filter" | "error" | "length" | "other" | "stop" | "tool_calls" | null;
+  usage?: Usage | null;
+  model?: string | null;
+  metadata?: Record<string, unknown> | null;
 }
 
 /** The message is written. `content` is the whole text, for readers that may lack chunks. */
@@ -354,6 +361,10 @@ export interface StreamEnded {
   revision: number;
   error?: Record<string, unknown>;
   content?: string;
+  finish_reason?: "content_filter" | "error" | "length" | "other" | "stop" | "tool_calls";
+  usage?: Usage;
+  model?: string;
+  metadata?: Record<string, unknown>;
 }
 
 /** Why a stream failed. */
@@ -431,6 +442,16 @@ export interface TypingChanged {
   timestamp: string;
   user_id: string;
   is_typing: boolean;
+}
+
+/** Tokens that an answer cost, as far as its producer knows. */
+export interface Usage {
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  total_tokens?: number | null;
+  reasoning_tokens?: number | null;
+  cached_input_tokens?: number | null;
+  cache_write_input_tokens?: number | null;
 }
 
 /** A user's first connection came, or the last one is gone. */

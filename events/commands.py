@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import Replies, reply_key
@@ -359,7 +361,10 @@ class Commands:
             return Pending(_for_a_while(self._streams.end(stream, "interrupted")), changed)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
-        future = self._streams.end(stream, status, error=error, **_said(command))
+        said = _said(command)
+        if command.usage is not None:
+            said["usage"] = msgspec.to_builtins(command.usage) or None
+        future = self._streams.end(stream, status, error=error, **said)
         return Pending(_for_a_while(future), changed)
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:

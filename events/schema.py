@@ -122,6 +122,21 @@ class StreamChunk(InSession, kw_only=True):
     index: Count | None = None
 
 
+#: Why a model ended its answer.
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "error", "other"]
+
+
+class Usage(Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """Tokens that an answer cost, as far as its producer knows."""
+
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    total_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    cached_input_tokens: Count | None = None
+    cache_write_input_tokens: Count | None = None
+
+
 class StreamError(Struct):
     """Why a stream failed."""
 
@@ -137,6 +152,10 @@ class StreamEnd(InSession, kw_only=True):
     tokens_used: Count | None = None
     latency_ms: Count | None = None
     error: StreamError | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    metadata: Metadata | None = None
 
 
 class StreamCancel(InSession, kw_only=True):
@@ -242,6 +261,10 @@ class Message(Struct, kw_only=True):
     error: Metadata | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
+    #: Of an answer, where its producer said it.
+    finish_reason: FinishReason | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+    model: str | UnsetType = UNSET
     #: Of a `file` message only.
     files: list[File] | UnsetType = UNSET
     #: In events only.
@@ -286,3 +309,7 @@ class StreamEnded(SessionEvent, kw_only=True):
     revision: int
     error: dict[str, Any] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    finish_reason: FinishReason | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    metadata: Metadata | UnsetType = UNSET

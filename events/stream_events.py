@@ -17,6 +17,7 @@ def _fields(of: type[SessionEvent]) -> tuple[str, ...]:
 _ENDED = _fields(StreamEnded)
 #: What an end has only where there is something to say; one that is read later has no time of its own.
 _RARE = ("timestamp", *(field.name for field in msgspec.structs.fields(StreamEnded) if not field.required))
+_COUNTS = ("tokens_used", "latency_ms")
 _started = dict_maker(_fields(StreamStarted), "timestamp")
 _ended = dict_maker(_ENDED, "timestamp")
 
@@ -30,12 +31,17 @@ def ended(record: MessageRecord, timestamp: str | None = None, *, whole: bool = 
     payload = _ended(record, timestamp)
     if not whole:
         payload["content"] = None
+    payload["metadata"] = record.metadata or None
     return _without_nothing(payload)
 
 
 def ended_of(message: dict[str, Any]) -> dict[str, Any]:
     """The same of a message as it was told."""
-    return _without_nothing({name: message.get(name) for name in _ENDED})
+    payload = {name: message.get(name) for name in _ENDED}
+    # There its counts are, too, for older clients.
+    metadata = payload["metadata"] or {}
+    payload["metadata"] = {name: value for name, value in metadata.items() if name not in _COUNTS} or None
+    return _without_nothing(payload)
 
 
 def _without_nothing(payload: dict[str, Any]) -> dict[str, Any]:

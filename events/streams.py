@@ -472,7 +472,8 @@ class Streams:
         """What a producer did not say of tokens and time is counted."""
         counted = dict(said)
         if counted.get("tokens_used") is None:
-            counted["tokens_used"] = tokens(text)
+            total = (counted.get("usage") or {}).get("total_tokens")
+            counted["tokens_used"] = tokens(text) if total is None else total
         if counted.get("latency_ms") is None:
             counted["latency_ms"] = max(0, round((self._clock() - started_at) * 1000))
         return counted

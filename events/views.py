@@ -25,8 +25,15 @@ def file_view(record: FileRecord) -> File:
     )
 
 
+#: Shown where there is something to show.
+_OF_ANSWERS = ("finish_reason", "usage", "model")
 #: Fields of `Message` that the record has, too, are shown as they are.
-_shown = maker(Message, MessageRecord, "content metadata created_at timestamp", but="edited_at deleted_at")
+_shown = maker(
+    Message,
+    MessageRecord,
+    "content metadata created_at timestamp",
+    but=" ".join(("edited_at", "deleted_at", *_OF_ANSWERS)),
+)
 
 
 def view(
@@ -43,6 +50,11 @@ def view(
         shown.edited_at = rfc3339(record.edited_at)
     if record.deleted_at:
         shown.deleted_at = rfc3339(record.deleted_at)
+    if record.message_type == "stream":
+        for name in _OF_ANSWERS:
+            value = getattr(record, name)
+            if value is not None:
+                setattr(shown, name, value)
     if files:
         shown.files = [file_view(file) for file in files]
     return shown

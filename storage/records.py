@@ -52,7 +52,7 @@ class Draft(Struct, frozen=True):
 
 class Outcome(Struct, frozen=True):
     """What the end of a stream says of its message. Fields of `MessageRecord`, but that `content=None` keeps
-    what is there."""
+    what is there, and `metadata` is added to it."""
 
     session_id: str
     message_id: str
@@ -61,6 +61,10 @@ class Outcome(Struct, frozen=True):
     error: dict[str, Any] | None = None
     tokens_used: int | None = None
     latency_ms: int | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    model: str | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class MessageRecord(Struct, frozen=True):
@@ -86,6 +90,9 @@ class MessageRecord(Struct, frozen=True):
     is_edited: bool = False
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    model: str | None = None
 
 
 #: Fields of a message that are numbered and timed by the writer.

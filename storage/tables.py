@@ -8,6 +8,7 @@ from storage.types import Big, Document, Time
 ID_LENGTH = 100
 #: A token's `sub`.
 USER_LENGTH = 255
+MODEL_LENGTH = 200
 
 metadata = sa.MetaData(
     naming_convention={
@@ -103,6 +104,9 @@ messages = sa.Table(
     sa.Column("is_edited", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("edited_at", Time),
     sa.Column("deleted_at", Time),
+    sa.Column("finish_reason", sa.String(20)),
+    sa.Column("usage", Document),
+    sa.Column("model", sa.String(MODEL_LENGTH)),
     sa.UniqueConstraint("session_id", "seq"),
     sa.UniqueConstraint("session_id", "revision"),
     sa.UniqueConstraint(

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from events.agents.deltas import Usage
+from events.schema import Usage
 
 #: The largest integer that a client counts exactly (RFC 8259, section 6) and every database keeps.
 MOST_TOKENS = 2**53 - 1

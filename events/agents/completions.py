@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
-from events.agents.deltas import Delta, Finish, FinishReason, Model, Reasoning, Source, Unread, Usage
+from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, Unread
 from events.agents.faults import UpstreamFault, fault_of
 from events.agents.thinking import Thinking, ThinkSplitter
 from events.agents.toolcalls import ToolCalls
+from events.schema import FinishReason, Usage
 
 NOTHING = Raw(b"null")
 

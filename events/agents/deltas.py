@@ -1,14 +1,13 @@
 """What an answer consists of while it is written, in types of our own. Knows no wire format.
 
-Text is a `str`: a piece of what people read.
+Text is a `str`: a piece of what people read. A `Usage` that comes later replaces the one before.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
-#: Why an answer ended (contract, section 5).
-FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "error", "other"]
+from events.schema import FinishReason, Usage
 
 
 class Reasoning(Struct, frozen=True, tag="reasoning"):
@@ -36,17 +35,6 @@ class Source(Struct, frozen=True, tag="source"):
     url: str
     title: str | None = None
     snippet: str | None = None
-
-
-class Usage(Struct, frozen=True, tag="usage"):
-    """What an answer cost, as far as its maker knows. One that comes later replaces it."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    cache_write_input_tokens: int | None = None
 
 
 class Model(Struct, frozen=True, tag="model"):

@@ -6,9 +6,9 @@ from email.utils import parsedate_to_datetime
 import httpcore
 
 from events.agents.base import AnswerFailed
-from events.agents.deltas import FinishReason
 from events.agents.faults import Fault, Kind, fault_of
 from events.agents.upstreams import Refused
+from events.schema import FinishReason
 
 #: Seconds that an upstream may ask to be waited for. One that asks for more is not tried again: whoever
 #: waits hears of it at once, and may come back later.
@@ -31,14 +31,6 @@ _EMPTY: dict[FinishReason, tuple[str, str]] = {
     "content_filter": ("UPSTREAM_FILTERED", "the upstream's filter stopped the answer"),
     "tool_calls": ("UPSTREAM_EMPTY", "the model asked for tools, of which this agent has none"),
     "error": ("UPSTREAM_ERROR", "the upstream has a fault"),
-}
-
-#: What is told beside an answer that has text, and ended before its end.
-_CUT: dict[FinishReason, tuple[str, str]] = {
-    "length": ("UPSTREAM_LENGTH", "the answer was cut at its limit of tokens"),
-    "content_filter": ("UPSTREAM_FILTERED", "the upstream's filter stopped the answer"),
-    "tool_calls": ("UPSTREAM_EMPTY", "the model asked for tools, of which this agent has none"),
-    "other": ("UPSTREAM_ERROR", "the upstream ended the answer for a reason of its own"),
 }
 
 
@@ -65,14 +57,6 @@ def stopped(retry_after: float | None = None) -> AnswerFailed:
 def empty(reason: FinishReason) -> AnswerFailed:
     code, text = _EMPTY.get(reason, ("UPSTREAM_EMPTY", "the model's answer is empty"))
     return AnswerFailed(code, text, retry_after=0 if reason == "error" else None)
-
-
-def cut(reason: FinishReason) -> dict[str, str] | None:
-    """The `error` of an answer that has text and did not come to its own end."""
-    if reason not in _CUT:
-        return None
-    code, text = _CUT[reason]
-    return {"code": code, "message": text}
 
 
 def broken(error: Exception) -> AnswerFailed:

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
 from events.access import Caller
-from events.agents import failures
 from events.agents.base import Agent, AnswerFailed, Request
-from events.agents.deltas import Finish, Model, Usage
+from events.agents.outcome import AnswerOutcome
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
 from events.event import Event, to_json
 from events.failures import translate
@@ -217,38 +215,37 @@ class Replies:
 
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
-        usage, finish, unshown = Usage(), Finish("stop"), Counter[str]()
+        outcome = AnswerOutcome()
         answer = kind.answer(request)
         try:
             async for delta in answer:
                 if isinstance(delta, str):
                     self._streams.chunk(stream, delta, None)
-                elif isinstance(delta, Usage):
-                    usage = delta
-                elif isinstance(delta, Finish):
-                    finish = delta
-                elif not isinstance(delta, Model):
-                    unshown[type(delta).__name__] += 1
-            error = failures.cut(finish.reason)
-            end = self._streams.end(stream, "complete", error=error, tokens_used=usage.total_tokens)
+                else:
+                    outcome.take(delta)
+            end = self._streams.end(stream, "complete", **outcome.said())
         except (ChatError, AnswerFailed) as failure:
-            end = self._streams.end(stream, "failed", error={"code": failure.code, "message": failure.text})
+            end = self._failed(stream, outcome, failure.code, failure.text)
         except Exception:
             log.exception("agent %s failed on %s", request.agent.id, request.message.message_id)
-            end = self._streams.end(
-                stream, "failed", error={"code": Internal.code, "message": Internal.message}
-            )
+            end = self._failed(stream, outcome, Internal.code, Internal.message)
         finally:
             closing = getattr(answer, "aclose", None)
             if closing is not None:
                 await closing()
-            if unshown:
-                log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, dict(unshown))
+            if outcome.unshown:
+                log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, outcome.unshown)
         try:
             # A stop from now on cancels this task, and not the end that others wait for.
             await asyncio.shield(end)
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
+
+    def _failed(
+        self, stream: Stream, outcome: AnswerOutcome, code: str, text: str
+    ) -> "asyncio.Future[Committed]":
+        error = {"code": code, "message": text}
+        return self._streams.end(stream, "failed", error=error, **outcome.said("error"))
 
     async def stop(self) -> None:
         await self._tasks.stop()

@@ -195,7 +195,7 @@ export class MessageList {
   }
 
   _head(message, name) {
-    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", FLAGS[message.status] ?? ""].filter(Boolean);
+    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", FLAGS[message.status] ?? ENDS[message.finish_reason] ?? ""].filter(Boolean);
     return h(
       "p.meta",
       {},
@@ -256,6 +256,8 @@ export class MessageList {
 }
 
 const FLAGS = { streaming: "writing…", cancelled: "stopped", interrupted: "interrupted", failed: "failed" };
+/** Of an answer that is complete, and did not come to its own end. */
+const ENDS = { length: "cut at its limit", content_filter: "filtered", tool_calls: "asked for tools", error: "broken off", other: "ended early" };
 
 function keyOf(message) {
   return `${message.revision}:${message.status}:${message.status === "streaming" ? 0 : message.content?.length}`;

@@ -9,10 +9,9 @@ import pytest
 
 from events.agents.base import AnswerFailed, Request
 from events.agents.config import checked
-from events.agents.deltas import Usage
 from events.agents.openai import OpenAI
 from events.agents.prompt import conversation
-from events.schema import Message
+from events.schema import Message, Usage
 from storage.records import AgentRecord
 from tests.agents.upstream import (
     DONE,

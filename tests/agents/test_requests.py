@@ -209,25 +209,39 @@ async def test_a_session_goes_on_after_an_answer_that_failed(node: Server) -> No
 
 
 @pytest.mark.parametrize(
-    ("finish", "code"),
+    ("finish", "reason"),
     [
-        ("length", "UPSTREAM_LENGTH"),
-        ("content_filter", "UPSTREAM_FILTERED"),
-        ("tool_calls", "UPSTREAM_EMPTY"),
-        ("eclipse", "UPSTREAM_ERROR"),
-        ("stop", None),
+        ("length", "length"),
+        ("content_filter", "content_filter"),
+        ("tool_calls", "tool_calls"),
+        ("eclipse", "other"),
+        ("stop", "stop"),
     ],
 )
-async def test_an_answer_that_was_cut_says_so(node: Server, finish: str, code: str | None) -> None:
+async def test_an_answer_says_why_it_ended(node: Server, finish: str, reason: str) -> None:
     async with upstream(lines(piece("half"), piece(finish=finish), piece(tokens=9), DONE)) as served:
         session_id = await openai_session(node, served)
         async with enter("websocket", node, "alice", session_id) as alice:
             await alice.message("hello")
             end = await alice.wait_event("stream_end")
-            assert (end["status"], end["tokens_used"]) == ("complete", 9)
-            assert (end.get("error") or {}).get("code") == code
             shown = [m for m in await alice.history() if m["message_type"] == "stream"]
-            assert [(m["content"], (m.get("error") or {}).get("code")) for m in shown] == [("half", code)]
+    usage = {"input_tokens": 1, "output_tokens": 8, "total_tokens": 9}
+    for told in (end, *shown):
+        assert (told["status"], told["tokens_used"], told.get("error")) == ("complete", 9, None)
+        assert (told["finish_reason"], told["usage"], told["model"]) == (reason, usage, "m")
+
+
+async def test_an_answer_that_failed_says_so_as_well(node: Server) -> None:
+    async with upstream(lines(piece(finish="length"), piece(tokens=9), DONE), refusal(401)) as served:
+        session_id = await openai_session(node, served)
+        async with enter("websocket", node, "alice", session_id) as alice:
+            await alice.message("hello")
+            end = await alice.wait_event("stream_end")
+            assert (end["status"], end["error"]["code"]) == ("failed", "UPSTREAM_LENGTH")
+            assert (end["finish_reason"], end["tokens_used"]) == ("length", 9)
+            await alice.message("hello?")
+            end = await alice.wait_event("stream_end", lambda e: e["message_id"] != end["message_id"])
+            assert (end["error"]["code"], end["finish_reason"]) == ("UPSTREAM_UNAUTHORIZED", "error")
 
 
 async def test_two_people_in_one_session(node: Server) -> None:

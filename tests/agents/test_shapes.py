@@ -7,9 +7,10 @@ import pytest
 
 from events.agents.chat import Answer
 from events.agents.completions import CompletionReader
-from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, ToolInput, Unread, Usage
+from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, ToolInput, Unread
 from events.agents.eventstream import EventReader
 from events.agents.faults import UpstreamFault, fault_of
+from events.schema import Usage
 from tests.agents.shapes.errors import ERRORS
 from tests.agents.shapes.refusal import Refused
 from tests.agents.shapes.shape import Shape

@@ -1,7 +1,7 @@
 """vLLM, llama.cpp, Ollama: streams."""
 
-from events.agents.deltas import Usage
 from events.agents.faults import Kind
+from events.schema import Usage
 from tests.agents.shapes.shape import PLAIN, PLAIN_USAGE, ROLE, Shape, delta, events, only, piece
 
 SHAPES = [

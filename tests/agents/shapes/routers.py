@@ -1,7 +1,8 @@
 """LiteLLM, OpenRouter: streams."""
 
-from events.agents.deltas import Source, Usage
+from events.agents.deltas import Source
 from events.agents.faults import Kind
+from events.schema import Usage
 from tests.agents.shapes.shape import CITATION, PLAIN, PLAIN_USAGE, Shape, delta, events
 
 SHAPES = [

@@ -1,7 +1,7 @@
 """Groq, DeepSeek, Mistral: streams."""
 
-from events.agents.deltas import Usage
 from events.agents.faults import Kind
+from events.schema import Usage
 from tests.agents.shapes.shape import (
     COUNTED,
     PLAIN,

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from events.agents.deltas import FinishReason, Source, Usage
+from events.agents.deltas import Source
 from events.agents.faults import Kind
+from events.schema import FinishReason, Usage
 
 
 class Shape(Struct, frozen=True, kw_only=True):
