@@ -8,7 +8,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from server.engine import stock
 from server.engine.server import Server
-from server.peer import network_of
+from server.identity.peer import network_of
 from server.services import Services
 from storage.buckets import MemoryBuckets
 
@@ -22,8 +22,8 @@ NETWORKS = 10_000
 
 
 class Attempts:
-    """Wrong passwords, in buckets that hold a minute's. Unlike `server.auth.FailedTokens` they keep the right
-    one out, too: a guesser would learn it from being let in. `clock` in seconds, monotonic."""
+    """Wrong passwords, in buckets that hold a minute's. Unlike `FailedTokens` they refuse the right one,
+    too: a guesser would learn it from being let in. `clock` in seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._networks = MemoryBuckets(clock, NETWORKS)

@@ -16,10 +16,10 @@ from events.membership import Membership
 from events.observer import Observer
 from events.ratelimit import RateLimits
 from events.room import Connection
-from server import peer
-from server.auth import Authenticator
+from server.identity import peer
+from server.identity.auth import Authenticator
+from server.identity.origins import Origins
 from server.journal import Journal
-from server.origins import Origins
 from server.places import Places
 
 

@@ -20,7 +20,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import to_json
-from server import gauges, peer
+from server import gauges
 from server.config import Settings
 from server.doors import build_doors, open_doors
 from server.engine.asgi import Headers
@@ -30,12 +30,13 @@ from server.engine.requests import PATH as SOCKETIO_PATH
 from server.engine.requests import query_of
 from server.engine.strangers import Strangers
 from server.errors import TABLE, body_of, retry_after
+from server.identity import peer
+from server.identity.origins import Origins
 from server.metrics import Metrics
 from server.node.build import build
 from server.node.features import build_features, offering
 from server.node.jobs import feature_jobs
 from server.node.running import CannotServe, running
-from server.origins import Origins
 from server.prefix import with_other_slash, without_prefix
 from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
 from server.routes.common import reply

@@ -18,7 +18,6 @@ from events.bounds import (
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
-from server.auth import FAILURES
 from server.downloads import EACH as DOWNLOADS_EACH
 from server.downloads import MOST as DOWNLOADS
 from server.engine import takers
@@ -26,6 +25,7 @@ from server.engine.endings import HEAD_TIMEOUT
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT, HELD_UP
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
+from server.identity.auth import FAILURES
 from server.transports.base import HELD, SLOW_READER
 from server.transports.listed import TRANSPORTS
 from server.uploads import LEAST, SPAN, WHOLE

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
 
-from server import admin, peer
+from server import admin
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import FRAME_OVERHEAD, Origins
 from server.engine.server import Server
 from server.engine.strangers import Strangers, places_for
 from server.forwarding import Forwarding
+from server.identity import peer
 from server.node.build import Node
 from server.services import Services
 from server.transports.codecs import SocketIOCodec

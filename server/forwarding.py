@@ -26,7 +26,7 @@ from server.engine.answers import counted, once_taken
 from server.engine.requests import PATH, Headers, TooLong, credentials, error, query_of, read_body
 from server.engine.strangers import Strangers
 from server.errors import retry_after
-from server.peer import FORWARDED, network_of
+from server.identity.peer import FORWARDED, network_of
 from server.tunnel import tunnel
 from server.underway import Underway
 from storage.errors import Unavailable

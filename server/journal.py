@@ -75,7 +75,7 @@ class Journal:
 
     def refused(self, door: str, error: ChatError, address: str, path: str = "") -> None:
         """`door`: a transport, or a method of HTTP; `path` without its query."""
-        # Of a page's origin `server.origins` tells, with what would admit it.
+        # Of a page's origin `server.identity.origins` tells, with what would admit it.
         if self._tells and not isinstance(error, OriginNotAllowed) and self._refusals.take():
             why: dict[str, object] = {
                 "door": door,

@@ -18,7 +18,7 @@ from events.bounds import LINK, OPERATORS
 from events.errors import ServerFull
 from events.hub import Hub
 from events.room import Connection
-from server.peer import network_of
+from server.identity.peer import network_of
 
 #: Parts of all places that are kept for identities with one connection at most, and for other networks than
 #: the one that has more than half of all.

@@ -9,9 +9,9 @@ from urllib.parse import quote
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from server import peer
 from server.config import Settings
 from server.config_rules import is_own_path
+from server.identity import peer
 
 
 def without_prefix(scope: Scope, root: str) -> Scope:

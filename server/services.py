@@ -16,9 +16,9 @@ from events.presence import Presence
 from events.sessions import SessionManager
 from events.streams import Streams
 from events.takeover import Takeover
-from server import peer
 from server.admission import Admission
 from server.config import Settings
+from server.identity import peer
 from server.node.answers import Answers
 from server.node.gate import Gate
 from storage.agents import Agents

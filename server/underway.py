@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from server import peer
+from server.identity import peer
 
 
 class Underway:

@@ -4,7 +4,7 @@ anything, and memory that a connection at rest does not need."""
 from events.clock import stamp
 from events.errors import TokenExpired, Unauthorized, Unavailable
 from events.event import Event, Kind, to_json
-from server.refresh import expiry
+from server.identity.refresh import expiry
 from server.services import Services
 
 #: Seconds between two looks.

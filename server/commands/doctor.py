@@ -67,7 +67,7 @@ def command(
 
 def _own_token() -> str | None:
     """A token of ten minutes, where the settings here have a key, or `make run` has made one."""
-    from server.tokens import mint
+    from server.identity.tokens import mint
 
     if not os.environ.get("JWT_SECRET_KEY") and not Path(".env").exists() and not DEVELOPMENT_KEY.exists():
         return None

@@ -102,7 +102,7 @@ def welcome(settings: "Settings", port: int) -> str:
 
     A fragment never reaches a server's log.
     """
-    from server.tokens import mint
+    from server.identity.tokens import mint
 
     base = f"{'https' if settings.ws_use_ssl else 'http'}://127.0.0.1:{port}{settings.root_path}"
     lines = ["", f"Parley serves {base}"]

@@ -55,7 +55,7 @@ def command(
         http://127.0.0.1:8003/api/chat/sessions
     """
     settings, _ = load_beside_run()
-    from server.tokens import mint
+    from server.identity.tokens import mint
 
     ids = [word.strip() for entry in sessions for word in entry.split(",") if word.strip()]
     try:

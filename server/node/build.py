@@ -8,6 +8,7 @@ from events.dispatch import Dispatcher
 from events.observer import Observer
 from server.admission import Admission
 from server.config import Settings
+from server.identity.refresh import Refresh
 from server.node.answers import Answers, build_answers
 from server.node.core import Core, Outside
 from server.node.delivering import Delivering, build_delivering
@@ -16,7 +17,6 @@ from server.node.joins import Joins, build_joins
 from server.node.members import Members, build_members
 from server.node.stores import Stores, build_stores
 from server.node.writing import Writing, build_writing
-from server.refresh import Refresh
 from server.services import Services
 
 

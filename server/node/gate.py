@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 from events.names import Names
 from events.ratelimit import RateLimits
-from server.auth import Authenticator
+from server.identity.auth import Authenticator
+from server.identity.origins import Origins
+from server.identity.revoked import Revoked
 from server.journal import Journal
 from server.node.core import Core
 from server.node.delivering import Delivering
 from server.node.stores import Stores
-from server.origins import Origins
 from server.places import Places
 from server.requests import Requests
-from server.revoked import Revoked
 
 
 @dataclass(frozen=True)

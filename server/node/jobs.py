@@ -7,10 +7,10 @@ from events.janitor import Job
 from events.producers import Producers
 from events.snapshots import KEPT
 from server import memory, watch
+from server.identity.revoked import DROP, REFRESH
 from server.node.build import Node
 from server.node.features import Features
 from server.node.outage import FORGET_EVERY, Outage
-from server.revoked import DROP, REFRESH
 from storage.errors import Unavailable
 
 #: Seconds between looks through all contents for those that no row names: each lists the whole storage.

@@ -22,12 +22,12 @@ from events.event import to_json
 from events.identity import canonical
 from events.schema import SessionId
 from events.wording import invalid
-from server import peer
 from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.doors import Doors
 from server.engine.answers import WAITING, once_taken, protocol_of
 from server.engine.packets import Nested, loads
 from server.errors import json_error
+from server.identity import peer
 from server.node.features import Features
 from server.services import Services
 from server.transports.sse import by_event_source, come_again

@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from events.errors import Forbidden, ValidationFailed
 from events.identity import fault_of
-from server import peer
-from server.refresh import expiry
+from server.identity import peer
+from server.identity.refresh import expiry
+from server.identity.tokens import mint
 from server.routes.common import body_of, call, reply, services_of, struct_of
-from server.tokens import mint
 
 
 class DevToken(Struct, kw_only=True):

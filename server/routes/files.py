@@ -15,8 +15,8 @@ from events.clock import rfc3339, when
 from events.errors import ValidationFailed
 from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE, TEXT
-from server import peer
 from server.errors import json_error
+from server.identity import peer
 from server.routes.common import call, caller_of, features_of, perform, reply, services_of, session_id_of
 from server.uploads import Fields, Multipart
 from storage.records import FileRecord

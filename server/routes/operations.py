@@ -4,8 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events.errors import Unauthorized
-from server import peer
 from server.errors import json_error
+from server.identity import peer
 from server.routes.common import features_of, page, reply, services_of
 
 

@@ -7,7 +7,7 @@ from events import schema
 from events.clock import rfc3339
 from events.errors import ValidationFailed
 from events.sessions import Origin
-from server import peer
+from server.identity import peer
 from server.routes.common import (
     body_of,
     call,

@@ -25,7 +25,7 @@ from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.packets import Nested
 from server.errors import close_code
-from server.peer import page_of
+from server.identity.peer import page_of
 from server.services import Services
 from server.transports.base import Channel, Transport, opening
 from server.transports.codecs import PlainSocketIOCodec

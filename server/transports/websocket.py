@@ -29,13 +29,13 @@ from events.line import Line
 from events.outbox import Sink
 from events.room import Connection
 from events.sessions import Origin
-from server import peer
 from server.admission import Visitor
 from server.engine import frames, packets
 from server.engine.heartbeat import Ticking, Wheel
 from server.engine.parser import TooBig
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
+from server.identity import peer
 from server.services import Services
 from server.transports.base import Channel, Transport, opening
 from server.transports.codecs import WebSocketCodec

@@ -15,7 +15,7 @@ from server.config import Settings
 from server.engine import requests
 from server.engine.requests import credentials
 from server.forwarding import Forwarding
-from server.peer import FORWARDED, client_address, dev_token_allowed, metrics_allowed
+from server.identity.peer import FORWARDED, client_address, dev_token_allowed, metrics_allowed
 from server.underway import Underway
 from storage.errors import Unavailable
 from storage.nodekey import FRESH, NodeKey

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from events.errors import Unauthorized, Unavailable
-from server import jwks
-from server.auth import Authenticator
 from server.config import Settings
-from server.jwks import MAX_KEYS, REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
+from server.identity import jwks
+from server.identity.auth import Authenticator
+from server.identity.jwks import MAX_KEYS, REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
 from tests.server.test_tokens import KEY, NOW, Clock, signed
 from tests.support.doors import KINDS
 from tests.support.refusals import refusal

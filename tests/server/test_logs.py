@@ -11,7 +11,7 @@ import structlog
 
 from server import logs
 from server.config import Settings
-from server.tokens import mint
+from server.identity.tokens import mint
 from tests.server.test_tokens import KEY
 
 

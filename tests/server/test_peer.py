@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from server.config import Settings
-from server.origins import Origins
-from server.peer import (
+from server.identity.origins import Origins
+from server.identity.peer import (
     bearer_token,
     client_address,
     dev_token_allowed,

@@ -8,7 +8,7 @@ import pytest
 
 from events.access import Caller
 from events.errors import Unavailable
-from server.revoked import FRESH, OVERLAP, WHOLE, Revoked
+from server.identity.revoked import FRESH, OVERLAP, WHOLE, Revoked
 from storage.revocations import Revocations
 from tests.server.test_tokens import Clock
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from events.access import Caller
 from events.errors import ChatError, Forbidden, RateLimited, TokenExpired, Unauthorized
-from server.auth import Authenticator, FailedTokens
 from server.config import Settings
-from server.tokens import mint
+from server.identity.auth import Authenticator, FailedTokens
+from server.identity.tokens import mint
 
 KEY = "Zb7uX1vQ9tLr4mKp8wYc2nHd6sGf3jEa"
 OTHER = "q0Wm5Rk2Vx8Ty1Ub6Ni3Oc9Pz4La7SdE"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from events.access import Caller
 from events.clock import Clock, when
 from events.errors import Unavailable
-from server.tokens import LEEWAY
+from server.identity.tokens import LEEWAY
 from storage.errors import StorageError
 from storage.revocations import Revocations
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from events.errors import OriginNotAllowed
-from server import config_values, peer
+from server import config_values
 from server.config import Settings
+from server.identity import peer
 from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
 

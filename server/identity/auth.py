@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from events.access import Caller
 from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
 from server.config import Settings
-from server.jwks import Fetch, Jwks, fetch_url
-from server.peer import network_of
-from server.tokens import Verifier
+from server.identity.jwks import Fetch, Jwks, fetch_url
+from server.identity.peer import network_of
+from server.identity.tokens import Verifier
 from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
 

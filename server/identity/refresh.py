@@ -8,7 +8,7 @@ from events.errors import Unauthorized
 from events.membership import Membership
 from events.room import Connection
 from events.tasks import Tasks
-from server.auth import Authenticator
+from server.identity.auth import Authenticator
 
 #: The last moment of year 9999, in epoch seconds: what is told of a token without an end.
 LAST_MOMENT = 253402300799.0
