@@ -30,7 +30,7 @@ from server.errors import json_error
 from server.identity import peer
 from server.node.features import Features
 from server.services import Services
-from server.transports.sse import by_event_source, come_again
+from server.transports.eventstream import by_event_source, come_again
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience
 

@@ -28,7 +28,7 @@ from server.routes.common import (
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import END, one_line
-from server.transports.sse import Begin, EventStream, StreamedAnswer
+from server.transports.eventstream import Begin, EventStream, StreamedAnswer
 from storage.records import MessageRecord
 
 

@@ -9,7 +9,7 @@ from events.event import Event, Kind, chunk_event, make
 from events.observer import Observer
 from events.outbox import Backlog
 from server.transports.codecs import AnswerCodec
-from server.transports.sse import AnswerHead, StreamedAnswer
+from server.transports.eventstream import AnswerHead, StreamedAnswer
 
 
 def parsed(data: bytes) -> list[tuple[str, dict[str, Any]]]:
