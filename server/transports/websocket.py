@@ -1,6 +1,5 @@
 """The raw WebSocket door, `/ws/{session_id}`: accepted first, so that a browser sees why it is closed."""
 
-import asyncio
 import json
 import re
 from functools import partial
@@ -19,26 +18,24 @@ from events.errors import (
     PayloadTooLarge,
     RateLimited,
     SessionNotFound,
-    SlowConsumer,
     Unavailable,
     ValidationFailed,
 )
 from events.event import Codec, to_json
 from events.ids import new_id
 from events.line import Line
-from events.outbox import Sink
 from events.room import Connection
 from events.sessions import Origin
 from server.admission import Visitor
-from server.engine import frames, packets
-from server.engine.heartbeat import Ticking, Wheel
-from server.engine.parser import TooBig
+from server.engine import packets
+from server.engine.heartbeat import Wheel
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
 from server.errors import close_code
 from server.identity import peer
 from server.services import Services
 from server.transports.base import Channel, Transport, opening
 from server.transports.codecs import WebSocketCodec
+from server.transports.rawsocket import RawConnection, RawSocket, told
 
 #: Session ids that a client may make up (WS_CREATE_SESSIONS).
 _OWN_ID = re.compile(r"^[A-Za-z0-9._:\-]{1,100}\Z")
@@ -46,115 +43,6 @@ _OWN_ID = re.compile(r"^[A-Za-z0-9._:\-]{1,100}\Z")
 ABUSE = 30
 #: Bytes of what is refused that the lenient, slow reader goes through for a `ref`: about a millisecond.
 LENIENT = 16 * 1024
-
-
-class RawSocket(Sink):
-    """One raw WebSocket: its writing end, and what it hears (`server.engine.connection.WebSocketHandler`)."""
-
-    __slots__ = ("alive_at", "conn", "door", "ended", "protocol", "refusals", "session_id", "slot")
-
-    def __init__(self, door: "RawDoor", protocol: WebSocketProtocol, session_id: str, now: float) -> None:
-        super().__init__(door.services.hub.flusher)
-        self.door, self.protocol, self.session_id = door, protocol, session_id
-        self.conn: RawConnection | None = None
-        self.alive_at = now  # of the wheel's clock
-        self.refusals = 0
-        self.ended = False
-        self.slot: set[Ticking] | None = None
-
-    # --- Sink
-
-    def write(self, data: bytes) -> None:
-        if not self.ended:
-            self.protocol.write(data)
-
-    def cut(self) -> None:
-        self.end(SlowConsumer(), abort_after=1.0)
-
-    @property
-    def account(self) -> str | None:
-        return None if self.conn is None else self.conn.caller.account
-
-    def crowded(self) -> None:
-        if self.ended:
-            return
-        self.flusher.observer.cut("CROWDED")
-        if self.backlog is not None:
-            self.cut()
-        else:
-            self.end(Unavailable("no room for the rest of this message; try again"))
-
-    # --- WebSocketHandler
-
-    def text(self, data: bytes) -> None:
-        self.alive_at = self.door.wheel.now()
-        self.door.heard(self, data)
-
-    def binary(self, data: bytes) -> None:
-        self.tell({"type": "error", **ValidationFailed("binary messages are not accepted").as_dict()})
-
-    def pong(self, data: bytes) -> None:
-        self.alive_at = self.door.wheel.now()
-
-    def too_big(self, error: TooBig) -> None:
-        self.end(PayloadTooLarge.beyond(self.door.services.settings.ws_frame_size_limit, error.size))
-
-    def pause_writing(self) -> None:
-        self.pause(self.door.services.settings.outbox_limit)
-
-    def resume_writing(self) -> None:
-        self.resume()
-
-    def lost(self, code: int) -> None:
-        self.door.gone(self, f"closed {code}")
-
-    # --- for the door
-
-    def tell(self, message: dict[str, Any]) -> None:
-        self.push(frames.text(to_json(message)))
-
-    def tick(self, now: float) -> None:
-        settings = self.door.services.settings
-        if not self.protocol.transport.is_reading():  # who waits for us is not to be taken for dead
-            self.alive_at = now
-        if now - self.alive_at >= settings.ws_heartbeat_interval + settings.ws_ping_timeout:
-            self.protocol.abort()
-            self.door.gone(self, "ping timeout")
-            return
-        if self.fd < 0:
-            self.fd = self.protocol.descriptor()
-        self.push(frames.frame(frames.PING, b""))
-        due = min(now + settings.ws_heartbeat_interval,
-                  self.alive_at + settings.ws_heartbeat_interval + settings.ws_ping_timeout)  # fmt: skip
-        self.door.wheel.add(self, max(due, now + self.door.tick))
-
-    def end(self, error: ChatError, abort_after: float | None = None) -> None:
-        """Tell the error, and close with its code; what was written before goes out first."""
-        if self.ended:
-            return
-        out = self.leaving()
-        if out and self.backlog is None:
-            self.write(out)
-        self.write(_last_word(error))
-        self.ended = True
-        protocol = self.protocol
-        protocol.close(close_code(error) or frames.NORMAL, error.code)
-        if abort_after is not None:
-            # A peer that does not read never answers the Close frame.
-            asyncio.get_running_loop().call_later(abort_after, protocol.abort)
-        self.door.gone(self, error.code)
-
-
-class RawConnection(Connection):
-    """For one session."""
-
-    __slots__ = ()
-
-    ends_with_its_session = hears_its_own_chunks = True
-    sink: RawSocket
-
-    def end(self, error: ChatError) -> None:
-        self.sink.end(error)
 
 
 class RawDoor:
@@ -188,7 +76,7 @@ class RawDoor:
             self._refused(scope, error)
             # Whatever it says is not looked at: it has been told, and has to close.
             await send({"type": "websocket.accept", "subprotocol": bearer, "parley.max_size": HEAD_LIMIT})
-            await send({"type": "websocket.send", "text": to_json(_told(error)).decode()})
+            await send({"type": "websocket.send", "text": to_json(told(error)).decode()})
             await send({"type": "websocket.close", "code": close_code(error) or 1011, "reason": error.code})
             return
         conn = RawConnection(new_id("conn"), caller, self._codec, socket, "websocket", self.services.clock())
@@ -330,15 +218,6 @@ class RawDoor:
         conn, socket.conn = socket.conn, None
         if conn is not None:
             self.services.admission.left(conn, reason)
-
-
-def _told(error: ChatError) -> dict[str, Any]:
-    """Before the close, as an event: WebKitGTK shows a page no code of 1012 to 1014."""
-    return {"type": "error", **error.as_dict()}
-
-
-def _last_word(error: ChatError) -> bytes:
-    return frames.text(to_json(_told(error)))
 
 
 class _Referred(msgspec.Struct):

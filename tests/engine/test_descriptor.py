@@ -18,7 +18,7 @@ from server.engine.asgi import Receive, Scope, Send
 from server.engine.frames import frame
 from server.engine.protocol import WebSocketProtocol
 from server.engine.stock import Server
-from server.transports.websocket import RawSocket
+from server.transports.rawsocket import RawSocket
 from tests.engine.kit import PING, PONG, TEXT, Raw, serving, socketio
 from tests.engine.test_protocol import Application, taking_over
 
