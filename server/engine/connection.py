@@ -164,6 +164,10 @@ class WebSocketConnection(asyncio.Protocol):
         if self.handler is not None and self.transport.get_write_buffer_size():
             self.handler.fd = -1
 
+    @property
+    def reading(self) -> bool:
+        return self.transport.is_reading()
+
     def pause_reading(self) -> None:
         """Hold up a peer that sends too fast; what has been read already still comes."""
         self._paused = True

@@ -96,7 +96,7 @@ class RawSocket(Sink):
 
     def tick(self, now: float) -> None:
         settings = self.door.services.settings
-        if not self.protocol.transport.is_reading():  # who waits for us is not to be taken for dead
+        if not self.protocol.reading:  # who waits for us is not to be taken for dead
             self.alive_at = now
         if now - self.alive_at >= settings.ws_heartbeat_interval + settings.ws_ping_timeout:
             self.protocol.abort()

@@ -44,7 +44,6 @@ class EventStreamDoor:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._codec = EventStreamCodec()
-        self.streams: set[EventStream] = set()
         self._readers: Counter[str] = Counter()  # of one stream each, by message id
 
     async def admit(self, scope: Scope, caller: Caller) -> None:
@@ -70,13 +69,8 @@ class EventStreamDoor:
         conn = StreamConnection(new_id("conn"), caller, codec, stream, "sse", services.clock())
         conn.address = address
         stream.conn = conn
-        self.streams.add(stream)
         await services.admission.enter(conn)
         return stream, conn
-
-    def _close(self, stream: EventStream, conn: Connection, reason: str) -> None:
-        self.streams.discard(stream)
-        self._services.admission.left(conn, reason)
 
     async def events(
         self,
@@ -107,7 +101,7 @@ class EventStreamDoor:
             await stream.serve(receive, send, lambda: False)
             reason = stream.error.code if stream.error else reason
         finally:
-            self._close(stream, conn, reason)
+            self._services.admission.left(conn, reason)
 
     async def answer(
         self,
@@ -189,7 +183,7 @@ class EventStreamDoor:
         finally:
             if codec.message_id:
                 self._read_no_more(codec.message_id)
-            self._close(stream, conn, reason)
+            self._services.admission.left(conn, reason)
 
     def _read_no_more(self, message_id: str) -> None:
         self._readers[message_id] -= 1

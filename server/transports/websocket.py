@@ -54,7 +54,6 @@ class RawDoor:
         settings = services.settings
         self.tick = min(1.0, max(0.01, min(settings.ws_heartbeat_interval, settings.ws_ping_timeout) / 10))
         self.wheel = Wheel(self.tick)
-        self.sockets: set[RawSocket] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -84,7 +83,6 @@ class RawDoor:
         protocol.known()
         conn.line = Line(self.services.dispatcher, conn, self)
         socket.conn = conn
-        self.sockets.add(socket)
         socket.pause_writing()  # nothing goes before the answer to the upgrade
         await admission.enter(conn)
         protocol.take_over(socket, subprotocol=bearer, max_size=self.services.settings.ws_frame_size_limit)
@@ -213,7 +211,6 @@ class RawDoor:
     def gone(self, socket: RawSocket, reason: str) -> None:
         socket.ended = True
         socket.flusher.held.discard(socket)
-        self.sockets.discard(socket)
         self.wheel.discard(socket)
         conn, socket.conn = socket.conn, None
         if conn is not None:
