@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from events.activity import Activity
 from events.filecare import FileCare
 from events.membership import Membership
+from events.notices import ActivityNotices
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.records import ConnectionRecords
@@ -27,7 +27,7 @@ class Members:
     file_care: FileCare
     presence: Presence
     typing: Typing
-    activity: Activity
+    notices: ActivityNotices
     records: ConnectionRecords
     membership: Membership
     stall: Stall | None
@@ -81,9 +81,9 @@ def build_members(core: Core, stores: Stores, delivering: Delivering, limits: Ra
         await membership.find_out(lasted)
 
     _listen(core, membership)
-    activity = Activity(stores.participants, delivery, clock)
+    notices = ActivityNotices(stores.participants, delivery, clock)
     stall = Stall(clock, find_out) if shared else None
-    return Members(sessions, file_care, presence, typing, activity, records, membership, stall)
+    return Members(sessions, file_care, presence, typing, notices, records, membership, stall)
 
 
 def _listen(core: Core, membership: Membership) -> None:

@@ -41,7 +41,7 @@ def build_writing(core: Core, stores: Stores, delivering: Delivering, members: M
         clock,
         final_of=streams.final_of,
         lineage_of=delivering.history.of,
-        on_message=members.activity.note,
+        on_message=members.notices.note,
     )
     core.after_commit.follow(messages.on_committed)
     return Writing(writer, messages, streams, leases)

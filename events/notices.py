@@ -22,7 +22,7 @@ PREVIEW = 500
 SESSIONS, STEP = 10, 50
 
 
-class Activity:
+class ActivityNotices:
     """`note` after each commit; `flush` once a second."""
 
     def __init__(self, participants: Participants, delivery: Delivery, clock: Clock) -> None:
