@@ -10,7 +10,7 @@ from events.stream import Stream
 from events.tasks import Tasks
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import ASK_ONLY, ChunkAnswer, StreamLog
+from storage.interfaces import ASK_ONLY, ChunkAnswer, StreamAnswer, StreamLog
 
 #: Seconds that an end waits for chunks under way to the log.
 SETTLE = 2.0
@@ -88,7 +88,7 @@ class Chunks:
         else:
             self._settle(stream)
 
-    async def _make_room(self, stream: Stream, why: str) -> None:
+    async def _make_room(self, stream: Stream, why: StreamAnswer) -> None:
         """The log lacks the stream's start ("gap"), or there is none ("nobody")."""
         again = True
         try:

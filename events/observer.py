@@ -1,6 +1,12 @@
 """The domain's hooks for metrics, which implement them. Every method is cheap and must not raise."""
 
 from collections import Counter
+from typing import Literal
+
+#: How the coming back of a connection, or of a join with a position, ended.
+Recovery = Literal["recovered", "expired", "incomplete", "refused", "away"]
+#: The bus as a node finds it: it takes part, it does without, it does not hear itself.
+BusState = Literal["live", "away", "deaf"]
 
 
 class Observer:
@@ -26,8 +32,8 @@ class Observer:
     def delivered(self, name: str, members: int, seconds: float) -> None:
         """An event went to so many members, so long after it came into being (0: not known)."""
 
-    def recovered(self, outcome: str) -> None:
-        """ "recovered", or why not: "expired", "incomplete", "refused", "away"."""
+    def recovered(self, outcome: Recovery) -> None:
+        """How it ended."""
 
     def cut(self, reason: str) -> None:
         """A slow reader was cut off, or ("CROWDED") one for whose unfinished message there was no room."""
@@ -38,11 +44,11 @@ class Observer:
     def stream(self, outcome: str) -> None:
         """ "started", or how one ended."""
 
-    def bus(self, state: str, lag: float = 0.0) -> None:
-        """ "live", "away", "deaf"; lag of the canary."""
+    def bus(self, state: BusState, lag: float = 0.0) -> None:
+        """`lag`: the canary's."""
 
-    def went_back(self, store: str) -> None:
-        """ "redis" or "database": what was there is not there any more, or not in that order."""
+    def went_back(self, store: Literal["redis", "database"]) -> None:
+        """What was there is not there any more, or not in that order."""
 
-    def healed(self, what: str, count: int = 1) -> None:
+    def healed(self, what: Literal["delivered", "filled", "reset", "presence"], count: int = 1) -> None:
         """Events that were delivered from SQL, gaps that were filled."""

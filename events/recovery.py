@@ -12,7 +12,7 @@ from events.event import POISON, Event, Kind, clip, retold
 from events.ids import new_token
 from events.room import Connection
 from events.seat import ENDED, Seat
-from storage.interfaces import UNCOUNTED, Cut, RoomState
+from storage.interfaces import UNCOUNTED, Cut, Given, RoomState
 from storage.records import OpenStream
 
 
@@ -23,6 +23,10 @@ class Position(msgspec.Struct, frozen=True):
     pos: int
     rev: int = 0
     mark: str = ""
+
+    @property
+    def given(self) -> Given:
+        return self.pos, self.mark
 
 
 def parse_position(text: str) -> Position | None:

@@ -15,7 +15,7 @@ from events.records import ConnectionRecords
 from events.room import Member, Room
 from events.seat import ENDED, Seat
 from events.snapshots import Has, Snapshot, Snapshots
-from storage.interfaces import NO_ENTRIES, Cut, Mark, RoomState
+from storage.interfaces import NO_ENTRIES, NOT_GIVEN, Cut, Mark, RoomState
 from storage.records import SessionRecord
 
 #: How often a session is read for one join because it changes meanwhile: read marks may all the time.
@@ -121,7 +121,7 @@ class Seating:
         """The room's log as of a cut; where there is none, it begins."""
         delivery, name = self._delivery, room.name
         while True:
-            given = (asked.pos, asked.mark) if asked is not None else (0, "")
+            given = asked.given if asked is not None else NOT_GIVEN
             cut = await delivery.log.read({name: asked.pos if asked else NO_ENTRIES}, given=given)
             state = cut.rooms[name]
             if state is None and not room.ready:

@@ -300,37 +300,24 @@ class Streams:
 
     # --- the end
 
-    def end(
-        self,
-        stream: Stream,
-        status: str,
-        *,
-        own: bool = True,
-        **said: Any,
-    ) -> "asyncio.Future[Committed]":
+    def end(self, stream: Stream, status: str, **said: Any) -> "asyncio.Future[Committed]":
         """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`.
 
         A repeat gets the same future; it may raise StorageError.
         """
         if stream.ending is None:
             stream.ending = asyncio.get_running_loop().create_future()
-            work = self._end(stream, status, said, own)
+            work = self._end(stream, status, said)
             self._tasks.spawn(work)
         return stream.ending
 
-    async def _end(
-        self,
-        stream: Stream,
-        status: str,
-        said: Mapping[str, Any],
-        own: bool,
-    ) -> None:
+    async def _end(self, stream: Stream, status: str, said: Mapping[str, Any]) -> None:
         future = stream.ending
         assert future is not None
         try:
             await self._chunks.settled(stream)
             text = stream.text
-            whole = own and self._delivery.live and stream.logged == len(stream.pieces)
+            whole = self._delivery.live and stream.logged == len(stream.pieces)
             try:
                 closed = await self._log.close(stream.room, stream.message_id)
                 whole = whole and closed.next_index == len(stream.pieces)

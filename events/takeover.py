@@ -12,14 +12,14 @@ from events.errors import ChatError
 from events.event import Event
 from events.fence import Fence
 from events.membership import Membership
-from events.observer import Observer
+from events.observer import Observer, Recovery
 from events.presence import Presence
 from events.room import Connection
 from events.seat import at
 from events.snapshots import Snapshots
 from storage.errors import BusUnavailable
 from storage.errors import Unavailable as StorageUnavailable
-from storage.interfaces import Records
+from storage.interfaces import NOT_GIVEN, Given, Records
 from storage.messages import Messages as Store
 
 #: What events take in the log, their marks included, by what they take in a replay: a little one more than a
@@ -77,7 +77,7 @@ class Takeover:
             self._membership.part_all(conn)
         return outcome == "recovered"
 
-    async def _recover(self, conn: Connection, pid: str, offset: str | None) -> str:
+    async def _recover(self, conn: Connection, pid: str, offset: str | None) -> Recovery:
         asked = recovery.parse_position(offset) if offset is not None else None
         if offset is not None and asked is None:
             return "incomplete"
@@ -91,7 +91,7 @@ class Takeover:
         self._membership.taken_over(pid, generation)
         if record_epoch != epoch or len(record.rooms) > self._max_rooms:
             return "incomplete"
-        seen = (asked.pos, asked.mark) if asked is not None and asked.epoch == epoch else (0, "")
+        seen = asked.given if asked is not None and asked.epoch == epoch else NOT_GIVEN
         if asked is not None and asked.epoch > epoch:
             return "incomplete"
         sid, conn.id = conn.id, record.sid
@@ -121,7 +121,7 @@ class Takeover:
         return "recovered"
 
     async def _catch_up(
-        self, conn: Connection, record: recovery.Record, given: tuple[int, str], fence: Fence
+        self, conn: Connection, record: recovery.Record, given: Given, fence: Fence
     ) -> tuple[recovery.Replay, list[Event]] | None:
         """The replay of the logs, and the changes of presence."""
         delivery, seen = self._delivery, given[0]

@@ -140,6 +140,11 @@ NO_ENTRIES = 1 << 60
 UNBOUNDED = 1 << 50
 
 
+#: The position that a client says it has, and its mark.
+Given = tuple[int, str]
+NOT_GIVEN: Given = (0, "")
+
+
 class RoomLog(Protocol):
     """One clock (epoch, position) and a bounded log per room. Append publishes: both or neither."""
 
@@ -153,7 +158,7 @@ class RoomLog(Protocol):
         self,
         asks: Mapping[str, int],
         own_cut: bool = False,
-        given: tuple[int, str] = (0, ""),
+        given: Given = NOT_GIVEN,
         limit: int = UNBOUNDED,
     ) -> Cut:
         """What lies above each room's position, all as of one cut. `own_cut` takes a fresh position; `given`

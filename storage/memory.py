@@ -13,6 +13,7 @@ import msgspec
 
 from storage.interfaces import (
     NO_ENTRIES,
+    NOT_GIVEN,
     UNBOUNDED,
     Appended,
     Beat,
@@ -21,6 +22,7 @@ from storage.interfaces import (
     Clock,
     Cut,
     Event,
+    Given,
     Kind,
     Mark,
     Presences,
@@ -167,7 +169,7 @@ class Memory:
         self,
         asks: Mapping[str, int],
         own_cut: bool = False,
-        given: tuple[int, str] = (0, ""),
+        given: Given = NOT_GIVEN,
         limit: int = UNBOUNDED,
     ) -> Cut:
         if own_cut:

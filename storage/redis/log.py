@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.interfaces import (
+    NOT_GIVEN,
     UNBOUNDED,
     AppendAnswer,
     Appended,
     Cut,
     Event,
+    Given,
     Kind,
     Mark,
     RoomState,
@@ -86,7 +88,7 @@ class RedisLog:
         self,
         asks: Mapping[str, int],
         own_cut: bool = False,
-        given: tuple[int, str] = (0, ""),
+        given: Given = NOT_GIVEN,
         limit: int = UNBOUNDED,
     ) -> Cut:
         """Raises Unavailable."""
