@@ -8,8 +8,7 @@ from events.delivery import Delivery
 from events.event import Event, Kind, chunk_event
 from events.stream import Stream
 from events.tasks import Tasks
-from storage.errors import BusUnavailable
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import ASK_ONLY, ChunkAnswer, StreamAnswer, StreamLog
 
 #: Seconds that an end waits for chunks under way to the log.

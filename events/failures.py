@@ -19,7 +19,7 @@ from events.errors import (
 from storage import errors as storage_errors
 
 _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
-    storage_errors.Unavailable: lambda e: Unavailable(),
+    storage_errors.StorageUnavailable: lambda e: Unavailable(),
     storage_errors.CapReached: lambda e: SESSIONS.error(getattr(e, "most", 0)),
     storage_errors.SessionMissing: lambda e: SessionNotFound(),
     storage_errors.SessionEnded: lambda e: (

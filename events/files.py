@@ -186,7 +186,7 @@ class FileService:
     async def _add(self, record: FileRecord, caller: Caller) -> None:
         try:
             await self._files.add(record, self._most_of(caller))
-        except storage_errors.Unavailable:
+        except storage_errors.StorageUnavailable:
             raise
         except storage_errors.CapReached as error:
             raise STORED.error(error.most) from error  # others of the same user were faster
@@ -235,7 +235,7 @@ class FileService:
             await self._sessions.writable(caller, record.session_id)
             command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
             return await asyncio.shield(await self._messages.post_file(caller, command))
-        except storage_errors.Unavailable:
+        except storage_errors.StorageUnavailable:
             raise  # it may have been posted
         except Exception as error:
             self._care.erase_later([record])
@@ -295,7 +295,7 @@ class FileService:
             first = await anext(pieces, b"")
         except KeyError as error:
             raise FileNotFound from error
-        except storage_errors.Unavailable as error:
+        except storage_errors.StorageUnavailable as error:
             raise Unavailable from error
         return first, pieces
 

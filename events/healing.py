@@ -22,7 +22,7 @@ from events.proving import Proving, Remade
 from events.rewind import Rewind
 from events.room import Room
 from events.tasks import Tasks
-from storage.errors import BusUnavailable, StorageError, Unavailable
+from storage.errors import BusUnavailable, StorageError, StorageUnavailable
 from storage.interfaces import Event, Kind, Mark, RoomState, StreamText
 from storage.records import SessionState
 
@@ -43,7 +43,7 @@ class LiveRooms(Remade, Protocol):
     """What SQL says of live rooms (`events.sessions` implements it)."""
 
     async def poll(self, rooms: Sequence[str]) -> Mapping[str, SessionState]:
-        """Raises Unavailable. Acts on sessions that ended and participants that were removed."""
+        """Raises StorageUnavailable. Acts on sessions that ended and participants that were removed."""
 
 
 class Healer:
@@ -286,7 +286,7 @@ class Healer:
         try:
             async with asyncio.timeout(CANARY):
                 epoch = await delivery.bus.echo()
-        except (TimeoutError, Unavailable):
+        except (TimeoutError, StorageUnavailable):
             if fence.broken:
                 return  # that is known, and somebody is on the way back
             self.deaf = True

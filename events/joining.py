@@ -21,8 +21,7 @@ from events.room import Connection, Member, Room
 from events.seating import Seated, Seating, Wish
 from events.snapshots import Snapshot, Snapshots, are_long, is_past, part
 from events.tasks import Tasks
-from storage.errors import BusUnavailable
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.records import SessionRecord
 
 

@@ -10,7 +10,7 @@ from events.delivery import Delivery
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import StreamLog
 from storage.messages import Messages as Store
 

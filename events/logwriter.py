@@ -14,7 +14,7 @@ from events.observer import Observer
 from events.room import Room
 from events.tails import Found
 from events.tasks import Tasks
-from storage.errors import BusUnavailable, Unavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import Appended, Cut, Mark, RoomLog
 
 #: Revisions that one fill appends; beyond it the log begins anew, and readers sync from SQL.
@@ -113,7 +113,7 @@ class LogWriter:
             if base is not None:
                 await self._log.open(room, base)
             await self.fill(room)
-        except Unavailable as error:
+        except StorageUnavailable as error:
             self._owed.add(room)
             if isinstance(error, BusUnavailable):
                 self._serving.lost()
@@ -121,7 +121,7 @@ class LogWriter:
     async def fill(self, room: str) -> None:
         """Append from SQL what the log lacks. Anyone may, at any time; twice does nothing.
 
-        Raises Unavailable.
+        Raises StorageUnavailable.
         """
         while True:
             last = (await self._log.last([room]))[room]
@@ -147,7 +147,7 @@ class LogWriter:
 
     async def fill_behind(self, cut: Cut) -> bool:
         """Whether SQL had delivered something here that the log did not hold yet: who goes by the log alone
-        would never get it. Raises Unavailable."""
+        would never get it. Raises StorageUnavailable."""
         behind = []
         for name, state in cut.rooms.items():
             room = self._rooms.get(name)
@@ -196,7 +196,7 @@ class LogWriter:
             answer = self._log.append(event.room, [event])
             if not isinstance(answer, Appended):
                 await answer
-        except Unavailable as error:
+        except StorageUnavailable as error:
             if isinstance(error, BusUnavailable):
                 self._serving.lost()
                 self._not_logged(event)
@@ -223,7 +223,7 @@ class LogWriter:
             room = self._owed.pop()
             try:
                 await self.fill(room)
-            except Unavailable:
+            except StorageUnavailable:
                 self._owed.add(room)
                 return
 

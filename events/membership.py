@@ -21,7 +21,7 @@ from events.room import Connection, Member, Room
 from events.sessions import SessionManager
 from events.tasks import Tasks
 from events.typing import Typing
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import StorageUnavailable
 from storage.turns import in_steps
 
 #: Memberships that end in one turn of the loop: each takes some 50 µs, and a room may have thousands.

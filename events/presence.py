@@ -16,7 +16,7 @@ from events.fence import Fence
 from events.room import Connection, Here, Member, Room
 from events.tasks import Tasks
 from events.witness import Witness
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Presences, PresenceStore
 
 #: Users that a list of those online shows at most.
@@ -79,7 +79,7 @@ class Presence:
     ) -> None:
         try:
             new = await answer
-        except Unavailable:
+        except StorageUnavailable:
             new = before is None
         self._say_entered(new, room, key, status, before)
 
@@ -129,7 +129,7 @@ class Presence:
             return  # back already
         try:
             gone = await self._store.leave(name, key)
-        except Unavailable:
+        except StorageUnavailable:
             gone = True
         if gone:
             self.say_left(name, key)
@@ -195,7 +195,7 @@ class Presence:
     async def news(self, room: Room, key: str) -> list[Event]:
         """Who is there and who is not any more, for a connection of user `key` that comes back and has heard
         nothing for a while. What comes from then on is told after it. Not volatile: a connection that takes
-        nothing yet must not lose it. Raises Unavailable."""
+        nothing yet must not lose it. Raises StorageUnavailable."""
         found = await self._store.changed(room.name, self._events_max)
         if isinstance(found, int):
             room.online = found
@@ -221,7 +221,7 @@ class Presence:
     async def _online(self, name: str) -> dict[str, tuple[str, int]]:
         try:
             found = await self._store.online(name)
-        except Unavailable:
+        except StorageUnavailable:
             found = {}  # this node alone
         return self._together(name, found)
 
@@ -244,7 +244,7 @@ class Presence:
 
     async def beat(self) -> None:
         """Say who is here, announce what a dead node left behind, and see to it that the members here were
-        told how things are. Raises Unavailable."""
+        told how things are. Raises StorageUnavailable."""
         async with self._beating:
             await self._beat()
             if self._witness is not None:
@@ -273,7 +273,7 @@ class Presence:
     async def beat_at_once(self) -> None:
         """At the start, and when the bus is back: until then others do not know of this node. A bus that is
         away is no reason not to start. Others come back, too: what they have said is not looked at yet."""
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(StorageUnavailable):
             async with self._beating:
                 await self._beat()
 

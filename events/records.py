@@ -12,7 +12,7 @@ from events.event import Kind, make
 from events.room import Connection
 from events.seat import Seat
 from events.tasks import Tasks
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Records
 
 

@@ -34,8 +34,7 @@ from events.room import Connection
 from events.schema import StreamStart
 from events.stream import Stream, tokens
 from events.tasks import Tasks
-from storage.errors import MessageMissing, StorageError, StreamNotOpen
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import MessageMissing, StorageError, StorageUnavailable, StreamNotOpen
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage

@@ -17,8 +17,7 @@ from events.presence import Presence
 from events.room import Connection
 from events.seat import at
 from events.snapshots import Snapshots
-from storage.errors import BusUnavailable
-from storage.errors import Unavailable as StorageUnavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import NOT_GIVEN, Given, Records
 from storage.messages import Messages as Store
 

@@ -2,7 +2,7 @@
 
 from events.clock import Clock, when
 from events.room import Room
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.sessions import Sessions
 
 
@@ -37,7 +37,7 @@ class Touches:
         return touch.expires_at
 
     async def flush(self, everything: bool = False) -> None:
-        """Write what is due. Raises Unavailable (what was not written stays due)."""
+        """Write what is due. Raises StorageUnavailable (what was not written stays due)."""
         now = self._clock()
         due = {s: t for s, t in self._touched.items() if everything or t.due <= now}
         if not due:
@@ -46,7 +46,7 @@ class Touches:
             del self._touched[session_id]
         try:
             await self._sessions.touch({s: (t.count, when(t.last_activity)) for s, t in due.items()})
-        except Unavailable:
+        except StorageUnavailable:
             for session_id, touch in due.items():
                 newer = self._touched.get(session_id)
                 if newer is None:

@@ -29,7 +29,7 @@ from server.errors import retry_after
 from server.identity.peer import FORWARDED, network_of
 from server.tunnel import tunnel
 from server.underway import Underway
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.nodekey import NodeKey
 
 log = logging.getLogger("parley.forwarding")
@@ -293,7 +293,7 @@ class Forwarding:
             self._known.clear()
         try:
             address = await self._address_of(owner) or None
-        except Unavailable:
+        except StorageUnavailable:
             address = found[1] if found is not None else None
         self._known[owner] = now, address
         return address

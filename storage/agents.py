@@ -56,7 +56,7 @@ def _update(names: frozenset[str]) -> Statement:
 
 
 class Agents:
-    """Every method raises Unavailable. Agent 1, "Echo", is there from the start."""
+    """Every method raises StorageUnavailable. Agent 1, "Echo", is there from the start."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

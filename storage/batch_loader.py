@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-from storage.errors import Away, Unavailable
+from storage.errors import Away, StorageUnavailable
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience, until
 
@@ -108,7 +108,7 @@ class BatchLoader(Generic[K, V]):
         try:
             found = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - it is for those who asked
-            if len(asked) > 1 and not isinstance(error, Unavailable):
+            if len(asked) > 1 and not isinstance(error, StorageUnavailable):
                 each = [self._trip({key: mine}) for key, mine in asked.items()]
                 await asyncio.gather(*each)  # one of them is what cannot be read
                 return

@@ -124,7 +124,7 @@ class Seen:
 
 
 class Candidates:
-    """Of one search. `seen`: None for who sees everything. Every method raises Unavailable."""
+    """Of one search. `seen`: None for who sees everything. Every method raises StorageUnavailable."""
 
     def __init__(
         self, db: Database, having: Iterable[str], lacking: Iterable[str], seen: Seen | None

@@ -68,7 +68,7 @@ class Copy:
         self._done: dict[str, list[Any] | bool] = {}
 
     async def run(self) -> dict[str, tuple[int, str]]:
-        """(rows, checksum) by table. Raises CannotCopy, StorageError; Unavailable: run again to go on."""
+        """(rows, checksum) by table. Raises CannotCopy, StorageError; on StorageUnavailable run it again."""
         if await unfinished(self._source):
             raise CannotCopy("the source is itself an unfinished copy")
         await self._begin()

@@ -18,7 +18,7 @@ from databases.core import Connection as Link
 from storage import private
 from storage.address import Address, parse
 from storage.connecting import Connector
-from storage.errors import Away, StorageError, Unavailable
+from storage.errors import Away, StorageError, StorageUnavailable
 from storage.failures import DRIVER_ERRORS, translate
 from storage.fairness import ASKING, Fair
 from storage.health import Health, ReadOnly
@@ -115,7 +115,7 @@ class Connection:
 class Database:
     """One pool. `connect` before anything else; a `Database` outlives its server's restarts.
 
-    Every method raises Unavailable when the database cannot answer, within `limit` seconds, and
+    Every method raises StorageUnavailable when the database cannot answer, within `limit` seconds, and
     StorageError for what repeating will not mend.
     """
 
@@ -201,7 +201,7 @@ class Database:
 
     async def time(self) -> float | None:
         """The server's clock, in epoch seconds; None on SQLite, which goes by this process's. Raises
-        Unavailable."""
+        StorageUnavailable."""
         if self.dialect != "postgresql":
             return None
         row = await self.fetch_one(_TIME)
@@ -285,7 +285,7 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `lane` as of `connection`.
 
-        Unavailable from the COMMIT itself means that its outcome is not known.
+        StorageUnavailable from the COMMIT itself means that its outcome is not known.
         """
         if self.dialect == "postgresql":
             async with self._transaction_postgresql(limit or self.limit, lane) as connection:
@@ -383,7 +383,7 @@ class Database:
     async def _lease_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[Connection]:
         async with asyncio.timeout(limit):
             if not self._pool.is_connected:
-                raise Unavailable("the database is not connected")
+                raise StorageUnavailable("the database is not connected")
             who = ASKING.get() if lane is None else ""
             if who:
                 await self._questions.enter(who)
@@ -441,7 +441,7 @@ class Database:
 
     async def _take(self, pool: "asyncio.Queue[Link]") -> Link:
         if not self._links:
-            raise Unavailable("the database is not connected")
+            raise StorageUnavailable("the database is not connected")
         return await pool.get()
 
     @asynccontextmanager

@@ -5,22 +5,22 @@ class StorageError(Exception):
     """Something below failed in a way that repeating will not mend."""
 
 
-class Unavailable(StorageError):
+class StorageUnavailable(StorageError):
     """The database or Redis cannot answer now, or its answer was lost. The same call may be repeated."""
 
 
-class Away(Unavailable):
+class Away(StorageUnavailable):
     """The database cannot be reached, gave no answer, or takes no writes: it may be back in a moment."""
 
     #: Whether it is known that nothing of the call has happened.
     undone = False
 
 
-class RolledBack(Unavailable):
+class RolledBack(StorageUnavailable):
     """The database gave the transaction up for another's sake: nothing of it has happened."""
 
 
-class BusUnavailable(Unavailable):
+class BusUnavailable(StorageUnavailable):
     """It is Redis that cannot, not the database."""
 
 

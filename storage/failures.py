@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import asyncpg  # type: ignore[import-untyped]
 
-from storage.errors import AlreadyExists, Away, RolledBack, StorageError, Unavailable
+from storage.errors import AlreadyExists, Away, RolledBack, StorageError, StorageUnavailable
 from storage.health import ReadOnly
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (
@@ -48,14 +48,14 @@ def translate(error: Exception) -> StorageError:
     if isinstance(error, sqlite3.IntegrityError) and "UNIQUE" in str(error):
         return AlreadyExists(text)
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _LOST:
-        return Unavailable(f"{POOLER} ({text})")
+        return StorageUnavailable(f"{POOLER} ({text})")
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ROLLED_BACK:
         return RolledBack(text)
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate == _READ_ONLY:
         return ReadOnly(text)
     if _away(error):
         return Away(text)
-    return Unavailable(text) if _repeatable(error) else StorageError(text)
+    return StorageUnavailable(text) if _repeatable(error) else StorageError(text)
 
 
 def _away(error: Exception) -> bool:

@@ -52,7 +52,7 @@ _DELETE = Statement(files.delete().where(among(files.c.file_id, "ids")))
 
 
 class Files:
-    """Every method raises Unavailable."""
+    """Every method raises StorageUnavailable."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

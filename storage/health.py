@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg  # type: ignore[import-untyped]
 
-from storage.errors import Away, StorageError, Unavailable
+from storage.errors import Away, StorageError, StorageUnavailable
 
 LOG = logging.getLogger("parley.database")
 
@@ -77,7 +77,7 @@ class Health:
     async def _try(self) -> None:
         try:
             await self._probe()
-        except Unavailable as error:
+        except StorageUnavailable as error:
             self.met(error.__cause__ or error)
             return
         except StorageError:

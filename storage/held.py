@@ -22,7 +22,7 @@ _FORGET = Statement(held.delete().where(held.c.until <= _AT))
 
 
 class Holds:
-    """Every method raises Unavailable. Times are the database's, as nodes know it."""
+    """Every method raises StorageUnavailable. Times are the database's, as nodes know it."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -1,7 +1,7 @@
 """What the domain asks of the cluster's side: one interface per subject.
 
 Every implementation (memory, Redis) does all of them. Knows nothing of sessions' meaning, transports
-or SQL. A method may raise `storage.errors.Unavailable` where the implementation has to travel; the
+or SQL. A method may raise `storage.errors.StorageUnavailable` where the implementation has to travel; the
 rules of `RoomLog`, `StreamLog` and `Records` are checked by `tests/model/`.
 """
 
@@ -271,7 +271,7 @@ class Bus(Protocol):
 
     async def echo(self) -> str:
         """A canary through the bus and back to this node; the epoch. Compares the log's store with what this
-        node has seen of it. Raises Unavailable if it is lost."""
+        node has seen of it. Raises StorageUnavailable if it is lost."""
 
     async def agree(self) -> str:
         """The epoch, once every node on the bus has, since this was called, compared the log's store with
@@ -302,7 +302,7 @@ def longest_absence(window: float) -> float:
     return 2 * window + SILENT
 
 
-#: Of nodes that seem to be dead those that live nevertheless. May raise Unavailable.
+#: Of nodes that seem to be dead those that live nevertheless. May raise StorageUnavailable.
 Vouch = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 
 

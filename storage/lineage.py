@@ -41,7 +41,7 @@ class Lineage(Struct, frozen=True):
 
 
 class Lineages:
-    """Every method raises Unavailable."""
+    """Every method raises StorageUnavailable."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

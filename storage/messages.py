@@ -179,7 +179,7 @@ def cut_page(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[Mess
 
 
 class Messages:
-    """Every method raises Unavailable. A session or message that is not there gives an empty answer."""
+    """Every method raises StorageUnavailable. A session or message that is missing gives an empty answer."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

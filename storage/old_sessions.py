@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 
 from storage.database import Connection, Database
-from storage.errors import StorageError, Unavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.records import SessionRecord
 from storage.statement import Statement, among, to_json
 from storage.tables import ID_LENGTH, USER_LENGTH, sessions
@@ -212,11 +212,11 @@ async def take_in(
 ) -> tuple[int, int, list[Misfit]]:
     """(imported, already there, misfits) of rows with their places. One transaction: all or nothing.
 
-    What is there is left as it is: live clients may have gone on with it. Raises Unavailable.
+    What is there is left as it is: live clients may have gone on with it. Raises StorageUnavailable.
     """
     try:
         return await _take_in(db, batch, dry_run)
-    except Unavailable:
+    except StorageUnavailable:
         raise
     except StorageError as error:
         if len(batch) == 1:

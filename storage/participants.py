@@ -144,7 +144,7 @@ _UNREAD = Statement(
 
 
 class Participants:
-    """Every method raises Unavailable. `user_id` is a caller's key: user 1 is "1", agent 1 "agent:1"."""
+    """Every method raises StorageUnavailable. `user_id` is a caller's key, as "1" or "agent:1"."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

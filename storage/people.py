@@ -30,7 +30,7 @@ _LABELS = Statement(
 
 
 class People:
-    """Every method raises Unavailable. `user_id` is a key, as participants have it."""
+    """Every method raises StorageUnavailable. `user_id` is a key, as participants have it."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

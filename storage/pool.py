@@ -17,7 +17,7 @@ from databases import Database as Databases
 from databases.core import Connection as Link
 
 from storage.connecting import Connector
-from storage.errors import StorageError, Unavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.failures import DRIVER_ERRORS, POOLER
 
 LOG = logging.getLogger("parley.database")
@@ -56,7 +56,7 @@ FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = curr
 _STATES = "SELECT pid, state FROM pg_stat_activity WHERE pid = ANY ($1::int[])"
 
 
-class NoRoom(Unavailable):
+class NoRoom(StorageUnavailable):
     """The server takes no more connections: one of our own has to become free."""
 
 
@@ -346,7 +346,7 @@ class Pool:
             now = asyncio.get_running_loop().time()
             overdue = [link for link, begun in self._leases.items() if now - begun > DOUBT]
             if overdue:
-                with suppress(*DRIVER_ERRORS, Unavailable):
+                with suppress(*DRIVER_ERRORS, StorageUnavailable):
                     await self._examine(overdue)
             if self._waiting and self._allowed < self._size:
                 # One more may try, and hears from the server whether there is room by now.
@@ -358,7 +358,7 @@ class Pool:
                 self._recount = asyncio.get_running_loop().create_task(self._count())
 
     async def _count(self) -> None:
-        with suppress(*DRIVER_ERRORS, Unavailable):
+        with suppress(*DRIVER_ERRORS, StorageUnavailable):
             async with asyncio.timeout(RECOUNT), self.lease() as raw:
                 await self._ask(raw, force=True)
 

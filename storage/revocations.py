@@ -28,7 +28,7 @@ _DROP = Statement(revocations.delete().where(revocations.c.not_before < sa.bindp
 
 
 class Revocations:
-    """Every method raises Unavailable. `user_id` is a caller's key, of any role."""
+    """Every method raises StorageUnavailable. `user_id` is a caller's key, of any role."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -204,7 +204,7 @@ class _Share:
 
 
 class Search:
-    """Every method raises Unavailable."""
+    """Every method raises StorageUnavailable."""
 
     def __init__(self, db: Database, turns: Turns) -> None:
         self._db, self._turns = db, turns

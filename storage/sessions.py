@@ -189,7 +189,7 @@ async def owned(connection: Connection, user_id: str, most: int) -> int:
 
 
 class Sessions:
-    """Every method raises Unavailable; those that can raise something else say so."""
+    """Every method raises StorageUnavailable; those that can raise something else say so."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

@@ -45,7 +45,7 @@ def _all(changes: bool) -> BatchedSelect:
 
 
 class SnapshotReader:
-    """Raises Unavailable."""
+    """Raises StorageUnavailable."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

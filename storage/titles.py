@@ -73,7 +73,7 @@ class Title(Struct, frozen=True):
 
 
 async def newest(db: Database, turns: Turns, found: Candidates) -> list[Title]:
-    """Raises Unavailable."""
+    """Raises StorageUnavailable."""
     seen = found.seen
     if seen is None or seen.titles is None:
         return await _indexed(db, found)

@@ -16,7 +16,7 @@ from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
 from storage.database import Connection, Database
-from storage.errors import AlreadyExists, Away, StorageError, Unavailable
+from storage.errors import AlreadyExists, Away, StorageError, StorageUnavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.patience import LEAST, WAIT, until
 from storage.sessions import insert, owned
@@ -107,7 +107,7 @@ class Writer:
             await lane.finish()
 
     def submit(self, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
-        """The future raises Unavailable (the operation may be repeated; whether it took effect is then
+        """The future raises StorageUnavailable (the operation may be repeated; whether it took effect is then
         not known) or what the operation's class names. Giving it up does not undo the operation. While the
         database is away it waits, for as long as `storage.patience` says.
         """
@@ -115,7 +115,7 @@ class Writer:
         if self._accepting:
             self._lane_of(op).put(op, future, owner)
         else:
-            future.set_exception(Unavailable("the writer is stopped"))
+            future.set_exception(StorageUnavailable("the writer is stopped"))
         return future
 
     def _lane_of(self, op: Op) -> "_Lane":
@@ -161,12 +161,12 @@ class _Lane:
 
     def put(self, op: Op, future: "asyncio.Future[Committed]", owner: Owner | None) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            future.set_exception(Unavailable("too much waits to be written"))
+            future.set_exception(StorageUnavailable("too much waits to be written"))
             return
         if self._away >= 0:
             self._away += _size(op)
             if self._away > MAX_AWAY:
-                future.set_exception(Unavailable("too much waits for the database"))
+                future.set_exception(StorageUnavailable("too much waits for the database"))
                 return
         loop = asyncio.get_running_loop()
         one = (op, future, owner, until() or loop.time() + WAIT)
@@ -187,7 +187,7 @@ class _Lane:
             while waiting:
                 if self._stalled():
                     # Somebody else may have gone on with what waits here.
-                    self._give_up(Unavailable("this node stood still"))
+                    self._give_up(StorageUnavailable("this node stood still"))
                     break
                 taken = self._take()
                 if not taken:
@@ -221,7 +221,7 @@ class _Lane:
         while waiting and len(taken) < MAX_BATCH and room > 0:
             one = waiting.popleft()
             if one[2] is not None and one[2].fenced:
-                _fail([one], Unavailable("the connection was taken over"))
+                _fail([one], StorageUnavailable("the connection was taken over"))
                 self._forget([one])
                 continue
             taken.append(one)
@@ -240,7 +240,7 @@ class _Lane:
             except Away as error:
                 tries.unsure = tries.unsure or not error.undone
                 taken = await self._endure(_open(taken), error)
-            except Unavailable as error:
+            except StorageUnavailable as error:
                 _fail(taken, error)
                 return
             except StorageError as error:
@@ -267,10 +267,10 @@ class _Lane:
         finally:
             self._away = -1
         if self._stalled():
-            _fail(taken, Unavailable("this node stood still"))
+            _fail(taken, StorageUnavailable("this node stood still"))
             return []
         fenced = [one for one in taken if one[2] is not None and one[2].fenced]
-        _fail(fenced, Unavailable("the connection was taken over"))
+        _fail(fenced, StorageUnavailable("the connection was taken over"))
         return [one for one in taken if one not in fenced] if fenced else taken
 
     def _bound(self, one: _Waiting) -> None:

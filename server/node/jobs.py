@@ -11,7 +11,7 @@ from server.identity.revoked import DROP, REFRESH
 from server.node.build import Node
 from server.node.features import Features
 from server.node.outage import FORGET_EVERY, Outage
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 
 #: Seconds between looks through all contents for those that no row names: each lists the whole storage.
 SWEEP = 6 * 3600.0
@@ -48,7 +48,7 @@ def _shared(node: Node, outage: Outage) -> Iterator[Job]:
     async def beat() -> None:
         try:
             await node.members.presence.beat()
-        except Unavailable:
+        except StorageUnavailable:
             await outage.hold_nodes([node.core.node_id])
             raise
 

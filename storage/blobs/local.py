@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from storage import private
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 class LocalBlobs:
-    """`storage.interfaces.BlobStore`. Every method raises Unavailable when the disk refuses."""
+    """`storage.interfaces.BlobStore`. Every method raises StorageUnavailable when the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
         self._root = folder.absolute()
@@ -89,7 +89,7 @@ class LocalBlobs:
             except FileNotFoundError as error:
                 if at == start:
                     raise KeyError(key) from error
-                raise Unavailable("file storage: deleted while it was read") from error
+                raise StorageUnavailable("file storage: deleted while it was read") from error
             if not piece:
                 break
             at += len(piece)
@@ -158,4 +158,4 @@ async def _thread(call: Callable[..., T], *args: Any) -> T:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Unavailable(f"file storage: {errno.errorcode.get(error.errno or 0, 'error')}") from error
+        raise StorageUnavailable(f"file storage: {errno.errorcode.get(error.errno or 0, 'error')}") from error

@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 
 #: Bytes read in one go.
 PIECE = 256 * 1024
@@ -26,7 +26,7 @@ DELETES = 1000
 
 
 class S3Blobs:
-    """`storage.interfaces.BlobStore`. Every method raises Unavailable when S3 refuses or does not answer."""
+    """`storage.interfaces.BlobStore`. Every method raises StorageUnavailable when S3 refuses or is silent."""
 
     def __init__(
         self, bucket: str, *, endpoint: str | None, access_key_id: str | None, secret_access_key: str | None
@@ -119,4 +119,4 @@ def _translated(key: str = "") -> Iterator[None]:
     except FileNotFoundError as error:
         raise KeyError(key) from error
     except (BaseError, OSError, ValueError) as error:
-        raise Unavailable(f"S3: {type(error).__name__}") from error
+        raise StorageUnavailable(f"S3: {type(error).__name__}") from error

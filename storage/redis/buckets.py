@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from storage.buckets import MemoryBuckets
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Clock
 from storage.redis.client import Client
 
@@ -41,7 +41,7 @@ class RedisBuckets:
         try:
             async with asyncio.timeout(PATIENCE):
                 wait = float(await reply) / 1000
-        except (TimeoutError, Unavailable):
+        except (TimeoutError, StorageUnavailable):
             return self._own.take(key, capacity, per_second)
         if wait > 0.0:
             self._empty[key] = self._clock() + wait

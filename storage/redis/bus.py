@@ -57,7 +57,7 @@ class RedisBus:
     # --- Bus
 
     async def connect(self, receiver: Receiver) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         self._drop()
         await self._client.up()
         link, _ = await self._client.endpoint.connect(self._pushed)
@@ -68,7 +68,7 @@ class RedisBus:
         await self._subscribe(self._own)
 
     async def subscribe(self, channels: Sequence[str]) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         await self._subscribe([f"{self._prefix}:{channel}" for channel in channels])
 
     async def _subscribe(self, names: Sequence[str]) -> None:

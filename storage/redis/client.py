@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from storage.errors import BusUnavailable, Unavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.redis.endpoint import Endpoint
 from storage.redis.link import Argument, Convert, Link
 
@@ -83,7 +83,7 @@ class Client:
         return f"{self.prefix}:clock"
 
     def call(self, *words: Argument) -> "asyncio.Future[Any]":
-        """One command's reply; the future fails with Unavailable."""
+        """One command's reply; the future fails with StorageUnavailable."""
         link = self._link
         if link is None or link.closed:
             return _failed()
@@ -109,7 +109,7 @@ class Client:
         """The server's clock, in epoch seconds; None while it does not answer."""
         try:
             seconds, micros = await self.call("TIME")
-        except Unavailable:
+        except StorageUnavailable:
             return None
         return int(seconds) + int(micros) / 1e6
 
@@ -131,7 +131,7 @@ class Client:
     # --- the connection
 
     async def up(self) -> None:
-        """Returns when there is a connection; begins to keep one. Raises Unavailable after the time limit."""
+        """Returns when there is a connection; begins to keep one. Raises StorageUnavailable when late."""
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
         try:

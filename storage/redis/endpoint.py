@@ -76,7 +76,7 @@ class Endpoint:
         self.db = int(self._options.get("db") or (numbers[0] if numbers else 0))
 
     async def connect(self, on_push: Callable[[Any], None] | None = None) -> tuple[Link, str]:
-        """A link to the (present) master and that server's run id. Raises Unavailable."""
+        """A link to the (present) master and that server's run id. Raises StorageUnavailable."""
         try:
             async with asyncio.timeout(self._timeout * 2):
                 if self._sentinels:

@@ -49,7 +49,7 @@ class Link(asyncio.Protocol):
     # --- commands
 
     def call(self, *words: Argument, convert: Convert | None = None) -> "asyncio.Future[Any]":
-        """The reply, converted; the future fails with Unavailable, also where nobody looks at it."""
+        """The reply, converted; the future fails with StorageUnavailable, also where nobody looks at it."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.closed:
             _fail(future, BusUnavailable("no connection to Redis"))

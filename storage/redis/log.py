@@ -91,7 +91,7 @@ class RedisLog:
         given: Given = NOT_GIVEN,
         limit: int = UNBOUNDED,
     ) -> Cut:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         words: list[str | int] = []
         for room, after in asks.items():
             words += (room, after)
@@ -105,7 +105,7 @@ class RedisLog:
         return Cut(stamp[:EPOCH].decode(), pos, rooms, stamp[EPOCH:].decode(), bool(genuine))
 
     async def past(self, rooms: Sequence[str]) -> Mapping[str, Sequence[Event]]:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found: dict[str, Sequence[Event]] = {}
         for start in range(0, len(rooms), PAST_AT_ONCE):
             some = rooms[start : start + PAST_AT_ONCE]
@@ -115,14 +115,14 @@ class RedisLog:
         return found
 
     async def renew(self, lineage: str) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         self._client.saw(*await self._client.run_script(self._renew, (), lineage))
 
     def at_hand(self, room: str) -> None:
         """The log is in Redis."""
 
     async def last(self, rooms: Sequence[str]) -> Mapping[str, Mark | None]:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found: dict[str, Mark | None] = {}
         for start in range(0, len(rooms), AT_ONCE):
             some = rooms[start : start + AT_ONCE]
@@ -133,11 +133,11 @@ class RedisLog:
         return found
 
     async def open(self, room: str, base: Mark) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         await self._begin(room, base, "open")
 
     async def reset(self, room: str, last: Mark) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         await self._begin(room, last, "reset")
 
     async def _begin(self, room: str, mark: Mark, how: str) -> None:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Beat, Changed, Presences, Vouch
 from storage.nodekey import NodeKey
 from storage.redis.client import Client
@@ -69,12 +69,12 @@ class RedisPresence:
     # --- PresenceStore
 
     async def enter(self, room: str, user: str, status: str) -> bool:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         count = self._told.get(room, {}).get(user, ("", 0))[1]
         return bool(await self._answer(self._put(room, {user: (status, count)}, "")))
 
     async def leave(self, room: str, user: str) -> bool:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         users = self._told.get(room, {})
         users.pop(user, None)
         self._touched.add(room)
@@ -82,20 +82,20 @@ class RedisPresence:
             gone = await self._client.run_script(
                 self._leave, (self._users_key + room, self._left_key + room), self._node, user, self._kept
             )
-        except Unavailable:
+        except StorageUnavailable:
             self._doubtful = True
             raise
         return bool(gone)
 
     async def online(self, room: str) -> Presences:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found = await self._client.run_script(
             self._online, (self._users_key + room,), self._node, self._node_key
         )
         return {found[i].decode(): (found[i + 1].decode(), found[i + 2]) for i in range(0, len(found), 3)}
 
     async def changed(self, room: str, listed: int) -> Changed | int:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found = await self._client.run_script(
             self._changed, (self._users_key + room, self._left_key + room), self._node, self._node_key,
             self._kept, listed,
@@ -111,11 +111,11 @@ class RedisPresence:
     # --- the heartbeat
 
     async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         self._doubtful = self._doubtful or doubtful or self._connection != self._client.connection
         try:
             return await self._beat_once(counts)
-        except Unavailable:
+        except StorageUnavailable:
             self._doubtful = True
             raise
 
@@ -204,7 +204,7 @@ class RedisPresence:
     async def _answer(self, sent: "asyncio.Future[Any]") -> Sequence[str]:
         try:
             return [user.decode() for user in await sent]
-        except Unavailable:
+        except StorageUnavailable:
             self._doubtful = True
             raise
 
@@ -213,14 +213,14 @@ class RedisPresence:
     async def look(
         self, rooms: Collection[str], again: Collection[str], listed: int
     ) -> Mapping[str, Presences | int]:
-        """Raises Unavailable. What it has of this node, and should not or lacks, is said anew."""
+        """Raises StorageUnavailable. What it has of this node, and should not or lacks, is said anew."""
         self._found = {room: self._found.get(room, "") for room in rooms}
         self._found.update(dict.fromkeys(again, ""))
         names, differing = list(self._found), {}
         try:
             for start in range(0, len(names), LOOKED_AT_ONCE):
                 differing.update(await self._look_at(names[start : start + LOOKED_AT_ONCE], listed))
-        except Unavailable:
+        except StorageUnavailable:
             self._found.clear()  # nobody was told what was found
             raise
         return differing
@@ -253,7 +253,7 @@ class RedisPresence:
 
     async def address(self, node: str) -> str | None:
         """Where a live node said that it can be reached; None for what no node with our key said. Raises
-        Unavailable."""
+        StorageUnavailable."""
         found: bytes | None = await self._client.call("GET", self._node_key + node)
         if not found or found == b"-":  # its first heartbeat is still to come
             return None

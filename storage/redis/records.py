@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import RecordAnswer
 from storage.redis.bus import RedisBus
 from storage.redis.client import Client
@@ -32,7 +32,7 @@ class RedisRecords:
         return f"{self._client.prefix}:record:{pid}"
 
     async def put(self, pid: str, epoch: str, generation: int, version: int, record: bytes) -> RecordAnswer:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         answer, stamp, pos = await self._client.run_script(
             self._put, (self._key(pid),), epoch, generation, version, record, self._ttl
         )
@@ -42,7 +42,7 @@ class RedisRecords:
         return _ANSWERS[answer]
 
     async def take(self, pid: str, owner: bytes) -> tuple[str, int, bytes] | None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found = await self._client.run_script(self._take, (self._key(pid),), self._ttl, owner)
         if found is None:
             return None
@@ -54,7 +54,7 @@ class RedisRecords:
         return epoch.decode(), generation, record
 
     async def generations(self, pids: Sequence[str]) -> Mapping[str, int]:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found: dict[str, int] = {}
         for start in range(0, len(pids), 500):
             some = pids[start : start + 500]
@@ -66,7 +66,7 @@ class RedisRecords:
         return found
 
     async def expire(self, pids: Sequence[str], seconds: float) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         self._live.difference_update(pids)
         if not pids:
             return
@@ -93,7 +93,7 @@ class RedisRecords:
                 ]
                 try:
                     await calls[-1]
-                except Unavailable:
+                except StorageUnavailable:
                     break
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from contextlib import suppress
 
-from storage.errors import BusUnavailable, Unavailable
+from storage.errors import BusUnavailable, StorageUnavailable
 from storage.redis.client import EPOCH, Client
 from storage.redis.heard import AT_ONCE, Heard
 
@@ -38,7 +38,7 @@ class Round:
         self._silent = 0  # nodes that did not answer the last round, and nothing since
 
     async def agree(self) -> str:
-        """The epoch after a round that began after this was called. Raises Unavailable."""
+        """The epoch after a round that began after this was called. Raises StorageUnavailable."""
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_future()
         if self._rounds is None or self._rounds.done():
@@ -51,7 +51,7 @@ class Round:
             self._waiting = None
             try:
                 waiting.set_result(await self._once())
-            except Unavailable as error:
+            except StorageUnavailable as error:
                 waiting.set_exception(error)
                 waiting.exception()  # whoever asked may have gone
 
@@ -72,7 +72,7 @@ class Round:
 
     async def look(self, channel: str | bytes = "", word: bytes = b"") -> str:
         """Compare Redis with what this node has seen and heard, and send a canary, if there is a channel; the
-        epoch. Raises Unavailable."""
+        epoch. Raises StorageUnavailable."""
         while True:
             some = self._heard.some()
             words = [f"{epoch}{mark}{pos}" for epoch, mark, pos in some.values()]
@@ -104,7 +104,7 @@ class Round:
             await self._answer(asker, self._questions.pop(asker))
 
     async def _answer(self, asker: bytes, word: bytes) -> None:
-        with suppress(Unavailable):
+        with suppress(StorageUnavailable):
             await self.look(asker, word)
 
     def answered(self, word: bytes, epoch: str) -> None:

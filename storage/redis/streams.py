@@ -41,7 +41,7 @@ class RedisStreams:
         return ChunkAnswer(_ANSWERS[answer], number)
 
     async def close(self, room: str, stream: str) -> StreamText:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         names = self._log.keys(room)[2]
         self._client.call("DEL", f"{self._prefix}:lease:{stream}")
         index, start, ended, text = await self._client.run_script(
@@ -50,7 +50,7 @@ class RedisStreams:
         return StreamText(text.decode(), index, start, True, bool(ended))
 
     async def read(self, room: str, stream: str, from_index: int = 0) -> StreamText | None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         found = await self._client.run_script(self._text, (self._key(stream),), from_index)
         if found is None:
             return None
@@ -58,7 +58,7 @@ class RedisStreams:
         return StreamText(text.decode(), index, start, bool(closed), bool(ended))
 
     async def renew(self, leases: Mapping[str, float]) -> None:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         last: Awaitable[Any] | None = None
         for stream, seconds in leases.items():
             self._client.call(
@@ -70,7 +70,7 @@ class RedisStreams:
             await last
 
     async def lapsed(self, streams: Sequence[str]) -> Sequence[str]:
-        """Raises Unavailable."""
+        """Raises StorageUnavailable."""
         if not streams:
             return ()
         found = await self._client.call("MGET", *[f"{self._prefix}:lease:{stream}" for stream in streams])

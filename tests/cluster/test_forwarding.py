@@ -17,7 +17,7 @@ from server.engine.requests import credentials
 from server.forwarding import Forwarding
 from server.identity.peer import FORWARDED, client_address, dev_token_allowed, metrics_allowed
 from server.underway import Underway
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.nodekey import FRESH, NodeKey
 from tests.cluster.conftest import Nodes
 from tests.engine.kit import Raw
@@ -168,7 +168,7 @@ async def test_what_was_passed_on_to_the_wrong_node_goes_no_further() -> None:
 
 
 async def test_an_address_that_was_known_is_used_while_redis_is_away() -> None:
-    answers: list[Any] = ["http://127.0.0.1:9", Unavailable()]
+    answers: list[Any] = ["http://127.0.0.1:9", StorageUnavailable()]
 
     async def address_of(owner: str) -> str | None:
         answer = answers.pop(0)

@@ -18,7 +18,7 @@ from server.downloads import EACH
 from storage.blobs.local import LocalBlobs
 from storage.blobs.s3 import S3Blobs
 from storage.database import Database
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import BlobStore
 from tests.engine.kit import Raw
 from tests.files.conftest import Storage
@@ -219,10 +219,10 @@ async def test_keys_never_lead_outside(tmp_path: Path) -> None:
 
 async def test_a_folder_that_refuses_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("not a folder")
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await LocalBlobs(tmp_path / "files").put("file_a", _content(b"x"), "text/plain")
     gone = S3Blobs("contents", endpoint="http://127.0.0.1:9", access_key_id="a", secret_access_key="b")
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await gone.put("file_a", _content(b"x"), "text/plain")
 
 

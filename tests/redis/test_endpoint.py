@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Mark
 from storage.redis.endpoint import Endpoint, check
 from tests.redis.conftest import durable, in_redis
@@ -54,7 +54,7 @@ async def test_a_password_and_a_database() -> None:
     with Special("--requirepass", "s3cr:t@", url="redis://:s3cr%3At%40@127.0.0.1:{port}/3") as redis:
         await works(redis)
         wrong = redis.url.replace("s3cr", "other")
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await Endpoint(wrong, 1.0).connect()
 
 
@@ -82,9 +82,9 @@ async def test_tls(certificate: tuple[Path, Path]) -> None:
         await works(redis)
         link, _ = await Endpoint(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", 1.0).connect()
         link.close()
-        with pytest.raises(Unavailable):  # nobody we know has signed it
+        with pytest.raises(StorageUnavailable):  # nobody we know has signed it
             await Endpoint(f"rediss://127.0.0.1:{port}/0", 1.0).connect()
-        with pytest.raises(Unavailable):  # it does not speak plainly
+        with pytest.raises(StorageUnavailable):  # it does not speak plainly
             await Endpoint(f"redis://127.0.0.1:{port}/0", 1.0).connect()
 
 
@@ -118,14 +118,14 @@ async def test_tls_that_is_asked_for_is_there(tmp_path: Path) -> None:
                 link, _ = await asked.connect()
                 link.close()
             else:
-                with pytest.raises(Unavailable, match="certificate"):
+                with pytest.raises(StorageUnavailable, match="certificate"):
                     await asked.connect()
 
 
 async def test_a_redis_without_tls_is_not_spoken_to(redis: Redis) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await Endpoint(f"rediss://127.0.0.1:{redis.port}/0", 1.0).connect()
-    with pytest.raises(Unavailable):  # a Sentinel's connection is one, too
+    with pytest.raises(StorageUnavailable):  # a Sentinel's connection is one, too
         await Endpoint(f"rediss+sentinel://127.0.0.1:{redis.port}/0/mymaster", 1.0).connect()
 
 
@@ -185,7 +185,7 @@ async def test_sentinel_leads_to_the_master_and_to_the_next_one(tmp_path: Path) 
                         await side.bus.connect(side.ears)
                         after = await side.bus.echo()
                         break
-                    except Unavailable:
+                    except StorageUnavailable:
                         await asyncio.sleep(0.1)
             assert after > before  # a promoted replica begins a new epoch
             assert second.cli("ROLE").startswith("master")
@@ -195,7 +195,7 @@ async def test_sentinel_leads_to_the_master_and_to_the_next_one(tmp_path: Path) 
 
 
 async def test_nobody_there() -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await Endpoint(f"redis://127.0.0.1:{free_port()}/0", 0.5).connect()
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await Endpoint(f"redis+sentinel://127.0.0.1:{free_port()}/0/mymaster", 0.5).connect()

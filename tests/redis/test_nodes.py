@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import NO_ENTRIES, Event, Kind, Mark
 from storage.redis import Cluster
 from tests.redis.conftest import Ears, Side, chunk, durable, in_redis, logged
@@ -84,14 +84,14 @@ async def test_a_restarted_redis_begins_a_new_epoch(own_redis: Redis) -> None:
     await side.records.put("p", before, 0, 1, b"")
     own_redis.kill9()
     await until(lambda: side.ears.lost)
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await side.log.last(["A"])
     own_redis.start()
 
     async def again() -> bool:
         try:
             await side.bus.connect(side.ears)
-        except Unavailable:
+        except StorageUnavailable:
             return False
         return True
 
@@ -176,10 +176,10 @@ async def test_a_hung_redis_keeps_nobody_waiting(own_redis: Redis) -> None:
     taken = await side.buckets.take("k", 5.0, 1.0)
     assert taken == 0.0 and loop.time() - began < 1.0
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(result, Unavailable) for result in results)
+    assert all(isinstance(result, StorageUnavailable) for result in results)
     assert loop.time() - began < 2.0
     began = loop.time()
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await side.log.last(["A"])
     assert side.buckets.take("k", 5.0, 1.0) == 0.0
     assert loop.time() - began < 0.1
@@ -193,7 +193,7 @@ async def test_a_deaf_subscriber_is_found_out(new_node: NewNode, redis: Redis) -
     side = await new_node("n1", timeout=0.3)
     real, side.cluster.bus._pushed = side.cluster.bus._link._on_push, None
     side.cluster.bus._link.push_to(lambda reply: None)
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await side.bus.echo()
     side.cluster.bus._link.push_to(real)
     await side.bus.echo()

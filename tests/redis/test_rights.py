@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.interfaces import Mark
 from storage.redis.link import error_code
 from tests.redis.conftest import Side, answer, chunk, durable, in_redis, logged
@@ -103,7 +103,7 @@ async def test_it_may_do_nothing_else(command: str) -> None:
     with server(*documented("parley")) as redis:
         side = in_redis(redis)
         await side.bus.connect(side.ears)
-        with pytest.raises(Unavailable, match="NOPERM"):
+        with pytest.raises(StorageUnavailable, match="NOPERM"):
             await side.cluster.client.call(*command.split(" "))
         await side.close()
 
@@ -128,7 +128,7 @@ async def test_a_right_that_is_missing_is_named_in_the_log(
     # Before Redis 7 a new user has all channels.
     with server("resetchannels", *words) as redis:
         side = in_redis(redis, timeout=0.3)
-        with pytest.raises((Unavailable, TimeoutError)):
+        with pytest.raises((StorageUnavailable, TimeoutError)):
             async with asyncio.timeout(5):
                 await everything(side)
         await side.close()

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from events.storetime import SLEW, STEP, StoreTime
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 
 
 class Clocks:
@@ -25,7 +25,7 @@ class Clocks:
 
     async def ask(self) -> float | None:
         if self.away:
-            raise Unavailable
+            raise StorageUnavailable
         self.pass_by(self.takes / 2)
         found = self.store
         self.pass_by(self.takes / 2)
@@ -55,7 +55,7 @@ async def test_a_database_is_followed_and_not_the_wall_clock(caplog: pytest.LogC
     await time.look()
     assert time.now() == clocks.store
     clocks.away = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await time.look()
     clocks.pass_by(10)
     assert time.now() == clocks.store

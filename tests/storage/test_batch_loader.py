@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from storage.batch_loader import MOST, TRIPS, BatchLoader
-from storage.errors import Away, Unavailable
+from storage.errors import Away, StorageUnavailable
 from storage.patience import PATIENCE, Patience, until
 
 
@@ -103,9 +103,9 @@ async def test_a_failure_is_for_those_who_asked_and_for_nobody_else() -> None:
     table = Table()
     loader = BatchLoader(table.read)
     asked = [asyncio.ensure_future(loader.get(key)) for key in "ab"]
-    (await table.trip(0))[1].set_exception(Unavailable("away"))
+    (await table.trip(0))[1].set_exception(StorageUnavailable("away"))
     for each in asked:
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await each
     again = asyncio.ensure_future(loader.get("a"))
     (await table.trip(1))[1].set_result(None)

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.database import Database
-from storage.errors import AlreadyExists, StorageError, Unavailable
+from storage.errors import AlreadyExists, StorageError, StorageUnavailable
 from storage.records import SessionRecord
 from storage.statement import Statement, among, octets
 from storage.tables import agents, sessions
@@ -96,7 +96,7 @@ async def test_a_transaction_that_is_given_up_leaves_nothing(db: Database) -> No
 async def test_operations_have_a_time_limit(database_url: str) -> None:
     db = Database(database_url, limit=0.3)
     await db.connect()
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         async with db.transaction() as connection:
             await connection.execute(ADD, which=10, config={})
             await asyncio.Event().wait()
@@ -116,7 +116,7 @@ async def test_many_operations_at_once(db: Database) -> None:
 async def test_errors_are_told_apart(db: Database) -> None:
     with pytest.raises(StorageError) as wrong:
         await db.fetch_all(Statement(sa.text("SELECT * FROM no_such_table")))
-    assert not isinstance(wrong.value, Unavailable)
+    assert not isinstance(wrong.value, StorageUnavailable)
     with pytest.raises(StorageError) as violated:
         await db.execute(Statement(agents.insert().values(id=9, name="x", kind=sa.null(), config={})))
     assert type(violated.value) is StorageError
@@ -146,9 +146,9 @@ async def test_transactions_show_in_the_log(db: Database, caplog: pytest.LogCapt
 async def test_an_unconnected_database_is_unavailable(database_url: str) -> None:
     db = Database(database_url)
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await db.ping()
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             async with db.transaction():
                 pass
         await db.connect()
@@ -180,7 +180,7 @@ async def test_an_sqlite_file_that_another_process_holds(sqlite_url: str) -> Non
     await db.connect()
     with sqlite3.connect(sqlite_file(sqlite_url), isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await db.execute(ADD, which=10, config={})
         assert await ids(db) == [1], "readers do not wait"
         other.execute("ROLLBACK")
@@ -189,7 +189,7 @@ async def test_an_sqlite_file_that_another_process_holds(sqlite_url: str) -> Non
         while True:
             try:
                 await db.execute(ADD, which=11, config={})
-            except Unavailable:
+            except StorageUnavailable:
                 continue
             break
     assert await ids(db) == [1, 11]
@@ -203,7 +203,7 @@ async def test_the_pool_is_as_large_as_both_settings(postgres_url: str) -> None:
     db = Database(postgres_url, pool_size=2, max_overflow=1, limit=0.5)
     await db.connect()
     async with db.connection(limit=10), db.connection(limit=10), db.connection(limit=10):
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await db.ping()
     await db.ping()
     await db.disconnect()
@@ -230,7 +230,7 @@ async def until_answered(db: Database, seconds: float) -> float:
         while True:
             try:
                 await db.ping()
-            except Unavailable:
+            except StorageUnavailable:
                 continue
             return time.monotonic() - begun
 
@@ -249,7 +249,7 @@ async def test_postgres_stops_and_comes_back(
     inside, stopped, back = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def lives_through() -> None:
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             async with db.transaction() as connection:
                 await connection.execute(ADD, which=10, config={})
                 inside.set()
@@ -266,9 +266,9 @@ async def test_postgres_stops_and_comes_back(
     begun = time.monotonic()
     sent = [store.writer.submit(store.new(str(n))) for n in range(5)]
     for outcome in await asyncio.gather(*sent, return_exceptions=True):
-        assert isinstance(outcome, Unavailable)
+        assert isinstance(outcome, StorageUnavailable)
     for call in (store.sessions.get("s"), store.participants.list("s"), db.ping(), store.session("t")):
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await call
     assert time.monotonic() - begun < 3, "a server that is not there is noticed at once"
     cluster.start()
@@ -296,7 +296,7 @@ async def test_postgres_crashes_under_load(own_postgres: tuple[Postgres, str], c
             key = f"{sender}-{n}"
             try:
                 await store.say("x", sender_id=str(sender), client_message_id=key)
-            except Unavailable:
+            except StorageUnavailable:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), 0.05)
                 continue  # the same key again
@@ -345,7 +345,7 @@ async def test_a_server_that_hangs_is_unavailable(
     sent = [store.writer.submit(store.new(str(n))) for n in range(2000)]
     reads = [asyncio.ensure_future(store.sessions.get("s")) for _ in range(100)]
     outcomes = await asyncio.gather(*sent, *reads, return_exceptions=True)
-    assert all(isinstance(o, Unavailable) for o in outcomes)
+    assert all(isinstance(o, StorageUnavailable) for o in outcomes)
     assert time.monotonic() - begun < 4
     for pid in backends:
         _signal(pid, "CONT")
@@ -377,7 +377,7 @@ def _signal(pid: int, name: str) -> None:
 
 
 async def test_a_session_that_another_transaction_holds(postgres_url: str, clock: StillClock) -> None:
-    """A lock that is not given back in time: Unavailable, and the pool is whole afterwards."""
+    """A lock that is not given back in time: StorageUnavailable, and the pool is whole afterwards."""
     db = Database(postgres_url, limit=0.5, pool_size=2, max_overflow=1)
     await db.connect()
     store = Store(db, clock)
@@ -386,7 +386,7 @@ async def test_a_session_that_another_transaction_holds(postgres_url: str, clock
     for _ in range(5):
         async with db.transaction(limit=10) as connection:
             await connection.fetch_all(lock)
-            with pytest.raises(Unavailable):
+            with pytest.raises(StorageUnavailable):
                 await store.say()
     assert (await store.say()).record.seq == 1
     record = await store.sessions.get("s")

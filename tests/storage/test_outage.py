@@ -11,7 +11,7 @@ import pytest
 
 from storage.append import append
 from storage.database import Connection, Database
-from storage.errors import AlreadyExists, Unavailable
+from storage.errors import AlreadyExists, StorageUnavailable
 from storage.ops import DeleteMessage, EditMessage, EndStream
 from storage.patience import LEAST, PATIENCE, WAIT, Patience
 from tests.storage.conftest import StillClock, Store
@@ -309,7 +309,7 @@ async def test_what_waits_is_bounded(
             while not store.db.outage.on:
                 await asyncio.sleep(0.01)
         kept = store.writer.submit(store.new("x" * 4000))
-        with pytest.raises(Unavailable):
+        with pytest.raises(StorageUnavailable):
             await store.writer.submit(store.new("x" * 4000))
         way.refusing = False
         assert [(await sent).record.seq for sent in (first, kept)] == [1, 2]

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.database import Database
-from storage.errors import Unavailable
+from storage.errors import StorageUnavailable
 from storage.fairness import ASKING
 from storage.statement import Statement
 from tests.storage.conftest import StillClock, Store
@@ -162,7 +162,7 @@ async def eventually(store: Store, number: int) -> float:
     while True:
         try:
             await store.say(str(number), client_message_id=f"key-{number}", sender_id=f"user-{number}")
-        except Unavailable:
+        except StorageUnavailable:
             continue
         return time.monotonic() - begun
 
@@ -180,7 +180,7 @@ async def test_an_address_that_moves_to_another_server(narrow: Postgres, postgre
                 try:
                     await db.ping()
                     break
-                except Unavailable:
+                except StorageUnavailable:
                     continue
         await asyncio.gather(*(db.ping() for _ in range(60)))
         assert time.monotonic() - begun < 5
@@ -192,7 +192,7 @@ async def test_one_that_breaks_puts_the_others_in_doubt(postgres_url: str, postg
     await db.connect()
     await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(40)))
     assert db.usage()["idle"] > 10
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         async with db.connection() as connection:
             pid = connection.raw.get_server_pid()
             await asyncio.to_thread(postgres.sql, f"SELECT pg_terminate_backend({pid})")
@@ -245,7 +245,7 @@ async def test_the_writer_keeps_its_connection(postgres_url: str) -> None:
     assert sum(task.done() for task in flood) < 30
     await asyncio.gather(*flood)
     # One that broke is replaced.
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await db.use(lambda c: c.raw.execute("SELECT pg_terminate_backend(pg_backend_pid())"), lane=0)
     assert await backend() != own
     await closed(db)

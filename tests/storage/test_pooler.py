@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from migrations.run import current, downgrade, upgrade
 from storage.database import Database
-from storage.errors import StorageError, Unavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.failures import translate
 from storage.statement import Statement
 from tests.storage.conftest import StillClock, Store
@@ -121,5 +121,5 @@ def test_lost_statements_are_named_for_what_they_are() -> None:
 
     for kind in (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
         told = translate(kind("prepared statement"))
-        assert isinstance(told, Unavailable)
+        assert isinstance(told, StorageUnavailable)
         assert "DATABASE_POOL_MODE=transaction" in str(told)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from migrations.run import current, upgrade
 from storage.database import Database
-from storage.errors import StorageError, Unavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.statement import Statement
 from tests.support.certificate import Authority, self_signed
 from tests.support.nursery import run_command
@@ -131,7 +131,7 @@ async def test_connections_that_may_be(servers: Servers, kind: str, query: str, 
 
 @pytest.mark.parametrize(("kind", "query"), MAY_NOT)
 async def test_connections_that_may_not_be(servers: Servers, kind: str, query: str) -> None:
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await encrypted(servers.url(kind, query))
 
 
@@ -139,9 +139,9 @@ async def test_the_environment_asks_too(servers: Servers, monkeypatch: pytest.Mo
     monkeypatch.setenv("PGSSLMODE", "verify-full")
     monkeypatch.setenv("PGSSLROOTCERT", str(servers.root))
     assert await encrypted(servers.of("good").url())
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await encrypted(servers.of("self").url())
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await encrypted(servers.of("none").url())
 
 
@@ -266,7 +266,7 @@ async def test_several_hosts(servers: Servers) -> None:
         f"postgresql://postgres@127.0.0.1:{nobody},127.0.0.1:{cluster.port}{rest}{servers.root}"
         "&target_session_attrs=read-write"
     )
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await encrypted(
             f"postgresql://postgres@127.0.0.1:{nobody},127.0.0.1:{cluster.port}{rest}{servers.root}"
             "&target_session_attrs=standby"

@@ -17,10 +17,10 @@ from storage.errors import (
     SessionEnded,
     SessionMissing,
     StorageError,
+    StorageUnavailable,
     StreamNotOpen,
     StreamStillOpen,
     Superseded,
-    Unavailable,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream
 from tests.storage.conftest import StillClock, Store
@@ -190,7 +190,7 @@ async def test_what_cannot_be_stored_fails_alone(store: Store, hostile: str) -> 
     outcomes = await asyncio.gather(*sent, return_exceptions=True)
     good = [o for o in outcomes if isinstance(o, Committed)]
     failed = [o for o in outcomes if not isinstance(o, Committed)]
-    assert all(isinstance(o, StorageError) and not isinstance(o, Unavailable) for o in failed)
+    assert all(isinstance(o, StorageError) and not isinstance(o, StorageUnavailable) for o in failed)
     contents = [o.record.content for o in good]
     assert [c for c in contents if c in "01234"] == list("01234")
     assert [o.record.seq for o in good] == list(range(1, len(good) + 1))
@@ -365,7 +365,7 @@ async def test_stopping_answers_what_was_accepted(store: Store) -> None:
     await store.writer.stop()
     assert all(future.done() for future in sent)
     assert sent[-1].result().record.seq == 50
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await store.writer.submit(store.new())
 
 
@@ -426,7 +426,7 @@ async def test_what_waits_of_one_who_was_taken_over_is_not_begun(store: Store) -
     taken, stayed = Connection(), Connection()
     sent = [store.writer.submit(store.new(name), owner) for name, owner in (("a", taken), ("b", stayed))]
     taken.fenced = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         await sent[0]
     assert (await sent[1]).record.content == "b"
     assert (await store.say("c")).record.seq == 2
