@@ -24,9 +24,9 @@ from server.places import Places
 
 
 class Visitor(NamedTuple):
-    """Who wants to come in, as its transport has read it. `page` shows that a browser's page asks, `scope` is
-    of a request whose Origin has not been looked at, `caller` of one that has shown its token; `missing` is
-    told where there is none."""
+    """A client that wants to come in, as its transport has read it. `page` shows that a browser's page asks,
+    `scope` is of a request whose Origin has not been checked, `caller` is there if its token has been
+    checked; `missing` is the error's text if there is no token."""
 
     address: str
     token: Any = None
@@ -63,13 +63,13 @@ class Admission:
         self._membership, self._observer, self._journal = membership, observer, journal
 
     def nobody(self) -> ChatError | None:
-        """Why nobody comes in, whoever it is."""
+        """Why the node lets nobody in, if it does not."""
         if self.draining:
             return Draining()
         return ServerFull() if self._places.full else None
 
     def admit(self, visitor: Visitor) -> Caller | Coroutine[Any, Any, Caller]:
-        """Who it is that may come in, if there is a place; to be awaited where it cannot be told at once.
+        """The caller that may come in, if there is a place; to be awaited if that needs a question.
 
         Raises Draining, ServerFull, OriginNotAllowed, Unauthorized, TokenExpired, Forbidden, RateLimited,
         Unavailable.
@@ -95,7 +95,7 @@ class Admission:
         return caller if waiting is None else self._limited(waiting, caller)
 
     async def admitted(self, visitor: Visitor) -> Caller:
-        """The same for whoever has a task to wait in."""
+        """The same for callers that run in a task."""
         caller = self.admit(visitor)
         return caller if isinstance(caller, Caller) else await caller
 

@@ -91,8 +91,8 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         )
 
     def no_entry(scope: Scope) -> ChatError | None:
-        """Why nobody new comes in, whoever it is. Told before there is a session: the client tries again with
-        its own growing delays, a proxy on another node."""
+        """Why the node lets nobody new in, if it does not. The answer comes before there is a session: the
+        client tries again with its own growing delays, a proxy on another node."""
         why = services.admission.nobody()
         if isinstance(why, ServerFull) and settings.admin_password is not None:
             why = None  # an operator may look in

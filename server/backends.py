@@ -69,7 +69,7 @@ def address(settings: Settings) -> str:
 
 
 def node_key(settings: Settings) -> bytes:
-    """What nodes prove to each other that they are nodes with."""
+    """The key with which nodes prove to each other that they are nodes."""
     assert settings.secret_key is not None  # `Settings.load` sees to it
     return bytes.fromhex(keys.derive(settings.secret_key, "between nodes"))
 

@@ -12,7 +12,7 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 async def give_back() -> None:
-    """glibc returns only what lies at the heap's end: what an answer took in between would stay for good."""
+    """glibc returns only memory at the heap's end: memory of an answer in between would stay for good."""
     if _trim is not None:
         await asyncio.to_thread(_trim, 0)
 

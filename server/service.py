@@ -1,4 +1,4 @@
-"""What an application's backend may ask (contract, section 9), over all nodes."""
+"""The service API for an application's backend (contract, section 9), over all nodes."""
 
 import asyncio
 import secrets
@@ -93,7 +93,7 @@ class ServiceApi:
 
     def _heard(self, channel: str, body: bytes) -> None:
         order = msgspec.json.decode(body, type=Order)
-        # Not a second time: who has come back meanwhile may.
+        # Not a second time: a client may have come back meanwhile.
         if order.node != self._node_id:
             self._tasks.spawn(self._carry_out(order))
 

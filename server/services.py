@@ -1,4 +1,5 @@
-"""What doors and routes need of a node, in one object. Built by `server.node`; nothing here is global."""
+"""The parts of a node that doors and routes need, in one object. Built by `server.node`; nothing here is
+global."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Who is calling, and from where: tokens, addresses, origins. Knows no command and no transport."""
+"""The identity behind a request: tokens, addresses, origins. Knows no command and no transport."""

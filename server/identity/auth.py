@@ -33,7 +33,7 @@ class FailedTokens:
     """Failed tokens per network (`peer.network_of`): `limit` a minute, then `RateLimited`, not the reason.
 
     Only failures are counted and only failures are refused: a wrong token behind a shared address never
-    locks out the right ones beside it. What is forgotten first is the longest silent.
+    locks out the right ones behind it. The networks that failed longest ago are forgotten first.
     """
 
     def __init__(self, clock: Clock, limit: int = FAILURES, networks: int = 10_000) -> None:
@@ -48,7 +48,7 @@ class FailedTokens:
 
 
 def _from(address: str | None, caller: Caller) -> Caller:
-    """Holders of one share link are told apart by where they come from."""
+    """Distinguishes holders of one share link by their networks."""
     if caller.sessions is None or address is None:
         return caller
     return replace(caller, network=network_of(address))
@@ -58,8 +58,8 @@ class Authenticator:
     """Verifies tokens for one app.
 
     `clock` gives seconds since the epoch. `revoked(caller)` says whether a token is refused all the same,
-    `heard(caller)` is told of all who come in.
-    `fetch` reads a JWKS address (blocking).
+    `heard(caller)` is called for all who come in.
+    `fetch` reads a JWKS URL (blocking).
     """
 
     def __init__(

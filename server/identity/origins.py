@@ -1,6 +1,6 @@
 """Which pages may call, and the answer to a page that may not. Verifies no token.
 
-How an origin is spelled is `config_values.py`'s, what a request says of itself `peer.py`'s.
+The spelling of origins is in `config_values.py`, the reading of requests in `peer.py`.
 """
 
 import logging
@@ -18,7 +18,7 @@ from storage.interfaces import Clock
 
 log = logging.getLogger("parley.origins")
 
-#: Log lines for one refused origin in an hour, and for all of them in a minute: who asks chooses the text.
+#: Log lines for one refused origin in an hour, and for all of them in a minute: the client chooses the text.
 LINES_EACH, LINES_IN_ALL = 1, 20
 #: Letters of a refused origin that are repeated to its sender and in the log.
 SHOWN = 200

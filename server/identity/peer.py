@@ -1,4 +1,4 @@
-"""Who is at the other end of a request: address, page, the token it presents, the name it called us by.
+"""The other end of a request: its address, page and token, and the name by which it called this server.
 Verifies no token."""
 
 import hmac
@@ -21,7 +21,7 @@ _MODES_OF_NODE = frozenset((b"cors", b"no-cors", b"websocket"))
 _HOST = r"[A-Za-z0-9_.:\[\]-]+"
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _OPENING = frozenset((b"authorization", b"origin", b"user-agent", b"x-forwarded-for"))
-#: What a node's request to another carries.
+#: The header of a node's request to another one.
 FORWARDED = b"x-parley-forwarded"
 FORWARDING_HEADERS = frozenset(
     (
@@ -78,8 +78,8 @@ def header(headers: Headers, name: bytes) -> str | None:
 
 
 def page_of(headers: Headers) -> str | None:
-    """What shows that a page in a browser sent a request: its Origin, or, as a GET of the same origin has
-    none, its fetch metadata; None if nothing does.
+    """The sign that a page in a browser sent a request: its Origin, or, because a GET of the same origin has
+    none, its fetch metadata; None if there is no sign.
 
     The mode alone shows nothing, unless it is a browser's own: Node.js sends it from backends.
     """

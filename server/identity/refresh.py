@@ -10,7 +10,7 @@ from events.room import Connection
 from events.tasks import Tasks
 from server.identity.auth import Authenticator
 
-#: The last moment of year 9999, in epoch seconds: what is told of a token without an end.
+#: The last moment of year 9999, in epoch seconds: the end that clients see of a token without one.
 LAST_MOMENT = 253402300799.0
 
 
@@ -32,5 +32,5 @@ class Refresh:
 
 
 def expiry(seconds: float) -> str:
-    """When a token ends, as clients are told."""
+    """When a token ends, as clients see it."""
     return rfc3339(when(min(seconds, LAST_MOMENT)))

@@ -1,4 +1,4 @@
-"""Who answers users' messages: kinds of agents on this node, and workers on any."""
+"""Builds what answers users' messages: kinds of agents on this node, and workers on any."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""What every subject of a node is built with, and where a subject enters its name to be told of something."""
+"""The base of every subject of a node, and the lists in which a subject enters itself to hear of
+something."""
 
 import secrets
 import time
@@ -29,7 +30,7 @@ def open_database(settings: Settings) -> Database:
 
 @dataclass(frozen=True)
 class Outside:
-    """What a node has from outside of its process. The simulation in `tests/model/` gives it others."""
+    """The world outside of a node's process. The simulation in `tests/model/` gives it others."""
 
     clock: Clock = time.time
     monotonic: Clock = time.monotonic
@@ -38,7 +39,7 @@ class Outside:
 
 
 class AfterCommit:
-    """Who follows the writer's commits, in the order in which they began to."""
+    """The followers of the writer's commits, in the order in which they began to follow."""
 
     def __init__(self) -> None:
         self._followers: list[Follower] = []

@@ -1,4 +1,4 @@
-"""What stock Socket.IO emitters publish, for members of rooms on this node. Knows no Redis."""
+"""Takes what stock Socket.IO emitters publish to members of rooms on this node. Knows no Redis."""
 
 import logging
 from typing import Any

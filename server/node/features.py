@@ -1,4 +1,4 @@
-"""What a node offers besides conversations: files, search, the service API, pages. Built on the node."""
+"""Builds the features besides conversations: files, search, the service API, pages."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

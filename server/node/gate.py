@@ -1,4 +1,4 @@
-"""Who may come in, and how much of everything they may have."""
+"""Builds the checks at the doors: who may come in, and the limits of everything."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ def jobs_of(node: Node) -> Iterator[Job]:
     leases, producers = node.writing.leases, Producers(sessions)
     yield Job("activity", 1.0, sessions.touches.flush)
     yield Job("activity notices", 1.0, node.members.notices.flush)
-    # Live members of a session that expires are told within 10 s, however long the interval.
+    # Live members hear within 10 s that their session has expired, however long the interval.
     yield Job("cleanup", min(settings.session_cleanup_interval, 5.0), sessions.cleanup_expired_sessions)
     # A checkpoint takes its time, too: nothing is to be older than promised.
     yield Job("streams", min(0.7 * settings.stream_checkpoint, 1.0), leases.tick)

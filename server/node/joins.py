@@ -70,7 +70,7 @@ def build_joins(
 def _on_live(
     core: Core, delivering: Delivering, members: Members, writing: Writing
 ) -> list[Callable[[], Awaitable[None]]]:
-    """What a node does when its bus is back."""
+    """The steps of a node when its bus is back."""
 
     async def say_who_is_here() -> None:
         core.tasks.spawn(members.presence.beat_at_once())

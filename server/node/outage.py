@@ -1,4 +1,4 @@
-"""What a node holds through the database while Redis cannot be reached from it. Knows no Redis."""
+"""Leases of a node in the database, while it cannot reach Redis. Knows no Redis."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ FORGET_EVERY = 600.0
 
 
 class Outage:
-    """What a node holds through the database while Redis cannot be reached from it, for `lease` seconds each
-    time: others do not take it for dead, and its streams go on."""
+    """Holds leases in the database while the node cannot reach Redis, for `lease` seconds each time: other
+    nodes do not take it for dead, and its streams go on."""
 
     def __init__(self, held: Holds, clock: Clock, lease: float) -> None:
         self._held, self._clock, self._lease = held, clock, lease

@@ -43,7 +43,7 @@ async def running(
 
 
 async def _grounds(node: Node, stack: AsyncExitStack) -> None:
-    """What everything else stands on."""
+    """The base of everything else."""
     settings, stores = node.core.settings, node.stores
     try:
         await _open(stores.database)
@@ -60,7 +60,7 @@ async def _grounds(node: Node, stack: AsyncExitStack) -> None:
     for kind in node.answers.kinds.values():
         stack.push_async_callback(kind.close)
     if (stall := node.members.stall) is not None:
-        # Before the writer, and to its end: who seems to have stood still writes nothing.
+        # Before the writer, and to its end: a process that seems to have stood still writes nothing.
         await stall.start()
         stack.push_async_callback(stall.stop)
 

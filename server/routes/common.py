@@ -1,4 +1,4 @@
-"""What every REST route needs: the caller, a strict body, and errors as the contract has them."""
+"""The common parts of REST routes: the caller, a strict body, and errors as the contract has them."""
 
 import asyncio
 import inspect
@@ -158,7 +158,7 @@ class _Call:
 
 
 async def _in_pieces(message: Any, send: Send) -> None:
-    """A long body waits here for what stands before it: with TLS, what has been written is out of sight."""
+    """A long body waits here for the bytes before it: with TLS nobody can see what has been written."""
     body = message["body"]
     last = (len(body) - 1) // WAITING * WAITING
     for start in range(0, last, WAITING):
@@ -168,8 +168,8 @@ async def _in_pieces(message: Any, send: Send) -> None:
 
 
 async def _after_stall(request: Request) -> None:
-    """What was asked of a process that stood still, by one who has given it up, may be done elsewhere by now.
-    Raises Unavailable."""
+    """Refuses a request to a process that stood still: its client has given up, and may have asked another
+    node. Raises Unavailable."""
     stall = services_of(request).dispatcher.stall
     if stall is not None and stall.stood_still():
         await stall.passing()
@@ -197,7 +197,7 @@ def check_path(request: Request) -> None:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Who is calling, within what the route declares: to be asked before anything is read or done.
+    """The caller, within the route's bounds: to be asked before anything is read or done.
 
     Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable.
     """
@@ -224,7 +224,7 @@ async def caller_of(request: Request) -> Caller:
 
 
 async def perform(request: Request, act: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the route writes, under the name that `server.bounds.WRITES` has for it. Raises ChatError."""
+    """Does the route's write, under its name in `server.bounds.WRITES`. Raises ChatError."""
     name, session_id = request.scope["parley.writes"], request.path_params.get("session_id")
     dispatcher = services_of(request).dispatcher
     return await dispatcher.perform(name, partial(act, *args, **kwargs), session_id)

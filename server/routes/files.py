@@ -24,7 +24,7 @@ from storage.records import FileRecord
 #: After a refusal, for how long in all, and without a byte, the rest of a body is read and thrown away: a
 #: client that reads its answer only when it has sent everything would else see a broken connection.
 LINGER, LINGER_IDLE = 30.0, 5.0
-#: What a body may have beside its file.
+#: Fields that a body may have besides its file.
 FIELDS = frozenset({"message", "post"})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
@@ -74,7 +74,7 @@ async def _store(request: Request, caller: Caller, session_id: str) -> tuple[Fil
 
 
 async def _file(request: Request, caller: Caller, session_id: str, fields: Fields) -> FileRecord:
-    """The file of a body, stored, with the fields beside it; what nobody knows is not kept."""
+    """Stores the file of a body; returns it with the known fields."""
     files = files_of(request)
     record: FileRecord | None = None
     try:

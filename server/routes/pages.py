@@ -1,4 +1,4 @@
-"""What people look at: the playground (with DEBUG), `/docs`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
+"""Pages for people: the playground (with DEBUG), `/docs`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
 
 Pages are files of `server/web/`; nothing here knows a session.
 """

@@ -46,7 +46,7 @@ class ResumePoint:
     ended: bool = False
 
     def within(self, message_id: str) -> "ResumePoint":
-        """The same in this stream; a place in another one is none in this one."""
+        """The same in this stream; a place in another stream does not count here."""
         return self if self.message_id in (None, message_id) else ResumePoint(message_id, 0)
 
     def event_id(self, message_id: str) -> str:
@@ -56,7 +56,7 @@ class ResumePoint:
 async def _from(
     services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b""
 ) -> StreamedAnswer:
-    """What is there of a stream from a place on."""
+    """The text of a stream from a place on."""
     index, content, next_index, status = await services.streams.read(record, place.index)
     lines = head
     ended = status != "streaming"
@@ -79,7 +79,7 @@ async def _from(
 
 
 def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
-    """What begins the answer to a question."""
+    """The function that begins the answer to a question."""
     message = asked.message
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:

@@ -1,4 +1,4 @@
-"""What a transport says of itself: its name, door, bounds and channel in AsyncAPI. Knows none of them."""
+"""The description of a transport: its name, door, bounds and channel in AsyncAPI. Knows no transport."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

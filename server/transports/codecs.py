@@ -10,7 +10,7 @@ from server.engine.frames import TEXT, frame
 
 _LOGGED = int(Kind.LOGGED)
 
-#: Stands for the next index in the id of an answer's end: whoever says it has everything.
+#: Stands for the next index in the id of an answer's end: a client that sends it has everything.
 END = "end"
 
 

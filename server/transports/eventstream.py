@@ -31,7 +31,7 @@ SPREAD = (1000, 4000)
 
 
 class EventStream(Sink):
-    """The writing end of one response. What it is given waits here until the response takes it."""
+    """The writing end of one response. Bytes wait here until the response takes them."""
 
     __slots__ = ("_ended", "_limit", "_ready", "_waiting", "conn", "error")
 
@@ -58,7 +58,7 @@ class EventStream(Sink):
         return "" if self.conn is None else self.conn.caller.account
 
     def end(self, error: ChatError | None = None) -> None:
-        """No more; `error` is told as an event."""
+        """Ends the stream; `error` is sent as an event."""
         self.error = self.error or error
         self._ended = True
         self.flusher.held.discard(self)
@@ -80,7 +80,7 @@ class EventStream(Sink):
                 waiting, self._waiting = self._waiting, []
                 data = b"".join(waiting)
                 if data:
-                    # While the response is stuck, what comes goes by the rules for slow readers.
+                    # While the response is stuck, events go by the rules for slow readers.
                     self.pause(self._limit)
                     await send({"type": "http.response.body", "body": data, "more_body": True})
                     self.resume()
@@ -111,7 +111,7 @@ class StreamConnection(Connection):
 
 
 class UnreadStream(EventStream):
-    """One that nobody reads: what matters is when it ends."""
+    """A stream that nobody reads: only its end matters."""
 
     __slots__ = ()
 

@@ -110,7 +110,7 @@ class RawSocket(Sink):
         self.door.wheel.add(self, max(due, now + self.door.tick))
 
     def end(self, error: ChatError, abort_after: float | None = None) -> None:
-        """Tell the error, and close with its code; what was written before goes out first."""
+        """Send the error, and close with its code; bytes written before leave first."""
         if self.ended:
             return
         out = self.leaving()

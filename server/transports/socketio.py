@@ -185,7 +185,7 @@ class SocketIODoor:
             conn.line, self._spare = None, line
 
     def answer(self, conn: Client, ref: int | None, name: str, reply: Reply | ChatError) -> None:
-        """The ack; without one, a failure is told by an `error` event."""
+        """The ack; without one, a failure is sent as an `error` event."""
         if ref is not None:
             conn.ack(ref, encode_reply(reply))
         elif isinstance(reply, ChatError):

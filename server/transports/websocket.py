@@ -187,7 +187,7 @@ class RawDoor:
         conn.line.put(name, message, ref)
 
     def answer(self, conn: RawConnection, ref: Any, name: str, reply: Reply | ChatError) -> None:
-        """`{"type": "ack", "ref": …}`; without a ref only failures are told."""
+        """`{"type": "ack", "ref": …}`; without a ref only failures are sent."""
         socket = conn.sink
         if isinstance(reply, ChatError):
             error = reply.as_dict()
