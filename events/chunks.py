@@ -10,9 +10,12 @@ from events.stream import Stream
 from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import ASK_ONLY, ChunkAnswer, StreamAnswer, StreamLog
+from storage.pieces import OWN
 
 #: Seconds that an end waits for chunks under way to the log.
 SETTLE = 2.0
+#: What `Stream.run_at` answers of a text without other parts.
+_ALL_OWN = (OWN, None)
 
 
 class Chunks:
@@ -22,20 +25,26 @@ class Chunks:
         self._log, self._delivery, self._clock, self._tasks = log, delivery, clock, tasks
 
     def push(self, stream: Stream, now: float) -> None:
-        """One append in flight; what arrives meanwhile leaves, merged, with the next."""
-        if not self._delivery.live:
-            self._deliver_here(stream)
-            return
-        pieces = stream.pieces[stream.logged :]
-        event = chunk_event(stream.room, stream.message_id, stream.logged, pieces, now, stream.conn_id)
-        answer = self._log.append(event, stream.start, pieces)
-        whole = len(stream.pieces)
-        if type(answer) is ChunkAnswer and answer.next_index == whole and answer.answer == "next":
+        """One append in flight, of one part; what arrives meanwhile leaves, merged, with the next."""
+        while True:
+            if not self._delivery.live:
+                self._deliver_here(stream)
+                return
+            part, end = stream.run_at(stream.logged) if stream.turns else _ALL_OWN
+            pieces = stream.pieces[stream.logged : end]
+            event = chunk_event(
+                stream.room, stream.message_id, stream.logged, pieces, now, stream.conn_id, part
+            )
+            answer = self._log.append(event, stream.start, pieces)
+            whole = end or len(stream.pieces)
+            if type(answer) is not ChunkAnswer or answer.next_index != whole or answer.answer != "next":
+                self._take(stream, answer)
+                return
             stream.logged = whole  # the ordinary case
-            if stream.settled is not None:
-                stream.settled.set()
-        else:
-            self._take(stream, answer)
+            if end is None:
+                if stream.settled is not None:
+                    stream.settled.set()
+                return
 
     def look(self, stream: Stream) -> None:
         """The bus is back, maybe without what the log had: ask where the text ends there."""
@@ -54,12 +63,14 @@ class Chunks:
         """The bus is away: members on this node see their own node's chunks; the log gets them later."""
         room = self._delivery.hub.rooms.get(stream.room)
         have = room.have.get(stream.message_id) if room is not None and room.ready else None
-        if room is not None and have is not None and have < len(stream.pieces):
-            pieces = stream.pieces[have:]
+        while room is not None and have is not None and have < len(stream.pieces):
+            part, end = stream.run_at(have)
+            pieces = stream.pieces[have:end]
             event = chunk_event(
-                room.name, stream.message_id, have, pieces, self._clock(), not_to=stream.conn_id
+                room.name, stream.message_id, have, pieces, self._clock(), stream.conn_id, part
             )
             self._delivery.deliver(room, event)
+            have = end if end is not None else len(stream.pieces)
 
     async def _land(self, stream: Stream, answer: Awaitable[ChunkAnswer]) -> None:
         try:

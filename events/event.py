@@ -9,8 +9,21 @@ import msgspec
 from events.clock import stamp, stamp_of
 from events.stream_events import ended_of
 from storage.interfaces import Event, Kind
+from storage.pieces import OWN, is_whole
 
-__all__ = ["POISON", "Codec", "Event", "Kind", "chunk_event", "clip", "make", "merge", "retold", "to_json"]
+__all__ = [
+    "POISON",
+    "Codec",
+    "Event",
+    "Kind",
+    "chunk_event",
+    "clip",
+    "goes_on",
+    "make",
+    "merge",
+    "retold",
+    "to_json",
+]
 
 #: The position that can never be recovered from.
 POISON = "-"
@@ -29,11 +42,12 @@ class Codec(Protocol):
     def encode(self, event: Event) -> bytes: ...
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, kw_only=True):
     """The payload of a `stream_chunk`."""
 
     session_id: str
     message_id: str
+    part: str | msgspec.UnsetType = msgspec.UNSET
     content: str
     index: int
     count: int
@@ -41,21 +55,29 @@ class _Chunk(msgspec.Struct):
 
 
 def chunk_event(
-    room: str, stream: str, index: int, pieces: Sequence[str], now: float, not_to: str = ""
+    room: str,
+    stream: str,
+    index: int,
+    pieces: Sequence[str],
+    now: float,
+    not_to: str = "",
+    part: str = OWN,
 ) -> Event:
-    """A `stream_chunk` of one or more pieces; `index` is that of the first."""
+    """A `stream_chunk` of one or more pieces of one part; `index` is that of the first."""
     if len(pieces) == 1:
         content = pieces[0]
         sizes: tuple[int, ...] = (len(content),)
     else:
         content = "".join(pieces)
         sizes = tuple(map(len, pieces))
+    head = _chunk_head(room, stream, part) if part else _own_head(room, stream)
     # By hand: it is made for every chunk, and only the text is ever new.
     data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
-        _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
+        head, to_json(content), index, len(pieces), _stamp(int(now * 1000))
     )  # fmt: skip
     return Event(
-        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
+        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to,
+        part=part,
     )  # fmt: skip
 
 
@@ -66,8 +88,13 @@ def _stamp(milliseconds: int) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _chunk_head(room: str, stream: str) -> bytes:
+def _own_head(room: str, stream: str) -> bytes:
     return b'{"session_id":%b,"message_id":%b,"content":' % (to_json(room), to_json(stream))
+
+
+def _chunk_head(room: str, stream: str, part: str) -> bytes:
+    head = to_json({"session_id": room, "message_id": stream, "part": part})
+    return head[:-1] + b',"content":'
 
 
 def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, **more: Any) -> Event:
@@ -76,8 +103,18 @@ def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, 
     return Event(room, name, data, kind, **more)
 
 
+def goes_on(last: Event, event: Event) -> bool:
+    """Whether a chunk event may be merged into the one before: they are neighbours, and of one part."""
+    return (
+        last.stream == event.stream
+        and last.index + len(last.sizes) == event.index
+        and last.part == event.part
+        and not is_whole(event.part)
+    )
+
+
 def merge(events: Sequence[Event]) -> Event:
-    """Chunk events of one stream that follow each other, as one at the last one's position."""
+    """Chunk events that go on with each other, as one at the last one's position."""
     payloads = [msgspec.json.decode(event.data, type=_Chunk) for event in events]
     merged = payloads[-1]
     merged.content = "".join(payload.content for payload in payloads)

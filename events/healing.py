@@ -24,6 +24,7 @@ from events.room import Room
 from events.tasks import Tasks
 from storage.errors import BusUnavailable, StorageError, StorageUnavailable
 from storage.interfaces import Event, Kind, Mark, RoomState, StreamText
+from storage.pieces import rest_of
 from storage.records import SessionState
 
 log = logging.getLogger("parley.healing")
@@ -190,16 +191,17 @@ class Healer:
             self._delivery.unmarked.add(room.name)
 
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
-        """What an open stream's text has beyond what was delivered here, as one chunk."""
+        """What an open stream's text has beyond what was delivered here, one chunk for each run of a part."""
         have = room.have.get(stream)
         if have is None or text.next_index <= have:
             return
         for member in list(room.guarded.values()):
             if member.idx and member.idx.get(stream, 0) > have:
                 member.conn.sink.cut()  # where in the rest its part begins is not known
-        rest, count = text.text[room.chars[stream] :], text.next_index - have
-        event = chunk_event(room.name, stream, have, [rest] + [""] * (count - 1), self._delivery.clock())
-        self._delivery.deliver(room, event)
+        now = self._delivery.clock()
+        for index, part, pieces in rest_of(text.all, have, room.chars[stream]):
+            event = chunk_event(room.name, stream, index, pieces, now, part=part)
+            self._delivery.deliver(room, event)
 
     async def _tell_marks(self) -> None:
         """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic, sleep
 from typing import Any
 
-from events.event import Codec, Event, Kind, merge
+from events.event import Codec, Event, Kind, goes_on, merge
 from events.held import SMALL, Held
 from events.observer import Observer
 
@@ -315,7 +315,7 @@ class Backlog:
         elif self._grow(len(data), own):
             # Only into the very last frame: a position stands for everything before it.
             last = self._items[-1] if self._items else None
-            if isinstance(last, _Run) and last.codec is codec and last.goes_on_with(event):
+            if isinstance(last, _Run) and last.codec is codec and goes_on(last.events[-1], event):
                 last.events.append(event)
                 last.size += len(data)
             else:
@@ -365,16 +365,12 @@ class Backlog:
 
 
 class _Run:
-    """Chunks of one stream that follow each other, for one codec."""
+    """Chunks that go on with each other, for one codec."""
 
     __slots__ = ("codec", "events", "size")
 
     def __init__(self, codec: Codec, events: list[Event], size: int) -> None:
         self.codec, self.events, self.size = codec, events, size
-
-    def goes_on_with(self, event: Event) -> bool:
-        last = self.events[-1]
-        return last.stream == event.stream and last.index + len(last.sizes) == event.index
 
     def encode(self) -> bytes:
         return self.codec.encode(self.events[0] if len(self.events) == 1 else merge(self.events))

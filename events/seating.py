@@ -178,10 +178,8 @@ class Seating:
         if room.ready and room.delivered > snapshot.seat.rev:
             await self._delivery.proved(room)
             return None  # somebody else opened the room with a later snapshot
-        seat, streams = snapshot.seat, snapshot.reply["streams"]
-        room.begin_from_sql(
-            Mark(seat.rev, seat.seq), [(s["message_id"], s["next_index"], len(s["content"])) for s in streams]
-        )
+        seat = snapshot.seat
+        room.begin_from_sql(Mark(seat.rev, seat.seq), snapshot.written)
         floors = dict.fromkeys(room.have, ENDED) | (seat.idx or {})
         member.sit(Seat(0, seat.rev, floors, seat.seq), None)
         if conn.held:

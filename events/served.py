@@ -39,7 +39,7 @@ class Served:
         self.seq = 0  # every message up to this number was told of
         self.ahead: set[int] = set()  # and these above it: an edit puts a message behind later ones
         self.have: dict[str, int] = {}  # open stream -> chunks delivered
-        self.chars: dict[str, int] = {}  # the same in characters
+        self.chars: dict[str, int] = {}  # the same in characters, of all parts
 
     @property
     def mark(self) -> Mark:
@@ -56,7 +56,7 @@ class Served:
         self.ready, self.began, self.pos = True, cut.pos, cut.pos
         self.delivered, self.seq = state.last.rev, state.last.seq
         for stream, text in state.streams.items():
-            self.have[stream], self.chars[stream] = text.next_index, len(text.text)
+            self.have[stream], self.chars[stream] = text.next_index, text.characters
         for row in open_streams:
             if row.revision <= state.last.rev and row.message_id not in self.have:
                 self.have[row.message_id] = self.chars[row.message_id] = 0

@@ -4,7 +4,7 @@ A room in which many join (or come back) at once costs one reading, not one each
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ _MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "
 class Snapshot:
     reply: dict[str, Any]
     seat: Seat
+    written: Sequence[tuple[str, int, int]] = ()  # of each open stream its chunks and characters in the reply
 
 
 class Snapshots:
@@ -150,7 +151,7 @@ class Snapshots:
         """The same of a page that is at hand. `texts`: of open streams, as JSON, where they are long."""
         logged = dict(state.streams) if state is not None else {}
         floors: dict[str, int] = dict.fromkeys(logged, ENDED)  # ended since the cut, unless it is still open
-        streams = []
+        streams, written = [], []
         for row in page.open_streams:
             # What SQL has saved of it does not say with which chunk it ends.
             text = logged.get(row.message_id) if state is not None else self._local_text(row.message_id)
@@ -159,6 +160,7 @@ class Snapshots:
             if texts is not None:
                 content = texts.get(row.message_id, content)
             floors[row.message_id] = index
+            written.append((row.message_id, index, text.characters if text else 0))
             streams.append({"message_id": row.message_id, "content": content, "next_index": index})
         last_revision = page.last_revision
         reply = self._reply(room, known, role, cut, state, page.last_seq, last_revision) | {
@@ -169,7 +171,7 @@ class Snapshots:
         if reset:
             reply["reset"] = True
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
-        return Snapshot(reply, seat)
+        return Snapshot(reply, seat, written)
 
     def recovered(
         self, room: Room, known: Known, role: SessionRole, cut: Cut, floor: Seat, state: RoomState

@@ -7,6 +7,7 @@ from events.access import Caller
 from events.errors import ChatError
 from events.ratelimit import Pace
 from storage.ops import Committed
+from storage.pieces import Pieces
 from storage.records import MessageRecord
 
 #: Characters per token where the producer does not count: the usual rule of thumb for English.
@@ -18,7 +19,7 @@ def tokens(text: str) -> int:
     return math.ceil(len(text) / CHARS_PER_TOKEN)
 
 
-class Stream:
+class Stream(Pieces):
     """An open stream on its producer's node. `logged` counts the pieces that the log has."""
 
     __slots__ = (
@@ -36,7 +37,6 @@ class Stream:
         "message_id",
         "owner",
         "pace",
-        "pieces",
         "refusal",
         "room",
         "settled",
@@ -47,11 +47,11 @@ class Stream:
     )
 
     def __init__(self, record: MessageRecord, owner: tuple[str, str], now: float, account: str) -> None:
+        super().__init__()
         self.room, self.message_id = record.session_id, record.message_id
         self.owner = owner  # (sender_type, sender_id)
         self.account = account  # for whom it is counted (`Caller.account`); "" for an agent of this node
         self.start = record.revision
-        self.pieces: list[str] = []
         self.adopted = 0  # pieces whose boundaries only the log knows
         self.bytes = 0
         self.logged = 0
@@ -75,4 +75,5 @@ class Stream:
 
     @property
     def text(self) -> str:
-        return "".join(self.pieces)
+        """The message's own."""
+        return self.text_from(0)[0]

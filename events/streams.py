@@ -38,6 +38,7 @@ from storage.errors import MessageMissing, StorageError, StorageUnavailable, Str
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage
+from storage.pieces import OWN
 from storage.records import MessageRecord
 from storage.shape import maker
 from storage.writer import Writer
@@ -201,12 +202,12 @@ class Streams:
         if known is not None:
             return known
         if text is not None and text.next_index:
-            stream.pieces = [text.text, *[""] * (text.next_index - 1)]
+            stream.put(text.all)
+            stream.bytes = sum(len(run.text.encode()) for run in text.all)
             stream.logged = stream.adopted = text.next_index
         elif record.content:
             status = await self.end_for(record, "interrupted")
             raise StreamClosed(details={"status": status})
-        stream.bytes = len(stream.text.encode())
         stream.checkpointed = len(record.content)
         self.open[record.message_id] = stream
         self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
@@ -269,8 +270,9 @@ class Streams:
         index: int | None,
         conn: Connection | None = None,
         now: float | None = None,
+        part: str = OWN,
     ) -> int:
-        """Accept a piece; the next index. `now`: for those who have just asked the clock.
+        """Accept a piece of a part; the next index. `now`: for those who have just asked the clock.
 
         Raises IndexConflict, PayloadTooLarge, StreamClosed.
         """
@@ -292,6 +294,8 @@ class Streams:
             self._tasks.spawn(self._fail(stream, error))
             raise error
         stream.bytes += size
+        if part != stream.part:
+            stream.turn(part)
         stream.pieces.append(content)
         if not stream.flying:
             self._chunks.push(stream, now)
@@ -478,7 +482,8 @@ class Streams:
         stream = self.open.get(message_id)
         if stream is None:
             return None
-        return StreamText(stream.text, len(stream.pieces), stream.start, False, False)
+        text, runs = stream.text_from(0)
+        return StreamText(text, len(stream.pieces), stream.start, False, False, runs)
 
     async def read(self, record: MessageRecord, from_index: int) -> tuple[int, str, int, str]:
         """(first index, content from there, next index, status).
@@ -487,7 +492,7 @@ class Streams:
         """
         stream = self.open.get(record.message_id)
         if stream is not None and (from_index == 0 or from_index >= stream.adopted):
-            return from_index, "".join(stream.pieces[from_index:]), len(stream.pieces), "streaming"
+            return from_index, stream.text_from(from_index)[0], len(stream.pieces), "streaming"
         try:
             text = await self._log.read(record.session_id, record.message_id, from_index)
         except StorageUnavailable:

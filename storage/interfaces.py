@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from storage.pieces import OWN, Run
+
 
 class Kind(IntEnum):
     """How an event is delivered (contract, "Commands and events", class)."""
@@ -55,6 +57,7 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     prev: int = 0  # position of the room's entry before this one
     at: float = 0.0  # epoch seconds of its commit; 0: not measured
     mark: str = ""  # tells `pos` apart from the same one of a history that was lost
+    part: str = OWN  # chunk: what its pieces are a part of (`storage.pieces`)
 
     @property
     def position(self) -> str:
@@ -104,13 +107,25 @@ class ChunkAnswer(msgspec.Struct, frozen=True):
 
 
 class StreamText(msgspec.Struct, frozen=True):
-    """Exactly what a stream's logged chunks add up to."""
+    """Exactly what a stream's logged chunks add up to. `text` is the message's own; `runs` has all of it in
+    order, where there are other parts."""
 
     text: str
     next_index: int
     start: int  # revision of its stream_start; 0: not known
     closed: bool  # takes no more chunks
     ended: bool  # its end is logged
+    runs: tuple[Run, ...] = ()
+
+    @property
+    def all(self) -> Sequence[Run]:
+        """In order, of one that was read from its beginning on."""
+        return self.runs or (Run(OWN, self.text, self.next_index),)
+
+    @property
+    def characters(self) -> int:
+        """Of all parts."""
+        return sum(len(run.text) for run in self.runs) if self.runs else len(self.text)
 
 
 class RoomState(msgspec.Struct, frozen=True):
@@ -197,8 +212,8 @@ class StreamLog(Protocol):
     def append(
         self, event: Event, start: int, pieces: Sequence[str]
     ) -> "ChunkAnswer | asyncio.Future[ChunkAnswer]":
-        """Log and publish chunks if `event.index` is next; renews the lease. An answer, or a future of
-        one where it has to travel."""
+        """Log and publish chunks, `pieces` of `event.part`, if `event.index` is next; renews the lease. An
+        answer, or a future of one where it has to travel."""
 
     async def close(self, room: str, stream: str) -> StreamText:
         """No more chunks; the text that was logged."""

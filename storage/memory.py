@@ -32,6 +32,7 @@ from storage.interfaces import (
     StreamText,
     log_began,
 )
+from storage.pieces import Pieces
 
 
 def new_epoch(now: float) -> str:
@@ -274,7 +275,9 @@ class Memory:
         if stream.closed:
             return ChunkAnswer("closed", stream.next_index)
         if event.index == stream.next_index:
-            stream.parts.extend(pieces)
+            if event.part != stream.part:
+                stream.turn(event.part)
+            stream.pieces.extend(pieces)
             stream.next_index += len(pieces)
             self._log(log, event)
             stream.touched = log.touched
@@ -443,25 +446,25 @@ class _Log:
         self.touched = now
 
 
-class _Stream:
-    __slots__ = ("closed", "ended", "next_index", "parts", "room", "start", "touched")
+class _Stream(Pieces):
+    __slots__ = ("closed", "ended", "next_index", "room", "start", "touched")
 
     def __init__(self, room: str) -> None:
+        super().__init__()
         self.room = room
         self.start = 0
-        self.parts: list[str] = []
         self.next_index = 0
         self.closed = self.ended = False
         self.touched = 0.0
 
     def restart(self) -> None:
         """Its start is logged (anew): its chunks, if any, were in a log that is gone."""
-        self.parts, self.next_index = [], 0
+        super().__init__()
+        self.next_index = 0
 
     def as_text(self, from_index: int = 0) -> StreamText:
-        return StreamText(
-            "".join(self.parts[from_index:]), self.next_index, self.start, self.closed, self.ended
-        )
+        text, runs = self.text_from(from_index)
+        return StreamText(text, self.next_index, self.start, self.closed, self.ended, runs)
 
 
 class _Record:

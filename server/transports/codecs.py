@@ -107,7 +107,7 @@ class AnswerCodec:
         if event.sizes:
             next_index = event.index + len(event.sizes)
             self.next_index = max(self.next_index, next_index)
-            return self._line(b"stream_chunk", event.data, b"%d" % next_index)
+            return self._line(event.name.encode(), event.data, b"%d" % next_index)
         if event.closed and not self.ended:
             self.ended = True
             return self._line(b"stream_end", event.data, END.encode())

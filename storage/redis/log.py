@@ -18,11 +18,11 @@ from storage.interfaces import (
     Kind,
     Mark,
     RoomState,
-    StreamText,
     log_began,
 )
 from storage.redis import wire
 from storage.redis.client import EPOCH, Client
+from storage.redis.texts import text_of
 
 _ANSWERS: Mapping[bytes, AppendAnswer] = {b"ok": "ok", b"gap": "gap", b"nobody": "nobody"}
 #: Rooms in one call of a script: it must not keep Redis from the others for long.
@@ -158,7 +158,7 @@ def _state(found: Sequence[Any]) -> RoomState | None:
         return None
     rev, seq, pos, complete, entries, streams = found
     texts = {
-        name.decode(): StreamText(text.decode(), index, start, bool(closed), False)
+        name.decode(): text_of(text, index, start, closed=bool(closed), ended=False)
         for name, index, start, closed, text in streams
     }
     return RoomState(Mark(rev, seq), pos, bool(complete), [wire.stamped(entry) for entry in entries], texts)

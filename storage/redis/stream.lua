@@ -1,4 +1,4 @@
--- A stream's text is a list: its marks, then the pieces that were logged. One key, so never half of it.
+-- A stream is a list: its marks, then the pieces that were logged. One key, so never half of it.
 local function open_stream(key)
   local marks = redis.call('LINDEX', key, 0)
   if marks then
@@ -29,4 +29,26 @@ end
 local function next_index(s)
   if s.fresh then return 0 end
   return redis.call('LLEN', s.key) - 1
+end
+
+-- What its pieces add up to from one on, and its bytes. A piece of another part than the message's own text has
+-- the part's name before it, between bytes that no UTF-8 has. Where there is one, the answer is part, pieces and
+-- text of each run of neighbours; pieces of a part whose name begins with '=' are runs of their own.
+local function text_of(s, from)
+  local pieces = redis.call('LRANGE', s.key, from + 1, -1)
+  local text = table.concat(pieces)
+  if not string.find(text, '\255', 1, true) then return text, #text end
+  local runs, run, last = {}, {}, nil
+  for _, piece in ipairs(pieces) do
+    local part, rest = '', piece
+    if string.byte(piece) == 255 then part, rest = string.match(piece, '^\255([^\255]*)\255(.*)$') end
+    if part ~= last or string.byte(part) == 61 then
+      if last then runs[#runs + 1] = table.concat(run) end
+      runs[#runs + 1], runs[#runs + 2], run, last = part, 0, {}, part
+    end
+    run[#run + 1] = rest
+    runs[#runs] = #run
+  end
+  runs[#runs + 1] = table.concat(run)
+  return runs, #text
 end

@@ -8,6 +8,7 @@ from storage.interfaces import ChunkAnswer, Event, StreamAnswer, StreamText
 from storage.redis import wire
 from storage.redis.client import Client
 from storage.redis.log import RedisLog
+from storage.redis.texts import stored, text_of
 
 _ANSWERS: Mapping[bytes, StreamAnswer] = {
     b"next": "next", b"gap": "gap", b"closed": "closed", b"nobody": "nobody"
@@ -32,7 +33,7 @@ class RedisStreams:
         return self._client.run_script(
             self._chunk, (marks, entries, self._key(event.stream), names), self._log.channel(event.room),
             event.room, self._log.window, *self._log.bounds, event.stream, start, event.index,
-            wire.body(event), *pieces, convert=self._answer,
+            wire.body(event), *stored(event.part, pieces), convert=self._answer,
         )  # fmt: skip
 
     def _answer(self, reply: Sequence[Any]) -> ChunkAnswer:
@@ -47,7 +48,7 @@ class RedisStreams:
         index, start, ended, text = await self._client.run_script(
             self._close, (self._key(stream), names), stream, room, self._log.window
         )
-        return StreamText(text.decode(), index, start, True, bool(ended))
+        return text_of(text, index, start, closed=True, ended=bool(ended))
 
     async def read(self, room: str, stream: str, from_index: int = 0) -> StreamText | None:
         """Raises StorageUnavailable."""
@@ -55,7 +56,7 @@ class RedisStreams:
         if found is None:
             return None
         index, start, closed, ended, text = found
-        return StreamText(text.decode(), index, start, bool(closed), bool(ended))
+        return text_of(text, index, start, closed=bool(closed), ended=bool(ended))
 
     async def renew(self, leases: Mapping[str, float]) -> None:
         """Raises StorageUnavailable."""

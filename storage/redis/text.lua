@@ -1,7 +1,6 @@
 -- A stream's text from a chunk index on. KEYS: clock, the stream. ARGV[3]: index.
--- Answers {next index, start, closed, ended, text}, or nothing where nothing of it is known.
+-- Answers {next index, start, closed, ended, text (`text_of`)}, or nothing where nothing of it is known.
 clock()
 local s = open_stream(KEYS[2])
 if not s then return nil end
-local text = table.concat(redis.call('LRANGE', s.key, ARGV[3] + 1, -1))
-return {next_index(s), s.start, s.closed and 1 or 0, s.ended and 1 or 0, text}
+return {next_index(s), s.start, s.closed and 1 or 0, s.ended and 1 or 0, (text_of(s, ARGV[3]))}

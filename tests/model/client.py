@@ -5,8 +5,10 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from storage.pieces import OWN
 from tests.model.loop import TICK
 from tests.model.node import Node
+from tests.model.parts import part_of, piece
 
 if TYPE_CHECKING:
     from tests.model.world import World
@@ -391,8 +393,18 @@ class Client:
         elif told["index"] > stream[1]:
             self.wrong(f"chunks before {told['index']} of {told['message_id']} are missing: has {stream[1]}")
         else:
-            stream[0] += told["content"]
+            self._check_part(told)
+            if "part" not in told:
+                stream[0] += told["content"]
             stream[1] += told["count"]
+
+    def _check_part(self, told: dict[str, Any]) -> None:
+        stream, part = told["message_id"], told.get("part", OWN)
+        numbers = range(told["index"], told["index"] + told["count"])
+        if any(part_of(stream, at) != part for at in numbers):
+            self.wrong(f"chunks {numbers} of {stream} are told as of part {part!r}")
+        if told["content"] != "".join(piece(stream, at) for at in numbers):
+            self.wrong(f"chunks {numbers} of {stream} are told as {told['content']!r}")
 
     def database_went_back(self) -> None:
         """What was acknowledged and is lost was the database's to keep."""
@@ -459,7 +471,7 @@ class Client:
         self._numbers += 1
         stream = f"{self.name}-s{self._numbers}"
         self.produced.add(stream)
-        pieces = [f"{stream}.{at} " for at in range(self.world.rng.randint(0, 12))]
+        pieces = [piece(stream, at) for at in range(self.world.rng.randint(0, 12))]
         while not self.stopped:
             begun = await self.insist("stream_start", session_id=room, message_id=stream)
             if begun is None or begun.get("status", "streaming") != "streaming":

@@ -3,11 +3,12 @@
 A rule that no schedule misses is either covered by the others, or not checked: then it does not belong here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from events import healing, hub, records, recovery, witness
+from storage.pieces import OWN, Run, rest_of
 from storage.redis import bus, client
 
 #: Puts something else in the place of an attribute: (owner, name, replacement).
@@ -51,6 +52,11 @@ async def _unconfirmed(self: bus.RedisBus, channels: Any) -> None:
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
+def _all_own(runs: Sequence[Run], have: int, characters: int) -> Iterator[tuple[int, str, list[str]]]:
+    for index, _, texts in rest_of(runs, have, characters):
+        yield index, OWN, texts
+
+
 RULES: Mapping[str, Rule] = {
     "spoil": Rule(
         "an event delivered from SQL, or a record not written: the offset is good all the same",
@@ -91,6 +97,11 @@ RULES: Mapping[str, Rule] = {
         "a read mark came to no log, or to one that was lost: its readers never hear of it",
         lambda put: put(healing.Healer, "_tell_marks", _nothing_to_wait_for),
         ("read", "write", "redis_restart", "redis_flush", "drop"),
+    ),
+    "parts": Rule(
+        "the bus comes back, and the rest of an open stream is told as if all were the message's own text",
+        lambda put: put(healing, "rest_of", _all_own),
+        ("produce", "redis_down", "redis_recover"),
     ),
     "witness": Rule(
         "an announcement of who came or went was lost with the bus: who is there believes the old for good",

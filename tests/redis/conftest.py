@@ -129,10 +129,10 @@ def logged(id: str = "", room: str = "A") -> Event:
     return Event(room, "read", b'{"id":"%s"}' % id.encode(), Kind.LOGGED, id=id)
 
 
-def chunk(stream: str, index: int, *pieces: str, room: str = "A") -> Event:
+def chunk(stream: str, index: int, *pieces: str, room: str = "A", part: str = "") -> Event:
     sizes = tuple(map(len, pieces))
     data = b'{"content":"%s"}' % "".join(pieces).encode()
-    return Event(room, "stream_chunk", data, Kind.LOGGED, stream=stream, index=index, sizes=sizes)
+    return Event(room, "stream_chunk", data, Kind.LOGGED, stream=stream, index=index, sizes=sizes, part=part)
 
 
 async def answer(found: Any) -> Any:

@@ -144,8 +144,8 @@ async def test_an_erased_room_is_forgotten(side: Side) -> None:
 # --- streams
 
 
-async def push(side: Side, index: int, *pieces: str, start: int = 1) -> Any:
-    return await answer(side.streams.append(chunk("s", index, *pieces), start, pieces))
+async def push(side: Side, index: int, *pieces: str, start: int = 1, part: str = "") -> Any:
+    return await answer(side.streams.append(chunk("s", index, *pieces, part=part), start, pieces))
 
 
 async def test_chunks_are_logged_if_they_are_next(side: Side) -> None:
@@ -164,6 +164,50 @@ async def test_chunks_are_logged_if_they_are_next(side: Side) -> None:
     assert (await side.streams.read("A", "s", 9)).text == ""
     state = (await side.log.read({"A": NO_ENTRIES})).rooms["A"]
     assert state.streams["s"].text == "abç" and state.streams["s"].next_index == 3
+
+
+async def test_pieces_of_several_parts_keep_their_order_and_their_number(side: Side) -> None:
+    await side.log.open("A", Mark(0, 0))
+    await append(side, durable(1, stream="s"))
+    said = [
+        ("", "a", "b"),
+        ("think", "hm ☃", "\n"),
+        ("=tool", "{1}"),
+        ("=tool", "{2}"),
+        ("", "c"),
+        ("think", "!"),
+    ]
+    index = 0
+    for part, *pieces in said:
+        index += len(pieces)
+        assert (await push(side, index - len(pieces), *pieces, part=part)).next_index == index
+    await side.settled()
+    assert [e.part for e in side.ears.events[2:]] == [part for part, *_ in said]
+    text = await side.streams.read("A", "s")
+    assert (text.text, text.next_index) == ("abc", 8)
+    assert [(run.part, run.text, run.count) for run in text.runs] == [
+        ("", "ab", 2), ("think", "hm ☃\n", 2), ("=tool", "{1}", 1), ("=tool", "{2}", 1), ("", "c", 1),
+        ("think", "!", 1),
+    ]  # fmt: skip
+    assert (await side.log.read({"A": NO_ENTRIES})).rooms["A"].streams["s"].runs == text.runs
+    late = await side.streams.read("A", "s", 3)
+    assert [(run.part, run.text, run.count) for run in late.runs][:2] == [
+        ("think", "\n", 1),
+        ("=tool", "{1}", 1),
+    ]
+    assert (await side.streams.close("A", "s")).runs == text.runs
+    await append(side, durable(2, stream="s"))
+    assert (await push(side, 0, "anew", start=2)).answer == "closed"
+
+
+async def test_a_text_that_begins_anew_has_the_parts_of_its_own_alone(side: Side) -> None:
+    await side.log.open("A", Mark(0, 0))
+    await append(side, durable(1, stream="s"))
+    await push(side, 0, "a", part="think")
+    await append(side, durable(2, stream="s"))
+    assert (await push(side, 0, "b", "c", start=2)).next_index == 2
+    text = await side.streams.read("A", "s")
+    assert (text.text, text.runs) == ("bc", ())
 
 
 async def test_a_closed_stream_takes_no_chunks(side: Side) -> None:

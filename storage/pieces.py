@@ -1,0 +1,89 @@
+"""What a stream is written in: pieces under one running index, each of a part of its message.
+
+The domain names the parts, and nobody here knows more of them. Texts lie in one list, with beside it where
+another part begins: a text without parts has nothing there, and a chunk of it costs one comparison.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+#: The part that is the message's own text.
+OWN = ""
+#: Begins the name of a part of which each piece is the whole: it takes the place of the one before, and
+#: neighbours are not joined.
+WHOLE = "="
+
+
+def is_whole(part: str) -> bool:
+    return part.startswith(WHOLE)
+
+
+class Run(Struct, frozen=True):
+    """Neighbouring pieces of one part, joined: so many of them."""
+
+    part: str
+    text: str
+    count: int
+
+
+def own_text(runs: Sequence[Run]) -> str:
+    return "".join(run.text for run in runs if run.part == OWN)
+
+
+def rest_of(runs: Sequence[Run], have: int, characters: int) -> Iterator[tuple[int, str, list[str]]]:
+    """What a reader who has so many pieces and characters lacks: first index, part and pieces of each run.
+    Where in a run its pieces end is not known: the first has all of the text."""
+    index = 0
+    for run in runs:
+        lacking = min(run.count, index + run.count - have)
+        if lacking > 0:
+            rest = run.text[max(0, characters) :]
+            yield index + run.count - lacking, run.part, [rest, *[""] * (lacking - 1)]
+        index += run.count
+        characters -= len(run.text)
+
+
+class Pieces:
+    """A base of those who keep a stream's pieces. They append to `pieces` themselves, and call `turn` where a
+    piece is not of `part`, as the last one was."""
+
+    __slots__ = ("part", "pieces", "turns")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.turns: list[tuple[int, str]] = []  # the index at which another part begins, and which
+        self.part: str | None = OWN  # of the last piece; None where no other may be joined to it
+
+    def turn(self, part: str) -> None:
+        self.turns.append((len(self.pieces), part))
+        self.part = None if is_whole(part) else part
+
+    def put(self, runs: Sequence[Run]) -> None:
+        """In place of what was there. Where in a run its pieces end is not known: the first has all of it."""
+        Pieces.__init__(self)
+        for run in runs:
+            if run.part != self.part:
+                self.turn(run.part)
+            self.pieces += [run.text, *[""] * (run.count - 1)]
+
+    def run_at(self, index: int) -> tuple[str, int | None]:
+        """The part of the piece with this index, and where its run ends; None: at the end of all."""
+        end = None
+        for begins, part in reversed(self.turns):
+            if begins <= index:
+                return part, end
+            end = begins
+        return OWN, end
+
+    def text_from(self, index: int) -> tuple[str, tuple[Run, ...]]:
+        """The message's own text, and the runs of all parts where there are others."""
+        if not self.turns:
+            return "".join(self.pieces[index:]), ()
+        runs = []
+        while index < len(self.pieces):
+            part, end = self.run_at(index)
+            some = self.pieces[index:end]
+            runs.append(Run(part, "".join(some), len(some)))
+            index += len(some)
+        return own_text(runs), tuple(runs)

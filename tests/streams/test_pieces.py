@@ -1,0 +1,123 @@
+"""Pieces of several parts under one index: told, clipped, merged or kept, they add up to the same."""
+
+import json
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.event import Event, chunk_event, clip, goes_on, merge
+from storage.interfaces import StreamText
+from storage.pieces import OWN, Pieces, Run, own_text, rest_of
+
+PARTS = (OWN, "thought", "second", "=tool")
+#: (part, text), as a producer says it.
+Said = list[tuple[str, str]]
+SAID = st.lists(st.tuples(st.sampled_from(PARTS), st.text("abç☃", min_size=1, max_size=4)), max_size=24)
+
+
+def add(pieces: Pieces, part: str, text: str) -> None:
+    if part != pieces.part:
+        pieces.turn(part)
+    pieces.pieces.append(text)
+
+
+def kept(said: Said) -> Pieces:
+    pieces = Pieces()
+    for part, text in said:
+        add(pieces, part, text)
+    return pieces
+
+
+def logged(pieces: Pieces) -> StreamText:
+    """As the log answers."""
+    text, runs = pieces.text_from(0)
+    return StreamText(text, len(pieces.pieces), 1, False, False, runs)
+
+
+def joined(said: Said) -> list[Run]:
+    """By the rule as it is told: neighbours of one part are one run, but of a part that is told whole."""
+    runs: list[Run] = []
+    for part, text in said:
+        if runs and runs[-1].part == part and not part.startswith("="):
+            runs[-1] = Run(part, runs[-1].text + text, runs[-1].count + 1)
+        else:
+            runs.append(Run(part, text, 1))
+    return runs
+
+
+def events_of(pieces: Pieces, index: int = 0) -> list[Event]:
+    """As they go to the log, all at once."""
+    events = []
+    while index < len(pieces.pieces):
+        part, end = pieces.run_at(index)
+        some = pieces.pieces[index:end]
+        events.append(chunk_event("room", "stream", index, some, 0.0, part=part))
+        index += len(some)
+    return events
+
+
+def told(events: Sequence[Event]) -> list[Run]:
+    payloads = [json.loads(event.data) for event in events]
+    return [Run(told.get("part", OWN), told["content"], told["count"]) for told in payloads]
+
+
+@given(SAID, st.integers(0, 24))
+def test_runs_are_neighbours_of_one_part(said: Said, index: int) -> None:
+    pieces = kept(said)
+    text, runs = pieces.text_from(index)
+    expected = joined(said[index:])
+    assert text == own_text(expected)
+    assert list(runs) == (expected if any(part != OWN for part, _ in said) else [])
+    assert told(events_of(pieces, index)) == expected
+
+
+@given(SAID, st.integers(0, 24))
+def test_a_clip_is_of_the_same_part(said: Said, have: int) -> None:
+    parts = [clip(event, max(have, event.index)) for event in events_of(kept(said))]
+    assert told([part for part in parts if part is not None]) == joined(said[have:])
+
+
+@given(SAID)
+def test_only_neighbours_of_one_part_merge(said: Said) -> None:
+    """A slow reader's chunks came one by one."""
+    runs: list[list[Event]] = []
+    for index, (part, text) in enumerate(said):
+        event = chunk_event("room", "stream", index, [text], 0.0, part=part)
+        if runs and goes_on(runs[-1][-1], event):
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+    merged = [merge(run) for run in runs]
+    assert told(merged) == joined(said)
+    assert [event.part for event in merged] == [run.part for run in joined(said)]
+
+
+@given(SAID, st.integers(0, 24))
+def test_who_has_a_part_of_it_gets_the_rest(said: Said, have: int) -> None:
+    """By the text as the log tells it, which does not say where pieces end."""
+    have = min(have, len(said))
+    text = logged(kept(said))
+    assert text.characters == sum(len(each) for _, each in said)
+    rest = list(rest_of(text.all, have, sum(len(each) for _, each in said[:have])))
+    assert [Run(part, "".join(pieces), len(pieces)) for _, part, pieces in rest] == joined(said[have:])
+    assert [index for index, _, _ in rest] == [event.index for event in events_of(kept(said), have)]
+
+
+@given(SAID.filter(len), SAID)
+def test_who_takes_it_over_goes_on(said: Said, more: Said) -> None:
+    pieces = Pieces()
+    pieces.put(logged(kept(said)).all)
+    for part, text in more:
+        add(pieces, part, text)
+    assert len(pieces.pieces) == len(said) + len(more)
+    assert list(logged(pieces).all) == joined(said + more)
+
+
+def test_a_text_without_parts_costs_nothing_more() -> None:
+    event = chunk_event("room", "stream", 3, ["a", "b"], 0.0)
+    assert event.data == (
+        b'{"session_id":"room","message_id":"stream","content":"ab","index":3,"count":2,'
+        b'"timestamp":"1970-01-01T00:00:00.000Z"}'
+    )
+    assert kept([(OWN, "a"), (OWN, "b")]).turns == []
