@@ -25,6 +25,7 @@ MOST_UNREAD = 100
 REASONS: dict[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
     "length": "length", "max_tokens": "length", "model_length": "length", "max_output_tokens": "length",
+    "model_context_window_exceeded": "length",
     "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
     "refusal": "content_filter", "sensitive": "content_filter",
     "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",

@@ -1,11 +1,14 @@
 """What an upstream means by an error, before a stream or within one. Sends nothing and retries nothing."""
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from events.agents import phrases
 
 #: Characters of an error that are looked at, and that the log gets.
 LOOKED_AT = 4000
@@ -54,8 +57,10 @@ class UpstreamFault(Exception):
 _CODES = {
     "context_length_exceeded": Kind.CONTEXT,
     "exceed_context_size_error": Kind.CONTEXT,
+    "model_context_window_exceeded": Kind.CONTEXT,
     "insufficient_quota": Kind.QUOTA,
     "billing_hard_limit_reached": Kind.QUOTA,
+    "billing_not_active": Kind.QUOTA,
     "content_filter": Kind.FILTERED,
     "content_policy_violation": Kind.FILTERED,
     "invalid_api_key": Kind.UNAUTHORIZED,
@@ -65,53 +70,24 @@ _CODES = {
     "rate_limit_error": Kind.RATE_LIMIT,
 }
 
-#: In this order, of errors that the request itself caused. docs/agents.md names who says which.
-_TEXTS = [
-    (
-        Kind.CONTEXT,
-        r"context[ _-]?(?:length|window|size|limit)|request too large|reduce the length of the messages"
-        r"|(?:prompt|input) (?:is|are) too (?:long|large)|input token count|input length \(\d+\) exceeds"
-        r"|exceeds? the model'?s (?:maximum|max) |max_tokens must be at least 1, got -",
-    ),
-    (Kind.STREAM_OPTIONS, r"stream_options"),
-    (Kind.MAX_TOKENS, r"use '?max_completion_tokens"),
-    (
-        Kind.SYSTEM,
-        r"system role (?:is )?not supported|only user and assistant roles|(?:does|do) not support system"
-        r"|developer instruction is not enabled|system messages? (?:is|are) not supported"
-        r"|unexpected role:? '?system",
-    ),
-    (
-        Kind.TURNS,
-        r"(?:must|should) (?:alternate|be alternating)|alternate between|interleave the user"
-        r"|(?:successive|consecutive) user|(?:start|begin) with a user|first message must"
-        r"|system message must be at the beginning|last message must (?:have role|be)|expected last role",
-    ),
-    (Kind.FILTERED, r"content management policy|content[ _]policy|input was flagged|flagged by moderation"),
-]
-_QUOTA = re.compile(
-    r"insufficient[ _](?:quota|balance|credits|funds)|exceeded your current quota|requires more credits"
-)
-_TEXTS_COMPILED = [(kind, re.compile(pattern)) for kind, pattern in _TEXTS]
 
-_WINDOW = re.compile(
-    r"(?:maximum context length (?:is|of)|n_ctx\"?:|context size \(|maximum number of tokens allowed \(|limit"
-    r"|maximum input length is|tokens? >)\s{0,3}(\d{2,9})|with (\d{2,9}) maximum context length"
-)
-#: What the messages alone come to, where that is said, before what they come to with the answer.
-_ASKED = re.compile(
-    r"(\d{1,9}) (?:in|of) the (?:messages|prompt)|(\d{1,9}) of text input|n_prompt_tokens\"?:\s{0,3}(\d{1,9})"
-)
-_ASKED_IN_ALL = re.compile(
-    r"request \((\d{1,9}) tokens\)|resulted in (\d{1,9}) tokens|has (\d{1,9}) input tokens"
-    r"|contains (?:at least )?(\d{1,9}) (?:input )?tokens|input token count \((\d{1,9})\)"
-    r"|requested:? (?:about )?(\d{1,9})|too long: (\d{1,9}) tokens"
-)
-_SECONDS = r"(\d{1,5}(?:\.\d{1,9})?)"
-_WAIT = re.compile(
-    rf"(?:try again|retry) in (?:(\d{{1,3}})h)?(?:(\d{{1,4}})m(?=\d))?{_SECONDS} ?(ms|s)"
-    rf"|retrydelay\"?:\s{{0,3}}\"{_SECONDS}s"
-)
+def _any(parts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(parts))
+
+
+#: In this order, of errors that the request itself caused.
+_TEXTS = [
+    (Kind.CONTEXT, _any(phrases.TOO_LONG)),
+    (Kind.STREAM_OPTIONS, _any(phrases.NO_STREAM_OPTIONS)),
+    (Kind.MAX_TOKENS, _any(phrases.OTHER_LIMIT)),
+    (Kind.SYSTEM, _any(phrases.NO_SYSTEM)),
+    (Kind.TURNS, _any(phrases.TURNS)),
+    (Kind.FILTERED, _any(phrases.FILTERED)),
+    (Kind.RATE_LIMIT, _any(phrases.RATE)),
+]
+_QUOTA = _any(phrases.QUOTA)
+_WAIT = re.compile(phrases.WAIT)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d\d\d)")
 
 
 def fault_of(status: int | None, body: bytes) -> Fault:
@@ -120,15 +96,15 @@ def fault_of(status: int | None, body: bytes) -> Fault:
     codes = _codes(_decoded(body))
     if status is None:
         status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code)), None)
-    said = text.lower()
+    said = _THOUSANDS.sub("", text.lower())
     kind = _kind(status, codes, said)
     detail = f"status {status}: {text}" if status is not None else text
     return Fault(
         kind,
         detail,
         wait=_wait(said),
-        asked=_number(said, _ASKED, _ASKED_IN_ALL) if kind is Kind.CONTEXT else None,
-        window=_number(said, _WINDOW) if kind is Kind.CONTEXT else None,
+        asked=_number(said, phrases.ASKED) if kind is Kind.CONTEXT else None,
+        window=_number(said, phrases.WINDOW) if kind is Kind.CONTEXT else None,
     )
 
 
@@ -142,8 +118,10 @@ def _kind(status: int | None, codes: list[str], said: str) -> Kind:
         return known
     if status == 429:
         return Kind.RATE_LIMIT
+    if status == 413 or (status == 400 and not said):
+        return Kind.CONTEXT  # a proxy's words, or none
     if status is None or status < 500 or "context" in said:
-        found = next((kind for kind, pattern in _TEXTS_COMPILED if pattern.search(said)), None)
+        found = next((kind for kind, pattern in _TEXTS if pattern.search(said)), None)
         if found is not None:
             return found
     if status in (401, 403):
@@ -172,9 +150,9 @@ def _codes(value: Any) -> list[str]:
     return [str(inner[name]).lower() for name in ("code", "type", "status") if inner.get(name) is not None]
 
 
-def _number(said: str, *patterns: re.Pattern[str]) -> int | None:
-    found = next((match for pattern in patterns if (match := pattern.search(said))), None)
-    return int(next(group for group in found.groups() if group)) if found else None
+def _number(said: str, patterns: Iterable[str]) -> int | None:
+    found = next((match for pattern in patterns if (match := re.search(pattern, said))), None)
+    return int(found[1]) if found else None
 
 
 def _wait(said: str) -> float | None:

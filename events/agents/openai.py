@@ -28,8 +28,6 @@ from events.agents.upstreams import Refused, UpstreamOrigin, Upstreams, split
 
 #: Tries of a request, as long as nothing of its answer has come.
 TRIES = 3
-#: Seconds between two signs of life while the next try is waited for: a stream's lease is longer.
-SIGN_OF_LIFE = 5.0
 
 log = logging.getLogger("parley.agents.openai")
 
@@ -106,8 +104,8 @@ class OpenAI(Agent):
                 wait = max(failure.retry_after, self._first_wait * 2 ** (failed - 1))
                 if loop.time() + wait > until:
                     raise
-            async for sign in _waited(wait):
-                yield sign
+            yield ""  # still at it
+            await asyncio.sleep(wait)
 
     async def _try(self, call: Call, config: OpenAIConfig, until: float) -> AsyncGenerator[Delta, None]:
         timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, until)
@@ -182,13 +180,6 @@ def _body(config: OpenAIConfig, lessons: Lessons, prompt: Prompt) -> bytes:
     given = {name: value for name, value in optional.items() if value is not None}
     body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
     return msgspec.json.encode(body | (config.extra_body or {}))
-
-
-async def _waited(seconds: float) -> AsyncIterator[str]:
-    while seconds > 0:
-        yield ""  # still at it
-        await asyncio.sleep(min(seconds, SIGN_OF_LIFE))
-        seconds -= SIGN_OF_LIFE
 
 
 def _anywhere(*_: Any) -> bool:

@@ -9,9 +9,10 @@ from events.agents.chat import Answer
 from events.agents.completions import CompletionReader
 from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, ToolInput, Unread
 from events.agents.eventstream import EventReader
-from events.agents.faults import UpstreamFault, fault_of
+from events.agents.faults import Kind, UpstreamFault, fault_of
 from events.schema import Usage
 from tests.agents.shapes.errors import ERRORS
+from tests.agents.shapes.overflows import OVERFLOWS
 from tests.agents.shapes.refusal import Refused
 from tests.agents.shapes.shape import Shape
 from tests.agents.shapes.streams import SHAPES
@@ -91,6 +92,34 @@ def test_a_refusal(shape: Refused) -> None:
         shape.window,
         shape.wait,
     )
+
+
+@pytest.mark.parametrize(("server", "status", "text", "asked", "window"), OVERFLOWS)
+def test_too_long_in_other_words(
+    server: str, status: int, text: str, asked: int | None, window: int | None
+) -> None:
+    fault = fault_of(status, text.encode())
+    assert (fault.kind, fault.asked, fault.window) == (Kind.CONTEXT, asked, window)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (404, "The model does not exist; try an alternative model", Kind.OTHER),
+        (400, "Unsupported value: 'temperature' does not support 0.5 with this model.", Kind.OTHER),
+        (
+            400,
+            "max_tokens is too large: 9000. This model supports at most 4096 tokens",
+            Kind.OTHER,
+        ),
+        (500, "The server had an error", Kind.SERVER),
+        (None, '"Rate limit exceeded"', Kind.RATE_LIMIT),
+        (None, '{"message": "Overloaded", "type": "overloaded_error"}', Kind.SERVER),
+        (403, "Forbidden", Kind.UNAUTHORIZED),
+    ],
+)
+def test_what_is_something_else(status: int | None, text: str, kind: Kind) -> None:
+    assert fault_of(status, text.encode()).kind == kind
 
 
 @pytest.mark.parametrize("thinking", ["tags", "open"])

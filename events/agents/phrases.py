@@ -1,0 +1,91 @@
+"""The words in which servers refuse, in lower case, as regular expressions. Whose they are is written in
+`tests/agents/shapes`.
+"""
+
+#: The conversation is too long.
+TOO_LONG = (
+    r"context[ _-]?(?:length|window|size|limit)",
+    r"(?:maximum|max) (?:allowed )?(?:prompt|input) length",
+    r"(?:prompt|input)(?: is| are)? too (?:long|large)",
+    r"request(?: entity)? too large",
+    r"reduce the length of the messages",
+    r"input token count",
+    r"token count of \d+ exceeds",
+    r"range of input length",
+    r"exceeds max(?:imum)? length",
+    r"exceeds? the model'?s (?:maximum|max) ",
+    r"too many tokens",
+    r"token limit(?:: \d| exceeded)",
+    r"`inputs` tokens",
+    r"`inputs` must have less than",
+    r"max_tokens must be at least 1, got -",
+)
+#: How many tokens the model takes: the first that is found.
+WINDOW = (
+    r"maximum (?:context|prompt) length (?:is|of|\()\s?(\d{2,9})",
+    r"with (\d{2,9}) maximum context length",
+    r"n_ctx\"?:\s{0,3}(\d{2,9})",
+    r"(?:context|input) length (?:\(|of only|of)\s?(\d{2,9})",
+    r"context size (?:\(|is )(\d{2,9})",
+    r"number of tokens allowed \((\d{2,9})",
+    r"must be <= (\d{2,9})",
+    r"less than (\d{2,9})",
+    r"tokens? > (\d{2,9})",
+    r"\[1, (\d{2,9})",
+    r"limit(?::| of)?\s{1,3}(\d{2,9})",
+)
+#: How many it was asked to take: of the messages alone, where that is said, before all with the answer.
+ASKED = (
+    r"(\d{1,9}) (?:in|of) the (?:messages|prompt)",
+    r"(\d{1,9}) (?:of text input|tokens from the input)",
+    r"n_prompt_tokens\"?:\s{0,3}(\d{1,9})",
+    r"given: (\d{1,9}) `inputs`",
+    r"(?:request|input) \((\d{1,9}) tokens\)",
+    r"resulted in (\d{1,9}) tokens",
+    r"(?:has|contains)(?: at least)? (\d{1,9}) (?:input )?tokens",
+    r"input (?:token count|length) \(?(\d{1,9})\b",
+    r"token count of (\d{1,9})",
+    r"too long: (\d{1,9}) tokens",
+    r"requested:? (?:about |a total of )?(\d{1,9})",
+)
+#: The template wants user and assistant in turn.
+TURNS = (
+    r"(?:must|should) (?:alternate|be alternating)",
+    r"alternate between",
+    r"interleave the user",
+    r"(?:successive|consecutive) user",
+    r"(?:start|begin) with a user",
+    r"first message must",
+    r"last message must (?:have role|be)",
+    r"expected last role",
+    r"system message must be at the beginning",
+)
+#: The template knows no system message.
+NO_SYSTEM = (
+    r"system role (?:is )?not supported",
+    r"system messages? (?:is|are) not supported",
+    r"(?:does|do) not support system",
+    r"only user(?:,| and) assistant (?:and tool )?roles",
+    r"developer instruction is not enabled",
+    r"unexpected role:? '?system",
+)
+NO_STREAM_OPTIONS = (r"stream_options",)
+OTHER_LIMIT = (r"use '?max_completion_tokens",)
+FILTERED = (
+    r"content management policy",
+    r"content[ _]policy",
+    r"input was flagged",
+    r"flagged by moderation",
+)
+RATE = (r"rate limit", r"too many requests")
+QUOTA = (
+    r"insufficient[ _](?:quota|balance|credits|funds)",
+    r"exceeded your current quota",
+    r"requires more credits",
+)
+_SECONDS = r"(\d{1,5}(?:\.\d{1,9})?)"
+#: When to come back: hours, minutes, seconds and their unit; or seconds of a `retryDelay`.
+WAIT = (
+    rf"(?:try again|retry) in (?:(\d{{1,3}})h)?(?:(\d{{1,4}})m(?=\d))?{_SECONDS} ?(ms|s)"
+    rf"|retrydelay\"?:\s{{0,3}}\"{_SECONDS}s"
+)
