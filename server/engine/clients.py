@@ -10,23 +10,13 @@ from enum import Enum
 from typing import Any, Final
 
 from events.errors import ChatError, Unavailable
-from events.event import Codec, Event, to_json
+from events.event import Codec, to_json
 from events.room import Connection
 from server.engine import frames, packets, reasons
 from server.engine.attachments import Attachments
 from server.engine.context import Context, Work
 from server.engine.handshake import Handshake, Transport
 from server.engine.session import Session
-
-
-class EventCodec:
-    """An event without position as its Socket.IO frame: what a server without a product sends."""
-
-    def __init__(self) -> None:
-        self.poisoned = self
-
-    def encode(self, event: Event) -> bytes:
-        return packets.text_frame(b'2["' + event.name.encode() + b'",' + event.data + b"]")
 
 
 class State(Enum):

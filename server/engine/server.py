@@ -13,7 +13,7 @@ from events.event import Codec
 from events.hub import Hub
 from server.engine import packets, polling, reasons
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.clients import Client, EventCodec, SocketIOSession, State
+from server.engine.clients import Client, SocketIOSession, State
 from server.engine.context import Work
 from server.engine.door import ComeBack, ConnectRefused, Door
 from server.engine.endpoint import Endpoint
@@ -38,13 +38,13 @@ class Server:
         *,
         door: Door,
         hub: Hub,
-        codec: Codec | None = None,
+        codec: Codec,
         payload_limit: int | None = None,
         origins: Origins | None = None,
         root: Callable[[str, Door, Hub, Codec], Namespace] = Namespace,
         **settings: Any,
     ) -> None:
-        self.namespaces = {"/": root("/", door, hub, codec or EventCodec())}
+        self.namespaces = {"/": root("/", door, hub, codec)}
         #: Makes a namespace that is not there, if there may be one of that name.
         self.offered: Callable[[str], Namespace | None] | None = None
         #: Whether the request that opened a session is kept as long as that, for others than the door.

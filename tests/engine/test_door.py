@@ -12,10 +12,11 @@ import socketio as python_socketio
 from events.event import Event, Kind
 from events.hub import Hub
 from server.engine import stock
-from server.engine.clients import Client, EventCodec
+from server.engine.clients import Client
 from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.engine.server import Server
+from server.engine.stock.encoding import EventCodec
 from tests.engine.kit import BINARY, LIMIT, TEXT, Http, Polling, QuickApp, Raw, engineio, serving, socketio
 
 

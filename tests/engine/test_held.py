@@ -13,7 +13,8 @@ from events.access import Caller
 from events.event import Event, Kind
 from events.held import Held
 from events.outbox import Flusher, Sink
-from server.engine.clients import Client, EventCodec
+from server.engine.clients import Client
+from server.engine.stock.encoding import EventCodec
 from tests.engine.kit import BINARY, CONTINUATION, LIMIT, PING, TEXT, Http, Polling, Raw, masked, socketio
 from tests.engine.test_door import house
 

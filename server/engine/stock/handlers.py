@@ -143,7 +143,7 @@ class Handlers:
                 self._running.add(task)
             return None
         try:
-            result = handler(*extra, client.sid, *args)
+            result = handler(*extra, client.sid, *args) if extra else handler(client.sid, *args)
             if ack_id is not None and result is not self._not_handled:
                 self._acknowledge(client, ack_id, result)
         except Exception:

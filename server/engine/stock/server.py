@@ -15,14 +15,14 @@ from socketio import packet as sio_packet
 from events.hub import Hub
 from server.engine import packets, server
 from server.engine.asgi import Receive, Scope, Send
-from server.engine.clients import CONNECTED, EventCodec, SocketIOSession
+from server.engine.clients import CONNECTED, SocketIOSession
 from server.engine.context import Work
 from server.engine.namespaces import Namespace
 from server.engine.protocol import WebSocketProtocol
 from server.engine.reasons import SERVER_DISCONNECT
 from server.engine.requests import OriginRule, Origins
 from server.engine.stock.eio import CorsOrigins, Eio, Environs
-from server.engine.stock.encoding import legacy_frames, packet_frames
+from server.engine.stock.encoding import EventCodec, legacy_frames, packet_frames
 from server.engine.stock.handlers import HandlerNamespace, Handlers, Watched, offered
 from server.engine.stock.manager import Manager
 
