@@ -24,10 +24,10 @@ Taking a raw WebSocket over (`protocol.py`), from within an ASGI websocket appli
 
 Before that the ASGI interface works as anywhere (`websocket.http.response` too). `handler`
 (`connection.WebSocketHandler`) gets `text(bytes)`, `binary(bytes)`, `pause_writing()`, `resume_writing()`,
-`lost(code)` (exactly once, but not after its own `close` or `abort`) and, if it has it, `pong(bytes)`; its
-`fd` is the protocol's to set. It writes whole frames with `protocol.write(frames.text(data))`, and ends with
-`protocol.close(code, reason)` or `protocol.abort()`. `protocol.pause_reading()` and `resume_reading()` hold
-up a peer that sends too fast.
+`pong(bytes)`, `too_big(error)`, `holds(by)` and `lost(code)` (exactly once, but not after its own `close` or
+`abort`); its `fd` is the protocol's to set. It writes whole frames with `protocol.write(frames.text(data))`,
+and ends with `protocol.close(code, reason)` or `protocol.abort()`. `protocol.pause_reading()` and
+`resume_reading()` hold up a peer that sends too fast.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **settings)`, with the settings of
 `engine.Settings`. The namespace "/" belongs to the `Door` (`door.py`):

@@ -19,10 +19,8 @@ log = logging.getLogger("parley.engine")
 
 class WebSocketHandler(MessageHandler, Protocol):
     """What has taken a connection over. `lost` comes exactly once, unless it itself called `close` or
-    `abort`: then not at all. Nothing else comes after any of the three. Three methods it may have:
-    `pong(data)` gets the peer's Pong frames, `too_big(error)` a message beyond the limit, to answer before
-    the end, `holds(by)` how many bytes more, or fewer, wait for the end of their message. `fd` is ours to set
-    (`WebSocketProtocol.descriptor`)."""
+    `abort`: then not at all. Nothing else comes after any of the three. `fd` is ours to set
+    (`WebSocketConnection.descriptor`)."""
 
     fd: int
 
@@ -30,6 +28,15 @@ class WebSocketHandler(MessageHandler, Protocol):
         """The peer reads slower than we write: what is written now waits in memory."""
 
     def resume_writing(self) -> None: ...
+
+    def pong(self, data: bytes, /) -> None:
+        """The peer's Pong frame."""
+
+    def too_big(self, error: TooBig, /) -> None:
+        """A message beyond the limit, to answer before the end."""
+
+    def holds(self, by: int, /) -> None:
+        """So many bytes more, or fewer, wait for the end of their message."""
 
     def lost(self, code: int, /) -> None:
         """Over; `code` is the peer's, 1006 if it just went away, ours after a fault or a shutdown."""
@@ -51,8 +58,8 @@ class WebSocketConnection(asyncio.Protocol):
     comes is the request's (`_head_received`)."""
 
     __slots__ = (
-        "_closing", "_holds", "_parser", "_paused", "_ping", "_pings", "_pong", "_rest", "_slow", "_timer",
-        "config", "handler", "server_state", "transport",
+        "_closing", "_parser", "_paused", "_ping", "_pings", "_rest", "_slow", "_timer", "config", "handler",
+        "server_state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -65,8 +72,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._slow = False  # the peer reads slower than we write
         self._closing = False  # our Close frame is out, or there is nothing to send it on
         self._timer: asyncio.TimerHandle | None = None
-        self._pong: Any = None
-        self._holds: Any = None
         self._pings = 0  # that came in this turn
         self._ping: bytes | None = None  # the newest, if it has no answer yet
         self._rest = b""  # of a read, for the next turn
@@ -217,9 +222,8 @@ class WebSocketConnection(asyncio.Protocol):
         """RFC 6455 section 7.1.7: tell why, read nothing more, be gone."""
         if isinstance(error, TooBig) and not self._closing:
             log.warning("a message of %d bytes ends its connection (1009)", error.size)
-            too_big = getattr(self.handler, "too_big", None)
-            if too_big is not None:
-                too_big(error)
+            if self.handler is not None:
+                self.handler.too_big(error)
         self._parser = None
         if not self._closing:
             self._send_close(error.code, error.reason)
@@ -239,7 +243,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _release(self) -> WebSocketHandler | None:
         """The handler, which has nothing to do with this connection any more."""
-        handler, self.handler, self._pong, self._holds = self.handler, None, None, None
+        handler, self.handler = self.handler, None
         if handler is not None:
             handler.fd = -1
         return handler
@@ -265,12 +269,12 @@ class WebSocketConnection(asyncio.Protocol):
             self.write(frames.frame(frames.PONG, ping))
 
     def holds(self, by: int) -> None:
-        if self._holds is not None:
-            self._holds(by)
+        if self.handler is not None:
+            self.handler.holds(by)
 
     def pong_received(self, data: bytes) -> None:
-        if self._pong is not None:
-            self._pong(data)
+        if self.handler is not None:
+            self.handler.pong(data)
 
     def close_received(self, code: int, reason: str) -> None:
         if self.transport.is_closing():

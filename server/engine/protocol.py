@@ -183,8 +183,6 @@ class WebSocketProtocol(WebSocketConnection):
         if asgi is not None:
             asgi.taken_over = True
         self.handler = handler
-        self._pong = getattr(handler, "pong", None)
-        self._holds = getattr(handler, "holds", None)
         if self._slow:
             handler.pause_writing()
         if self._parser is None or asgi is None:

@@ -5,9 +5,10 @@ UI does, by way of python-socketio's face (`stock/`).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events.event import Codec
 from events.hub import Hub
@@ -26,6 +27,8 @@ from server.engine.requests import Origins
 
 #: Seconds after which one who is to come back is looked for again: it may have gone.
 _LOOK: Final = 1.0
+
+log = logging.getLogger("parley.engine")
 
 
 class Server:
@@ -60,7 +63,6 @@ class Server:
             ended=self.ended,
         )
         self.endpoint = Endpoint(self.engine, origins or Origins())
-        self._log = self.engine.context.log
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI request or websocket for the Engine.IO path."""
@@ -90,30 +92,42 @@ class Server:
             # KiB each): a client whose connection ends comes back on a new one
             session.end(reasons.SERVER_DISCONNECT)
             return None
-        client = namespace.add(session, self.engine.generate_id())
-        refusal: _Refused | None = None
+        client = namespace.add(session, sid := self.engine.generate_id())
+        waiting: Work | None = None
+        refusal: _Refusal | None = None
         try:
-            waiting = self._ask_door(namespace, client, packet.data or {})
-        except _Refused as error:
-            waiting, refusal = None, error
+            waiting = namespace.door.connect(client, session.handshake, packet.data or {})
         except ComeBack as later:
-            waiting = self._send_away(session, later)
+            waiting = _raised(later)
+        except ConnectRefused as refused:
+            refusal = _refusal(refused)
+        except Exception:
+            log.exception("error in the door's connect")
+            refusal = _BROKEN
         if waiting is not None:
             session.hold()
-            return self._await_door(namespace, client, waiting)
+            return self._await_door(namespace, client, sid, waiting)
         session.push(self._connect_reply(namespace, client, refusal))
         self._settled(namespace, session, refusal)
         return None
 
-    async def _await_door(self, namespace: Namespace, client: Client, work: Work) -> None:
-        """What is sent to the client meanwhile waits, and follows the answer."""
+    async def _await_door(self, namespace: Namespace, client: Client, sid: str, work: Work) -> None:
+        """What is sent to the client meanwhile waits, and follows the answer. `sid` is the one that it had
+        before the door was asked."""
         session = client.session
-        refusal: _Refused | None = _Refused(None)
+        refusal: _Refusal | None = _Refusal(None)
         try:
             await work
             refusal = None
-        except _Refused as error:
-            refusal = error
+            if client.sid != sid:
+                namespace.rename(client, sid)
+        except ComeBack as later:
+            await self._send_away(session, later)
+        except ConnectRefused as refused:
+            refusal = _refusal(refused)
+        except Exception:
+            log.exception("error in the door's connect")
+            refusal = _BROKEN
         finally:
             answer = self._connect_reply(namespace, client, refusal)
             if refusal is not None and session.backlog is not None:
@@ -125,7 +139,7 @@ class Server:
             await namespace.gone(client, reasons.TRANSPORT_CLOSE)
         self._settled(namespace, session, refusal)
 
-    def _connect_reply(self, namespace: Namespace, client: Client, refusal: "_Refused | None") -> bytes:
+    def _connect_reply(self, namespace: Namespace, client: Client, refusal: "_Refusal | None") -> bytes:
         """The answer to a CONNECT, which counts from now on."""
         if refusal is not None:
             namespace.remove(client)
@@ -136,7 +150,7 @@ class Server:
         data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
         return packets.packet_frames(packets.CONNECT, client.namespace, None, data)
 
-    def _settled(self, namespace: Namespace, session: SocketIOSession, refusal: "_Refused | None") -> None:
+    def _settled(self, namespace: Namespace, session: SocketIOSession, refusal: "_Refusal | None") -> None:
         """The door needs no more of the request that opened the connection."""
         if refusal is not None:
             namespace.was_refused(session)
@@ -145,46 +159,14 @@ class Server:
         elif session.handshake is not None:
             session.handshake.compact()
 
-    def _ask_door(self, namespace: Namespace, client: Client, auth: dict[str, Any]) -> Work | None:
-        """What has to be awaited for the door's answer. Raises _Refused, ComeBack."""
-        session = client.session
-        assert session.handshake is not None
-        sid = client.sid
-        try:
-            waiting = namespace.door.connect(client, session.handshake, auth)
-        except ComeBack:
-            raise
-        except Exception as error:
-            raise self._refused(error) from error
-        return None if waiting is None else self._wait_for(namespace, client, sid, waiting)
-
-    async def _wait_for(self, namespace: Namespace, client: Client, sid: str, waiting: Work) -> None:
-        """`sid` is the one that the client had before the door was asked."""
-        try:
-            await waiting
-        except ComeBack as later:
-            await self._send_away(client.session, later)
-        except Exception as error:
-            raise self._refused(error) from error
-        if client.sid != sid:
-            namespace.rename(client, sid)
-
     async def _send_away(self, session: SocketIOSession, later: ComeBack) -> None:
-        """Until then the client is not listened to, and its session is a stranger's. Raises _Refused."""
+        """Until then the client is not listened to, and its session is a stranger's."""
         session.ignore()
         looks = ceil(later.seconds / _LOOK)
         for _ in range(looks):
             if not session.closing:
                 await asyncio.sleep(later.seconds / looks)
         session.end(reasons.TRANSPORT_CLOSE, close=(later.code, later.reason))
-        raise _Refused(None)
-
-    def _refused(self, error: Exception) -> "_Refused":
-        if not isinstance(error, ConnectRefused):
-            self._log.error("error in the door's connect", exc_info=error)
-            return _Refused({"message": "Connection refused by server"})
-        data = {"message": error.message}
-        return _Refused(data if error.data is None else {**data, "data": error.data})
 
     # --- going
 
@@ -194,11 +176,22 @@ class Server:
             await client.leave(client, reason)
 
 
-class _Refused(Exception):
-    """A CONNECT was refused; `data` is for the client."""
+class _Refusal(NamedTuple):
+    """A CONNECT was refused."""
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    data: Any  # for the client
+
+
+_BROKEN: Final = _Refusal({"message": "Connection refused by server"})
+
+
+def _refusal(refused: ConnectRefused) -> _Refusal:
+    data = {"message": refused.message}
+    return _Refusal(data if refused.data is None else {**data, "data": refused.data})
+
+
+async def _raised(later: ComeBack) -> None:
+    raise later
 
 
 def _say_no(session: SocketIOSession, namespace: str, why: str) -> None:

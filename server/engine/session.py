@@ -102,6 +102,9 @@ class Session(Carrier):
             if waiting is not None:
                 self._begin(waiting)
 
+    def pong(self, data: bytes) -> None:
+        """The WebSocket's own: we send no such pings."""
+
     def too_big(self, error: TooBig) -> None:
         self.context.too_big(self, error.beginning, error.size)
         self.end(reasons.TRANSPORT_ERROR, close=(error.code, error.reason))

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
+from server.engine.parser import TooBig
 from server.engine.protocol import WebSocketProtocol
 from tests.engine.kit import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, masked, serving
 
@@ -37,6 +38,12 @@ class Echo:
 
     def resume_writing(self) -> None:
         self.protocol.resume_reading()
+
+    def pong(self, data: bytes) -> None: ...
+
+    def too_big(self, error: TooBig) -> None: ...
+
+    def holds(self, by: int) -> None: ...
 
     def lost(self, code: int) -> None: ...
 

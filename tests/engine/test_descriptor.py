@@ -16,6 +16,7 @@ from socketio import ASGIApp
 from events.outbox import Flusher, Sink
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.frames import frame
+from server.engine.parser import TooBig
 from server.engine.protocol import WebSocketProtocol
 from server.engine.stock import Server
 from server.transports.rawsocket import RawSocket
@@ -219,6 +220,10 @@ class Speaker(Sink):
     def text(self, data: bytes) -> None: ...
 
     def binary(self, data: bytes) -> None: ...
+
+    def pong(self, data: bytes) -> None: ...
+
+    def too_big(self, error: TooBig) -> None: ...
 
     def pause_writing(self) -> None:
         self.pause(1 << 30)

@@ -11,6 +11,7 @@ import pytest
 
 from server.engine import connection, endings, frames, http, protocol
 from server.engine.asgi import INBOX_LIMIT, Receive, Scope, Send
+from server.engine.parser import TooBig
 from tests.engine.kit import BINARY, CLOSE, LIMIT, PING, PONG, TEXT, Http, Raw, masked, serving
 
 #: A whole upgrade request.
@@ -44,6 +45,10 @@ class Taker:
 
     def pong(self, data: bytes) -> None:
         self.said.append(("pong", data))
+
+    def too_big(self, error: TooBig) -> None: ...
+
+    def holds(self, by: int) -> None: ...
 
     def pause_writing(self) -> None:
         self.said.append("pause")
