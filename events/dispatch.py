@@ -7,8 +7,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
@@ -98,7 +97,7 @@ class Dispatcher:
         limited: bool = False,
     ) -> Reply:
         """For a request that waits for its answer; `limited`: its bucket has been asked. Raises ChatError."""
-        with self._observed(name, payload):
+        with _Observed(self, name, payload):
             command = CATALOG.get(name)
             if command is None or (command.sockets_only and conn is None):
                 raise UnknownCommand(f"no such command: {name[:100]}")
@@ -115,7 +114,7 @@ class Dispatcher:
         """Carries out an operation of requests alone (`events.catalog.OPERATIONS`), or a command that came in
         another form. `limit` has asked its bucket. Raises ChatError."""
         operation = OPERATIONS.get(name)
-        with self._observed(name, {"session_id": session_id}):
+        with _Observed(self, name, {"session_id": session_id}):
             if operation is not None and not operation.in_time:
                 return await work()
             return await bounded(work())
@@ -139,22 +138,6 @@ class Dispatcher:
         except RateLimited as error:
             self.observe(name, error.code, 0.0, None)
             raise
-
-    @contextmanager
-    def _observed(self, name: str, payload: object) -> Iterator[None]:
-        """Counts and logs what is done in it, whose failure becomes a ChatError."""
-        began = time.perf_counter()
-        outcome = "ok"
-        try:
-            yield
-        except Exception as failure:
-            error = self.error_of(failure, name)
-            outcome = error.code
-            if error is failure:
-                raise
-            raise error from failure
-        finally:
-            self.observe(name, outcome, began, payload)
 
     def too_many(self, name: str, caller: Caller, waiting: int) -> ChatError | None:
         """Whether a command that would be the next of so many in line is refused for its rate."""
@@ -204,6 +187,27 @@ class Dispatcher:
     def _log(name: str, outcome: str, seconds: float, payload: object) -> None:
         session = payload.get("session_id") if isinstance(payload, dict) else None
         log.debug("%s %s", name[:100], outcome, extra={"session_id": session, "seconds": round(seconds, 6)})
+
+
+class _Observed:
+    """Counts and logs what is done in it, whose failure becomes a ChatError."""
+
+    __slots__ = ("_began", "_dispatcher", "_name", "_payload")
+
+    def __init__(self, dispatcher: Dispatcher, name: str, payload: object) -> None:
+        self._dispatcher, self._name, self._payload = dispatcher, name, payload
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, failure: BaseException | None, trace: object) -> None:
+        outcome, error = "ok", None
+        if isinstance(failure, Exception):
+            error = self._dispatcher.error_of(failure, self._name)
+            outcome = error.code
+        self._dispatcher.observe(self._name, outcome, self._began, self._payload)
+        if error is not None and error is not failure:
+            raise error from failure
 
 
 def stepped(work: Any) -> Done:

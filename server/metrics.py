@@ -125,7 +125,10 @@ class Metrics(Observer, Collector):
         self._gauges: list[_Gauge] = []
         self._counted: list[_Counts | _Distribution] = []
         self.commands = self._counts(
-            "parley_commands", "Commands answered, by outcome (ok or an error code)", "command", "outcome"
+            "parley_commands",
+            "Commands and writes answered, by outcome (ok or an error code)",
+            "command",
+            "outcome",
         )
         self.command_seconds = self._distribution(
             "parley_command_seconds", "From a command's arrival to its reply", SECONDS, "command"
