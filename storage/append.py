@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from storage.batch import new_record
-from storage.database import Connection
+from storage.database import SqlConnection
 from storage.ops import Committed, NewMessage, Op
 from storage.rows import NEW, is_json, postgresql_type
 from storage.shape import dict_maker
@@ -78,7 +78,7 @@ def is_plain(op: Op) -> bool:
 
 
 async def append(
-    connection: Connection, ops: Sequence[NewMessage], now: datetime, deadline: float
+    connection: SqlConnection, ops: Sequence[NewMessage], now: datetime, deadline: float
 ) -> list[Committed | None]:
     """What was committed; None for the messages of sessions that take none, and after `deadline` (a time of
     the server's clock, known roughly: None is no failure).

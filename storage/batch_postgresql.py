@@ -9,7 +9,7 @@ from typing import Any
 
 from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
-from storage.database import Connection
+from storage.database import SqlConnection
 from storage.records import MessageRecord
 from storage.rows import CHANGED, MESSAGE, NEW, is_json, postgresql_type
 from storage.shape import rows_maker
@@ -74,7 +74,7 @@ WHERE s.session_id = n.session_id
 
 
 async def read(
-    connection: Connection, needs: Needs
+    connection: SqlConnection, needs: Needs
 ) -> tuple[list[Tally], list[MessageRecord], list[tuple[str, str, str | None]]]:
     sessions = await lock_sessions(connection, needs)
     messages = await lock_messages(connection, needs)
@@ -85,7 +85,7 @@ async def read(
     return sessions, messages, await lock_files(connection, needs)
 
 
-async def write(connection: Connection, batch: Batch) -> None:
+async def write(connection: SqlConnection, batch: Batch) -> None:
     execute = connection.raw.execute
     if batch.inserted:
         await execute(_INSERT, *_columns(_new_rows(batch.inserted), NEW))

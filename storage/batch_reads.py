@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from storage.batch import Needs, Tally
-from storage.database import Connection
+from storage.database import SqlConnection
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
 from storage.statement import Statement, among
@@ -44,17 +44,17 @@ _FILES = Statement(
 )
 
 
-async def lock_sessions(connection: Connection, needs: Needs) -> list[Tally]:
+async def lock_sessions(connection: SqlConnection, needs: Needs) -> list[Tally]:
     return [Tally(*row) for row in await connection.fetch_all(_SESSIONS, ids=needs.session_ids)]
 
 
-async def lock_messages(connection: Connection, needs: Needs) -> list[MessageRecord]:
+async def lock_messages(connection: SqlConnection, needs: Needs) -> list[MessageRecord]:
     if not needs.message_ids:
         return []
     return [MessageRecord(*row) for row in await connection.fetch_all(_MESSAGES, ids=needs.message_ids)]
 
 
-async def lock_files(connection: Connection, needs: Needs) -> list[tuple[str, str, str | None]]:
+async def lock_files(connection: SqlConnection, needs: Needs) -> list[tuple[str, str, str | None]]:
     if not needs.file_ids:
         return []
     rows = await connection.fetch_all(_FILES, ids=needs.file_ids)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
-from storage.database import Connection
+from storage.database import SqlConnection
 from storage.records import MessageRecord
 from storage.rows import CHANGED, MESSAGE, NEW
 from storage.shape import dict_maker
@@ -65,7 +65,7 @@ _ADVANCE = Statement(
 
 
 async def read(
-    connection: Connection, needs: Needs
+    connection: SqlConnection, needs: Needs
 ) -> tuple[list[Tally], list[MessageRecord], list[tuple[str, str, str | None]]]:
     sessions = await lock_sessions(connection, needs)
     messages = await lock_messages(connection, needs)
@@ -75,7 +75,7 @@ async def read(
     return sessions, messages, await lock_files(connection, needs)
 
 
-async def write(connection: Connection, batch: Batch) -> None:
+async def write(connection: SqlConnection, batch: Batch) -> None:
     if batch.inserted:
         await connection.execute_many(_INSERT, [_new_row(m) for m in batch.inserted])
     if batch.changed:

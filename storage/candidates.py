@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
 from storage.statement import Statement, octets, to_json
@@ -152,7 +152,9 @@ class Candidates:
         None stands for a message that was deleted since it was indexed.
         """
 
-        async def look(connection: Connection) -> tuple[Sequence[int], Mapping[int, MessageRecord], int]:
+        async def look(
+            connection: SqlConnection,
+        ) -> tuple[Sequence[int], Mapping[int, MessageRecord], int]:
             if self._place is None and not self._whole:
                 await self._begin(connection, up_to)
             numbers = self._known(up_to)
@@ -173,7 +175,7 @@ class Candidates:
         return [number for number in self._numbers if number <= up_to]
 
     async def _records(
-        self, connection: Connection, numbers: list[int], most: int
+        self, connection: SqlConnection, numbers: list[int], most: int
     ) -> tuple[dict[int, MessageRecord], int]:
         """Those that fill `most` bytes, and the lowest number up to which they are all there."""
         if not numbers:
@@ -187,7 +189,7 @@ class Candidates:
         found = {number: MessageRecord(*row) for number, *row, _ in rows if names is None or row[0] in names}
         return found, lowest
 
-    async def _begin(self, connection: Connection, up_to: int) -> None:
+    async def _begin(self, connection: SqlConnection, up_to: int) -> None:
         self._place = up_to
         sessions = self.seen.count if self.seen is not None else 0
         self._named = 0 < sessions <= NAMED
@@ -204,7 +206,7 @@ class Candidates:
             self._part = min(1.0, theirs / max(1, self._count))
             self._named = self._named and sessions * theirs**2 <= BALANCE * max(theirs, self._count)
 
-    async def _look(self, connection: Connection, wanted: int) -> None:
+    async def _look(self, connection: SqlConnection, wanted: int) -> None:
         """At the next part of the index."""
         assert self._place is not None
         sessions = self.seen.numbers if self.seen is not None else ""

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from storage.database import Connection, Database, Row
+from storage.database import Database, Row, SqlConnection
 from storage.errors import StorageError
 from storage.statement import Statement
 from storage.tables import agents, held, lineage, metadata, search_marks, unfinished_copies
@@ -134,7 +134,7 @@ class Copy:
             await connection.execute(_END)
 
 
-async def _set_sequence(connection: Connection, table: sa.Table) -> None:
+async def _set_sequence(connection: SqlConnection, table: sa.Table) -> None:
     """The next id of PostgreSQL's own follows the highest that was copied."""
     if "id" in table.c:
         # Of the agents, 1 and 2 are taken from the start.

@@ -62,7 +62,7 @@ T = TypeVar("T")
 Row = Sequence[Any]
 
 
-class Connection:
+class SqlConnection:
     """One connection, for as long as an operation takes."""
 
     __slots__ = ("dialect", "raw")
@@ -263,7 +263,7 @@ class Database:
     @asynccontextmanager
     async def connection(
         self, *, limit: float | None = None, lane: int | None = None
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncIterator[SqlConnection]:
         """A connection for reading: each statement sees what is committed when it begins. `lane`: the
         writer's, which has its own, or is before all who wait."""
         if self._pooled:
@@ -282,7 +282,7 @@ class Database:
     @asynccontextmanager
     async def transaction(
         self, *, limit: float | None = None, lane: int | None = None
-    ) -> AsyncIterator[Connection]:
+    ) -> AsyncIterator[SqlConnection]:
         """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `lane` as of `connection`.
 
         StorageUnavailable from the COMMIT itself means that its outcome is not known.
@@ -296,7 +296,7 @@ class Database:
 
     async def transact(
         self,
-        work: Callable[[Connection], Awaitable[T]],
+        work: Callable[[SqlConnection], Awaitable[T]],
         *,
         limit: float | None = None,
         lane: int | None = None,
@@ -321,7 +321,7 @@ class Database:
 
     async def use(
         self,
-        work: Callable[[Connection], Awaitable[T]],
+        work: Callable[[SqlConnection], Awaitable[T]],
         *,
         limit: float | None = None,
         lane: int | None = None,
@@ -380,7 +380,7 @@ class Database:
     # -- PostgreSQL ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _lease_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[Connection]:
+    async def _lease_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[SqlConnection]:
         async with asyncio.timeout(limit):
             if not self._pool.is_connected:
                 raise StorageUnavailable("the database is not connected")
@@ -389,13 +389,13 @@ class Database:
                 await self._questions.enter(who)
             try:
                 async with self._pool.lease(lane) as raw:
-                    yield Connection(raw, "postgresql")
+                    yield SqlConnection(raw, "postgresql")
             finally:
                 if who:
                     self._questions.leave(who)
 
     @asynccontextmanager
-    async def _transaction_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[Connection]:
+    async def _transaction_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[SqlConnection]:
         with self._translated():
             async with self._lease_postgresql(limit, lane) as connection:
                 await connection.command(self._begin)
@@ -429,11 +429,11 @@ class Database:
             (self._readers if number else self._writer).put_nowait(link)
 
     @asynccontextmanager
-    async def _lease_sqlite(self, limit: float, pool: "asyncio.Queue[Link]") -> AsyncIterator[Connection]:
+    async def _lease_sqlite(self, limit: float, pool: "asyncio.Queue[Link]") -> AsyncIterator[SqlConnection]:
         async with asyncio.timeout(limit):
             link = await self._take(pool)
             try:
-                yield Connection(link.raw_connection, "sqlite")
+                yield SqlConnection(link.raw_connection, "sqlite")
             finally:
                 # A statement that was given up still runs in the connection's thread; whatever comes
                 # next waits for it there.
@@ -445,11 +445,11 @@ class Database:
         return await pool.get()
 
     @asynccontextmanager
-    async def _transaction_sqlite(self, limit: float) -> AsyncIterator[Connection]:
+    async def _transaction_sqlite(self, limit: float) -> AsyncIterator[SqlConnection]:
         with self._translated():
             async with asyncio.timeout(limit):
                 link = await self._take(self._writer)
-                connection = Connection(link.raw_connection, "sqlite")
+                connection = SqlConnection(link.raw_connection, "sqlite")
                 try:
                     # Takes the write lock at once: a transaction that begins by reading may find later
                     # that another process has written, and then cannot go on.
@@ -469,7 +469,7 @@ class Database:
         try:
             # "No transaction is active": BEGIN had not come to pass, or COMMIT had.
             with suppress(*DRIVER_ERRORS):
-                await Connection(link.raw_connection, "sqlite").command("ROLLBACK")
+                await SqlConnection(link.raw_connection, "sqlite").command("ROLLBACK")
         finally:
             self._writer.put_nowait(link)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from storage import caps
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.records import FileRecord
 from storage.repeating import insert_once
 from storage.rows import FILE
@@ -62,7 +62,7 @@ class Files:
         if its session is gone."""
         values = {name: getattr(record, name) for name in record.__struct_fields__}
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: SqlConnection) -> None:
             await caps.alone(connection, "bytes", record.uploaded_by)
             row = await connection.fetch_one(_STORED_BY, uploaded_by=record.uploaded_by)
             caps.admit(int(row[0]) if row else 0, most, record.file_size)

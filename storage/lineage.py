@@ -9,7 +9,7 @@ import secrets
 import sqlalchemy as sa
 from msgspec import Struct
 
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import StorageError
 from storage.statement import Statement
 from storage.tables import lineage
@@ -51,7 +51,7 @@ class Lineages:
         if not self._readable:
             return None
 
-        async def ask(connection: Connection) -> str:
+        async def ask(connection: SqlConnection) -> str:
             return str(await connection.raw.fetchval(_ORIGIN))
 
         try:

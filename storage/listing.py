@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.database import Connection, Database, Row
+from storage.database import Database, Row, SqlConnection
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
@@ -162,7 +162,7 @@ async def list_sessions(
         "now": now,
     }
 
-    async def both(connection: Connection) -> tuple[Sequence[Row], Row | None]:
+    async def both(connection: SqlConnection) -> tuple[Sequence[Row], Row | None]:
         return await connection.fetch_all(page, **values), await connection.fetch_one(count, **values)
 
     rows, total = await db.use(both)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from storage import batch_postgresql, batch_sqlite
 from storage.batch import Batch, Needs
-from storage.database import Connection, Database, Row
+from storage.database import Database, Row, SqlConnection
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
 from storage.records import BULK, FileRecord, MessageRecord, OpenStream
@@ -333,7 +333,9 @@ class Messages:
         return erased
 
 
-async def _erase(connection: Connection, ops: Sequence[DeleteMessage], now: datetime) -> list[MessageRecord]:
+async def _erase(
+    connection: SqlConnection, ops: Sequence[DeleteMessage], now: datetime
+) -> list[MessageRecord]:
     store = batch_postgresql if connection.dialect == "postgresql" else batch_sqlite
     batch = Batch(now, *await store.read(connection, Needs(ops)))
     erased: list[MessageRecord] = []

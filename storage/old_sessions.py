@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import StorageError, StorageUnavailable
 from storage.records import SessionRecord
 from storage.statement import Statement, among, to_json
@@ -236,7 +236,7 @@ async def _take_in(
 ) -> tuple[int, int, list[Misfit]]:
     taken = list(batch)
 
-    async def work(connection: Connection) -> tuple[int, int, list[Misfit]]:
+    async def work(connection: SqlConnection) -> tuple[int, int, list[Misfit]]:
         new: list[SessionRecord] = []
         misfits: list[Misfit] = []
         present = 0

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import caps
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import SessionMissing
 from storage.records import ParticipantRecord
 from storage.rows import PARTICIPANT
@@ -192,7 +192,7 @@ class Participants:
         besides the owner)."""
         values = {"session_id": session_id, "user_id": user_id, "role": role, "now": now}
 
-        async def work(connection: Connection) -> int:
+        async def work(connection: SqlConnection) -> int:
             await connection.fetch_all(_LOCK, session_id=session_id)
             row = await connection.fetch_one(_COUNT, session_id=session_id, besides=user_id, most=most)
             caps.admit(int(row[0]) if row else 0, most)

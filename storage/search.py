@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.candidates import LIMIT, SEARCHED, Candidates, Seen, ascii_token, session_token
-from storage.database import Connection, Database, Row
+from storage.database import Database, Row, SqlConnection
 from storage.listing import kind_of, whose
 from storage.people import People
 from storage.statement import Statement, among, to_json
@@ -230,7 +230,7 @@ class Search:
         if shares:
             taken = shares
 
-            async def work(connection: Connection) -> list[_Share]:
+            async def work(connection: SqlConnection) -> list[_Share]:
                 marks = await self._marks(connection, [share.place for share in taken])
                 current = [share for share in taken if marks.get(share.place, 0) == share.mark]
                 await self._write(connection, current)
@@ -292,14 +292,14 @@ class Search:
             yield WRITTEN * TOGETHER
         return " ".join(parts)
 
-    async def _marks(self, connection: Connection, places: Sequence[int]) -> dict[int, int]:
+    async def _marks(self, connection: SqlConnection, places: Sequence[int]) -> dict[int, int]:
         if self._db.dialect == "postgresql":
             rows = await connection.raw.fetch(_MARKS_POSTGRESQL, places)
         else:
             rows = await connection.raw.execute_fetchall(_MARKS_SQLITE, (to_json(list(places)),))
         return {place: revision for place, revision in rows}
 
-    async def _write(self, connection: Connection, shares: Sequence[_Share]) -> None:
+    async def _write(self, connection: SqlConnection, shares: Sequence[_Share]) -> None:
         raw = connection.raw
         put = [
             (number, share.place, revision, words)
@@ -339,7 +339,7 @@ class Search:
     async def _seen(self, scope: Scope) -> Seen:
         postgresql = self._db.dialect == "postgresql"
 
-        async def look(connection: Connection) -> Seen:
+        async def look(connection: SqlConnection) -> Seen:
             if postgresql:
                 # One caller has three sessions, another one thousands: never one plan for both.
                 await connection.command("SET LOCAL plan_cache_mode = force_custom_plan")

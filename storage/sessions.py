@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from storage import caps
 from storage.batch_loader import BatchLoader
-from storage.database import Connection, Database, Row
+from storage.database import Database, Row, SqlConnection
 from storage.listing import list_sessions
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
 from storage.repeating import insert_once
@@ -175,12 +175,12 @@ def _values(record: SessionRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
-async def insert(connection: Connection, record: SessionRecord) -> None:
+async def insert(connection: SqlConnection, record: SessionRecord) -> None:
     """Within a transaction. Raises AlreadyExists (session_id or trace_id)."""
     await connection.execute(_INSERT, **_values(record))
 
 
-async def owned(connection: Connection, user_id: str, most: int) -> int:
+async def owned(connection: SqlConnection, user_id: str, most: int) -> int:
     """Sessions of an owner, whatever their status, counted up to `most`; nobody adds one to them until the
     transaction's end."""
     await caps.alone(connection, "sessions", user_id)
@@ -199,7 +199,7 @@ class Sessions:
     async def create(self, record: SessionRecord, most: int | None = None) -> SessionRecord:
         """Raises AlreadyExists (session_id or trace_id), CapReached (its owner has `most`)."""
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: SqlConnection) -> None:
             caps.admit(await owned(connection, record.user_id, most or 0), most)
             await insert(connection, record)
 
@@ -349,7 +349,7 @@ class Sessions:
         """Remove sessions with all that is theirs. Returns their files, whose contents are to be removed."""
         ids = list(session_ids)
 
-        async def work(connection: Connection) -> list[Row]:
+        async def work(connection: SqlConnection) -> list[Row]:
             # The writer's order: sessions first.
             await connection.fetch_all(_LOCK, ids=ids)
             rows = await connection.fetch_all(_FILES, ids=ids)
@@ -372,7 +372,7 @@ class Sessions:
         return {row[0]: SessionState(*row[1:]) for row in states}, [(row[0], row[1]) for row in removed]
 
 
-async def _touch_each(connection: Connection, batch: Mapping[str, tuple[int, datetime]]) -> None:
+async def _touch_each(connection: SqlConnection, batch: Mapping[str, tuple[int, datetime]]) -> None:
     changes = []
     for session_id, ttl_hours, last_activity, expires_at, running in await connection.fetch_all(
         _LOCK, ids=list(batch)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, Away, StorageError, StorageUnavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.patience import LEAST, WAIT, until
@@ -318,7 +318,7 @@ class _Lane:
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
         deadline = self._now() + limit / 2
 
-        async def work(connection: Connection) -> list[Committed | None]:
+        async def work(connection: SqlConnection) -> list[Committed | None]:
             # A lane is the only one on its node that writes to its sessions: times go the way of numbers.
             now = self._clock()
             tries.times.append(now)
@@ -347,7 +347,7 @@ class _Lane:
     ) -> list[_Outcome]:
         needs = Needs(ops, thorough=thorough)
 
-        async def work(connection: Connection) -> list[_Outcome]:
+        async def work(connection: SqlConnection) -> list[_Outcome]:
             sessions, messages, files = await self._store.read(connection, needs)
             # In sorted order, as other rows are locked: two nodes wait for each other one way round.
             counts = {user_id: await owned(connection, user_id, most) for user_id, most in needs.owners}

@@ -17,7 +17,7 @@ from bench.turns import texts
 from bench.turns.crowd import Listener, gathered, tour
 from bench.turns.probe import Probe
 from migrations.run import upgrade
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.records import FileRecord, MessageRecord, ParticipantRecord, SessionRecord
 from storage.search import FEW
 from storage.statement import Statement
@@ -216,7 +216,9 @@ def _counted(session: SessionRecord, messages: int) -> SessionRecord:
     return structs.replace(session, last_seq=messages, last_revision=messages, message_count=messages)
 
 
-async def _store(connection: Connection, table: sa.Table, kind: type[Struct], rows: Iterable[Struct]) -> None:
+async def _store(
+    connection: SqlConnection, table: sa.Table, kind: type[Struct], rows: Iterable[Struct]
+) -> None:
     names = kind.__struct_fields__
     statement = Statement(table.insert().values({name: sa.bindparam(name) for name in names}))
     await connection.execute_many(statement, (structs.asdict(row) for row in rows))

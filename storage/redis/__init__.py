@@ -6,7 +6,7 @@ from storage.interfaces import Clock, Vouch, longest_absence
 from storage.nodekey import NodeKey
 from storage.redis.buckets import RedisBuckets
 from storage.redis.bus import RedisBus
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 from storage.redis.log import RedisLog
 from storage.redis.presence import BEAT, RedisPresence
 from storage.redis.records import RedisRecords
@@ -42,7 +42,7 @@ class Cluster:
         vouch: Vouch = _nobody,
         on_emit: Callable[[bytes], None] = lambda message: None,
     ) -> None:
-        self.client = client = Client(url, prefix=prefix, timeout=timeout)
+        self.client = client = RedisClient(url, prefix=prefix, timeout=timeout)
         self.key = NodeKey(key, now)
         self.bus = RedisBus(client, node, self.key, on_emit)
         self.log = RedisLog(client, window=window, log_size=log_size, log_bytes=log_bytes)

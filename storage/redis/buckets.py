@@ -7,7 +7,7 @@ from typing import Any
 from storage.buckets import MemoryBuckets
 from storage.errors import StorageUnavailable
 from storage.interfaces import Clock
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 
 #: Seconds that a command waits for its bucket: no answer may wait for a Redis that hangs.
 PATIENCE = 0.25
@@ -18,7 +18,7 @@ EMPTY = 10_000
 class RedisBuckets:
     """`storage.interfaces.Buckets`."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: RedisClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
         self._own = MemoryBuckets(clock)
         self._empty: dict[str, float] = {}  # key -> when there is a token

@@ -14,7 +14,7 @@ from storage.errors import BusUnavailable
 from storage.interfaces import Event, Receiver
 from storage.nodekey import NodeKey
 from storage.redis import wire
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 from storage.redis.heard import Heard
 from storage.redis.link import Link, error_code
 from storage.redis.round import Round
@@ -30,7 +30,9 @@ class RedisBus:
 
     Signals are proved: what they end, hand over and revoke is no business of others who write to Redis."""
 
-    def __init__(self, client: Client, node: str, key: NodeKey, on_emit: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, client: RedisClient, node: str, key: NodeKey, on_emit: Callable[[bytes], None]
+    ) -> None:
         self._client, self._key = client, key
         self._told = float("-inf")  # when the log last told of a signal that no node sent
         self._prefix = client.prefix

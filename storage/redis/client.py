@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import BusUnavailable, StorageUnavailable
-from storage.redis.endpoint import Endpoint
+from storage.redis.endpoint import RedisEndpoint
 from storage.redis.link import Argument, Convert, Link
 
 log = logging.getLogger("parley.redis")
@@ -35,7 +35,7 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-class Client:
+class RedisClient:
     """One command connection for a node. `timeout` in seconds; `prefix` begins every key and channel.
 
     While there is no connection every call fails at once: nobody waits for a Redis that is gone.
@@ -43,7 +43,7 @@ class Client:
 
     def __init__(self, url: str, *, prefix: str, timeout: float) -> None:
         self.prefix, self.timeout = prefix, timeout
-        self.endpoint = Endpoint(url, timeout)
+        self.endpoint = RedisEndpoint(url, timeout)
         self.endpoint.line_of = self._line_of
         self.run = ""  # run id of the server that the link is connected to
         self._scripts: dict[str, Script] = {}

@@ -39,12 +39,12 @@ def check(url: str) -> None:
         if options.get(name, choices[0]).lower() not in choices:
             raise ValueError(f"has {name} that is not one of {', '.join(choices)}")
     try:
-        Endpoint(url, 1.0).context()
+        RedisEndpoint(url, 1.0).context()
     except (OSError, ssl.SSLError):
         raise ValueError("has ssl_ca_certs, ssl_certfile or ssl_keyfile without a certificate") from None
 
 
-class Endpoint:
+class RedisEndpoint:
     """A Redis by its URL: `redis://`, `rediss://` (TLS), `unix://`, and `redis+sentinel://` or
     `rediss+sentinel://[user:password@]host:port,host:port/db/master`.
 

@@ -21,7 +21,7 @@ from storage.interfaces import (
     log_began,
 )
 from storage.redis import wire
-from storage.redis.client import EPOCH, Client
+from storage.redis.client import EPOCH, RedisClient
 from storage.redis.texts import text_of
 
 _ANSWERS: Mapping[bytes, AppendAnswer] = {b"ok": "ok", b"gap": "gap", b"nobody": "nobody"}
@@ -34,7 +34,7 @@ PAST_AT_ONCE = 10
 class RedisLog:
     """`storage.interfaces.RoomLog`. `window` in seconds; `log_bytes` per room, `log_size` in entries."""
 
-    def __init__(self, client: Client, *, window: float, log_size: int, log_bytes: int) -> None:
+    def __init__(self, client: RedisClient, *, window: float, log_size: int, log_bytes: int) -> None:
         self._client = client
         self._prefix = client.prefix
         # Keys outlive the window a little: what is refused then is refused for its age.

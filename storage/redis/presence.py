@@ -8,7 +8,7 @@ from typing import Any
 from storage.errors import StorageUnavailable
 from storage.interfaces import Beat, Changed, Presences, Vouch
 from storage.nodekey import NodeKey
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 from storage.redis.link import Argument
 
 log = logging.getLogger("parley.redis")
@@ -30,7 +30,7 @@ class RedisPresence:
 
     def __init__(
         self,
-        client: Client,
+        client: RedisClient,
         node: str,
         key: NodeKey,
         *,

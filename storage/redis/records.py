@@ -8,7 +8,7 @@ import msgspec
 from storage.errors import StorageUnavailable
 from storage.interfaces import RecordAnswer
 from storage.redis.bus import RedisBus
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 
 _ANSWERS: Mapping[bytes, RecordAnswer] = {b"ok": "ok", b"taken": "taken", b"late": "late"}
 
@@ -19,7 +19,7 @@ class RedisRecords:
 
     shared = True
 
-    def __init__(self, client: Client, bus: RedisBus, *, window: float) -> None:
+    def __init__(self, client: RedisClient, bus: RedisBus, *, window: float) -> None:
         self._client, self._bus = client, bus
         self._window = window
         self._ttl = max(2, round(window * 2))

@@ -8,7 +8,7 @@ import secrets
 from contextlib import suppress
 
 from storage.errors import BusUnavailable, StorageUnavailable
-from storage.redis.client import EPOCH, Client
+from storage.redis.client import EPOCH, RedisClient
 from storage.redis.heard import AT_ONCE, Heard
 
 #: Seconds that a round waits for a node that hears and does not answer: its process is stopped, or its loop
@@ -24,7 +24,7 @@ _WORD = 8
 class Round:
     """`channel` is that on which all nodes are asked, `own` the one on which this node is answered."""
 
-    def __init__(self, client: Client, heard: Heard, channel: str, own: str) -> None:
+    def __init__(self, client: RedisClient, heard: Heard, channel: str, own: str) -> None:
         self._client, self._heard, self._channel, self._own = client, heard, channel, own
         self._ask, self._echo = client.script("ask"), client.script("echo")
         self._waiting: asyncio.Future[str] | None = None

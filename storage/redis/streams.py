@@ -6,7 +6,7 @@ from typing import Any
 
 from storage.interfaces import ChunkAnswer, Event, StreamAnswer, StreamText
 from storage.redis import wire
-from storage.redis.client import Client
+from storage.redis.client import RedisClient
 from storage.redis.log import RedisLog
 from storage.redis.texts import stored, text_of
 
@@ -18,7 +18,7 @@ _ANSWERS: Mapping[bytes, StreamAnswer] = {
 class RedisStreams:
     """`storage.interfaces.StreamLog` beside a `RedisLog`."""
 
-    def __init__(self, client: Client, log: RedisLog) -> None:
+    def __init__(self, client: RedisClient, log: RedisLog) -> None:
         self._client, self._log = client, log
         self._prefix = client.prefix
         self._chunk = client.script("chunk", "log", "stream")

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import hiredis
 
-from storage.redis.endpoint import Endpoint
+from storage.redis.endpoint import RedisEndpoint
 from storage.redis.link import Link
 from tests.model.loop import TICK, Process, VirtualLoop, current_process
 from tests.model.lua import Engine, Failure, Reply, Status
@@ -576,7 +576,7 @@ class Wire(asyncio.Transport):
 _NOBODY = contextvars.Context()
 
 
-class SimulatedEndpoint(Endpoint):
+class SimulatedEndpoint(RedisEndpoint):
     """The way to a `Server` in place of an address."""
 
     def __init__(self, server: Server, timeout: float) -> None:

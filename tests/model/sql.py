@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from migrations.revisions import revisions
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.failures import DRIVER_ERRORS, translate
 from storage.tables import metadata
 from tests.model.loop import Process, current_process
@@ -216,17 +216,17 @@ class SimulatedDatabase(Database):
         return {"idle": 1, "used": 0}
 
     @asynccontextmanager
-    async def connection(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[Connection]:
+    async def connection(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[SqlConnection]:
         async with self._limited(limit):
-            yield Connection(Raw(self._sql, None), "sqlite")
+            yield SqlConnection(Raw(self._sql, None), "sqlite")
 
     @asynccontextmanager
-    async def transaction(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[Connection]:
+    async def transaction(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[SqlConnection]:
         key = object()
         async with self._limited(limit):
             await self._sql.take(key)
             try:
-                yield Connection(Raw(self._sql, key), "sqlite")
+                yield SqlConnection(Raw(self._sql, key), "sqlite")
                 await asyncio.sleep(self._sql.latency())
             except BaseException:
                 if self._sql.holder is not None and self._sql.holder[1] is key:

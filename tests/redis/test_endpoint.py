@@ -10,7 +10,7 @@ import pytest
 
 from storage.errors import StorageUnavailable
 from storage.interfaces import Mark
-from storage.redis.endpoint import Endpoint, check
+from storage.redis.endpoint import RedisEndpoint, check
 from tests.redis.conftest import durable, in_redis
 from tests.support.certificate import Authority, self_signed
 from tests.support.processes import end, free_port, listening, spawn, wait_until
@@ -55,7 +55,7 @@ async def test_a_password_and_a_database() -> None:
         await works(redis)
         wrong = redis.url.replace("s3cr", "other")
         with pytest.raises(StorageUnavailable):
-            await Endpoint(wrong, 1.0).connect()
+            await RedisEndpoint(wrong, 1.0).connect()
 
 
 async def test_a_unix_socket() -> None:
@@ -80,12 +80,12 @@ async def test_tls(certificate: tuple[Path, Path]) -> None:
     url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={crt}"
     with Special(*options, url=url, port=port) as redis:
         await works(redis)
-        link, _ = await Endpoint(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", 1.0).connect()
+        link, _ = await RedisEndpoint(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none", 1.0).connect()
         link.close()
         with pytest.raises(StorageUnavailable):  # nobody we know has signed it
-            await Endpoint(f"rediss://127.0.0.1:{port}/0", 1.0).connect()
+            await RedisEndpoint(f"rediss://127.0.0.1:{port}/0", 1.0).connect()
         with pytest.raises(StorageUnavailable):  # it does not speak plainly
-            await Endpoint(f"redis://127.0.0.1:{port}/0", 1.0).connect()
+            await RedisEndpoint(f"redis://127.0.0.1:{port}/0", 1.0).connect()
 
 
 async def test_tls_that_is_asked_for_is_there(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_tls_that_is_asked_for_is_there(tmp_path: Path) -> None:
         )
         options = (*options, "--tls-ca-cert-file", str(root), "--tls-auth-clients", "no")
         with Special(*options, url="", port=port):
-            asked = Endpoint(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={root}", 1.0)
+            asked = RedisEndpoint(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={root}", 1.0)
             if answered:
                 link, _ = await asked.connect()
                 link.close()
@@ -124,9 +124,9 @@ async def test_tls_that_is_asked_for_is_there(tmp_path: Path) -> None:
 
 async def test_a_redis_without_tls_is_not_spoken_to(redis: Redis) -> None:
     with pytest.raises(StorageUnavailable):
-        await Endpoint(f"rediss://127.0.0.1:{redis.port}/0", 1.0).connect()
+        await RedisEndpoint(f"rediss://127.0.0.1:{redis.port}/0", 1.0).connect()
     with pytest.raises(StorageUnavailable):  # a Sentinel's connection is one, too
-        await Endpoint(f"rediss+sentinel://127.0.0.1:{redis.port}/0/mymaster", 1.0).connect()
+        await RedisEndpoint(f"rediss+sentinel://127.0.0.1:{redis.port}/0/mymaster", 1.0).connect()
 
 
 @pytest.mark.parametrize(
@@ -196,6 +196,6 @@ async def test_sentinel_leads_to_the_master_and_to_the_next_one(tmp_path: Path) 
 
 async def test_nobody_there() -> None:
     with pytest.raises(StorageUnavailable):
-        await Endpoint(f"redis://127.0.0.1:{free_port()}/0", 0.5).connect()
+        await RedisEndpoint(f"redis://127.0.0.1:{free_port()}/0", 0.5).connect()
     with pytest.raises(StorageUnavailable):
-        await Endpoint(f"redis+sentinel://127.0.0.1:{free_port()}/0/mymaster", 0.5).connect()
+        await RedisEndpoint(f"redis+sentinel://127.0.0.1:{free_port()}/0/mymaster", 0.5).connect()

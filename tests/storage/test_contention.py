@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from migrations.run import downgrade, upgrade
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import RolledBack
 from storage.repeating import PAUSES
 from storage.statement import Statement
@@ -96,7 +96,7 @@ async def test_repeating_has_an_end(postgres_url: str, clock: StillClock) -> Non
     (store,) = await nodes(postgres_url, clock, 1)
     tries = 0
 
-    async def never(connection: Connection) -> None:
+    async def never(connection: SqlConnection) -> None:
         nonlocal tries
         tries += 1
         await connection.raw.execute("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$")

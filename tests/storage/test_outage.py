@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from storage.append import append
-from storage.database import Connection, Database
+from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, StorageUnavailable
 from storage.ops import DeleteMessage, EditMessage, EndStream
 from storage.patience import LEAST, PATIENCE, WAIT, Patience
@@ -228,9 +228,9 @@ async def store(database_url: str, clock: StillClock) -> AsyncIterator[Store]:
 
 def lose_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the next COMMIT, and of the next statement of the short way."""
-    command, short, left = Connection.command, append, {"COMMIT", "append"}
+    command, short, left = SqlConnection.command, append, {"COMMIT", "append"}
 
-    async def committed(self: Connection, sql: str) -> None:
+    async def committed(self: SqlConnection, sql: str) -> None:
         await command(self, sql)
         if sql in left:
             left.remove(sql)
@@ -243,7 +243,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ConnectionResetError
         return done
 
-    monkeypatch.setattr(Connection, "command", committed)
+    monkeypatch.setattr(SqlConnection, "command", committed)
     monkeypatch.setattr("storage.writer.append", appended)
 
 
@@ -276,9 +276,9 @@ async def test_an_answer_that_is_lost_is_found_by_the_next_try(
 async def test_a_session_whose_answer_is_lost_is_made_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, lost = Connection.execute, []
+    execute, lost = SqlConnection.execute, []
 
-    async def executed(self: Connection, *given: Any, **values: Any) -> int:
+    async def executed(self: SqlConnection, *given: Any, **values: Any) -> int:
         done = await execute(self, *given, **values)
         if not lost:
             lost.append(given)
@@ -286,7 +286,7 @@ async def test_a_session_whose_answer_is_lost_is_made_once(
         return done
 
     PATIENCE.set(Patience())
-    monkeypatch.setattr(Connection, "execute", executed)
+    monkeypatch.setattr(SqlConnection, "execute", executed)
     made = await store.session("t")
     assert await store.sessions.get("t") == made
     lost.clear()
