@@ -5,7 +5,7 @@ Knows no transport; leases and other nodes are the `PresenceStore`'s.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,12 @@ from events.clock import Clock
 from events.delivery import Delivery
 from events.event import Event, Kind, make
 from events.fence import Fence
+from events.nodepresence import NodePresence
 from events.room import Connection, Here, Member, Room
 from events.tasks import Tasks
 from events.witness import Witness
 from storage.errors import StorageUnavailable
-from storage.interfaces import Presences, PresenceStore
+from storage.interfaces import PresenceStore
 
 #: Users that a list of those online shows at most.
 LISTED = 1000
@@ -43,7 +44,7 @@ class Presence:
         self._grace, self._events_max = grace, events_max
         self._leaving: dict[str, dict[str, tuple[asyncio.TimerHandle, str]]] = {}  # with the last status
         self._counting: set[str] = set()
-        self._fence: Fence | None = None  # of the last heartbeat
+        self._life: tuple[Fence, bool] | None = None  # of the bus, at the last heartbeat
         self._beating = asyncio.Lock()
         #: Where there are other nodes: what the members here were told.
         self._witness = witness
@@ -252,12 +253,12 @@ class Presence:
 
     async def _beat(self) -> None:
         fence = self._delivery.fence
-        doubtful = fence is not self._fence or fence.broken
-        found = await self._store.beat(_Mine(self._delivery.hub.rooms, self._leaving), doubtful=doubtful)
-        self._fence = fence
+        life, here = (fence, fence.broken), NodePresence(self._delivery.hub.rooms, self._leaving)
+        found = await self._store.beat(here, doubtful=life != self._life)
+        self._life = life
         for room, key in found.left:
-            here = self._delivery.hub.rooms.get(room)
-            if here is None or key not in here.users:
+            live = self._delivery.hub.rooms.get(room)
+            if live is None or key not in live.users:
                 self.say_left(room, key)
         for room, key, status in found.joined:
             self._say(room, key, status, "user_joined")
@@ -282,36 +283,6 @@ class Presence:
             for timer, _ in leaving.values():
                 timer.cancel()
         self._leaving.clear()
-
-
-class _Mine(Mapping[str, Presences]):
-    """This node's part, for its heartbeat, as of the moment it is asked for: room -> user -> (status,
-    connections). Who has the grace to come back is there."""
-
-    def __init__(
-        self, rooms: Mapping[str, Room], leaving: Mapping[str, Mapping[str, tuple[Any, str]]]
-    ) -> None:
-        self._rooms, self._leaving = rooms, leaving
-
-    def __iter__(self) -> Iterator[str]:
-        here = [name for name, room in self._rooms.items() if room.users]
-        return iter(here + [n for n in self._leaving if (r := self._rooms.get(n)) is None or not r.users])
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __contains__(self, name: object) -> bool:
-        room = self._rooms.get(name)  # type: ignore[call-overload]
-        return (room is not None and bool(room.users)) or name in self._leaving
-
-    def __getitem__(self, name: str) -> Presences:
-        room, leaving = self._rooms.get(name), self._leaving.get(name)
-        users = {k: (here.status, here.connections) for k, here in room.users.items()} if room else {}
-        if leaving:
-            users = {key: (status, 1) for key, (_, status) in leaving.items()} | users
-        if not users:
-            raise KeyError(name)
-        return users
 
 
 def _listed(users: Mapping[str, tuple[str, int]]) -> list[dict[str, Any]]:
