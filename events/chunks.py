@@ -26,25 +26,26 @@ class Chunks:
 
     def push(self, stream: Stream, now: float) -> None:
         """One append in flight, of one part; what arrives meanwhile leaves, merged, with the next."""
+        if not self._delivery.live:
+            self._deliver_here(stream)
+            return
         while True:
-            if not self._delivery.live:
-                self._deliver_here(stream)
-                return
             part, end = stream.run_at(stream.logged) if stream.turns else _ALL_OWN
             pieces = stream.pieces[stream.logged : end]
             event = chunk_event(
                 stream.room, stream.message_id, stream.logged, pieces, now, stream.conn_id, part
             )
             answer = self._log.append(event, stream.start, pieces)
-            whole = end or len(stream.pieces)
-            if type(answer) is not ChunkAnswer or answer.next_index != whole or answer.answer != "next":
-                self._take(stream, answer)
-                return
-            stream.logged = whole  # the ordinary case
-            if end is None:
+            whole = len(stream.pieces)
+            if type(answer) is ChunkAnswer and answer.next_index == whole and answer.answer == "next":
+                stream.logged = whole  # the ordinary case
                 if stream.settled is not None:
                     stream.settled.set()
                 return
+            if end is None or answer != ChunkAnswer("next", end):
+                self._take(stream, answer)
+                return
+            stream.logged = end  # the next run has its turn
 
     def look(self, stream: Stream) -> None:
         """The bus is back, maybe without what the log had: ask where the text ends there."""

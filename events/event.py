@@ -42,16 +42,16 @@ class Codec(Protocol):
     def encode(self, event: Event) -> bytes: ...
 
 
-class _Chunk(msgspec.Struct, kw_only=True):
+class _Chunk(msgspec.Struct):
     """The payload of a `stream_chunk`."""
 
     session_id: str
     message_id: str
-    part: str | msgspec.UnsetType = msgspec.UNSET
     content: str
     index: int
     count: int
     timestamp: Any
+    part: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def chunk_event(
@@ -70,15 +70,16 @@ def chunk_event(
     else:
         content = "".join(pieces)
         sizes = tuple(map(len, pieces))
-    head = _chunk_head(room, stream, part) if part else _own_head(room, stream)
     # By hand: it is made for every chunk, and only the text is ever new.
     data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
-        head, to_json(content), index, len(pieces), _stamp(int(now * 1000))
+        _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
     )  # fmt: skip
-    return Event(
-        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to,
-        part=part,
+    event = Event(
+        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
     )  # fmt: skip
+    if part:
+        event.part, event.data = part, b'%b,"part":%b}' % (data[:-1], to_json(part))
+    return event
 
 
 @lru_cache(maxsize=8)
@@ -88,13 +89,8 @@ def _stamp(milliseconds: int) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _own_head(room: str, stream: str) -> bytes:
+def _chunk_head(room: str, stream: str) -> bytes:
     return b'{"session_id":%b,"message_id":%b,"content":' % (to_json(room), to_json(stream))
-
-
-def _chunk_head(room: str, stream: str, part: str) -> bytes:
-    head = to_json({"session_id": room, "message_id": stream, "part": part})
-    return head[:-1] + b',"content":'
 
 
 def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, **more: Any) -> Event:

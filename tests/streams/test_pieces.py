@@ -2,13 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from unittest.mock import Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.event import Event, chunk_event, clip, goes_on, merge
-from storage.interfaces import StreamText
+from events.chunks import Chunks
+from events.event import Event, Kind, chunk_event, clip, goes_on, merge
+from events.stream import Stream
+from events.tasks import Tasks
+from storage.interfaces import Mark, StreamText
+from storage.memory import Memory, MemoryStreams
 from storage.pieces import OWN, Pieces, Run, own_text, rest_of
+from storage.records import MessageRecord
 
 PARTS = (OWN, "thought", "second", "=tool")
 #: (part, text), as a producer says it.
@@ -121,3 +128,20 @@ def test_a_text_without_parts_costs_nothing_more() -> None:
         b'"timestamp":"1970-01-01T00:00:00.000Z"}'
     )
     assert kept([(OWN, "a"), (OWN, "b")]).turns == []
+
+
+async def test_thousands_of_turns_from_part_to_part_go_to_the_log_at_once() -> None:
+    memory = Memory(lambda: 0.0, window=60.0, log_size=10, log_bytes=1000)
+    await memory.open("room", Mark(0, 0))
+    memory.append("room", [Event("room", "stream_start", b"{}", Kind.DURABLE, rev=1, seq=1, stream="stream")])
+    record = MessageRecord(
+        "room", "stream", 1, 1, None, "user", "alice", "stream", "streaming", "", {}, None, datetime.now(UTC)
+    )
+    stream, delivery = Stream(record, ("user", "alice"), 0.0, ""), Mock(live=True)
+    for at in range(4000):
+        add(stream, PARTS[at % 2], f"{at} ")
+    chunks = Chunks(MemoryStreams(memory, lambda: 0.0), delivery, lambda: 0.0, Tasks("test"))
+    chunks.push(stream, 0.0)
+    assert (stream.logged, stream.flying) == (4000, False)
+    text = await MemoryStreams(memory, lambda: 0.0).read("room", "stream")
+    assert text is not None and len(text.runs) == text.next_index == 4000
