@@ -22,7 +22,7 @@ def dialect_of(url: str) -> str:
     """ "postgresql" or "sqlite". Raises ValueError for anything else."""
     scheme = url.partition("://")[0].lower()
     if scheme not in _DIALECTS or "://" not in url:
-        raise ValueError(f"not a database URL that Parley understands: {scheme}://…")
+        raise ValueError(f"not a database URL that is understood: {scheme}://…")
     return _DIALECTS[scheme]
 
 

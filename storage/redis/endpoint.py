@@ -155,7 +155,7 @@ class RedisEndpoint:
             self._told[text] = now
             where = self.line_of(text)
             log.error(
-                "Redis refuses a command to this user (docs/operations.md has the rights it needs): %s%s",
+                "Redis refuses what this user may not do (docs/operations.md has its rights): %s%s",
                 text,
                 where,
             )
