@@ -151,7 +151,7 @@ GAUGE = (
 COUNTER = (
     before(
         "events/observer.py",
-        "    def recovered(self, outcome: str) -> None:\n",
+        "    def recovered(self, outcome: Recovery) -> None:\n",
         '''    def applauded(self, sender: str) -> None:
         """Somebody began a stream; "user" or "agent"."""
 
