@@ -22,7 +22,7 @@ from events.errors import (
 from events.event import to_json
 from server import gauges
 from server.config import Settings
-from server.doors import build_doors, open_doors
+from server.doors import Doors, build_doors, open_doors
 from server.engine.asgi import Headers
 from server.engine.http import LINE
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
@@ -56,7 +56,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
     metrics = Metrics()
     node = build(settings, metrics, processes=processes)
     services, doors, features = node.services, build_doors(node), build_features(node, metrics)
-    sio, forwarding = doors.sio, doors.forwarding
+    engine = _Engine(services, doors)
     gauges.watch(metrics, node, features.files)
 
     @asynccontextmanager
@@ -68,45 +68,6 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         except CannotServe:
             services.refused = True
             raise
-
-    async def engine(scope: Scope, receive: Receive, send: Send) -> None:
-        if forwarding is not None:
-            scope, receive = forwarding.accept(scope, receive)
-        if b"EIO=4" not in scope["query_string"]:
-            tell_of_another_version(scope)
-        refusal = no_entry(scope)
-        if refusal is not None:
-            seconds = retry_after(refusal) or 1
-            await sio.endpoint.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
-        else:
-            await sio.handle_request(scope, receive, send)
-
-    def tell_of_another_version(scope: Scope) -> None:
-        """A client of Socket.IO 2 shows its user "xhr poll error", whatever it is answered."""
-        version = query_of(scope).get(b"EIO", b"").decode("latin-1")
-        problem = f"Engine.IO {version[:10] or '(none)'}, not 4: socket.io-client 3 or newer is needed"
-        address = services.address_of(scope["client"], scope["headers"])
-        services.gate.journal.refused(
-            "socketio", ValidationFailed(problem, field="EIO"), address, scope["path"]
-        )
-
-    def no_entry(scope: Scope) -> ChatError | None:
-        """Why the node lets nobody new in, if it does not. The answer comes before there is a session: the
-        client tries again with its own growing delays, a proxy on another node."""
-        why = services.admission.nobody()
-        if isinstance(why, ServerFull) and settings.admin_password is not None:
-            why = None  # an operator may look in
-        if why is not None and (query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS"):
-            return None
-        return why
-
-    def at_once(scope: Scope, protocol: WebSocketProtocol) -> bool:
-        """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
-        if settings.root_path:
-            scope = without_prefix(scope, settings.root_path)
-        if services.admission.nobody() is not None or not scope["path"].startswith(SOCKETIO_PATH):
-            return False  # `engine` tells why, and whose a request with a sid is
-        return sio.at_once(scope, protocol)
 
     routes: Sequence[BaseRoute] = [
         *operations.ROUTES,
@@ -125,9 +86,9 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
     app.router.default = _Nowhere(services, app.router.default)
     app.router.redirect_slashes = False  # `_not_found` does, with the scheme and prefix that the client sees
     app.state.services, app.state.doors, app.state.features = services, doors, features
-    app.at_once = at_once
+    app.at_once = engine.at_once
     app.refused_head = _refused_head(services)
-    app.strangers = sio.engine.settings.strangers
+    app.strangers = doors.sio.engine.settings.strangers
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 
@@ -203,6 +164,54 @@ def _methods(request: Request) -> set[str]:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             found |= route.methods or set()
     return found
+
+
+class _Engine:
+    """What comes to Socket.IO's path, on its way to the engine."""
+
+    def __init__(self, services: Services, doors: Doors) -> None:
+        self._services, self._admission = services, services.admission
+        self._root, self._operator = services.settings.root_path, services.settings.admin_password is not None
+        self._sio, self._forwarding = doors.sio, doors.forwarding
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sio = self._sio
+        if self._forwarding is not None:
+            scope, receive = self._forwarding.accept(scope, receive)
+        if b"EIO=4" not in scope["query_string"]:
+            self._tell_of_another_version(scope)
+        refusal = self._no_entry(scope)
+        if refusal is not None:
+            seconds = retry_after(refusal) or 1
+            await sio.endpoint.turn_away(scope, send, TABLE[refusal.code].status, seconds, body_of(refusal))
+        else:
+            await sio.handle_request(scope, receive, send)
+
+    def at_once(self, scope: Scope, protocol: WebSocketProtocol) -> bool:
+        """A new Socket.IO session over WebSocket, without a task (`server.engine.protocol`)."""
+        if self._root:
+            scope = without_prefix(scope, self._root)
+        if self._admission.nobody() is not None or not scope["path"].startswith(SOCKETIO_PATH):
+            return False  # `__call__` tells why, and whose a request with a sid is
+        return self._sio.at_once(scope, protocol)
+
+    def _tell_of_another_version(self, scope: Scope) -> None:
+        """A client of Socket.IO 2 shows its user "xhr poll error", whatever it is answered."""
+        version = query_of(scope).get(b"EIO", b"").decode("latin-1")
+        problem = f"Engine.IO {version[:10] or '(none)'}, not 4: socket.io-client 3 or newer is needed"
+        address = self._services.address_of(scope["client"], scope["headers"])
+        error = ValidationFailed(problem, field="EIO")
+        self._services.gate.journal.refused("socketio", error, address, scope["path"])
+
+    def _no_entry(self, scope: Scope) -> ChatError | None:
+        """Why the node lets nobody new in, if it does not. The answer comes before there is a session: the
+        client tries again with its own growing delays, a proxy on another node."""
+        why = self._admission.nobody()
+        if isinstance(why, ServerFull) and self._operator:
+            why = None  # an operator may look in
+        if why is not None and (query_of(scope).get(b"sid") or scope.get("method") == "OPTIONS"):
+            return None
+        return why
 
 
 class _Cors(CORSMiddleware):

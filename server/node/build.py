@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from events.clock import Clock
 from events.commands import Commands
 from events.dispatch import Dispatcher
 from events.observer import Observer
@@ -34,10 +33,6 @@ class Node:
     answers: Answers
     admission: Admission
     services: Services
-
-    @property
-    def clock(self) -> Clock:
-        return self.stores.clock
 
 
 def build(settings: Settings, observer: Observer, outside: Outside | None = None, processes: int = 1) -> Node:
