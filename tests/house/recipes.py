@@ -164,7 +164,7 @@ COUNTER = (
     ),
     before(
         "server/metrics.py",
-        "    def recovered(self, outcome: Recovery) -> None:\n",
+        "    def recovered(self, outcome: str) -> None:\n",
         """    def applauded(self, sender: str) -> None:
         self.applause.add(sender)
 
