@@ -92,6 +92,11 @@ async def many_pieces(world: World, door: Door) -> Payload:
     return {"message_id": await world.stream(door.session_id, world.size.pieces)}
 
 
+async def wide_end(world: World, door: Door) -> Payload:
+    message_id = await world.stream(door.session_id, 1, metadata=texts.wide())
+    return {"message_id": message_id, "metadata": {"more": texts.wide()["all"]}}
+
+
 async def resumed(world: World, door: Door) -> Payload:
     return {"message_id": await world.stream(door.session_id, world.size.pieces), "from_index": 1}
 
@@ -132,7 +137,10 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
     ),
     "stream_start": (Input("25,000 objects of metadata", wide_stream, home=World.quiet),),
     "stream_chunk": (Input("256 KiB that JSON escapes", long_chunk, home=World.quiet),),
-    "stream_end": (Input("an answer of many pieces", many_pieces, home=World.quiet),),
+    "stream_end": (
+        Input("an answer of many pieces", many_pieces, home=World.quiet),
+        Input("25,000 objects of metadata, and as many from its start", wide_end, home=World.quiet),
+    ),
     "stream_cancel": (Input("an answer of many pieces", many_pieces, home=World.quiet),),
     "stream_resume": (
         Input("an answer of many pieces", resumed, home=World.quiet),

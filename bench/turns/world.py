@@ -111,11 +111,11 @@ class World:
         answer.raise_for_status()
         return str(answer.json()["message_id"])
 
-    async def stream(self, session_id: str, pieces: int, piece: str = "x") -> str:
+    async def stream(self, session_id: str, pieces: int, piece: str = "x", **given: Any) -> str:
         """An open one of the owner's, of so many pieces."""
         async with RawClient(self.server.ws_url, session_id, self.server.token("owner")) as producer:
             await producer.welcome()
-            message_id = str((await producer.send("stream_start"))["message_id"])
+            message_id = str((await producer.send("stream_start", **given))["message_id"])
             for start in range(0, pieces, 500):
                 answers = [
                     producer.send_nowait("stream_chunk", message_id=message_id, index=index, content=piece)
