@@ -1,7 +1,8 @@
 """What a stream is written in: pieces under one running index, each of a part of its message.
 
-The domain names the parts, and nobody here knows more of them. Texts lie in one list, with beside it where
-another part begins: a text without parts has nothing there, and a chunk of it costs one comparison.
+The domain names the parts; storage only compares the names. A stream's texts are one list, and a second list
+says where another part begins. That list is empty while all is the message's own text, so a chunk costs one
+comparison and no allocation: that is why a piece is no struct of its own.
 """
 
 from collections.abc import Iterator, Sequence
