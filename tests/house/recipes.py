@@ -151,7 +151,7 @@ GAUGE = (
 COUNTER = (
     before(
         "events/observer.py",
-        "    def recovered(self, outcome: Recovery) -> None:\n",
+        "    def recovered(self, ",
         '''    def applauded(self, sender: str) -> None:
         """Somebody began a stream; "user" or "agent"."""
 
@@ -164,7 +164,7 @@ COUNTER = (
     ),
     before(
         "server/metrics.py",
-        "    def recovered(self, outcome: str) -> None:\n",
+        "    def recovered(self, ",
         """    def applauded(self, sender: str) -> None:
         self.applause.add(sender)
 
