@@ -14,7 +14,8 @@ from events.event import to_json
 from events.identity import agent_id
 from events.wording import invalid
 from server.agents import NAMES
-from server.routes.common import body_of, call, caller_of, perform, reply, services_of, struct_of
+from server.routes.common import call, caller_of, perform, reply
+from server.routes.reading import body_of, services_of, struct_of
 from server.services import Services
 from storage.records import AgentLine, AgentRecord
 

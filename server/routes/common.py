@@ -8,8 +8,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -17,33 +16,24 @@ from starlette.types import Receive, Scope, Send
 from events.access import Caller
 from events.bounds import LATE
 from events.dispatch import forget
-from events.errors import PayloadTooLarge, RateLimited, Unauthorized, Unavailable, ValidationFailed
+from events.errors import RateLimited, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
-from events.identity import canonical
-from events.schema import SessionId
-from events.wording import invalid
 from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.doors import Doors
 from server.engine.answers import WAITING, once_taken, protocol_of
-from server.engine.packets import Nested, loads
 from server.errors import json_error
 from server.identity import peer
 from server.node.features import Features
-from server.services import Services
+from server.routes.reading import clean, services_of
 from server.transports.eventstream import by_event_source, come_again
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience
 
-S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 P = ParamSpec("P")
 Handler = Callable[[Request], Awaitable[Response]]
 #: A route that answers by itself once it has begun.
 Raw = Callable[[Request, Receive, Send], Awaitable[None]]
-
-
-def services_of(request: Request) -> Services:
-    return request.app.state.services  # type: ignore[no-any-return]
 
 
 def doors_of(request: Request) -> Doors:
@@ -240,71 +230,3 @@ async def _anybody(request: Request, rate: str | None) -> None:
     if waiting is not None:
         request.scope["parley.late"] = True
         await waiting
-
-
-async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
-    """A strict JSON object, at most `limit` bytes; an empty body is `{}`.
-
-    Raises PayloadTooLarge, ValidationFailed.
-    """
-    most = limit or services_of(request).settings.ws_message_size_limit
-    declared = request.headers.get("content-length", "")
-    size = int(declared) if declared.isdecimal() else 0
-    data = bytearray()
-    try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > most:
-                raise PayloadTooLarge.beyond(most, max(size, len(data)))
-    except ClientDisconnect as error:
-        raise ValidationFailed("the body is cut off") from error
-    if not data:
-        return {}
-    try:
-        value = loads(bytes(data))
-    except Nested as error:
-        raise ValidationFailed(str(error)) from error
-    except ValueError as error:
-        raise ValidationFailed("not strict JSON") from error
-    if not isinstance(value, dict):
-        raise ValidationFailed("the body must be one JSON object")
-    return value
-
-
-def struct_of(kind: type[S], value: dict[str, Any], *, strict: bool = True) -> S:
-    """`strict=False` for query parameters, which are strings. Raises ValidationFailed."""
-    try:
-        return msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from error
-
-
-def query_of(kind: type[S], request: Request, **more: Any) -> S:
-    for field in msgspec.structs.fields(kind):
-        # In a query a parameter is there or not: the word "null" is no value.
-        if field.default is None and request.query_params.get(field.encode_name, "").lower() == "null":
-            raise ValidationFailed("leave it out instead", field=field.encode_name)
-    return struct_of(kind, {**clean(dict(request.query_params)), **more}, strict=False)
-
-
-def clean(values: dict[str, str]) -> dict[str, str]:
-    """Values of a query or a path that a database can hold. Raises ValidationFailed."""
-    for name, value in values.items():
-        if "\0" in value or "\0" in name:
-            raise ValidationFailed("no NUL", field=name[:50])
-    return values
-
-
-def user_id_of(request: Request) -> str:
-    """The key of whom the path names. Raises ValidationFailed."""
-    return canonical(request.path_params["user_id"])
-
-
-def session_id_of(request: Request) -> str:
-    """Raises ValidationFailed."""
-    value: str = request.path_params["session_id"]
-    try:
-        clean({"session_id": value})
-        return msgspec.convert(value, SessionId)
-    except msgspec.ValidationError as error:
-        raise invalid(error, "session_id") from error

@@ -11,7 +11,8 @@ from events.identity import fault_of
 from server.identity import peer
 from server.identity.refresh import expiry
 from server.identity.tokens import mint
-from server.routes.common import body_of, call, reply, services_of, struct_of
+from server.routes.common import call, reply
+from server.routes.reading import body_of, services_of, struct_of
 
 
 class DevToken(Struct, kw_only=True):

@@ -17,7 +17,8 @@ from events.files import THUMBNAIL_TYPE, FileService
 from events.filetypes import INLINE, TEXT
 from server.errors import json_error
 from server.identity import peer
-from server.routes.common import call, caller_of, features_of, perform, reply, services_of, session_id_of
+from server.routes.common import call, caller_of, features_of, perform, reply
+from server.routes.reading import services_of, session_id_of
 from server.uploads import Fields, Multipart
 from storage.records import FileRecord
 

@@ -9,17 +9,8 @@ from starlette.types import Receive, Send
 from events import schema
 from events.catalog import CATALOG
 from events.errors import UnknownCommand, ValidationFailed
-from server.routes.common import (
-    body_of,
-    call,
-    caller_of,
-    clean,
-    doors_of,
-    query_of,
-    reply,
-    services_of,
-    session_id_of,
-)
+from server.routes.common import call, caller_of, doors_of, reply
+from server.routes.reading import body_of, clean, query_of, services_of, session_id_of
 
 BASE = "/api/chat/sessions/{session_id}"
 #: Commands that a request without a connection may give, by their names.

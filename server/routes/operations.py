@@ -6,7 +6,8 @@ from starlette.responses import Response
 from events.errors import Unauthorized
 from server.errors import json_error
 from server.identity import peer
-from server.routes.common import features_of, page, reply, services_of
+from server.routes.common import features_of, page, reply
+from server.routes.reading import services_of
 
 
 async def healthz(request: Request) -> Response:

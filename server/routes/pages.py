@@ -14,7 +14,8 @@ from starlette.responses import FileResponse, Response
 from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
 from server.contract import page as reference
-from server.routes.common import features_of, page, reply, services_of
+from server.routes.common import features_of, page, reply
+from server.routes.reading import services_of
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 TYPES = {

@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events.schema import SessionId
-from server.routes.common import call, caller_of, features_of, query_of, reply
+from server.routes.common import call, caller_of, features_of, reply
+from server.routes.reading import query_of
 
 
 class SearchQuery(Struct, kw_only=True):

@@ -10,17 +10,8 @@ from events.access import Caller
 from events.errors import Forbidden, ValidationFailed
 from events.identity import canonical, identity_of
 from events.schema import SessionId, UserId
-from server.routes.common import (
-    body_of,
-    call,
-    caller_of,
-    features_of,
-    perform,
-    query_of,
-    reply,
-    struct_of,
-    user_id_of,
-)
+from server.routes.common import call, caller_of, features_of, perform, reply
+from server.routes.reading import body_of, query_of, struct_of, user_id_of
 from server.service import ServiceApi
 
 

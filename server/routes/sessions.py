@@ -8,18 +8,8 @@ from events.clock import rfc3339
 from events.errors import ValidationFailed
 from events.sessions import Origin
 from server.identity import peer
-from server.routes.common import (
-    body_of,
-    call,
-    caller_of,
-    perform,
-    query_of,
-    reply,
-    services_of,
-    session_id_of,
-    struct_of,
-    user_id_of,
-)
+from server.routes.common import call, caller_of, perform, reply
+from server.routes.reading import body_of, query_of, services_of, session_id_of, struct_of, user_id_of
 
 #: Metadata and title of a session: as large as a message may be.
 BASE = "/api/chat/sessions"

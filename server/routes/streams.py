@@ -13,18 +13,8 @@ from events.asking import Asked
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
 from events.room import Connection
-from server.routes.common import (
-    body_of,
-    call,
-    caller_of,
-    clean,
-    doors_of,
-    perform,
-    reply,
-    services_of,
-    session_id_of,
-    struct_of,
-)
+from server.routes.common import call, caller_of, doors_of, perform, reply
+from server.routes.reading import body_of, clean, services_of, session_id_of, struct_of
 from server.routes.sessions import origin_of
 from server.services import Services
 from server.transports.codecs import END, one_line
