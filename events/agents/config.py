@@ -14,8 +14,8 @@ Tokens = Annotated[int, Meta(ge=1)]
 
 #: Of `extra_body`: on these the reading of the answer depends, or they have a field of their own.
 OWN_FIELDS = frozenset(("model", "messages", "stream", "stream_options", "n"))
-#: Of `extra_headers`: these make the request, or carry keys, which no config may hold.
-OWN_HEADERS = frozenset(
+#: Headers that make the request: no config names them.
+FRAMING = frozenset(
     [
         "host",
         "connection",
@@ -28,14 +28,11 @@ OWN_HEADERS = frozenset(
         "trailer",
         "upgrade",
         "expect",
-        "authorization",
-        "proxy-authorization",
-        "api-key",
-        "x-api-key",
-        "x-goog-api-key",
-        "cookie",
+        "user-agent",
     ]
 )
+#: Headers that carry keys, which no config may hold.
+KEYS = frozenset(["authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"])
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
@@ -86,13 +83,16 @@ def checked(config: dict[str, Any]) -> OpenAIConfig:
     taken = OWN_FIELDS & (made.extra_body or {}).keys()
     if taken:
         raise msgspec.ValidationError(f"extra_body: {', '.join(sorted(taken))} cannot be set there")
+    for_key = (made.api_key_header or "authorization").lower()
+    if for_key in FRAMING:
+        raise msgspec.ValidationError(f"api_key_header: {for_key} cannot carry a key")
     for name, value in (made.extra_headers or {}).items():
-        _check_header(name, value)
+        _check_header(name, value, FRAMING | KEYS | {for_key})
     return made
 
 
-def _check_header(name: str, value: str) -> None:
+def _check_header(name: str, value: str, taken: frozenset[str]) -> None:
     if not _HEADER.fullmatch(name) or not value.isascii() or not value.isprintable() or len(value) > 2000:
         raise msgspec.ValidationError("extra_headers: a name or value that no header can have")
-    if name.lower() in OWN_HEADERS:
+    if name.lower() in taken:
         raise msgspec.ValidationError(f"extra_headers: {name.lower()} cannot be set there")

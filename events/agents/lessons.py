@@ -17,6 +17,14 @@ CUTS = 3
 MARGIN = 0.9
 
 
+class Sent(Struct, frozen=True):
+    """A question as it was asked; `cuts`: how often its conversation was cut before."""
+
+    prompt: Prompt
+    ways: tuple[bool, ...]
+    cuts: int
+
+
 class Lessons(Struct):
     """Of one model."""
 
@@ -37,11 +45,16 @@ class Lessons(Struct):
             system_role=self.system_role,
         )
 
-    def learn(self, fault: Fault, config: OpenAIConfig, sent: Prompt, cuts: int) -> bool:
-        """Whether the same question may be asked at once in another way."""
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """How a request is made, beside its length."""
+        return (self.alternate, self.system_role, self.stream_options, self.max_tokens)
+
+    def learn(self, fault: Fault, config: OpenAIConfig, sent: Sent) -> bool:
+        """Whether the same question may be asked at once in another way: what is known now, perhaps by
+        another question's refusal, differs from how this one was asked."""
         if fault.kind is Kind.CONTEXT:
-            return self._cut(fault, config, sent, cuts)
-        before = (self.alternate, self.system_role, self.stream_options, self.max_tokens)
+            return self._cut(fault, config, sent)
         if fault.kind is Kind.TURNS and config.turns == "auto":
             self.alternate = True
         elif fault.kind is Kind.SYSTEM and config.turns == "auto":
@@ -50,22 +63,26 @@ class Lessons(Struct):
             self.stream_options = False
         elif fault.kind is Kind.MAX_TOKENS and config.max_tokens is not None:
             self.max_tokens = False
-        return before != (self.alternate, self.system_role, self.stream_options, self.max_tokens)
-
-    def _cut(self, fault: Fault, config: OpenAIConfig, sent: Prompt, cuts: int) -> bool:
-        if not sent.history:
+        else:
             return False
-        if cuts == 0:
-            self.budget = min(_fitting(fault, config, sent), sent.tokens * 9 // 10)
-        elif cuts < CUTS:
-            self.budget = sent.tokens // 2  # what the upstream says does not add up, or not to our estimate
+        return sent.ways != self.ways
+
+    def _cut(self, fault: Fault, config: OpenAIConfig, sent: Sent) -> bool:
+        prompt = sent.prompt
+        if not prompt.history:
+            return False
+        if sent.cuts < CUTS:
+            # Where one cut was not enough, what the upstream says does not add up, or not to our estimate.
+            fitting = _fitting(fault, config, prompt) if sent.cuts == 0 else prompt.tokens // 2
+            fitting = min(fitting, prompt.tokens * 9 // 10)
+            self.budget = fitting if self.budget is None else min(self.budget, fitting)
         return True
 
-    def fitted(self, sent: Prompt, cuts: int) -> None:
-        """This much was taken, after so many cuts: less need not be told again."""
+    def fitted(self, sent: Sent) -> None:
+        """This much was taken: less need not be told again."""
         if self.budget is not None:
-            known = self.budget // 2 if cuts > CUTS else self.budget
-            self.budget = max(known, sent.tokens)
+            known = self.budget // 2 if sent.cuts > CUTS else self.budget
+            self.budget = max(known, sent.prompt.tokens)
 
 
 def _fitting(fault: Fault, config: OpenAIConfig, sent: Prompt) -> int:

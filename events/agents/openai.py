@@ -21,7 +21,7 @@ from events.agents.chat import AnswerBounds, Call
 from events.agents.config import OpenAIConfig, checked
 from events.agents.deltas import Delta, Finish
 from events.agents.faults import Kind
-from events.agents.lessons import Learnt, Lessons
+from events.agents.lessons import Learnt, Lessons, Sent
 from events.agents.network import CheckedNetwork
 from events.agents.prompt import Prompt, conversation
 from events.agents.upstreams import Refused, UpstreamOrigin, Upstreams, split
@@ -86,16 +86,17 @@ class OpenAI(Agent):
         while True:
             begun = False
             prompt = conversation(request, config, lessons.manner(config, cuts))
+            sent = Sent(prompt, lessons.ways, cuts)
             try:
                 async with aclosing(self._try(call(prompt), config, until)) as pieces:
                     async for piece in pieces:
                         begun = begun or (isinstance(piece, str) and piece != "")
                         yield piece
-                lessons.fitted(prompt, cuts)
+                lessons.fitted(sent)
                 return
             except AnswerFailed as failure:
                 log.info("agent %s, try %d: %s", agent, failed + cuts + 1, failure.detail or failure)
-                if not begun and failure.fault and lessons.learn(failure.fault, config, prompt, cuts):
+                if not begun and failure.fault and lessons.learn(failure.fault, config, sent):
                     cuts += failure.fault.kind is Kind.CONTEXT
                     continue
                 failed += 1

@@ -1,5 +1,6 @@
 """What a refusal teaches: the same question is asked again as the model accepts it, the next one at once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -55,6 +56,30 @@ async def test_turns_are_learnt_once(kind: OpenAI, shape: Refused) -> None:
         other = request("b", said("a"), base_url=served.url, model="other")
         assert (await collect(kind, other))[0] == "yes"
         assert len(served.asked) == 5, "another model is another template"
+
+
+async def test_questions_at_the_same_time_learn_from_one_refusal(kind: OpenAI) -> None:
+    """All are asked before the first refusal comes: none of them fails because another has learnt already."""
+    refused = wants_turns(OF_TURNS[0].body)
+    asked = asyncio.Barrier(3)
+
+    def choose(body: dict[str, Any]) -> Plan:
+        plan: Plan = refused(body)
+        if len(body["messages"]) == 1:
+            return plan
+
+        async def together(writer: asyncio.StreamWriter) -> None:
+            await asked.wait()
+            await plan(writer)
+
+        return together
+
+    async with upstream() as served:
+        served.choose = choose
+        question = request("b", said("a"), base_url=served.url, first_token_timeout=10)
+        answers = await asyncio.gather(*(collect(kind, question) for _ in range(3)))
+        assert [text for text, _ in answers] == ["yes"] * 3
+        assert len(served.asked) == 6
 
 
 async def test_turns_as_they_are_set(kind: OpenAI) -> None:

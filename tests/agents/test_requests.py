@@ -63,6 +63,8 @@ async def test_what_the_config_adds(kind: OpenAI) -> None:
         {"extra_body": {"stream": False}},
         {"extra_headers": {"Authorization": "x"}},
         {"extra_headers": {"Host": "x"}},
+        {"extra_headers": {"X-Key": "x"}, "api_key_header": "x-key"},
+        {"api_key_header": "Content-Length"},
         {"extra_headers": {"X-Two": "a\r\nb"}},
         {"extra_headers": {"": "x"}},
         {"max_tokens": 1, "max_completion_tokens": 1},
