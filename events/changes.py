@@ -16,7 +16,7 @@ from storage.sessions import Sessions
 
 
 class Changes:
-    """What SQL knows of a room, as events (`events.logwriter.Changes`)."""
+    """What SQL knows of a room, as events (`events.logwriter.ChangeSource`)."""
 
     def __init__(
         self, sessions: Sessions, messages: Store, files: Files, participants: Participants, clock: Clock

@@ -12,7 +12,7 @@ from typing import Any
 from events.event import Event, Kind
 from events.fence import Fence
 from events.hub import Hub
-from events.logwriter import Changes, LogWriter
+from events.logwriter import ChangeSource, LogWriter
 from events.observer import Observer
 from events.room import Room
 from events.seat import Hole
@@ -45,7 +45,7 @@ class Delivery:
         hub: Hub,
         bus: Bus,
         log: RoomLog,
-        changes: Changes,
+        changes: ChangeSource,
         observer: Observer,
         clock: Callable[[], float],
         tasks: Tasks,

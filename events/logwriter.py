@@ -23,7 +23,7 @@ FILL_MAX = 500
 UNLOGGED_MAX = 10_000
 
 
-class Changes(Protocol):
+class ChangeSource(Protocol):
     """What SQL knows of a room, as events (`events.changes` implements it)."""
 
     async def mark(self, room: str) -> Mark | None: ...
@@ -58,7 +58,7 @@ class LogWriter:
         self,
         serving: Serving,
         log: RoomLog,
-        changes: Changes,
+        changes: ChangeSource,
         observer: Observer,
         clock: Callable[[], float],
         tasks: Tasks,

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from server import admin
 from server.engine.protocol import HEAD_LIMIT
-from server.engine.requests import FRAME_OVERHEAD, Origins
+from server.engine.requests import FRAME_OVERHEAD, OriginCheck
 from server.engine.server import Server
 from server.engine.strangers import Strangers, places_for
 from server.forwarding import Forwarding
@@ -88,7 +88,7 @@ def socketio_server(services: Services, forwarding: Forwarding | None) -> Server
         hub=services.hub,
         outbox_limit=settings.outbox_limit,
         connect_timeout=settings.auth_timeout,
-        origins=Origins(pages.admits, lambda origin: pages.refusal(origin).as_dict()),
+        origins=OriginCheck(pages.admits, lambda origin: pages.refusal(origin).as_dict()),
         ping_interval=settings.ws_heartbeat_interval,
         ping_timeout=settings.ws_ping_timeout,
         max_size=settings.ws_frame_size_limit + FRAME_OVERHEAD,

@@ -30,7 +30,7 @@ and ends with `protocol.close(code, reason)` or `protocol.abort()`. `protocol.pa
 `resume_reading()` hold up a peer that sends too fast.
 
 Socket.IO (`server.py`): `Server(door=..., hub=..., codec=..., **settings)`, with the settings of
-`engine.Settings`. The namespace "/" belongs to the `Door` (`door.py`):
+`engine.EngineSettings`. The namespace "/" belongs to the `Door` (`door.py`):
 
     def connect(conn, info, auth) -> Coroutine | None   # raise ConnectRefused(message, data) to refuse
     def event(conn, name, args, ack_id) -> None     # one call per EVENT packet, in order

@@ -9,13 +9,13 @@ from server.engine.asgi import Receive, Scope, Send
 from server.engine.engine import Engine, S
 from server.engine.longpoll import LongPolling
 from server.engine.protocol import WebSocketProtocol
-from server.engine.requests import Origins, error, query_of, respond
+from server.engine.requests import OriginCheck, error, query_of, respond
 
 
 class Endpoint(Generic[S]):
     """An ASGI application for one path."""
 
-    def __init__(self, engine: Engine[S], origins: Origins) -> None:
+    def __init__(self, engine: Engine[S], origins: OriginCheck) -> None:
         self._engine, self._origins = engine, origins
         self._polling = LongPolling(engine, origins)
 

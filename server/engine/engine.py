@@ -30,7 +30,7 @@ S = TypeVar("S", bound=Session)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EngineSettings:
     """`outbox_limit`: bytes that may wait for a client that reads slowly; `connect_timeout`: seconds until a
     client that is in no namespace is closed; `max_size`: bytes of a message, `stranger_limit` of one from a
     client that is in no namespace yet; `identify`: a digest of a request's credentials, to which a polling
@@ -62,7 +62,7 @@ class Engine(Generic[S]):
     def __init__(
         self,
         kind: Callable[[Context, str, Handshake, float], S],
-        settings: Settings,
+        settings: EngineSettings,
         *,
         flusher: Flusher,
         message: Incoming,

@@ -14,7 +14,7 @@ from server.engine.engine import Engine, S
 from server.engine.requests import (
     HELD_UP,
     Headers,
-    Origins,
+    OriginCheck,
     TooLong,
     error,
     query_of,
@@ -27,7 +27,7 @@ from server.engine.session import AT_A_TIME, Session
 class LongPolling(Generic[S]):
     """An ASGI application for one path."""
 
-    def __init__(self, engine: Engine[S], origins: Origins) -> None:
+    def __init__(self, engine: Engine[S], origins: OriginCheck) -> None:
         self._engine, self._settings, self._origins = engine, engine.settings, origins
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,7 +39,7 @@ def upgrade_request(data: bytes) -> tuple[bytes, Head] | None:
     return (found[1], head) if _BODY.isdisjoint(head.first) and asks_for_websocket(head) else None
 
 
-class Patience:
+class RequestPatience:
     """Waits for the first bytes of all of a server's connections with one timer: one for each took a tenth of
     a handshake."""
 
@@ -78,7 +78,7 @@ class Opening(asyncio.Protocol):
 
     def __init__(
         self,
-        patience: Patience,
+        patience: RequestPatience,
         takers: Takers,
         config: Any,
         server_state: Any,

@@ -104,7 +104,7 @@ def same_origin(origin: str, scope: Scope) -> bool:
     return origin == f"{'https' if secure else 'http'}://{header_of(scope, b'host')}"
 
 
-class Origins:
+class OriginCheck:
     """Who may come in from where."""
 
     def __init__(self, rule: OriginRule = same_origin, refused: Refused | None = None) -> None:

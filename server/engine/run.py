@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from server.engine.opening import Opening, Patience
+from server.engine.opening import Opening, RequestPatience
 from server.engine.protocol import WebSocketProtocol
 from server.engine.securing import Securing
 from server.engine.takers import Takers
@@ -48,7 +48,7 @@ def uvicorn_config(app: Any, **settings: Any) -> Config:
     defaults: dict[str, Any] = {
         "host": "127.0.0.1",
         "loop": "uvloop",
-        "http": partial(Opening, Patience(), Takers()),
+        "http": partial(Opening, RequestPatience(), Takers()),
         "ws": WebSocketProtocol,
         "access_log": False,
         "log_level": "warning",

@@ -18,12 +18,12 @@ from server.engine.clients import Client, SocketIOSession, State
 from server.engine.context import Work
 from server.engine.door import ComeBack, ConnectRefused, Door
 from server.engine.endpoint import Endpoint
-from server.engine.engine import Engine, Settings
+from server.engine.engine import Engine, EngineSettings
 from server.engine.inbound import Inbound
 from server.engine.namespaces import Namespace
 from server.engine.packets import Packet
 from server.engine.protocol import WebSocketProtocol
-from server.engine.requests import Origins
+from server.engine.requests import OriginCheck
 
 #: Seconds after which one who is to come back is looked for again: it may have gone.
 _LOOK: Final = 1.0
@@ -34,7 +34,7 @@ log = logging.getLogger("parley.engine")
 class Server:
     """`door`, `hub` and `codec`: whose the namespace "/" is, which hub has its rooms, and what its broadcast
     events look like on the wire; `payload_limit`: bytes of an event's payload, less than a message's limit by
-    what is around it at least; `origins`: who may come in from where. All others are `engine.Settings`."""
+    what is around it at least; `origins`: who may come in from where. All others are `EngineSettings`."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Server:
         hub: Hub,
         codec: Codec,
         payload_limit: int | None = None,
-        origins: Origins | None = None,
+        origins: OriginCheck | None = None,
         root: Callable[[str, Door, Hub, Codec], Namespace] = Namespace,
         **settings: Any,
     ) -> None:
@@ -55,14 +55,14 @@ class Server:
         self.inbound = Inbound(self.namespaces, self.connect, payload_limit)
         self.engine: Engine[SocketIOSession] = Engine(
             SocketIOSession,
-            Settings(**settings),
+            EngineSettings(**settings),
             flusher=hub.flusher,
             message=self.inbound.packet,
             attachment=self.inbound.attachment,
             too_big=self.inbound.too_big,
             ended=self.ended,
         )
-        self.endpoint = Endpoint(self.engine, origins or Origins())
+        self.endpoint = Endpoint(self.engine, origins or OriginCheck())
 
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI request or websocket for the Engine.IO path."""

@@ -15,7 +15,7 @@ from server.errors import close_code
 from server.services import Services
 
 
-class Door(Protocol):
+class SocketOwner(Protocol):
     """Where it came in. `tick` is the least between two ticks of the wheel, in seconds."""
 
     services: Services
@@ -34,7 +34,7 @@ class RawSocket(Sink):
 
     __slots__ = ("alive_at", "conn", "door", "ended", "protocol", "refusals", "session_id", "slot")
 
-    def __init__(self, door: "Door", protocol: WebSocketProtocol, session_id: str, now: float) -> None:
+    def __init__(self, door: "SocketOwner", protocol: WebSocketProtocol, session_id: str, now: float) -> None:
         super().__init__(door.services.hub.flusher)
         self.door, self.protocol, self.session_id = door, protocol, session_id
         self.conn: Connection | None = None

@@ -14,7 +14,7 @@ from events.outbox import Flusher
 from server.engine import frames
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.endpoint import Endpoint
-from server.engine.engine import Engine, Settings
+from server.engine.engine import Engine, EngineSettings
 from server.engine.run import uvicorn_config
 from server.engine.session import Session
 from server.engine.stock import Server
@@ -32,7 +32,7 @@ def engineio_echo(interval: float, timeout: float) -> Endpoint:
 
     engine = Engine(
         Session,
-        Settings(ping_interval=interval, ping_timeout=timeout, connect_timeout=float("inf")),
+        EngineSettings(ping_interval=interval, ping_timeout=timeout, connect_timeout=float("inf")),
         flusher=Flusher(), message=message, attachment=attachment, ended=lambda session, reason: None,
     )  # fmt: skip
     return Endpoint(engine, CorsOrigins("*", credentials=True))

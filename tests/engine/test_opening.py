@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from server.engine import endings
-from server.engine.opening import Opening, Patience, upgrade_request
+from server.engine.opening import Opening, RequestPatience, upgrade_request
 from server.engine.protocol import HEAD_LIMIT
 from server.engine.takers import Takers
 from tests.engine.test_protocol import UPGRADE
@@ -117,7 +117,7 @@ class Transport:
 
 
 async def test_who_says_nothing_is_let_go_when_the_server_stops_and_forgotten() -> None:
-    state, transport, patience = ServerState(), Transport(), Patience()
+    state, transport, patience = ServerState(), Transport(), RequestPatience()
     opening = Opening(patience, Takers(), None, state, {})
     opening.connection_made(transport)
     assert list(map(id, state.connections)) == [id(opening)] and len(patience) == 1
@@ -137,7 +137,7 @@ async def test_what_it_becomes_has_the_connection_to_itself() -> None:
         def connection_made(self, transport: Transport) -> None:
             state.connections.add(self)  # type: ignore[arg-type]
 
-    state, transport, patience = ServerState(), Transport(), Patience()
+    state, transport, patience = ServerState(), Transport(), RequestPatience()
     opening = Opening(patience, Takers(), None, state, {})
     opening.connection_made(transport)
     assert opening._becomes(Kind) is made[0]
@@ -153,7 +153,7 @@ async def test_one_timer_waits_for_all_and_for_each_its_own_time(monkeypatch: py
             told.append(self)
             self.connection_lost(None)
 
-    patience, openings = Patience(), []
+    patience, openings = RequestPatience(), []
     for seconds in (0.01, 0.02, 600):
         monkeypatch.setattr(endings, "HEAD_TIMEOUT", seconds)
         openings.append(Slow(patience, Takers(), None, ServerState(), {}))

@@ -1,5 +1,6 @@
 """The glossary of CONTRIBUTING.md: few words, one meaning each, and all of them in use."""
 
+import ast
 import re
 
 from tests.support.server import ROOT
@@ -17,3 +18,23 @@ def test_the_glossary_has_few_words_and_the_house_uses_them() -> None:
     code = "\n".join(path.read_text() for path in (ROOT / "events").rglob("*.py"))
     for name in names:
         assert re.search(rf"\b{name}s?\b", code), name
+
+
+#: Names that two classes have all the same: python-socketio's face is named as python-socketio names it, and
+#: a setting's fault is no upstream's.
+TWICE = {"Server", "Fault", "Kind"}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """But for the structs of the wire contract, whose names clients see, and classes that one module
+    keeps."""
+    contract = {"events/schema.py", "events/payloads.py"}
+    places: dict[str, set[str]] = {}
+    for package in ("server", "events", "storage"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            for found in ast.walk(ast.parse(path.read_text())):
+                if isinstance(found, ast.ClassDef) and name not in contract and found.name[0] != "_":
+                    places.setdefault(found.name, set()).add(name)
+    twice = {name: sorted(where) for name, where in places.items() if len(where) > 1}
+    assert twice.keys() <= TWICE, twice

@@ -18,7 +18,7 @@ from server.engine.asgi import Scope
 from server.engine.clients import SocketIOSession
 from server.engine.engine import Engine
 from server.engine.handshake import Handshake
-from server.engine.requests import Headers, Origins, same_origin
+from server.engine.requests import Headers, OriginCheck, same_origin
 
 
 class Eio(engineio.AsyncServer):  # type: ignore[misc]  # engineio has no types
@@ -120,7 +120,7 @@ class Environs(MutableMapping[str, Any]):
         return len(self._sessions)
 
 
-class CorsOrigins(Origins):
+class CorsOrigins(OriginCheck):
     """By python-engineio's settings `cors_allowed_origins` and `cors_credentials`. Stock lets any in on
     WebSockets for `[]` and `"*"`, and takes X-Forwarded-Host's word for what is the same origin."""
 

@@ -20,7 +20,7 @@ from server.engine.context import Work
 from server.engine.namespaces import Namespace
 from server.engine.protocol import WebSocketProtocol
 from server.engine.reasons import SERVER_DISCONNECT
-from server.engine.requests import OriginRule, Origins
+from server.engine.requests import OriginCheck, OriginRule
 from server.engine.stock.eio import CorsOrigins, Eio, Environs
 from server.engine.stock.encoding import EventCodec, legacy_frames, packet_frames
 from server.engine.stock.handlers import HandlerNamespace, Handlers, Watched, offered
@@ -30,7 +30,7 @@ from server.engine.stock.manager import Manager
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no types
     """`core` is the server whose face it is: its door keeps "/", and other namespaces are offered here.
     Without one it has its own: `origin` tells who may come in (instead of `cors_allowed_origins`); settings
-    that python-socketio does not have are `engine.Settings`, in `engine`."""
+    that python-socketio does not have are `engine.EngineSettings`, in `engine`."""
 
     eio: Eio
     manager: Manager
@@ -72,7 +72,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]  # socketio has no typ
         cors = CorsOrigins(eio.cors_allowed_origins, eio.cors_credentials)
         return server.Server(
             door=self.root, hub=Hub(), codec=EventCodec(), root=HandlerNamespace,
-            origins=cors if origin is None else Origins(origin),
+            origins=cors if origin is None else OriginCheck(origin),
             ping_interval=eio.ping_interval, ping_timeout=eio.ping_timeout,
             ping_grace=eio.ping_interval_grace_period, max_size=eio.max_http_buffer_size,
             transports=tuple(eio.transports), allow_upgrades=eio.allow_upgrades,
