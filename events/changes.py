@@ -62,6 +62,15 @@ class Changes:
         found = await self._messages.revisions(message_ids)
         return {id: Found(rev, rfc3339(edited) if edited else None) for id, (rev, edited) in found.items()}
 
+    async def taken(self, room: str, revisions: Sequence[int]) -> Collection[int]:
+        """Those of the revisions that are the newest of some message."""
+        return await self._messages.taken(room, revisions)
+
+    async def read_mark(self, room: str, user: str) -> Event | None:
+        """How far one user has read; None for one without a row."""
+        record = await self._participants.get(room, user)
+        return read_event(room, user, record.read_seq, self._clock()) if record is not None else None
+
     async def read_marks(self, rooms: Collection[str]) -> list[Event]:
         """How far each has read in these rooms; of many in one room, those who are furthest."""
         now = self._clock()

@@ -207,6 +207,7 @@ class Healer:
         """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""
         delivery = self._delivery
         with suppress(StorageError):  # the poll will
+            await delivery.logs.look_again()
             while delivery.unmarked:
                 rooms = list(islice(delivery.unmarked, MARKED_AT_ONCE))
                 events = await delivery.changes.read_marks(rooms)

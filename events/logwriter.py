@@ -30,6 +30,10 @@ class ChangeSource(Protocol):
 
     async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]: ...
 
+    async def taken(self, room: str, revisions: Sequence[int]) -> Collection[int]: ...
+
+    async def read_mark(self, room: str, user: str) -> Event | None: ...
+
     async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
 
     async def since(self, room: str, base: Mark, most: int | None = None) -> tuple[Mark, list[Event]]:
@@ -69,6 +73,8 @@ class LogWriter:
         self._owed: set[str] = set()  # rooms whose append failed here
         #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
         self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
+        #: (room, user) whose read mark the database may have moved, without an answer. The newest go unheard.
+        self._unsure: set[tuple[str, str]] = set()
         #: Looks whether revisions that a log knew already were given out before, on a history that is lost.
         self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing
 
@@ -171,6 +177,21 @@ class LogWriter:
                     await self.open(name)
         except BusUnavailable:
             self._serving.lost()
+
+    def unsure_of(self, room: str, user: str) -> None:
+        """The database did not answer whether a read mark has moved: it is asked again."""
+        if len(self._unsure) < UNLOGGED_MAX:
+            self._unsure.add((room, user))
+
+    async def look_again(self) -> None:
+        """Tells of the read marks that have moved after all; of others again, which does no harm. Raises
+        StorageUnavailable."""
+        while self._unsure:
+            room, user = pair = next(iter(self._unsure))
+            event = await self._changes.read_mark(room, user)
+            self._unsure.discard(pair)
+            if event is not None:
+                self.log_event(event)
 
     def log_event(self, event: Event) -> None:
         """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when

@@ -20,6 +20,7 @@ from events.event import Event
 from events.ids import new_id
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.views import PAGE_BYTES, event_of, read_event, view
+from storage.errors import StorageUnavailable
 from storage.files import Files
 from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
@@ -188,7 +189,11 @@ class MessageService:
     async def mark_read(self, caller: Caller, session_id: str, seq: int) -> int:
         """The unread count that remains. Tells the room if the mark moved."""
         before = await self._participants.get(session_id, caller.key)
-        read_seq = await self._participants.mark_read(session_id, caller.key, seq)
+        try:
+            read_seq = await self._participants.mark_read(session_id, caller.key, seq)
+        except (StorageUnavailable, asyncio.CancelledError):
+            self._delivery.logs.unsure_of(session_id, caller.key)
+            raise
         if before is None or read_seq > before.read_seq:
             self._delivery.logs.log_event(read_event(session_id, caller.key, read_seq, self._clock()))
         return await self._participants.unread(session_id, caller.key, read_seq)

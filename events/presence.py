@@ -18,7 +18,7 @@ from events.room import Connection, Here, Member, Room
 from events.tasks import Tasks
 from events.witness import Witness
 from storage.errors import StorageUnavailable
-from storage.interfaces import PresenceStore
+from storage.interfaces import News, PresenceStore
 
 #: Users that a list of those online shows at most.
 LISTED = 1000
@@ -208,10 +208,12 @@ class Presence:
         if len(online) > self._events_max:
             return [self._number(room.name, len(online), Kind.DIRECT)]
         old = {user for user, (status, _, new) in found.items() if not new and here.get(user) == online[user]}
+        if key not in found or found[key][2] is not News.CAME_BACK:
+            old.add(key)  # it hears of its own coming with the others
         now = self._clock()
         return [
             make(room.name, "presence", Kind.DIRECT, {"user_id": user, "status": status}, now)
-            for user in sorted((found.keys() | online.keys()) - old - {key})
+            for user in sorted((found.keys() | online.keys()) - old)
             for status in (online[user][0] if user in online else "offline",)
         ]
 

@@ -90,6 +90,12 @@ def seats(conn: Connection) -> dict[str, Seat]:
     return {m.room.name: m.seat for m in conn.rooms if m.seat is not None}
 
 
+def doubtful(record: Record, pos: int) -> bool:
+    """Whether the reply to a second join may have been lost with the connection: its client, which had all up
+    to `pos`, shows the first one then, and lacks what lies between."""
+    return any(seat.again and pos <= seat.pos for seat in record.rooms.values())
+
+
 class Replay(msgspec.Struct):
     """The events that a connection missed, in order, and how far they bring it in each room."""
 

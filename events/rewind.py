@@ -8,7 +8,7 @@ from events.delivery import Delivery
 from events.event import Kind, make
 from events.history import History
 from events.room import Room
-from events.tails import Found, holds, message_of, revisions
+from events.tails import There, holds, there
 from storage.errors import BusUnavailable
 from storage.interfaces import Event, Mark
 
@@ -31,19 +31,19 @@ class Rewind:
         rooms = {n: r for n, r in delivery.hub.rooms.items() if r.ready} if self.served else {}
         if rooms:
             logged = await self._logged(list(rooms))
-            there = await self._there(rooms, logged)
+            found = await self._there(rooms, logged)
             bases: dict[str, Mark | None] = {}
             for room in rooms.values():
                 mark = await delivery.changes.mark(room.name)
                 if mark is not None:  # else it is gone, and the poll ends it
-                    bases[room.name] = common(room, logged.get(room.name, ()), there, mark)
+                    bases[room.name] = common(room, logged.get(room.name, ()), found, mark)
             delivery.logs.unlogged.clear()  # that is of the lost history, too
             lost = 0  # in one turn
             for room_name, base in bases.items():
                 room = rooms[room_name]
                 if base is not None and delivery.hub.rooms.get(room_name) is room:
                     lost += max(0, room.delivered - base.rev)
-                    self._tell(room, base, there)
+                    self._tell(room, base, found)
             told = sum(base is not None for base in bases.values())
             log.warning("%d live sessions went back, by %d changes at least", told, lost)
         self.served = name
@@ -56,31 +56,28 @@ class Rewind:
             return {}
         return {name: [e for e in events if e.kind == Kind.DURABLE] for name, events in found.items()}
 
-    async def _there(
-        self, rooms: Mapping[str, Room], logged: Mapping[str, Sequence[Event]]
-    ) -> Mapping[str, Found]:
-        """Newest revisions of the messages that the rooms were told of last, as far as they are there."""
-        ids = {message_of(event) for events in logged.values() for event in events if event.data}
-        for room in rooms.values():
-            ids.update(room.have)
-            ids.update(message_of(event) for event in room.tails())
-        return await revisions(self._delivery.changes, ids)
+    async def _there(self, rooms: Mapping[str, Room], logged: Mapping[str, Sequence[Event]]) -> There:
+        """What there is of what the rooms were told of last."""
+        told = [event for events in logged.values() for event in events if event.data]
+        told += [event for room in rooms.values() for event in room.tails()]
+        streams = [stream for room in rooms.values() for stream in room.have]
+        return await there(self._delivery.changes, told, streams)
 
-    def _tell(self, room: Room, base: Mark, there: Mapping[str, Found]) -> None:
-        gone = [stream for stream in room.have if stream not in there]
+    def _tell(self, room: Room, base: Mark, found: There) -> None:
+        gone = [stream for stream in room.have if stream not in found.messages]
         payload = {"event": "reset", "last_revision": base.rev}
         reset = make(room.name, "session", Kind.LOGGED, payload, self._delivery.clock())
         room.rebase(base, gone, reset)
         self._delivery.hub.broadcast(room, reset)
 
 
-def common(room: Room, logged: Sequence[Event], there: Mapping[str, Found], mark: Mark) -> Mark | None:
+def common(room: Room, logged: Sequence[Event], found: There, mark: Mark) -> Mark | None:
     """How far a room's members have what the database has; None: as far as they were served. Where nothing
     tells it, `mark`, where the database is now: what is below is to be fetched."""
     known = {event.rev: event for event in room.tails()}
     known |= {event.rev: event for event in logged if event.data and event.rev <= room.delivered}
     events = [known[rev] for rev in sorted(known)]
-    lost = [event for event in events if not holds(event, there)]
+    lost = [event for event in events if not holds(event, found)]
     if lost:
         first = lost[0]
         before = (first.first_rev or first.rev) - 1

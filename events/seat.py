@@ -8,12 +8,13 @@ ENDED = 1 << 62
 
 class Seat(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Where a membership begins: all above `pos`, durable events above `rev`, chunks from `idx` on; it knows
-    of the messages up to number `seq`."""
+    of the messages up to number `seq`. `again`: by another join of a member, which may lack the reply."""
 
     pos: int
     rev: int
     idx: dict[str, int] | None = None
     seq: int = 0
+    again: bool = False
 
 
 def at(seat: Seat, pos: int) -> Seat:

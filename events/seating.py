@@ -6,6 +6,8 @@ schedules. Knows no transport, and nothing of presence.
 
 from typing import NamedTuple
 
+import msgspec
+
 from events import recovery
 from events.delivery import Delivery
 from events.event import POISON
@@ -106,10 +108,11 @@ class Seating:
             # What it shows of that stream is not where the log goes on: nobody recovers from there.
             snapshot.reply["position"] = POISON
             self._records.spoil(conn)
-        await self._records.save(conn, {**recovery.seats(conn), name: snapshot.seat})
+        seat = snapshot.seat if member.seat is None else msgspec.structs.replace(snapshot.seat, again=True)
+        await self._records.save(conn, {**recovery.seats(conn), name: seat})
         if not fence.holds(room):
             return None
-        self.sit(member, cut, state, snapshot.seat)
+        self.sit(member, cut, state, seat)
         if conn.held:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]

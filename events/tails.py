@@ -1,7 +1,7 @@
 """Compares a room's last messages with the database: if one of them is missing there, the history is lost,
 whatever the counters say (docs/adr/0011)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -27,9 +27,20 @@ class Found(NamedTuple):
     edited_at: str | None
 
 
+class There(NamedTuple):
+    """What the database has of what members were told: the messages, and the revisions of those events whose
+    message was changed since that are another message's now, by (room, revision)."""
+
+    messages: Mapping[str, Found]
+    given_again: Set[tuple[str, int]]
+
+
 class Revisions(Protocol):
     async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]:
         """Newest revisions of those of the messages that are there. Raises Unavailable."""
+
+    async def taken(self, room: str, revisions: Sequence[int]) -> Collection[int]:
+        """Those of the revisions that are the newest of some message. Raises Unavailable."""
 
 
 def message_of(event: Event) -> str:
@@ -41,31 +52,40 @@ def _told(event: Event) -> _Told:
     return msgspec.json.decode(event.data, type=_Told)
 
 
-async def revisions(changes: Revisions, message_ids: Iterable[str]) -> dict[str, Found]:
-    """The same of any number. Raises Unavailable."""
-    wanted, there = list(message_ids), dict[str, Found]()
+async def there(changes: Revisions, events: Collection[Event], more: Iterable[str] = ()) -> There:
+    """What there is of these events, and of `more` messages. Raises Unavailable."""
+    wanted, found = list({*map(message_of, events), *more}), dict[str, Found]()
     for start in range(0, len(wanted), AT_ONCE):
-        there.update(await changes.revisions(wanted[start : start + AT_ONCE]))
-    return there
+        found.update(await changes.revisions(wanted[start : start + AT_ONCE]))
+    overtaken: dict[str, list[int]] = {}
+    for event in events:
+        message = found.get(message_of(event))
+        if message is not None and message.revision > event.rev:
+            overtaken.setdefault(event.room, []).append(event.rev)
+    again = {(room, rev) for room, revs in overtaken.items() for rev in await changes.taken(room, revs)}
+    return There(found, again)
 
 
-def holds(event: Event, there: Mapping[str, Found]) -> bool:
-    """Of a history that is lost may be an edit, too, whose revision another edit of that message has now."""
+def holds(event: Event, there: There) -> bool:
+    """Of a history that is lost may be a change, too, that a later change of that message hides: then its
+    revision is another edit's now, or another message's."""
     told = _told(event)
-    found = there.get(told.message_id)
+    found = there.messages.get(told.message_id)
     if found is None or found.revision < event.rev:
         return False
-    return found.revision > event.rev or found.edited_at == told.edited_at
+    if found.revision > event.rev:
+        return (event.room, event.rev) not in there.given_again
+    return found.edited_at == told.edited_at
 
 
 async def lost(changes: Revisions, rooms: Iterable[Room]) -> list[Room]:
     """Rooms that were told of something that is not in the database. Of the others the last event is looked
     at again next time, whatever comes behind it. Raises Unavailable."""
     told = [(room, room.tail, room.tails()) for room in rooms]
-    there = await revisions(changes, {message_of(event) for _, _, events in told for event in events})
+    found = await there(changes, [event for _, _, events in told for event in events])
     gone = []
     for room, tail, events in told:
-        if all(holds(event, there) for event in events):
+        if all(holds(event, found) for event in events):
             room.found(tail, events)
         else:
             gone.append(room)

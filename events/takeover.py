@@ -93,6 +93,8 @@ class Takeover:
         seen = asked.given if asked is not None and asked.epoch == epoch else NOT_GIVEN
         if asked is not None and asked.epoch > epoch:
             return "incomplete"
+        if recovery.doubtful(record, seen[0]):
+            return "incomplete"
         sid, conn.id = conn.id, record.sid
         self._hub.hold(conn)
         try:

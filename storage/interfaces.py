@@ -302,8 +302,18 @@ class Beat(msgspec.Struct, frozen=True):
 
 #: user -> (status, connections)
 Presences = Mapping[str, tuple[str, int]]
-#: user -> (status, connections, whether that may be news to one who was away); "offline" are those who left.
-Changed = Mapping[str, tuple[str, int, bool]]
+
+
+class News(IntEnum):
+    """What a user's presence is to one who was away: none; a change; a return, after the user had left."""
+
+    NONE = 0
+    CHANGED = 1
+    CAME_BACK = 2
+
+
+#: user -> (status, connections, what news that is to one who was away); "offline" are those who left.
+Changed = Mapping[str, tuple[str, int, News]]
 
 
 #: Seconds for which a half-open connection has heard nothing before anybody knows: longer than any ping's

@@ -25,6 +25,7 @@ from storage.interfaces import (
     Given,
     Kind,
     Mark,
+    News,
     Presences,
     Receiver,
     RecordAnswer,
@@ -395,9 +396,13 @@ class MemoryPresence:
         if len(users) > listed:
             return len(users)
         left = [user for user, at in self._left.get(room, {}).items() if at >= since]
-        return {user: ("offline", 0, True) for user in left[-listed:]} | {
-            user: (*here, (here.step + 1) * _STEP >= since) for user, here in users.items()
+        found: dict[str, tuple[str, int, News]] = {
+            user: ("offline", 0, News.CHANGED) for user in left[-listed:]
         }
+        for user, here in users.items():
+            news = News.CHANGED if (here.step + 1) * _STEP >= since else News.NONE
+            found[user] = (*here, News.CAME_BACK if user in found else news)
+        return found
 
     def at_hand(self, room: str) -> Mapping[str, tuple[str, int]]:
         return self._online.get(room, {})

@@ -32,6 +32,7 @@ _REVISIONS = Statement(
         among(messages.c.message_id, "ids")
     )
 )
+_TAKEN = Statement(sa.select(messages.c.revision).where(_SESSION, among(messages.c.revision, "revisions")))
 _BY_SENDER = Statement(
     sa.select(*MESSAGE).where(
         _SESSION,
@@ -280,6 +281,11 @@ class Messages:
         """By message_id, and when it was edited last; one that is not there is missing."""
         rows = await self._db.fetch_all(_REVISIONS, ids=list(message_ids))
         return {row[0]: (row[1], row[2]) for row in rows}
+
+    async def taken(self, session_id: str, revisions: Sequence[int]) -> set[int]:
+        """Those of a session's revisions that are the newest of some message."""
+        rows = await self._db.fetch_all(_TAKEN, session_id=session_id, revisions=list(revisions))
+        return {row[0] for row in rows}
 
     async def files_of(self, message_ids: Iterable[str]) -> dict[str, list[FileRecord]]:
         """By message_id; a message without files is missing."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from storage.errors import StorageUnavailable
-from storage.interfaces import Beat, Changed, Presences, Vouch
+from storage.interfaces import Beat, Changed, News, Presences, Vouch
 from storage.nodekey import NodeKey
 from storage.redis.client import RedisClient
 from storage.redis.link import Argument
@@ -103,7 +103,7 @@ class RedisPresence:
         if isinstance(found, int):
             return found
         rows = range(0, len(found), 4)
-        return {found[i].decode(): (found[i + 1].decode(), found[i + 2], bool(found[i + 3])) for i in rows}
+        return {found[i].decode(): (found[i + 1].decode(), found[i + 2], News(found[i + 3])) for i in rows}
 
     def at_hand(self, room: str) -> None:
         """Other nodes' users are in Redis alone."""

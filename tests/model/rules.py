@@ -90,7 +90,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "floors": Rule(
         "a recovered connection begins at its position, not at what its snapshot showed: that comes twice",
-        lambda put: put(recovery, "at", lambda seat, pos: hub.Seat(pos, 0)),
+        lambda put: put(recovery, "at", lambda had, pos: seat.Seat(pos, 0)),
         ("write", "join", "leave", "drop", "half_open"),
     ),
     "marks": Rule(

@@ -43,6 +43,20 @@ def test_promises_hold_where_the_past_changes() -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("seed", "more"),
+    [
+        (1008852, ()),  # a user was said to have gone while its connection was cut off
+        (1009998, ()),  # the database had moved a read mark, and its answer was lost
+        (1003540, ("--past",)),  # an edit was lost, and another edit of that message hid it
+        (1003727, ("--past",)),  # the reply to a second join was lost
+    ],
+)
+def test_schedules_that_broke_a_promise(seed: int, more: tuple[str, ...]) -> None:
+    run("--seed", str(seed), *more)
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("rule", QUICK)
 def test_a_rule_that_is_left_out_is_missed(rule: str) -> None:
     run(str(MANY), "--without", rule)

@@ -69,6 +69,30 @@ async def test_before_any_event_had_come(shared_server: Server, js: JsClients) -
         assert [m["content"] for m in bob.named("message")] == ["while away", "after"]
 
 
+@pytest.mark.parametrize("heard", [False, True])
+async def test_the_reply_to_a_second_join_may_have_been_lost(
+    shared_server: Server, js: JsClients, heard: bool
+) -> None:
+    """Without it the page shows the first one still, and what lies between would be missing: only an event
+    that came behind the reply shows that it had come."""
+    session = await session_of(shared_server, "bob")
+    async with Proxy(shared_server.port) as proxy:
+        bob = await js.open(proxy.url, shared_server.token("bob"), transports=["websocket"])
+        assert (await bob.emit("join", {"session_id": session}))["ok"]
+        await post(shared_server, session, "between")
+        await bob.wait_event("message")
+        assert (await bob.emit("join", {"session_id": session}))["ok"]
+        if heard:
+            await post(shared_server, session, "behind")
+            await bob.wait_event("message", lambda m: m["content"] == "behind")
+        proxy.refusing = True
+        mark = bob.mark()
+        proxy.half_open()
+        await bob.wait_event("disconnect", since=mark)
+        proxy.refusing = False
+        assert (await bob.connected(since=mark))["recovered"] is heard
+
+
 async def test_takeover_of_a_half_open_socket_is_seen_by_nobody(server: Server, js: JsClients) -> None:
     session = await session_of(server, "bob")
     alice = await js.open(server.url, server.token("alice"), transports=["websocket"])
