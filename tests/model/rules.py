@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events import healing, hub, records, recovery, witness
+from events import healing, hub, records, recovery, seat, witness
 from storage.pieces import OWN, Run, rest_of
 from storage.redis import bus, client
 
