@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events import healing, hub, records, recovery, seat, witness
+from events import healing, hub, records, seat, takeover, witness
 from storage.pieces import OWN, Run, rest_of
 from storage.redis import bus, client
 
@@ -90,7 +90,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "floors": Rule(
         "a recovered connection begins at its position, not at what its snapshot showed: that comes twice",
-        lambda put: put(recovery, "at", lambda had, pos: seat.Seat(pos, 0)),
+        lambda put: put(takeover, "at", lambda had, pos: seat.Seat(pos, 0)),
         ("write", "join", "leave", "drop", "half_open"),
     ),
     "marks": Rule(
