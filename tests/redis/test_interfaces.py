@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from storage.interfaces import NO_ENTRIES, Appended, Event, Kind, Mark
+from storage.interfaces import NO_ENTRIES, Appended, Event, Kind, Mark, News
 from tests.redis.conftest import Side, answer, chunk, durable, logged
 
 
@@ -333,7 +333,7 @@ async def test_presence_of_one_node(side: Side) -> None:
         "bob": ("offline", 0, True),
     }
     await answer(side.presence.enter("A", "bob", "away"))
-    assert (await side.presence.changed("A", 10))["bob"] == ("away", 1, True)
+    assert (await side.presence.changed("A", 10))["bob"] == ("away", 1, News.CAME_BACK)
     assert await side.presence.changed("A", 0) == 1
 
 

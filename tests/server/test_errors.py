@@ -52,7 +52,7 @@ def test_complete_and_without_extras() -> None:
 def test_draining_is_an_outage_that_sends_elsewhere() -> None:
     assert json_error(errors.Draining()).status_code == 503
     assert close_code(errors.Draining()) == 1012
-    assert close_code(errors.StorageUnavailable()) == 1013
+    assert close_code(errors.Unavailable()) == 1013
     assert close_code(errors.ValidationFailed("x")) is None
 
 
@@ -81,7 +81,7 @@ def test_what_is_retryable_says_when(kind: type[ChatError], given: dict[str, Any
 
 
 def test_headers() -> None:
-    assert json_error(errors.StorageUnavailable()).headers["Retry-After"] == "1"
+    assert json_error(errors.Unavailable()).headers["Retry-After"] == "1"
     assert json_error(errors.TokenExpired()).headers["WWW-Authenticate"] == "Bearer"
     answer = json_error(errors.SessionNotFound())
     assert answer.headers["content-type"] == "application/json"
@@ -91,7 +91,7 @@ def test_headers() -> None:
 
 def test_what_is_not_ours_to_tell(caplog: pytest.LogCaptureFixture) -> None:
     away = Dispatcher.error_of(storage_errors.StorageUnavailable("password=hunter2"), "message")
-    assert type(away) is errors.StorageUnavailable
+    assert type(away) is errors.Unavailable
     assert "hunter2" not in away.text
     for failure in (ValueError("hunter2"), storage_errors.StorageError("hunter2"), KeyError("hunter2")):
         caplog.clear()
