@@ -106,14 +106,22 @@ class Strings(TypeDecorator[list[str]]):
 
     impl = sa.Text
     cache_ok = True
+    item: sa.types.TypeEngine[Any] = sa.Text()
 
     def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(ARRAY(sa.Text()))
+            return dialect.type_descriptor(ARRAY(self.item))
         return dialect.type_descriptor(sa.Text())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         return list(value) if dialect.name == "postgresql" else to_json(list(value))
+
+
+class Numbers(Strings):
+    """The same of whole numbers."""
+
+    cache_ok = True
+    item = sa.BigInteger()
 
 
 class _Among(ColumnElement[bool]):
@@ -126,19 +134,20 @@ class _Among(ColumnElement[bool]):
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
-        self.strings: sa.BindParameter[Any] = sa.bindparam(name, type_=Strings())
+        listed = Numbers() if isinstance(column.type, sa.Integer) else Strings()
+        self.listed: sa.BindParameter[Any] = sa.bindparam(name, type_=listed)
 
 
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
     column = compiler.process(element.column, **options)
-    return f"{column} = ANY ({compiler.process(element.strings, **options)})"
+    return f"{column} = ANY ({compiler.process(element.listed, **options)})"
 
 
 @compiles(_Among, "sqlite")
 def _among_sqlite(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
     column = compiler.process(element.column, **options)
-    return f"{column} IN (SELECT value FROM json_each({compiler.process(element.strings, **options)}))"
+    return f"{column} IN (SELECT value FROM json_each({compiler.process(element.listed, **options)}))"
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

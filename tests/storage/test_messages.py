@@ -108,6 +108,16 @@ async def test_what_changed_since(store: Store) -> None:
     assert await store.messages.counts("missing") == (0, 0, 0)
 
 
+async def test_revisions_that_some_message_has(store: Store) -> None:
+    """The first message was changed since: nothing has its revision any more."""
+    await store.session()
+    for n in range(3):
+        await store.say(str(n))
+    await store.writer.submit(EditMessage("s", "m1", "x", "user", "alice"))
+    assert await store.messages.taken("s", [1, 2, 3, 4, 5]) == {2, 3, 4}
+    assert await store.messages.taken("s", []) == set()
+
+
 async def test_open_streams_and_checkpoints(store: Store, clock: StillClock) -> None:
     await store.session()
     await store.session("t")
