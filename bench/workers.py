@@ -35,10 +35,9 @@ from bench.scenarios import SCENARIOS, Scenario
 from tests.support.processes import free_port, listening
 from tests.support.services import Postgres, Redis
 
-#: Some 18,000 and 10,000 deliveries a second for each worker: with twice that two cores have time for Redis
-#: and the generator.
+#: Some 31,000 and 10,000 deliveries a second for each worker: with twice that, two cores are a little idle.
 LOADS = (
-    replace(SCENARIOS["typing"], rate=20, duration=6),
+    replace(SCENARIOS["typing"], rate=35, duration=6),
     replace(SCENARIOS["chunks"], rate=25, duration=6),
 )
 SERVE = (sys.executable, "-m", "server", "serve")
