@@ -1,7 +1,6 @@
 """What a refusal teaches: the same question is asked again as the model accepts it, the next one at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,13 +16,6 @@ from tests.agents.upstream import (
     refusal,
     upstream,
 )
-
-
-@pytest.fixture
-async def kind() -> AsyncIterator[OpenAI]:
-    made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01)
-    yield made
-    await made.close()
 
 
 def wants_turns(message: bytes) -> Any:

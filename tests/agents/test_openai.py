@@ -1,7 +1,6 @@
 """Agents behind an OpenAI-compatible upstream: the answer, and every fault with its clear end."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -42,18 +41,6 @@ def said(text: str, sender: str = "user") -> Message:
 def request(text: str, *history: Message, **config: Any) -> Request:
     config = {"base_url": "http://127.0.0.1:9/v1", "model": "small", **QUICK, **config}
     return Request("s", said(text), history, AgentRecord(2, "A", None, "openai", config))
-
-
-@pytest.fixture
-async def kind() -> AsyncIterator[OpenAI]:
-    """Nothing may be left behind by any of the tests."""
-    made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01)
-    yield made
-    await made.close()
-    async with asyncio.timeout(5):
-        # The library leaves its generators to the collector: their closing takes a turn of the loop.
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(others)
 
 
 async def collect(kind: OpenAI, asked: Request) -> tuple[str, int | None]:

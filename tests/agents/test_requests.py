@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -26,14 +25,6 @@ from tests.agents.upstream import (
 )
 from tests.support.doors import enter
 from tests.support.server import Server
-
-
-@pytest.fixture
-async def kind() -> AsyncIterator[OpenAI]:
-    made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01)
-    yield made
-    await made.close()
-
 
 # --- what is sent
 
