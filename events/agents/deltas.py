@@ -10,23 +10,39 @@ from msgspec import Struct
 from events.schema import FinishReason, Usage
 
 
+class NewText(Struct, frozen=True, tag="new_text"):
+    """The text that follows is a text of its own: what came before it is complete."""
+
+
 class Reasoning(Struct, frozen=True, tag="reasoning"):
-    """A piece of what the model thought. `provider_metadata` is opaque: signatures and encrypted parts, which
-    go back to the model and to nobody else."""
+    """A piece of what the model thought. `thought` counts an answer's thoughts from 0: pieces of one belong
+    together. `provider_metadata` is opaque: signatures and encrypted parts, which go back to the model and
+    to nobody else."""
 
     content: str
     provider_metadata: dict[str, Any] | None = None
+    thought: int = 0
 
 
 class ToolInput(Struct, frozen=True, tag="tool_input"):
     """A piece of a tool call's arguments. `call` counts an answer's calls from 0; the name is complete with
-    the call's first piece."""
+    the call's first piece. `by_provider`: the upstream carries the tool out itself."""
 
     call: int
     tool_call_id: str
     name: str
     content: str
     provider_metadata: dict[str, Any] | None = None
+    by_provider: bool = False
+
+
+class ToolOutput(Struct, frozen=True, tag="tool_output"):
+    """A tool that the upstream carries out itself has come to its end; `call` as in `ToolInput`."""
+
+    call: int
+    input: Any = None
+    output: Any = None
+    error: str | None = None
 
 
 class Source(Struct, frozen=True, tag="source"):
@@ -55,4 +71,4 @@ class Unread(Struct, frozen=True, tag="unread"):
     field: str
 
 
-Delta = str | Reasoning | ToolInput | Source | Usage | Model | Finish | Unread
+Delta = str | NewText | Reasoning | ToolInput | ToolOutput | Source | Usage | Model | Finish | Unread
