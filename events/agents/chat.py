@@ -1,7 +1,7 @@
-"""One request for a chat completion, and its answer read piece by piece within bounds.
+"""One request to a model, and its answer read piece by piece within bounds.
 
-The upstream may be hostile: it can spoil its own answer, and cost nobody else anything. Knows HTTP;
-`events/agents/completions.py` reads the answer's content.
+The upstream may be hostile: it can spoil its own answer, and cost nobody else anything. Knows HTTP; an
+`AnswerReader` (`events/agents/api.py`) reads the answer's content.
 """
 
 import asyncio
@@ -12,12 +12,11 @@ import httpcore
 from msgspec import Struct
 
 from events.agents import failures
+from events.agents.api import AnswerReader
 from events.agents.base import AnswerFailed
-from events.agents.completions import CompletionReader
 from events.agents.deltas import Delta
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.faults import UpstreamFault
-from events.agents.thinking import Thinking
 from events.agents.upstreams import UpstreamOrigin
 
 #: Seconds on the event loop without a turn for others, and then as many for them alone: an upstream that
@@ -41,13 +40,13 @@ class AnswerBounds(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True):
-    """`headers`: the key, and what the agent's config adds."""
+    """`headers`: the key, and what the agent's config adds. `reader` is new, and reads one answer."""
 
     origin: UpstreamOrigin
     target: str
     headers: dict[str, str]
     body: bytes
-    thinking: Thinking = "off"
+    reader: AnswerReader
 
 
 class Timeouts(Struct, frozen=True):
@@ -105,7 +104,7 @@ async def _ask(
             async with asyncio.timeout_at(first):
                 raise failures.refused(response, await _beginning(body, bounds.error))
         _check_plain(response)
-        answer = Answer(EventReader(bounds.event), CompletionReader(call.thinking), bounds.event)
+        answer = Answer(EventReader(bounds.event), call.reader, bounds.event)
         async with aclosing(_read(body, answer, timeouts, first)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -126,10 +125,10 @@ def _sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContex
 
 
 class Answer:
-    """The body of an answer: a stream of events, or one completion as JSON where a server streams none."""
+    """The body of an answer: a stream of events, or one JSON where a server streams none."""
 
-    def __init__(self, events: EventReader, completion: CompletionReader, limit: int) -> None:
-        self.completion = completion
+    def __init__(self, events: EventReader, content: AnswerReader, limit: int) -> None:
+        self.content = content
         self.done = False
         self._events, self._limit = events, limit
         self._is_json: bool | None = None
@@ -146,7 +145,7 @@ class Answer:
 
     def _of_json(self, data: bytes) -> Iterator[list[Delta]]:
         if len(self._json) + len(data) > self._limit:
-            raise TooLarge("the completion is too large")
+            raise TooLarge("the answer is too large")
         self._json += data
         yield []
 
@@ -157,12 +156,12 @@ class Answer:
                 self.done = True
                 return
             told = self._events.lines
-            yield self.completion.feed(event, self._events.name)
+            yield self.content.feed(event, self._events.name)
         if self._events.lines > told:
             yield []  # a comment, or a part of an event: a sign of life
 
     def end(self) -> list[Delta]:
-        return self.completion.feed(bytes(self._json)) if self._json else []
+        return self.content.feed(bytes(self._json)) if self._json else []
 
 
 async def _read(
@@ -185,7 +184,7 @@ async def _read(
         yield delta
     if answer.done:
         await _drain(body)
-    if not answer.completion.finished:
+    if not answer.content.finished:
         raise failures.stopped(retry_after=0)
 
 

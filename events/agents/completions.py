@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
-from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, Unread
+from events.agents.deltas import Citation, Delta, Finish, Model, ReasoningDelta, Unread
 from events.agents.faults import UpstreamFault, fault_of
 from events.agents.thinking import Thinking, ThinkSplitter
 from events.agents.toolcalls import ToolCalls
@@ -203,7 +203,7 @@ class CompletionReader:
         if not words:
             parts = [part for part in details if isinstance(part, dict)]
             words = "".join(_text(part.get("text")) or _text(part.get("summary")) for part in parts)
-        return [Reasoning(_clean(words), {"reasoning_details": details})]
+        return [ReasoningDelta(_clean(words), {"reasoning_details": details})]
 
     def _sources(self, told: Any) -> list[Delta]:
         found: list[Delta] = []
@@ -226,7 +226,7 @@ def _decoded(data: bytes) -> _Chunk:
         return msgspec.json.decode(whole.encode("utf-8", "replace"), type=_Chunk)
 
 
-def _source(told: Any) -> Source | None:
+def _source(told: Any) -> Citation | None:
     """A citation: an address alone, an object, or an object within one."""
     if isinstance(told, str):
         told = {"url": told}
@@ -235,11 +235,11 @@ def _source(told: Any) -> Source | None:
     if not isinstance(told, dict) or not _text(told.get("url")):
         return None
     snippet = _text(told.get("snippet")) or _text(told.get("content"))
-    return Source(told["url"], _text(told.get("title")) or None, snippet or None)
+    return Citation(told["url"], _text(told.get("title")) or None, snippet or None)
 
 
 def _thought(words: str) -> list[Delta]:
-    return [Reasoning(_clean(words))] if words else []
+    return [ReasoningDelta(_clean(words))] if words else []
 
 
 def _text(value: Any) -> str:

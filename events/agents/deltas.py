@@ -14,7 +14,7 @@ class NewText(Struct, frozen=True, tag="new_text"):
     """The text that follows is a text of its own: what came before it is complete."""
 
 
-class Reasoning(Struct, frozen=True, tag="reasoning"):
+class ReasoningDelta(Struct, frozen=True, tag="reasoning"):
     """A piece of what the model thought. `thought` counts an answer's thoughts from 0: pieces of one belong
     together. `provider_metadata` is opaque: signatures and encrypted parts, which go back to the model and
     to nobody else."""
@@ -45,7 +45,7 @@ class ToolOutput(Struct, frozen=True, tag="tool_output"):
     error: str | None = None
 
 
-class Source(Struct, frozen=True, tag="source"):
+class Citation(Struct, frozen=True, tag="citation"):
     """What the answer refers to. Each address is told once an answer."""
 
     url: str
@@ -71,4 +71,4 @@ class Unread(Struct, frozen=True, tag="unread"):
     field: str
 
 
-Delta = str | NewText | Reasoning | ToolInput | ToolOutput | Source | Usage | Model | Finish | Unread
+Delta = str | NewText | ReasoningDelta | ToolInput | ToolOutput | Citation | Usage | Model | Finish | Unread

@@ -1,13 +1,13 @@
-"""Agents behind any OpenAI-compatible chat-completions URL.
+"""Agents behind any OpenAI-compatible URL: who may be asked, with which key, over which connections.
 
-Knows when another try may succeed, and what a refusal teaches; nothing of streams. The upstream may be
-hostile: `events/agents/chat.py` reads what it sends, within bounds.
+Knows nothing of streams. The upstream may be hostile: `events/agents/chat.py` reads what it sends, within
+bounds.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,19 +15,20 @@ import httpcore
 import httpx
 import msgspec
 
-from events.agents import chat, failures
+from events.agents.api import ModelAPI
+from events.agents.asking import Asking, Endpoint
 from events.agents.base import Agent, AnswerFailed, Request
-from events.agents.chat import AnswerBounds, Call
+from events.agents.chat import AnswerBounds
+from events.agents.chatapi import ChatCompletions
 from events.agents.config import OpenAIConfig, checked
-from events.agents.deltas import Delta, Finish
-from events.agents.faults import Kind
-from events.agents.lessons import Learnt, Lessons, Sent
+from events.agents.deltas import Delta
+from events.agents.lessons import Learnt
+from events.agents.modelcall import ModelCall
 from events.agents.network import CheckedNetwork
-from events.agents.prompt import Prompt, conversation
-from events.agents.upstreams import Refused, UpstreamOrigin, Upstreams, split
+from events.agents.upstreams import Refused, Upstreams, split
 
-#: Tries of a request, as long as nothing of its answer has come.
-TRIES = 3
+#: How an upstream is asked, by the config's `api`.
+APIS: dict[str, ModelAPI] = {"chat": ChatCompletions()}
 
 log = logging.getLogger("parley.agents.openai")
 
@@ -58,69 +59,26 @@ class OpenAI(Agent):
     async def answer(self, request: Request) -> AsyncIterator[Delta]:
         try:
             config = checked(request.agent.config)
-            origin, target = self._place(config)
-            key = self._key(config)
+            api = APIS["chat"]
+            endpoint = self._endpoint(config, api)
         except msgspec.ValidationError as error:
             log.warning("agent %s: its config is not valid: %s", request.agent.id, error)
             raise AnswerFailed("AGENT_UNAVAILABLE", "the agent's config is not valid") from error
         except AnswerFailed as failure:
             log.warning("agent %s: %s", request.agent.id, failure.detail)
             raise
-        headers = {**(config.extra_headers or {}), **key}
-        lessons = self._learnt.of((origin, target, config.model))
-
-        def call(prompt: Prompt) -> Call:
-            return Call(origin, target, headers, _body(config, lessons, prompt), config.thinking)
-
-        async with aclosing(self._tries(request, config, lessons, call)) as pieces:
+        asking = Asking(
+            await self._connections(),
+            endpoint,
+            api,
+            self._learnt.of((endpoint.origin, endpoint.target, config.model)),
+            self._bounds,
+            until=asyncio.get_running_loop().time() + self._bounds.seconds,
+            first_wait=self._first_wait,
+        )
+        async with aclosing(asking.ask(ModelCall(request, config))) as pieces:
             async for piece in pieces:
                 yield piece
-
-    async def _tries(
-        self, request: Request, config: OpenAIConfig, lessons: Lessons, call: Callable[[Prompt], Call]
-    ) -> AsyncGenerator[Delta, None]:
-        """Asks until there is an answer, or no sense in another try."""
-        agent, loop = request.agent.id, asyncio.get_running_loop()
-        until = loop.time() + self._bounds.seconds
-        failed = cuts = 0
-        while True:
-            begun = False
-            prompt = conversation(request, config, lessons.manner(config, cuts))
-            sent = Sent(prompt, lessons.ways, cuts)
-            try:
-                async with aclosing(self._try(call(prompt), config, until)) as pieces:
-                    async for piece in pieces:
-                        begun = begun or (isinstance(piece, str) and piece != "")
-                        yield piece
-                lessons.fitted(sent)
-                return
-            except AnswerFailed as failure:
-                log.info("agent %s, try %d: %s", agent, failed + cuts + 1, failure.detail or failure)
-                if not begun and failure.fault and lessons.learn(failure.fault, config, sent):
-                    cuts += failure.fault.kind is Kind.CONTEXT
-                    continue
-                failed += 1
-                if begun or failure.retry_after is None or failed == TRIES:
-                    raise
-                wait = max(failure.retry_after, self._first_wait * 2 ** (failed - 1))
-                if loop.time() + wait > until:
-                    raise
-            yield ""  # still at it
-            await asyncio.sleep(wait)
-
-    async def _try(self, call: Call, config: OpenAIConfig, until: float) -> AsyncGenerator[Delta, None]:
-        timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, until)
-        spoken, finish = False, Finish("stop")
-        async with aclosing(chat.ask(await self._connections(), call, timeouts, self._bounds)) as pieces:
-            async for piece in pieces:
-                spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
-                if isinstance(piece, Finish):
-                    finish = piece
-                yield piece
-        if not spoken:
-            raise failures.empty(finish.reason)
-        if finish.reason == "error":
-            raise failures.stopped()
 
     async def _connections(self) -> httpcore.AsyncConnectionPool:
         """No redirects, no unpacking, no proxies of the environment: httpcore knows none of them."""
@@ -137,15 +95,15 @@ class OpenAI(Agent):
                 )
         return self._pool
 
-    def _place(self, config: OpenAIConfig) -> tuple[UpstreamOrigin, str]:
-        """Who is asked, and where. Raises AnswerFailed where the settings do not allow it."""
-        origin, target = split(config.base_url)
+    def _endpoint(self, config: OpenAIConfig, api: ModelAPI) -> Endpoint:
+        """Raises AnswerFailed where the settings do not allow it, or have no key."""
+        origin, target = split(config.base_url, api.path)
         try:
             if self._upstreams is not None:
                 self._upstreams.check(origin, config.api_key_env)
         except Refused as error:
             raise _unavailable("the agent's upstream is not allowed", str(error)) from error
-        return origin, target
+        return Endpoint(origin, target, {**(config.extra_headers or {}), **self._key(config)})
 
     def _key(self, config: OpenAIConfig) -> dict[str, str]:
         """The header with the key. Raises AnswerFailed."""
@@ -163,24 +121,6 @@ class OpenAI(Agent):
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
-
-
-def _body(config: OpenAIConfig, lessons: Lessons, prompt: Prompt) -> bytes:
-    limit = "max_tokens" if lessons.max_tokens else "max_completion_tokens"
-    optional = {
-        "stream_options": {"include_usage": True}
-        if config.stream_options and lessons.stream_options
-        else None,
-        "temperature": config.temperature,
-        limit: config.max_tokens,
-        "reasoning_effort": config.reasoning_effort,
-        "response_format": config.response_format,
-    }
-    if config.max_completion_tokens is not None:
-        optional["max_completion_tokens"] = config.max_completion_tokens
-    given = {name: value for name, value in optional.items() if value is not None}
-    body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
-    return msgspec.json.encode(body | (config.extra_body or {}))
 
 
 def _anywhere(*_: Any) -> bool:

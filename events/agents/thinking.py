@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from events.agents.deltas import Delta, Reasoning
+from events.agents.deltas import Delta, ReasoningDelta
 
 #: `tags`: the answer may begin with `<think>`. `open`: a template wrote the tag before the answer, which
 #: begins with reasoning. `off`: text is text.
@@ -53,14 +53,14 @@ class ThinkSplitter:
         thought = self._take(end if end >= 0 else len(self._held) - _begun(self._held, _END))
         if end >= 0:
             self._state, self._held = "closed", self._held[len(_END) :]
-        return [Reasoning(thought)] if thought else []
+        return [ReasoningDelta(thought)] if thought else []
 
     def end(self) -> list[Delta]:
         """What was held back, as more might have come."""
         rest = self._take(len(self._held))
         if not rest:
             return []
-        return [Reasoning(rest)] if self._state == "within" else [rest]
+        return [ReasoningDelta(rest)] if self._state == "within" else [rest]
 
     def _take(self, size: int) -> str:
         taken, self._held = self._held[:size], self._held[size:]

@@ -52,8 +52,8 @@ class UpstreamHost(Struct, frozen=True):
         return self.port == origin.port if self.port else (origin.scheme, origin.port) == ("https", 443)
 
 
-def split(base_url: str) -> tuple[UpstreamOrigin, str]:
-    """(the origin, the target of chat completions there). Raises ValueError."""
+def split(base_url: str, target: str = "") -> tuple[UpstreamOrigin, str]:
+    """(the origin, the path of `target` there with the URL's query). Raises ValueError."""
     parts = urlsplit(base_url)
     host, port = (parts.hostname or "").rstrip("."), parts.port
     if parts.scheme not in PORTS or not host or not host.isascii() or "%" in host:
@@ -62,7 +62,7 @@ def split(base_url: str) -> tuple[UpstreamOrigin, str]:
         raise ValueError("has a user, a password or a fragment")
     if port == 0:
         raise ValueError("has no port that can be asked")
-    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + "/chat/completions"
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + target
     query = f"?{quote(parts.query, safe='/%:@!$&()*+,;=~?')}" if parts.query else ""
     return UpstreamOrigin(parts.scheme, host, port or PORTS[parts.scheme]), path + query
 

@@ -15,7 +15,7 @@ from events.agents.account import MOST_TOKENS
 from events.agents.base import AnswerFailed
 from events.agents.chat import AnswerBounds
 from events.agents.completions import MOST_SOURCES, MOST_UNREAD, CompletionReader
-from events.agents.deltas import Source, Unread
+from events.agents.deltas import Citation, Unread
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
 from events.agents.toolcalls import MOST_CALLS
@@ -110,7 +110,7 @@ async def test_what_an_answer_may_name_is_bounded() -> None:
     reader = CompletionReader()
     found = reader.feed(json.dumps({"citations": urls}).encode())
     found += reader.feed(json.dumps({"choices": [{"delta": {f"f{n}": 1 for n in range(999)}}]}).encode())
-    assert sum(isinstance(each, Source) for each in found) == MOST_SOURCES
+    assert sum(isinstance(each, Citation) for each in found) == MOST_SOURCES
     assert sum(isinstance(each, Unread) for each in found) == MOST_UNREAD
     await kind.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from events.agents.chat import Answer
 from events.agents.completions import CompletionReader
-from events.agents.deltas import Delta, Finish, Model, Reasoning, Source, ToolInput, Unread
+from events.agents.deltas import Citation, Delta, Finish, Model, ReasoningDelta, ToolInput, Unread
 from events.agents.eventstream import EventReader
 from events.agents.faults import Kind, UpstreamFault, fault_of
 from events.schema import Usage
@@ -43,13 +43,13 @@ def test_a_stream(shape: Shape, size: int) -> None:
         fault = error.fault.kind
     assert fault == shape.fault
     assert "".join(each for each in deltas if isinstance(each, str)) == shape.text
-    assert "".join(each.content for each in deltas if isinstance(each, Reasoning)) == shape.reasoning
+    assert "".join(each.content for each in deltas if isinstance(each, ReasoningDelta)) == shape.reasoning
     assert calls(deltas) == shape.calls
-    assert tuple(each for each in deltas if isinstance(each, Source)) == shape.sources
+    assert tuple(each for each in deltas if isinstance(each, Citation)) == shape.sources
     assert next((each for each in reversed(deltas) if isinstance(each, Usage)), Usage()) == shape.usage
     reasons = [each.reason for each in deltas if isinstance(each, Finish)]
     assert reasons == ([shape.finish] if shape.finish else [])
-    assert answer.completion.finished == bool(reasons)
+    assert answer.content.finished == bool(reasons)
     assert {each.field for each in deltas if isinstance(each, Unread)} == shape.unread
 
 
@@ -69,7 +69,7 @@ def test_what_goes_back_to_the_model_alone_is_kept() -> None:
     first = next(each for each in signed if isinstance(each, ToolInput))
     assert first.provider_metadata == {"extra_content": {"google": {"thought_signature": "c2ln"}}}
     routed = read(by_name["OpenRouter: comments that keep alive, reasoning twice: words and details"])
-    secret = [each for each in routed if isinstance(each, Reasoning) and not each.content]
+    secret = [each for each in routed if isinstance(each, ReasoningDelta) and not each.content]
     assert secret[0].provider_metadata == {
         "reasoning_details": [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 1}]
     }
@@ -134,7 +134,7 @@ def test_reasoning_between_tags(thinking: str, size: int) -> None:
         content = text[at : at + size].replace("\n", "\\n").replace('"', '\\"')
         deltas += reader.feed(b'{"choices": [{"delta": {"content": "%s"}}]}' % content.encode())
     deltas += reader.feed(b'{"choices": [{"delta": {}, "finish_reason": "stop"}]}')
-    thought = "".join(each.content for each in deltas if isinstance(each, Reasoning))
+    thought = "".join(each.content for each in deltas if isinstance(each, ReasoningDelta))
     said = "".join(each for each in deltas if isinstance(each, str))
     assert (thought, said) == ("so </b> it <is\n", "Yes, <think> is a tag")
 

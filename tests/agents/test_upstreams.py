@@ -127,8 +127,8 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 def test_a_path_is_sent_as_it_is_meant() -> None:
-    assert split("https://x/v1/")[1] == "/v1/chat/completions"
-    assert split("https://x/a b?v=1")[1] == "/a%20b/chat/completions?v=1"
+    assert split("https://x/v1/", "/chat/completions")[1] == "/v1/chat/completions"
+    assert split("https://x/a b?v=1", "/chat/completions")[1] == "/a%20b/chat/completions?v=1"
 
 
 class Names:

@@ -1,6 +1,6 @@
 """OpenAI, Azure: streams."""
 
-from events.agents.deltas import Source
+from events.agents.deltas import Citation
 from events.agents.faults import Kind
 from tests.agents.shapes.shape import (
     CITATION,
@@ -81,7 +81,7 @@ SHAPES = [
             delta({}, "stop"),
         ),
         text="see A",
-        sources=(Source("https://a.example/", "A"),),
+        sources=(Citation("https://a.example/", "A"),),
     ),
     Shape(
         server="OpenAI",
@@ -163,6 +163,6 @@ SHAPES = [
         ),
         text="half",
         finish="content_filter",
-        sources=(Source("https://a.example/", "T", "text"),),
+        sources=(Citation("https://a.example/", "T", "text"),),
     ),
 ]

@@ -2,7 +2,7 @@
 
 import json
 
-from events.agents.deltas import Source
+from events.agents.deltas import Citation
 from events.agents.faults import Kind
 from tests.agents.shapes.shape import PLAIN, PLAIN_USAGE, VERCEL, Shape, delta, events, piece
 
@@ -96,7 +96,7 @@ SHAPES = [
         ),
         text="The",
         usage=PLAIN_USAGE,
-        sources=(Source("https://a.example/"), Source("https://b.example/")),
+        sources=(Citation("https://a.example/"), Citation("https://b.example/")),
     ),
     Shape(
         server="Perplexity",
@@ -139,7 +139,7 @@ SHAPES = [
             done=False,
         ),
         text="The",
-        sources=(Source("https://a.example/", "A", "text"),),
+        sources=(Citation("https://a.example/", "A", "text"),),
     ),
     Shape(
         server="any",

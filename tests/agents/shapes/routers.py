@@ -1,6 +1,6 @@
 """LiteLLM, OpenRouter: streams."""
 
-from events.agents.deltas import Source
+from events.agents.deltas import Citation
 from events.agents.faults import Kind
 from events.schema import Usage
 from tests.agents.shapes.shape import CITATION, PLAIN, PLAIN_USAGE, Shape, delta, events
@@ -123,7 +123,7 @@ SHAPES = [
         ),
         calls=(("a", "f", '{"x":1}'), ("b", "g", "{}")),
         finish="tool_calls",
-        sources=(Source("https://a.example/", "A"),),
+        sources=(Citation("https://a.example/", "A"),),
     ),
     Shape(
         server="OpenRouter",
@@ -207,6 +207,6 @@ SHAPES = [
         ),
         text="A",
         reasoning="Thought of A.",
-        sources=(Source("https://a.example/", "A", "text"),),
+        sources=(Citation("https://a.example/", "A", "text"),),
     ),
 ]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from events.agents.deltas import Source
+from events.agents.deltas import Citation
 from events.agents.faults import Kind
 from events.schema import FinishReason, Usage
 
@@ -24,7 +24,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     text: str = ""
     reasoning: str = ""
     calls: tuple[tuple[str, str, str], ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Citation, ...] = ()
     usage: Usage = Usage()
     finish: FinishReason | None = "stop"
     fault: Kind | None = None

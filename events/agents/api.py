@@ -1,0 +1,37 @@
+"""What one kind of model API is: how it is asked, and how its answer is read. Sends nothing."""
+
+from typing import Protocol
+
+from events.agents.config import OpenAIConfig
+from events.agents.deltas import Delta
+from events.agents.lessons import Lessons
+from events.agents.modelcall import ModelCall
+from events.agents.prompt import Manner, Prompt
+
+
+class AnswerReader(Protocol):
+    """One answer. `finished`: the model has said that it is at its end, and why."""
+
+    finished: bool
+
+    def feed(self, data: bytes, event: bytes = b"") -> list[Delta]:
+        """The data of one event, whose name is `event`; or a whole answer that came in place of a stream.
+
+        Raises UpstreamFault, or msgspec.DecodeError or ValueError for what is no answer."""
+        ...
+
+
+class ModelAPI(Protocol):
+    """`path` follows an agent's `base_url`."""
+
+    path: str
+
+    def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
+        """What the model is told."""
+        ...
+
+    def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
+        """The request's JSON."""
+        ...
+
+    def reader(self, config: OpenAIConfig) -> AnswerReader: ...

@@ -1,0 +1,110 @@
+"""Asks a model until there is an answer, or no sense in another try. Knows what a refusal teaches; nothing of
+streams, tools or any API's format."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import httpcore
+from msgspec import Struct
+
+from events.agents import chat, failures
+from events.agents.api import ModelAPI
+from events.agents.base import AnswerFailed
+from events.agents.chat import AnswerBounds
+from events.agents.deltas import Citation, Delta, Finish, ToolInput
+from events.agents.faults import Kind
+from events.agents.lessons import Lessons, Sent
+from events.agents.modelcall import ModelCall
+from events.agents.prompt import Prompt
+from events.agents.upstreams import UpstreamOrigin
+
+#: Tries of a request, as long as nothing of its answer has come.
+TRIES = 3
+
+log = logging.getLogger("parley.agents.openai")
+
+
+class Endpoint(Struct, frozen=True):
+    """Where a model is asked. `headers`: the key, and what the agent's config adds."""
+
+    origin: UpstreamOrigin
+    target: str
+    headers: dict[str, str]
+
+
+class Asking:
+    """The model calls of one answer. `until` is the loop's time at which the answer ends at the latest;
+    `first_wait`, in seconds, comes before the second try and is doubled for the third."""
+
+    def __init__(
+        self,
+        pool: httpcore.AsyncConnectionPool,
+        endpoint: Endpoint,
+        api: ModelAPI,
+        lessons: Lessons,
+        bounds: AnswerBounds,
+        *,
+        until: float,
+        first_wait: float,
+    ) -> None:
+        self._pool, self._endpoint, self._api = pool, endpoint, api
+        self._lessons, self._bounds = lessons, bounds
+        self._until, self._first_wait = until, first_wait
+
+    async def ask(self, call: ModelCall) -> AsyncGenerator[Delta, None]:
+        """What the model says. Raises AnswerFailed."""
+        agent, config, lessons = call.request.agent.id, call.config, self._lessons
+        time = asyncio.get_running_loop().time
+        failed = cuts = 0
+        while True:
+            begun = False
+            prompt = self._api.prompt(call, lessons.manner(config, cuts))
+            sent = Sent(prompt, lessons.ways, cuts)
+            try:
+                async with aclosing(self._try(call, prompt)) as pieces:
+                    async for piece in pieces:
+                        begun = begun or _is_shown(piece)
+                        yield piece
+                lessons.fitted(sent)
+                return
+            except AnswerFailed as failure:
+                log.info("agent %s, try %d: %s", agent, failed + cuts + 1, failure.detail or failure)
+                if not begun and failure.fault and lessons.learn(failure.fault, config, sent):
+                    cuts += failure.fault.kind is Kind.CONTEXT
+                    continue
+                failed += 1
+                if begun or failure.retry_after is None or failed == TRIES:
+                    raise
+                wait = max(failure.retry_after, self._first_wait * 2 ** (failed - 1))
+                if time() + wait > self._until:
+                    raise
+            yield ""  # still at it
+            await asyncio.sleep(wait)
+
+    async def _try(self, call: ModelCall, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        config, at = call.config, self._endpoint
+        body = self._api.body(call, self._lessons, prompt)
+        sent = chat.Call(at.origin, at.target, at.headers, body, self._api.reader(config))
+        timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, self._until)
+        spoken, finish = False, Finish("stop")
+        async with aclosing(chat.ask(self._pool, sent, timeouts, self._bounds)) as pieces:
+            async for piece in pieces:
+                spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
+                if isinstance(piece, ToolInput) and call.tools:
+                    spoken = True
+                if isinstance(piece, Finish):
+                    finish = piece
+                yield piece
+        if not spoken:
+            raise failures.empty(finish.reason)
+        if finish.reason == "error":
+            raise failures.stopped()
+
+
+def _is_shown(piece: Delta) -> bool:
+    """Whether people have seen it, so that another try would show it twice. Reasoning is taken back."""
+    if isinstance(piece, str):
+        return piece != ""
+    return isinstance(piece, ToolInput | Citation)

@@ -1,0 +1,43 @@
+"""The chat completions API, of whichever server. Sends nothing."""
+
+from typing import Any
+
+import msgspec
+
+from events.agents.completions import CompletionReader
+from events.agents.config import OpenAIConfig
+from events.agents.lessons import Lessons
+from events.agents.modelcall import ModelCall
+from events.agents.prompt import Manner, Prompt, conversation
+
+
+class ChatCompletions:
+    path = "/chat/completions"
+
+    def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
+        return conversation(call.request, call.config, manner)
+
+    def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
+        config = call.config
+        given = {name: value for name, value in _optional(config, lessons).items() if value is not None}
+        body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
+        return msgspec.json.encode(body | (config.extra_body or {}))
+
+    def reader(self, config: OpenAIConfig) -> CompletionReader:
+        return CompletionReader(config.thinking)
+
+
+def _optional(config: OpenAIConfig, lessons: Lessons) -> dict[str, Any]:
+    limit = "max_tokens" if lessons.max_tokens else "max_completion_tokens"
+    optional = {
+        "stream_options": {"include_usage": True}
+        if config.stream_options and lessons.stream_options
+        else None,
+        "temperature": config.temperature,
+        limit: config.max_tokens,
+        "reasoning_effort": config.reasoning_effort,
+        "response_format": config.response_format,
+    }
+    if config.max_completion_tokens is not None:
+        optional["max_completion_tokens"] = config.max_completion_tokens
+    return optional
