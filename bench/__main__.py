@@ -91,6 +91,7 @@ def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools
         for key in (
             "us_per_delivery",
             "us_per_irrelevant",
+            "redis_us_per_message",
             "delivered_per_s",
             "us_per_connect",
             "kib_per_conn",

@@ -32,7 +32,9 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         log = stack.enter_context((tools.work / f"{contender.name}-{scenario.name}.log").open("wb"))
-        env = {**contender.env, **stack.enter_context(product.redis(scenario.nodes))}
+        env, redis = dict(contender.env), stack.enter_context(product.redis(scenario.nodes))
+        if redis is not None:
+            env["REDIS_URL"] = redis.url
         url = ""
         if contender.product:
             url = stack.enter_context(product.database(scenario.database, folder, cores.load))
@@ -59,7 +61,8 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
                 sessions = product.create_sessions(ports[0], scenario)
             args += product.people(scenario, sessions, folder)
         time.sleep(0.3)
-        return drive(servers, [str(tools.loadgen), *args], scenario, cores.load)
+        beside = Watched(redis.process.pid) if redis is not None and redis.process is not None else None
+        return drive(servers, [str(tools.loadgen), *args], scenario, cores.load, beside)
 
 
 def joined(ports: list[int]) -> str:
@@ -67,10 +70,15 @@ def joined(ports: list[int]) -> str:
 
 
 def drive(
-    servers: Sequence[Watched], command: list[str], scenario: Scenario, load_core: int | None
+    servers: Sequence[Watched],
+    command: list[str],
+    scenario: Scenario,
+    load_core: int | None,
+    redis: Watched | None = None,
 ) -> Result:
-    """Run the load generator and look at the servers at each of its phases."""
+    """Run the load generator and look at the servers, and at Redis beside them, at each of its phases."""
     seen: dict[str, list[Sample]] = {}
+    redis_cpu: dict[str, float] = {}
     report: Result | None = None
     limit = 240 + scenario.duration + scenario.idle
     generator = subprocess.Popen(
@@ -88,6 +96,8 @@ def drive(
                     for server in servers:
                         server.forget_peak()
                 seen[phase] = [server.sample() for server in servers]
+                if redis is not None:
+                    redis_cpu[phase] = redis.sample().cpu_s
             elif line.startswith("{"):
                 report = json.loads(line)
     finally:
@@ -103,6 +113,9 @@ def drive(
     if scenario.stall:
         # Seen from the server: a reader that reads nothing does not learn that it was cut off.
         found["cut"] = total["@start"].files - total["@stop"].files
+    if redis_cpu and report["sent"]:
+        spent = redis_cpu["@stop"] - redis_cpu["@start"]
+        found["redis_us_per_message"] = round(spent / int(report["sent"]) * 1e6, 2)
     if scenario.spectators:
         found["us_per_irrelevant"] = irrelevant(report, {p: s[-1] for p, s in seen.items()}, scenario)
     return found

@@ -54,13 +54,13 @@ def database(kind: str, folder: Path, core: int) -> Iterator[str]:
 
 
 @contextmanager
-def redis(nodes: int) -> Iterator[dict[str, str]]:
-    """The setting that makes several nodes one cluster; nothing for a single one."""
+def redis(nodes: int) -> Iterator[Redis | None]:
+    """What makes several nodes one cluster; nothing for a single one."""
     if nodes == 1:
-        yield {}
+        yield None
         return
     with Redis() as server:
-        yield {"REDIS_URL": server.url}
+        yield server
 
 
 def migrate(contender: Contender, env: Mapping[str, str], folder: Path) -> None:

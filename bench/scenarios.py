@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Figure = Literal["delivery", "connect", "memory", "stall", "latency", "rate", "irrelevant"]
+Figure = Literal["delivery", "connect", "memory", "stall", "latency", "rate", "irrelevant", "redis"]
 Group = Literal["echo", "product"]
 
 
@@ -150,6 +150,36 @@ PRODUCT = (
         rate=50,
         payload=24,
         duration=2,
+    ),
+    # The same of what a model thinks: a part that is not text.
+    Scenario(
+        "deltas",
+        "stream_delta, 200 streams at 50/s → 2",
+        "product",
+        "delivery",
+        400,
+        200,
+        load="deltas",
+        rate=50,
+        payload=24,
+        duration=2,
+        ours_only=True,
+    ),
+    # What Redis spends on them between two nodes.
+    Scenario(
+        "chunks2",
+        "stream_chunk over two nodes",
+        "product",
+        "redis",
+        400,
+        200,
+        load="chunks",
+        rate=25,
+        payload=24,
+        duration=2,
+        database="postgresql",
+        nodes=2,
+        ours_only=True,
     ),
     Scenario(
         "setup",
@@ -333,6 +363,9 @@ BOUNDS = (
         ("logged1000", "parley"),
         ("volatile1000", "parley"),
         most=1.05,
+    ),
+    Bound(
+        "CPU per delivery of a reasoning's delta, to a chunk", _CPU, ("deltas", "parley"), _CHUNKS, most=1.1
     ),
     Bound("MiB of growth beside ten stalled readers", "rss_growth_mib", _STALL, most=16),
     Bound("p99 of the healthy beside them, to undisturbed", "p99_us", _STALL, ("calm", "parley"), most=2),

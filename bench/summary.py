@@ -19,6 +19,7 @@ UNITS: dict[Figure, tuple[str, str]] = {
     "stall": ("rss_growth_mib", "MiB of growth"),
     "rate": ("delivered_per_s", "acknowledged per second"),
     "irrelevant": ("us_per_irrelevant", "µs on the node without members, per message"),
+    "redis": ("redis_us_per_message", "µs of Redis's CPU per message"),
 }
 KEYS = (
     "us_per_delivery",
@@ -30,6 +31,7 @@ KEYS = (
     "rss_growth_mib",
     "rss_closed_mib",
     "us_per_irrelevant",
+    "redis_us_per_message",
     "busy",
     "missing",
     "refused",

@@ -15,6 +15,7 @@ enum load {
     LOAD_NONE,                 /* connect, then silence */
     LOAD_TYPING,               /* the product's typing, toggled */
     LOAD_CHUNKS,               /* the product's stream_chunk, one stream a room */
+    LOAD_DELTAS,               /* the same of its reasoning, by stream_delta */
     LOAD_MESSAGES,             /* the product's message, acknowledged */
 };
 
@@ -86,6 +87,7 @@ void wire_lost(struct conn *c, const char *why);
 
 /* talk.c */
 void talk_start(void);
+int is_stream_load(void);
 void talk_received(struct conn *c, char *text, size_t len);
 void talk_begin_load(void);
 void talk_due(double now, double stop);

@@ -66,7 +66,7 @@ static void usage(void)
     fputs("usage: loadgen --ports P[,P...] [options]\n"
           "  --conns N          members (connection i joins room i mod R)\n"
           "  --rooms R          rooms r0..r(R-1)\n"
-          "  --load broadcast|ack|none|typing|chunks|messages\n"
+          "  --load broadcast|ack|none|typing|chunks|deltas|messages\n"
           "  --speaker publisher|member  publisher: one more connection per room\n"
           "                     that does not join; member: its first member\n"
           "  --rate X           broadcasts per second and room; 0: closed loop\n"
@@ -125,7 +125,8 @@ static enum load load_of(const char *v)
 {
     static const char *const names[] = {
         [LOAD_BROADCAST] = "broadcast", [LOAD_ACK] = "ack", [LOAD_NONE] = "none",
-        [LOAD_TYPING] = "typing", [LOAD_CHUNKS] = "chunks", [LOAD_MESSAGES] = "messages",
+        [LOAD_TYPING] = "typing", [LOAD_CHUNKS] = "chunks", [LOAD_DELTAS] = "deltas",
+        [LOAD_MESSAGES] = "messages",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(v, names[i]))
@@ -296,7 +297,7 @@ int main(int argc, char **argv)
     for (double until = now_s() + 2; talk_missing() && now_s() < until;)
         wire_poll(0.02);
     talk_end_load();
-    for (double until = now_s() + (opt.load == LOAD_CHUNKS ? 0.5 : 0); now_s() < until;)
+    for (double until = now_s() + (is_stream_load() ? 0.5 : 0); now_s() < until;)
         wire_poll(0.02);
 
     printf("{\"conns\":%d,\"rooms\":%d,\"payload\":%d,\"rate\":%g,\"window\":%d,"

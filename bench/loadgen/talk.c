@@ -42,11 +42,18 @@ static void leave(struct conn *c)
     out_len = 0;
 }
 
+/* Whether a stream is open in each room. */
+int is_stream_load(void)
+{
+    return opt.load == LOAD_CHUNKS || opt.load == LOAD_DELTAS;
+}
+
 void talk_start(void)
 {
     static const char *const heard[] = {
         [LOAD_BROADCAST] = "msg", [LOAD_ACK] = "msg", [LOAD_NONE] = "msg",
-        [LOAD_TYPING] = "typing", [LOAD_CHUNKS] = "stream_chunk", [LOAD_MESSAGES] = "message",
+        [LOAD_TYPING] = "typing", [LOAD_CHUNKS] = "stream_chunk", [LOAD_DELTAS] = "stream_delta",
+        [LOAD_MESSAGES] = "message",
     };
     prefix_len = snprintf(prefix, sizeof prefix, "42[\"%s\"", heard[opt.load]);
 }
@@ -85,6 +92,16 @@ static void say_stream_start(struct conn *c)
 {
     put_event(c, "stream_start", 1);
     put("{\"session_id\":\"%s\"}]", rooms[c->room].name);
+    leave(c);
+}
+
+/* Opens the reasoning that the deltas go on with: the stream's piece 0. */
+static void say_reasoning(struct conn *c)
+{
+    put_event(c, "stream_part", 1);
+    put("{\"session_id\":\"%s\",\"message_id\":\"%s\","
+        "\"part\":{\"id\":\"r\",\"type\":\"reasoning\",\"text\":\"\"}}]",
+        rooms[c->room].name, rooms[c->room].stream);
     leave(c);
 }
 
@@ -130,6 +147,12 @@ static void speak(struct room *r)
         put_event(c, "stream_chunk", 0);
         put("{\"session_id\":\"%s\",\"message_id\":\"%s\",\"index\":%llu,", r->name, r->stream,
             (unsigned long long)r->sent);
+        put_content();
+        put("}]");
+    } else if (opt.load == LOAD_DELTAS) {
+        put_event(c, "stream_delta", 0);
+        put("{\"session_id\":\"%s\",\"message_id\":\"%s\",\"part\":\"r\",\"index\":%llu,", r->name,
+            r->stream, (unsigned long long)r->sent + 1);
         put_content();
         put("}]");
     } else {
@@ -199,7 +222,7 @@ static void delivery(struct conn *c, const char *p, size_t len)
         count.other++;
         return;
     }
-    if (opt.load == LOAD_CHUNKS) {          /* several may have become one */
+    if (is_stream_load()) {                 /* several may have become one */
         while ((t = memmem(t, end - t, "t=", 2))) {
             t += 2;
             n++;
@@ -240,7 +263,7 @@ static void is_ready(struct conn *c)
     inflight--;
 }
 
-/* The reply to join or stream_start. */
+/* The reply to join, stream_start or stream_part. */
 static void admitted(struct conn *c, char *p, size_t len)
 {
     if (memmem(p, len, "\"ok\":false", 10)) {
@@ -249,18 +272,22 @@ static void admitted(struct conn *c, char *p, size_t len)
         wire_lost(c, why);
         return;
     }
-    if (c->publisher && opt.load == LOAD_CHUNKS) {
+    if (c->publisher && is_stream_load() && !rooms[c->room].stream) {
         char *id = memmem(p, len, "\"message_id\":\"", 14), *end;
         if (!id || !(end = memchr(id + 14, '"', p + len - id - 14)))
             die("stream_start was answered without a message_id");
         rooms[c->room].stream = strndup(id + 14, end - id - 14);
+        if (opt.load == LOAD_DELTAS) {
+            say_reasoning(c);
+            return;
+        }
     }
     is_ready(c);
 }
 
 static void connected(struct conn *c)
 {
-    if (c->publisher && opt.load == LOAD_CHUNKS) {
+    if (c->publisher && is_stream_load()) {
         c->state = ST_JOINING;
         say_stream_start(c);
     } else if (c->publisher || c->spectator || opt.no_join) {
@@ -352,7 +379,7 @@ uint64_t talk_missing(void)
 
 void talk_end_load(void)
 {
-    if (opt.load == LOAD_CHUNKS)
+    if (is_stream_load())
         for (int i = 0; i < opt.rooms; i++)
             say_stream_end(rooms[i].speaker);
 }
