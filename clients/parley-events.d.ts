@@ -41,6 +41,15 @@ export interface ChangedReply {
   revision: number;
 }
 
+/** An application's own. `transient`: it is shown, and not kept. */
+export interface Data {
+  type: "data";
+  id?: string;
+  name: string;
+  data: unknown;
+  transient?: boolean;
+}
+
 /** Delete a message: its tombstone stays. */
 export interface Delete {
   session_id: string;
@@ -80,6 +89,16 @@ export interface FileInfo {
   name: string;
   type: string;
   size: number;
+}
+
+/** A file of the session, or one that lies elsewhere. */
+export interface FilePart {
+  type: "file";
+  id?: string;
+  file_id?: string;
+  url?: string;
+  media_type?: string;
+  name?: string;
 }
 
 /** A page of messages. `before` and `after` are RFC 3339 times. */
@@ -157,6 +176,7 @@ export interface Message {
   finish_reason?: "content_filter" | "error" | "length" | "other" | "stop" | "tool_calls";
   usage?: Usage;
   model?: string;
+  parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
   files?: File[];
   timestamp?: string;
 }
@@ -230,6 +250,14 @@ export interface ReadMark {
 
 export interface ReadReply {
   unread_count: number;
+}
+
+/** What a model thought. `provider_metadata` is opaque, and goes back to the model alone. */
+export interface Reasoning {
+  type: "reasoning";
+  id?: string;
+  text: string;
+  provider_metadata?: Record<string, unknown>;
 }
 
 /** Send a message. The reply says that it is committed. */
@@ -307,6 +335,23 @@ export interface SessionDetails {
   user_agent?: string | null;
 }
 
+/** What an answer refers to: a `url`, or a file of the session. */
+export interface Source {
+  type: "source";
+  id?: string;
+  url?: string;
+  file_id?: string;
+  title?: string;
+  media_type?: string;
+  snippet?: string;
+}
+
+/** A new call of the model begins. */
+export interface Step {
+  type: "step";
+  id?: string;
+}
+
 /** Stop a stream; the text so far is kept. */
 export interface StreamCancel {
   session_id: string;
@@ -350,7 +395,7 @@ export interface StreamEnd {
   metadata?: Record<string, unknown> | null;
 }
 
-/** The message is written. `content` is the whole text, for readers that may lack chunks. */
+/** The message is written. `content` is the whole text, and `parts` all of it, for readers that may lack chunks. */
 export interface StreamEnded {
   session_id: string;
   timestamp: string;
@@ -365,6 +410,7 @@ export interface StreamEnded {
   usage?: Usage;
   model?: string;
   metadata?: Record<string, unknown>;
+  parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
 }
 
 /** Why a stream failed. */
@@ -428,6 +474,29 @@ export interface StreamStarted {
   sender_id: string;
   metadata: Record<string, unknown>;
   reply_to: string | null;
+}
+
+/** What people read. */
+export interface Text {
+  type: "text";
+  id?: string;
+  text: string;
+}
+
+/** A call of a tool. `input_text` is its input while that is written. */
+export interface Tool {
+  type: "tool";
+  id?: string;
+  tool_call_id: string;
+  name: string;
+  title?: string;
+  input_text?: string;
+  input?: unknown;
+  output?: unknown;
+  error?: string | Record<string, unknown>;
+  state: "approval_requested" | "approval_responded" | "input_available" | "input_streaming" | "output_available" | "output_denied" | "output_error";
+  executed_by?: "agent" | "client" | "provider";
+  provider_metadata?: Record<string, unknown>;
 }
 
 /** Tell the others that one is, or is no longer, typing. */

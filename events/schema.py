@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from events.parts import Part
+
 #: Counters fit a JavaScript number.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 SessionId = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -265,6 +267,8 @@ class Message(Struct, kw_only=True):
     finish_reason: FinishReason | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
     model: str | UnsetType = UNSET
+    #: Where there is more than text. `provider_metadata` is for workers alone.
+    parts: list[Part] | UnsetType = UNSET
     #: Of a `file` message only.
     files: list[File] | UnsetType = UNSET
     #: In events only.
@@ -300,7 +304,8 @@ class StreamPiece(SessionEvent, kw_only=True):
 
 
 class StreamEnded(SessionEvent, kw_only=True):
-    """The message is written. `content` is the whole text, for readers that may lack chunks."""
+    """The message is written. `content` is the whole text, and `parts` all of it, for readers that may lack
+    chunks."""
 
     message_id: str
     status: Literal["complete", "cancelled", "interrupted", "failed"]
@@ -313,3 +318,4 @@ class StreamEnded(SessionEvent, kw_only=True):
     usage: Usage | UnsetType = UNSET
     model: str | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
+    parts: list[Part] | UnsetType = UNSET

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from events.parts import shown
 from events.schema import SessionEvent, StreamEnded, StreamStarted
 from storage.records import MessageRecord
 from storage.shape import dict_maker, names
@@ -27,10 +28,12 @@ def started(record: MessageRecord, timestamp: str) -> dict[str, Any]:
 
 
 def ended(record: MessageRecord, timestamp: str | None = None, *, whole: bool = False) -> dict[str, Any]:
-    """`whole`: with the text, for readers that may lack chunks."""
+    """`whole`: with the text and all parts, for readers that may lack chunks."""
     payload = _ended(record, timestamp)
     if not whole:
-        payload["content"] = None
+        payload["content"] = payload["parts"] = None
+    elif record.parts is not None:
+        payload["parts"] = shown(record.parts)
     payload["metadata"] = record.metadata or None
     return _without_nothing(payload)
 

@@ -1,11 +1,13 @@
 """A message as clients see it, and as the events that tell of it. Reads nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from events.clock import rfc3339, when
 from events.event import Event, Kind, to_json
+from events.parts import Stored, shown
 from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
@@ -28,36 +30,46 @@ def file_view(record: FileRecord) -> File:
 #: Shown where there is something to show.
 _OF_ANSWERS = ("finish_reason", "usage", "model")
 #: Fields of `Message` that the record has, too, are shown as they are.
-_shown = maker(
+_made = maker(
     Message,
     MessageRecord,
     "content metadata created_at timestamp",
-    but=" ".join(("edited_at", "deleted_at", *_OF_ANSWERS)),
+    but=" ".join(("edited_at", "deleted_at", "parts", *_OF_ANSWERS)),
 )
 
 
 def view(
-    record: MessageRecord, files: Sequence[FileRecord] = (), timestamp: str | UnsetType = UNSET
+    record: MessageRecord,
+    files: Sequence[FileRecord] = (),
+    timestamp: str | UnsetType = UNSET,
+    parts_as: Callable[[Sequence[Stored]], Any] = shown,
 ) -> Message:
-    """A message as clients see it. A tombstone has no content."""
+    """A message as clients see it. A tombstone has no content. `parts_as` makes its parts of those stored."""
     metadata = record.metadata
     if record.tokens_used is not None or record.latency_ms is not None:
         # Older clients look there.
         metadata = {**metadata, "tokens_used": record.tokens_used, "latency_ms": record.latency_ms}
     content = None if record.deleted_at else record.content
-    shown = _shown(record, content, metadata, rfc3339(record.created_at), timestamp)
+    made = _made(record, content, metadata, rfc3339(record.created_at), timestamp)
     if record.edited_at:
-        shown.edited_at = rfc3339(record.edited_at)
+        made.edited_at = rfc3339(record.edited_at)
     if record.deleted_at:
-        shown.deleted_at = rfc3339(record.deleted_at)
+        made.deleted_at = rfc3339(record.deleted_at)
+    if record.parts is not None:
+        made.parts = parts_as(record.parts)
     if record.message_type == "stream":
         for name in _OF_ANSWERS:
             value = getattr(record, name)
             if value is not None:
-                setattr(shown, name, value)
+                setattr(made, name, value)
     if files:
-        shown.files = [file_view(file) for file in files]
-    return shown
+        made.files = [file_view(file) for file in files]
+    return made
+
+
+def told_to_agents(record: MessageRecord) -> Message:
+    """The same with what its parts have for models alone."""
+    return view(record, parts_as=list)
 
 
 def event_of(

@@ -2,7 +2,7 @@
 sessions, the counters, the rows and the commit.
 
 What needs to be looked at first (an edit, a stream, a file, an answer to a message, a repeat, a session that
-is not open) goes the longer way, `storage.batch`.
+is not open), and what has parts, goes the longer way, `storage.batch`.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from storage.shape import dict_maker
 from storage.statement import to_json
 from storage.tables import messages
 
-#: A plain message answers none.
-_COLUMNS = tuple(name for name in NEW if name != "reply_to")
+#: A plain message answers none, and its only part is its text.
+_COLUMNS = tuple(name for name in NEW if name not in ("reply_to", "parts"))
 #: What is not given with each row.
 _PLACED = {
     "seq": "last_seq + nth",
@@ -72,6 +72,7 @@ def is_plain(op: Op) -> bool:
         isinstance(op, NewMessage)
         and op.status == "complete"
         and op.reply_to is None
+        and op.parts is None
         and op.file_id is None
         and op.begins is None
     )

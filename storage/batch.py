@@ -301,6 +301,7 @@ class Batch:
             message,
             revision=session.last_revision + 1,
             content=message.content if op.content is None else op.content,
+            parts=message.parts if op.content is None else op.parts,
             metadata={**message.metadata, **op.metadata} if op.metadata else message.metadata,
             **{name: getattr(op, name) for name in _SAID},
         )
@@ -328,7 +329,7 @@ def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> Non
 new_record: Callable[[NewMessage, int, int, datetime], MessageRecord]
 new_record = maker(MessageRecord, NewMessage, " ".join(PLACE))
 #: What the end of a stream says besides the text.
-_SAID = shared(MessageRecord, EndStream, "session_id", "message_id", "content", "metadata")
+_SAID = shared(MessageRecord, EndStream, "session_id", "message_id", "content", "parts", "metadata")
 
 
 def _key(of: MessageRecord | NewMessage, client_message_id: str) -> ClientKey:

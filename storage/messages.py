@@ -139,7 +139,7 @@ _CONTEXT = _filling(
         messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
         _UNDELETED,
         messages.c.status != "streaming",
-        messages.c.content != "",
+        sa.or_(messages.c.content != "", messages.c.parts.is_not(None)),
     )
     .order_by(messages.c.seq.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer)),

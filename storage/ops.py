@@ -49,7 +49,7 @@ class DeleteMessage(Struct, frozen=True):
 
 
 class EndStream(Outcome, frozen=True):
-    """`content=None` keeps what the last checkpoint saved. Also in a session that has ended.
+    """`content=None` keeps what the last checkpoint saved, with `parts`. Also in a session that has ended.
 
     Raises SessionMissing, MessageMissing, StreamNotOpen.
     """

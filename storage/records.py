@@ -48,11 +48,12 @@ class Draft(Struct, frozen=True):
     status: str = "complete"
     metadata: dict[str, Any] = {}
     reply_to: str | None = None
+    parts: list[dict[str, Any]] | None = None
 
 
 class Outcome(Struct, frozen=True):
     """What the end of a stream says of its message. Fields of `MessageRecord`, but that `content=None` keeps
-    what is there, and `metadata` is added to it."""
+    the content and the parts that are there, and `metadata` is added to it."""
 
     session_id: str
     message_id: str
@@ -65,11 +66,13 @@ class Outcome(Struct, frozen=True):
     usage: dict[str, Any] | None = None
     model: str | None = None
     metadata: dict[str, Any] | None = None
+    parts: list[dict[str, Any]] | None = None
 
 
 class MessageRecord(Struct, frozen=True):
     """A message. Statements (`storage.rows`), changes (`storage.batch`) and what clients are shown
-    (`events.views`) follow these fields by name. `latency_ms` is in milliseconds."""
+    (`events.views`) follow these fields by name. `latency_ms` is in milliseconds. `parts` are as
+    `events.parts` has them, None where the message's only part is its text."""
 
     session_id: str
     message_id: str
@@ -93,6 +96,7 @@ class MessageRecord(Struct, frozen=True):
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     model: str | None = None
+    parts: list[dict[str, Any]] | None = None
 
 
 #: Fields of a message that are numbered and timed by the writer.
@@ -112,9 +116,9 @@ FIXED = frozenset(
     }
 )
 #: What a tombstone (`deleted_at` is set) has in place of what was said.
-TOMBSTONE: dict[str, Any] = {"content": "", "metadata": {}, "error": None}
+TOMBSTONE: dict[str, Any] = {"content": "", "metadata": {}, "error": None, "parts": None}
 #: Fields of any length: they are what a page's bytes are counted by.
-BULK = ("content", "metadata")
+BULK = ("content", "metadata", "parts")
 
 
 class OpenStream(Struct, frozen=True):

@@ -107,6 +107,7 @@ messages = sa.Table(
     sa.Column("finish_reason", sa.String(20)),
     sa.Column("usage", Document),
     sa.Column("model", sa.String(MODEL_LENGTH)),
+    sa.Column("parts", Document),
     sa.UniqueConstraint("session_id", "seq"),
     sa.UniqueConstraint("session_id", "revision"),
     sa.UniqueConstraint(

@@ -33,7 +33,7 @@ def _from_text(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 
-#: A JSON object; `None` is SQL's NULL.
+#: A JSON object or array; `None` is SQL's NULL.
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 #: SQLite numbers rows by itself only in a column that is called INTEGER.

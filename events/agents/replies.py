@@ -17,7 +17,7 @@ from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
-from events.views import view
+from events.views import told_to_agents
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
@@ -205,13 +205,13 @@ class Replies:
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
         history, size = [], 0
         for row in reversed(rows):
-            shown = view(row)
+            shown = told_to_agents(row)
             size += len(to_json(shown)) + 1
             if size > HISTORY_BYTES:
                 break
             history.append(shown)
         history.reverse()
-        return Request(message.session_id, view(message), history, agent)
+        return Request(message.session_id, told_to_agents(message), history, agent)
 
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""

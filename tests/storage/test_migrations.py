@@ -104,6 +104,22 @@ def test_sessions_keep_their_agents_while_the_table_of_agents_is_written_anew(em
     assert found == [(5,)], "the id of a deleted agent is not given to another one"
 
 
+def test_messages_of_before_are_as_they_were(empty_url: str) -> None:
+    upgrade(empty_url, "0009")
+    asyncio.run(_run(empty_url, [*_AGENTS_AND_A_SESSION, _MESSAGE]))
+    before = asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages"))
+    upgrade(empty_url)
+    after = asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages"))
+    assert after == [(*row, None) for row in before]
+    downgrade(empty_url, "0009")
+    assert asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages")) == before
+
+
+_MESSAGE = """
+INSERT INTO chat_messages (session_id, message_id, seq, revision, sender_type, sender_id, message_type,
+    status, content, metadata, created_at)
+VALUES ('s', 'm', 1, 1, 'user', 'u', 'text', 'complete', 'hello', '{}', '2026-01-01')
+"""
 _AGENT = "INSERT INTO agents (name, kind, config) VALUES ('{}', 'remote', '{{}}')"
 _AGENTS_AND_A_SESSION = [
     _AGENT.format("third"),
