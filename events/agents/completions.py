@@ -3,34 +3,19 @@
 Does no input or output and knows no server by name. docs/agents.md has the table of what servers send.
 """
 
-import json
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
-from events.agents.deltas import Citation, Delta, Finish, Model, ReasoningDelta, Unread
+from events.agents.deltas import Delta, Finish, Model, ReasoningDelta
 from events.agents.faults import UpstreamFault, fault_of
+from events.agents.reading import REASONS, Sources, UnreadFields, clean, decoded, text_of
 from events.agents.thinking import Thinking, ThinkSplitter
 from events.agents.toolcalls import ToolCalls
 from events.schema import FinishReason, Usage
 
 NOTHING = Raw(b"null")
-
-#: Sources of one answer, and fields that are told as unread; what comes beyond is left out.
-MOST_SOURCES = 1000
-MOST_UNREAD = 100
-
-REASONS: dict[str, FinishReason] = {
-    "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
-    "length": "length", "max_tokens": "length", "model_length": "length", "max_output_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "refusal": "content_filter", "sensitive": "content_filter",
-    "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
-    "error": "error", "insufficient_system_resource": "error", "network_error": "error",
-}  # fmt: skip
 
 #: Fields of a delta that are read below, or say nothing about the answer.
 _READ = frozenset(
@@ -85,8 +70,7 @@ class CompletionReader:
         self.finished = False
         self._split = ThinkSplitter(thinking)
         self._calls = ToolCalls()
-        self._urls: set[str] = set()
-        self._unread: set[str] = set()
+        self._sources, self._unread = Sources(), UnreadFields()
         self._usage = Usage()
         self._model = ""
         self._refused = False
@@ -97,7 +81,7 @@ class CompletionReader:
         Raises UpstreamFault, or msgspec.DecodeError or ValueError for what is no completion."""
         if event == b"error" or data.startswith(b"["):
             raise UpstreamFault(fault_of(None, data))
-        chunk = _decoded(data)
+        chunk = decoded(data, _Chunk)
         self._check(chunk, data)
         found: list[Delta] = []
         if isinstance(chunk.model, str) and chunk.model and chunk.model != self._model:
@@ -106,7 +90,7 @@ class CompletionReader:
         choice = next((each for each in chunk.choices or () if not each.index), None)
         if choice is not None:
             found += self._choice(choice)
-        found += self._sources(chunk.search_results) + self._sources(chunk.citations)
+        found += self._sources.feed(chunk.search_results) + self._sources.feed(chunk.citations)
         usage = usage_of(
             chunk.usage,
             chunk.x_groq.usage if chunk.x_groq else NOTHING,
@@ -132,15 +116,15 @@ class CompletionReader:
         found = self._reasoning(said) + self._content(said.get("content"))
         found += self._refusal(said.get("refusal"))
         for field in said.keys() - _READ:
-            found += self._passed_over(field[:50]) if said[field] else []
+            found += self._unread.feed(field) if said[field] else []
         calls = said.get("tool_calls")
         if isinstance(calls, list):
             found += self._calls.feed(calls)
         if isinstance(said.get("function_call"), dict):
             found += self._calls.feed([{"index": 0, "function": said["function_call"]}])
-        found += self._sources(said.get("annotations"))
+        found += self._sources.feed(said.get("annotations"))
         if isinstance(said.get("context"), dict):
-            found += self._sources(said["context"].get("citations"))
+            found += self._sources.feed(said["context"].get("citations"))
         if choice.finish_reason is not None and choice.finish_reason != "":
             found += [*self._split.end(), Finish(self._reason(str(choice.finish_reason)))]
             self.finished = True
@@ -157,7 +141,7 @@ class CompletionReader:
         if content is None:
             return []
         if isinstance(content, str):
-            return self._split.feed(_clean(content))
+            return self._split.feed(clean(content))
         if not isinstance(content, list):
             raise ValueError("content is neither text nor a list of parts")
         found: list[Delta] = []
@@ -167,85 +151,38 @@ class CompletionReader:
 
     def _part(self, part: Any) -> list[Delta]:
         if isinstance(part, str):
-            return self._split.feed(_clean(part))
+            return self._split.feed(clean(part))
         if not isinstance(part, dict):
             raise ValueError("a part of the content is neither text nor an object")
         if part.get("type") in ("text", "output_text"):
-            return self._split.feed(_clean(_text(part.get("text"))))
+            return self._split.feed(clean(text_of(part.get("text"))))
         if part.get("type") in ("thinking", "reasoning"):
             thought = part.get("thinking", part.get("text"))
             if isinstance(thought, list):
-                thought = "".join(_text(each.get("text")) for each in thought if isinstance(each, dict))
-            return _thought(_text(thought))
+                thought = "".join(text_of(each.get("text")) for each in thought if isinstance(each, dict))
+            return _thought(text_of(thought))
         if part.get("type") == "refusal":
             return self._refusal(part.get("refusal"))
-        return self._passed_over(f"content.{_text(part.get('type'))[:50]}")
-
-    def _passed_over(self, field: str) -> list[Delta]:
-        if field in self._unread or len(self._unread) == MOST_UNREAD:
-            return []
-        self._unread.add(field)
-        return [Unread(field)]
+        return self._unread.feed(f"content.{text_of(part.get('type'))}")
 
     def _refusal(self, words: Any) -> list[Delta]:
         """The model's own words for why it does not answer: people read them as they read an answer."""
         if not isinstance(words, str) or not words:
             return []
         self._refused = True
-        return [_clean(words)]
+        return [clean(words)]
 
     def _reasoning(self, said: dict[str, Any]) -> list[Delta]:
         """Some send the same words under two names, and once more in the details: they are taken once."""
-        words = _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
+        words = text_of(said.get("reasoning_content")) or text_of(said.get("reasoning"))
         details = said.get("reasoning_details")
         if not isinstance(details, list) or not details:
             return _thought(words)
         if not words:
             parts = [part for part in details if isinstance(part, dict)]
-            words = "".join(_text(part.get("text")) or _text(part.get("summary")) for part in parts)
-        return [ReasoningDelta(_clean(words), {"reasoning_details": details})]
-
-    def _sources(self, told: Any) -> list[Delta]:
-        found: list[Delta] = []
-        for each in told if isinstance(told, list) else ():
-            source = _source(each)
-            if source is not None and source.url not in self._urls and len(self._urls) < MOST_SOURCES:
-                self._urls.add(source.url)
-                found.append(source)
-        return found
-
-
-def _decoded(data: bytes) -> _Chunk:
-    try:
-        return msgspec.json.decode(data, type=_Chunk)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        # Some send the halves of a surrogate pair one by one, which only Python's own decoder takes.
-        whole = json.dumps(json.loads(data), ensure_ascii=False)
-        return msgspec.json.decode(whole.encode("utf-8", "replace"), type=_Chunk)
-
-
-def _source(told: Any) -> Citation | None:
-    """A citation: an address alone, an object, or an object within one."""
-    if isinstance(told, str):
-        told = {"url": told}
-    if isinstance(told, dict) and isinstance(told.get("url_citation"), dict):
-        told = told["url_citation"]
-    if not isinstance(told, dict) or not _text(told.get("url")):
-        return None
-    snippet = _text(told.get("snippet")) or _text(told.get("content"))
-    return Citation(told["url"], _text(told.get("title")) or None, snippet or None)
+            words = "".join(text_of(part.get("text")) or text_of(part.get("summary")) for part in parts)
+        return [ReasoningDelta(clean(words), {"reasoning_details": details})]
 
 
 def _thought(words: str) -> list[Delta]:
-    return [ReasoningDelta(_clean(words))] if words else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _clean(text: str) -> str:
-    """NUL cannot be stored."""
-    return text.replace("\0", "")
+    return [ReasoningDelta(clean(words))] if words else []

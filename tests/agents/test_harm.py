@@ -14,10 +14,11 @@ from events.agents import chat
 from events.agents.account import MOST_TOKENS
 from events.agents.base import AnswerFailed
 from events.agents.chat import AnswerBounds
-from events.agents.completions import MOST_SOURCES, MOST_UNREAD, CompletionReader
+from events.agents.completions import CompletionReader
 from events.agents.deltas import Citation, Unread
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
+from events.agents.reading import MOST_SOURCES, MOST_UNREAD
 from events.agents.toolcalls import MOST_CALLS
 from events.agents.upstreams import Upstreams
 from tests.agents.test_openai import collect, openai_session, request

@@ -7,13 +7,25 @@ import pytest
 
 from events.agents.chat import Answer
 from events.agents.completions import CompletionReader
-from events.agents.deltas import Citation, Delta, Finish, Model, ReasoningDelta, ToolInput, Unread
+from events.agents.deltas import (
+    Citation,
+    Delta,
+    Finish,
+    Model,
+    NewText,
+    ReasoningDelta,
+    ToolInput,
+    ToolOutput,
+    Unread,
+)
 from events.agents.eventstream import EventReader
 from events.agents.faults import Kind, UpstreamFault, fault_of
+from events.agents.responses import GIVEN_BACK, ResponseReader
 from events.schema import Usage
 from tests.agents.shapes.errors import ERRORS
 from tests.agents.shapes.overflows import OVERFLOWS
 from tests.agents.shapes.refusal import Refused
+from tests.agents.shapes.responses import SHAPES as RESPONSES
 from tests.agents.shapes.shape import Shape
 from tests.agents.shapes.streams import SHAPES
 
@@ -28,10 +40,11 @@ def named(shape: Shape | Refused) -> str:
     return f"{shape.server}: {shape.shows}"
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=named)
+@pytest.mark.parametrize("shape", [*SHAPES, *RESPONSES], ids=named)
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_a_stream(shape: Shape, size: int) -> None:
-    answer = Answer(EventReader(100_000), CompletionReader(), 100_000)
+    reader = ResponseReader(limit=shape.limit) if shape in RESPONSES else CompletionReader()
+    answer = Answer(EventReader(100_000), reader, 100_000)
     deltas: list[Delta] = []
     fault = None
     try:
@@ -42,15 +55,40 @@ def test_a_stream(shape: Shape, size: int) -> None:
     except UpstreamFault as error:
         fault = error.fault.kind
     assert fault == shape.fault
-    assert "".join(each for each in deltas if isinstance(each, str)) == shape.text
-    assert "".join(each.content for each in deltas if isinstance(each, ReasoningDelta)) == shape.reasoning
+    assert text_of(deltas) == shape.text
+    assert " | ".join(thoughts(deltas)) == shape.reasoning
+    assert encrypted(deltas) == shape.encrypted
+    assert tuple(each for each in deltas if isinstance(each, ToolOutput)) == shape.outputs
     assert calls(deltas) == shape.calls
     assert tuple(each for each in deltas if isinstance(each, Citation)) == shape.sources
     assert next((each for each in reversed(deltas) if isinstance(each, Usage)), Usage()) == shape.usage
     reasons = [each.reason for each in deltas if isinstance(each, Finish)]
     assert reasons == ([shape.finish] if shape.finish else [])
-    assert answer.content.finished == bool(reasons)
+    assert reader.finished == bool(reasons)
     assert {each.field for each in deltas if isinstance(each, Unread)} == shape.unread
+
+
+def text_of(deltas: list[Delta]) -> str:
+    texts = ("\n\n" if isinstance(each, NewText) else each for each in deltas)
+    return "".join(each for each in texts if isinstance(each, str))
+
+
+def thoughts(deltas: list[Delta]) -> list[str]:
+    """The words of each that has some."""
+    found: dict[int, str] = {}
+    for each in deltas:
+        if isinstance(each, ReasoningDelta) and each.content:
+            found[each.thought] = found.get(each.thought, "") + each.content
+    return [found[number] for number in sorted(found)]
+
+
+def encrypted(deltas: list[Delta]) -> tuple[tuple[int, str], ...]:
+    told = [each for each in deltas if isinstance(each, ReasoningDelta) and each.provider_metadata]
+    return tuple(
+        (each.thought, each.provider_metadata[GIVEN_BACK]["encrypted_content"])
+        for each in told
+        if each.provider_metadata and GIVEN_BACK in each.provider_metadata
+    )
 
 
 def calls(deltas: list[Delta]) -> tuple[tuple[str, str, str], ...]:
@@ -150,7 +188,7 @@ def test_what_may_have_become_a_tag_is_text_in_the_end(text: str) -> None:
 def test_the_documents_name_each_source() -> None:
     """A row for each server: what was run, and what is from recordings or documents."""
     lines = AGENTS.read_text().splitlines()
-    told: list[Shape | Refused] = [*SHAPES, *ERRORS]
+    told: list[Shape | Refused] = [*SHAPES, *RESPONSES, *ERRORS]
     for shape in told:
         if shape.server != "any":
             row = next((line for line in lines if line.startswith(f"| {shape.server} |")), "")

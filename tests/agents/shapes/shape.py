@@ -1,4 +1,4 @@
-"""Streams of chat completions as servers send them, with fields that no reader needs left out.
+"""Answers as servers stream them, with fields that no reader needs left out.
 
 `how`: `run`, the server was run with the version named; `recorded`, somebody else's recording of the real
 service; `documented`, its documentation, source or official client. `date`: when it was recorded or read.
@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from events.agents.deltas import Citation
+from events.agents.deltas import Citation, ToolOutput
 from events.agents.faults import Kind
 from events.schema import FinishReason, Usage
 
 
 class Shape(Struct, frozen=True, kw_only=True):
+    """`text`: texts of their own are a blank line apart. `reasoning`: thoughts are divided by ` | `."""
+
     server: str
     shows: str
     source: str
@@ -29,6 +31,11 @@ class Shape(Struct, frozen=True, kw_only=True):
     finish: FinishReason | None = "stop"
     fault: Kind | None = None
     unread: frozenset[str] = frozenset()
+    #: Of a response: its tools that the upstream carried out, and encrypted reasoning by its thought.
+    outputs: tuple[ToolOutput, ...] = ()
+    encrypted: tuple[tuple[int, str], ...] = ()
+    #: The answer's tokens that were asked for.
+    limit: int | None = None
 
 
 def events(*chunks: dict[str, Any] | str, done: bool = True) -> bytes:
