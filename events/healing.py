@@ -36,6 +36,8 @@ POLL_AWAY = 0.5
 #: Seconds until a canary that does not come back means deaf, and between two of them: a bus that answers
 #: nobody is to be noticed by nodes that have nothing to say, too, before their members wait for two seconds.
 CANARY, CANARY_EVERY = 2.0, 0.5
+#: Seconds that a node that stops gives the database to say whether it still has what was served here.
+LAST_LOOK = 2.0
 #: Rooms whose read marks are fetched at once.
 MARKED_AT_ONCE = 20
 
@@ -79,7 +81,12 @@ class Healer:
             self._loops.spawn(work)
 
     async def stop(self) -> None:
+        """After the last connection: what was served here and not looked up since is known to nobody else."""
         await self._loops.stop()
+        if self._delivery.hub.left:
+            with suppress(StorageError, TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    await self._proving.look_back(self._rewind.served, {})
 
     def _lost(self) -> None:
         self._on_departure()

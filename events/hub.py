@@ -3,7 +3,7 @@
 Encodes an event once per codec and hands every member the same bytes. Knows no wire format.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from events import guarded
 from events.access import Caller
@@ -11,6 +11,10 @@ from events.event import Codec, Event, Kind
 from events.outbox import Flusher
 from events.room import Connection, Member, Room
 from events.seat import Hole
+
+#: Rooms that everybody left, and whose last events were not compared with the database since: more than are
+#: left in the seconds between two comparisons, but where all of a node's connections end.
+LEFT_MAX = 1000
 
 
 class Hub:
@@ -20,6 +24,8 @@ class Hub:
         self.flusher = flusher or Flusher()
         self.hold_limit = hold_limit
         self.rooms: dict[str, Room] = {}
+        #: What their members were told of is known here alone, perhaps; the newest are kept.
+        self.left: dict[Room, None] = {}
         self.connections: dict[str, Connection] = {}
         # By key of a user: the one connection that most have, or all of them, which may be thousands.
         self._users: dict[str, Connection | dict[Connection, None]] = {}
@@ -92,7 +98,7 @@ class Hub:
         return member
 
     def leave(self, conn: Connection, name: str) -> Room | None:
-        """The room it left; None if it was not in it. An empty room is forgotten."""
+        """The room it left; None if it was not in it. Of an empty room only what it was told is kept."""
         member = conn.member(name)
         if member is None:
             return None
@@ -103,7 +109,20 @@ class Hub:
         room.drop(conn)
         if not room.members and self.rooms.get(name) is room:
             del self.rooms[name]
+            self._keep(room)
         return room
+
+    def _keep(self, room: Room) -> None:
+        if room.tail is not None:
+            room.changed()  # its snapshot is large
+            self.left[room] = None
+            if len(self.left) > LEFT_MAX:
+                del self.left[next(iter(self.left))]
+
+    def proved(self, rooms: Iterable[Room]) -> None:
+        """The database has what was told in these, which everybody has left."""
+        for room in rooms:
+            self.left.pop(room, None)
 
     # --- holding
 

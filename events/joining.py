@@ -120,10 +120,11 @@ class Joining:
         if page is None or are_long(state):
             return None
         snapshot = self._snapshots.made(room, known, role, cut, state, page, reset)
+        snapshot.brought = self._snapshots.brought() if after_revision and not reset else None
         member = self._hub.enter(conn, session_id)
         try:
             member.role = role
-            self._seating.sit(member, cut, state, snapshot.seat)
+            self._seating.sit(member, cut, state, snapshot.seat, snapshot.brought)
             tell = self._presence.enter(member)
             snapshot.reply["online"] = self._presence.at_hand(session_id)
             return self._joined(member, snapshot, None, tell)

@@ -19,8 +19,8 @@ from storage.records import SessionState
 class Remade(Protocol):
     """Sessions by their ids (`events.sessions` implements it)."""
 
-    async def remade(self, room: str) -> bool:
-        """Whether another session has this id now; ends the memberships of the one before."""
+    async def remade(self, room: Room) -> bool:
+        """Whether another session has this room's id now; ends the memberships of the one before."""
 
 
 class Proving:
@@ -34,22 +34,29 @@ class Proving:
 
     async def look_back(self, lineage: str, rooms: Mapping[str, tuple[int, SessionState]]) -> None:
         """Whether the database is still the one that the rooms were served from. Raises Unavailable."""
+        hub = self._delivery.hub
+        left = list(hub.left)
         await self._history.check()
         behind = [name for name, (served, state) in rooms.items() if state.last_revision < served]
-        behind = [name for name in behind if not await self._sessions.remade(name)]
+        behind = [name for name in behind if not await self._remade(name)]
         if behind and self._history.name == self._rewind.served == lineage:
             served, state = rooms[behind[0]]
             text = f"a session is at revision {state.last_revision}, its members were at {served}"
             await self._history.went_back(lineage, text)
         self.leave_behind()
-        there = self._delivery.hub.rooms
-        await self.all_proved([room for name in rooms if (room := there.get(name)) is not None], lineage)
+        there = [room for name in rooms if (room := hub.rooms.get(name)) is not None]
+        if await self.all_proved([*there, *left], lineage):
+            hub.proved(left)
+
+    async def _remade(self, name: str) -> bool:
+        room = self._delivery.hub.rooms.get(name)
+        return room is not None and await self._sessions.remade(room)
 
     async def all_proved(self, rooms: Iterable[Room], lineage: str) -> bool:
         """Whether the database, of `lineage`, has what the members of these were told of last. Raises
         Unavailable."""
         for room in await lost(self._delivery.changes, rooms):
-            if await self._delivery.changes.mark(room.name) is None or await self._sessions.remade(room.name):
+            if await self._delivery.changes.mark(room.name) is None or await self._sessions.remade(room):
                 continue  # the session itself is gone
             await self.behind("a message that members were told of is not there", lineage)
             return False

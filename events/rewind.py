@@ -41,11 +41,17 @@ class Rewind:
             lost = 0  # in one turn
             for room_name, base in bases.items():
                 room = rooms[room_name]
-                if base is not None and delivery.hub.rooms.get(room_name) is room:
+                if delivery.hub.rooms.get(room_name) is not room:
+                    continue
+                if base is None:
+                    self._send_back(room)
+                else:
                     lost += max(0, room.delivered - base.rev)
                     self._tell(room, base, found)
             told = sum(base is not None for base in bases.values())
             log.warning("%d live sessions went back, by %d changes at least", told, lost)
+        delivery.hub.left.clear()
+        self._history.settled(name)
         self.served = name
 
     async def _logged(self, names: Sequence[str]) -> Mapping[str, Sequence[Event]]:
@@ -70,6 +76,13 @@ class Rewind:
         room.rebase(base, gone, reset)
         self._delivery.hub.broadcast(room, reset)
 
+    def _send_back(self, room: Room) -> None:
+        """Nothing is lost of what was told here. Who brought messages along lately may have them from the
+        lost history: it is cut off, and comes back for a whole snapshot."""
+        for member in list(room.members.values()):
+            if member.brought is not None and member.brought >= self._history.doubtful_since:
+                member.conn.sink.cut()
+
 
 def common(room: Room, logged: Sequence[Event], found: There, mark: Mark) -> Mark | None:
     """How far a room's members have what the database has; None: as far as they were served. Where nothing
@@ -81,7 +94,9 @@ def common(room: Room, logged: Sequence[Event], found: There, mark: Mark) -> Mar
     if lost:
         first = lost[0]
         before = (first.first_rev or first.rev) - 1
-        if before > mark.rev or (first is events[0] and before > 0 and first in room.tails()):
+        if before == 0:
+            return Mark(0, 0)
+        if before > mark.rev or (first is events[0] and first in room.tails()):
             return mark  # of those before it nothing is known
         created = [event.seq for event in lost if event.seq]
         return Mark(before, min(created) - 1 if created else min(room.seq, mark.seq))

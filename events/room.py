@@ -108,7 +108,7 @@ class Connection:
 class Member:
     """A connection in a room. `pos`, `rev`, `seq`, `idx` are floors: it has everything up to there."""
 
-    __slots__ = ("conn", "hidden", "idx", "pos", "present", "rev", "role", "room", "seat", "seq")
+    __slots__ = ("brought", "conn", "hidden", "idx", "pos", "present", "rev", "role", "room", "seat", "seq")
 
     def __init__(self, conn: Connection, room: "Room") -> None:
         self.conn, self.room = conn, room
@@ -116,11 +116,13 @@ class Member:
         self.pos = self.rev = self.seq = 0
         self.idx: dict[str, int] | None = None  # stream -> next chunk index
         self.seat: Seat | None = None  # where its membership begins, as its connection's record holds it
+        self.brought: float | None = None  # when it came with messages that it had (monotonic seconds)
         self.hidden = False  # a reader of one stream: not present, not counted
         self.present = False  # counted by presence
 
-    def sit(self, floor: Seat, seat: Seat | None) -> None:
+    def sit(self, floor: Seat, seat: Seat | None, brought: float | None) -> None:
         """It has everything up to this floor. `seat`: where it may be recovered from; None: nowhere."""
+        self.brought = brought
         self.pos, self.rev, self.seq = floor.pos, floor.rev, floor.seq
         self.idx = dict(floor.idx) if floor.idx else None
         self.seat = seat
@@ -224,7 +226,7 @@ class Room(Served):
         self.changed()
         for member in list(self.members.values()):
             member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)
-            member.seat = None
+            member.seat = member.brought = None
             # Who is guarded may lack what the others have of open streams: it is cut off with the next chunk.
             member.idx = dict.fromkeys(self.have, 0) if member.conn in self.guarded and self.have else None
             self.level(member)

@@ -17,6 +17,7 @@ from events.records import ConnectionRecords
 from events.room import Member, Room
 from events.seat import ENDED, Seat
 from events.snapshots import Has, Snapshot, Snapshots
+from events.tails import shown
 from storage.interfaces import NO_ENTRIES, NOT_GIVEN, Cut, Mark, RoomState
 from storage.records import SessionRecord
 
@@ -57,10 +58,16 @@ class Seating:
         self._observer, self._replay_limit = observer, replay_limit
 
     @staticmethod
-    def sit(member: Member, cut: Cut, state: RoomState, seat: Seat) -> None:
+    def sit(member: Member, cut: Cut, state: RoomState, seat: Seat, brought: float | None) -> None:
         """The member was told all that the log held at the cut."""
         member.room.advance(cut, state)
-        member.sit(seat, seat)
+        member.sit(seat, seat, brought)
+
+    @staticmethod
+    def _prove_by(room: Room, known: Known) -> None:
+        """A room that was told of nothing yet is held against the database by what a member is shown."""
+        if room.tail is None:
+            room.tail = shown(room.name, known.page.messages, room.delivered)
 
     # --- the bus is there
 
@@ -93,6 +100,7 @@ class Seating:
             await self._log_is_ahead(name, known, state)
             return None
         self._delivery.begin(room, cut, state, known.page.open_streams)
+        self._prove_by(room, known)
         if cut.pos < room.began:
             return None  # somebody else was faster, with a later cut
         lost = recovery.lacks_text(recovery.begun(known.page.open_streams, state), state)
@@ -112,7 +120,7 @@ class Seating:
         await self._records.save(conn, {**recovery.seats(conn), name: seat})
         if not fence.holds(room):
             return None
-        self.sit(member, cut, state, seat)
+        self.sit(member, cut, state, seat, snapshot.brought)
         if conn.held:
             # What waits of this room is served by floors that are now known.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e.pos > cut.pos]
@@ -176,15 +184,16 @@ class Seating:
         snapshot = await self._snapshots.of(room, known, member.role, None, None, wish.has, wish.limit)
         if self._delivery.hub.rooms.get(room.name) is not room or room.reset is not reset:
             return None
-        if self._delivery.live:
-            return None  # the bus is back, and may not know of the room
+        if self._delivery.live or not self._snapshots.is_current(known):
+            return None  # the bus is back, and may not know of the room; or the database went back
         if room.ready and room.delivered > snapshot.seat.rev:
             await self._delivery.proved(room)
             return None  # somebody else opened the room with a later snapshot
         seat = snapshot.seat
         room.begin_from_sql(Mark(seat.rev, seat.seq), snapshot.written)
+        self._prove_by(room, known)
         floors = dict.fromkeys(room.have, ENDED) | (seat.idx or {})
-        member.sit(Seat(0, seat.rev, floors, seat.seq), None)
+        member.sit(Seat(0, seat.rev, floors, seat.seq), None, snapshot.brought)
         if conn.held:
             # Told after the snapshot, it would void what that holds of the history that there is now.
             conn.held = [(m, e) for m, e in conn.held if m is not member or e is not reset]

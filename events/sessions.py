@@ -446,10 +446,10 @@ class SessionManager:
             self._delivery.on_signal(f"session:{session_id}", "access", user_id.encode())
         return states
 
-    async def remade(self, name: str) -> bool:
-        """Whether another session has this id now; ends the memberships of the one before here."""
-        room, record = self._delivery.hub.rooms.get(name), await self._sessions.get(name)
-        if room is None or room.live is None or record is None or record.trace_id == room.live.trace_id:
+    async def remade(self, room: Room) -> bool:
+        """Whether another session has this room's id now; ends the memberships of the one before here."""
+        record = await self._sessions.get(room.name)
+        if room.live is None or record is None or record.trace_id == room.live.trace_id:
             return False
         self.end_here(room, Ending.ARCHIVED)
         return True

@@ -43,6 +43,7 @@ _MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "
 class Snapshot:
     reply: dict[str, Any]
     seat: Seat
+    brought: float | None  # when its reader came with messages that it had; None: the reply is all it has
     written: Sequence[tuple[str, int, int]] = ()  # of each open stream its chunks and characters in the reply
 
 
@@ -135,7 +136,9 @@ class Snapshots:
         if page is None:
             page = (await self._read(room.name, after_revision, limit)).page
         texts = await _encoded(state) if state is not None and are_long(state) else None
-        return self.made(room, known, role, cut, state, page, reset, texts)
+        snapshot = self.made(room, known, role, cut, state, page, reset, texts)
+        snapshot.brought = self.brought() if after_revision else None
+        return snapshot
 
     def made(
         self,
@@ -171,7 +174,7 @@ class Snapshots:
         if reset:
             reply["reset"] = True
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
-        return Snapshot(reply, seat, written)
+        return Snapshot(reply, seat, None, written)
 
     def recovered(
         self, room: Room, known: Known, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
@@ -183,7 +186,15 @@ class Snapshots:
             "has_more": False,
             "streams": [],
         }
-        return Snapshot(reply, floor)
+        return Snapshot(reply, floor, self.brought())
+
+    def brought(self) -> float:
+        """For a reader who comes with messages that it has."""
+        return self._history.now()
+
+    def is_current(self, known: Known) -> bool:
+        """Whether it may be told: it names the history that this node goes by now."""
+        return known.lineage == self._history.of(known.record.trace_id)
 
     def _reply(
         self,

@@ -6,8 +6,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from events.event import Event
+from events.event import Event, Kind, to_json
 from events.room import Room
+from events.schema import Message
 
 #: Messages looked for in one statement.
 AT_ONCE = 1000
@@ -41,6 +42,16 @@ class Revisions(Protocol):
 
     async def taken(self, room: str, revisions: Sequence[int]) -> Collection[int]:
         """Those of the revisions that are the newest of some message. Raises Unavailable."""
+
+
+def shown(room: str, messages: Iterable[Message], revision: int) -> Event | None:
+    """The change of this revision, as far as it is to be found in the database again; None where a snapshot's
+    page does not show it."""
+    for message in messages:
+        if message.revision == revision:
+            data = to_json({"message_id": message.message_id, "edited_at": message.edited_at})
+            return Event(room, "message", data, Kind.DURABLE, rev=revision)
+    return None
 
 
 def message_of(event: Event) -> str:

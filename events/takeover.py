@@ -112,7 +112,7 @@ class Takeover:
         tell = []
         for member in conn.rooms:
             name = member.room.name
-            member.sit(replay.floors[name], record.rooms[name])
+            member.sit(replay.floors[name], record.rooms[name], self._snapshots.brought())
             tell.append(self._presence.enter(member))
         for event in (*replay.events, *news):
             conn.send(event)

@@ -35,6 +35,11 @@ def test_the_log_begins_above_where_the_database_is() -> None:
     assert common(served(16), logged, found({}), Mark(6, 6)) == Mark(6, 6)
 
 
+def test_all_is_lost() -> None:
+    """The database has grown past it meanwhile: nobody may take new messages for known ones."""
+    assert common(served(1), [], found({}), Mark(3, 3)) == Mark(0, 0)
+
+
 def test_nothing_is_lost() -> None:
     logged = [message(rev) for rev in range(1, 4)]
     there = found({f"msg_{rev}": Found(rev, None) for rev in range(1, 4)})

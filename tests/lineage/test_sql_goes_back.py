@@ -12,11 +12,12 @@ import pytest
 
 from tests.cluster.conftest import Nodes
 from tests.lineage.faults import backed_up, documented, go_back, operator
-from tests.support.doors import Door, enter, new_session
+from tests.support.doors import Door, SocketIoDoor, enter, new_session
 from tests.support.inbox import Received
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
+from tests.support.sioclient import SioWebSocket
 from tests.support.sseclient import SseClient
 
 NewCluster = Callable[..., Nodes]
@@ -199,6 +200,73 @@ async def test_another_message_under_the_last_revision(server: Server) -> None:
             await door.wait_event("message", lambda m: m["content"] == "instead", since=mark, timeout=15)
         await say(alice, ["and on"])
         await reader.wait_event("message", lambda m: m["content"] == "and on")
+
+
+def changed(server: Server, statement: str) -> int:
+    """By somebody else, in the database's file; how many rows."""
+    path = server.database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=20)) as file, file:
+        return file.execute(statement).rowcount
+
+
+#: Another message has the revision of one that members were told of.
+INSTEAD = (
+    "UPDATE chat_messages SET message_id = 'instead-' || session_id, content = 'instead',"
+    " client_message_id = 'instead' WHERE content = 'lost'"
+)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_everybody_has_left_before_the_database_is_asked(server: Server, stops: bool) -> None:
+    """What a room's last member was told is looked up all the same; where the node stops, before it does."""
+    session = await new_session(server, "alice")
+    async with enter("socketio", server, "alice", session) as alice:
+        await say(alice, ["kept", "lost"])
+        await alice.wait_event("message", lambda m: m["content"] == "lost")
+        held = alice.joined["lineage"]
+        assert changed(server, INSTEAD) == 1
+    if stops:
+        await server.stop_async()
+        await server.start_async()
+    async with asyncio.timeout(10), enter("socketio", server, "alice", session) as alice:
+        while True:
+            joined = await alice.call("join", after_revision=2, lineage=held)
+            if joined.get("reset"):
+                break
+            await asyncio.sleep(0.1)
+    assert contents(joined["messages"]) == ["kept", "instead"]
+
+
+async def test_what_a_client_brings_along_is_of_a_history_that_is_lost(server: Server) -> None:
+    """No log reaches back to it, and nothing that was told in its room is lost. What another room's snapshot
+    showed is, whose counter stands where it stood."""
+    busy, quiet = await new_session(server, "alice"), await new_session(server, "bob")
+    async with (
+        enter("websocket", server, "alice", busy) as alice,
+        enter("websocket", server, "bob", quiet) as bob,
+    ):
+        await say(alice, ["lost"])
+        await say(bob, ["kept", "lost"])
+        held = bob.joined["lineage"]
+    await server.stop_async()
+    await server.start_async()
+    async with enter("socketio", server, "alice", busy) as alice:
+        assert changed(server, INSTEAD) == 2
+        async with (
+            enter("websocket", server, "bob", quiet) as writer,
+            enter("socketio", server, "bob", quiet, after_revision=2, lineage=held) as bob,
+        ):
+            if "reset" not in bob.joined:  # else it was noticed before
+                assert bob.joined["messages"] == []
+                assert isinstance(bob, SocketIoDoor) and isinstance(bob.client, SioWebSocket)
+                await bob.client.closed(10)
+            async with enter("socketio", server, "bob", quiet, after_revision=2, lineage=held) as bob:
+                assert bob.joined["reset"] and contents(bob.joined["messages"]) == ["kept", "instead"]
+                await say(writer, ["and on"])
+                await bob.wait_event("message", lambda m: m["content"] == "and on")
+            await writer.wait_event("message", lambda m: m["content"] == "and on")
+            assert not any(told["event"] == "reset" for told in writer.named("session"))
+        await alice.wait_event("session", lambda told: told["event"] == "reset")
 
 
 @pytest.mark.parametrize("kind", ["socketio", "websocket"])
