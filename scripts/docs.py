@@ -6,7 +6,6 @@ not finished; `--texts` leaves the pictures alone.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -154,7 +153,7 @@ def unmerged(root: Path) -> list[str]:
 def pictures() -> None:
     """A server of its own, and a headless Chromium that looks at it."""
     from migrations.run import upgrade
-    from tests.people.conftest import CLIENT, SETTINGS
+    from tests.people.conftest import SETTINGS, with_client
     from tests.support.server import Server
     from tests.support.services import program
 
@@ -163,8 +162,7 @@ def pictures() -> None:
         folder = Path(name)
         database = f"sqlite:///{folder}/parley.db"
         upgrade(database)
-        (folder / "data" / "vendor").mkdir(parents=True)
-        shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+        with_client(folder)
         with Server(folder, database, **SETTINGS | {"STREAM_DELAY_MS": "25"}) as node:
             script = ROOT / "tests" / "people" / "pictures.mjs"
             env = {**os.environ, "CHROMIUM": program("chromium")}

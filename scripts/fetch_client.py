@@ -1,7 +1,7 @@
-"""Fetch the official Socket.IO client for the playground, by npm or without it; check its hash at each start.
+"""Fetch the published files that the playground runs, by npm or without it; check their hashes at each start.
 
-The file lands in data/vendor/, from which the server serves it. Where no registry can be reached, the
-playground says what is missing and everything else works.
+They land in data/vendor/, from which the server serves them. Where no registry can be reached, the playground
+says what is missing and everything else works.
 """
 
 import io
@@ -18,10 +18,9 @@ from pathlib import Path
 from server.vendor import Pin, pins
 
 ROOT = Path(__file__).resolve().parent.parent
-NAME = "socket.io.esm.min.js"
 #: npm's own default (https://docs.npmjs.com/cli/using-npm/config#registry).
 REGISTRY = "https://registry.npmjs.org/"
-#: The package has some hundred kilobytes.
+#: The largest package has some hundred kilobytes.
 MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -30,7 +29,13 @@ class NotFetched(Exception):
 
 
 def main(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> None:
-    target, pin = root / "data" / "vendor" / NAME, pins()[NAME]
+    for name, pin in pins().items():
+        fetch(name, pin, root, environ)
+
+
+def fetch(name: str, pin: Pin, root: Path, environ: Mapping[str, str]) -> None:
+    """One of the files, if it is not there as it was published."""
+    target = root / "data" / "vendor" / name
     if target.is_file():
         if pin.fits(target.read_bytes()):
             return
@@ -52,7 +57,7 @@ def main(root: Path = ROOT, environ: Mapping[str, str] = os.environ) -> None:
             print(f"Fetched {pin.package} {pin.version} for the playground.")
             return
         reasons.append("the download has another hash")
-    print(f"The playground has no Socket.IO client ({'; '.join(reasons)}); everything else works.")
+    print(f"The playground has no {pin.package} ({'; '.join(reasons)}); everything else works.")
 
 
 def installed(root: Path, pin: Pin) -> bytes:

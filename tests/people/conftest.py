@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from parley_testing import parley
+from server.vendor import pins
 from tests.support.server import ROOT, Server
 
 __all__ = ["parley"]
@@ -21,9 +22,12 @@ CLIENT = ROOT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.j
 
 
 def with_client(folder: Path) -> None:
-    """The official client for the playground, where `make run` puts it."""
-    (folder / "data" / "vendor").mkdir(parents=True)
-    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    """The published files for the playground, where `make run` puts them."""
+    target = folder / "data" / "vendor"
+    target.mkdir(parents=True)
+    for name, pin in pins().items():
+        source = ROOT / "tests/js/node_modules" / pin.package / pin.path.removeprefix("package/")
+        shutil.copyfile(source, target / name)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.people.conftest import CLIENT
+from tests.people.conftest import with_client
 from tests.people.documents import DOCUMENTS, LANGUAGES, Command, all_blocks, commands, prose
 from tests.people.stage import Rules, Stage
 from tests.support.server import ROOT, Server
@@ -116,8 +116,7 @@ def installation(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
     """What `make run` starts: the reader's, and nobody else's."""
     folder = tmp_path_factory.mktemp("installation")
     shutil.copyfile(sqlite_template, folder / "parley.db")
-    (folder / "data" / "vendor").mkdir(parents=True)
-    shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    with_client(folder)
     settings = {"DEBUG": "true", "WS_CREATE_SESSIONS": "true", "RATE_LIMIT_ENABLED": "true"}
     with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node:
         yield node

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.people.conftest import CLIENT
+from tests.people.conftest import CLIENT, with_client
 from tests.people.documents import all_blocks
 from tests.support.doors import new_session
 from tests.support.processes import free_port
@@ -197,8 +197,7 @@ async def test_the_first_client_in_a_page_of_another_origin(
     """As README says: the same but for `process` and the import, with the page's origin named."""
     port = free_port()
     node = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=f'["http://localhost:{port}"]')
-    (node.folder / "data" / "vendor").mkdir(parents=True)
-    shutil.copyfile(CLIENT, node.folder / "data" / "vendor" / CLIENT.name)
+    with_client(node.folder)
     (text,) = [block.text for block in all_blocks() if block.title == "first.mjs"]
     for said, instead in {
         '"socket.io-client"': f'"{node.url}/vendor/{CLIENT.name}"',

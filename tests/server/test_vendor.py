@@ -1,4 +1,4 @@
-"""The Socket.IO client that the playground runs: pinned by version and hash, with npm and without."""
+"""The published files that the playground runs: pinned by version and hash, with npm and without."""
 
 import io
 import json
@@ -15,13 +15,20 @@ import httpx
 import pytest
 
 from scripts import fetch_client
-from server.vendor import pins
+from server.vendor import Pin, pins
 from tests.support.server import ROOT, Server
 
-NAME = fetch_client.NAME
-PIN = pins()[NAME]
-CLIENT = ROOT / "tests/js/node_modules" / PIN.package / "dist" / NAME
-CONTENT = CLIENT.read_bytes()
+PINS = pins()
+#: The one that a test changes or leaves out, while the others are as published.
+NAME = "socket.io.esm.min.js"
+PIN = PINS[NAME]
+
+
+def published(pin: Pin) -> bytes:
+    return (ROOT / "tests/js/node_modules" / pin.package / pin.path.removeprefix("package/")).read_bytes()
+
+
+CONTENT = published(PIN)
 
 
 def archive(content: bytes = CONTENT, path: str = PIN.path) -> bytes:
@@ -34,19 +41,24 @@ def archive(content: bytes = CONTENT, path: str = PIN.path) -> bytes:
 
 
 class Registry:
-    """Serves one answer to whatever is asked."""
+    """Serves the packages; in place of `PIN`'s another answer, where a test sets one."""
 
     def __init__(self) -> None:
-        self.answer, self.asked = archive(), list[str]()
+        self.answers = {
+            f"/npm/{pin.package}/-/{pin.package}-{pin.version}.tgz": archive(published(pin), pin.path)
+            for pin in PINS.values()
+        }
+        self.asked = list[str]()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                answer = outer.answers[self.path]
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(outer.answer)))
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(outer.answer)
+                self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -72,26 +84,26 @@ def fetched(root: Path, capsys: pytest.CaptureFixture[str], **environ: str) -> t
     return (target.read_bytes() if target.exists() else None), capsys.readouterr().out
 
 
-def test_the_pin_is_the_tests_own_client() -> None:
+@pytest.mark.parametrize("pin", PINS.values(), ids=[*PINS])
+def test_the_pin_is_the_tests_own_package(pin: Pin) -> None:
     """What the browser's tests run is what a newcomer's playground runs."""
     package = json.loads((ROOT / "tests/js/package.json").read_text())
-    assert package["dependencies"][PIN.package] == PIN.version
-    assert PIN.fits(CONTENT)
-    assert not PIN.fits(CONTENT + b"\n")
+    assert package["dependencies"][pin.package] == pin.version
+    assert pin.fits(published(pin))
+    assert not pin.fits(published(pin) + b"\n")
 
 
 def test_without_npm_it_comes_from_the_registry_that_npm_would_ask(
     registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content, said = fetched(tmp_path, capsys, npm_config_registry=registry.url)
-    assert (content, registry.asked) == (
-        CONTENT,
-        [f"/npm/socket.io-client/-/socket.io-client-{PIN.version}.tgz"],
-    )
-    assert "Fetched" in said
+    assert (content, registry.asked) == (CONTENT, [*registry.answers])
+    for name, pin in PINS.items():
+        assert (tmp_path / "data/vendor" / name).read_bytes() == published(pin)
+        assert f"Fetched {pin.package} {pin.version}" in said
     # A second run has nothing to do.
     assert fetched(tmp_path, capsys, npm_config_registry=registry.url) == (CONTENT, "")
-    assert len(registry.asked) == 1
+    assert len(registry.asked) == len(PINS)
 
 
 def test_one_that_was_changed_is_fetched_anew(
@@ -113,10 +125,10 @@ def test_one_that_was_changed_is_fetched_anew(
 def test_what_does_not_match_is_not_kept(
     registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:
-    registry.answer = answer
+    registry.answers[f"/npm/{PIN.package}/-/{PIN.package}-{PIN.version}.tgz"] = answer
     content, said = fetched(tmp_path, capsys, npm_config_registry=registry.url)
     assert content is None
-    assert "everything else works" in said
+    assert said.count("everything else works") == 1
 
 
 def test_the_registry_is_read_as_npm_reads_it(tmp_path: Path) -> None:
