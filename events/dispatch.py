@@ -229,10 +229,7 @@ async def bounded(work: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(DEADLINE) as bound:
             _BOUND.set(bound)
-            try:
-                return await work
-            finally:
-                _BOUND.set(None)  # a circle otherwise: the task, its context, the timeout, the task
+            return await work
     except TimeoutError as error:
         raise Unavailable("the command took too long") from error
 

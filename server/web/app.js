@@ -2,6 +2,7 @@
 import { claims, developmentToken } from "./api.js";
 import { $, notice } from "./dom.js";
 import { Inspector } from "./inspector.js";
+import { markdown } from "./markdown.js";
 import { Pane } from "./pane.js";
 import { Person } from "./person.js";
 import { SessionList } from "./sessions.js";
@@ -23,10 +24,12 @@ class App {
     this._theme();
     this._tabs();
     $("#second").addEventListener("click", () => this._second());
-    if (!(await socketIo())) {
+    const [io, reads] = await Promise.all([socketIo(), markdown()]);
+    if (!io) {
       this.transports.shift();
-      notice("The Socket.IO client is not here (make run fetches it where npm is installed). The raw WebSocket and SSE work.", "error");
+      notice("The Socket.IO client is not here (make run fetches it). The raw WebSocket and SSE work.", "error");
     }
+    if (!reads) notice("What shows Markdown is not here (make run fetches it). Answers are shown as they were written.", "error");
     const people = await this._who();
     for (const { token, transport } of people) this._add(token, transport);
     await this.sessions.of(this.panes[0].person, this._people());

@@ -30,11 +30,19 @@ export function precise(date) {
   return date.toTimeString().slice(0, 8) + "." + String(date.getMilliseconds()).padStart(3, "0");
 }
 
-/** One of eight hues, the same for a name everywhere. */
+const HUES = 8;
+const hues = new Map(); // name -> its hue on this page
+
+/** One of eight hues, the same for a name everywhere on the page; two names share one when all are taken. */
 export function hue(name) {
-  let sum = 0;
-  for (const letter of String(name)) sum = (sum * 31 + letter.codePointAt(0)) % 997;
-  return `hue-${sum % 8}`;
+  if (!hues.has(name)) {
+    let sum = 0;
+    for (const letter of String(name)) sum = (sum * 31 + letter.codePointAt(0)) % 997;
+    const taken = new Set([...hues.values()].slice(hues.size - (hues.size % HUES)));
+    while (taken.has(sum % HUES)) sum += 1;
+    hues.set(name, sum % HUES);
+  }
+  return `hue-${hues.get(name)}`;
 }
 
 export function avatar(name, kind = "user") {
@@ -66,6 +74,25 @@ export const ICONS = {
   down: "M12 5v14m0 0 6-6m-6 6-6-6",
   file: "M7 3h7l4 4v14H7ZM14 3v5h4",
 };
+
+const COPIED = 2000; // milliseconds that a button says so
+
+/** What `source` shows goes to the clipboard; `button` says that it did. */
+export async function copied(button, source) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    // Without HTTPS there is no such clipboard: what is marked can be copied by hand.
+    getSelection().selectAllChildren(source);
+    button.textContent = "Marked: copy it with your keys";
+    setTimeout(() => (button.textContent = before), 2 * COPIED);
+    return;
+  }
+  button.textContent = "Copied";
+  speak("Copied");
+  setTimeout(() => (button.textContent = before), COPIED);
+}
 
 /** Tells screen readers something, without showing it. */
 export function speak(text) {

@@ -1,9 +1,15 @@
 // The list of a conversation: a window of it is in the page, however long the conversation is.
+import { Body } from "./body.js";
 import { ICONS, avatar, bytes, h, icon, time } from "./dom.js";
+import { flag } from "./endings.js";
 
 const WINDOW = 120;
 const STEP = 40;
 const NEAR = 300; // pixels
+/** A growing answer is drawn once a frame, and rests this many times as long as drawing took: a long one costs a fifth. */
+const REST = 4;
+/** Characters of an answer that are read out: who wants the rest goes there. */
+const READ_OUT = 1000;
 
 /** A signed address as a page of this server may show it, by whatever name the page was opened. */
 function here(url) {
@@ -11,13 +17,15 @@ function here(url) {
   return pathname + search;
 }
 
-/** `actions`: edit, remove, stop, older, seen, address. */
+/** `actions`: edit, remove, older, seen, address. */
 export class MessageList {
   constructor(actions) {
     this.actions = actions;
     this.room = null;
     this.first = 0; // index of the first message in the page
     this.items = new Map(); // message id -> its element
+    this.bodies = new WeakMap(); // element -> what the message says
+    this.growing = new Set(); // messages that have grown since they were drawn
     this.pinned = true; // stays at the newest
     this.addresses = new Map(); // file id -> its signed addresses, and until when they are shown
     this.loading = false;
@@ -30,6 +38,7 @@ export class MessageList {
 
   show(room) {
     this.room = room;
+    this.items = new Map();
     this.pinned = true;
     this.render();
   }
@@ -44,9 +53,8 @@ export class MessageList {
     const old = this.items;
     this.items = new Map();
     const elements = shown.map((message) => {
-      const key = keyOf(message);
-      const known = old.get(message.message_id);
-      const element = known?.dataset.key === key ? known : this._item(message, key);
+      const element = old.get(message.message_id) ?? this._item();
+      if (message.status === "streaming" || element.dataset.key !== keyOf(message)) this._fill(element, message);
       this.items.set(message.message_id, element);
       return element;
     });
@@ -61,7 +69,7 @@ export class MessageList {
     const all = this.room.messages;
     if (all.at(-1) !== message || (!this.pinned && this.first + WINDOW < all.length)) return this._jump();
     this.list.querySelector(".empty")?.remove();
-    const element = this._item(message, keyOf(message));
+    const element = this._fill(this._item(), message);
     this.items.set(message.message_id, element);
     this.list.append(element);
     if (this.pinned) {
@@ -73,23 +81,43 @@ export class MessageList {
   }
 
   changed(message) {
-    const old = this.items.get(message.message_id);
-    if (!old) return;
-    const element = this._item(message, keyOf(message));
-    this.items.set(message.message_id, element);
-    const focused = old.contains(document.activeElement);
-    old.replaceWith(element);
-    if (focused) element.querySelector("button")?.focus();
+    const element = this.items.get(message.message_id);
+    if (!element) return;
+    const acted = element.querySelector(".actions")?.contains(document.activeElement);
+    this._fill(element, message);
+    if (acted) (element.querySelector(".actions button") ?? this.list).focus();
     this.marks();
     if (this.pinned) this._bottom();
   }
 
-  /** A stream has grown: only its text is touched. */
-  text(message) {
-    const element = this.items.get(message.message_id);
-    if (!element) return;
-    element.querySelector(".text").textContent = message.content;
+  /** A stream has grown: it is drawn with the next frame, with all that came until then. */
+  grown(message) {
+    this.growing.add(message);
+    if (this.waiting) return;
+    this.waiting = true;
+    const draw = () => requestAnimationFrame(() => this._drawGrown());
+    const rest = (this.restsUntil ?? 0) - performance.now();
+    if (rest > 0) setTimeout(draw, rest);
+    else draw();
+  }
+
+  _drawGrown() {
+    const began = performance.now();
+    this.waiting = false;
+    for (const message of this.growing) {
+      const element = this.items.get(message.message_id);
+      if (element && message.status === "streaming") this.bodies.get(element).update(message);
+    }
+    this.growing.clear();
     if (this.pinned) this._bottom();
+    const now = performance.now();
+    this.restsUntil = now + REST * (now - began);
+  }
+
+  /** What a reader of the screen is told of a message. */
+  words(message) {
+    const texts = this.items.get(message.message_id)?.querySelectorAll(".body > .text, .body > .problem, .body > .ending") ?? [];
+    return [...texts].map(({ textContent }) => textContent).join(" ").slice(0, READ_OUT);
   }
 
   /** Who has read up to where. */
@@ -179,45 +207,48 @@ export class MessageList {
     this.items.delete(message.message_id);
   }
 
-  _item(message, key) {
+  _item() {
+    const item = h("li.message");
+    const body = new Body((file) => this._file(file));
+    this.bodies.set(item, body);
+    item.append(h("span.avatar"), h("div.bubble", {}, h("p.meta"), body.element));
+    return item;
+  }
+
+  /** The element as the message is now. What the reader has opened in it stays open. */
+  _fill(item, message) {
     const own = message.sender_type === "user" && message.sender_id === this.room.me;
-    const agent = this.room.session?.agent;
-    const name =
-      message.sender_type === "agent" && String(agent?.id) === message.sender_id ? agent.name : message.sender_id;
+    const name = this.room.nameOf(message);
     const streaming = message.status === "streaming";
     const kind = [own ? "own" : "", message.sender_type, message.deleted_at ? "deleted" : "", streaming ? "streaming" : ""];
-    const item = h("li.message", { dataset: { key, id: message.message_id, seq: message.seq } });
     item.className = ["message", ...kind.filter(Boolean)].join(" ");
-    item.append(avatar(name, message.sender_type), h("div.bubble", {}, this._head(message, name), this._body(message)));
+    Object.assign(item.dataset, { key: keyOf(message), id: message.message_id, seq: message.seq });
+    item.querySelector(".avatar").replaceWith(avatar(name, message.sender_type));
+    item.querySelector(".meta").replaceWith(this._head(message, name));
+    this.bodies.get(item).update(message);
+    item.querySelector(".actions")?.remove();
     const buttons = this._buttons(message, own, name);
     if (buttons.length) item.append(h("div.actions", {}, buttons));
     return item;
   }
 
   _head(message, name) {
-    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", FLAGS[message.status] ?? ENDS[message.finish_reason] ?? ""].filter(Boolean);
+    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", flag(message)].filter(Boolean);
     return h(
       "p.meta",
       {},
       h("strong", {}, name),
       h("time", { datetime: message.created_at }, time(message.created_at)),
-      flags.map((flag) => h("em", {}, flag)),
+      flags.map((each) => h("em", {}, each)),
     );
-  }
-
-  _body(message) {
-    if (message.deleted_at) return h("p.text", {}, "This message was deleted.");
-    const parts = [];
-    if (message.content || !message.files?.length) parts.push(h("p.text", {}, message.content ?? ""));
-    if (message.error) parts.push(h("p.problem", {}, message.error.message || message.error.code));
-    for (const file of message.files ?? []) parts.push(this._file(file));
-    return parts;
   }
 
   _file(file) {
     const { name, size, type } = file.file_info;
     const picture = type.startsWith("image/") ? h("img", { alt: name, loading: "lazy" }) : icon(ICONS.file);
-    const link = h("a.file", { target: "_blank", rel: "noopener" }, picture, h("span", {}, name, h("small", {}, bytes(size))));
+    // A picture of a kind that this browser cannot show is a file like others.
+    picture.addEventListener("error", () => picture.replaceWith(icon(ICONS.file)));
+    const link = h("a.file", { target: "_blank", rel: "noopener" }, picture, h("span", {}, name, size === undefined ? null : h("small", {}, bytes(size))));
     this._address(file.file_id, (signed) => {
       link.href = here(signed.url);
       if (picture.tagName === "IMG") picture.src = here(signed.thumbnail_url ?? signed.url);
@@ -244,10 +275,7 @@ export class MessageList {
   _buttons(message, own, name) {
     const button = (label, path, onclick) =>
       h("button.icon-button", { type: "button", "aria-label": `${label} message of ${name}`, title: label, onclick }, icon(path));
-    if (message.deleted_at) return [];
-    if (message.status === "streaming") {
-      return [h("button.button.small.stop", { type: "button", onclick: () => this.actions.stop(message) }, icon(ICONS.stop), " Stop")];
-    }
+    if (message.deleted_at || message.status === "streaming") return [];
     const found = [];
     if (own && message.message_type === "text") found.push(button("Edit", ICONS.edit, () => this.actions.edit(message)));
     if (own) found.push(button("Delete", ICONS.trash, () => this.actions.remove(message)));
@@ -255,10 +283,7 @@ export class MessageList {
   }
 }
 
-const FLAGS = { streaming: "writing…", cancelled: "stopped", interrupted: "interrupted", failed: "failed" };
-/** Of an answer that is complete, and did not come to its own end. */
-const ENDS = { length: "cut at its limit", content_filter: "filtered", tool_calls: "asked for tools", error: "broken off", other: "ended early" };
-
-function keyOf(message) {
-  return `${message.revision}:${message.status}:${message.status === "streaming" ? 0 : message.content?.length}`;
+/** What shows that a message, which is whole, changed. */
+function keyOf({ revision, status, content }) {
+  return `${revision}:${status}:${content?.length}`;
 }

@@ -17,7 +17,6 @@ export class Pane {
     this.list = new MessageList({
       edit: (message) => this._edit(message),
       remove: (message) => this._try(() => person.call("delete", { message_id: message.message_id })),
-      stop: (message) => this._try(() => person.call("stream_cancel", { message_id: message.message_id })),
       older: () => this._try(() => person.older()),
       seen: () => this._seen(),
       address: (id) => person.rest("GET", `/api/chat/files/${encodeURIComponent(id)}/url`),
@@ -88,6 +87,7 @@ export class Pane {
     });
     this.picker = h("input", { type: "file", hidden: true, multiple: true, "aria-label": "Files", onchange: () => this._upload(this.picker.files) });
     this.banner = h("p.editing", { hidden: true }, "Editing a message. ", h("button.link", { type: "button", onclick: () => this._edit(null) }, "Cancel"));
+    this.stopButton = h("button.icon-button.stop", { type: "button", hidden: true, "aria-label": `Stop the answer as ${person.name}`, title: "Stop the answer (Esc)", onclick: () => this._stop() }, icon(ICONS.stop));
     const form = h(
       "form.composer",
       { onsubmit: (event) => (event.preventDefault(), this._send()) },
@@ -96,6 +96,7 @@ export class Pane {
       h("button.icon-button", { type: "button", "aria-label": `Attach a file as ${person.name}`, title: "Attach a file", onclick: () => this.picker.click() }, icon(ICONS.attach)),
       h("label.hidden", { for: `${id}-text` }, `Message as ${person.name}`),
       this.input,
+      this.stopButton,
       h("button.icon-button.send", { type: "submit", "aria-label": `Send as ${person.name}`, title: "Send" }, icon(ICONS.send)),
     );
     form.addEventListener("dragover", (event) => event.preventDefault());
@@ -115,6 +116,7 @@ export class Pane {
     this._edit(null);
     this.list.show(room);
     this._head();
+    this._writing();
   }
 
   _personChanged({ kind, text, how, count, seconds, error, data }) {
@@ -130,15 +132,17 @@ export class Pane {
     switch (kind) {
       case "added":
         this.list.added(message);
-        if (message.sender_id !== this.person.sub && message.status !== "streaming") speak(`${message.sender_id}: ${message.content}`);
+        if (message.sender_id !== this.person.sub && message.status !== "streaming") this._speak(message);
+        this._writing();
         this._seen();
         break;
       case "changed":
         this.list.changed(message);
-        if (message.message_type === "stream" && message.status !== "streaming") speak(`${message.sender_id}: ${message.content}`);
+        if (message.message_type === "stream" && message.status !== "streaming") this._speak(message);
+        this._writing();
         break;
-      case "text":
-        this.list.text(message);
+      case "grown":
+        this.list.grown(message);
         break;
       case "marks":
         this.list.marks();
@@ -154,8 +158,23 @@ export class Pane {
       default:
         this.list.render();
         this._head();
+        this._writing();
         this._seen();
     }
+  }
+
+  _speak(message) {
+    speak(`${this.room.nameOf(message)}: ${this.list.words(message)}`);
+  }
+
+  /** While an answer is written it can be stopped, from where one writes. */
+  _writing() {
+    this.stopButton.hidden = !this.room?.writing;
+  }
+
+  _stop() {
+    const message = this.room?.writing;
+    if (message) this._try(() => this.person.call("stream_cancel", { message_id: message.message_id }));
   }
 
   _head() {
@@ -250,6 +269,8 @@ export class Pane {
     } else if (event.key === "Escape" && this.editing) {
       this.input.value = "";
       this._edit(null);
+    } else if (event.key === "Escape" && !event.isComposing) {
+      this._stop();
     } else if (event.key === "ArrowUp" && !this.input.value && this.room) {
       const last = this.room.messages.findLast((m) => m.sender_id === this.person.sub && m.message_type === "text" && !m.deleted_at);
       if (last) {

@@ -1,4 +1,5 @@
 // One conversation as one person knows it: a snapshot that events carry on. Knows no transport and no DOM.
+import { grow, kept } from "./parts.js";
 
 export class Room extends EventTarget {
   constructor(sessionId, me) {
@@ -15,7 +16,7 @@ export class Room extends EventTarget {
     this.onlineCount = null;
     this.typing = new Set();
     this.marks = new Map();
-    this.next = new Map(); // stream -> index of its next chunk
+    this.next = new Map(); // stream -> index of what comes next in it
   }
 
   /** A `join` reply or a `welcome`. With `resumed`, what we have stays and is brought up to date. */
@@ -32,7 +33,7 @@ export class Room extends EventTarget {
     for (const stream of reply.streams) {
       const message = this.byId.get(stream.message_id);
       if (message) {
-        message.content = stream.content;
+        set(message, { content: stream.content, ...(stream.parts && { parts: stream.parts }) });
         this.next.set(stream.message_id, stream.next_index);
       }
     }
@@ -79,14 +80,18 @@ export class Room extends EventTarget {
         });
         break;
       case "stream_chunk":
-        this._chunk(data);
+      case "stream_delta":
+      case "stream_part":
+        this._grow(name, data);
         break;
       case "stream_end": {
         const message = this.byId.get(data.message_id);
         if (!message) break;
         this.next.delete(data.message_id);
         const { timestamp, session_id, ...fields } = data;
-        this._change({ ...message, ...fields });
+        delete message.passing;
+        if (!kept(message.parts)) delete message.parts;
+        this._change({ seq: message.seq, ...fields });
         break;
       }
       case "read":
@@ -112,17 +117,29 @@ export class Room extends EventTarget {
     return this.messages.at(-1);
   }
 
-  _chunk(data) {
+  /** The answer that is being written, if one is: the newest. */
+  get writing() {
+    return [...this.next.keys()].map((id) => this.byId.get(id)).filter(Boolean).at(-1) ?? null;
+  }
+
+  nameOf({ sender_type, sender_id }) {
+    const agent = this.session?.agent;
+    return sender_type === "agent" && String(agent?.id) === sender_id ? agent.name : sender_id;
+  }
+
+  _grow(name, data) {
     const message = this.byId.get(data.message_id);
     const next = this.next.get(data.message_id);
-    if (!message || next === undefined || data.index + data.count <= next) return;
+    const after = data.index + (data.count ?? 1);
+    if (!message || next === undefined || after <= next) return;
     if (data.index > next) {
       this._tell("hole", { message_id: data.message_id }); // the end, or a new snapshot, brings the text
       return;
     }
-    message.content += data.content;
-    this.next.set(data.message_id, data.index + data.count);
-    this._tell("text", { message });
+    if (data.part?.transient) message.passing = data.part;
+    grow(message, name, data);
+    this.next.set(data.message_id, after);
+    this._tell("grown", { message });
   }
 
   _change(message) {
@@ -136,7 +153,7 @@ export class Room extends EventTarget {
   _put(message, before = false) {
     const known = this.byId.get(message.message_id);
     if (known) {
-      if (known.revision <= message.revision) Object.assign(known, message);
+      if (known.revision <= message.revision) set(known, message);
       return;
     }
     const own = { ...message };
@@ -162,4 +179,10 @@ export class Room extends EventTarget {
   _tell(kind, detail = {}) {
     this.dispatchEvent(Object.assign(new Event("change"), { kind, ...detail }));
   }
+}
+
+/** What comes with its content, and names no parts, has none. */
+function set(known, message) {
+  if ("content" in message && !message.parts) delete known.parts;
+  Object.assign(known, message);
 }

@@ -6,6 +6,61 @@ const PICTURE = Buffer.from(
   "base64",
 );
 
+const HOSTILE = `<script>globalThis.hurt = 1</script>
+
+Text <img src="/canary" onerror="globalThis.hurt = 2"> and <b onclick="globalThis.hurt = 3">bold</b>
+
+<iframe src="/canary"></iframe><style>@import "/canary";</style>
+
+[runs](javascript:globalThis.hurt=4) [data](data:text/html,canary) [mixed](JaVaScRiPt:globalThis.hurt=5)
+[hidden](java&#115;cript:globalThis.hurt=6) <javascript:globalThis.hurt=7> [referred][there] [here](/canary)
+![seen](https://canary.invalid/seen.png) ![own](/canary) [good](https://example.com/a?b=1&amp;c=2 "a \\"title\\" onclick=x")
+
+[there]: javascript:globalThis.hurt=8
+
+\`\`\`js" onclick="globalThis.hurt=9
+a < b
+  && c
+\`\`\``;
+
+/** One of everything. */
+const GROWING = `# Head **bold** and more
+
+First, with **bold**, *slanted*, \`code\` and [a link](https://example.com/). Second line
+of the same.
+
+Then:
+- one
+- two with **bold**
+  - inner
+
+    a paragraph of the inner
+
+- [x] done
+
+| a | b |
+|---|--:|
+| 1 | \`x\` |
+| 2 | two |
+
+\`\`\`py
+x = "| not a table |"
+---
+\`\`\`
+
+> A quote
+> of two lines
+
+1. first
+2. second
+
+---
+
+Last [words][there], ~~old~~ &amp; new.
+
+[there]: https://example.com/there
+`;
+
 const stories = {
   /** Two people: typing seen, a message, read marks, edit, delete, unread. */
   async conversation(page) {
@@ -66,7 +121,7 @@ const stories = {
     await session(page);
     const window = await playground(page.context().browser(), `${url}#token=${token}&session=${id}`);
     await window.waitForSelector("body[data-ready]");
-    check(!(await window.evaluate(() => location.hash)), "the token does not stay in the address");
+    check(!(await window.evaluate(() => location.hash)).includes("token"), "the token does not stay in the address");
     await say(window.locator(".pane"), "are you there?");
     await page.locator(".session", { hasText: title }).getByLabel("1 unread").waitFor();
     await page.locator(".session", { hasText: title }).click();
@@ -97,12 +152,81 @@ const stories = {
     await say(gil, long);
     const answer = fay.locator(".message.agent").nth(1);
     await answer.locator(".text", { hasText: "word2" }).waitFor();
-    // By the keyboard: while the text grows the button moves, and a click waits until it stands still.
-    await answer.getByRole("button", { name: "Stop" }).press("Enter");
-    await answer.getByText("stopped").waitFor();
-    await gil.locator(".message.agent").nth(1).getByText("stopped").waitFor();
+    await fay.getByRole("button", { name: "Stop the answer" }).click();
+    await answer.getByText("stopped", { exact: true }).waitFor();
+    await gil.locator(".message.agent").nth(1).getByText("stopped", { exact: true }).waitFor();
     const text = await answer.locator(".text").textContent();
     check(text.length && long.startsWith(text) && text !== long, "what was written is kept");
+    // By the keyboard alone.
+    await say(gil, long);
+    await fay.locator(".message.agent").nth(2).locator(".text", { hasText: "word2" }).waitFor();
+    await gil.locator("textarea").press("Escape");
+    await fay.locator(".message.agent").nth(2).getByText("stopped", { exact: true }).waitFor();
+    check(await fay.getByRole("button", { name: "Stop the answer" }).isHidden(), "nothing is left to stop");
+  },
+
+  /** Markdown of an answer: shown as such, and nothing in it runs, is asked for or leads anywhere but to the web. */
+  async markdown(page, url) {
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"], { origin: new URL(url).origin });
+    const strays = [];
+    page.on("request", (request) => /canary/.test(request.url()) && strays.push(request.url()));
+    const una = await come(page, "una");
+    await session(page, "Echo");
+    // Whatever is put into an answer, at any time, is of these.
+    await page.evaluate(() => {
+      const good = "P,H3,H4,H5,H6,UL,OL,LI,STRONG,EM,DEL,CODE,PRE,A,BR,SPAN,DIV,BUTTON,BLOCKQUOTE,HR,TABLE,THEAD,TBODY,TR,TH,TD".split(",");
+      globalThis.others = [];
+      new MutationObserver((records) => {
+        for (const node of records.flatMap(({ addedNodes }) => [...addedNodes])) {
+          for (const each of node.nodeType === 1 && node.closest(".markdown") ? [node, ...node.querySelectorAll("*")] : []) {
+            const handler = each.getAttributeNames().some((name) => name.startsWith("on") || name === "style" || name === "src");
+            if (handler || !good.includes(each.tagName)) globalThis.others.push(each.outerHTML);
+          }
+        }
+      }).observe(document.body, { subtree: true, childList: true });
+    });
+    await say(una, HOSTILE);
+    const answer = una.locator(".message.agent:not(.streaming) .text");
+    await answer.waitFor();
+    for (const link of await answer.locator("a").all()) {
+      check(/^(https?:|mailto:)/.test(await link.getAttribute("href")), "a link leads to the web");
+      check((await link.getAttribute("rel")) === "noopener noreferrer" && (await link.getAttribute("target")) === "_blank", "in a tab of its own");
+    }
+    for (const word of ["runs", "data", "mixed", "hidden", "referred", "here"]) {
+      const text = answer.getByText(word, { exact: true }).last();
+      await text.click();
+      check((await text.evaluate((node) => node.closest("a"))) === null, `${word} is no link`);
+    }
+    check((await answer.getByRole("link", { name: "Picture: seen" }).getAttribute("href")) === "https://canary.invalid/seen.png", "a picture's address is a link");
+    check((await answer.textContent()).includes("<script>globalThis.hurt = 1</script>"), "HTML is shown as it was written");
+    check((await una.locator(".message.own .text").textContent()) === HOSTILE, "people's own words are as they wrote them");
+    const { others, hurt } = await page.evaluate(() => ({ others: globalThis.others, hurt: globalThis.hurt }));
+    check(!others.length && hurt === undefined && !strays.length, `nothing ran or was asked for: ${[...others, hurt, ...strays]}`);
+
+    await answer.getByRole("button", { name: "Copy" }).click();
+    await answer.getByRole("button", { name: "Copied" }).waitFor();
+    check((await page.evaluate(() => navigator.clipboard.readText())) === "a < b\n  && c", "the code is copied as it is");
+
+    // Growing letter by letter it ends as it is when read at once, its head stays, and half a fence or table is never text.
+    const { differs, moved, flickers } = await page.evaluate(async (text) => {
+      const { Markdown } = await import("/web/markdown.js");
+      const [growing, whole] = [new Markdown(), new Markdown()];
+      const flickers = [];
+      let head;
+      for (let at = 1; at <= text.length; at += 1) {
+        growing.update(text.slice(0, at), true);
+        if (at === text.indexOf("Then")) head = growing.element.firstElementChild;
+        for (const each of growing.element.querySelectorAll("p, h3, h4")) if (/[`|*]|\]\(|^(- )?-+$/m.test(each.textContent)) flickers.push(each.textContent);
+      }
+      const moved = head !== growing.element.firstElementChild;
+      growing.update(text);
+      whole.update(text);
+      return { differs: growing.element.innerHTML !== whole.element.innerHTML && growing.element.innerHTML, moved, flickers };
+    }, GROWING);
+    check(!flickers.length, `nothing flickers: ${flickers.slice(0, 3)}`);
+    check(!moved, "what is read for good is not made again");
+    check(!differs, `it ends as it is read at once: ${differs}`);
+    await accessible(page, "an answer in Markdown");
   },
 
   /** The network is cut, and left half-open, at each door; nothing is lost, nothing twice. */

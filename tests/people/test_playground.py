@@ -40,6 +40,7 @@ async def tell(story: str, url: str, *more: str) -> str:
         "conversation",
         "unread",
         "stream",
+        "markdown",
         "recovery",
         "files",
         "search",
