@@ -10,9 +10,16 @@ from events.agents.prompt import Manner, Prompt
 
 
 class AnswerReader(Protocol):
-    """One answer. `finished`: the model has said that it is at its end, and why."""
+    """One answer. `finished`: the model has said that it is at its end, and why. `repeats`: its last
+    event has all of the answer once more."""
 
     finished: bool
+    repeats: bool
+
+    @property
+    def done(self) -> bool:
+        """Nothing more comes of which anything is to be read."""
+        ...
 
     def feed(self, data: bytes, event: bytes = b"") -> list[Delta]:
         """The data of one event, whose name is `event`; or a whole answer that came in place of a stream.

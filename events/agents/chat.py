@@ -31,6 +31,8 @@ class AnswerBounds(Struct, frozen=True):
 
     #: Bytes of one event: room for a whole answer of STREAM_MAX_SIZE, its line ends and quotes escaped.
     event: int = 512 * 1024
+    #: Bytes of one event where the last repeats all of the answer, and what was asked for.
+    whole: int = 1024 * 1024
     #: Bytes of the body. Models that think send hundreds for each token, of which nothing is kept.
     body: int = 64 * 1024 * 1024
     #: Bytes of an error's body that the log gets.
@@ -104,7 +106,8 @@ async def _ask(
             async with asyncio.timeout_at(first):
                 raise failures.refused(response, await _beginning(body, bounds.error))
         _check_plain(response)
-        answer = Answer(EventReader(bounds.event), call.reader, bounds.event)
+        most = bounds.whole if call.reader.repeats else bounds.event
+        answer = Answer(EventReader(most), call.reader, most)
         async with aclosing(_read(body, answer, timeouts, first)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -157,6 +160,9 @@ class Answer:
                 return
             told = self._events.lines
             yield self.content.feed(event, self._events.name)
+            if self.content.done:
+                self.done = True
+                return
         if self._events.lines > told:
             yield []  # a comment, or a part of an event: a sign of life
 

@@ -66,6 +66,8 @@ class _Chunk(Struct):
 class CompletionReader:
     """One answer. `finished`: the model has said that it is at its end, and why."""
 
+    repeats = False
+
     def __init__(self, thinking: Thinking = "off") -> None:
         self.finished = False
         self._split = ThinkSplitter(thinking)
@@ -74,6 +76,11 @@ class CompletionReader:
         self._usage = Usage()
         self._model = ""
         self._refused = False
+
+    @property
+    def done(self) -> bool:
+        """Never: usage follows the end, and then `[DONE]`."""
+        return False
 
     def feed(self, data: bytes, event: bytes = b"") -> list[Delta]:
         """The data of one event, whose name is `event`; or a whole completion that came in place of a stream.

@@ -13,7 +13,12 @@ Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Tokens = Annotated[int, Meta(ge=1)]
 
 #: Of `extra_body`: on these the reading of the answer depends, or they have a field of their own.
-OWN_FIELDS = frozenset(("model", "messages", "stream", "stream_options", "n"))
+OWN_FIELDS = {
+    "chat": frozenset(("model", "messages", "stream", "stream_options", "n")),
+    "responses": frozenset(("model", "input", "stream", "background")),
+}
+#: What only a response can be asked for.
+RESPONSES_ALONE = ("reasoning_summary", "background")
 #: Headers that make the request: no config names them.
 FRAMING = frozenset(
     [
@@ -46,6 +51,7 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
 
     base_url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
     model: Annotated[str, Meta(min_length=1, max_length=200)]
+    api: Literal["chat", "responses"] = "chat"
     api_key_env: Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)] | None = None
     api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None = None
     system_prompt: str | None = None
@@ -53,10 +59,12 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     reasoning_effort: Annotated[str, Meta(min_length=1, max_length=50)] | None = None
+    reasoning_summary: Annotated[str, Meta(min_length=1, max_length=50)] | None = None
     response_format: dict[str, Any] | None = None
     extra_body: dict[str, Any] | None = None
     extra_headers: dict[str, str] | None = None
     stream_options: bool = True
+    background: bool = False
     context_tokens: Tokens = 8000
     context_window: Tokens | None = None
     turns: Literal["auto", "alternate", "as_is"] = "auto"
@@ -80,7 +88,11 @@ def checked(config: dict[str, Any]) -> OpenAIConfig:
         raise msgspec.ValidationError(f"base_url: {error}") from error
     if made.max_tokens is not None and made.max_completion_tokens is not None:
         raise msgspec.ValidationError("max_tokens, max_completion_tokens: only one of them")
-    taken = OWN_FIELDS & (made.extra_body or {}).keys()
+    if made.api == "chat":
+        for name in RESPONSES_ALONE:
+            if getattr(made, name):
+                raise msgspec.ValidationError(f'{name}: with api: "responses" alone')
+    taken = OWN_FIELDS[made.api] & (made.extra_body or {}).keys()
     if taken:
         raise msgspec.ValidationError(f"extra_body: {', '.join(sorted(taken))} cannot be set there")
     for_key = (made.api_key_header or "authorization").lower()

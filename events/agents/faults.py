@@ -31,6 +31,10 @@ class Kind(StrEnum):
     STREAM_OPTIONS = "stream_options"
     #: The model wants `max_completion_tokens` in place of `max_tokens`.
     MAX_TOKENS = "max_tokens"
+    #: The model gives no encrypted reasoning, or takes none back.
+    ENCRYPTED = "encrypted"
+    #: The model, or its server, takes no pictures.
+    IMAGES = "images"
     #: A fault of the server's own: another try may succeed.
     SERVER = "server"
     OTHER = "other"
@@ -63,6 +67,18 @@ _CODES = {
     "billing_not_active": Kind.QUOTA,
     "content_filter": Kind.FILTERED,
     "content_policy_violation": Kind.FILTERED,
+    "image_content_policy_violation": Kind.FILTERED,
+    "misalignment_policy_violation": Kind.FILTERED,
+    "bio_policy": Kind.FILTERED,
+    "cyber_policy": Kind.FILTERED,
+    "invalid_prompt": Kind.FILTERED,
+    "invalid_encrypted_content": Kind.ENCRYPTED,
+    "invalid_image": Kind.IMAGES,
+    "invalid_image_url": Kind.IMAGES,
+    "invalid_image_format": Kind.IMAGES,
+    "image_parse_error": Kind.IMAGES,
+    "unsupported_image_media_type": Kind.IMAGES,
+    "failed_to_download_image": Kind.IMAGES,
     "invalid_api_key": Kind.UNAUTHORIZED,
     "authentication_error": Kind.UNAUTHORIZED,
     "permission_error": Kind.UNAUTHORIZED,
@@ -82,6 +98,8 @@ _TEXTS = [
     (Kind.MAX_TOKENS, _any(phrases.OTHER_LIMIT)),
     (Kind.SYSTEM, _any(phrases.NO_SYSTEM)),
     (Kind.TURNS, _any(phrases.TURNS)),
+    (Kind.ENCRYPTED, _any(phrases.NO_ENCRYPTED)),
+    (Kind.IMAGES, _any(phrases.NO_IMAGES)),
     (Kind.FILTERED, _any(phrases.FILTERED)),
     (Kind.RATE_LIMIT, _any(phrases.RATE)),
 ]
@@ -120,7 +138,7 @@ def _kind(status: int | None, codes: list[str], said: str) -> Kind:
         return Kind.RATE_LIMIT
     if status == 413 or (status == 400 and not said):
         return Kind.CONTEXT  # a proxy's words, or none
-    if status is None or status < 500 or "context" in said:
+    if status is None or status < 500 or "context" in said or "image input" in said:
         found = next((kind for kind, pattern in _TEXTS if pattern.search(said)), None)
         if found is not None:
             return found

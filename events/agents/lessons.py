@@ -32,6 +32,8 @@ class Lessons(Struct):
     system_role: bool = True
     stream_options: bool = True
     max_tokens: bool = True
+    encrypted: bool = True
+    images: bool = True
     budget: int | None = None
 
     def manner(self, config: OpenAIConfig, cuts: int) -> Manner:
@@ -43,12 +45,20 @@ class Lessons(Struct):
             0 if cuts > CUTS else budget,
             alternate=config.turns == "alternate" or self.alternate,
             system_role=self.system_role,
+            images=self.images,
         )
 
     @property
     def ways(self) -> tuple[bool, ...]:
         """How a request is made, beside its length."""
-        return (self.alternate, self.system_role, self.stream_options, self.max_tokens)
+        return (
+            self.alternate,
+            self.system_role,
+            self.stream_options,
+            self.max_tokens,
+            self.encrypted,
+            self.images,
+        )
 
     def learn(self, fault: Fault, config: OpenAIConfig, sent: Sent) -> bool:
         """Whether the same question may be asked at once in another way: what is known now, perhaps by
@@ -63,6 +73,10 @@ class Lessons(Struct):
             self.stream_options = False
         elif fault.kind is Kind.MAX_TOKENS and config.max_tokens is not None:
             self.max_tokens = False
+        elif fault.kind is Kind.ENCRYPTED:
+            self.encrypted = False
+        elif fault.kind is Kind.IMAGES:
+            self.images = False
         else:
             return False
         return sent.ways != self.ways

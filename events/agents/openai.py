@@ -25,10 +25,11 @@ from events.agents.deltas import Delta
 from events.agents.lessons import Learnt
 from events.agents.modelcall import ModelCall
 from events.agents.network import CheckedNetwork
+from events.agents.responsesapi import Responses
 from events.agents.upstreams import Refused, Upstreams, split
 
 #: How an upstream is asked, by the config's `api`.
-APIS: dict[str, ModelAPI] = {"chat": ChatCompletions()}
+APIS: dict[str, ModelAPI] = {"chat": ChatCompletions(), "responses": Responses()}
 
 log = logging.getLogger("parley.agents.openai")
 
@@ -59,7 +60,7 @@ class OpenAI(Agent):
     async def answer(self, request: Request) -> AsyncIterator[Delta]:
         try:
             config = checked(request.agent.config)
-            api = APIS["chat"]
+            api = APIS[config.api]
             endpoint = self._endpoint(config, api)
         except msgspec.ValidationError as error:
             log.warning("agent %s: its config is not valid: %s", request.agent.id, error)

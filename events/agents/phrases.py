@@ -69,6 +69,24 @@ NO_SYSTEM = (
     r"developer instruction is not enabled",
     r"unexpected role:? '?system",
 )
+NO_ENCRYPTED = (
+    r"encrypted content is not supported",
+    r"encrypted content (?:for item \S{1,200} )?could not be verified",
+    r"reasoning\.encrypted_content",
+)
+NO_IMAGES = (
+    r"does(?: not|n't) support (?:image|vision|multi-?modal)",
+    r"not a multi-?modal",
+    r"(?:image|vision)s?(?: inputs?)? (?:is|are) not (?:supported|enabled)",
+    r"support image input",
+    r"only supported by certain models",
+    r"missing data required for image",
+    r"unknown variant `?image_url",
+    r"allowed values: \['text'\]",
+    r"should be 'text'",
+    r"content must be a string",
+    r"non-text content",
+)
 NO_STREAM_OPTIONS = (r"stream_options",)
 OTHER_LIMIT = (r"use '?max_completion_tokens",)
 FILTERED = (

@@ -27,6 +27,7 @@ class Manner(Struct, frozen=True):
     budget: int
     alternate: bool = False
     system_role: bool = True
+    images: bool = True
 
 
 class Prompt(Struct, frozen=True):

@@ -85,6 +85,8 @@ class ResponseReader:
     """One answer. `finished`: the model has said that it is at its end, and why. `response_id` and `sequence`
     say where a broken stream goes on."""
 
+    repeats = True
+
     def __init__(self, thinking: Thinking = "off", limit: int | None = None) -> None:
         """`limit`: the answer's tokens that were asked for, where there is such a bound."""
         self.finished = False

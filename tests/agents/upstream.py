@@ -95,6 +95,7 @@ class Upstream:
         self.asked: list[dict[str, Any]] = []
         self.heads: list[dict[str, str]] = []
         self.keys: list[str] = []
+        self.paths: list[str] = []
         self.url = ""
         self.open = 0
         self._changed = asyncio.Condition()
@@ -104,8 +105,9 @@ class Upstream:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-            body = await reader.readexactly(int(headers["content-length"]))
-            self.asked.append(json.loads(body))
+            self.paths.append(head.split(" ")[1])
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            self.asked.append(json.loads(body or b"{}"))
             self.heads.append(headers)
             self.keys.append(headers.get("authorization", ""))
             if self.choose is not None:

@@ -1,0 +1,128 @@
+"""The Responses API, of whichever server: what the model is told, as input items. Sends nothing."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from events.agents.config import OpenAIConfig
+from events.agents.lessons import Lessons
+from events.agents.modelcall import ModelCall, ModelTurn, OfferedTool
+from events.agents.prompt import Manner, Prompt, conversation
+from events.agents.responses import GIVEN_BACK, ResponseReader
+
+Item = dict[str, Any]
+
+#: What a request asks for besides: nothing of a conversation is stored there, so its reasoning comes along.
+ENCRYPTED = ["reasoning.encrypted_content"]
+
+
+class Responses:
+    path = "/responses"
+
+    def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
+        return conversation(call.request, call.config, manner)
+
+    def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
+        config, messages = call.config, prompt.messages
+        system = messages[0]["content"] if messages[0]["role"] == "system" else None
+        told = messages[1:] if system else messages
+        body: Item = {
+            "model": config.model,
+            **({"instructions": system} if system else {}),
+            "input": [*_told(told, lessons), *_said(call.turns, lessons)],
+            "stream": True,
+            "store": config.background,
+        }
+        body |= {name: value for name, value in _optional(call, lessons).items() if value is not None}
+        return msgspec.json.encode(body | (config.extra_body or {}))
+
+    def reader(self, config: OpenAIConfig) -> ResponseReader:
+        return ResponseReader(config.thinking, config.output_tokens)
+
+
+def _optional(call: ModelCall, lessons: Lessons) -> Item:
+    config = call.config
+    reasoning = {"effort": config.reasoning_effort, "summary": config.reasoning_summary}
+    reasoning = {name: value for name, value in reasoning.items() if value is not None}
+    return {
+        "include": ENCRYPTED if lessons.encrypted else None,
+        "max_output_tokens": config.output_tokens,
+        "temperature": config.temperature,
+        "reasoning": reasoning or None,
+        "text": _format(config.response_format),
+        "background": True if config.background else None,
+        "tools": [_tool(tool) for tool in call.tools] or None,
+        "tool_choice": "none" if call.tools and not call.may_call else None,
+    }
+
+
+def _format(asked: Item | None) -> Item | None:
+    """What chat completions call `response_format`: there a schema stands one level deeper."""
+    if asked is None:
+        return None
+    schema = asked.get("json_schema")
+    return {"format": {"type": asked.get("type"), **schema} if isinstance(schema, dict) else asked}
+
+
+def _tool(tool: OfferedTool) -> Item:
+    # Without `strict: false` a schema has to keep rules that most do not.
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": False,
+    }
+
+
+def _told(messages: Iterable[Item], lessons: Lessons) -> Iterator[Item]:
+    for message in messages:
+        role, content = message["role"], message["content"]
+        if role == "assistant":
+            yield from _thoughts(message.get("thoughts", ()), lessons)
+            yield _answer(content)
+        else:
+            yield {"role": role, "content": _content(content)}
+
+
+def _answer(text: str) -> Item:
+    return {"role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+def _content(content: str | list[Item]) -> str | list[Item]:
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: Item) -> Item:
+    """A part of a chat completion's message, as these items have it."""
+    if part["type"] == "image_url":
+        return {"type": "input_image", "image_url": part["image_url"]["url"], "detail": "auto"}
+    if part["type"] == "file":
+        return {"type": "input_file", **part["file"]}
+    return {"type": "input_text", "text": part["text"]}
+
+
+def _thoughts(thoughts: Iterable[tuple[str, dict[str, Any]]], lessons: Lessons) -> Iterator[Item]:
+    for text, metadata in thoughts:
+        back = metadata.get(GIVEN_BACK)
+        if lessons.encrypted and isinstance(back, dict):
+            summary = [{"type": "summary_text", "text": text}] if text else []
+            yield {"type": "reasoning", "summary": summary, **back}
+
+
+def _said(turns: Iterable[ModelTurn], lessons: Lessons) -> Iterator[Item]:
+    """What the model said in this answer's earlier calls, and what became of its tools."""
+    for turn in turns:
+        yield from _thoughts(turn.reasoning, lessons)
+        if turn.text:
+            yield _answer(turn.text)
+        for call in turn.calls:
+            yield {
+                "type": "function_call",
+                "call_id": call.tool_call_id,
+                "name": call.name,
+                "arguments": call.input_text,
+            }
+        for call in turn.calls:
+            yield {"type": "function_call_output", "call_id": call.tool_call_id, "output": call.output}

@@ -1,0 +1,172 @@
+"""Agents that are asked by the Responses API: what is sent, and how an answer ends."""
+
+from typing import Any
+
+import pytest
+
+from events.agents.base import AnswerFailed
+from events.agents.openai import OpenAI
+from events.agents.responses import ResponseReader
+from tests.agents.shapes.refusal import error
+from tests.agents.shapes.responses import COMPLETED, FAILED, event, response, said, stream, thought
+from tests.agents.test_openai import collect, openai_session, request
+from tests.agents.test_openai import said as message
+from tests.agents.upstream import Plan, Upstream, lines, refusal, silence, upstream
+from tests.support.doors import enter
+from tests.support.server import Server
+
+
+def answered(*told: dict[str, Any], ends: bool = True) -> Plan:
+    return lines(stream(*told), ends=ends)
+
+
+CUT = event("incomplete", **response("incomplete", incomplete_details={"reason": "max_output_tokens"}))
+GOOD = answered(*said(0, "Hel", "lo"), COMPLETED)
+
+
+def asked(served: Upstream, text: str, *history: Any, **config: Any) -> Any:
+    return request(text, *history, base_url=served.url, api="responses", **config)
+
+
+async def test_what_is_sent(kind: OpenAI) -> None:
+    schema = {"name": "n", "schema": {"type": "object"}, "strict": True}
+    config = {
+        "system_prompt": "Be kind", "temperature": 0.5, "max_tokens": 99, "reasoning_effort": "low",
+        "reasoning_summary": "auto", "response_format": {"type": "json_schema", "json_schema": schema},
+        "extra_body": {"truncation": "auto"}, "api_key_env": "TEST_API_KEY",
+    }  # fmt: skip
+    async with upstream(GOOD) as served:
+        history = [message("before"), message("indeed", "agent")]
+        assert await collect(kind, asked(served, "hi", *history, **config)) == ("Hello", 46)
+    assert served.asked[0] == {
+        "model": "small", "stream": True, "store": False, "instructions": "Be kind",
+        "input": [
+            {"role": "user", "content": "before"},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "indeed"}]},
+            {"role": "user", "content": "hi"},
+        ],
+        "include": ["reasoning.encrypted_content"], "max_output_tokens": 99, "temperature": 0.5,
+        "reasoning": {"effort": "low", "summary": "auto"}, "truncation": "auto",
+        "text": {"format": {"type": "json_schema", **schema}},
+    }  # fmt: skip
+    assert served.paths == ["/v1/responses"]
+    assert served.keys == ["bearer sk-1"]
+
+
+async def test_nothing_is_sent_that_is_not_set(kind: OpenAI) -> None:
+    async with upstream(GOOD) as served:
+        await collect(kind, asked(served, "hi"))
+    assert served.asked[0].keys() == {"model", "stream", "store", "input", "include"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error("Encrypted content is not supported with this model.", param="include", code=None),
+        error("The encrypted content gAAA...ng== could not be verified.", code="invalid_encrypted_content"),
+    ],
+    ids=["a model without", "another's"],
+)
+async def test_a_model_without_encrypted_reasoning(kind: OpenAI, body: bytes) -> None:
+    async with upstream() as served:
+        served.choose = lambda asked: refusal(400, body=body) if "include" in asked else GOOD
+        for requests in (2, 3):
+            assert (await collect(kind, asked(served, "hi")))[0] == "Hello"
+            assert len(served.asked) == requests
+
+
+FAULTS: dict[str, tuple[Plan, str, str, int]] = {
+    # plan, text that came, code, requests made
+    "429": (refusal(429), "", "UPSTREAM_RATE_LIMIT", 3),
+    "404": (refusal(404), "", "UPSTREAM_ERROR", 1),
+    "too long": (refusal(400, body=error("x", code="context_length_exceeded")), "", "UPSTREAM_CONTEXT", 1),
+    "quota in the stream": (
+        answered(event("error", code="insufficient_quota", message="no")), "", "UPSTREAM_QUOTA", 1,
+    ),
+    "failed": (answered(event("failed", **response("failed", error=FAILED))), "", "UPSTREAM_RATE_LIMIT", 3),
+    "failed in the middle": (
+        answered(*said(0, "half")[:3], event("failed", **response("failed"))), "half", "UPSTREAM_ERROR", 1,
+    ),
+    "its prompt flagged": (
+        answered(event("failed", **response("failed", error={"code": "invalid_prompt", "message": "x"}))),
+        "", "UPSTREAM_FILTERED", 1,
+    ),
+    "ends in the middle": (answered(*said(0, "half")[:3]), "half", "UPSTREAM_ERROR", 1),
+    "breaks in the middle": (answered(*said(0, "half")[:3], ends=False), "half", "UPSTREAM_ERROR", 1),
+    "cancelled elsewhere": (
+        answered(*said(0, "half")[:3], event("completed", **response("cancelled"))), "half", "", 1,
+    ),
+    "reasoning alone": (answered(*thought(0, "hm"), COMPLETED), "", "UPSTREAM_EMPTY", 1),
+    "cut before its first word": (
+        answered(CUT), "", "UPSTREAM_LENGTH", 1,
+    ),
+    "not JSON": (lines(b"data: {not json\n\n"), "", "UPSTREAM_ERROR", 1),
+    "odd items": (answered(event("output_item.added", output_index={}, item=[5])), "", "UPSTREAM_ERROR", 3),
+    "silent": (silence(stream()), "", "UPSTREAM_TIMEOUT", 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_how_it_fails(kind: OpenAI, fault: str) -> None:
+    plan, text, code, requests = FAULTS[fault]
+    came, failed = "", ""
+    async with upstream(plan) as served:
+        try:
+            async for part in kind.answer(asked(served, "hi")):
+                came += part if isinstance(part, str) else ""
+        except AnswerFailed as failure:
+            failed = failure.code
+        assert (came, failed, len(served.asked)) == (text, code, requests)
+
+
+async def test_an_end_that_is_kept_open(kind: OpenAI) -> None:
+    """Nothing is waited for behind the last event."""
+    async with upstream(silence(stream(*said(0, "Hi"), COMPLETED))) as served:
+        assert (await collect(kind, asked(served, "hi", timeout=30)))[0] == "Hi"
+
+
+def test_more_calls_than_an_answer_may_have() -> None:
+    reader = ResponseReader()
+    with pytest.raises(ValueError, match="tool calls"):
+        for number in range(1001):
+            reader.feed(
+                b'{"type": "response.output_item.added", "output_index": %d, "item": '
+                b'{"type": "function_call", "id": "fc_%d", "call_id": "c%d", "name": "f"}}'
+                % (number, number, number)
+            )
+
+
+@pytest.fixture(scope="module")
+def node(shared_server: Server) -> Server:
+    return shared_server
+
+
+async def test_a_session(node: Server) -> None:
+    async with upstream(GOOD, answered(*said(0, "half")[:-2], CUT)) as served:
+        session_id = await openai_session(node, served, api="responses")
+        async with enter("socketio", node, "alice", session_id) as alice:
+            await alice.message("hello")
+            end = await alice.wait_event("stream_end")
+            assert (end["status"], end["finish_reason"], end["tokens_used"]) == ("complete", "stop", 46)
+            assert (end["model"], end["usage"]["cache_write_input_tokens"]) == ("m", 2)
+            await alice.message("again")
+            end = await alice.wait_event("stream_end", lambda e: e["message_id"] != end["message_id"])
+            assert (end["status"], end["finish_reason"]) == ("complete", "length")
+    assert [each["role"] for each in served.asked[1]["input"]] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"api": "responses", "extra_body": {"input": []}},
+        {"api": "completions"},
+        {"background": True},
+        {"reasoning_summary": "auto"},
+    ],
+    ids=str,
+)
+async def test_a_config_that_would_break_the_request(node: Server, config: dict[str, Any]) -> None:
+    body = {"base_url": "http://127.0.0.1:9/v1", "model": "m", **config}
+    async with node.api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "x", "kind": "openai", "config": body})
+        assert made.status_code == 422, made.text
