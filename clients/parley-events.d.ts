@@ -260,15 +260,16 @@ export interface Reasoning {
   provider_metadata?: Record<string, unknown>;
 }
 
-/** Send a message. The reply says that it is committed. */
+/** Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed. */
 export interface SendMessage {
   session_id: string;
-  content: string;
+  content?: string | null;
   client_message_id?: string | null;
   message_type?: "system" | "text" | null;
   metadata?: Record<string, unknown> | null;
   reply_to?: string | null;
   reply?: boolean;
+  parts?: (Text | FilePart | Data)[] | null;
 }
 
 /** The message is committed. `duplicate`: it was already, under this id. */
@@ -618,7 +619,7 @@ export interface ParleyCommands {
   join: (payload: Join, ack: (reply: Reply<JoinReply>) => void) => void;
   /** Leave the session's room. */
   leave: (payload: Leave, ack?: (reply: Reply<Done>) => void) => void;
-  /** Send a message. */
+  /** Send a message: text, or `parts`, of which `content` follows. */
   message: (payload: SendMessage, ack: (reply: Reply<SentReply>) => void) => void;
   /** Change the content of one's own message. */
   edit: (payload: Edit, ack: (reply: Reply<ChangedReply>) => void) => void;

@@ -6,7 +6,7 @@ from events import sessionview
 from events.clock import Clock, rfc3339, when
 from events.event import Event
 from events.tails import Found
-from events.views import PAGE_BYTES, event_of, read_event
+from events.views import PAGE_BYTES, event_of, read_event, with_files
 from storage.files import Files
 from storage.interfaces import Mark
 from storage.messages import Messages as Store
@@ -82,5 +82,5 @@ class Changes:
         ]
 
     async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
-        ids = [r.message_id for r in records if r.message_type == "file"]
+        ids = with_files(records)
         return await self._messages.files_of(ids) if ids else {}

@@ -250,7 +250,7 @@ class Commands:
 
     async def file(self, caller: Caller, conn: Connection | None, command: schema.PostFile) -> Done:
         await self._writable(caller, command.session_id)
-        return Pending(await self._messages.post_file(caller, command), sent)
+        return Pending(self._messages.post_file(caller, command), sent)
 
     async def read(self, caller: Caller, conn: Connection | None, command: schema.Read) -> Done:
         await self._readable(caller, command.session_id)

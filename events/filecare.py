@@ -48,7 +48,7 @@ class FileCare:
         gone = [
             done.record.message_id
             for done in batch
-            if isinstance(done.op, DeleteMessage) and done.record.message_type == "file"
+            if isinstance(done.op, DeleteMessage) and done.record.message_type != "text"
         ]
         if gone:
             self._later(gone, (), ())

@@ -234,7 +234,7 @@ class FileService:
         try:
             await self._sessions.writable(caller, record.session_id)
             command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
-            return await asyncio.shield(await self._messages.post_file(caller, command))
+            return await asyncio.shield(self._messages.post_file(caller, command))
         except storage_errors.StorageUnavailable:
             raise  # it may have been posted
         except Exception as error:

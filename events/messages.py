@@ -10,23 +10,20 @@ import msgspec
 from events.access import Caller, SessionRole, require
 from events.clock import Clock, rfc3339, when
 from events.delivery import Delivery
-from events.errors import (
-    FileNotFound,
-    Forbidden,
-    MessageNotFound,
-    ValidationFailed,
-)
+from events.errors import Forbidden, MessageNotFound, ValidationFailed
 from events.event import Event
+from events.given import given
 from events.ids import new_id
+from events.parts import FilePart, GivenPart, Text
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
-from events.views import PAGE_BYTES, event_of, read_event, view
+from events.views import PAGE_BYTES, event_of, read_event, view, with_files
 from storage.errors import StorageUnavailable
-from storage.files import Files
 from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
-from storage.records import FileRecord, MessageRecord, SessionRecord
+from storage.parts import file_ids
+from storage.records import MessageRecord, SessionRecord
 from storage.shape import maker
 from storage.writer import Owner, Writer
 
@@ -34,8 +31,11 @@ from storage.writer import Owner, Writer
 MAY_DELETE_ANY = frozenset({"owner", "service"})
 
 #: What a command says of a message, and what is known of it besides.
-_said = maker(NewMessage, SendMessage, "message_id sender_type sender_id message_type metadata begins most")
-_posted = maker(NewMessage, PostFile, "message_id sender_type sender_id message_type content")
+_said = maker(
+    NewMessage,
+    SendMessage,
+    "message_id sender_type sender_id message_type content parts metadata begins most",
+)
 
 
 class MessageService:
@@ -45,7 +45,6 @@ class MessageService:
         self,
         writer: Writer,
         store: Store,
-        files: Files,
         participants: Participants,
         delivery: Delivery,
         clock: Clock,
@@ -57,9 +56,8 @@ class MessageService:
         """`final_of` tells how many pieces a stream has that is being ended, `lineage_of` which history of a
         session a reply goes by; `on_message` hears of each committed message."""
         self.writer = writer
-        self._store, self._files, self._participants = store, files, participants
+        self._store, self._participants = store, participants
         self._delivery, self._clock = delivery, clock
-        self._posted: dict[str, FileRecord] = {}  # message id -> its file, from submit to commit
         self._final_of, self._lineage_of, self._on_message = final_of, lineage_of, on_message
 
     # --- commands
@@ -74,16 +72,27 @@ class MessageService:
         most: int | None = None,
     ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
-        may have `most`. Errors come through the future (see `events.failures`)."""
+        may have `most`. Errors come through the future (see `events.failures`); raises ValidationFailed,
+        PayloadTooLarge, Forbidden."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
+        kind: str = command.message_type or "text"
+        content, parts = command.content, None
+        if command.parts is not None:
+            content, parts = given(content, command.parts)
+            if kind == "text" and file_ids(parts):
+                kind = "file"
+        elif content is None:
+            raise ValidationFailed("is required without parts", field="content", joint=" ")
         return self.writer.submit(
             _said(
                 command,
                 message_id=new_id("msg"),
                 sender_type=caller.sender_type,
                 sender_id=caller.sub,
-                message_type=command.message_type or "text",
+                message_type=kind,
+                content=content,
+                parts=parts,
                 metadata=command.metadata or {},
                 begins=begins,
                 most=most,
@@ -119,25 +128,16 @@ class MessageService:
             DeleteMessage(command.session_id, command.message_id, accepted=accepted), conn
         )
 
-    async def post_file(self, caller: Caller, command: PostFile) -> "asyncio.Future[Committed]":
-        """Raises FileNotFound: not uploaded by this caller to this session, or posted already."""
-        record = await self._files.get(command.file_id)
-        if record is None or record.session_id != command.session_id or record.uploaded_by != caller.key:
-            raise FileNotFound
-        message_id = new_id("msg")
-        self._posted[message_id] = record
-        future = self.writer.submit(
-            _posted(
-                command,
-                message_id=message_id,
-                sender_type=caller.sender_type,
-                sender_id=caller.sub,
-                message_type="file",
-                content=command.message or "",
-            )
+    def post_file(self, caller: Caller, command: PostFile) -> "asyncio.Future[Committed]":
+        """A message of one file and, perhaps, a text. Its future raises FileMissing: not uploaded by this
+        caller to this session, or posted already."""
+        parts: list[GivenPart] = [FilePart(file_id=command.file_id)]
+        if command.message:
+            parts.append(Text(text=command.message))
+        message = SendMessage(
+            session_id=command.session_id, client_message_id=command.client_message_id, parts=parts
         )
-        future.add_done_callback(lambda _: self._posted.pop(message_id, None))
-        return future
+        return self.send(caller, message)
 
     async def get(self, session_id: str, message_id: str) -> MessageRecord:
         """Raises MessageNotFound."""
@@ -182,7 +182,7 @@ class MessageService:
         return page
 
     async def views(self, records: Sequence[MessageRecord]) -> list[Message]:
-        ids = [r.message_id for r in records if r.message_type == "file" and not r.deleted_at]
+        ids = with_files(records)
         files = await self._store.files_of(ids) if ids else {}
         return [view(r, files.get(r.message_id, ())) for r in records]
 
@@ -208,13 +208,12 @@ class MessageService:
             if done.duplicate:
                 continue
             record, op = done.record, done.op
-            posted = self._posted.pop(record.message_id, None) if self._posted else None
             ended = isinstance(op, EndStream)
             event = event_of(
                 record,
                 now,
                 created=isinstance(op, NewMessage),
-                files=(posted,) if posted else (),
+                files=done.files,
                 final=self._final_of(record.message_id) if ended else UNCOUNTED,
             )
             rooms.setdefault(record.session_id, []).append(event)

@@ -12,11 +12,10 @@ from events.delivery import Delivery
 from events.event import Event, Kind, make
 from storage.ops import Committed, EndStream, NewMessage
 from storage.participants import Participants
+from storage.partnames import preview
 from storage.records import MessageRecord
 from storage.turns import in_steps
 
-#: Characters of the last message that the notice shows.
-PREVIEW = 500
 #: Sessions whose participants are read at once, and participants told in one turn of the loop: a session may
 #: have thousands, and others wait meanwhile.
 SESSIONS, STEP = 10, 50
@@ -51,7 +50,7 @@ class ActivityNotices:
     def _event(self, record: MessageRecord) -> Event:
         payload = {
             "event": "activity",
-            "last_message": record.content[:PREVIEW],
+            "last_message": preview(record),
             "last_message_at": rfc3339(record.created_at),
             "last_seq": record.seq,
         }

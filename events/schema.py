@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from events.parts import Part
+from events.parts import MOST, GivenPart, Part
 
 #: Counters fit a JavaScript number.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -19,6 +19,7 @@ ClientMessageId = Annotated[str, Meta(min_length=1, max_length=255)]
 UserId = Annotated[str, Meta(min_length=1, max_length=255)]
 AgentId = int | Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,9})\Z")]
 Content = Annotated[str, Meta(min_length=1)]
+GivenParts = Annotated[list[GivenPart], Meta(min_length=1, max_length=MOST)]
 Metadata = dict[str, Any]
 Limit = Annotated[int, Meta(ge=1, le=500)]
 
@@ -45,14 +46,15 @@ class Leave(InSession):
 
 
 class SendMessage(InSession, kw_only=True):
-    """Send a message. The reply says that it is committed."""
+    """Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed."""
 
-    content: Content
+    content: Content | None = None
     client_message_id: ClientMessageId | None = None
     message_type: Literal["text", "system"] | None = None
     metadata: Metadata | None = None
     reply_to: MessageId | None = None
     reply: bool = True
+    parts: GivenParts | None = None
 
 
 class Edit(InSession, kw_only=True):
@@ -216,13 +218,14 @@ class ListSessions(Struct, kw_only=True):
 class ChatRequest(Struct, kw_only=True):
     """Get or create the session, send the message, stream the agent's answer."""
 
-    content: Content
+    content: Content | None = None
     session_id: SessionId | None = None
     agent_id: AgentId | None = None
     client_message_id: ClientMessageId | None = None
     metadata: Metadata | None = None
     reply_to: MessageId | None = None
     stream: bool = True
+    parts: GivenParts | None = None
 
 
 # --- what goes out
@@ -269,7 +272,7 @@ class Message(Struct, kw_only=True):
     model: str | UnsetType = UNSET
     #: Where there is more than text. `provider_metadata` is for workers alone.
     parts: list[Part] | UnsetType = UNSET
-    #: Of a `file` message only.
+    #: Those that are parts of it.
     files: list[File] | UnsetType = UNSET
     #: In events only.
     timestamp: str | UnsetType = UNSET

@@ -1,6 +1,6 @@
 """A message as clients see it, and as the events that tell of it. Reads nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -11,6 +11,7 @@ from events.parts import Stored, shown
 from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
+from storage.parts import file_ids, in_order
 from storage.records import FileRecord, MessageRecord
 from storage.shape import maker
 
@@ -63,8 +64,17 @@ def view(
             if value is not None:
                 setattr(made, name, value)
     if files:
-        made.files = [file_view(file) for file in files]
+        made.files = [file_view(file) for file in in_order(record.parts, files)]
     return made
+
+
+def with_files(records: Iterable[MessageRecord]) -> list[str]:
+    """The ids of those messages whose files are to be read."""
+    return [
+        record.message_id
+        for record in records
+        if not record.deleted_at and (record.message_type == "file" or file_ids(record.parts))
+    ]
 
 
 def told_to_agents(record: MessageRecord) -> Message:

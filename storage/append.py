@@ -73,7 +73,6 @@ def is_plain(op: Op) -> bool:
         and op.status == "complete"
         and op.reply_to is None
         and op.parts is None
-        and op.file_id is None
         and op.begins is None
     )
 

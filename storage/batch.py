@@ -4,7 +4,7 @@ Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `
 `sessions` is to be written before the COMMIT.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -22,7 +22,9 @@ from storage.errors import (
     Superseded,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
-from storage.records import PLACE, TOMBSTONE, MessageRecord, SessionRecord
+from storage.parts import edited, file_ids, with_files
+from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord
+from storage.senders import sender_of
 from storage.shape import maker, shared
 
 #: How far two nodes' ideas of the database's time may differ.
@@ -88,17 +90,18 @@ class Needs:
         owners: dict[str, int] = {}
         for op in ops:
             sessions.add(op.session_id)
+            posted = () if isinstance(op, EditMessage | DeleteMessage) else file_ids(op.parts)
+            files.update(posted)
             if not isinstance(op, NewMessage):
                 messages.add(op.message_id)
                 continue
-            if thorough and op.client_message_id is not None:
+            # The first one has posted the files, which is seen before the insert fails.
+            if (thorough or posted) and op.client_message_id is not None:
                 keys.add((op.session_id, op.sender_type, op.sender_id, op.client_message_id))
             if thorough or op.status == "streaming":
                 messages.add(op.message_id)
             if op.reply_to is not None:
                 messages.add(op.reply_to)
-            if op.file_id is not None:
-                files.add(op.file_id)
             if op.begins is not None and op.most is not None:
                 owners[op.begins.user_id] = op.most
         # Sorted: two nodes that lock the same rows do so in the same order.
@@ -113,7 +116,7 @@ class Needs:
 class Batch:
     """`sessions`, `messages` and `files` hold what was read; `apply` works on them.
 
-    `files` maps a file_id to (session_id, message_id | None), `owned` an owner to how many sessions he has.
+    `owned` maps an owner to how many sessions he has.
     """
 
     def __init__(
@@ -121,7 +124,7 @@ class Batch:
         now: datetime,
         sessions: Iterable[Tally],
         messages: Iterable[MessageRecord] = (),
-        files: Iterable[tuple[str, str, str | None]] = (),
+        files: Iterable[FileRecord] = (),
         owned: Mapping[str, int] | None = None,
         *,
         tried: Collection[datetime] = (),
@@ -135,7 +138,7 @@ class Batch:
         self.inserted: list[MessageRecord] = []
         self.changed: dict[str, MessageRecord] = {}
         self.attached: list[tuple[str, str]] = []
-        self._files = {file_id: (session_id, message_id) for file_id, session_id, message_id in files}
+        self._files = {file.file_id: file for file in files}
         self._messages: dict[str, MessageRecord] = {}
         self._by_client: dict[ClientKey, str] = {}
         for message in messages:
@@ -155,15 +158,18 @@ class Batch:
         done = self._done_before(op) if self._tried else None
         if done is not None:
             return self._accepted(session, op, done)
+        files: Sequence[FileRecord] = ()
         if isinstance(op, EndStream):
             record = self._end(session, op)
+            if op.parts:
+                files = self._attach(record, [id for id in file_ids(op.parts) if self._is_free(record, id)])
         elif isinstance(op, EditMessage):
             record = self._edit(session, op)
         else:
             record = self._delete(session, op)
         session.last_revision = record.revision
         self._messages[record.message_id] = self.changed[record.message_id] = record
-        return self._accepted(session, op, record)
+        return self._accepted(session, op, record, files=files)
 
     def _check_open(self, session: Tally) -> None:
         if session.status != "active":
@@ -172,12 +178,18 @@ class Batch:
             raise SessionEnded("expired")
 
     def _accepted(
-        self, session: Tally, op: Op, record: MessageRecord, *, duplicate: bool = False
+        self,
+        session: Tally,
+        op: Op,
+        record: MessageRecord,
+        *,
+        duplicate: bool = False,
+        files: Sequence[FileRecord] = (),
     ) -> Committed:
         session.requests += 1
         if session.status == "active" and session.expires_at > self.now:
             session.touched = True
-        return Committed(op, record, duplicate, session.last_seq, session.last_revision)
+        return Committed(op, record, duplicate, session.last_seq, session.last_revision, files)
 
     def _create(self, session: Tally, op: NewMessage) -> Committed:
         # Before the session's state: who repeats what was stored hears that it was stored.
@@ -189,22 +201,41 @@ class Batch:
             answered = self._messages.get(op.reply_to)
             if answered is None or answered.session_id != op.session_id:
                 raise MessageMissing(op.reply_to)
-        if op.file_id is not None:
-            if self._files.get(op.file_id) != (op.session_id, None):
-                raise FileMissing(op.file_id)
-            self._files[op.file_id] = (op.session_id, op.message_id)
-            self.attached.append((op.file_id, op.message_id))
+        posted = file_ids(op.parts) if op.parts else ()
+        for file_id in posted:
+            if not self._is_free(op, file_id):
+                raise FileMissing(file_id)
         session.last_seq += 1
         session.last_revision += 1
         session.added += 1
         # Times never fall back along the numbers, whatever node's clock they are by.
         at = max(self.now, session.last_activity)
         record = new_record(op, session.last_seq, session.last_revision, at)
+        files: Sequence[FileRecord] = ()
+        if posted:
+            files = self._attach(record, posted)
+            record = structs.replace(record, parts=with_files(op.parts or (), self._files))
         self.inserted.append(record)
         self._messages[op.message_id] = record
         if op.client_message_id is not None:
             self._by_client[_key(op, op.client_message_id)] = op.message_id
-        return self._accepted(session, op, record)
+        return self._accepted(session, op, record, files=files)
+
+    def _is_free(self, message: MessageRecord | NewMessage, file_id: str) -> bool:
+        """Whether the message may post it."""
+        file = self._files.get(file_id)
+        if file is None or file.session_id != message.session_id or file.message_id is not None:
+            return False
+        return sender_of(file.uploaded_by) == (message.sender_type, message.sender_id)
+
+    def _attach(self, message: MessageRecord, files: Iterable[str]) -> list[FileRecord]:
+        attached = []
+        for file_id in files:
+            file = structs.replace(self._files[file_id], message_id=message.message_id)
+            self._files[file_id] = file
+            self.attached.append((file_id, message.message_id))
+            attached.append(file)
+        return attached
 
     def _create_both(self, op: NewMessage, record: SessionRecord) -> Committed:
         owned = self._owned.get(record.user_id, 0)
@@ -274,6 +305,7 @@ class Batch:
             message,
             revision=session.last_revision + 1,
             content=op.content,
+            parts=message.parts and edited(message.parts, op.content),
             is_edited=True,
             edited_at=self.now,
         )

@@ -10,7 +10,7 @@ from typing import Any
 from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import SqlConnection
-from storage.records import MessageRecord
+from storage.records import FileRecord, MessageRecord
 from storage.rows import CHANGED, MESSAGE, NEW, is_json, postgresql_type
 from storage.shape import rows_maker
 from storage.statement import to_json
@@ -75,7 +75,7 @@ WHERE s.session_id = n.session_id
 
 async def read(
     connection: SqlConnection, needs: Needs
-) -> tuple[list[Tally], list[MessageRecord], list[tuple[str, str, str | None]]]:
+) -> tuple[list[Tally], list[MessageRecord], list[FileRecord]]:
     sessions = await lock_sessions(connection, needs)
     messages = await lock_messages(connection, needs)
     if needs.client_keys:

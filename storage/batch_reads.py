@@ -4,8 +4,8 @@ import sqlalchemy as sa
 
 from storage.batch import Needs, Tally
 from storage.database import SqlConnection
-from storage.records import MessageRecord
-from storage.rows import MESSAGE
+from storage.records import FileRecord, MessageRecord
+from storage.rows import FILE, MESSAGE
 from storage.statement import Statement, among
 from storage.tables import files, messages, sessions
 
@@ -37,10 +37,7 @@ _MESSAGES = Statement(
 )
 
 _FILES = Statement(
-    sa.select(files.c.file_id, files.c.session_id, files.c.message_id)
-    .where(among(files.c.file_id, "ids"))
-    .order_by(files.c.file_id)
-    .with_for_update()
+    sa.select(*FILE).where(among(files.c.file_id, "ids")).order_by(files.c.file_id).with_for_update()
 )
 
 
@@ -54,8 +51,7 @@ async def lock_messages(connection: SqlConnection, needs: Needs) -> list[Message
     return [MessageRecord(*row) for row in await connection.fetch_all(_MESSAGES, ids=needs.message_ids)]
 
 
-async def lock_files(connection: SqlConnection, needs: Needs) -> list[tuple[str, str, str | None]]:
+async def lock_files(connection: SqlConnection, needs: Needs) -> list[FileRecord]:
     if not needs.file_ids:
         return []
-    rows = await connection.fetch_all(_FILES, ids=needs.file_ids)
-    return [(file_id, session_id, message_id) for file_id, session_id, message_id in rows]
+    return [FileRecord(*row) for row in await connection.fetch_all(_FILES, ids=needs.file_ids)]

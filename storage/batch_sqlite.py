@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from storage.batch import Batch, Needs, Tally
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import SqlConnection
-from storage.records import MessageRecord
+from storage.records import FileRecord, MessageRecord
 from storage.rows import CHANGED, MESSAGE, NEW
 from storage.shape import dict_maker
 from storage.statement import Statement, to_json
@@ -66,7 +66,7 @@ _ADVANCE = Statement(
 
 async def read(
     connection: SqlConnection, needs: Needs
-) -> tuple[list[Tally], list[MessageRecord], list[tuple[str, str, str | None]]]:
+) -> tuple[list[Tally], list[MessageRecord], list[FileRecord]]:
     sessions = await lock_sessions(connection, needs)
     messages = await lock_messages(connection, needs)
     if needs.client_keys:

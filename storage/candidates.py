@@ -12,6 +12,7 @@ import orjson
 import sqlalchemy as sa
 
 from storage.database import Database, SqlConnection
+from storage.partnames import NAMES
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
 from storage.statement import Statement, octets, to_json
@@ -55,30 +56,38 @@ ORDER BY rowid DESC LIMIT {limit}
 COMPARED_SQLITE = "AND session IN (SELECT value FROM json_each(?))"
 
 
-#: A search shows no metadata, which may be larger than the message: in its place stands an empty object.
+#: A search shows no metadata and no parts, which may be larger than the message: in their place stand an
+#: empty object, and nothing.
 _NOTHING = {"postgresql": "'{}'::jsonb", "sqlite": "'{}'"}
-#: The searched text of a message: its content, then the names of its files.
+#: The searched text of a message: its content, then the names in its parts, or of its files where it is of a
+#: version that stored no parts.
 _WITH_NAMES = """
-CASE WHEN {{of}}.message_type = 'file' THEN ltrim({{of}}.content || {end} || coalesce((
-    SELECT {names} FROM chat_files named WHERE named.message_id = {{of}}.message_id
-), ''), {end}) ELSE {{of}}.content END
+CASE WHEN {{of}}.parts IS NULL AND {{of}}.message_type <> 'file' THEN {{of}}.content
+ELSE trim({{of}}.content || {end} || coalesce(CASE WHEN {{of}}.parts IS NULL THEN (
+    SELECT {files} FROM chat_files named WHERE named.message_id = {{of}}.message_id
+) ELSE {parts} END, ''), {end}) END
 """
+
+
+def _searched(dialect: str, end: str, files: str) -> str:
+    return _WITH_NAMES.format(end=end, files=files, parts=NAMES[dialect].format(of="{of}.parts"))
+
+
 SEARCHED = {
-    "postgresql": _WITH_NAMES.format(end="chr(10)", names="string_agg(named.file_name, chr(10))"),
-    "sqlite": _WITH_NAMES.format(end="char(10)", names="group_concat(named.file_name, char(10))"),
+    "postgresql": _searched("postgresql", "chr(10)", "string_agg(named.file_name, chr(10))"),
+    "sqlite": _searched("sqlite", "char(10)", "group_concat(named.file_name, char(10))"),
 }
 
 
 def _messages(dialect: str, numbers: str) -> Statement:
     """The newest of them that fill `most` bytes, or the first if it is larger. Each row ends with how many
     there would have been without the bound."""
-    other = {
-        "metadata": sa.literal_column(_NOTHING[dialect], messages.c.metadata.type).label("metadata"),
-        "content": sa.literal_column(SEARCHED[dialect].format(of="chat_messages"), sa.Text).label("content"),
-    }
-    shown = [other.get(column.name, column) for column in MESSAGE]
+    parts = messages.c.parts
+    size = octets(messages.c.content) + sa.func.coalesce(octets(parts), 0)
     found = (
-        sa.select(messages.c.id, *shown, octets(messages.c.content).label("size"))
+        sa.select(
+            messages.c.id, *(column for column in MESSAGE if column.name != "metadata"), size.label("size")
+        )
         .where(
             sa.text(numbers).bindparams(sa.bindparam("numbers", type_=sa.types.NullType())),
             messages.c.deleted_at.is_(None),
@@ -92,8 +101,15 @@ def _messages(dialect: str, numbers: str) -> Statement:
         sa.func.count().over().label("available"),
         (sa.func.sum(found.c.size).over(order_by=newest, rows=(None, 0)) - found.c.size).label("preceding"),
     ).subquery("sized")
+    # Of those that are taken alone, because names have to be looked for in all of a message's parts.
+    made: dict[str, sa.ColumnElement[Any]] = {
+        "content": sa.literal_column(SEARCHED[dialect].format(of="sized"), sa.Text),
+        "metadata": sa.literal_column(_NOTHING[dialect], messages.c.metadata.type),
+        "parts": sa.literal_column("NULL", parts.type),
+    }
+    shown = [made[column.name] if column.name in made else sized.c[column.name] for column in MESSAGE]
     return Statement(
-        sa.select(sized.c.id, *(sized.c[column.name] for column in MESSAGE), sized.c.available)
+        sa.select(sized.c.id, *shown, sized.c.available)
         .where(sized.c.preceding < sa.bindparam("most", type_=sa.BigInteger))
         .order_by(sized.c.id.desc())
     )

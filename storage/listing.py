@@ -8,15 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.database import Database, Row, SqlConnection
+from storage.partnames import previewed
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
 from storage.statement import Statement, among
 from storage.tables import agents, messages, participants, sessions
 from storage.types import Time
-
-#: Characters of the last message in a list: enough for a line, whatever the message's size.
-PREVIEW = 500
 
 #: No list shows a session's metadata, and a hundred of them would be decoded in one turn of the loop.
 _METADATA = SessionRecord.__struct_fields__.index("metadata")
@@ -119,7 +117,7 @@ def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statemen
         sa.select(
             *page.c,
             agents.c.name.label("agent_name"),
-            sa.func.substr(last.c.content, 1, PREVIEW, type_=sa.Text).label("last_message"),
+            previewed(last).label("last_message"),
             last.c.created_at.label("last_message_at"),
             unread.label("unread_count"),
         )

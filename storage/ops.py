@@ -1,22 +1,23 @@
 """What the writer is asked to do, and what it answers."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
-from storage.records import Draft, MessageRecord, Outcome, SessionRecord
+from storage.records import Draft, FileRecord, MessageRecord, Outcome, SessionRecord
 
 
 class NewMessage(Draft, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
 
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
-    `message_id`) is answered with the first one. `begins`: the session is made with it, or not at all;
-    its owner may have `most` sessions. Raises SessionMissing, SessionEnded, AlreadyExists (`message_id`),
-    MessageMissing (`reply_to`), FileMissing, CapReached.
+    `message_id`) is answered with the first one. Files that are parts of it are posted with it. `begins`:
+    the session is made with it, or not at all; its owner may have `most` sessions. Raises SessionMissing,
+    SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`), CapReached; FileMissing: a file
+    that its sender has not uploaded to this session, or has posted already.
     """
 
-    file_id: str | None = None
     begins: SessionRecord | None = None
     most: int | None = None
 
@@ -50,6 +51,7 @@ class DeleteMessage(Struct, frozen=True):
 
 class EndStream(Outcome, frozen=True):
     """`content=None` keeps what the last checkpoint saved, with `parts`. Also in a session that has ended.
+    Files that are parts of it are posted where they are the sender's and not posted yet.
 
     Raises SessionMissing, MessageMissing, StreamNotOpen.
     """
@@ -59,10 +61,12 @@ Op = NewMessage | EditMessage | DeleteMessage | EndStream
 
 
 class Committed(Struct, frozen=True):
-    """`record` is the message as this operation left it (for a duplicate: as it is)."""
+    """`record` is the message as this operation left it (for a duplicate: as it is), `files` those that were
+    posted with it."""
 
     op: Op
     record: MessageRecord
     duplicate: bool
     session_last_seq: int
     session_last_revision: int
+    files: Sequence[FileRecord] = ()

@@ -32,14 +32,16 @@ TOGETHER, WRITTEN = 512, 4
 
 #: Rows beyond the bound in bytes come without their content.
 _PENDING_POSTGRESQL = f"""
-SELECT session_id, place, mark, id, revision, CASE WHEN total - size < $3 THEN content END, found FROM (
+SELECT session_id, place, mark, id, revision,
+    CASE WHEN total - size < $3 THEN {SEARCHED["postgresql"].format(of="summed")} END, found
+FROM (
     SELECT *, sum(size) OVER (ORDER BY session_id, revision ROWS UNBOUNDED PRECEDING) AS total FROM (
         SELECT s.session_id, s.id AS place, coalesce(k.reach, 0) AS mark, m.*,
-            octet_length(m.content) AS size
+            octet_length(m.content) + coalesce(pg_column_size(m.parts), 0) AS size
         FROM chat_sessions s
         LEFT JOIN search_marks k ON k.id = s.id
         CROSS JOIN LATERAL (
-            SELECT id, revision, {SEARCHED["postgresql"].format(of="n")} AS content,
+            SELECT id, message_id, message_type, revision, content, parts,
                 deleted_at IS NULL AND status <> 'streaming' AS found
             FROM chat_messages n
             WHERE session_id = s.session_id AND revision > coalesce(k.reach, 0) ORDER BY revision LIMIT $2
@@ -56,7 +58,9 @@ WITH RECURSIVE steps (place, mark, count, revision, size, before) AS (
     FROM chat_sessions s LEFT JOIN search_marks k ON k.id = s.id WHERE s.session_id = :session
     UNION ALL
     SELECT place, mark, count + 1, m.revision,
-        CASE WHEN before + size < :size THEN length(CAST(m.content AS BLOB)) ELSE 0 END, before + size
+        CASE WHEN before + size < :size
+            THEN length(CAST(m.content AS BLOB)) + coalesce(length(CAST(m.parts AS BLOB)), 0) ELSE 0 END,
+        before + size
     FROM steps CROSS JOIN chat_messages m ON m.session_id = :session AND m.revision = (
         SELECT min(n.revision) FROM chat_messages n
         WHERE n.session_id = :session AND n.revision > steps.revision

@@ -29,8 +29,8 @@ LOG = logging.getLogger("parley.writer")
 MAX_BATCH = 1000
 #: Characters of content in one transaction: a batch of large messages must not take seconds.
 MAX_TEXT = 4 << 20
-#: Metadata counts as so many characters for each value: small objects are the dearest to make ready for the
-#: database and for members, in one turn of the loop. What is heavier than `LIGHT` is not counted to its end.
+#: Metadata and parts count as so many characters for each value: small objects are the dearest to make ready
+#: for the database and for members, in one turn of the loop. What is heavier than `LIGHT` is not counted on.
 VALUE, LIGHT, HEAVY = 32, 64 * 1024, MAX_TEXT // 3
 #: What may wait in a lane, and characters of content while the database is away. More than this means that it
 #: does not keep up; senders are told at once.
@@ -392,9 +392,9 @@ class _Lane:
                 LOG.exception("what follows a commit failed")
 
 
-def weight(metadata: dict[str, Any]) -> int:
-    """What metadata counts as in a batch, in characters of content."""
-    left: list[Collection[Any]] = [metadata.values()]
+def weight(what: dict[str, Any] | list[Any]) -> int:
+    """What metadata, or parts, count as in a batch, in characters of content."""
+    left: list[Collection[Any]] = [what.values() if isinstance(what, dict) else what]
     total = 0
     while left:
         values = left.pop()
@@ -420,6 +420,10 @@ def _size(op: Op) -> int:
     if isinstance(op, DeleteMessage):
         return 0
     size = len(op.content or "")
+    if isinstance(op, EditMessage):
+        return size
+    if op.parts:
+        size += weight(op.parts)
     return size + weight(op.metadata) if isinstance(op, NewMessage) and op.metadata else size
 
 

@@ -35,7 +35,6 @@ def build_writing(core: Core, stores: Stores, delivering: Delivering, members: M
     messages = MessageService(
         writer,
         stores.messages,
-        stores.files,
         stores.participants,
         delivery,
         clock,

@@ -24,7 +24,7 @@ from tests.engine.kit import Raw
 from tests.files.conftest import Storage
 from tests.files.pictures import png
 from tests.files.test_uploads import _until, refusal, session, upload
-from tests.storage.conftest import StillClock, Store
+from tests.storage.conftest import StillClock, Store, file_parts
 from tests.support.server import Server
 
 TEXT = bytes(range(32, 127)) * 10_000
@@ -245,7 +245,7 @@ async def test_orphans_are_collected(store: Store, blobs: BlobStore) -> None:
         await files.add(store.file(name, uploaded_at=uploaded))
     for name in ("file_old", "file_new", "file_posted", "file_norow", "file_norow.thumb"):
         await blobs.put(name, _content(b"x"), "text/plain")
-    await store.say("", message_type="file", file_id="file_posted")
+    await store.say("", message_type="file", parts=file_parts("file_posted"))
     assert await care.collect() == 1
     assert await files.get("file_old") is None
     assert await files.get("file_new") is not None

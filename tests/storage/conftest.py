@@ -18,6 +18,11 @@ from storage.sessions import Sessions
 from storage.writer import Writer
 
 
+def file_parts(*file_ids: str) -> list[dict[str, Any]]:
+    """Of a message that posts these files."""
+    return [{"type": "file", "id": f"part {file_id}", "file_id": file_id} for file_id in file_ids]
+
+
 class StillClock:
     def __init__(self) -> None:
         self.now = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -11,7 +11,7 @@ from storage.errors import AlreadyExists, SessionMissing
 from storage.ops import DeleteMessage, EditMessage, EndStream
 from storage.records import AgentRecord
 from storage.revocations import Revocations
-from tests.storage.conftest import StillClock, Store
+from tests.storage.conftest import StillClock, Store, file_parts
 
 PAGE = 256 * 1024
 
@@ -176,8 +176,8 @@ async def test_files(store: Store, clock: StillClock) -> None:
     await files.add(store.file("posted"))  # the same again: whoever tried had no answer
     with pytest.raises(AlreadyExists):
         await files.add(store.file("posted", file_size=7))
-    posted = await store.say(message_type="file", file_id="posted")
-    gone = await store.say(message_type="file", file_id="deleted")
+    posted = await store.say(message_type="file", parts=file_parts("posted"))
+    gone = await store.say(message_type="file", parts=file_parts("deleted"))
     later = clock.advance(hours=1)
     await files.add(store.file("new"))
     await store.writer.submit(DeleteMessage("s", gone.record.message_id))

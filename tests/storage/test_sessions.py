@@ -13,7 +13,7 @@ from storage.participants import Participants
 from storage.records import SessionState
 from storage.sessions import _GET_FOR
 from storage.snapshot import SnapshotReader
-from tests.storage.conftest import StillClock, Store
+from tests.storage.conftest import StillClock, Store, file_parts
 
 
 async def test_a_session_is_stored_as_given(store: Store) -> None:
@@ -143,7 +143,7 @@ async def test_purging(store: Store, clock: StillClock) -> None:
         await store.say(session_id=name)
         await store.files.add(store.file(f"f-{name}", name))
         await store.participants.put(name, "bob", "member", clock.now)
-    await store.say(session_id="old", message_type="file", file_id="f-old")
+    await store.say(session_id="old", message_type="file", parts=file_parts("f-old"))
     now = clock.advance(days=3)
     assert sorted(await store.sessions.purgeable(now - timedelta(days=1), 10)) == ["archived", "old"]
     removed = await store.sessions.purge(["old", "archived"])

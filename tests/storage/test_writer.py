@@ -23,7 +23,7 @@ from storage.errors import (
     Superseded,
 )
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream
-from tests.storage.conftest import StillClock, Store
+from tests.storage.conftest import StillClock, Store, file_parts
 
 
 def edit(message_id: str, content: str = "new", sender_id: str = "alice", **given: Any) -> EditMessage:
@@ -297,14 +297,14 @@ async def test_a_file_is_posted_once(store: Store) -> None:
     await store.session("t")
     await store.files.add(store.file())
     with pytest.raises(FileMissing):
-        await store.say(message_type="file", file_id="f1", session_id="t")
-    posts = [store.say(message_type="file", file_id="f1", message_id=f"p{n}") for n in range(2)]
+        await store.say(message_type="file", parts=file_parts("f1"), session_id="t")
+    posts = [store.say(message_type="file", parts=file_parts("f1"), message_id=f"p{n}") for n in range(2)]
     first, second = await asyncio.gather(*posts, return_exceptions=True)
     assert isinstance(first, Committed)
     assert isinstance(second, FileMissing)
     assert [f.file_id for f in await store.files.of_message("p0")] == ["f1"]
     with pytest.raises(FileMissing):
-        await store.say(message_type="file", file_id="f1")
+        await store.say(message_type="file", parts=file_parts("f1"))
 
 
 async def test_activity_moves_with_the_message(store: Store, clock: StillClock) -> None:
