@@ -65,7 +65,7 @@ docs: $(VENV)/.dev services tests/js/node_modules/.stamp ## Write the generated 
 
 lock: $(BIN)/python ## Write the lock files again, with the newest releases that setup.cfg takes
 	$(PIP) uv
-	$(LOCK) setup.cfg --extra s3 --extra heic --output-file requirements.lock
+	$(LOCK) setup.cfg --extra s3 --extra heic --extra mcp --output-file requirements.lock
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) - --output-file requirements-build.lock
 
 clean: ## Remove caches and build output (keeps data/ and the virtual environment)
@@ -89,7 +89,7 @@ ifdef LOCKED
 	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 else
-	$(PIP) -e '.[s3,heic]'
+	$(PIP) -e '.[s3,heic,mcp]'
 endif
 	@touch $@
 

@@ -8,6 +8,7 @@ from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.openai import OpenAI
 from events.agents.replies import REMOTE
+from events.agents.toolcommands import ToolCommands
 from events.agents.upstreams import Upstreams, split
 from server.config import Settings
 from server.config_rules import is_loopback
@@ -27,7 +28,8 @@ def _openai(settings: Settings) -> Agent:
     def key_of(name: str) -> str | None:
         return settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name)
 
-    return OpenAI(key_of, upstreams=upstreams_of(settings))
+    commands = ToolCommands(settings.tool_commands)
+    return OpenAI(key_of, upstreams=upstreams_of(settings), commands=commands)
 
 
 #: A new kind is a line here, and a file in `events/agents/`.

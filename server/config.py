@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from events.agents.toolcommands import ToolCommand
 from events.agents.upstreams import UpstreamHost
 from server import config_rules as rules
 from server import config_values as values
@@ -130,6 +131,7 @@ class Settings(BaseModel):
     openai_model: str | None = None
     openai_api_key: Secret = None
     upstream_hosts: Annotated[tuple[UpstreamHost, ...], BeforeValidator(values.upstream_hosts)] = ()
+    tool_commands: Annotated[tuple[ToolCommand, ...], BeforeValidator(values.tool_commands)] = ()
 
     # files
     file_storage_type: Literal["local", "s3"] = "local"

@@ -63,6 +63,7 @@ ACCEPTED = {
     "OPENAI_BASE_URL": "an http:// or https:// URL",
     "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
     "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",
+    "TOOL_COMMANDS": "command lines as JSON or separated by commas, such as uvx mcp-server-time",
     "S3_ENDPOINT_URL": "an http:// or https:// URL",
 }
 _MAKE_KEY = (

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import idna
 
+from events.agents.toolcommands import ToolCommand, parsed
 from events.agents.upstreams import UpstreamHost, split
 from events.filetypes import ENCODINGS
 from storage.redis import endpoint
@@ -122,6 +123,11 @@ def _upstream(entry: str) -> UpstreamHost:
     if port == 0 or place.endswith(":"):
         raise ValueError("has an entry with a port that cannot be asked")
     return UpstreamHost(host, port, key or None)
+
+
+def tool_commands(value: Any) -> Any:
+    """Command lines as a shell would split them; see `events.agents.toolcommands`."""
+    return tuple(entry if isinstance(entry, ToolCommand) else parsed(entry) for entry in listed(value))
 
 
 def http_url(value: Any) -> Any:

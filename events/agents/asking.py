@@ -13,7 +13,7 @@ from events.agents import chat, failures
 from events.agents.api import ModelAPI
 from events.agents.base import AnswerFailed
 from events.agents.chat import AnswerBounds
-from events.agents.deltas import Citation, Delta, Finish, ToolInput
+from events.agents.deltas import Citation, Delta, Finish, StartOver, ToolInput
 from events.agents.faults import Kind
 from events.agents.lessons import Lessons, Sent
 from events.agents.modelcall import ModelCall
@@ -73,6 +73,7 @@ class Asking:
                 log.info("agent %s, try %d: %s", agent, failed + cuts + 1, failure.detail or failure)
                 if not begun and failure.fault and lessons.learn(failure.fault, config, sent):
                     cuts += failure.fault.kind is Kind.CONTEXT
+                    yield StartOver()
                     continue
                 failed += 1
                 if begun or failure.retry_after is None or failed == TRIES:
@@ -80,7 +81,7 @@ class Asking:
                 wait = max(failure.retry_after, self._first_wait * 2 ** (failed - 1))
                 if time() + wait > self._until:
                     raise
-            yield ""  # still at it
+            yield StartOver()
             await asyncio.sleep(wait)
 
     async def _try(self, call: ModelCall, prompt: Prompt) -> AsyncGenerator[Delta, None]:
@@ -88,12 +89,12 @@ class Asking:
         body = self._api.body(call, self._lessons, prompt)
         sent = chat.Call(at.origin, at.target, at.headers, body, self._api.reader(config))
         timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, self._until)
-        spoken, finish = False, Finish("stop")
+        spoken, finish = any(turn.text.strip() for turn in call.turns), Finish("stop")
         async with aclosing(chat.ask(self._pool, sent, timeouts, self._bounds)) as pieces:
             async for piece in pieces:
                 spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
-                if isinstance(piece, ToolInput) and call.tools:
-                    spoken = True
+                if isinstance(piece, ToolInput) and not piece.by_provider:
+                    spoken = spoken or (bool(call.tools) and call.may_call)
                 if isinstance(piece, Finish):
                     finish = piece
                 yield piece

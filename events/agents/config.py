@@ -1,12 +1,13 @@
 """`config` of an `openai` agent: how its upstream is asked. Knows no HTTP."""
 
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from events.agents.headers import FRAMING, KEYS, check_header
 from events.agents.thinking import Thinking
+from events.agents.toolconfig import MOST_SERVERS, KeyName, ToolLimits, ToolServer, check_tools
 from events.agents.upstreams import split
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -19,26 +20,6 @@ OWN_FIELDS = {
 }
 #: What only a response can be asked for.
 RESPONSES_ALONE = ("reasoning_summary", "background")
-#: Headers that make the request: no config names them.
-FRAMING = frozenset(
-    [
-        "host",
-        "connection",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "accept",
-        "accept-encoding",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "user-agent",
-    ]
-)
-#: Headers that carry keys, which no config may hold.
-KEYS = frozenset(["authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"])
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +33,7 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     base_url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
     model: Annotated[str, Meta(min_length=1, max_length=200)]
     api: Literal["chat", "responses"] = "chat"
-    api_key_env: Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)] | None = None
+    api_key_env: KeyName | None = None
     api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None = None
     system_prompt: str | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -70,6 +51,8 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     turns: Literal["auto", "alternate", "as_is"] = "auto"
     names: Literal["auto", "field", "off"] = "auto"
     thinking: Thinking = "off"
+    tools: Annotated[list[ToolServer], Meta(max_length=MOST_SERVERS)] = []
+    tool_limits: ToolLimits = ToolLimits()
     first_token_timeout: Seconds = 60.0
     timeout: Seconds = 60.0
 
@@ -99,12 +82,9 @@ def checked(config: dict[str, Any]) -> OpenAIConfig:
     if for_key in FRAMING:
         raise msgspec.ValidationError(f"api_key_header: {for_key} cannot carry a key")
     for name, value in (made.extra_headers or {}).items():
-        _check_header(name, value, FRAMING | KEYS | {for_key})
+        try:
+            check_header(name, value, FRAMING | KEYS | {for_key})
+        except ValueError as error:
+            raise msgspec.ValidationError(f"extra_headers: {error}") from error
+    check_tools(made.tools)
     return made
-
-
-def _check_header(name: str, value: str, taken: frozenset[str]) -> None:
-    if not _HEADER.fullmatch(name) or not value.isascii() or not value.isprintable() or len(value) > 2000:
-        raise msgspec.ValidationError("extra_headers: a name or value that no header can have")
-    if name.lower() in taken:
-        raise msgspec.ValidationError(f"extra_headers: {name.lower()} cannot be set there")

@@ -10,6 +10,14 @@ from msgspec import Struct
 from events.schema import FinishReason, Usage
 
 
+class StartOver(Struct, frozen=True, tag="start_over"):
+    """The model is asked the same again: what it thought since the last `NextStep` does not count."""
+
+
+class NextStep(Struct, frozen=True, tag="next_step"):
+    """The model is called again, with what its tools gave."""
+
+
 class NewText(Struct, frozen=True, tag="new_text"):
     """The text that follows is a text of its own: what came before it is complete."""
 
@@ -36,8 +44,16 @@ class ToolInput(Struct, frozen=True, tag="tool_input"):
     by_provider: bool = False
 
 
+class ToolReady(Struct, frozen=True, tag="tool_ready"):
+    """A call's arguments are complete, and it is being carried out; `call` as in `ToolInput`."""
+
+    call: int
+    input: Any
+    title: str | None = None
+
+
 class ToolOutput(Struct, frozen=True, tag="tool_output"):
-    """A tool that the upstream carries out itself has come to its end; `call` as in `ToolInput`."""
+    """A tool has come to its end; `call` as in `ToolInput`."""
 
     call: int
     input: Any = None
@@ -71,4 +87,18 @@ class Unread(Struct, frozen=True, tag="unread"):
     field: str
 
 
-Delta = str | NewText | ReasoningDelta | ToolInput | ToolOutput | Citation | Usage | Model | Finish | Unread
+Delta = (
+    str
+    | StartOver
+    | NextStep
+    | NewText
+    | ReasoningDelta
+    | ToolInput
+    | ToolReady
+    | ToolOutput
+    | Citation
+    | Usage
+    | Model
+    | Finish
+    | Unread
+)

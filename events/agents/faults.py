@@ -35,6 +35,12 @@ class Kind(StrEnum):
     ENCRYPTED = "encrypted"
     #: The model, or its server, takes no pictures.
     IMAGES = "images"
+    #: The model, or its server as it was started, takes no tools.
+    TOOLS = "tools"
+    #: It does not know that tools may be named and not called.
+    TOOL_CHOICE = "tool_choice"
+    #: It does not take back what it thought.
+    REASONING = "reasoning"
     #: A fault of the server's own: another try may succeed.
     SERVER = "server"
     OTHER = "other"
@@ -96,6 +102,9 @@ _TEXTS = [
     (Kind.CONTEXT, _any(phrases.TOO_LONG)),
     (Kind.STREAM_OPTIONS, _any(phrases.NO_STREAM_OPTIONS)),
     (Kind.MAX_TOKENS, _any(phrases.OTHER_LIMIT)),
+    (Kind.TOOLS, _any(phrases.NO_TOOLS)),
+    (Kind.TOOL_CHOICE, _any(phrases.NO_TOOL_CHOICE)),
+    (Kind.REASONING, _any(phrases.NO_REASONING)),
     (Kind.SYSTEM, _any(phrases.NO_SYSTEM)),
     (Kind.TURNS, _any(phrases.TURNS)),
     (Kind.ENCRYPTED, _any(phrases.NO_ENCRYPTED)),
@@ -138,7 +147,8 @@ def _kind(status: int | None, codes: list[str], said: str) -> Kind:
         return Kind.RATE_LIMIT
     if status == 413 or (status == 400 and not said):
         return Kind.CONTEXT  # a proxy's words, or none
-    if status is None or status < 500 or "context" in said or "image input" in said:
+    said_anyway = any(word in said for word in ("context", "image input", "--jinja"))
+    if status is None or status < 500 or said_anyway:
         found = next((kind for kind, pattern in _TEXTS if pattern.search(said)), None)
         if found is not None:
             return found

@@ -34,6 +34,9 @@ class Lessons(Struct):
     max_tokens: bool = True
     encrypted: bool = True
     images: bool = True
+    tools: bool = True
+    tool_choice: bool = True
+    reasoning: bool = True
     budget: int | None = None
 
     def manner(self, config: OpenAIConfig, cuts: int) -> Manner:
@@ -46,19 +49,15 @@ class Lessons(Struct):
             alternate=config.turns == "alternate" or self.alternate,
             system_role=self.system_role,
             images=self.images,
+            tools=self.tools,
+            reasoning=self.reasoning,
         )
 
     @property
     def ways(self) -> tuple[bool, ...]:
         """How a request is made, beside its length."""
-        return (
-            self.alternate,
-            self.system_role,
-            self.stream_options,
-            self.max_tokens,
-            self.encrypted,
-            self.images,
-        )
+        told = (self.alternate, self.system_role, self.tools, self.reasoning, self.encrypted, self.images)
+        return (*told, self.stream_options, self.max_tokens, self.tool_choice)
 
     def learn(self, fault: Fault, config: OpenAIConfig, sent: Sent) -> bool:
         """Whether the same question may be asked at once in another way: what is known now, perhaps by
@@ -77,6 +76,12 @@ class Lessons(Struct):
             self.encrypted = False
         elif fault.kind is Kind.IMAGES:
             self.images = False
+        elif fault.kind is Kind.TOOLS:
+            self.tools = False
+        elif fault.kind is Kind.TOOL_CHOICE:
+            self.tool_choice = False
+        elif fault.kind is Kind.REASONING:
+            self.reasoning = False
         else:
             return False
         return sent.ways != self.ways

@@ -39,10 +39,11 @@ class ModelTurn(Struct, frozen=True):
 
 class ModelCall(Struct, frozen=True):
     """`turns` are those of this answer so far. Without `may_call` the model is told of its tools, and that it
-    can call none of them any more."""
+    can call none of them any more. `note` is added to the system prompt."""
 
     request: Request
     config: OpenAIConfig
     turns: Sequence[ModelTurn] = ()
     tools: Sequence[OfferedTool] = ()
     may_call: bool = True
+    note: str = ""

@@ -26,6 +26,10 @@ from events.agents.lessons import Learnt
 from events.agents.modelcall import ModelCall
 from events.agents.network import CheckedNetwork
 from events.agents.responsesapi import Responses
+from events.agents.toolbox import Toolbox
+from events.agents.toolcommands import ToolCommands
+from events.agents.toolloop import conversed, while_waiting
+from events.agents.toolsessions import ToolSessions
 from events.agents.upstreams import Refused, Upstreams, split
 
 #: How an upstream is asked, by the config's `api`.
@@ -35,9 +39,10 @@ log = logging.getLogger("parley.agents.openai")
 
 
 class OpenAI(Agent):
-    """Answers for the agents of this kind, and keeps their connections. `key_of` gives a variable's value;
-    `first_wait`, in seconds, comes before the second try and is doubled for the third. Without `upstreams`
-    every address may be asked, with every key."""
+    """Answers for the agents of this kind, and keeps their connections and their sessions with servers of
+    tools. `key_of` gives a variable's value; `first_wait`, in seconds, comes before the second try and is
+    doubled for the third. Without `upstreams` every address may be asked, with every key; without `commands`
+    no program is run."""
 
     def __init__(
         self,
@@ -45,17 +50,24 @@ class OpenAI(Agent):
         first_wait: float = 0.5,
         upstreams: Upstreams | None = None,
         bounds: AnswerBounds | None = None,
+        commands: ToolCommands | None = None,
     ) -> None:
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._learnt = Learnt()
+        self._tools = ToolSessions(key_of, self._connections, upstreams, commands or ToolCommands())
 
     def check(self, config: dict[str, Any]) -> None:
         """As `checked`, and by the settings. Raises ValueError."""
         made = checked(config)
         if self._upstreams is not None:
             self._upstreams.check(split(made.base_url)[0], made.api_key_env)
+        for number, server in enumerate(made.tools):
+            try:
+                self._tools.check(server)
+            except ValueError as error:
+                raise ValueError(f"tools[{number}]: {error}") from error
 
     async def answer(self, request: Request) -> AsyncIterator[Delta]:
         try:
@@ -77,7 +89,13 @@ class OpenAI(Agent):
             until=asyncio.get_running_loop().time() + self._bounds.seconds,
             first_wait=self._first_wait,
         )
-        async with aclosing(asking.ask(ModelCall(request, config))) as pieces:
+        box = Toolbox(self._tools, config.tool_limits, request.session_id)
+        if config.tools:
+            async with aclosing(while_waiting(box.fill(config.tools))) as signs:
+                async for sign in signs:
+                    yield sign
+        call = ModelCall(request, config, tools=box.offered, note=_note(box.missing))
+        async with aclosing(conversed(asking, call, box, config.tool_limits.rounds)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -119,9 +137,16 @@ class OpenAI(Agent):
         return {"Authorization": f"Bearer {key}"}
 
     async def close(self) -> None:
+        await self._tools.close()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
+
+
+def _note(missing: list[str]) -> str:
+    if not missing:
+        return ""
+    return f"The tools of {', '.join(sorted(set(missing)))} cannot be reached at the moment."
 
 
 def _anywhere(*_: Any) -> bool:

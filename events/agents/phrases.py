@@ -88,6 +88,22 @@ NO_IMAGES = (
     r"non-text content",
 )
 NO_STREAM_OPTIONS = (r"stream_options",)
+#: llama.cpp (of status 500, started without a template for tools), vLLM, Ollama, OpenRouter, Groq.
+NO_TOOLS = (
+    r"tools param requires --jinja",
+    r"--enable-auto-tool-choice",
+    r"(?:does|do) not support (?:tools|tool (?:use|calls|calling)|function calling)",
+    r"no endpoints found that support tool",
+    r"`?tool calling`? is not supported",
+    r"(?:tools|tool_calls|functions) (?:is|are) not supported",
+)
+NO_TOOL_CHOICE = (r"tool_choice",)
+NO_REASONING = (
+    r"(?:reasoning_content|reasoning_details|thinking_blocks)['\"`]?\]?:? (?:is |are )?"
+    r"(?:not (?:supported|permitted|allowed)|unsupported|extra)",
+    r"(?:unknown|unrecognized|unexpected|unsupported|extra)[a-z ]{0,30}:? ?['\"`]?[a-z0-9_.\[\]]{0,40}"
+    r"(?:reasoning_content|reasoning_details|thinking_blocks)",
+)
 OTHER_LIMIT = (r"use '?max_completion_tokens",)
 FILTERED = (
     r"content management policy",

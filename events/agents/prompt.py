@@ -3,11 +3,15 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from events.agents.base import Request
+from events.agents.chatturns import messages_of
 from events.agents.config import OpenAIConfig
+from events.agents.earlier import turns_of
 from events.schema import Message
 
 #: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
@@ -28,12 +32,14 @@ class Manner(Struct, frozen=True):
     alternate: bool = False
     system_role: bool = True
     images: bool = True
+    tools: bool = True
+    reasoning: bool = True
 
 
 class Prompt(Struct, frozen=True):
     """`tokens` is our estimate of it all; `history` counts messages before the question."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     tokens: int
     history: int
 
@@ -50,32 +56,45 @@ def budget_of(config: OpenAIConfig) -> int:
     return min(config.context_tokens, config.context_window - answer_room(config, config.context_window))
 
 
-def conversation(request: Request, config: OpenAIConfig, manner: Manner | None = None) -> Prompt:
-    """The system prompt, as much of the newest history as the budget allows, and the message itself."""
+def conversation(
+    request: Request,
+    config: OpenAIConfig,
+    manner: Manner | None = None,
+    *,
+    reserved: int = 0,
+    note: str = "",
+    with_tools: bool = False,
+) -> Prompt:
+    """The system prompt, as much of the newest history as the budget allows, and the message itself.
+
+    `reserved`: tokens of the budget that go to something else. `note` is added to the system prompt.
+    `with_tools`: of earlier answers the calls of tools are told, too."""
     if manner is None:
         manner = Manner(budget_of(config), alternate=config.turns == "alternate")
     asked = request.message
-    fixed = _tokens(asked.content or "") + (_tokens(config.system_prompt) if config.system_prompt else 0)
-    told = _newest(request.history, manner.budget - fixed)
+    instructions = "\n\n".join(text for text in (config.system_prompt, note) if text)
+    fixed = _tokens(asked.content or "") + (_tokens(instructions) if instructions else 0) + reserved
+    with_tools = with_tools and not manner.alternate
+    told = _newest(request.history, manner.budget - fixed, with_tools)
     names = config.names if _several((*told, asked)) else "off"
     if names == "field" and manner.alternate:
         names = "auto"  # several people's messages become one
-    spoken = [_spoken(each, names) for each in (*told, asked)]
-    system = [{"role": "system", "content": config.system_prompt}] if config.system_prompt else []
+    spoken = [spoken for each in (*told, asked) for spoken in _messages(each, names, with_tools)]
+    system = [{"role": "system", "content": instructions}] if instructions else []
     messages = [*system, *spoken]
     if manner.alternate:
         messages = _in_turns(messages, manner.system_role)
-    return Prompt(messages, sum(_tokens(each["content"]) for each in messages), len(told))
+    return Prompt(messages, sum(map(message_tokens, messages)), len(told))
 
 
-def _newest(history: Sequence[Message], budget: int) -> list[Message]:
+def _newest(history: Sequence[Message], budget: int, with_tools: bool) -> list[Message]:
     """No model takes an answer for a beginning: one whose question was cut off is cut off, too."""
     chosen: list[Message] = []
     for said in reversed(history):
         content = said.content or ""
         if said.status not in TOLD or not content.strip():
             continue
-        budget -= _tokens(content)
+        budget -= sum(map(message_tokens, _messages(said, "off", with_tools)))
         if budget < 0:
             break
         chosen.append(said)
@@ -86,6 +105,13 @@ def _newest(history: Sequence[Message], budget: int) -> list[Message]:
 
 def _several(told: Iterable[Message]) -> bool:
     return len({said.sender_id for said in told if said.sender_type == "user"}) > 1
+
+
+def _messages(said: Message, names: str, with_tools: bool) -> list[dict[str, Any]]:
+    turns = turns_of(said) if with_tools and said.sender_type == "agent" else []
+    if not turns:
+        return [_spoken(said, names)]
+    return [message for turn in turns for message in messages_of(turn, running=False)]
 
 
 def _spoken(said: Message, names: str) -> dict[str, str]:
@@ -110,6 +136,12 @@ def _in_turns(messages: list[dict[str, str]], system_role: bool) -> list[dict[st
         else:
             turns.append({**each, "role": role})
     return turns
+
+
+def message_tokens(message: dict[str, Any]) -> int:
+    calls = message.get("tool_calls")
+    written = msgspec.json.encode(calls).decode() if calls else ""
+    return _tokens(f"{message['content'] or ''}{written}")
 
 
 def _tokens(text: str) -> int:

@@ -21,7 +21,7 @@ class Responses:
     path = "/responses"
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
-        return conversation(call.request, call.config, manner)
+        return conversation(call.request, call.config, manner, note=call.note)
 
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config, messages = call.config, prompt.messages
@@ -43,6 +43,7 @@ class Responses:
 
 def _optional(call: ModelCall, lessons: Lessons) -> Item:
     config = call.config
+    tools = call.tools if lessons.tools and (call.may_call or lessons.tool_choice) else ()
     reasoning = {"effort": config.reasoning_effort, "summary": config.reasoning_summary}
     reasoning = {name: value for name, value in reasoning.items() if value is not None}
     return {
@@ -52,8 +53,8 @@ def _optional(call: ModelCall, lessons: Lessons) -> Item:
         "reasoning": reasoning or None,
         "text": _format(config.response_format),
         "background": True if config.background else None,
-        "tools": [_tool(tool) for tool in call.tools] or None,
-        "tool_choice": "none" if call.tools and not call.may_call else None,
+        "tools": [_tool(tool) for tool in tools] or None,
+        "tool_choice": "none" if tools and not call.may_call else None,
     }
 
 

@@ -101,18 +101,25 @@ class Upstreams:
         self._own: UpstreamOrigin | None = own[0] if own else None
         self._own_key = own[1] if own else ""
 
-    def check(self, origin: UpstreamOrigin, key: str | None) -> None:
-        """Whether an agent may ask there, with the key of that variable. Raises Refused."""
+    def check(
+        self,
+        origin: UpstreamOrigin,
+        key: str | None,
+        named: tuple[str, str] = ("base_url", "api_key_env"),
+    ) -> None:
+        """Whether an agent may ask there, with the key of that variable. `named`: the fields of its config
+        that say so. Raises Refused."""
+        place, tie = named
         entries = [entry for entry in self._listed if entry.means(origin)]
         if self._listed and not entries and origin != self._own:
-            raise Refused("base_url: its host and port are not among UPSTREAM_HOSTS")
+            raise Refused(f"{place}: its host and port are not among UPSTREAM_HOSTS")
         literal = _literal(origin.host)
         if literal is not None and not self.admits(origin.host, origin.port, literal):
-            raise Refused("base_url: an address inside the own network needs an entry in UPSTREAM_HOSTS")
+            raise Refused(f"{place}: an address inside the own network needs an entry in UPSTREAM_HOSTS")
         if key is None or (origin == self._own and key == self._own_key):
             return
         if not any(entry.key == key for entry in entries):
-            raise Refused(f"api_key_env: UPSTREAM_HOSTS does not tie {key} to this host and port")
+            raise Refused(f"{tie}: UPSTREAM_HOSTS does not tie {key} to this host and port")
 
     def admits(self, host: str, port: int, address: Address) -> bool:
         """Whether a connection for `host` may go to `address`, which its name led to."""

@@ -83,6 +83,7 @@ DEFAULTS = {
     "openai_model": None,
     "openai_api_key": None,
     "upstream_hosts": (),
+    "tool_commands": (),
     "file_storage_type": "local",
     "file_storage_path": Path("data/files"),
     "max_file_size": 10485760,
@@ -605,3 +606,18 @@ def test_hosts_of_upstreams(tmp_path: Path) -> None:
         assert set(faults(tmp_path, UPSTREAM_HOSTS=wrong)) == {"UPSTREAM_HOSTS"}, wrong
     for wrong in ("http://u:p@h/v1", "http://h:0/v1", "http://h/v1#f"):
         assert set(faults(tmp_path, OPENAI_BASE_URL=wrong, OPENAI_MODEL="m")) == {"OPENAI_BASE_URL"}, wrong
+
+
+def test_programs_that_may_run(tmp_path: Path) -> None:
+    given = "uvx mcp-server-time, FILES_API_KEY= /opt/files --root '/srv/our docs' *"
+    settings = load(tmp_path, TOOL_COMMANDS=given)
+    assert [str(entry) for entry in settings.tool_commands] == [
+        "uvx mcp-server-time", "FILES_API_KEY= /opt/files --root '/srv/our docs' *",
+    ]  # fmt: skip
+    [listed] = load(tmp_path, TOOL_COMMANDS='["a --of 1,2"]').tool_commands
+    assert listed.means(["a", "--of", "1,2"])
+    assert not listed.means(["a", "--of"]) and not listed.means(["a", "--of", "1,2", "3"])
+    more = settings.tool_commands[1]
+    assert more.means(["/opt/files", "--root", "/srv/our docs", "x"]) and not more.means(["/opt/files", "x"])
+    for wrong in ("'a", "JWT_SECRET_KEY= a", "X_API_KEY=", "*", "a * b"):
+        assert set(faults(tmp_path, TOOL_COMMANDS=wrong)) == {"TOOL_COMMANDS"}, wrong

@@ -1,0 +1,82 @@
+"""Model calls with their tools, as messages of chat completions. Sends nothing."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from events.agents.modelcall import CalledTool, ModelTurn, OfferedTool
+from events.agents.toolresults import cut
+
+#: What a server has put at a tool call and wants to see again there (Gemini's signatures, LiteLLM's).
+_AT_CALL = ("extra_content", "provider_specific_fields")
+#: What it has put at a message, and wants to see again there: reasoning that is signed or encrypted.
+_AT_MESSAGE = ("reasoning_details", "thinking_blocks")
+#: Under which name it gave the words of reasoning that it wants back while its tools run (DeepSeek).
+WORDS = "field"
+#: Bytes of a tool's output at least, however little room there is.
+LEAST = 256
+
+
+def offered(tools: Iterable[OfferedTool]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        }
+        for tool in tools
+    ]
+
+
+def messages_of(turn: ModelTurn, *, running: bool) -> list[dict[str, Any]]:
+    """`running`: the answer that it belongs to is not at its end, so that the model goes on with what it
+    thought."""
+    said: dict[str, Any] = {"role": "assistant", "content": turn.text or None, **_reasoning(turn, running)}
+    if turn.calls:
+        said["tool_calls"] = [_call(call) for call in turn.calls]
+    elif not turn.text:
+        said["content"] = ""
+    results = [
+        {"role": "tool", "tool_call_id": call.tool_call_id, "content": call.output} for call in turn.calls
+    ]
+    return [said, *results]
+
+
+def shortened(turns: Iterable[ModelTurn], room: int) -> list[ModelTurn]:
+    """The same with what tools gave cut, in equal parts, to as many bytes as there is room for."""
+    turns = list(turns)
+    sizes = sorted(len(call.output.encode()) for turn in turns for call in turn.calls)
+    share = 0
+    while sizes and sum(sizes) > room:
+        # Small outputs stay whole; what they leave goes to the others.
+        share = max(LEAST, room // len(sizes))
+        if sizes[0] > share or share == LEAST:
+            break
+        room -= sizes.pop(0)
+    else:
+        return turns
+    return [
+        msgspec.structs.replace(
+            turn,
+            calls=[msgspec.structs.replace(call, output=cut(call.output, share)) for call in turn.calls],
+        )
+        for turn in turns
+    ]
+
+
+def _call(call: CalledTool) -> dict[str, Any]:
+    metadata = call.provider_metadata or {}
+    given = {name: metadata[name] for name in _AT_CALL if name in metadata}
+    function = {"name": call.name, "arguments": call.input_text}
+    return {"id": call.tool_call_id, "type": "function", "function": function, **given}
+
+
+def _reasoning(turn: ModelTurn, running: bool) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for text, metadata in turn.reasoning:
+        for name in _AT_MESSAGE:
+            if isinstance(metadata.get(name), list):
+                said[name] = [*said.get(name, ()), *metadata[name]]
+        if running and metadata.get(WORDS) and text:
+            said[metadata[WORDS]] = said.get(metadata[WORDS], "") + text
+    return said

@@ -1,0 +1,59 @@
+"""What a model said in earlier answers, read from their parts as they are stored. Knows no API."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from events.agents.modelcall import CalledTool, ModelTurn
+from events.schema import Message
+
+#: Of a call that has no end: the answer was stopped, or its node was gone.
+UNKNOWN = "(it was stopped before it ended)"
+#: Where a part keeps the id that its upstream gave a call, if no part can have it.
+CALL_ID = "tool_call_id"
+
+
+def turns_of(said: Message) -> list[ModelTurn]:
+    """The model calls of an answer; none, if it called no tools that others than its provider carried out."""
+    parts: Any = said.parts or ()
+    steps: list[list[dict[str, Any]]] = [[]]
+    for part in parts:
+        if part["type"] == "step":
+            steps.append([])
+        else:
+            steps[-1].append(part)
+    turns = [_turn(step) for step in steps if step]
+    return turns if any(turn.calls for turn in turns) else []
+
+
+def _turn(step: Iterable[dict[str, Any]]) -> ModelTurn:
+    text: list[str] = []
+    calls: list[CalledTool] = []
+    reasoning: list[tuple[str, dict[str, Any]]] = []
+    for part in step:
+        if part["type"] == "text" and part.get("text"):
+            text.append(part["text"])
+        elif part["type"] == "tool" and part.get("executed_by", "agent") != "provider":
+            calls.append(_called(part))
+        elif part["type"] == "reasoning" and part.get("provider_metadata"):
+            reasoning.append((part.get("text", ""), part["provider_metadata"]))
+    return ModelTurn("\n\n".join(text), calls, reasoning)
+
+
+def _called(part: dict[str, Any]) -> CalledTool:
+    metadata = dict(part.get("provider_metadata") or {})
+    tool_call_id = metadata.pop(CALL_ID, None) or part["tool_call_id"]
+    given = part.get("input")
+    written = msgspec.json.encode(given).decode() if isinstance(given, dict) else "{}"
+    return CalledTool(tool_call_id, part["name"], written, _output(part), metadata or None)
+
+
+def _output(part: dict[str, Any]) -> str:
+    if part.get("error"):
+        return f"Error: {_text(part['error'])}"
+    return _text(part["output"]) if "output" in part else UNKNOWN
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,127 @@
+"""The tools of one answer: which the model is offered, under which names, and what a call gives. Knows no
+model's API."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from events.agents.modelcall import OfferedTool
+from events.agents.toolconfig import ToolLimits, ToolServer
+from events.agents.toolresults import ToolResult, failed, result_of
+from events.agents.toolserver import ListedTool, ToolServerFailed
+from events.agents.toolsessions import ToolSessions
+
+#: Of a name that a model is told: what every API takes.
+NAME = 64
+#: Of a result when all are together as long as they may be: enough to say so.
+LEAST = 256
+
+log = logging.getLogger("parley.agents.tools")
+
+
+class _Tool(Struct, frozen=True):
+    server: ToolServer
+    listed: ListedTool
+
+
+class Toolbox:
+    """`offered` is what the model is told of, `missing` the places of servers that cannot be asked now."""
+
+    def __init__(self, sessions: ToolSessions, limits: ToolLimits, scope: str) -> None:
+        self._sessions, self._limits, self._scope = sessions, limits, scope
+        self._tools: dict[str, _Tool] = {}
+        self.offered: list[OfferedTool] = []
+        self.missing: list[str] = []
+        self._left = limits.total_bytes
+        self._calls = 0
+        self._until = 0.0
+        self._places = asyncio.Semaphore(limits.parallel)
+
+    async def fill(self, servers: Sequence[ToolServer]) -> None:
+        """From all of them at once. One that does not answer is left out."""
+        self._until = asyncio.get_running_loop().time() + self._limits.seconds
+        lists = await asyncio.gather(*(self._listed(server) for server in servers))
+        size = 0
+        for server, listed in zip(servers, lists, strict=True):
+            for tool in listed:
+                if server.allow is not None and tool.name not in server.allow:
+                    continue
+                offer = OfferedTool(self._named(server, tool), tool.description, _schema(tool.parameters))
+                size += len(msgspec.json.encode(offer))
+                if len(self.offered) == self._limits.tools or size > self._limits.description_bytes:
+                    log.warning("tools at %s: %s and those after it are too many", server.place, tool.name)
+                    return
+                self._tools[offer.name] = _Tool(server, tool)
+                self.offered.append(offer)
+
+    async def _listed(self, server: ToolServer) -> list[ListedTool]:
+        try:
+            return await self._sessions.tools(server, self._scope)
+        except ToolServerFailed:
+            self.missing.append(server.place)
+            return []
+
+    def _named(self, server: ToolServer, tool: ListedTool) -> str:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server.name}_{tool.name}" if server.name else tool.name)
+        taken, number = name[:NAME], 1
+        while taken in self._tools:
+            number += 1
+            taken = f"{name[: NAME - 5]}_{number}"
+        return taken
+
+    def title(self, name: str) -> str | None:
+        tool = self._tools.get(name)
+        return tool.listed.title if tool is not None else None
+
+    async def call(self, name: str, input_text: str) -> ToolResult:
+        """Always a result: what goes wrong is told to the model."""
+        self._calls += 1
+        if self._calls > self._limits.calls:
+            return failed(f"not called: an answer may call tools {self._limits.calls} times", LEAST)
+        tool = self._tools.get(name)
+        if tool is None:
+            return failed(f"there is no tool {name[:NAME]!r}, or it may not be called", LEAST)
+        try:
+            arguments = arguments_of(input_text)
+        except ValueError:
+            return failed(f"the arguments are not a JSON object: {input_text[:NAME]}", LEAST)
+        try:
+            async with asyncio.timeout_at(self._until), self._places:
+                called = await self._sessions.call(tool.server, self._scope, tool.listed.name, arguments)
+        except TimeoutError:
+            return self._counted(failed("the time for this answer's tools is used up", LEAST))
+        except ToolServerFailed as failure:
+            log.info("tool %s at %s: %s", tool.listed.name, tool.server.place, failure)
+            return self._counted(failed(str(failure), self._room))
+        return self._counted(result_of(called, self._room))
+
+    @property
+    def _room(self) -> int:
+        return max(LEAST, min(self._limits.output_bytes, self._left))
+
+    def _counted(self, result: ToolResult) -> ToolResult:
+        self._left -= result.size
+        return result
+
+
+def arguments_of(input_text: str) -> dict[str, Any]:
+    """Raises ValueError. No text is no arguments: some models write none where a tool takes none."""
+    if not input_text.strip():
+        return {}
+    try:
+        made = msgspec.json.decode(input_text)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(made, dict):
+        raise ValueError("no object")
+    return made
+
+
+def _schema(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Some APIs refuse an object without properties."""
+    return {"type": "object", "properties": {}, **parameters}

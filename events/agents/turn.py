@@ -1,0 +1,123 @@
+"""Gathers what a model says in one call, so that it can be told of it in the next. Sends nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from events.agents.deltas import Delta, ReasoningDelta, StartOver, ToolInput
+from events.agents.modelcall import CalledTool, ModelTurn
+from events.agents.toolbox import arguments_of
+from events.agents.toolresults import ToolResult
+
+
+class WantedCall(Struct):
+    """`number` counts an answer's calls, `input_text` grows until the model has ended its turn."""
+
+    number: int
+    tool_call_id: str
+    name: str
+    input_text: str = ""
+    provider_metadata: dict[str, Any] | None = None
+
+
+class _Thought(Struct):
+    text: str = ""
+    provider_metadata: dict[str, Any] | None = None
+
+
+class TurnReader:
+    """One call of the model."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._thoughts: dict[int, _Thought] = {}
+        self._calls: dict[int, WantedCall] = {}
+
+    def take(self, delta: Delta) -> None:
+        if isinstance(delta, str):
+            self._text.append(delta)
+        elif isinstance(delta, ReasoningDelta):
+            thought = self._thoughts.setdefault(delta.thought, _Thought())
+            thought.text += delta.content
+            thought.provider_metadata = merged(thought.provider_metadata, delta.provider_metadata)
+        elif isinstance(delta, ToolInput) and not delta.by_provider:
+            call = self._calls.get(delta.call)
+            if call is None:
+                call = WantedCall(delta.call, delta.tool_call_id, delta.name)
+                self._calls[delta.call] = call
+            call.input_text += delta.content
+            call.name = call.name or delta.name
+            call.provider_metadata = merged(call.provider_metadata, delta.provider_metadata)
+        elif isinstance(delta, StartOver):
+            self._thoughts.clear()
+
+    @property
+    def calls(self) -> list[WantedCall]:
+        """Those that the agent is to carry out."""
+        return list(self._calls.values())
+
+    def told(self, results: Mapping[int, ToolResult]) -> ModelTurn:
+        """`results` by the calls' numbers."""
+        called = [
+            CalledTool(
+                call.tool_call_id, call.name, _valid(call.input_text), results[call.number].text,
+                call.provider_metadata,
+            )
+            for call in self.calls
+        ]  # fmt: skip
+        reasoning = [
+            (thought.text, thought.provider_metadata)
+            for thought in self._thoughts.values()
+            if thought.provider_metadata is not None
+        ]
+        return ModelTurn("".join(self._text), called, reasoning)
+
+
+def _valid(input_text: str) -> str:
+    """What is no JSON object no template can write: the result says what was wrong with it."""
+    try:
+        arguments_of(input_text)
+    except ValueError:
+        return "{}"
+    return input_text.strip() or "{}"
+
+
+def merged(known: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Lists grow; pieces of one entry (of one `type` and `index`) become one, as they were before they were
+    cut up. Of all else the last counts."""
+    if not more:
+        return known
+    made = dict(known or {})
+    for name, value in more.items():
+        before = made.get(name)
+        if isinstance(value, list) and isinstance(before, list):
+            made[name] = _joined(before, value)
+        else:
+            made[name] = value
+    return made
+
+
+def _joined(known: list[Any], more: list[Any]) -> list[Any]:
+    made = list(known)
+    for each in more:
+        last = made[-1] if made else None
+        if isinstance(each, dict) and isinstance(last, dict) and _are_one(last, each):
+            made[-1] = _grown(last, each)
+        else:
+            made.append(each)
+    return made
+
+
+def _are_one(last: dict[str, Any], each: dict[str, Any]) -> bool:
+    if each.get("index") is None:
+        return False
+    return (last.get("type"), last.get("index")) == (each.get("type"), each["index"])
+
+
+def _grown(last: dict[str, Any], each: dict[str, Any]) -> dict[str, Any]:
+    grown = {**last, **{name: value for name, value in each.items() if value is not None}}
+    for name in ("text", "summary", "data", "thinking"):
+        if isinstance(last.get(name), str) and isinstance(each.get(name), str):
+            grown[name] = last[name] + each[name]
+    return grown
