@@ -16,7 +16,15 @@ import msgspec
 from events.access import Caller
 from events.catalog import CATALOG, OPERATIONS, Command
 from events.commands import Action, Commands, Done, Pending
-from events.errors import ChatError, Internal, RateLimited, Unavailable, UnknownCommand, ValidationFailed
+from events.errors import (
+    ChatError,
+    Internal,
+    PayloadTooLarge,
+    RateLimited,
+    Unavailable,
+    UnknownCommand,
+    ValidationFailed,
+)
 from events.failures import translate
 from events.joining import Joined
 from events.observer import Observer
@@ -148,7 +156,7 @@ class Dispatcher:
 
     def mistake(self, failure: Exception, caller: Caller) -> Awaitable[None] | None:
         """The wait before the refusal to a sender of repeated nonsense."""
-        if isinstance(failure, ValidationFailed | UnknownCommand):
+        if isinstance(failure, ValidationFailed | UnknownCommand | PayloadTooLarge):
             return self._limits.mistake(caller)
         return None
 

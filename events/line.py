@@ -18,6 +18,8 @@ from storage.patience import PATIENCE, Patience
 
 #: Writes of one connection on their way to their commit; then the next waits.
 PENDING_LIMIT = 512
+#: Letters of a command's name that are kept while it waits: more than any command has.
+NAME = 100
 
 
 class Voice(Protocol):
@@ -57,7 +59,9 @@ class Line:
         self._task: asyncio.Task[None] | None = None
 
     def put(self, name: str, payload: object, ref: Any) -> None:
-        """A command, in its order."""
+        """A command, in its order. `ref` is small: nobody counts it where the command waits."""
+        if len(name) > NAME:
+            name = name[:NAME]
         if self._busy:
             self._put_in_line(name, payload, ref)
             return
@@ -76,7 +80,8 @@ class Line:
         queue = self._queue
         if queue is None:
             queue = self._queue = Queue(self._dispatcher.waiting)
-        if len(queue) >= self._dispatcher.in_line and self._refused(name, ref):
+        refused = isinstance(payload, ChatError)
+        if not refused and len(queue) >= self._dispatcher.in_line and self._refused(name, ref):
             return
         if not queue.put(self.conn.caller.account, name, payload, ref, asyncio.get_running_loop().time()):
             self._voice.answer(self.conn, ref, name, no_room())
@@ -190,13 +195,23 @@ class Line:
         self._voice.answer(self.conn, ref, name, error)
         self._dispatcher.observe(name, error.code, began, payload)
 
-    def refuse(self, failure: ChatError, name: str, ref: Any) -> None:
-        """Answer input that the transport could not read as a command."""
-        late = self._dispatcher.mistake(failure, self.conn.caller)
-        if late is None or self._busy:
+    def refuse(self, failure: ChatError, name: str, ref: Any, *, last: bool = False) -> None:
+        """Answer input that the transport could not read as a command, in its order; the `last` word of a
+        connection that ends for it, at once."""
+        if last:
             self._voice.answer(self.conn, ref, name, failure)
-        else:
-            self._occupy(self._refuse_late(late, failure, name, ref))
+        elif self._busy:
+            self._put_in_line(name[:NAME], failure, ref)
+        elif (late := self._refusing(failure, name[:NAME], ref)) is not None:
+            self._occupy(late)
+
+    def _refusing(self, failure: ChatError, name: str, ref: Any) -> Coroutine[Any, Any, None] | None:
+        """The rest of a refusal, if it could not be told at once."""
+        late = self._dispatcher.mistake(failure, self.conn.caller)
+        if late is not None:
+            return self._refuse_late(late, failure, name, ref)
+        self._voice.answer(self.conn, ref, name, failure)
+        return None
 
     async def _refuse_late(self, late: Awaitable[None], failure: ChatError, name: str, ref: Any) -> None:
         await late
@@ -217,6 +232,7 @@ class Line:
     async def _after_writes(self, name: str, payload: object, ref: Any) -> None:
         await self._writes_done()
         work = self._begin(name, payload, ref)
+        del payload  # it may have to wait for its rate
         if work is not None:
             await work
 
@@ -244,11 +260,14 @@ class Line:
                 if not self._queue or self.conn.fenced:
                     break
                 name, payload, ref, came = self._next(self._queue)
-                if self._pending and not self._may_pass(name):
-                    await self._writes_done()
-                # What waited behind one that waited for the database in vain has waited, too.
-                patience.begin(came if self._failed_at > came else None)
-                rest = self._begin(name, payload, ref)
+                if isinstance(payload, ChatError):
+                    rest = self._refusing(payload, name, ref)
+                else:
+                    if self._pending and not self._may_pass(name):
+                        await self._writes_done()
+                    # What waited behind one that waited for the database in vain has waited, too.
+                    patience.begin(came if self._failed_at > came else None)
+                    rest = self._begin(name, payload, ref)
                 del payload
                 if rest is not None:
                     await rest

@@ -167,8 +167,8 @@ class RateLimits:
         raise error
 
     def mistake(self, caller: Caller) -> Awaitable[None] | None:
-        """Counts an unknown or invalid command as a refusal; the result is to be awaited before the sender
-        gets the error."""
+        """Counts a command that is unknown, invalid or too large as a refusal; the result is to be awaited
+        before the sender gets the error."""
         if not self._enabled or caller.role in OPERATORS or not self._told_enough(caller.account):
             return None
         return asyncio.sleep(LATE)

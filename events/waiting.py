@@ -4,11 +4,11 @@ Knows no command and no transport.
 """
 
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from events.errors import RateLimited
+from events.errors import ChatError, RateLimited
 
 #: Commands of one connection that may wait in line, and their bytes; then its reading pauses.
 LINE_LIMIT: Final = 64
@@ -19,7 +19,7 @@ MOST: Final = 64 * 1024 * 1024
 SHARE: Final = 4
 #: Milliseconds after which one is to come again for whose command there is no room.
 NO_ROOM: Final = 1000
-#: Bytes that a command costs here in addition to its own.
+#: Bytes that a command costs here in addition to its own; a refusal costs as much and no more.
 ENTRY: Final = 256
 
 #: Waiting commands stay encoded: the objects that JSON becomes are ten times as large.
@@ -88,15 +88,23 @@ class Kept:
         self._data, self._struct = b"", None
 
 
+class _Waits(NamedTuple):
+    """A command, encoded; or a refusal, with the name and the `ref` of what is refused."""
+
+    what: bytes | tuple[str, ChatError, Any]
+    size: int
+    came: float
+
+
 class Queue:
-    """One connection's."""
+    """One connection's: commands, and refusals of what is none. A refusal stands in a payload's place."""
 
     __slots__ = ("_account", "_all", "_commands", "held", "size")
 
     def __init__(self, of_all: Waiting) -> None:
         self._all = of_all
         self._account = ""
-        self._commands: deque[tuple[bytes, float]] = deque()
+        self._commands: deque[_Waits] = deque()
         self.size = 0
         self.held = False  # its client has been told to wait
 
@@ -109,19 +117,24 @@ class Queue:
 
     def put(self, account: str, name: str, payload: object, ref: Any, came: float) -> bool:
         """Whether there was room for it."""
-        data = _encode((name, payload, ref))
+        waits: bytes | tuple[str, ChatError, Any]
+        if isinstance(payload, ChatError):
+            waits, size = (name, payload, ref), ENTRY
+        else:
+            waits = _encode((name, payload, ref))
+            size = len(waits) + ENTRY
         if not self._commands:
             self._account = account
-        if not self._all.add(self._account, len(data) + ENTRY):
+        if not self._all.add(self._account, size):
             return False
-        self.size += len(data) + ENTRY
-        self._commands.append((data, came))
+        self.size += size
+        self._commands.append(_Waits(waits, size, came))
         return True
 
     def next(self) -> tuple[str, Any, Any, float]:
-        data, came = self._commands.popleft()
-        self._drop(len(data) + ENTRY)
-        name, payload, ref = _decode(data)
+        waits, size, came = self._commands.popleft()
+        self._drop(size)
+        name, payload, ref = _decode(waits) if isinstance(waits, bytes) else waits
         return name, payload, ref, came
 
     def clear(self) -> None:

@@ -25,6 +25,9 @@ class SocketOwner(Protocol):
     def heard(self, socket: "RawSocket", data: bytes, /) -> None:
         """A text message."""
 
+    def refuse(self, socket: "RawSocket", error: ChatError, /) -> None:
+        """A message that is no command."""
+
     def gone(self, socket: "RawSocket", reason: str, /) -> None:
         """It has ended."""
 
@@ -72,7 +75,7 @@ class RawSocket(Sink):
         self.door.heard(self, data)
 
     def binary(self, data: bytes) -> None:
-        self.tell({"type": "error", **ValidationFailed("binary messages are not accepted").as_dict()})
+        self.door.refuse(self, ValidationFailed("binary messages are not accepted"))
 
     def pong(self, data: bytes) -> None:
         self.alive_at = self.door.wheel.now()

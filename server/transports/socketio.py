@@ -180,7 +180,8 @@ class SocketIODoor:
         else:
             error = ValidationFailed(_PROBLEMS[problem])
         line = conn.line or self._lent(conn)
-        line.refuse(error, name or "", ack_id)
+        # What is larger than a message may be ends its session.
+        line.refuse(error, name or "", ack_id, last=problem == "large" and name is None)
         if line.idle:
             conn.line, self._spare = None, line
 

@@ -43,6 +43,9 @@ _OWN_ID = re.compile(r"^[A-Za-z0-9._:\-]{1,100}\Z")
 ABUSE = 30
 #: Bytes of what is refused that the lenient, slow reader goes through for a `ref`: about a millisecond.
 LENIENT = 16 * 1024
+#: Bytes of a `ref`, as JSON. It is kept as it is while its command waits, and nobody counts it: as objects a
+#: message full of them would be ten times as much.
+REF = 1024
 
 
 class RawDoor:
@@ -167,11 +170,13 @@ class RawDoor:
             problem = str(failure) if isinstance(failure, packets.Nested) else "not strict JSON"
             conn.line.refuse(ValidationFailed(problem), "", _ref_of(data))
             return
+        ref = message.pop("ref", None) if isinstance(message, dict) else None
+        if ref is not None and not _is_small(ref):
+            conn.line.refuse(ValidationFailed(f"at most {REF} bytes", field="ref"), "", None)
+            return
         if not isinstance(message, dict) or not isinstance(name := message.get("type"), str):
-            ref = message.get("ref") if isinstance(message, dict) else None
             conn.line.refuse(ValidationFailed('a message is {"type": name, …}'), "", ref)
             return
-        ref = message.pop("ref", None)
         limit = self.services.settings.ws_message_size_limit
         if len(data) > limit:
             large = PayloadTooLarge.beyond(limit, len(data))
@@ -185,6 +190,12 @@ class RawDoor:
             return
         message["session_id"] = socket.session_id
         conn.line.put(name, message, ref)
+
+    def refuse(self, socket: RawSocket, error: ChatError) -> None:
+        conn = socket.conn
+        if conn is not None and conn.line is not None:
+            conn.heard_at = self.services.clock()
+            conn.line.refuse(error, "", None)
 
     def answer(self, conn: RawConnection, ref: Any, name: str, reply: Reply | ChatError) -> None:
         """`{"type": "ack", "ref": …}`; without a ref only failures are sent."""
@@ -235,8 +246,14 @@ def _ref_of(data: bytes) -> Any:
     except (ValueError, RecursionError):
         return None
     if isinstance(ref, str):
-        return ref if ref.isprintable() else None
+        return ref if ref.isprintable() and _is_small(ref) else None
     return ref if isinstance(ref, int) and abs(ref) < 2**53 else None
+
+
+def _is_small(ref: Any) -> bool:
+    if isinstance(ref, int | float | bool) or (isinstance(ref, str) and len(ref) * 6 <= REF):
+        return True  # most are: no letter takes more in JSON
+    return len(to_json(ref)) <= REF
 
 
 def _query(scope: Scope) -> dict[str, str]:
