@@ -193,9 +193,10 @@ class Sink:
     """The end of a connection that writes. `out` leaves at the end of this turn, what `waits` before it or in
     a moment; `backlog` is there only while the peer reads slower than we write. A subclass gives `write`
     (bytes to the wire) and `cut`. `fd` is the socket's descriptor while bytes may go to it past `write`,
-    which takes the rest then (docs/adr/0009); else -1."""
+    which takes the rest then (docs/adr/0009); else -1. `unsent` is what `holds` knows of bytes that were
+    written, are nobody else's, and have not left."""
 
-    __slots__ = ("backlog", "fd", "flusher", "out", "waits")
+    __slots__ = ("backlog", "fd", "flusher", "out", "unsent", "waits")
 
     def __init__(self, flusher: Flusher) -> None:
         self.flusher = flusher
@@ -203,9 +204,15 @@ class Sink:
         self.out: bytes | None = None
         self.waits: list[bytes] | None = None
         self.backlog: Backlog | None = None
+        self.unsent = 0
 
     def write(self, data: bytes) -> None:
         raise NotImplementedError
+
+    @property
+    def written(self) -> int:
+        """Bytes that were written and have not left, where this end can tell."""
+        return 0
 
     def cut(self) -> None:
         """The backlog passed its limit: drop the connection, now, with SLOW_CONSUMER."""
@@ -240,6 +247,32 @@ class Sink:
             self.flusher.leave(self)
             self.push(data)
 
+    def push_large(self, data: bytes) -> None:
+        """The same for a reply of many bytes, which its reader may leave where they are."""
+        if self.backlog is not None:
+            self.backlog.add(data)
+        else:
+            self.flusher.leave(self)
+            self._write_own(data, len(data))
+
+    def _write_own(self, data: bytes, own: int) -> None:
+        """`own`: how many of the bytes are in nobody else's backlog as well."""
+        self.write(data)
+        if own > SMALL:
+            self.count_unsent(own)
+
+    def count_unsent(self, own: int) -> None:
+        """Of what was written `own` bytes are nobody else's: what of them waits for a slow reader counts."""
+        if self.backlog is not None and self.backlog.paused and (waits := min(own, self.written)):
+            self.unsent += waits
+            self.holds(waits)
+
+    def sent(self) -> None:
+        """Nearly all that was written has left."""
+        unsent, self.unsent = self.unsent, 0
+        if unsent:
+            self.holds(-unsent)
+
     def leaving(self) -> bytes | None:
         """All that has not left, in its order; from here on it is the caller's."""
         out, self.out = self.out, None
@@ -272,8 +305,10 @@ class Sink:
         out = self.leaving()
         if out:  # pushed before the pause, and its flush has not come yet: it goes first
             self.write(out)
+        own = backlog.own
         while not backlog.paused and (data := backlog.take()):
-            self.write(data)  # may pause it anew
+            self._write_own(data, own - backlog.own)  # may pause it anew
+            own = backlog.own
         if not backlog.paused:
             self.backlog = None
 
@@ -282,7 +317,7 @@ class Backlog:
     """What waits for a slow reader: no volatile events, chunks merged into the last frame that waits,
     and past the limit (bytes) a cut."""
 
-    __slots__ = ("_cut", "_holds", "_items", "_observer", "_own", "_told", "limit", "paused", "size")
+    __slots__ = ("_cut", "_holds", "_items", "_observer", "_told", "limit", "own", "paused", "size")
 
     def __init__(
         self, limit: int, cut: Callable[[], None], observer: Observer, holds: Callable[[int], None]
@@ -290,7 +325,7 @@ class Backlog:
         self.limit, self._cut, self._observer, self._holds = limit, cut, observer, holds
         self.paused = True
         self.size = 0
-        self._own = 0  # of its bytes those that nobody else's backlog has as well
+        self.own = 0  # of its bytes those that nobody else's backlog has as well
         self._told = 0  # ... as `holds` knows
         # Frames; or a run of chunks of one stream, merged when their turn comes.
         self._items: deque[bytes | _Run] = deque()
@@ -303,7 +338,7 @@ class Backlog:
     def put_first(self, data: bytes) -> None:
         """Before everything that waits, and whatever the limit: an answer that must not be lost."""
         self.size += len(data)
-        self._own += len(data)
+        self.own += len(data)
         self._items.appendleft(data)
         self._tell()
 
@@ -329,9 +364,9 @@ class Backlog:
 
     def _grow(self, size: int, own: int | None) -> bool:
         self.size += size
-        self._own += size if own is None else own
+        self.own += size if own is None else own
         if self.size <= self.limit:
-            if self._own - self._told > SMALL:
+            if self.own - self._told > SMALL:
                 self._tell()
             return True
         self._items.clear()
@@ -340,12 +375,12 @@ class Backlog:
         return False
 
     def _shrink(self, size: int) -> None:
-        self._own = self._own * size // self.size if self.size else 0
+        self.own = self.own * size // self.size if self.size else 0
         self.size = size
         self._tell()
 
     def _tell(self) -> None:
-        own = self._own if self._own > SMALL else 0
+        own = self.own if self.own > SMALL else 0
         if own != self._told:
             by, self._told = own - self._told, own
             self._holds(by)

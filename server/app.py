@@ -20,6 +20,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import to_json
+from events.held import Held
 from server import gauges
 from server.config import Settings
 from server.doors import Doors, build_doors, open_doors
@@ -49,6 +50,7 @@ class Application(Starlette):
     at_once: Callable[[Scope, WebSocketProtocol], bool]
     refused_head: Callable[[int, Headers], tuple[Headers, bytes]]
     strangers: Strangers | None
+    held: Held
 
 
 def create_app(settings: Settings, processes: int = 1) -> Application:
@@ -89,6 +91,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
     app.at_once = engine.at_once
     app.refused_head = _refused_head(services)
     app.strangers = doors.sio.engine.settings.strangers
+    app.held = services.hub.flusher.held
     app.add_middleware(_Doors, engine=engine, services=services)
     return app
 

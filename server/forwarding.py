@@ -127,7 +127,8 @@ class Forwarding:
             await _answer(scope, send, refused, *_again(refused))
             return True
         else:
-            counted(scope)
+            # Whose session it is is known to its owner alone: what waits counts for its network.
+            counted(scope, f"\0{network_of(client)}")
             try:
                 if scope["type"] == "websocket":
                     passed = await self._tunnel(owner, address, scope, client)

@@ -21,13 +21,13 @@ class Requests:
     def begin(self, scope: MutableMapping[str, Any], caller: Caller) -> None:
         """Raises RateLimited."""
         if caller.role in OPERATORS or _KEY in scope:
-            return counted(scope)
+            return counted(scope, caller.account)
         self._limits.admit(REQUESTS, self._count[caller.account])
         if caller.link is not None:
             self._limits.admit(REQUESTS, self._count[caller.link], times=LINK)
         self._add(caller, 1)
         scope[_KEY] = caller
-        counted(scope)
+        counted(scope, caller.account)
 
     def caller_of(self, scope: MutableMapping[str, Any]) -> Caller | None:
         """Whose it is, while it is counted."""

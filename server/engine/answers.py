@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from events.held import Held
 from server.engine import strangers
 from server.engine.takers import Takers
 
@@ -34,11 +35,12 @@ def protocol_of(scope: Any) -> "AnsweringProtocol | None":
     return None if http is None else http["protocol"]
 
 
-def counted(scope: Any) -> None:
-    """Somebody counts this request until its answer has left: its connection is no stranger's as long."""
+def counted(scope: Any, account: str | None = None) -> None:
+    """Somebody counts this request until its answer has left: its connection is no stranger's as long.
+    `account`: whose bytes are those that wait on the connection; None where the request alone bounds them."""
     http = scope.get("extensions", {}).get("parley.http")
     if http is not None:
-        http["counted"] = True
+        http.setdefault("counted", account)
         http["protocol"].known()
 
 
@@ -60,6 +62,7 @@ class AnsweringProtocol(HttpToolsProtocol):
     _lost = False
     _weighs = False  # its answer waits, and nobody counts it
     _sent_off = False  # an answer is complete, and has not left
+    _waits = 0  # bytes of its answer that wait, as they were counted
     _then: list[Callable[[], None]] | None = None  # to be called when all has left
     _answering: Any = None  # the cycle whose application runs, or ran last: `cycle` may wait behind it
 
@@ -84,6 +87,29 @@ class AnsweringProtocol(HttpToolsProtocol):
         """No request stands before what comes now, and the last answer has left."""
         return self._answering is None or (self._answering.response_complete and self.taken)
 
+    # --- what it holds (`events.held.Holder`)
+
+    @property
+    def account(self) -> str | None:
+        if self._lost or self._answering is None:
+            return None
+        account: str | None = self._answering.scope["extensions"]["parley.http"].get("counted")
+        return account
+
+    def holds(self, by: int) -> None:
+        """So many bytes more, or fewer, wait: of a body that has not come whole, or an answer."""
+        held: Held | None = getattr(self.config.loaded_app, "held", None)
+        if held is not None and by:
+            held.change(self, by)
+
+    def crowded(self) -> None:
+        self.transport.abort()
+
+    def _wait(self, size: int) -> None:
+        """So much of its answer waits now."""
+        by, self._waits = size - self._waits, size
+        self.holds(by)
+
     # --- on its way
 
     @property
@@ -105,12 +131,16 @@ class AnsweringProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.takers.add(self.transport)
-        if not self._is_counted:
+        size = self.transport.get_write_buffer_size()
+        if self._is_counted:
+            self._wait(size)
+        else:
             self._weighs = True
-            strangers.weigh(self.config, self.transport, self.transport.get_write_buffer_size())
+            strangers.weigh(self.config, self.transport, size)
 
     def resume_writing(self) -> None:
         self.takers.discard(self.transport)
+        self._wait(0)
         if self._weighs:
             self._weighs = False
             strangers.forget(self.config, self.transport)
@@ -131,6 +161,7 @@ class AnsweringProtocol(HttpToolsProtocol):
         """The transport is the next protocol's, and what it writes is no answer here."""
         self.takers.discard(self.transport)
         self._lost = True
+        self._wait(0)
         self._all_taken()
         if self._sent_off or self.scheme == "https":
             self.transport.set_write_buffer_limits()

@@ -91,7 +91,12 @@ class Carrier(Sink):
 
     def resume_writing(self) -> None:
         self.slow = False
+        self.sent()
         self._resume()
+
+    @property
+    def written(self) -> int:
+        return 0 if self.protocol is None else self.protocol.transport.get_write_buffer_size()
 
     def _resume(self) -> None:
         """Let what waits go, unless something is still in its way."""

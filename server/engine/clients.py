@@ -159,7 +159,7 @@ class Client(Connection):
             if len(data) < frames.LONG:
                 self.session.push(packets.text_frame(head + b"[" + data + b"]"))
             else:
-                self.session.push(frames.long_text(b"4", head, b"[", data, b"]"))
+                self.session.push_large(frames.long_text(b"4", head, b"[", data, b"]"))
 
     def ask(self, name: str, data: bytes) -> asyncio.Future[list[Any]]:
         """An event that is to be acknowledged: the arguments of the acknowledgement. The future is

@@ -167,7 +167,7 @@ class Engine(Generic[S]):
         if self.context.strangers is not None:
             self.context.strangers.discard(session)
         if session.asked is not None:
-            counted(session.asked)
+            counted(session.asked, session.account)
         protocol = session.protocol
         if session.stage is Stage.UPGRADING:  # what is behind its last packet of the upgrade may be as large
             protocol = self._upgrades.get(session)

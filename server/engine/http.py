@@ -72,6 +72,7 @@ class HttpProtocol(EndingProtocol):
         super().connection_lost(exc)
         strangers.forget(self.config, self.transport)
         self._lost = True
+        self._wait(0)
         self.takers.discard(self.transport)
         self._all_taken()
         poller, self.poller = self.poller, None

@@ -100,7 +100,7 @@ class LongPolling(Generic[S]):
         if waiting is None:
             return await respond(send, 400, headers, error(3))
         if session.known:
-            counted(scope)
+            counted(scope, session.account)
         if waiting.done():
             await respond(send, 200, headers, waiting.result())
             return _untaken(session, scope)
@@ -128,7 +128,7 @@ class LongPolling(Generic[S]):
             return await respond(send, 400, headers, error(3))
         session.busy = True
         if session.known:
-            counted(scope)
+            counted(scope, session.account)
         size = told = 0
 
         async def counted_in() -> Message:

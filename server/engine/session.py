@@ -220,6 +220,7 @@ class Session(Carrier):
         if self.known:
             protocol.known()
         protocol.take_over(self, first=first, max_size=self.size_limit)
+        self.count_unsent(len(first))
         if self._stops and self.protocol is not None:
             protocol.pause_reading()
 

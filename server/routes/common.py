@@ -20,7 +20,7 @@ from events.errors import RateLimited, Unauthorized, Unavailable, ValidationFail
 from events.event import to_json
 from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.doors import Doors
-from server.engine.answers import WAITING, once_taken, protocol_of
+from server.engine.answers import WAITING, AnsweringProtocol, once_taken, protocol_of
 from server.errors import json_error
 from server.identity import peer
 from server.node.features import Features
@@ -124,7 +124,7 @@ class _Call:
             status = status or message.get("status", 200)
             patience.until = None  # what a stream still has to ask for is the node's own work
             if len(message.get("body", b"")) > WAITING:
-                return await _in_pieces(message, send)
+                return await _in_pieces(message, send, protocol_of(scope))
             await send(message)
 
         try:
@@ -147,14 +147,21 @@ class _Call:
                 services.gate.journal.answered(scope["method"], scope["path"], status, seconds)
 
 
-async def _in_pieces(message: Any, send: Send) -> None:
-    """A long body waits here for the bytes before it: with TLS nobody can see what has been written."""
+async def _in_pieces(message: Any, send: Send, http: AnsweringProtocol | None) -> None:
+    """A long body waits here for the bytes before it: with TLS nobody can see what has been written. All of
+    it is held until the last piece has been written."""
     body = message["body"]
     last = (len(body) - 1) // WAITING * WAITING
-    for start in range(0, last, WAITING):
-        piece = body[start : start + WAITING]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({**message, "body": body[last:]})
+    if http is not None:
+        http.holds(len(body))
+    try:
+        for start in range(0, last, WAITING):
+            piece = body[start : start + WAITING]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({**message, "body": body[last:]})
+    finally:
+        if http is not None:
+            http.holds(-len(body))
 
 
 async def _after_stall(request: Request) -> None:

@@ -6,9 +6,11 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from events.errors import PayloadTooLarge, ValidationFailed
+from events.held import SMALL
 from events.identity import canonical
 from events.schema import SessionId
 from events.wording import invalid
+from server.engine.answers import protocol_of
 from server.engine.packets import Nested, loads
 from server.services import Services
 
@@ -27,14 +29,21 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
     most = limit or services_of(request).settings.ws_message_size_limit
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() else 0
-    data = bytearray()
+    data, held = bytearray(), 0
+    http = protocol_of(request.scope)
     try:
         async for chunk in request.stream():
             data += chunk
             if len(data) > most:
                 raise PayloadTooLarge.beyond(most, max(size, len(data)))
+            if len(data) > SMALL and http is not None:  # the rest of it may come slowly
+                http.holds(len(data) - held)
+                held = len(data)
     except ClientDisconnect as error:
         raise ValidationFailed("the body is cut off") from error
+    finally:
+        if held and http is not None:
+            http.holds(-held)
     if not data:
         return {}
     try:

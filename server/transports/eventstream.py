@@ -14,6 +14,7 @@ from starlette.types import Receive, Send
 from events.bounds import EVENT_STREAMS
 from events.errors import ChatError, SlowConsumer
 from events.event import to_json
+from events.held import SMALL
 from events.outbox import Sink
 from events.room import Connection
 from server.services import Services
@@ -82,7 +83,7 @@ class EventStream(Sink):
                 if data:
                     # While the response is stuck, events go by the rules for slow readers.
                     self.pause(self._limit)
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    await self._sent(data, send)
                     self.resume()
                 if self._ended or (finished() and not self._waiting and self.out is None):
                     break
@@ -95,6 +96,17 @@ class EventStream(Sink):
             pass  # the client is gone
         finally:
             listening.cancel()
+
+    async def _sent(self, data: bytes, send: Send) -> None:
+        """It may have to wait for what was sent before; from then on the request's connection counts it."""
+        held = len(data) if len(data) > SMALL else 0
+        if held:
+            self.holds(held)
+        try:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            if held:
+                self.holds(-held)
 
 
 class StreamConnection(Connection):

@@ -87,7 +87,12 @@ class RawSocket(Sink):
         self.pause(self.door.services.settings.outbox_limit)
 
     def resume_writing(self) -> None:
+        self.sent()
         self.resume()
+
+    @property
+    def written(self) -> int:
+        return self.protocol.transport.get_write_buffer_size()
 
     def lost(self, code: int) -> None:
         self.door.gone(self, f"closed {code}")
@@ -95,7 +100,8 @@ class RawSocket(Sink):
     # --- for the door
 
     def tell(self, message: dict[str, Any]) -> None:
-        self.push(frames.text(to_json(message)))
+        data = frames.text(to_json(message))
+        (self.push if len(data) < frames.LONG else self.push_large)(data)
 
     def tick(self, now: float) -> None:
         settings = self.door.services.settings

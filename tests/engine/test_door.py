@@ -109,7 +109,9 @@ async def house(namespaces: list[str] | None = None, **settings: Any) -> AsyncIt
         door.face = stock.Server(core=sio, namespaces=namespaces)
     app = QuickApp if door.at_once else python_socketio.ASGIApp
     door.server = sio
-    async with serving(app(sio)) as port:
+    made = app(sio)
+    made.held = hub.flusher.held
+    async with serving(made) as port:
         yield port, door, hub
 
 

@@ -4,18 +4,37 @@ One account's thousand connections do not take the room of others."""
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from events.access import Caller
+from events.errors import ValidationFailed
 from events.event import Event, Kind
 from events.held import Held
 from events.outbox import Flusher, Sink
+from server.engine.answers import counted
+from server.engine.asgi import Receive, Scope, Send
 from server.engine.clients import Client
 from server.engine.stock.encoding import EventCodec
-from tests.engine.kit import BINARY, CONTINUATION, LIMIT, PING, TEXT, Http, Polling, Raw, masked, socketio
+from server.routes.reading import body_of
+from server.transports.eventstream import HEADERS, EventStream
+from tests.engine.kit import (
+    BINARY,
+    CONTINUATION,
+    LIMIT,
+    PING,
+    TEXT,
+    Http,
+    Polling,
+    Raw,
+    masked,
+    serving,
+    socketio,
+)
 from tests.engine.test_door import house
 
 BOB = Caller("user", "bob").account
@@ -95,6 +114,104 @@ async def test_bodies_of_known_polling_sessions_count_as_well() -> None:
             assert (await http.response())[2] == b"ok"
         await until(lambda: held.weight == 0)
         assert len([entry for entry in door.log if entry[:2] == ("event", "say")]) == 3
+
+
+REPLY = b'"%b"' % bytes(8 << 20).replace(b"\0", b"x")  # more than the kernel keeps for a client
+
+
+async def unread(port: int, door: Any, sub: str, transport: str, stack: AsyncExitStack) -> Raw:
+    """A client with little room that is sent a large reply, and reads nothing of it."""
+    if transport == "websocket":
+        raw, _ = await socketio(port, shown(sub), buffer=4096)
+        await stack.enter_async_context(raw)
+    else:
+        session = await stack.enter_async_context(Polling(port))
+        await session.post("40" + json.dumps(shown(sub)))
+        assert (await session.packets())[0][:2] == "40"
+        raw = await stack.enter_async_context(await Raw.connect(port, buffer=4096))
+        raw.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % session.target.encode())
+        await until(lambda: door.conns[-1].session.poll is not None)
+    door.conns[-1].ack(7, REPLY)
+    return raw
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_replies_that_nobody_reads_have_a_bound_together(transport: str) -> None:
+    async with crowd() as (port, door, held), AsyncExitStack() as stack:
+        held.most = held._share = 20 << 20
+        bob = await unread(port, door, "bob", transport, stack)
+        await until(lambda: held.of(BOB) > 2 << 20)
+        alices = [await unread(port, door, "alice", transport, stack) for _ in range(5)]
+        got = [await rest(raw) for raw in alices[:2]]  # the oldest go
+        assert all(0 < size < len(REPLY) for size in got)
+        assert held.weight <= held.most
+        # Bob was before them all: he is not interrupted.
+        async with asyncio.timeout(LIMIT):
+            size = 0
+            while size < len(REPLY):
+                size += len(piece := await bob.reader.read(1 << 20))
+                assert piece
+        await until(lambda: held.of(BOB) == 0)
+
+
+class Requests:
+    """Alice's: bodies that are read, and an event stream, whose first 8 MiB go at once."""
+
+    def __init__(self) -> None:
+        self.held = Held(20 << 20)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counted(scope, "alice")
+        if scope["method"] == "POST":
+            with suppress(ValidationFailed):
+                await body_of(Request(scope, receive), limit=1 << 20)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            return await send({"type": "http.response.body", "body": b""})
+        node = SimpleNamespace(
+            hub=SimpleNamespace(flusher=Flusher(held=self.held)),
+            settings=SimpleNamespace(outbox_limit=16 << 20),
+        )
+        stream = EventStream(node)  # type: ignore[arg-type]
+        stream.conn = SimpleNamespace(caller=Caller("user", "alice"))  # type: ignore[assignment]
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        for _ in range(2):
+            stream.push(bytes(4 << 20))
+        await stream.serve(receive, send, lambda: False)
+
+
+async def test_bodies_of_requests_count_as_well() -> None:
+    app = Requests()
+    async with serving(app) as port, await Raw.connect(port) as raw:
+        raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n" + b" " * 800_000)
+        await until(lambda: app.held.of("alice") == 800_000)
+        raw.send(b" " * 100_000)
+        assert (await raw.response())[0] == 204
+        await until(lambda: app.held.weight == 0)
+
+
+async def test_what_an_event_stream_waits_to_send_counts_until_it_has_left() -> None:
+    app = Requests()
+    async with serving(app) as port, await Raw.connect(port, buffer=4096) as raw:
+        raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: app.held.of("alice") > 3 << 20)  # the rest is the kernel's
+        assert app.held.of("alice") < 9 << 20
+        await raw.reader.readuntil(b"\r\n\r\n")
+        size = 0
+        async with asyncio.timeout(LIMIT):
+            while size < 8 << 20:
+                size += len(piece := await raw.reader.read(1 << 20))
+                assert piece
+        await until(lambda: app.held.weight == 0)
+
+
+async def rest(raw: Raw) -> int:
+    """Bytes until the connection is cut off."""
+    size = 0
+    with suppress(ConnectionError):
+        async with asyncio.timeout(LIMIT):
+            while piece := await raw.reader.read(1 << 20):
+                size += len(piece)
+    return size
 
 
 async def test_a_packet_whose_attachments_do_not_come_is_not_kept() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from events.held import Held
 from server.engine import takers
 from server.engine.answers import counted, once_taken
 from server.engine.asgi import Receive, Scope, Send
@@ -24,7 +25,7 @@ PIECE = 64 * 1024
 class Answering:
     """An answer of SIZE bytes, whole or in pieces, by length or chunked; `left` when it has been taken."""
 
-    def __init__(self, *, in_pieces: bool = False, close: bool = False, known: bool = False) -> None:
+    def __init__(self, *, in_pieces: bool = False, close: bool = False, known: str | None = None) -> None:
         self.in_pieces, self.close, self.known = in_pieces, close, known
         self.written = asyncio.Event()
         self.left = asyncio.Event()
@@ -34,7 +35,7 @@ class Answering:
             await send({"type": "http.response.start", "status": 204, "headers": []})
             return await send({"type": "http.response.body", "body": b""})
         if self.known:
-            counted(scope)
+            counted(scope, self.known)
         headers = [(b"content-length", b"%d" % SIZE), *([(b"connection", b"close")] if self.close else [])]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
@@ -228,11 +229,34 @@ async def test_the_oldest_answer_goes_where_too_many_wait() -> None:
 
 
 async def test_what_somebody_counts_weighs_no_more_than_any_connection() -> None:
-    app = Answering(known=True)
+    app = Answering(known="alice")
     counted_by, strangers = counting(app)
     async with serving(counted_by) as port, await asking(port):
         await happens(app.written)
         await until(lambda: strangers.weight == 1)
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_what_waits_is_its_accounts(in_pieces: bool) -> None:
+    """Of all answers together; the account that has most waiting loses the one that waits the longest."""
+    app = Answering(in_pieces=in_pieces, known="alice")
+
+    class App:
+        held = Held(3 * (PIECE if in_pieces else SIZE))
+        __call__ = staticmethod(app.__call__)
+
+    async with serving(App()) as port, await asking(port) as first:
+        await until(lambda: App.held.of("alice") > PIECE // 2)
+        others = []
+        while not app.left.is_set():
+            others.append(await asking(port))
+            await until(lambda: App.held.of("alice") > (len(others) + 1) * PIECE // 2 or app.left.is_set())
+            assert App.held.weight <= App.held.most
+            assert len(others) < 10
+        await first.ended()
+        for one in others:
+            await one.close()
+        await until(lambda: App.held.weight == 0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
