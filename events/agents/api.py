@@ -8,6 +8,9 @@ from events.agents.lessons import Lessons
 from events.agents.modelcall import ModelCall
 from events.agents.prompt import Manner, Prompt
 
+#: What an upstream calls an answer, and the number of its event that was read last, where they have numbers.
+Place = tuple[str, int | None]
+
 
 class AnswerReader(Protocol):
     """One answer. `finished`: the model has said that it is at its end, and why. `repeats`: its last
@@ -19,6 +22,11 @@ class AnswerReader(Protocol):
     @property
     def done(self) -> bool:
         """Nothing more comes of which anything is to be read."""
+        ...
+
+    @property
+    def place(self) -> Place | None:
+        """Of an answer that the upstream goes on with when nobody reads it."""
         ...
 
     def feed(self, data: bytes, event: bytes = b"") -> list[Delta]:

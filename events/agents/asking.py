@@ -6,18 +6,17 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import httpcore
 from msgspec import Struct
 
 from events.agents import chat, failures
 from events.agents.api import ModelAPI
 from events.agents.base import AnswerFailed
-from events.agents.chat import AnswerBounds
 from events.agents.deltas import Citation, Delta, Finish, StartOver, ToolInput
 from events.agents.faults import Kind
 from events.agents.lessons import Lessons, Sent
 from events.agents.modelcall import ModelCall
 from events.agents.prompt import Prompt
+from events.agents.resuming import Upstream
 from events.agents.upstreams import UpstreamOrigin
 
 #: Tries of a request, as long as nothing of its answer has come.
@@ -40,17 +39,15 @@ class Asking:
 
     def __init__(
         self,
-        pool: httpcore.AsyncConnectionPool,
+        upstream: Upstream,
         endpoint: Endpoint,
         api: ModelAPI,
         lessons: Lessons,
-        bounds: AnswerBounds,
         *,
         until: float,
         first_wait: float,
     ) -> None:
-        self._pool, self._endpoint, self._api = pool, endpoint, api
-        self._lessons, self._bounds = lessons, bounds
+        self._upstream, self._endpoint, self._api, self._lessons = upstream, endpoint, api, lessons
         self._until, self._first_wait = until, first_wait
 
     async def ask(self, call: ModelCall) -> AsyncGenerator[Delta, None]:
@@ -90,7 +87,7 @@ class Asking:
         sent = chat.Call(at.origin, at.target, at.headers, body, self._api.reader(config))
         timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, self._until)
         spoken, finish = any(turn.text.strip() for turn in call.turns), Finish("stop")
-        async with aclosing(chat.ask(self._pool, sent, timeouts, self._bounds)) as pieces:
+        async with aclosing(self._upstream.ask(sent, timeouts)) as pieces:
             async for piece in pieces:
                 spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
                 if isinstance(piece, ToolInput) and not piece.by_provider:

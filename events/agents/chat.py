@@ -49,6 +49,7 @@ class Call(Struct, frozen=True):
     headers: dict[str, str]
     body: bytes
     reader: AnswerReader
+    method: str = "POST"
 
 
 class Timeouts(Struct, frozen=True):
@@ -100,7 +101,7 @@ async def _ask(
     first = min(loop.time() + timeouts.first, timeouts.until)
     async with AsyncExitStack() as held:
         async with asyncio.timeout_at(first):
-            response = await held.enter_async_context(_sent(pool, call))
+            response = await held.enter_async_context(sent(pool, call))
         body = await held.enter_async_context(aclosing(_body(response, bounds.body)))
         if response.status != 200:
             async with asyncio.timeout_at(first):
@@ -113,7 +114,7 @@ async def _ask(
                 yield piece
 
 
-def _sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContextManager[httpcore.Response]:
+def sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContextManager[httpcore.Response]:
     origin = call.origin
     url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=call.target)
     headers: dict[bytes | str, bytes | str] = {
@@ -124,7 +125,7 @@ def _sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContex
         "User-Agent": "parley",
     }
     headers.update(call.headers)
-    return pool.stream("POST", url, headers=headers, content=call.body)
+    return pool.stream(call.method, url, headers=headers, content=call.body)
 
 
 class Answer:

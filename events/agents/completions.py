@@ -67,6 +67,7 @@ class CompletionReader:
     """One answer. `finished`: the model has said that it is at its end, and why."""
 
     repeats = False
+    place = None
 
     def __init__(self, thinking: Thinking = "off") -> None:
         self.finished = False

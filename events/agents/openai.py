@@ -26,11 +26,13 @@ from events.agents.lessons import Learnt
 from events.agents.modelcall import ModelCall
 from events.agents.network import CheckedNetwork
 from events.agents.responsesapi import Responses
+from events.agents.resuming import Upstream
 from events.agents.toolbox import Toolbox
 from events.agents.toolcommands import ToolCommands
 from events.agents.toolloop import conversed, while_waiting
 from events.agents.toolsessions import ToolSessions
 from events.agents.upstreams import Refused, Upstreams, split
+from events.tasks import Tasks
 
 #: How an upstream is asked, by the config's `api`.
 APIS: dict[str, ModelAPI] = {"chat": ChatCompletions(), "responses": Responses()}
@@ -57,6 +59,7 @@ class OpenAI(Agent):
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._learnt = Learnt()
         self._tools = ToolSessions(key_of, self._connections, upstreams, commands or ToolCommands())
+        self._later = Tasks("requests to upstreams")
 
     def check(self, config: dict[str, Any]) -> None:
         """As `checked`, and by the settings. Raises ValueError."""
@@ -81,11 +84,10 @@ class OpenAI(Agent):
             log.warning("agent %s: %s", request.agent.id, failure.detail)
             raise
         asking = Asking(
-            await self._connections(),
+            Upstream(await self._connections(), self._bounds, self._later, self._first_wait),
             endpoint,
             api,
             self._learnt.of((endpoint.origin, endpoint.target, config.model)),
-            self._bounds,
             until=asyncio.get_running_loop().time() + self._bounds.seconds,
             first_wait=self._first_wait,
         )
@@ -138,6 +140,7 @@ class OpenAI(Agent):
 
     async def close(self) -> None:
         await self._tools.close()
+        await self._later.drain()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
+from events.agents.api import Place
 from events.agents.deltas import Delta, Finish, Model, NewText, ReasoningDelta, ToolInput, ToolOutput
 from events.agents.faults import UpstreamFault, fault_of
 from events.agents.reading import REASONS, Sources, UnreadFields, clean, decoded, text_of
@@ -82,17 +83,21 @@ class _Item:
 
 
 class ResponseReader:
-    """One answer. `finished`: the model has said that it is at its end, and why. `response_id` and `sequence`
-    say where a broken stream goes on."""
+    """One answer. `finished`: the model has said that it is at its end, and why."""
 
     repeats = True
 
-    def __init__(self, thinking: Thinking = "off", limit: int | None = None) -> None:
-        """`limit`: the answer's tokens that were asked for, where there is such a bound."""
+    def __init__(
+        self, thinking: Thinking = "off", limit: int | None = None, *, background: bool = False
+    ) -> None:
+        """`limit`: the answer's tokens that were asked for, where there is such a bound. `background`: the
+        upstream goes on with it when nobody reads it."""
         self.finished = False
         self._limit = limit
-        self.response_id = ""
-        self.sequence: int | None = None
+        self._background = background
+        self._id = ""
+        self._number: int | None = None
+        self._over = False
         self._split = ThinkSplitter(thinking)
         self._sources, self._unread = Sources(), UnreadFields()
         self._items: dict[Any, _Item] = {}
@@ -108,6 +113,10 @@ class ResponseReader:
         """Nothing more comes: some servers keep the connection open, and send no `[DONE]`."""
         return self.finished
 
+    @property
+    def place(self) -> Place | None:
+        return (self._id, self._number) if self._background and self._id and not self._over else None
+
     def feed(self, data: bytes, event: bytes = b"") -> list[Delta]:
         """The data of one event, whose name is `event`; or a whole response in place of a stream.
 
@@ -118,10 +127,12 @@ class ResponseReader:
         if told.object == "response":
             return self._whole(decoded(data, _Response))
         name = told.type or event.decode("ascii", "replace")
+        if name in ("error", "response.failed"):
+            self._over = True
         if name == "error" or (not told.type and bytes(told.error) != b"null"):
             raise UpstreamFault(fault_of(None, data))
         if isinstance(told.sequence_number, int):
-            self.sequence = told.sequence_number
+            self._number = told.sequence_number
         reading = _EVENTS.get(name)
         return reading(self, told) if reading is not None else []
 
@@ -131,7 +142,7 @@ class ResponseReader:
         return self._named(told.response) if told.response is not None else []
 
     def _named(self, response: _Response) -> list[Delta]:
-        self.response_id = text_of(response.id) or self.response_id
+        self._id = text_of(response.id) or self._id
         name = text_of(response.model)
         if not name or name == self._model:
             return []
@@ -156,7 +167,7 @@ class ResponseReader:
         usage = usage_of(response.usage)
         if usage is not None:
             found.append(usage)
-        self.finished = True
+        self.finished = self._over = True
         reason = self._reason(response)
         if reason == "stop" and self._limit is not None and usage and usage.output_tokens == self._limit:
             reason = "length"  # llama.cpp calls an answer `completed` that its limit cut

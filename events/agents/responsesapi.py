@@ -38,7 +38,7 @@ class Responses:
         return msgspec.json.encode(body | (config.extra_body or {}))
 
     def reader(self, config: OpenAIConfig) -> ResponseReader:
-        return ResponseReader(config.thinking, config.output_tokens)
+        return ResponseReader(config.thinking, config.output_tokens, background=config.background)
 
 
 def _optional(call: ModelCall, lessons: Lessons) -> Item:

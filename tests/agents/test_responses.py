@@ -170,3 +170,97 @@ async def test_a_config_that_would_break_the_request(node: Server, config: dict[
     async with node.api("backend", "service") as api:
         made = await api.post("/api/chat/agents", json={"name": "x", "kind": "openai", "config": body})
         assert made.status_code == 422, made.text
+
+
+# --- in the background
+
+
+WHOLE = [*said(0, "one ", "two ", "three"), COMPLETED]
+
+
+def numbered(told: list[dict[str, Any]], after: int = -1) -> bytes:
+    """The events past a number: `response.created` has 0."""
+    events = stream(*told).split(b"\n\n")[:-1]
+    return b"".join(each + b"\n\n" for each in events[after + 1 :])
+
+
+class Background:
+    """Writes a response whether somebody reads it or not; each stream breaks after some events."""
+
+    def __init__(self, served: Upstream, breaks: list[int]) -> None:
+        self._served, self._breaks = served, breaks
+        served.choose = self._plan
+
+    def _plan(self, body: dict[str, Any]) -> Plan:
+        path = self._served.paths[-1]
+        if path.endswith("/cancel"):
+            return refusal(200, body=b"{}")
+        after = int(path.rpartition("=")[2]) if "starting_after" in path else -1
+        told = numbered(WHOLE, after).split(b"\n\n")[:-1]
+        count = self._breaks.pop(0) if self._breaks else len(told)
+        return lines(*(each + b"\n\n" for each in told[:count]), ends=count == len(told))
+
+
+@pytest.mark.parametrize("breaks", [[4], [1, 1, 1, 1, 1], [3, 0, 0, 2]], ids=str)
+async def test_a_broken_stream_goes_on(kind: OpenAI, breaks: list[int]) -> None:
+    requests = len(breaks) + 1
+    async with upstream() as served:
+        Background(served, breaks)
+        text, tokens = await collect(kind, asked(served, "hi", background=True))
+        assert (text, tokens) == ("one two three", 46)
+        assert (served.asked[0]["background"], served.asked[0]["store"]) == (True, True)
+        assert len(served.asked) == requests, "asked once, and read on"
+    assert all(
+        path.startswith("/v1/responses/resp_1?stream=true&starting_after=") for path in served.paths[1:]
+    )
+
+
+async def test_a_stream_that_brings_nothing_more(kind: OpenAI) -> None:
+    async with upstream() as served:
+        Background(served, [4, 0, 0, 0, 0])
+        with pytest.raises(AnswerFailed) as failed:
+            await collect(kind, asked(served, "hi", background=True))
+        assert failed.value.code == "UPSTREAM_ERROR"
+        await kind.close()
+        assert len(served.paths) == 1 + 3 + 1
+        assert served.paths[-1] == "/v1/responses/resp_1/cancel"
+
+
+async def test_a_server_that_keeps_no_response(kind: OpenAI) -> None:
+    async with upstream() as served:
+        served.choose = lambda _: refusal(404) if len(served.paths) > 1 else lines(numbered(WHOLE[:3]))
+        with pytest.raises(AnswerFailed) as failed:
+            await collect(kind, asked(served, "hi", background=True))
+        assert failed.value.text == "the upstream stopped in the middle of its answer"
+        await kind.close()
+
+
+async def test_what_failed_is_not_asked_for_again(kind: OpenAI) -> None:
+    told = answered(*said(0, "half")[:3], event("failed", **response("failed", error=FAILED)))
+    async with upstream(told) as served:
+        with pytest.raises(AnswerFailed):
+            await collect(kind, asked(served, "hi", background=True))
+        await kind.close()
+        assert len(served.paths) == 1
+
+
+async def test_without_background_a_broken_stream_is_a_broken_answer(kind: OpenAI) -> None:
+    async with upstream() as served:
+        Background(served, [4])
+        with pytest.raises(AnswerFailed):
+            await collect(kind, asked(served, "hi"))
+        assert served.paths == ["/v1/responses"]
+
+
+async def test_stop_reaches_a_response_in_the_background(node: Server) -> None:
+    async with upstream() as served:
+        served.choose = lambda _: (
+            refusal(200, body=b"{}") if served.paths[-1].endswith("/cancel") else silence(numbered(WHOLE[:3]))
+        )
+        session_id = await openai_session(node, served, api="responses", background=True)
+        async with enter("socketio", node, "alice", session_id) as alice:
+            await alice.message("hello")
+            chunk = await alice.wait_event("stream_chunk")
+            reply = await alice.call("stream_cancel", message_id=chunk["message_id"])
+            assert reply["status"] == "cancelled"
+            await served.asked_for("/v1/responses/resp_1/cancel")

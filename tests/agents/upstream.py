@@ -110,6 +110,7 @@ class Upstream:
             self.asked.append(json.loads(body or b"{}"))
             self.heads.append(headers)
             self.keys.append(headers.get("authorization", ""))
+            await self._count(0)
             if self.choose is not None:
                 plan = self.choose(self.asked[-1])
             else:
@@ -139,6 +140,11 @@ class Upstream:
         """Wait until so many are open."""
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: self.open == connections)
+
+    async def asked_for(self, path: str) -> None:
+        """Wait until it was."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: path in self.paths)
 
 
 @asynccontextmanager
