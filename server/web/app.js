@@ -37,6 +37,10 @@ class App {
     const wanted = this.memory.session ?? this.sessions.sessions[0]?.session_id;
     if (wanted) await this.open(wanted);
     else await this.sessions.create($("#agent").value);
+    addEventListener("popstate", () => {
+      const session = new URLSearchParams(location.hash.slice(1)).get("session");
+      if (session && session !== this.current) this._show(session);
+    });
     if (matchMedia("(min-width: 760px)").matches) this.panes[0].focus();
     document.body.dataset.ready = "true";
   }
@@ -47,7 +51,7 @@ class App {
     const given = fragment.get("token");
     if (fragment.get("session")) this.memory.session = fragment.get("session");
     // A token does not stay in the address bar, where it would be copied and sent along.
-    if (location.hash) history.replaceState(null, "", location.pathname);
+    if (location.hash) history.replaceState(null, "", this._address(this.memory.session));
     const kept = (this.memory.people ?? []).filter(({ token }) => alive(token));
     if (given && alive(given)) {
       return [{ token: given }, ...kept.slice(1).filter(({ token }) => claims(token).sub !== claims(given).sub)];
@@ -137,7 +141,18 @@ class App {
 
   // --- what panes and lists ask for
 
+  _address(sessionId) {
+    return sessionId ? `#session=${encodeURIComponent(sessionId)}` : location.pathname;
+  }
+
   async open(sessionId, seq) {
+    // Each session has its address, and the way back leads to the one before.
+    if (this.current && this.current !== sessionId) history.pushState(null, "", this._address(sessionId));
+    else history.replaceState(null, "", this._address(sessionId));
+    await this._show(sessionId, seq);
+  }
+
+  async _show(sessionId, seq) {
     this.current = sessionId;
     this.remember();
     this.sessions.draw();

@@ -14,6 +14,7 @@ export class Inspector {
     this.pings = $("#pings");
     this.waiting = [];
     this.scheduled = false;
+    this.list.addEventListener("keydown", (event) => this._key(event));
     this.filter.addEventListener("input", () => this.redraw());
     this.pings.addEventListener("change", () => this.redraw());
     $("#clear").addEventListener("click", () => {
@@ -44,6 +45,18 @@ export class Inspector {
       $("#frame-count").textContent = String(this.total);
       if (!this.paused) this._append(fresh.slice(-SHOWN));
     });
+  }
+
+  /** One stop of the Tab key, however many frames: the arrows go through them. */
+  _key(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const on = event.target.closest("summary, ol");
+    if (!step || !on) return;
+    const summaries = [...this.list.querySelectorAll("summary")];
+    const at = summaries.indexOf(on);
+    const next = at < 0 ? summaries.at(step > 0 ? 0 : -1) : summaries[at + step];
+    next?.focus();
+    event.preventDefault();
   }
 
   redraw() {
@@ -95,7 +108,7 @@ function line(row) {
     {},
     h(
       "summary",
-      {},
+      { tabindex: "-1" },
       h("span.arrow", { "aria-hidden": "true" }, arrow),
       h(`span.dot.${hue(row.who)}`, { title: row.who, "aria-hidden": "true" }),
       h("span.frame-name", {}, row.name),

@@ -1,10 +1,13 @@
 // What one person sees of a conversation, and says in it.
-import { $, ICONS, avatar, h, icon, notice, speak } from "./dom.js";
+import { $, ICONS, avatar, bytes, h, icon, notice, speak } from "./dom.js";
 import { MessageList } from "./messages.js";
+import { Outbox } from "./outbox.js";
 import { NAMES } from "./transports.js";
 
 const TYPING_EVERY = 3000;
 const TYPING_ENDS = 4000;
+/** Milliseconds after which what is not confirmed is shown: mostly it has been by then. */
+const UNCONFIRMED = 400;
 let panes = 0;
 
 export class Pane {
@@ -61,6 +64,7 @@ export class Pane {
       type: "button", "aria-label": `Close ${person.name}'s side`, title: "Close", onclick: () => this.owner.closed(this),
     }, "×");
     this.typing = h("p.typing", { "aria-live": "polite" });
+    this.unsent = h("ol.unsent", { "aria-label": "Not confirmed yet" });
     return h(
       "section.pane",
       { "aria-labelledby": `${id}-title`, dataset: { person: person.sub } },
@@ -73,6 +77,7 @@ export class Pane {
         h("div.tools", {}, this.doors, h("div.faults", { role: "group", "aria-label": `Network of ${person.name}` }, this.cutButton, this.halfButton, this.backButton)),
       ),
       this.list.element,
+      this.unsent,
       this.typing,
       this._composer(),
     );
@@ -81,7 +86,7 @@ export class Pane {
   _composer() {
     const { id, person } = this;
     this.input = h("textarea", {
-      id: `${id}-text`, rows: "1", maxlength: "20000", placeholder: `Write as ${person.name}`,
+      id: `${id}-text`, rows: "1", placeholder: `Write as ${person.name}`,
       oninput: () => this._typed(), onkeydown: (event) => this._key(event),
       onpaste: (event) => event.clipboardData.files.length && (event.preventDefault(), this._upload(event.clipboardData.files)),
     });
@@ -114,6 +119,11 @@ export class Pane {
     room?.addEventListener("change", this._onRoom);
     this.element.classList.toggle("vacant", !room);
     this._edit(null);
+    this.outbox = room && new Outbox(this.person, room.sessionId, {
+      changed: () => this._unsent(),
+      refused: (content, error) => this._refused(content, error),
+    });
+    this._drawUnsent();
     this.list.show(room);
     this._head();
     this._writing();
@@ -122,9 +132,13 @@ export class Pane {
   _personChanged({ kind, text, how, count, seconds, error, data }) {
     if (kind === "room") this._watch();
     else if (kind === "session") this._head();
-    else if (kind === "status") this._status(text);
+    else if (kind === "status") {
+      this._status(text);
+      if (this.person.status === "online") this.outbox?.send();
+      this._unsent();
+    }
     else if (kind === "back") this._back(how, count, seconds);
-    else if (kind === "problem") notice(`${this.person.name}: ${error.message ?? error.code}`, "error");
+    else if (kind === "problem") notice(`${this.person.name}: ${told(error)}`, "error");
     else if (kind === "session-event") this.owner.sessionEvent(this.person, data);
   }
 
@@ -203,7 +217,7 @@ export class Pane {
 
   _status(text = "") {
     const { status } = this.person;
-    const shown = { online: "online", connecting: "connecting…", cut: "network cut", offline: text ? `offline: ${text}` : "offline" };
+    const shown = { online: "online", connecting: "connecting…", cut: "network cut", offline: text ? `offline: ${LOST[text] ?? text}` : "offline" };
     this.lamp.className = `lamp ${status}`;
     this.state.textContent = shown[status];
     this.element.dataset.status = status;
@@ -231,7 +245,7 @@ export class Pane {
     try {
       return await action();
     } catch (error) {
-      notice(`${this.person.name}: ${error.message || error.code}`, "error");
+      notice(`${this.person.name}: ${told(error)}`, "error");
       return null;
     }
   }
@@ -245,11 +259,26 @@ export class Pane {
     this._stopTyping();
     this._edit(null);
     this.list.pinned = true;
-    const payload = editing
-      ? { message_id: editing.message_id, content }
-      : { content, client_message_id: crypto.randomUUID() };
-    const reply = await this._try(() => this.person.call(editing ? "edit" : "message", payload));
+    if (!editing) return this.outbox.add(content);
+    const reply = await this._try(() => this.person.call("edit", { message_id: editing.message_id, content }));
     if (!reply && this.room === room && !this.input.value) this.input.value = content;
+  }
+
+  _refused(content, error) {
+    notice(`${this.person.name}: ${told(error)}`, "error");
+    if (!this.input.value) this.input.value = content;
+    this._grow();
+  }
+
+  _unsent() {
+    clearTimeout(this.unsentSoon);
+    if (this.unsent.childElementCount || this.person.status !== "online") this._drawUnsent();
+    else this.unsentSoon = setTimeout(() => this._drawUnsent(), UNCONFIRMED);
+  }
+
+  _drawUnsent() {
+    const waits = this.person.status === "online" ? "is being sent" : "waits for the network";
+    this.unsent.replaceChildren(...(this.outbox?.items ?? []).map(({ content }) => h("li", {}, h("p.text", {}, content), h("em", {}, waits))));
   }
 
   _edit(message) {
@@ -345,4 +374,17 @@ export class Pane {
   focus() {
     $("textarea", this.element).focus();
   }
+}
+
+/** Why a connection is not there, where a client's library says it in its own words. */
+const LOST = {
+  "xhr poll error": "the server cannot be reached", "websocket error": "the server cannot be reached", timeout: "the server does not answer",
+  "transport close": "the connection broke", "transport error": "the connection broke", "ping timeout": "the server went silent",
+  "io server disconnect": "the server closed the connection", "Failed to fetch": "the server cannot be reached",
+  "network error": "the connection broke", 1006: "the connection broke", 1001: "the server is going away", ended: "the server closed the connection",
+};
+
+/** A failure in words: sizes as people say them. */
+function told({ message, code }) {
+  return (message || code || "it did not work").replace(/(\d{4,}) bytes/, (_, count) => bytes(Number(count)));
 }

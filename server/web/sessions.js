@@ -72,7 +72,7 @@ export class SessionList {
               onclick: () => this.owner.open(session.session_id),
             },
             avatar(title, session.agent_id ? "agent" : "user"),
-            h("span.session-text", {}, h("strong", {}, title), h("span", {}, session.last_message || (session.last_message_at ? "…" : "No messages yet"))),
+            h("span.session-text", {}, h("strong", {}, title), h("span", {}, session.last_message || (session.last_message_at ? "A message without text" : "No messages yet"))),
             h(
               "span.session-side",
               {},

@@ -250,13 +250,18 @@ const stories = {
         await saying(ivo, `${door} ${word}`).waitFor();
       }
       check((await messages(hana).count()) === count, "while cut off, nothing comes");
+      await say(hana, `${door} from the tunnel`);
+      await hana.getByText("waits for the network").waitFor();
+      check(await page.evaluate(() => Object.entries(sessionStorage).some(([key, text]) => key.startsWith("parley-unsent") && text.includes("from the tunnel"))), "what was said is kept over a refresh");
       await hana.getByRole("button", { name: "Reconnect" }).click();
       await hana.getByText(/Recovered after/).waitFor();
       await saying(hana, `${door} three`).waitFor();
+      await saying(ivo, `${door} from the tunnel`).waitFor();
+      await hana.locator(".unsent li").waitFor({ state: "detached" });
       await hana.getByRole("button", { name: "Kill half-open" }).click();
       await say(ivo, `${door} four`);
       await saying(hana, `${door} four`).waitFor();
-      count += 4;
+      count += 5;
       check((await messages(hana).count()) === count, `all ${count}, each once`);
       const texts = await hana.locator(".message .text").allTextContents();
       check(new Set(texts).size === count, "no message twice");
@@ -294,6 +299,13 @@ const stories = {
     check((await hit.locator("mark").count()) >= 1, "what was looked for is marked");
     await hit.click();
     await jun.locator(".message.found-here", { hasText: word }).waitFor();
+
+    // The way back leads to the session before.
+    const title = await page.locator(".pane h2").first().textContent();
+    await session(page);
+    check(/#session=sess_/.test(page.url()), "a session has its address");
+    await page.goBack();
+    await page.locator(".pane h2").first().getByText(title, { exact: true }).waitFor();
   },
 
   /** axe-core: light and dark, with much on the page, the dialog, a phone, /docs. */
@@ -342,6 +354,11 @@ const stories = {
     await saying(alice, "by keys!").getByRole("button", { name: "Delete" }).focus();
     await page.keyboard.press("Enter");
     await alice.getByText("This message was deleted.").waitFor();
+    await page.locator("#frames").focus();
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.press("Enter");
+    await page.locator(".frame:nth-last-child(2) details[open] pre").waitFor();
     await alice.getByLabel("Socket.IO").focus();
     await page.keyboard.press("ArrowRight");
     check(await alice.getByLabel("WebSocket").isChecked(), "the transport is chosen by arrow keys");
