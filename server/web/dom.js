@@ -31,23 +31,30 @@ export function precise(date) {
 }
 
 const HUES = 8;
-const hues = new Map(); // name -> its hue on this page
+const hues = new Map(); // person -> their hue on this page
 
-/** One of eight hues, the same for a name everywhere on the page; two names share one when all are taken. */
+function sum(name) {
+  let found = 0;
+  for (const letter of String(name)) found = (found * 31 + letter.codePointAt(0)) % 997;
+  return found;
+}
+
+/** One of eight hues, the same for a person everywhere on the page; two share one when all are taken. */
 export function hue(name) {
   if (!hues.has(name)) {
-    let sum = 0;
-    for (const letter of String(name)) sum = (sum * 31 + letter.codePointAt(0)) % 997;
+    let found = sum(name);
     const taken = new Set([...hues.values()].slice(hues.size - (hues.size % HUES)));
-    while (taken.has(sum % HUES)) sum += 1;
-    hues.set(name, sum % HUES);
+    while (taken.has(found % HUES)) found += 1;
+    hues.set(name, found % HUES);
   }
   return `hue-${hues.get(name)}`;
 }
 
+/** `kind`: user, agent or session. */
 export function avatar(name, kind = "user") {
   const letters = kind === "agent" ? "✦" : [...String(name)].slice(0, 2).join("");
-  return h(`span.avatar.${hue(name)}`, { "aria-hidden": "true" }, letters);
+  const colour = kind === "user" ? hue(name) : `hue-${sum(name) % HUES}`;
+  return h(`span.avatar.${colour}`, { "aria-hidden": "true" }, letters);
 }
 
 export function bytes(count) {

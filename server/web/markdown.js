@@ -33,8 +33,9 @@ export class Markdown {
   }
 
   _begin() {
-    this.settled = ""; // what is read for good
-    this.open = []; // the blocks of the rest: { token, node }
+    this.blocks = []; // { token, node } of each
+    this.sure = 0; // so many of them are read for good,
+    this.settled = ""; // from this text
     this.element.replaceChildren();
   }
 
@@ -42,9 +43,10 @@ export class Markdown {
   update(text, growing = false) {
     const source = text.replaceAll("\r\n", "\n");
     if (!lexer) return void (this.element.textContent = source);
+    if (!this.blocks.length) this.element.replaceChildren();
     try {
-      if (!growing) this._whole(source);
-      else this._more(source);
+      if (growing) this._more(source);
+      else this._whole(source);
     } catch {
       // Nested too deeply for the library.
       this._begin();
@@ -52,32 +54,29 @@ export class Markdown {
     }
   }
 
-  /** References may be defined after they are used: where there are some, nothing read before holds. */
+  /** As it is when it is read at once; where it names references, blocks before them may be other ones. */
   _whole(source) {
-    const started = source.startsWith(this.settled);
-    const rest = started ? source.slice(this.settled.length) : source;
-    const tokens = lexer(rest);
-    if (started && !/^ {0,3}\[[^\]\n]+\]:/m.test(source)) return this._show(tokens);
-    this._begin();
-    this._show(lexer(source));
+    const tokens = lexer(source);
+    if (Object.keys(tokens.links).length) this._begin();
+    this.blocks = fit(this.element, this.blocks, tokens.filter(visible), block);
+    this.sure = 0;
+    this.settled = "";
   }
 
   _more(source) {
     if (!source.startsWith(this.settled)) this._begin();
     const rest = steady(source.slice(this.settled.length));
-    let tokens = lexer(rest);
+    const tokens = lexer(rest);
     const last = tokens.findLastIndex(({ type }) => type !== "space");
-    const sure = tokens.slice(0, Math.max(0, last)).map(({ raw }) => raw).join("");
-    const tail = rest.slice(sure.length);
-    if (tail.length < HEALED && tokens[last]?.type !== "code") tokens = [...tokens.slice(0, last), ...lexer(heal(tail))];
-    this._show(tokens);
-    if (!rest.startsWith(sure)) return; // the library has put something in: the same again with the next text
-    this.settled += sure;
-    this.open = this.open.slice(tokens.slice(0, Math.max(0, last)).filter(visible).length);
-  }
-
-  _show(tokens) {
-    this.open = fit(this.element, this.open, tokens.filter(visible), block);
+    const sure = tokens.slice(0, Math.max(0, last));
+    const read = sure.map(({ raw }) => raw).join("");
+    const tail = rest.slice(read.length);
+    const healed = tail.length < HEALED && tokens[last]?.type !== "code" ? lexer(heal(tail)) : tokens.slice(sure.length);
+    const shown = this.blocks.splice(this.sure);
+    this.blocks.push(...fit(this.element, shown, [...sure, ...healed].filter(visible), block));
+    if (!rest.startsWith(read)) return; // the library has put something in: all of it again with the next text
+    this.settled += read;
+    this.sure += sure.filter(visible).length;
   }
 }
 
@@ -92,7 +91,7 @@ export function steady(text) {
   const last = lines.at(-1);
   const row = /^[ \t>]*\|/;
   let held = "";
-  if (/^[ \t>]*(?:[-=*+_#~`]+|`{3,}[^`]*|~{3,}.*)[ \t]*$/.test(last)) held = last;
+  if (/^[ \t>]*(?:[-=*+_#~`]+|`{3,}[^`]*`*|~{3,}.*)[ \t]*$/.test(last)) held = last;
   else if (lines.length > 1 && row.test(lines[0]) && /^[ \t>]*[|: -]*$/.test(last) && !beside(text, lines)) held = lines.join("\n");
   else if (row.test(last) && !(lines.length > 1 && row.test(lines[0]))) held = last;
   else [held] = /(?:[*_~`]+|!?\[)?$/.exec(last);

@@ -71,7 +71,7 @@ export class SessionList {
               type: "button", "aria-current": session.session_id === current ? "true" : undefined,
               onclick: () => this.owner.open(session.session_id),
             },
-            avatar(title, session.agent_id ? "agent" : "user"),
+            avatar(title, session.agent_id ? "agent" : "session"),
             h("span.session-text", {}, h("strong", {}, title), h("span", {}, session.last_message || (session.last_message_at ? "A message without text" : "No messages yet"))),
             h(
               "span.session-side",
