@@ -11,7 +11,7 @@ from events.agents.toolresults import cut
 #: What a server has put at a tool call and wants to see again there (Gemini's signatures, LiteLLM's).
 _AT_CALL = ("extra_content", "provider_specific_fields")
 #: What it has put at a message, and wants to see again there: reasoning that is signed or encrypted.
-_AT_MESSAGE = ("reasoning_details", "thinking_blocks")
+SIGNED = ("reasoning_details", "thinking_blocks")
 #: Under which name it gave the words of reasoning that it wants back while its tools run (DeepSeek).
 WORDS = "field"
 #: Bytes of a tool's output at least, however little room there is.
@@ -74,7 +74,7 @@ def _call(call: CalledTool) -> dict[str, Any]:
 def _reasoning(turn: ModelTurn, running: bool) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for text, metadata in turn.reasoning:
-        for name in _AT_MESSAGE:
+        for name in SIGNED:
             if isinstance(metadata.get(name), list):
                 said[name] = [*said.get(name, ()), *metadata[name]]
         if running and metadata.get(WORDS) and text:

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
+from events.agents.chatturns import SIGNED, WORDS
 from events.agents.deltas import Delta, Finish, Model, ReasoningDelta
 from events.agents.faults import UpstreamFault, fault_of
 from events.agents.reading import REASONS, Sources, UnreadFields, clean, decoded, text_of
@@ -25,6 +26,7 @@ _READ = frozenset(
         "reasoning",
         "reasoning_content",
         "reasoning_details",
+        "thinking_blocks",
         "tool_calls",
         "function_call",
         "refusal",
@@ -182,14 +184,19 @@ class CompletionReader:
 
     def _reasoning(self, said: dict[str, Any]) -> list[Delta]:
         """Some send the same words under two names, and once more in the details: they are taken once."""
-        words = text_of(said.get("reasoning_content")) or text_of(said.get("reasoning"))
-        details = said.get("reasoning_details")
-        if not isinstance(details, list) or not details:
-            return _thought(words)
-        if not words:
-            parts = [part for part in details if isinstance(part, dict)]
-            words = "".join(text_of(part.get("text")) or text_of(part.get("summary")) for part in parts)
-        return [ReasoningDelta(clean(words), {"reasoning_details": details})]
+        words = text_of(said.get("reasoning_content"))
+        # Who names it so wants it back under the same name while its tools run.
+        metadata: dict[str, Any] = {WORDS: "reasoning_content"} if words else {}
+        words = words or text_of(said.get("reasoning"))
+        for name in SIGNED:
+            details = said.get(name)
+            if not isinstance(details, list) or not details:
+                continue
+            metadata[name] = details
+            if not words:
+                parts = [part for part in details if isinstance(part, dict)]
+                words = "".join(text_of(part.get("text")) or text_of(part.get("summary")) for part in parts)
+        return [ReasoningDelta(clean(words), metadata or None)] if words or metadata else []
 
 
 def _thought(words: str) -> list[Delta]:

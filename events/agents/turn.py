@@ -84,8 +84,8 @@ def _valid(input_text: str) -> str:
 
 
 def merged(known: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Lists grow; pieces of one entry (of one `type` and `index`) become one, as they were before they were
-    cut up. Of all else the last counts."""
+    """Lists grow; pieces of one entry become one again, as it was before it was cut up. Of all else the last
+    counts."""
     if not more:
         return known
     made = dict(known or {})
@@ -110,9 +110,10 @@ def _joined(known: list[Any], more: list[Any]) -> list[Any]:
 
 
 def _are_one(last: dict[str, Any], each: dict[str, Any]) -> bool:
-    if each.get("index") is None:
+    """Pieces are told by their index (OpenRouter), or end with a signature (Anthropic's, through LiteLLM)."""
+    if last.get("type") != each.get("type") or last.get("index") != each.get("index"):
         return False
-    return (last.get("type"), last.get("index")) == (each.get("type"), each["index"])
+    return each.get("index") is not None or (each.get("type") == "thinking" and not last.get("signature"))
 
 
 def _grown(last: dict[str, Any], each: dict[str, Any]) -> dict[str, Any]:
