@@ -17,6 +17,7 @@ from events.agents.lessons import Lessons, Sent
 from events.agents.modelcall import ModelCall
 from events.agents.prompt import Prompt
 from events.agents.resuming import Upstream
+from events.agents.room import fitted
 from events.agents.upstreams import UpstreamOrigin
 
 #: Tries of a request, as long as nothing of its answer has come.
@@ -57,10 +58,12 @@ class Asking:
         failed = cuts = 0
         while True:
             begun = False
-            prompt = self._api.prompt(call, lessons.manner(config, cuts))
+            manner = lessons.manner(config, cuts)
+            within = fitted(call, manner)
+            prompt = within.whole(self._api.prompt(within.call, within.left(manner)))
             sent = Sent(prompt, lessons.ways, cuts)
             try:
-                async with aclosing(self._try(call, prompt)) as pieces:
+                async with aclosing(self._try(within.call, prompt)) as pieces:
                     async for piece in pieces:
                         begun = begun or _is_shown(piece)
                         yield piece

@@ -1,41 +1,30 @@
 """The chat completions API, of whichever server. Sends nothing."""
 
-import math
 from typing import Any
 
 import msgspec
 
-from events.agents.chatturns import LEAST, messages_of, offered, shortened
+from events.agents.chatturns import messages_of, offered
 from events.agents.completions import CompletionReader
 from events.agents.config import OpenAIConfig
 from events.agents.lessons import Lessons
 from events.agents.modelcall import ModelCall
-from events.agents.prompt import BYTES_PER_TOKEN, Manner, Prompt, conversation, message_tokens
+from events.agents.prompt import Manner, Prompt, conversation
 
 
 class ChatCompletions:
     path = "/chat/completions"
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
-        tools = call.tools if manner.tools else ()
-        if not tools:
-            return conversation(call.request, call.config, manner, note=call.note)
-        offers = math.ceil(len(msgspec.json.encode(offered(tools))) / BYTES_PER_TOKEN)
-        turns = shortened(call.turns, max(0, manner.budget - offers) * BYTES_PER_TOKEN)
-        made = [message for turn in turns for message in messages_of(turn, running=manner.reasoning)]
-        reserved = offers + sum(map(message_tokens, made))
-        prompt = conversation(
-            call.request, call.config, manner, reserved=reserved, note=call.note, with_tools=True
-        )
-        # What tools gave can be cut further, as the conversation can.
-        cuttable = sum(len(each.output) > LEAST for turn in turns for each in turn.calls)
-        return Prompt(prompt.messages + made, prompt.tokens + reserved, prompt.history + cuttable)
+        prompt = conversation(call.request, call.config, manner, note=call.note, with_tools=bool(call.tools))
+        made = [message for turn in call.turns for message in messages_of(turn, running=manner.reasoning)]
+        return msgspec.structs.replace(prompt, messages=prompt.messages + made)
 
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config = call.config
         given = {name: value for name, value in _optional(config, lessons).items() if value is not None}
         body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
-        if call.tools and lessons.tools and (call.may_call or lessons.tool_choice):
+        if call.tools and (call.may_call or lessons.tool_choice):
             body["tools"] = offered(call.tools)
             if not call.may_call:
                 body["tool_choice"] = "none"

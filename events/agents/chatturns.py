@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from events.agents.modelcall import CalledTool, ModelTurn, OfferedTool
-from events.agents.toolresults import cut
 
 #: What a server has put at a tool call and wants to see again there (Gemini's signatures, LiteLLM's).
 _AT_CALL = ("extra_content", "provider_specific_fields")
@@ -14,8 +11,6 @@ _AT_CALL = ("extra_content", "provider_specific_fields")
 SIGNED = ("reasoning_details", "thinking_blocks")
 #: Under which name it gave the words of reasoning that it wants back while its tools run (DeepSeek).
 WORDS = "field"
-#: Bytes of a tool's output at least, however little room there is.
-LEAST = 256
 
 
 def offered(tools: Iterable[OfferedTool]) -> list[dict[str, Any]]:
@@ -40,28 +35,6 @@ def messages_of(turn: ModelTurn, *, running: bool) -> list[dict[str, Any]]:
         {"role": "tool", "tool_call_id": call.tool_call_id, "content": call.output} for call in turn.calls
     ]
     return [said, *results]
-
-
-def shortened(turns: Iterable[ModelTurn], room: int) -> list[ModelTurn]:
-    """The same with what tools gave cut, in equal parts, to as many bytes as there is room for."""
-    turns = list(turns)
-    sizes = sorted(len(call.output.encode()) for turn in turns for call in turn.calls)
-    share = 0
-    while sizes and sum(sizes) > room:
-        # Small outputs stay whole; what they leave goes to the others.
-        share = max(LEAST, room // len(sizes))
-        if sizes[0] > share or share == LEAST:
-            break
-        room -= sizes.pop(0)
-    else:
-        return turns
-    return [
-        msgspec.structs.replace(
-            turn,
-            calls=[msgspec.structs.replace(call, output=cut(call.output, share)) for call in turn.calls],
-        )
-        for turn in turns
-    ]
 
 
 def _call(call: CalledTool) -> dict[str, Any]:

@@ -61,19 +61,17 @@ def conversation(
     config: OpenAIConfig,
     manner: Manner | None = None,
     *,
-    reserved: int = 0,
     note: str = "",
     with_tools: bool = False,
 ) -> Prompt:
     """The system prompt, as much of the newest history as the budget allows, and the message itself.
 
-    `reserved`: tokens of the budget that go to something else. `note` is added to the system prompt.
-    `with_tools`: of earlier answers the calls of tools are told, too."""
+    `note` is added to the system prompt. `with_tools`: earlier answers are told with their calls of tools."""
     if manner is None:
         manner = Manner(budget_of(config), alternate=config.turns == "alternate")
     asked = request.message
     instructions = "\n\n".join(text for text in (config.system_prompt, note) if text)
-    fixed = _tokens(asked.content or "") + (_tokens(instructions) if instructions else 0) + reserved
+    fixed = _tokens(asked.content or "") + (_tokens(instructions) if instructions else 0)
     with_tools = with_tools and not manner.alternate
     told = _newest(request.history, manner.budget - fixed, with_tools)
     names = config.names if _several((*told, asked)) else "off"
@@ -84,7 +82,7 @@ def conversation(
     messages = [*system, *spoken]
     if manner.alternate:
         messages = _in_turns(messages, manner.system_role)
-    return Prompt(messages, sum(map(message_tokens, messages)), len(told))
+    return Prompt(messages, sum(map(_tokens_of, messages)), len(told))
 
 
 def _newest(history: Sequence[Message], budget: int, with_tools: bool) -> list[Message]:
@@ -94,7 +92,7 @@ def _newest(history: Sequence[Message], budget: int, with_tools: bool) -> list[M
         content = said.content or ""
         if said.status not in TOLD or not content.strip():
             continue
-        budget -= sum(map(message_tokens, _messages(said, "off", with_tools)))
+        budget -= sum(map(_tokens_of, _messages(said, "off", with_tools)))
         if budget < 0:
             break
         chosen.append(said)
@@ -138,7 +136,7 @@ def _in_turns(messages: list[dict[str, str]], system_role: bool) -> list[dict[st
     return turns
 
 
-def message_tokens(message: dict[str, Any]) -> int:
+def _tokens_of(message: dict[str, Any]) -> int:
     calls = message.get("tool_calls")
     written = msgspec.json.encode(calls).decode() if calls else ""
     return _tokens(f"{message['content'] or ''}{written}")

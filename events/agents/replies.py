@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
+from msgspec import UNSET
 
 from events.access import Caller
 from events.agents.base import Agent, AnswerFailed, Request
@@ -206,7 +207,12 @@ class Replies:
         history, size = [], 0
         for row in reversed(rows):
             shown = told_to_agents(row)
-            size += len(to_json(shown)) + 1
+            needed = len(to_json(shown)) + 1
+            if shown.parts is not UNSET and size + needed > HISTORY_BYTES:
+                # What tools gave may be long. Its text says what it came to.
+                shown.parts = UNSET
+                needed = len(to_json(shown)) + 1
+            size += needed
             if size > HISTORY_BYTES:
                 break
             history.append(shown)

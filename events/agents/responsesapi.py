@@ -21,7 +21,7 @@ class Responses:
     path = "/responses"
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
-        return conversation(call.request, call.config, manner, note=call.note)
+        return conversation(call.request, call.config, manner, note=call.note, with_tools=bool(call.tools))
 
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config, messages = call.config, prompt.messages
@@ -43,7 +43,7 @@ class Responses:
 
 def _optional(call: ModelCall, lessons: Lessons) -> Item:
     config = call.config
-    tools = call.tools if lessons.tools and (call.may_call or lessons.tool_choice) else ()
+    tools = call.tools if call.may_call or lessons.tool_choice else ()
     reasoning = {"effort": config.reasoning_effort, "summary": config.reasoning_summary}
     reasoning = {name: value for name, value in reasoning.items() if value is not None}
     return {
@@ -82,7 +82,13 @@ def _told(messages: Iterable[Item], lessons: Lessons) -> Iterator[Item]:
         role, content = message["role"], message["content"]
         if role == "assistant":
             yield from _thoughts(message.get("thoughts", ()), lessons)
-            yield _answer(content)
+            if content:
+                yield _answer(content)
+            for call in message.get("tool_calls", ()):
+                function = call["function"]
+                yield _called(call["id"], function["name"], function["arguments"])
+        elif role == "tool":
+            yield _given(message["tool_call_id"], content)
         else:
             yield {"role": role, "content": _content(content)}
 
@@ -119,11 +125,14 @@ def _said(turns: Iterable[ModelTurn], lessons: Lessons) -> Iterator[Item]:
         if turn.text:
             yield _answer(turn.text)
         for call in turn.calls:
-            yield {
-                "type": "function_call",
-                "call_id": call.tool_call_id,
-                "name": call.name,
-                "arguments": call.input_text,
-            }
+            yield _called(call.tool_call_id, call.name, call.input_text)
         for call in turn.calls:
-            yield {"type": "function_call_output", "call_id": call.tool_call_id, "output": call.output}
+            yield _given(call.tool_call_id, call.output)
+
+
+def _called(call_id: str, name: str, arguments: str) -> Item:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def _given(call_id: str, output: str) -> Item:
+    return {"type": "function_call_output", "call_id": call_id, "output": output}

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from events.agents.answerparts import CUT, AnswerParts
-from events.agents.chatturns import messages_of, shortened
+from events.agents.chatturns import messages_of
 from events.agents.deltas import (
     Citation,
     Delta,
@@ -21,6 +21,7 @@ from events.agents.deltas import (
 )
 from events.agents.earlier import turns_of
 from events.agents.modelcall import CalledTool, ModelTurn
+from events.agents.room import shortened
 from events.agents.turn import TurnReader, merged
 from events.parts import Part
 from events.schema import Message
