@@ -202,3 +202,41 @@ async def test_an_edit_changes_the_text_alone(either: Server, kind: str) -> None
         two = await sent(alice, TEXT, TEXT | {"id": "t2"})
         assert (await alice.call("edit", message_id=two["message_id"], content="one"))["ok"]
         assert "parts" not in await newest(alice)
+
+
+async def test_a_question_of_parts_is_answered(either: Server) -> None:
+    async with either.api("alice") as api:
+        asked = {"parts": [TEXT, DATA], "stream": False}
+        answer = await api.post("/api/chat", json=asked)
+        assert answer.status_code == 201, answer.text
+        session = answer.json()["session_id"]
+        assert "Look:" in answer.json()["message"]["content"]
+        file = {"type": "file", "file_id": await uploaded(either, session)}
+        path = f"/api/chat/sessions/{session}"
+        answer = await api.post(f"{path}/messages/stream", json={"parts": [TEXT, file], "stream": False})
+        assert answer.status_code == 201, answer.text
+        found = (await api.get(f"{path}/messages")).json()["messages"]
+        assert found[0]["parts"] == [TEXT, DATA]
+        assert [part["type"] for part in found[2]["parts"]] == ["text", "file"]
+        assert found[2]["files"][0]["file_id"] == file["file_id"]
+        # Nothing is left of a session that could not begin.
+        answer = await api.post("/api/chat", json=asked | {"parts": [file]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "FILE_NOT_FOUND")
+        answer = await api.post("/api/chat", json={"stream": False})
+        assert answer.json()["error"]["details"]["field"] == "content"
+        await api.post(f"{path}/messages", json={"parts": [URL | {"name": "a.pdf"}], "reply": False})
+        line = (await api.get("/api/chat/sessions")).json()["sessions"][0]
+        assert (line["session_id"], line["last_message"]) == (session, "a.pdf")
+
+
+async def test_a_notice_names_what_has_no_text(parley: Server) -> None:
+    session, elsewhere = await new_session(parley), await new_session(parley, "bob", members=("alice",))
+    async with (
+        enter("socketio", parley, "alice", session) as alice,
+        enter("websocket", parley, "bob", elsewhere) as bob,
+    ):
+        await sent(bob, URL | {"name": "a.pdf"})
+        told = await alice.wait_event(
+            "session", lambda s: s["event"] == "activity" and s["session_id"] == elsewhere
+        )
+        assert told["last_message"] == "a.pdf"

@@ -22,6 +22,10 @@ from tests.support.services import Postgres
 MESSAGES = 40_000
 CONTENTS = ("", "plain", "한국어 'quotes' \"and\" \\ slashes", "emoji 🎉\n\ttab", "x" * 300)
 TABLES = ("agents", "chat_sessions", "chat_messages", "chat_participants", "chat_files", "revocations")
+PARTS = """[
+    {"type": "reasoning", "id": "r", "text": "음 \\n", "provider_metadata": {"signature": "s", "n": 1.0}},
+    {"type": "tool", "id": "t", "tool_call_id": "c", "name": "n", "state": "input_streaming", "input": null}
+]"""
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -58,13 +62,13 @@ def fill(file: Path) -> None:
                 (f"s{room}", f"m{number}", seq, seq, f"c{number}" if number % 2 else None, "user",
                  f"user{room % 50}", "text", "complete", content, '{"k": -0.0}', time,
                  time if number % 11 == 0 else None, number % 11 == 0,
-                 '{"code": "X"}' if number % 13 == 0 else None)
+                 '{"code": "X"}' if number % 13 == 0 else None, PARTS if number % 17 == 0 else None)
             )  # fmt: skip
         db.executemany(
             "INSERT INTO chat_messages (session_id, message_id, seq, revision, client_message_id,"
             " sender_type, sender_id, message_type, status, content, metadata, created_at, edited_at,"
-            " is_edited, error)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " is_edited, error, parts)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             messages,
         )
         people = [(f"s{n % 1000}", f"User-{n // 1000}_{chr(97 + n % 26)}", time) for n in range(3000)]
@@ -124,7 +128,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
     """JSON by value, truth by value."""
     out = {}
     for name, value in row.items():
-        if name in ("metadata", "config", "error") and value is not None:
+        if name in ("metadata", "config", "error", "parts") and value is not None:
             value = json.loads(value)
         if name in ("is_edited", "is_active"):
             value = bool(value)

@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from events.stream_events import ended
 from events.views import told_to_agents, view
 from storage.ops import DeleteMessage, EndStream
+from storage.partnames import preview
 from storage.snapshot import SnapshotReader
 from storage.statement import Statement
 from storage.tables import messages
-from tests.storage.conftest import Store
+from tests.storage.conftest import Store, file_parts
 
 PAGE = 256 * 1024
 SECRET = {"signature": "sig"}
@@ -32,7 +34,13 @@ EVERY: list[dict[str, Any]] = [
         "provider_metadata": SECRET,
     },
     {"type": "source", "id": "u", "url": "https://example.org/", "title": "Ü", "snippet": "…"},
-    {"type": "file", "id": "f", "url": "https://example.org/a.png", "media_type": "image/png"},
+    {
+        "type": "file",
+        "id": "f",
+        "url": "https://example.org/f",
+        "media_type": "application/pdf",
+        "name": "forecast.pdf",
+    },
     {"type": "data", "id": "d", "name": "chart", "data": {"y": [1, 2]}},
     {"type": "text", "id": "text", "text": "It is cold."},
 ]
@@ -109,3 +117,58 @@ async def test_an_answer_without_text_is_told_to_agents(store: Store) -> None:
     await answer(store, "text", "x", None)
     found = await store.messages.context("s", 10, 10, PAGE)
     assert [(r.message_id, r.parts) for r in found] == [("tool", EVERY[:3]), ("text", None)]
+
+
+async def test_an_answer_posts_its_senders_files(store: Store) -> None:
+    await store.session()
+    for name, user in (("its", "agent:1"), ("posted", "agent:1"), ("others", "alice")):
+        await store.files.add(store.file(name, uploaded_by=user))
+    sender = {"sender_type": "agent", "sender_id": "1"}
+    await store.say(message_type="file", parts=file_parts("posted"), message_id="before", **sender)
+    await store.say("", message_id="a", message_type="stream", status="streaming", **sender)
+    parts = file_parts("its", "posted", "others", "nothing")
+    done = await store.writer.submit(EndStream("s", "a", "complete", "", parts=parts))
+    assert [(file.file_id, file.message_id) for file in done.files] == [("its", "a")]
+    assert await store.messages.files_of(["a"]) == {"a": list(done.files)}
+    assert done.record.parts == parts
+    assert view(done.record, done.files).parts == parts
+
+
+@pytest.mark.parametrize(
+    ("content", "parts", "shown"),
+    [
+        ("x" * 600, None, "x" * 500),
+        ("It is cold.", EVERY, "It is cold."),
+        ("", EVERY, "The weather"),
+        ("", EVERY[:2], ""),
+        ("", [EVERY[2] | {"title": ""}], "weather"),
+        ("", [EVERY[3]], "Ü"),
+        ("", [EVERY[5], EVERY[4]], "forecast.pdf"),
+        ("", [EVERY[4] | {"name": "n" * 255}], "n" * 255),
+    ],
+)
+async def test_a_list_shows_what_people_read_first(
+    store: Store, content: str, parts: list[dict[str, Any]] | None, shown: str
+) -> None:
+    await store.session()
+    await answer(store, "a", content, parts)
+    record = await store.messages.get("a")
+    assert record is not None
+    assert preview(record) == shown
+    assert await listed(store) == shown
+
+
+async def test_a_list_shows_files_of_before_there_were_parts(store: Store) -> None:
+    await store.session()
+    await store.files.add(store.file())
+    await store.say("", message_type="file", parts=file_parts("f1"))
+    assert await listed(store) == "a.png"
+    await store.db.execute(Statement(sa.text("UPDATE chat_messages SET parts = NULL")))
+    assert await listed(store) == "a.png"
+
+
+async def listed(store: Store) -> str | None:
+    (line,), _ = await store.sessions.list_for(
+        "alice", status=None, agent_id=None, limit=9, offset=0, now=store.clock.now
+    )
+    return line.last_message
