@@ -60,6 +60,17 @@ async def escaped_message(world: World, door: Door) -> Payload:
     return {"content": texts.escaped(), "reply": False}
 
 
+async def wide_parts(world: World, door: Door) -> Payload:
+    every = texts.wide()["all"]
+    few = len(every) // 4
+    parts = [{"type": "data", "name": "d", "data": every[n * few : (n + 1) * few]} for n in range(4)]
+    return {"parts": parts, "reply": False}
+
+
+async def many_parts(world: World, door: Door) -> Payload:
+    return {"parts": [{"type": "text", "text": texts.escaped(35)}] * 1000, "reply": False}
+
+
 async def long_edit(world: World, door: Door) -> Payload:
     message_id = await world.message(door.session_id, metadata=texts.wide())
     return {"message_id": message_id, "content": texts.long_text()}
@@ -118,6 +129,8 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
     "leave": (Input("an unknown field of 25,000 objects", padded()),),
     "message": (
         Input("25,000 objects of metadata, to 4,000 in a session", wide_message, lingers=1.2),
+        Input("25,000 objects in its parts, to 4,000 in a session", wide_parts, lingers=1.2),
+        Input("1,000 parts of text that JSON escapes", many_parts, home=World.quiet),
         Input("metadata of 180 levels", deep_message, home=World.quiet),
         Input("a text of 256 KiB, of letters that are several", long_message, home=World.quiet, lingers=0.5),
         Input("a text of 256 KiB that JSON escapes", escaped_message, home=World.quiet),
