@@ -82,6 +82,7 @@ class Asking:
                 if time() + wait > self._until:
                     raise
             yield StartOver()
+            yield ""  # still at it
             await asyncio.sleep(wait)
 
     async def _try(self, call: ModelCall, prompt: Prompt) -> AsyncGenerator[Delta, None]:
