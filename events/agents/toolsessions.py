@@ -5,7 +5,7 @@ import asyncio
 import importlib.util
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpcore
 from msgspec import Struct
@@ -19,14 +19,17 @@ from events.agents.upstreams import Refused, Upstreams, split
 MOST = 100
 #: Seconds after which a session that nobody uses is closed.
 IDLE = 300.0
-#: Seconds for which a server's list of tools is believed.
-LISTED = 60.0
+#: Seconds for which a server's list of tools is believed, and for which one that gives none is not asked.
+LISTED, UNLISTED = 60.0, 10.0
+#: Seconds that an answer waits for a list. A program may take longer to start: a later answer finds it there.
+LISTING = 15.0
 
 EXTRA = "tools need the extra `mcp`, which is not installed: pip install 'parley[mcp]'"
 
 log = logging.getLogger("parley.agents.tools")
 
 _Key = tuple[Any, ...]
+_T = TypeVar("_T")
 
 
 class _Session(Protocol):
@@ -44,12 +47,17 @@ class _Session(Protocol):
 
 class _Held(Struct, eq=False):
     session: _Session
+    since: float
     used: float
     users: int = 0
 
+    def serves(self, opening_since: float) -> bool:
+        """Whether it can be used, or may yet open."""
+        return self.session.live and (self.session.is_open or self.since > opening_since)
+
 
 class _Listing(Struct):
-    tools: list[ListedTool]
+    tools: list[ListedTool] | None
     until: float
 
 
@@ -95,61 +103,65 @@ class ToolSessions:
                 self._upstreams.check(origin, key, named=("url", "headers"))
 
     async def tools(self, server: ToolServer, scope: str) -> list[ListedTool]:
-        """What a server lists, within `server.timeout`; `scope` is the chat session's id. Where it cannot be
-        asked now, what it listed before.
+        """What a server lists; `scope` is the chat session's id. Where it cannot be asked now, what it listed
+        before.
 
         Raises ToolServerFailed.
         """
-        key, now = _key(server, scope), asyncio.get_running_loop().time()
-        known = self._listings.get(key)
-        if known is not None and now < known.until:
-            return known.tools
-        try:
-            tools: list[ListedTool] = await self._used(server, scope, lambda session: session.tools())
-        except ToolServerFailed as failure:
-            log.warning("tools at %s: %s", server.place, failure)
-            if known is not None:
-                return known.tools
-            raise
-        self._listings.pop(key, None)
-        self._listings[key] = _Listing(tools, now + LISTED)
+        key, time = _key(server, scope), asyncio.get_running_loop().time
+        known = self._listings.pop(key, None) or _Listing(None, 0.0)
+        self._listings[key] = known
         while len(self._listings) > self._most:
             del self._listings[next(iter(self._listings))]
-        return tools
+        if time() >= known.until:
+            seconds = min(LISTING, server.timeout)
+            try:
+                known.tools = await self._used(server, scope, lambda session: session.tools(), seconds)
+                known.until = time() + LISTED
+            except ToolServerFailed as failure:
+                log.warning("tools at %s: %s", server.place, failure)
+                known.until = time() + UNLISTED
+        if known.tools is None:
+            raise ToolServerFailed("it cannot be reached")
+        return known.tools
 
     async def call(
         self, server: ToolServer, scope: str, name: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         """Raises ToolServerFailed."""
-        made: dict[str, Any] = await self._used(server, scope, lambda session: session.call(name, arguments))
-        return made
 
-    async def _used(self, server: ToolServer, scope: str, act: Callable[[_Session], Awaitable[Any]]) -> Any:
+        async def act(session: _Session) -> dict[str, Any]:
+            return await session.call(name, arguments)
+
+        return await self._used(server, scope, act, server.timeout)
+
+    async def _used(
+        self, server: ToolServer, scope: str, act: Callable[[_Session], Awaitable[_T]], seconds: float
+    ) -> _T:
         """In a session that is open, or a new one."""
         try:
-            async with asyncio.timeout(server.timeout):
+            async with asyncio.timeout(seconds):
                 try:
                     return await self._in(await self._session(server, scope), act)
                 except Stale:
                     return await self._in(await self._session(server, scope), act)
         except TimeoutError:
-            raise ToolServerFailed(f"it took longer than {server.timeout:g} seconds") from None
+            raise ToolServerFailed(f"it took longer than {seconds:g} seconds") from None
 
-    async def _in(self, held: _Held, act: Callable[[_Session], Awaitable[Any]]) -> Any:
+    async def _in(self, held: _Held, act: Callable[[_Session], Awaitable[_T]]) -> _T:
         held.users += 1
         try:
             return await act(held.session)
         finally:
             held.users -= 1
             held.used = asyncio.get_running_loop().time()
-            # One that is not open after all this time is not waited for again.
-            held.session.live = held.session.live and held.session.is_open
 
     async def _session(self, server: ToolServer, scope: str) -> _Held:
         key = _key(server, scope)
         async with self._opening.setdefault(key, asyncio.Lock()):
             held = self._held.get(key)
-            if held is not None and held.session.live:
+            now = asyncio.get_running_loop().time()
+            if held is not None and held.serves(now - server.timeout):
                 return held
             if held is not None:
                 self._drop(key)
@@ -159,7 +171,7 @@ class ToolSessions:
             except Refused as refused:
                 log.warning("tools at %s: %s", server.place, refused)
                 raise ToolServerFailed("the settings do not allow it") from refused
-            held = self._held[key] = _Held(session, asyncio.get_running_loop().time())
+            held = self._held[key] = _Held(session, now, now)
             if self._sweeping is None:
                 self._sweeping = asyncio.create_task(self._sweep(), name="tool sessions")
             return held
