@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from events.agents.chatturns import messages_of, offered
+from events.agents.chatturns import THOUGHTS, messages_of, offered
 from events.agents.completions import CompletionReader
 from events.agents.config import OpenAIConfig
 from events.agents.lessons import Lessons
@@ -23,7 +23,7 @@ class ChatCompletions:
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config = call.config
         given = {name: value for name, value in _optional(config, lessons).items() if value is not None}
-        body = {"model": config.model, "messages": prompt.messages, "stream": True, **given}
+        body = {"model": config.model, "messages": _sendable(prompt.messages), "stream": True, **given}
         if call.tools and (call.may_call or lessons.tool_choice):
             body["tools"] = offered(call.tools)
             if not call.may_call:
@@ -32,6 +32,14 @@ class ChatCompletions:
 
     def reader(self, config: OpenAIConfig) -> CompletionReader:
         return CompletionReader(config.thinking)
+
+
+def _sendable(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what only the Responses API takes back."""
+    return [
+        {name: value for name, value in each.items() if name != THOUGHTS} if THOUGHTS in each else each
+        for each in messages
+    ]
 
 
 def _optional(config: OpenAIConfig, lessons: Lessons) -> dict[str, Any]:

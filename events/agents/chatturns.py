@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from events.agents.modelcall import CalledTool, ModelTurn, OfferedTool
+from events.agents.reading import ENCRYPTED
 
 #: What a server has put at a tool call and wants to see again there (Gemini's signatures, LiteLLM's).
 _AT_CALL = ("extra_content", "provider_specific_fields")
 #: What it has put at a message, and wants to see again there: reasoning that is signed or encrypted.
 SIGNED = ("reasoning_details", "thinking_blocks")
+#: What the Responses API takes back beside a message: each thought with its words.
+THOUGHTS = "thoughts"
 #: Under which name it gave the words of reasoning that it wants back while its tools run (DeepSeek).
 WORDS = "field"
 
@@ -52,4 +55,6 @@ def _reasoning(turn: ModelTurn, running: bool) -> dict[str, Any]:
                 said[name] = [*said.get(name, ()), *metadata[name]]
         if running and metadata.get(WORDS) and text:
             said[metadata[WORDS]] = said.get(metadata[WORDS], "") + text
+        if isinstance(metadata.get(ENCRYPTED), dict):
+            said[THOUGHTS] = [*said.get(THOUGHTS, ()), (text, metadata[ENCRYPTED])]
     return said

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from events.agents.modelcall import CalledTool, ModelTurn
+from events.agents.reading import ENCRYPTED
 from events.schema import Message
 
 #: Of a call that has no end: the answer was stopped, or its node was gone.
@@ -27,6 +28,14 @@ def turns_of(said: Message) -> list[ModelTurn]:
     return turns if any(turn.calls for turn in turns) else []
 
 
+def thoughts_of(said: Message) -> list[tuple[str, dict[str, Any]]]:
+    """Of an answer without such calls: the thoughts that led to its text, as the Responses API takes them
+    back."""
+    parts: Any = said.parts or ()
+    thoughts = _turn(parts).reasoning
+    return [(text, metadata[ENCRYPTED]) for text, metadata in thoughts if ENCRYPTED in metadata]
+
+
 def _turn(step: Iterable[dict[str, Any]]) -> ModelTurn:
     text: list[str] = []
     calls: list[CalledTool] = []
@@ -34,7 +43,9 @@ def _turn(step: Iterable[dict[str, Any]]) -> ModelTurn:
     for part in step:
         if part["type"] == "text" and part.get("text"):
             text.append(part["text"])
-        elif part["type"] == "tool" and part.get("executed_by", "agent") != "provider":
+        elif part["type"] == "tool" and part.get("executed_by", "agent") == "provider":
+            reasoning.clear()  # none is taken back without the call that it led to
+        elif part["type"] == "tool":
             calls.append(_called(part))
         elif part["type"] == "reasoning" and part.get("provider_metadata"):
             reasoning.append((part.get("text", ""), part["provider_metadata"]))

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from events.agents.base import Request
-from events.agents.chatturns import messages_of
+from events.agents.chatturns import THOUGHTS, messages_of
 from events.agents.config import OpenAIConfig
-from events.agents.earlier import turns_of
+from events.agents.earlier import thoughts_of, turns_of
 from events.schema import Message
 
 #: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
@@ -108,7 +108,9 @@ def _several(told: Iterable[Message]) -> bool:
 def _messages(said: Message, names: str, with_tools: bool) -> list[dict[str, Any]]:
     turns = turns_of(said) if with_tools and said.sender_type == "agent" else []
     if not turns:
-        return [_spoken(said, names)]
+        spoken = _spoken(said, names)
+        thoughts = thoughts_of(said) if said.sender_type == "agent" else []
+        return [{**spoken, THOUGHTS: thoughts}] if thoughts else [spoken]
     return [message for turn in turns for message in messages_of(turn, running=False)]
 
 

@@ -8,6 +8,8 @@ import msgspec
 from events.agents.deltas import Citation, Delta, Unread
 from events.schema import FinishReason
 
+#: Where a thought's metadata has what the Responses API takes back.
+ENCRYPTED = "responses"
 #: Sources of one answer, and fields that are told as unread; what comes beyond is left out.
 MOST_SOURCES = 1000
 MOST_UNREAD = 100

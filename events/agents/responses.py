@@ -13,15 +13,13 @@ from events.agents.account import usage_of
 from events.agents.api import Place
 from events.agents.deltas import Delta, Finish, Model, NewText, ReasoningDelta, ToolInput, ToolOutput
 from events.agents.faults import UpstreamFault, fault_of
-from events.agents.reading import REASONS, Sources, UnreadFields, clean, decoded, text_of
+from events.agents.reading import ENCRYPTED, REASONS, Sources, UnreadFields, clean, decoded, text_of
 from events.agents.thinking import Thinking, ThinkSplitter
 from events.agents.toolcalls import MOST_CALLS
 from events.schema import FinishReason
 
 NOTHING = Raw(b"null")
 
-#: Where a thought's metadata has what the next request gives back.
-GIVEN_BACK = "responses"
 #: Characters of encrypted reasoning that are kept of one thought. It is stored with the answer, whose text
 #: needs the room, too; a model goes on without.
 MOST_ENCRYPTED = 64 * 1024
@@ -300,7 +298,7 @@ class ResponseReader:
         if len(encrypted) > MOST_ENCRYPTED:
             return found + self._unread.feed("reasoning.encrypted_content")
         back = {"id": text_of(item.get("id")), "encrypted_content": encrypted}
-        return [*found, ReasoningDelta("", {GIVEN_BACK: back}, known.number)]
+        return [*found, ReasoningDelta("", {ENCRYPTED: back}, known.number)]
 
     def _carried_out(self, known: _Item, item: dict[str, Any]) -> list[Delta]:
         if not known.by_provider:

@@ -5,16 +5,17 @@ from typing import Any
 
 import msgspec
 
+from events.agents.chatturns import THOUGHTS, messages_of
 from events.agents.config import OpenAIConfig
 from events.agents.lessons import Lessons
 from events.agents.modelcall import ModelCall, ModelTurn, OfferedTool
 from events.agents.prompt import Manner, Prompt, conversation
-from events.agents.responses import GIVEN_BACK, ResponseReader
+from events.agents.responses import ResponseReader
 
 Item = dict[str, Any]
 
-#: What a request asks for besides: nothing of a conversation is stored there, so its reasoning comes along.
-ENCRYPTED = ["reasoning.encrypted_content"]
+#: Nothing of a conversation is stored there, so its reasoning comes along.
+INCLUDE = ["reasoning.encrypted_content"]
 
 
 class Responses:
@@ -30,7 +31,7 @@ class Responses:
         body: Item = {
             "model": config.model,
             **({"instructions": system} if system else {}),
-            "input": [*_told(told, lessons), *_said(call.turns, lessons)],
+            "input": [*_items(told, lessons), *_items(_said(call.turns), lessons)],
             "stream": True,
             "store": config.background,
         }
@@ -47,7 +48,7 @@ def _optional(call: ModelCall, lessons: Lessons) -> Item:
     reasoning = {"effort": config.reasoning_effort, "summary": config.reasoning_summary}
     reasoning = {name: value for name, value in reasoning.items() if value is not None}
     return {
-        "include": ENCRYPTED if lessons.encrypted else None,
+        "include": INCLUDE if lessons.encrypted else None,
         "max_output_tokens": config.output_tokens,
         "temperature": config.temperature,
         "reasoning": reasoning or None,
@@ -77,18 +78,21 @@ def _tool(tool: OfferedTool) -> Item:
     }
 
 
-def _told(messages: Iterable[Item], lessons: Lessons) -> Iterator[Item]:
+def _said(turns: Iterable[ModelTurn]) -> Iterator[Item]:
+    """What the model said in this answer's earlier calls, and what became of its tools."""
+    return (message for turn in turns for message in messages_of(turn, running=True))
+
+
+def _items(messages: Iterable[Item], lessons: Lessons) -> Iterator[Item]:
     for message in messages:
         role, content = message["role"], message["content"]
         if role == "assistant":
-            yield from _thoughts(message.get("thoughts", ()), lessons)
+            yield from _thoughts(message.get(THOUGHTS, ()), lessons)
             if content:
                 yield _answer(content)
-            for call in message.get("tool_calls", ()):
-                function = call["function"]
-                yield _called(call["id"], function["name"], function["arguments"])
+            yield from map(_call, message.get("tool_calls", ()))
         elif role == "tool":
-            yield _given(message["tool_call_id"], content)
+            yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": content}
         else:
             yield {"role": role, "content": _content(content)}
 
@@ -110,29 +114,17 @@ def _part(part: Item) -> Item:
     return {"type": "input_text", "text": part["text"]}
 
 
-def _thoughts(thoughts: Iterable[tuple[str, dict[str, Any]]], lessons: Lessons) -> Iterator[Item]:
-    for text, metadata in thoughts:
-        back = metadata.get(GIVEN_BACK)
-        if lessons.encrypted and isinstance(back, dict):
-            summary = [{"type": "summary_text", "text": text}] if text else []
-            yield {"type": "reasoning", "summary": summary, **back}
+def _thoughts(thoughts: Iterable[tuple[str, Item]], lessons: Lessons) -> Iterator[Item]:
+    for text, encrypted in thoughts if lessons.encrypted else ():
+        summary = [{"type": "summary_text", "text": text}] if text else []
+        yield {"type": "reasoning", "summary": summary, **encrypted}
 
 
-def _said(turns: Iterable[ModelTurn], lessons: Lessons) -> Iterator[Item]:
-    """What the model said in this answer's earlier calls, and what became of its tools."""
-    for turn in turns:
-        yield from _thoughts(turn.reasoning, lessons)
-        if turn.text:
-            yield _answer(turn.text)
-        for call in turn.calls:
-            yield _called(call.tool_call_id, call.name, call.input_text)
-        for call in turn.calls:
-            yield _given(call.tool_call_id, call.output)
-
-
-def _called(call_id: str, name: str, arguments: str) -> Item:
-    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
-
-
-def _given(call_id: str, output: str) -> Item:
-    return {"type": "function_call_output", "call_id": call_id, "output": output}
+def _call(call: Item) -> Item:
+    function = call["function"]
+    return {
+        "type": "function_call",
+        "call_id": call["id"],
+        "name": function["name"],
+        "arguments": function["arguments"],
+    }

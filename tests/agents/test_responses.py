@@ -12,6 +12,7 @@ from tests.agents.shapes.responses import COMPLETED, FAILED, event, response, sa
 from tests.agents.test_openai import collect, openai_session, request
 from tests.agents.test_openai import said as message
 from tests.agents.upstream import Plan, Upstream, lines, refusal, silence, upstream
+from tests.agents.upstream import answer as chat_answer
 from tests.support.doors import enter
 from tests.support.server import Server
 
@@ -51,6 +52,28 @@ async def test_what_is_sent(kind: OpenAI) -> None:
     }  # fmt: skip
     assert served.paths == ["/v1/responses"]
     assert served.keys == ["bearer sk-1"]
+
+
+async def test_the_thought_that_led_to_a_text_is_given_back(kind: OpenAI) -> None:
+    before = message("Yes", "agent")
+    before.parts = [  # type: ignore[assignment]
+        {"id": "a", "type": "reasoning", "text": "", "provider_metadata": {"responses": {"id": "rs_1"}}},
+        {"id": "b", "type": "tool", "tool_call_id": "ws_1", "name": "web_search",
+         "state": "output_available", "executed_by": "provider"},
+        {"id": "c", "type": "reasoning", "text": "so", "provider_metadata": {
+            "responses": {"id": "rs_2", "encrypted_content": "c2VjcmV0"}}},
+        {"id": "d", "type": "text", "text": "Yes"},
+    ]  # fmt: skip
+    async with upstream(GOOD) as served:
+        await collect(kind, asked(served, "why?", message("really?"), before))
+    summary = [{"type": "summary_text", "text": "so"}]
+    assert served.asked[0]["input"][1:3] == [
+        {"type": "reasoning", "summary": summary, "id": "rs_2", "encrypted_content": "c2VjcmV0"},
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
+    ]
+    async with upstream(chat_answer("yes")) as served:
+        await collect(kind, request("why?", message("really?"), before, base_url=served.url))
+    assert served.asked[0]["messages"][1] == {"role": "assistant", "content": "Yes"}
 
 
 async def test_nothing_is_sent_that_is_not_set(kind: OpenAI) -> None:

@@ -20,7 +20,8 @@ from events.agents.deltas import (
 )
 from events.agents.eventstream import EventReader
 from events.agents.faults import Kind, UpstreamFault, fault_of
-from events.agents.responses import GIVEN_BACK, ResponseReader
+from events.agents.reading import ENCRYPTED
+from events.agents.responses import ResponseReader
 from events.schema import Usage
 from tests.agents.shapes.errors import ERRORS
 from tests.agents.shapes.overflows import OVERFLOWS
@@ -85,9 +86,9 @@ def thoughts(deltas: list[Delta]) -> list[str]:
 def encrypted(deltas: list[Delta]) -> tuple[tuple[int, str], ...]:
     told = [each for each in deltas if isinstance(each, ReasoningDelta) and each.provider_metadata]
     return tuple(
-        (each.thought, each.provider_metadata[GIVEN_BACK]["encrypted_content"])
+        (each.thought, each.provider_metadata[ENCRYPTED]["encrypted_content"])
         for each in told
-        if each.provider_metadata and GIVEN_BACK in each.provider_metadata
+        if each.provider_metadata and ENCRYPTED in each.provider_metadata
     )
 
 

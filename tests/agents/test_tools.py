@@ -19,9 +19,10 @@ from events.agents.openai import OpenAI
 from events.agents.toolcommands import ToolCommands, parsed
 from events.agents.upstreams import Upstreams
 from events.schema import Usage
+from tests.agents.shapes.responses import COMPLETED, call, said, stream, thought
 from tests.agents.test_openai import request
 from tests.agents.toolservers import STDIO, calling, tool_server
-from tests.agents.upstream import Upstream, answer, refusal, upstream
+from tests.agents.upstream import Upstream, answer, lines, refusal, upstream
 
 PATIENT = {"first_token_timeout": 20, "timeout": 20}
 
@@ -85,6 +86,33 @@ async def test_two_calls_at_once(kind: OpenAI, url: str) -> None:
     assert [(each["tool_call_id"], each["content"]) for each in told] == [
         ("call-0", "met"),
         ("call-1", "met"),
+    ]
+
+
+async def test_calls_by_the_responses_api(kind: OpenAI, url: str) -> None:
+    """The thought that led to the calls goes back with them."""
+    called = lines(
+        stream(
+            *thought(0, encrypted_content="c2VjcmV0"),
+            *call(1, "call-0", "meet", "{}"),
+            *call(2, "call-1", "meet", "{}"),
+            COMPLETED,
+        )
+    )
+    async with upstream(called, lines(stream(*said(0, "both met"), COMPLETED))) as served:
+        deltas = await answered(kind, served, {"url": url, "allow": ["meet"]}, api="responses")
+    assert outputs(deltas) == {0: {"result": "met"}, 1: {"result": "met"}}
+    assert "".join(d for d in deltas if isinstance(d, str)) == "both met"
+    assert [(tool["type"], tool["name"], tool["strict"]) for tool in served.asked[0]["tools"]] == [
+        ("function", "meet", False)
+    ]
+    function = {"type": "function_call", "name": "meet", "arguments": "{}"}
+    assert served.asked[1]["input"][1:] == [
+        {"type": "reasoning", "summary": [], "id": "rs_1", "encrypted_content": "c2VjcmV0"},
+        {**function, "call_id": "call-0"},
+        {**function, "call_id": "call-1"},
+        {"type": "function_call_output", "call_id": "call-0", "output": "met"},
+        {"type": "function_call_output", "call_id": "call-1", "output": "met"},
     ]
 
 
