@@ -43,7 +43,7 @@ ToolState = Literal[
 class _Part(Struct, kw_only=True, tag_field="type"):
     """`id` is unique in its message; without one it is given one."""
 
-    id: PartId = ""
+    id: Annotated[str, Meta(max_length=100)] = ""
 
 
 class Text(_Part, kw_only=True, tag="text"):

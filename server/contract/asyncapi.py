@@ -1,5 +1,7 @@
 """AsyncAPI 3.0 for the doors that carry events: a channel for each transport."""
 
+from typing import Any
+
 from events import payloads
 from events.catalog import CATALOG
 from server.contract.schemas import Json, any_of, components, doc, first_sentence, ref
@@ -51,9 +53,18 @@ def document(version: str, host: str = "localhost:8003", root: str = "") -> Json
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
             "messages": {**commands, **replies, **events, **welcome},
-            "schemas": components(),
+            "schemas": _undiscriminated(components()),
         },
     }
+
+
+def _undiscriminated(value: Any) -> Any:
+    """Without OpenAPI's `discriminator`, an object that AsyncAPI does not know: a part's `type` says the same."""
+    if isinstance(value, dict):
+        return {key: _undiscriminated(each) for key, each in value.items() if key != "discriminator"}
+    if isinstance(value, list):
+        return [_undiscriminated(each) for each in value]
+    return value
 
 
 def _command(name: str) -> Json:
