@@ -59,7 +59,7 @@ def document(version: str, host: str = "localhost:8003", root: str = "") -> Json
 
 
 def _undiscriminated(value: Any) -> Any:
-    """Without OpenAPI's `discriminator`, an object that AsyncAPI does not know: a part's `type` says the same."""
+    """Without OpenAPI's `discriminator`, which is no object in AsyncAPI: a part's `type` says the same."""
     if isinstance(value, dict):
         return {key: _undiscriminated(each) for key, each in value.items() if key != "discriminator"}
     if isinstance(value, list):

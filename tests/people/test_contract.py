@@ -210,6 +210,8 @@ async def converse(alice: Door, bob: Door, session_id: str) -> list[tuple[str, d
         await call(alice, "presence", status="away")
         await call(alice, "auth_refresh", token=alice.token)
         await call(alice, "message", content=7)
+    parts = [{"type": "data", "name": "place", "data": [1]}, {"type": "text", "text": "in parts"}]
+    await call(alice, "message", parts=parts)
     await call(alice, "message", content="the end")
     for door in (alice, bob):
         await door.wait_event("message", lambda message: message["content"] == "the end")
