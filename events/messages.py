@@ -16,6 +16,7 @@ from events.given import given
 from events.ids import new_id
 from events.parts import FilePart, GivenPart, Text
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
+from events.uncommitted import Uncommitted
 from events.views import PAGE_BYTES, event_of, read_event, view, with_files
 from storage.errors import StorageUnavailable
 from storage.interfaces import UNCOUNTED
@@ -44,6 +45,7 @@ class MessageService:
     def __init__(
         self,
         writer: Writer,
+        uncommitted: Uncommitted,
         store: Store,
         participants: Participants,
         delivery: Delivery,
@@ -55,7 +57,7 @@ class MessageService:
     ) -> None:
         """`final_of` tells how many pieces a stream has that is being ended, `lineage_of` which history of a
         session a reply goes by; `on_message` hears of each committed message."""
-        self.writer = writer
+        self.writer, self._uncommitted = writer, uncommitted
         self._store, self._participants = store, participants
         self._delivery, self._clock = delivery, clock
         self._final_of, self._lineage_of, self._on_message = final_of, lineage_of, on_message
@@ -73,7 +75,7 @@ class MessageService:
     ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
         may have `most`. Errors come through the future (see `events.failures`); raises ValidationFailed,
-        PayloadTooLarge, Forbidden."""
+        PayloadTooLarge, Forbidden, RateLimited."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         kind: str = command.message_type or "text"
@@ -84,7 +86,8 @@ class MessageService:
                 kind = "file"
         elif content is None:
             raise ValidationFailed("is required without parts", field="content", joint=" ")
-        return self.writer.submit(
+        return self._uncommitted.submit(
+            caller.account,
             _said(
                 command,
                 message_id=new_id("msg"),
@@ -101,7 +104,8 @@ class MessageService:
         )
 
     def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> "asyncio.Future[Committed]":
-        return self.writer.submit(
+        return self._uncommitted.submit(
+            caller.account,
             EditMessage(
                 command.session_id,
                 command.message_id,

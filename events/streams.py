@@ -34,6 +34,7 @@ from events.room import Connection
 from events.schema import StreamStart
 from events.stream import Stream, tokens
 from events.tasks import Tasks
+from events.uncommitted import Uncommitted
 from storage.errors import MessageMissing, StorageError, StorageUnavailable, StreamNotOpen
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
@@ -61,6 +62,7 @@ class Streams:
     def __init__(
         self,
         writer: Writer,
+        uncommitted: Uncommitted,
         store: Store,
         log: StreamLog,
         chunks: Chunks,
@@ -73,7 +75,8 @@ class Streams:
         max_size: int,
         max_per_user: int,
     ) -> None:
-        self._writer, self._store, self._log, self._chunks = writer, store, log, chunks
+        self._writer, self._uncommitted = writer, uncommitted
+        self._store, self._log, self._chunks = store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
         self._tasks, self._held = tasks, held
         self._max_size, self._max_per_user = max_size, max_per_user
@@ -138,7 +141,8 @@ class Streams:
         conn: Connection | None,
         adopt: bool,
     ) -> tuple[Stream | None, Committed]:
-        future = self._writer.submit(
+        future = self._uncommitted.submit(
+            account,
             _begun(
                 command,
                 message_id=command.message_id or new_id("msg"),

@@ -164,7 +164,7 @@ class _Lane:
             future.set_exception(StorageUnavailable("too much waits to be written"))
             return
         if self._away >= 0:
-            self._away += _size(op)
+            self._away += size_of(op)
             if self._away > MAX_AWAY:
                 future.set_exception(StorageUnavailable("too much waits for the database"))
                 return
@@ -225,7 +225,7 @@ class _Lane:
                 self._forget([one])
                 continue
             taken.append(one)
-            room -= _size(one[0])
+            room -= size_of(one[0])
         return taken
 
     async def _write(self, taken: list[_Waiting]) -> None:
@@ -254,7 +254,7 @@ class _Lane:
     async def _endure(self, taken: list[_Waiting], error: Away) -> list[_Waiting]:
         """Those who still wait when the database is back."""
         loop, outage = asyncio.get_running_loop(), self._db.outage
-        self._away = sum(_size(op) for op, *_ in (*taken, *self._waiting))
+        self._away = sum(size_of(op) for op, *_ in (*taken, *self._waiting))
         self._enduring = max((one[3] for one in taken), default=float("-inf"))
         for one in self._waiting:
             self._bound(one)
@@ -285,7 +285,7 @@ class _Lane:
             self._waiting.remove(one)
         except ValueError:  # its turn has come
             return
-        self._away -= _size(one[0])
+        self._away -= size_of(one[0])
         _fail([one], Away("the database is away"))
         self._forget([one])
 
@@ -416,7 +416,8 @@ def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
     return [one for one in taken if not one[1].done() or one[1].cancelled()]
 
 
-def _size(op: Op) -> int:
+def size_of(op: Op) -> int:
+    """In characters of content."""
     if isinstance(op, DeleteMessage):
         return 0
     size = len(op.content or "")

@@ -7,6 +7,7 @@ from events.clock import when
 from events.leases import Leases
 from events.messages import MessageService
 from events.streams import Streams
+from events.uncommitted import Uncommitted
 from server.node.core import Core
 from server.node.delivering import Delivering
 from server.node.members import Members
@@ -31,9 +32,11 @@ def build_writing(core: Core, stores: Stores, delivering: Delivering, members: M
         now=clock,
         stalled=stall.stood_still if stall is not None else lambda: False,
     )
-    streams, leases = _streams(core, stores, delivering, writer)
+    uncommitted = Uncommitted(writer)
+    streams, leases = _streams(core, stores, delivering, writer, uncommitted)
     messages = MessageService(
         writer,
+        uncommitted,
         stores.messages,
         stores.participants,
         delivery,
@@ -46,7 +49,9 @@ def build_writing(core: Core, stores: Stores, delivering: Delivering, members: M
     return Writing(writer, messages, streams, leases)
 
 
-def _streams(core: Core, stores: Stores, delivering: Delivering, writer: Writer) -> tuple[Streams, Leases]:
+def _streams(
+    core: Core, stores: Stores, delivering: Delivering, writer: Writer, uncommitted: Uncommitted
+) -> tuple[Streams, Leases]:
     settings, clock, delivery = core.settings, stores.clock, delivering.delivery
     log = delivering.backends.streams
     # A silent producer is noticed by its node; the lease in the log tells that the node is alive.
@@ -54,6 +59,7 @@ def _streams(core: Core, stores: Stores, delivering: Delivering, writer: Writer)
     chunks = Chunks(log, delivery, clock, core.tasks)
     streams = Streams(
         writer,
+        uncommitted,
         stores.messages,
         log,
         chunks,

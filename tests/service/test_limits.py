@@ -5,10 +5,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 import psutil
 import pytest
 
 from events.bounds import REFUSALS
+from events.uncommitted import MOST
+from events.waiting import NO_ROOM
+from storage.writer import HEAVY
 from tests.support.doors import new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
@@ -75,3 +79,37 @@ async def test_requests_that_are_refused_late_hold_nothing(
             await asyncio.sleep(0.02)
         assert {task.result().status_code for task in asking} == {422}
     assert most - before < 100 * 1024 * 1024  # as objects they are twice as much
+
+
+async def test_large_messages_before_their_commit_have_a_bound_together(
+    postgres_url: str, new_server: Callable[..., Server]
+) -> None:
+    """One account cannot fill it; small messages go in any case. What is accepted is committed."""
+    node = new_server(postgres_url, RATE_LIMIT_ENABLED="false")
+    room = await new_session(node, "mallory", members=("bob",))
+    wide = {"numbers": [0] * 3000}
+    keeper = await asyncpg.connect(postgres_url)
+    async with (
+        RawClient(node.ws_url, room, node.token("mallory")) as mallory,
+        RawClient(node.ws_url, room, node.token("bob")) as bob,
+    ):
+        for one in (mallory, bob):
+            await one.welcome()
+        async with keeper.transaction():  # the database writes nothing meanwhile
+            await keeper.execute("LOCK TABLE chat_messages IN SHARE ROW EXCLUSIVE MODE")
+            asked = [
+                mallory.send_nowait("message", content="x", metadata=wide) for _ in range(MOST // HEAVY // 4)
+            ]
+            refused = await asyncio.wait_for(asked[-1], 10)
+            assert refused["error"]["code"] == "RATE_LIMIT"
+            assert refused["error"]["retry_after"] == NO_ROOM
+            others = [
+                bob.send_nowait("message", content="x", metadata=wide),
+                mallory.send_nowait("message", content="small"),
+            ]
+        answers = [await asyncio.wait_for(one, 20) for one in (*others, *asked)]
+        accepted = [answer["ok"] for answer in answers]
+        assert accepted[:2] == [True, True]
+        assert MOST // 6 < (sum(accepted) - 2) * HEAVY < MOST // 4
+        assert (await mallory.send("message", content="x", metadata=wide))["ok"]  # there is room again
+    await keeper.close()
