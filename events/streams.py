@@ -152,7 +152,7 @@ class Streams:
                 content="",
                 status="streaming",
                 metadata=command.metadata or {},
-            )
+            ),
         )
         try:
             done = await future

@@ -10,7 +10,8 @@ import pytest
 from storage.errors import StorageUnavailable
 from storage.interfaces import NO_ENTRIES, Event, Kind, Mark
 from storage.redis import Cluster
-from tests.redis.conftest import Ears, Side, chunk, durable, in_redis, logged
+from storage.redis.buckets import AHEAD
+from tests.redis.conftest import Ears, Side, answer, chunk, durable, in_redis, logged
 from tests.support.services import Redis
 
 NewNode = Callable[..., Awaitable[Side]]
@@ -407,3 +408,23 @@ async def test_a_read_beyond_its_limit_is_not_read_to_its_end(new_node: NewNode)
     assert [len(cut.rooms[room].entries) for room in rooms] == [10, 10, 10, *[0] * 7]
     assert [cut.rooms[room].complete for room in rooms] == [True, True, *[False] * 8]
     assert all(state.last == Mark(10, 10) for state in cut.rooms.values())
+
+
+async def test_who_has_many_tokens_does_not_wait_for_redis_to_count(new_node: NewNode) -> None:
+    """And few more pass than there are, however many nodes count at the same time."""
+    nodes = [await new_node(f"n{number}") for number in range(3)]
+    assert await answer(nodes[0].buckets.take("alice", 64.0, 0.01)) == 0.0
+    assert nodes[0].buckets.take("alice", 64.0, 0.01) == 0.0  # at once
+    assert await answer(nodes[1].buckets.take("alice", 64.0, 0.01)) == 0.0
+    taken, asked = 3, 0
+    while asked < 50:
+        answers = [node.buckets.take("alice", 64.0, 0.01) for node in nodes]
+        taken += sum([await answer(each) == 0.0 for each in answers])
+        asked += 1
+    assert 64 <= taken <= 64 + len(nodes) * 64 // AHEAD
+    for node in nodes:
+        assert await answer(node.buckets.take("alice", 64.0, 0.01)) > 0.0
+    # Of few tokens every one is asked for.
+    assert await answer(nodes[0].buckets.take("bob", 6.0, 0.01)) == 0.0
+    assert not isinstance(coming := nodes[0].buckets.take("bob", 6.0, 0.01), float)
+    assert await coming == 0.0
