@@ -1,6 +1,6 @@
 """What one kind of model API is: how it is asked, and how its answer is read. Sends nothing."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from events.agents.config import OpenAIConfig
 from events.agents.deltas import Delta
@@ -50,3 +50,14 @@ class ModelAPI(Protocol):
         ...
 
     def reader(self, config: OpenAIConfig) -> AnswerReader: ...
+
+
+def extended(body: dict[str, Any], more: dict[str, Any] | None) -> dict[str, Any]:
+    """With an agent's `extra_body`: its tools, which an upstream carries out, stand beside the agent's."""
+    made = {**body, **(more or {})}
+    tools = made.get("tools")
+    if "tools" in body and isinstance(tools, list) and tools is not body["tools"]:
+        made["tools"] = [*body["tools"], *tools]
+    if "tool_choice" in body:
+        made["tool_choice"] = body["tool_choice"]
+    return made

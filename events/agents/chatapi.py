@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from events.agents.api import extended
 from events.agents.chatturns import THOUGHTS, messages_of, offered
 from events.agents.completions import CompletionReader
 from events.agents.config import OpenAIConfig
@@ -28,7 +29,7 @@ class ChatCompletions:
             body["tools"] = offered(call.tools)
             if not call.may_call:
                 body["tool_choice"] = "none"
-        return msgspec.json.encode(body | (config.extra_body or {}))
+        return msgspec.json.encode(extended(body, config.extra_body))
 
     def reader(self, config: OpenAIConfig) -> CompletionReader:
         return CompletionReader(config.thinking)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from events.agents.api import extended
 from events.agents.chatturns import THOUGHTS, messages_of
 from events.agents.config import OpenAIConfig
 from events.agents.lessons import Lessons
@@ -36,7 +37,7 @@ class Responses:
             "store": config.background,
         }
         body |= {name: value for name, value in _optional(call, lessons).items() if value is not None}
-        return msgspec.json.encode(body | (config.extra_body or {}))
+        return msgspec.json.encode(extended(body, config.extra_body))
 
     def reader(self, config: OpenAIConfig) -> ResponseReader:
         return ResponseReader(config.thinking, config.output_tokens, background=config.background)

@@ -4,7 +4,8 @@ model's API."""
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -38,13 +39,12 @@ class Toolbox:
         self.offered: list[OfferedTool] = []
         self.missing: list[str] = []
         self._left = limits.total_bytes
-        self._calls = 0
-        self._until = 0.0
+        self._calls = self._running = 0
+        self._seconds, self._until = limits.seconds, 0.0
         self._places = asyncio.Semaphore(limits.parallel)
 
     async def fill(self, servers: Sequence[ToolServer]) -> None:
         """From all of them at once. One that does not answer is left out."""
-        self._until = asyncio.get_running_loop().time() + self._limits.seconds
         lists = await asyncio.gather(*(self._listed(server) for server in servers))
         size = 0
         for server, listed in zip(servers, lists, strict=True):
@@ -91,7 +91,7 @@ class Toolbox:
         except ValueError:
             return failed(f"the arguments are not a JSON object: {input_text[:NAME]}", LEAST)
         try:
-            async with asyncio.timeout_at(self._until), self._places:
+            async with self._time(), self._places:
                 called = await self._sessions.call(tool.server, self._scope, tool.listed.name, arguments)
         except TimeoutError:
             return self._counted(failed("the time for this answer's tools is used up", LEAST))
@@ -99,6 +99,21 @@ class Toolbox:
             log.info("tool %s at %s: %s", tool.listed.name, tool.server.place, failure)
             return self._counted(failed(str(failure), self._room))
         return self._counted(result_of(called, self._room))
+
+    @asynccontextmanager
+    async def _time(self) -> AsyncIterator[None]:
+        """Counts while any call runs or waits for its turn. Raises TimeoutError."""
+        time = asyncio.get_running_loop().time
+        if not self._running:
+            self._until = time() + self._seconds
+        self._running += 1
+        try:
+            async with asyncio.timeout_at(self._until):
+                yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._seconds = max(0.0, self._until - time())
 
     @property
     def _room(self) -> int:

@@ -4,6 +4,7 @@ them. Knows no agent's answer."""
 import asyncio
 import importlib.util
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +28,8 @@ LISTING = 15.0
 EXTRA = "tools need the extra `mcp`, which is not installed: pip install 'parley[mcp]'"
 
 log = logging.getLogger("parley.agents.tools")
+
+_LIBRARY = "events.agents.mcpsession"
 
 _Key = tuple[Any, ...]
 _T = TypeVar("_T")
@@ -139,6 +142,11 @@ class ToolSessions:
         self, server: ToolServer, scope: str, act: Callable[[_Session], Awaitable[_T]], seconds: float
     ) -> _T:
         """In a session that is open, or a new one."""
+        if not is_installed():
+            raise ToolServerFailed(EXTRA)
+        if _LIBRARY not in sys.modules:
+            # A second of imports: not on the event loop, and not of the time that a server has.
+            await asyncio.to_thread(importlib.import_module, _LIBRARY)
         try:
             async with asyncio.timeout(seconds):
                 try:
@@ -177,14 +185,9 @@ class ToolSessions:
             return held
 
     async def _open(self, server: ToolServer) -> _Session:
-        try:
-            self.check(server)
-        except Refused:
-            raise
-        except ValueError as error:
-            raise ToolServerFailed(str(error)) from error
-        # A second of imports: not on the event loop.
-        mcpsession = await asyncio.to_thread(importlib.import_module, "events.agents.mcpsession")
+        """Raises ToolServerFailed, Refused."""
+        self.check(server)
+        mcpsession = importlib.import_module(_LIBRARY)
         if server.url is None:
             variables = {name: self._value(name) for name in server.env}
             transport = mcpsession.over_stdio([server.command, *server.args], variables)

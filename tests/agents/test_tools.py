@@ -326,6 +326,18 @@ async def test_a_key_goes_with_the_request(kind: OpenAI) -> None:
     assert {head["x-region"] for head in tools.heads} == {"eu"}
 
 
+async def test_tools_of_the_upstream_stand_beside_them(kind: OpenAI, url: str) -> None:
+    extra = {"tools": [{"type": "web_search"}], "tool_choice": "auto"}
+    config = {"extra_body": extra, "tool_limits": {"rounds": 1}}
+    again = calling(("add", {"a": 1, "b": 1}))
+    async with upstream(again, answer("so")) as served:
+        await answered(kind, served, {"url": url, "allow": ["add"]}, **config)
+    assert [[tool["type"] for tool in asked["tools"]] for asked in served.asked] == [
+        ["function", "web_search"]
+    ] * 2
+    assert [asked["tool_choice"] for asked in served.asked] == ["auto", "none"]
+
+
 async def test_a_model_that_takes_no_tools_answers_without(kind: OpenAI, url: str) -> None:
     words = b'{"error": {"message": "registry.ollama.ai/library/x does not support tools"}}'
     async with upstream() as served:
