@@ -23,10 +23,8 @@ export function kept(parts) {
  * the place of the one with its id, and one that is new comes last. A chunk goes to the end of `content`, too.
  */
 export function grow(message, name, data) {
-  if (name !== "stream_chunk" || (data.part ?? OWN) !== OWN) {
-    // The first that is not plain text: whatever came before was.
-    message.parts ??= data.index > 0 ? [{ type: "text", id: OWN, text: message.content }] : [];
-  }
+  // With the first that is not plain text: whatever came before was.
+  if (name !== "stream_chunk" || (data.part ?? OWN) !== OWN) message.parts ??= partsOf(message);
   const { parts } = message;
   if (name === "stream_chunk") {
     message.content += data.content;
