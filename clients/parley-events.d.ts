@@ -56,6 +56,17 @@ export interface Delete {
   message_id: string;
 }
 
+/** The same of the text of a reasoning, or of a tool's input: of a `part` that is not text. */
+export interface DeltaPiece {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  part: string;
+  content: string;
+  index: number;
+  count: number;
+}
+
 /** Nothing but `ok`. */
 export interface Done {}
 
@@ -188,11 +199,21 @@ export interface Online {
   connections: number;
 }
 
-/** A stream that is being written: its text so far, and the index of its next chunk. */
+/** A stream that is being written: its text so far, its parts where there are others, and the index of its next chunk. */
 export interface OpenStream {
   message_id: string;
   content: string;
   next_index: number;
+  parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
+}
+
+/** A part as it is now: it takes the place of the one with its id, or is the message's next. */
+export interface PartPiece {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  part: Text | Reasoning | Tool | Source | FilePart | Data | Step;
+  index: number;
 }
 
 /** Post a file that was uploaded with `post=false`. */
@@ -370,16 +391,26 @@ export interface StreamCancelled {
   message_id: string;
 }
 
-/** The next piece of a stream. Empty content renews the lease. */
+/** The next piece of a stream's text. Empty content renews the lease. `part` names the text part: the last one, or a new one. */
 export interface StreamChunk {
   session_id: string;
   content: string;
   message_id?: string | null;
   index?: number | null;
+  part?: string | null;
 }
 
 export interface StreamChunkReply {
   next_index: number;
+}
+
+/** The next piece of a stream, of the text of a reasoning or of a tool's input. */
+export interface StreamDelta {
+  session_id: string;
+  part: string;
+  content: string;
+  message_id?: string | null;
+  index?: number | null;
 }
 
 /** The stream is finished; its text is committed. */
@@ -420,7 +451,21 @@ export interface StreamError {
   message?: string;
 }
 
-/** `count` chunks, merged into one; the next begins at `index + count`. */
+/** The next piece of a stream: a whole part. It is new, or takes the place of the one with its id. */
+export interface StreamPart {
+  session_id: string;
+  part: Text | Reasoning | Tool | Source | FilePart | Data | Step;
+  message_id?: string | null;
+  index?: number | null;
+}
+
+/** `part_id` is the part's id, also where it was given one. */
+export interface StreamPartReply {
+  next_index: number;
+  part_id: string;
+}
+
+/** `count` chunks, merged into one; the next begins at `index + count`. `part` is the text part, where there may be several. */
 export interface StreamPiece {
   session_id: string;
   timestamp: string;
@@ -428,6 +473,7 @@ export interface StreamPiece {
   content: string;
   index: number;
   count: number;
+  part?: string;
 }
 
 /** The text of a stream from a chunk index on. */
@@ -437,12 +483,13 @@ export interface StreamResume {
   from_index?: number;
 }
 
-/** `index` is that of the first chunk in `content`. */
+/** `index` is that of the first chunk in `content`. `parts` are all so far, where there are others than text. */
 export interface StreamResumeReply {
   content: string;
   index: number;
   next_index: number;
   status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
 }
 
 /** Begin a message that is written in chunks. */
@@ -592,6 +639,10 @@ export interface ParleyEvents {
   stream_end: (payload: StreamEnded) => void;
   /** `count` chunks, merged into one; the next begins at `index + count`. Logged. */
   stream_chunk: (payload: StreamPiece) => void;
+  /** The same of the text of a reasoning, or of a tool's input: of a `part` that is not text. Logged. */
+  stream_delta: (payload: DeltaPiece) => void;
+  /** A part as it is now: it takes the place of the one with its id, or is the message's next. Logged. */
+  stream_part: (payload: PartPiece) => void;
   /** A user has read everything up to `seq`. Logged. */
   read: (payload: ReadMark) => void;
   /** The session has changed, or this connection's membership has ended. Logged. */
@@ -637,8 +688,12 @@ export interface ParleyCommands {
   history: (payload: History, ack: (reply: Reply<HistoryReply>) => void) => void;
   /** Begin a message that is written in chunks. */
   stream_start: (payload: StreamStart, ack: (reply: Reply<StreamStartReply>) => void) => void;
-  /** The next piece of a stream. */
+  /** The next piece of a stream's text. */
   stream_chunk: (payload: StreamChunk, ack?: (reply: Reply<StreamChunkReply>) => void) => void;
+  /** The next piece of a stream, of the text of a reasoning or of a tool's input. */
+  stream_delta: (payload: StreamDelta, ack: (reply: Reply<StreamChunkReply>) => void) => void;
+  /** The next piece of a stream: a whole part. */
+  stream_part: (payload: StreamPart, ack: (reply: Reply<StreamPartReply>) => void) => void;
   /** The stream is finished; its text is committed. */
   stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
   /** Stop a stream; the text so far is kept. */

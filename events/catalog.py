@@ -42,6 +42,15 @@ def _bounds(
 _WRITERS = "who may write in the session"
 _READERS = "who may see the session"
 _PRODUCER = "the stream's producer"
+#: Of the commands that write a piece of a stream.
+_PIECES = Bounds(
+    _PRODUCER,
+    None,
+    "`STREAM_MAX_SIZE` bytes a stream",
+    TOO_MUCH,
+    holds="its text and parts until the end",
+    unrated=f"{CHUNKS_PER_SECOND} pieces a second and stream; one that has to be looked up: `stream`",
+)
 
 CATALOG: dict[str, Command] = {
     command.name: command
@@ -93,20 +102,9 @@ CATALOG: dict[str, Command] = {
             payloads.StreamStartReply,
             _bounds(_WRITERS, "message", OPEN_STREAMS, holds="a row, and a lease for `STREAM_LEASE`"),
         ),
-        Command(
-            "stream_chunk",
-            schema.StreamChunk,
-            payloads.StreamChunkReply,
-            Bounds(
-                _PRODUCER,
-                None,
-                "`STREAM_MAX_SIZE` bytes a stream",
-                TOO_MUCH,
-                holds="its text until the end",
-                unrated=f"{CHUNKS_PER_SECOND} a second and stream; one that has to be looked up: `stream`",
-            ),
-            pipelined=True,
-        ),
+        Command("stream_chunk", schema.StreamChunk, payloads.StreamChunkReply, _PIECES, pipelined=True),
+        Command("stream_delta", schema.StreamDelta, payloads.StreamChunkReply, _PIECES, pipelined=True),
+        Command("stream_part", schema.StreamPart, payloads.StreamPartReply, _PIECES, pipelined=True),
         Command("stream_end", schema.StreamEnd, payloads.ChangedReply, _bounds(_PRODUCER, "stream")),
         Command(
             "stream_cancel", schema.StreamCancel, payloads.StreamCancelReply, _bounds(_WRITERS, "stream")

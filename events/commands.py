@@ -26,6 +26,7 @@ from events.errors import (
 from events.joining import Joined, Joining
 from events.membership import Membership
 from events.messages import MessageService
+from events.parts import shown
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.room import Connection, Member
@@ -54,6 +55,8 @@ class Pending:
 
 
 Done = dict[str, Any] | Pending | Joined
+#: The next piece of a stream.
+Piece = schema.StreamChunk | schema.StreamDelta | schema.StreamPart
 Action = Done | Coroutine[Any, Any, Done]
 
 
@@ -140,6 +143,8 @@ class Commands:
             "history": self.history,
             "stream_start": self.stream_start,
             "stream_chunk": self.stream_chunk,
+            "stream_delta": self.stream_delta,
+            "stream_part": self.stream_part,
             "stream_end": self.stream_end,
             "stream_cancel": self.stream_cancel,
             "stream_resume": self.stream_resume,
@@ -294,22 +299,25 @@ class Commands:
             "message_id": done.record.message_id,
             "seq": done.record.seq,
             "revision": done.record.revision,
-            "next_index": len(stream.pieces) if stream is not None else 0,
+            "next_index": stream.next_index if stream is not None else 0,
         }
         if done.duplicate:
             reply |= {"duplicate": True, "status": done.record.status}
         return reply
 
-    def stream_chunk(self, caller: Caller, conn: Connection | None, command: schema.StreamChunk) -> Action:
+    def stream_chunk(self, caller: Caller, conn: Connection | None, command: Piece) -> Action:
         # A twin, for chunks: whether a question is needed shows only when the stream is found.
         stream = self._streams.find(caller, conn, command.session_id, command.message_id)
         if stream is None:
-            return self._adopted_chunk(caller, conn, command)
+            return self._adopted_piece(caller, conn, command)
         if stream.writer is not caller:
-            return self._others_chunk(caller, conn, stream, command)
-        return self._chunk(stream, conn, command)
+            return self._others_piece(caller, conn, stream, command)
+        return self._piece(stream, conn, command)
 
-    def _chunk(self, stream: Stream, conn: Connection | None, command: schema.StreamChunk) -> dict[str, Any]:
+    #: They differ in what is written alone.
+    stream_delta = stream_part = stream_chunk
+
+    def _piece(self, stream: Stream, conn: Connection | None, command: Piece) -> dict[str, Any]:
         if stream.room != command.session_id:
             raise StreamNotFound
         if stream.refusal is not None:
@@ -317,16 +325,23 @@ class Commands:
         now = self._sessions.now() if conn is None else conn.heard_at
         self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
-        return {"next_index": self._streams.chunk(stream, command.content, command.index, conn, now)}
+        streams, index = self._streams, command.index
+        if type(command) is schema.StreamChunk:
+            return {"next_index": streams.chunk(stream, command.content, index, conn, now, command.part)}
+        if type(command) is schema.StreamDelta:
+            return {"next_index": streams.delta(stream, command.part, command.content, index, conn, now)}
+        assert type(command) is schema.StreamPart
+        next_index = streams.part(stream, command.part, index, conn, now)
+        return {"next_index": next_index, "part_id": command.part.id}
 
-    async def _others_chunk(
-        self, caller: Caller, conn: Connection | None, stream: Stream, command: schema.StreamChunk
+    async def _others_piece(
+        self, caller: Caller, conn: Connection | None, stream: Stream, command: Piece
     ) -> Done:
         """Its producer goes on by another connection, or with another token."""
         await self._look_up(caller)
         await self._writable(caller, stream.room)
         stream.allow(caller)
-        return self._chunk(stream, conn, command)
+        return self._piece(stream, conn, command)
 
     async def _look_up(self, caller: Caller) -> None:
         """A chunk has its stream's pace; one whose stream is asked for in SQL counts as other calls do."""
@@ -340,15 +355,13 @@ class Commands:
         record, _ = await self._sessions.writable(caller, stream.room)
         self._sessions.touches.touch(stream.room, record.ttl_hours, record.last_activity.timestamp(), count)
 
-    async def _adopted_chunk(
-        self, caller: Caller, conn: Connection | None, command: schema.StreamChunk
-    ) -> Done:
+    async def _adopted_piece(self, caller: Caller, conn: Connection | None, command: Piece) -> Done:
         assert command.message_id is not None
         await self._look_up(caller)
         await self._writable(caller, command.session_id)
         stream = await self._streams.find_or_adopt(caller, command.session_id, command.message_id)
         stream.allow(caller)
-        return self._chunk(stream, conn, command)
+        return self._piece(stream, conn, command)
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
         stream = self._streams.find(caller, conn, command.session_id, command.message_id)
@@ -409,8 +422,16 @@ class Commands:
             raise StreamNotFound from error
         if record.message_type != "stream":
             raise StreamNotFound
-        index, content, next_index, status = await self._streams.read(record, command.from_index)
-        return {"content": content, "index": index, "next_index": next_index, "status": status}
+        rest = await self._streams.read(record, command.from_index)
+        reply: dict[str, Any] = {
+            "content": rest.content,
+            "index": rest.content_index,
+            "next_index": rest.next_index,
+            "status": rest.status,
+        }
+        if rest.parts is not None:
+            reply["parts"] = shown(rest.parts)
+        return reply
 
     # --- the connection itself
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from events.clock import stamp, stamp_of
+from events.parts import event_name, part_of, shown_json
 from events.stream_events import ended_of
 from storage.interfaces import Event, Kind
 from storage.pieces import OWN, is_whole
@@ -43,7 +44,7 @@ class Codec(Protocol):
 
 
 class _Chunk(msgspec.Struct):
-    """The payload of a `stream_chunk`."""
+    """The payload of a `stream_chunk` or `stream_delta`."""
 
     session_id: str
     message_id: str
@@ -63,23 +64,54 @@ def chunk_event(
     not_to: str = "",
     part: str = OWN,
 ) -> Event:
-    """A `stream_chunk` of one or more pieces of one part; `index` is that of the first."""
+    """One or more pieces of one part, as `stream_chunk`, `stream_delta` or `stream_part`; `index` is that of
+    the first."""
     if len(pieces) == 1:
         content = pieces[0]
         sizes: tuple[int, ...] = (len(content),)
     else:
         content = "".join(pieces)
         sizes = tuple(map(len, pieces))
+    if part:
+        return _event_of_part(room, stream, index, content, sizes, now, not_to, part)
     # By hand: it is made for every chunk, and only the text is ever new.
     data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
         _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
     )  # fmt: skip
-    event = Event(
+    return Event(
         room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
     )  # fmt: skip
-    if part:
-        event.part, event.data = part, b'%b,"part":%b}' % (data[:-1], to_json(part))
-    return event
+
+
+def _event_of_part(
+    room: str,
+    stream: str,
+    index: int,
+    content: str,
+    sizes: tuple[int, ...],
+    now: float,
+    not_to: str,
+    label: str,
+) -> Event:
+    if is_whole(label):
+        name = "stream_part"
+        data = b'%b%b,"index":%d,"timestamp":"%b"}' % (
+            _part_head(room, stream), shown_json(content), index, _stamp(int(now * 1000))
+        )  # fmt: skip
+    else:
+        name, tail = _grows(label)
+        data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"%b' % (
+            _chunk_head(room, stream), to_json(content), index, len(sizes), _stamp(int(now * 1000)), tail
+        )  # fmt: skip
+    return Event(
+        room, name, data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to, part=label
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _grows(label: str) -> tuple[str, bytes]:
+    """What tells of text that is added to a part: its name, and its end."""
+    return event_name(label), b',"part":%b}' % to_json(part_of(label))
 
 
 @lru_cache(maxsize=8)
@@ -91,6 +123,11 @@ def _stamp(milliseconds: int) -> bytes:
 @lru_cache(maxsize=4096)
 def _chunk_head(room: str, stream: str) -> bytes:
     return b'{"session_id":%b,"message_id":%b,"content":' % (to_json(room), to_json(stream))
+
+
+@lru_cache(maxsize=4096)
+def _part_head(room: str, stream: str) -> bytes:
+    return b'{"session_id":%b,"message_id":%b,"part":' % (to_json(room), to_json(stream))
 
 
 def make(room: str, name: str, kind: Kind, payload: dict[str, Any], now: float, **more: Any) -> Event:

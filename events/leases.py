@@ -96,13 +96,13 @@ class Leases:
             self._streams.end(stream, "interrupted")
 
     async def _save(self, streams: Sequence[Stream]) -> None:
-        due = [(s, text) for s in streams if len(text := s.text) > s.checkpointed]
+        due = [(s, len(s.pieces), s.made()) for s in streams if s.to_be_saved]
         if not due:
             return
-        still_open = await self._store.checkpoint([(s.message_id, text) for s, text in due])
-        for stream, text in due:
+        still_open = await self._store.checkpoint([(s.message_id, *made) for s, _, made in due])
+        for stream, pieces, _ in due:
             if stream.message_id in still_open:
-                stream.checkpointed = len(text)
+                stream.saved = pieces
             elif stream.ending is None:
                 self._streams.ended_elsewhere(stream.message_id)
 

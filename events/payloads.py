@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from events.schema import File, FileInfo, Message, SessionEvent, StreamEnded, StreamPiece, StreamStarted
+from events.parts import Part
+from events.schema import (
+    DeltaPiece,
+    File,
+    FileInfo,
+    Message,
+    PartPiece,
+    SessionEvent,
+    StreamEnded,
+    StreamPiece,
+    StreamStarted,
+)
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 SessionStatus = Literal["active", "archived", "expired", "deleted"]
@@ -81,11 +92,13 @@ class Online(Struct):
 
 
 class OpenStream(Struct):
-    """A stream that is being written: its text so far, and the index of its next chunk."""
+    """A stream that is being written: its text so far, its parts where there are others, and the index of its
+    next chunk."""
 
     message_id: str
     content: str
     next_index: int
+    parts: list[Part] | UnsetType = UNSET
 
 
 # --- replies
@@ -161,17 +174,26 @@ class StreamChunkReply(Struct):
     next_index: int
 
 
+class StreamPartReply(Struct):
+    """`part_id` is the part's id, also where it was given one."""
+
+    next_index: int
+    part_id: str
+
+
 class StreamCancelReply(Struct):
     status: Status
 
 
 class StreamResumeReply(Struct):
-    """`index` is that of the first chunk in `content`."""
+    """`index` is that of the first chunk in `content`. `parts` are all so far, where there are others than
+    text."""
 
     content: str
     index: int
     next_index: int
     status: Status
+    parts: list[Part] | UnsetType = UNSET
 
 
 class AuthRefreshReply(Struct):
@@ -386,6 +408,8 @@ EVENTS: dict[str, Outgoing] = {
         Outgoing("stream_start", "durable", (StreamStarted,)),
         Outgoing("stream_end", "durable", (StreamEnded,)),
         Outgoing("stream_chunk", "logged", (StreamPiece,)),
+        Outgoing("stream_delta", "logged", (DeltaPiece,)),
+        Outgoing("stream_part", "logged", (PartPiece,)),
         Outgoing("read", "logged", (ReadMark,)),
         Outgoing("session", "logged", (SessionChanged, SessionActivity, SessionAdded)),
         Outgoing("system", "volatile", (UserCameOrWent,)),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from events.parts import MOST, GivenPart, Part
+from events.parts import MOST, GivenPart, Part, PartId
 
 #: Counters fit a JavaScript number.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -119,9 +119,28 @@ class StreamStart(InSession, kw_only=True):
 
 
 class StreamChunk(InSession, kw_only=True):
-    """The next piece of a stream. Empty content renews the lease."""
+    """The next piece of a stream's text. Empty content renews the lease. `part` names the text part: the last
+    one, or a new one."""
 
     content: str
+    message_id: MessageId | None = None
+    index: Count | None = None
+    part: PartId | None = None
+
+
+class StreamDelta(InSession, kw_only=True):
+    """The next piece of a stream, of the text of a reasoning or of a tool's input."""
+
+    part: PartId
+    content: str
+    message_id: MessageId | None = None
+    index: Count | None = None
+
+
+class StreamPart(InSession, kw_only=True):
+    """The next piece of a stream: a whole part. It is new, or takes the place of the one with its id."""
+
+    part: Part
     message_id: MessageId | None = None
     index: Count | None = None
 
@@ -298,12 +317,32 @@ class StreamStarted(SessionEvent, kw_only=True):
 
 
 class StreamPiece(SessionEvent, kw_only=True):
-    """`count` chunks, merged into one; the next begins at `index + count`."""
+    """`count` chunks, merged into one; the next begins at `index + count`. `part` is the text part, where
+    there may be several."""
 
     message_id: str
     content: str
     index: int
     count: int
+    part: PartId | UnsetType = UNSET
+
+
+class DeltaPiece(SessionEvent, kw_only=True):
+    """The same of the text of a reasoning, or of a tool's input: of a `part` that is not text."""
+
+    message_id: str
+    part: PartId
+    content: str
+    index: int
+    count: int
+
+
+class PartPiece(SessionEvent, kw_only=True):
+    """A part as it is now: it takes the place of the one with its id, or is the message's next."""
+
+    message_id: str
+    part: Part
+    index: int
 
 
 class StreamEnded(SessionEvent, kw_only=True):

@@ -17,6 +17,7 @@ from events.event import POISON, to_json
 from events.history import History, identity
 from events.live import Known, LiveSession, Page
 from events.messages import MessageService
+from events.parts import made_of, shown
 from events.room import Room
 from events.schema import Message
 from events.seat import ENDED, Seat
@@ -36,6 +37,9 @@ YOUNG = 600.0
 KEPT = 10.0
 #: What a client has of a session: the revision up to which it has seen all, and of which lineage.
 Has = tuple[int | None, str | None]
+#: `content` of an open stream, and `parts` where there are others.
+Written = Mapping[str, Any]
+NOTHING_WRITTEN: Mapping[str, Written] = {}
 _MOVING = frozenset({"request_count", "last_activity", "expires_at", "status", "last_seq", "last_revision"})
 
 
@@ -135,7 +139,7 @@ class Snapshots:
         page = part(known.page, after_revision, limit)
         if page is None:
             page = (await self._read(room.name, after_revision, limit)).page
-        texts = await _encoded(state) if state is not None and are_long(state) else None
+        texts = await _encoded(state) if state is not None and are_long(state) else {}
         snapshot = self.made(room, known, role, cut, state, page, reset, texts)
         snapshot.brought = self.brought() if after_revision else None
         return snapshot
@@ -149,22 +153,21 @@ class Snapshots:
         state: RoomState | None,
         page: Page,
         reset: bool = False,
-        texts: Mapping[str, Raw] | None = None,
+        texts: Mapping[str, Written] = NOTHING_WRITTEN,
     ) -> Snapshot:
-        """The same of a page that is at hand. `texts`: of open streams, as JSON, where they are long."""
+        """The same of a page that is at hand. `texts`: what open streams consist of, as JSON, where that is
+        long."""
         logged = dict(state.streams) if state is not None else {}
         floors: dict[str, int] = dict.fromkeys(logged, ENDED)  # ended since the cut, unless it is still open
         streams, written = [], []
         for row in page.open_streams:
             # What SQL has saved of it does not say with which chunk it ends.
             text = logged.get(row.message_id) if state is not None else self._local_text(row.message_id)
-            content: str | Raw
-            content, index = (text.text, text.next_index) if text else ("", 0)
-            if texts is not None:
-                content = texts.get(row.message_id, content)
+            index = text.next_index if text else 0
             floors[row.message_id] = index
             written.append((row.message_id, index, text.characters if text else 0))
-            streams.append({"message_id": row.message_id, "content": content, "next_index": index})
+            told = texts.get(row.message_id) or _written(text)
+            streams.append({"message_id": row.message_id, **told, "next_index": index})
         last_revision = page.last_revision
         reply = self._reply(room, known, role, cut, state, page.last_seq, last_revision) | {
             "messages": page.told,
@@ -258,13 +261,23 @@ class Snapshots:
 def are_long(state: RoomState) -> bool:
     """Whether the texts of open streams are told in several turns of the loop."""
     streams = state.streams
-    return bool(streams) and sum([len(stream.text) for stream in streams.values()]) > LONG
+    return bool(streams) and sum([stream.characters for stream in streams.values()]) > LONG
 
 
-async def _encoded(state: RoomState) -> dict[str, Raw]:
-    texts: dict[str, Raw] = {}
+def _written(text: StreamText | None) -> Written:
+    """What a stream consists of so far, as readers see it."""
+    if text is None:
+        return {"content": ""}
+    if not text.runs:
+        return {"content": text.text}
+    made = made_of(text.text, text.runs)
+    return {"content": made.content} if made.parts is None else made._asdict() | {"parts": shown(made.parts)}
+
+
+async def _encoded(state: RoomState) -> dict[str, Written]:
+    texts: dict[str, Written] = {}
     for name, stream in state.streams.items():
-        texts[name] = Raw(to_json(stream.text))
+        texts[name] = {field: Raw(to_json(value)) for field, value in _written(stream).items()}
         await asyncio.sleep(0)
     return texts
 

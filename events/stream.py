@@ -5,7 +5,11 @@ import math
 
 from events.access import Caller
 from events.errors import ChatError
+from events.parts import NOTHING, Made
 from events.ratelimit import Pace
+from events.rest import Rest
+from events.streamparts import StreamParts
+from storage.interfaces import StreamText
 from storage.ops import Committed
 from storage.pieces import Pieces
 from storage.records import MessageRecord
@@ -27,9 +31,9 @@ class Stream(Pieces):
         "adopted",
         "agent_task",
         "bytes",
-        "checkpointed",
         "conn_id",
         "ending",
+        "floor",
         "flying",
         "gone",
         "idle_since",
@@ -37,8 +41,10 @@ class Stream(Pieces):
         "message_id",
         "owner",
         "pace",
+        "parts",
         "refusal",
         "room",
+        "saved",
         "settled",
         "start",
         "started_at",
@@ -59,7 +65,9 @@ class Stream(Pieces):
         self.gone = False  # it is not written here any more
         self.settled: asyncio.Event | None = None
         self.ending: asyncio.Future[Committed] | None = None
-        self.checkpointed = 0
+        self.saved = 0  # pieces that are in the database
+        self.floor = 0  # weight of what another node had saved: less does not take its place
+        self.parts: StreamParts | None = None  # where there are others than its own text
         self.started_at = record.created_at.timestamp()
         self.idle_since = now
         self.conn_id = ""  # the connection that writes it
@@ -73,7 +81,37 @@ class Stream(Pieces):
         """Whether it may write was just asked."""
         self.writer, self.refusal = caller, None
 
+    def take_over(self, text: StreamText) -> None:
+        """It goes on after what the log has."""
+        self.put(text.all)
+        self.bytes = sum(len(run.text.encode()) for run in text.all)
+        self.logged = self.adopted = text.next_index
+        if self.turns:
+            self.parts = StreamParts(self)
+
     @property
-    def text(self) -> str:
-        """The message's own."""
-        return self.text_from(0)[0]
+    def next_index(self) -> int:
+        """As its producer counts."""
+        return len(self.pieces) - (0 if self.parts is None else self.parts.put_in)
+
+    def made(self) -> Made:
+        """The message so far."""
+        return Made("".join(self.pieces)) if self.parts is None else self.parts.made()
+
+    def rest(self, index: int) -> Rest:
+        """What a reader lacks who has the pieces before one."""
+        made = NOTHING if self.parts is None else self.parts.made()
+        runs, taken_back = self.runs_from(index), self.taken_back
+        return Rest.of_pieces("streaming", index, runs, len(self.pieces), made, taken_back=taken_back)
+
+    @property
+    def to_be_saved(self) -> bool:
+        """Whether more of it is known here than is in the database."""
+        if len(self.pieces) == self.saved:
+            return False
+        return not self.floor or sum(map(len, self.pieces)) > self.floor
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether who knows `stream_chunk` alone has added up something else than the text."""
+        return self.parts is not None and self.parts.taken_back

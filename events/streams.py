@@ -1,6 +1,7 @@
-"""Streams: messages being written. A producer's text, its chunks to the log, its end (or another's).
+"""Streams: messages being written. Their start, who writes them, their end (or another's).
 
-Chunks never touch SQL one by one: the text is checkpointed, and committed at the end.
+`events.writing` takes their pieces. These never touch SQL one by one: what they add up to is checkpointed,
+and committed at the end.
 """
 
 import asyncio
@@ -17,9 +18,7 @@ from events.delivery import Delivery
 from events.errors import (
     ChatError,
     Forbidden,
-    IndexConflict,
     Internal,
-    PayloadTooLarge,
     RateLimited,
     StreamClosed,
     StreamNotFound,
@@ -30,16 +29,19 @@ from events.event import Kind, make
 from events.failures import translate
 from events.ids import new_id
 from events.observer import Observer
+from events.parts import NOTHING, Made, made_of
+from events.rest import Rest
 from events.room import Connection
 from events.schema import StreamStart
+from events.storable import storable
 from events.stream import Stream, tokens
 from events.tasks import Tasks
 from events.uncommitted import Uncommitted
+from events.writing import Writing
 from storage.errors import MessageMissing, StorageError, StorageUnavailable, StreamNotOpen
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage
-from storage.pieces import OWN
 from storage.records import MessageRecord
 from storage.shape import maker
 from storage.writer import Writer
@@ -79,13 +81,16 @@ class Streams:
         self._store, self._log, self._chunks = store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
         self._tasks, self._held = tasks, held
-        self._max_size, self._max_per_user = max_size, max_per_user
+        self._max_per_user = max_per_user
         self.open: dict[str, Stream] = {}
         self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
         self._here = new_id("streams")
         self.stopping = False  # the database is not waited for any more
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
+        writing = Writing(chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow)
+        self._finish = writing.finish
+        self.chunk, self.delta, self.part = writing.chunk, writing.delta, writing.part
         delivery.on_stream_end = lambda event: self.ended_elsewhere(event.stream)
 
     def count(self) -> int:
@@ -206,15 +211,14 @@ class Streams:
         if known is not None:
             return known
         if text is not None and text.next_index:
-            stream.put(text.all)
-            stream.bytes = sum(len(run.text.encode()) for run in text.all)
-            stream.logged = stream.adopted = text.next_index
-        elif record.content:
+            stream.take_over(text)
+        elif record.content or record.parts:
             status = await self.end_for(record, "interrupted")
             raise StreamClosed(details={"status": status})
-        stream.checkpointed = len(record.content)
+        stream.floor = Made(record.content, record.parts).weight
         self.open[record.message_id] = stream
         self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
+        self._finish(stream)
         return stream
 
     def adopted(self, signal: str) -> None:
@@ -226,7 +230,7 @@ class Streams:
         if stream is not None and stream.ending is None and stream.agent_task is None:
             self.forget(stream)
 
-    # --- chunks
+    # --- who writes
 
     def find(
         self, caller: Caller, conn: Connection | None, session_id: str, message_id: str | None
@@ -267,44 +271,6 @@ class Streams:
             raise StreamClosed(details={"status": record.status})
         return self.open.get(message_id) or await self._adopt(record, caller.account)
 
-    def chunk(
-        self,
-        stream: Stream,
-        content: str,
-        index: int | None,
-        conn: Connection | None = None,
-        now: float | None = None,
-        part: str = OWN,
-    ) -> int:
-        """Accept a piece of a part; the next index. `now`: for those who have just asked the clock.
-
-        Raises IndexConflict, PayloadTooLarge, StreamClosed.
-        """
-        if stream.ending is not None:
-            raise StreamClosed
-        stream.idle_since = now = now or self._clock()
-        expected = len(stream.pieces)
-        if index is not None and index < expected:
-            return expected
-        if index is not None and index > expected:
-            raise IndexConflict(expected)
-        if conn is not None and stream.conn_id != conn.id:
-            self._bind(stream, conn)
-        if not content:
-            return expected
-        size = len(content) if content.isascii() else len(content.encode())
-        if stream.bytes + size > self._max_size:
-            error = PayloadTooLarge(f"a stream holds at most {self._max_size} bytes")
-            self._tasks.spawn(self._fail(stream, error))
-            raise error
-        stream.bytes += size
-        if part != stream.part:
-            stream.turn(part)
-        stream.pieces.append(content)
-        if not stream.flying:
-            self._chunks.push(stream, now)
-        return expected + 1
-
     # --- the end
 
     def end(self, stream: Stream, status: str, **said: Any) -> "asyncio.Future[Committed]":
@@ -323,8 +289,9 @@ class Streams:
         assert future is not None
         try:
             await self._chunks.settled(stream)
-            text = stream.text
-            whole = self._delivery.live and stream.logged == len(stream.pieces)
+            made = stream.made()
+            # Who knows `stream_chunk` alone may have added up something else.
+            whole = self._delivery.live and stream.logged == len(stream.pieces) and not stream.taken_back
             try:
                 closed = await self._log.close(stream.room, stream.message_id)
                 whole = whole and closed.next_index == len(stream.pieces)
@@ -337,8 +304,9 @@ class Streams:
                 session_id=stream.room,
                 message_id=stream.message_id,
                 status=status,
-                content=text,
-                **self._counted(said, text, stream.started_at),
+                content=made.content,
+                parts=made.parts,
+                **self._counted(said, made.content, stream.started_at),
             )
             done = await self._commit_end(op)
             if not future.done():
@@ -383,6 +351,9 @@ class Streams:
     def final_of(self, message_id: str) -> int:
         """Pieces of a text that the log has whole; UNCOUNTED if its end must carry it."""
         return self._finals.get(message_id, UNCOUNTED)
+
+    def _overflow(self, stream: Stream, error: ChatError) -> None:
+        self._tasks.spawn(self._fail(stream, error))
 
     async def _fail(self, stream: Stream, error: ChatError) -> None:
         self.tell_producer(stream)
@@ -444,20 +415,23 @@ class Streams:
             raise translate(error) or error from error
 
     async def end_for(self, record: MessageRecord, status: str) -> str:
-        """End a stream that is not written here: with the longest text that is known."""
-        text = record.content
+        """End a stream that is not written here: with what was saved of it, or with what was logged, unless
+        that is less."""
+        made = Made(record.content, record.parts)
         if self._delivery.live:
             try:
                 closed = await self._log.close(record.session_id, record.message_id)
-                text = max(text, closed.text, key=len)
+                if closed.characters >= made.weight:
+                    made = made_of(closed.text, closed.runs)
             except StorageUnavailable:
                 self._delivery.lost()
         op = EndStream(
             session_id=record.session_id,
             message_id=record.message_id,
             status=status,
-            content=text,
-            **self._counted({}, text, record.created_at.timestamp()),
+            content=made.content,
+            parts=made.parts,
+            **self._counted({}, made.content, record.created_at.timestamp()),
         )
         self._observer.stream(status)
         return await self._wait(self._writer.submit(op))
@@ -489,25 +463,24 @@ class Streams:
         text, runs = stream.text_from(0)
         return StreamText(text, len(stream.pieces), stream.start, False, False, runs)
 
-    async def read(self, record: MessageRecord, from_index: int) -> tuple[int, str, int, str]:
-        """(first index, content from there, next index, status).
-
-        A text whose chunks are not known any more comes whole, from index 0.
-        """
+    async def read(self, record: MessageRecord, from_index: int) -> Rest:
+        """What a reader lacks who has the pieces before one. A message whose pieces are not known any more
+        comes whole."""
         stream = self.open.get(record.message_id)
         if stream is not None and (from_index == 0 or from_index >= stream.adopted):
-            return from_index, stream.text_from(from_index)[0], len(stream.pieces), "streaming"
+            return stream.rest(from_index)
         try:
             text = await self._log.read(record.session_id, record.message_id, from_index)
         except StorageUnavailable:
             text = None
-        if text is None or (record.status != "streaming" and text.next_index == 0 and record.content):
-            return 0, record.content, 1 if record.content else 0, record.status
-        return from_index, text.text, text.next_index, record.status
+        made = Made(record.content, record.parts)
+        if text is None or (record.status != "streaming" and text.next_index == 0 and made != NOTHING):
+            return Rest.of_record(made, record.status)
+        return Rest.of_text(text, from_index, record.status)
 
 
 def _storable(op: EndStream) -> EndStream:
-    """A failed end with the text alone, without what no database takes: NUL and lone surrogates."""
-    text = (op.content or "").encode("utf-8", "replace").decode().replace("\0", "")
+    """A failed end with what was written alone, without what no database takes: NUL and lone surrogates."""
     error = {"code": Internal.code, "message": Internal.message}
-    return EndStream(op.session_id, op.message_id, "failed", content=text, error=error)
+    content, parts = storable(op.content or ""), storable(op.parts)
+    return EndStream(op.session_id, op.message_id, "failed", content=content, parts=parts, error=error)

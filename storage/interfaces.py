@@ -108,7 +108,8 @@ class ChunkAnswer(msgspec.Struct, frozen=True):
 
 class StreamText(msgspec.Struct, frozen=True):
     """Exactly what a stream's logged chunks add up to. `text` is the message's own; `runs` has all of it in
-    order, where there are other parts."""
+    order, where there are other parts. `whole` is the same from the beginning on, of one that was read from
+    another chunk on."""
 
     text: str
     next_index: int
@@ -116,6 +117,7 @@ class StreamText(msgspec.Struct, frozen=True):
     closed: bool  # takes no more chunks
     ended: bool  # its end is logged
     runs: tuple[Run, ...] = ()
+    whole: tuple[Run, ...] = ()
 
     @property
     def all(self) -> Sequence[Run]:

@@ -469,7 +469,8 @@ class _Stream(Pieces):
 
     def as_text(self, from_index: int = 0) -> StreamText:
         text, runs = self.text_from(from_index)
-        return StreamText(text, self.next_index, self.start, self.closed, self.ended, runs)
+        whole = tuple(self.runs_from(0)) if from_index and self.turns else ()
+        return StreamText(text, self.next_index, self.start, self.closed, self.ended, runs, whole)
 
 
 class _Record:

@@ -59,7 +59,8 @@ _UNDELETED = messages.c.deleted_at.is_(None)
 
 #: One statement for all: SQLite's driver gives up the interpreter's lock with every step, and waits for it.
 _CHECKPOINT_SQLITE = """
-UPDATE chat_messages SET content = n.value FROM json_each(?) AS n
+UPDATE chat_messages SET content = json_extract(n.value, '$[0]'), parts = json_extract(n.value, '$[1]')
+FROM json_each(?) AS n
 WHERE message_id = n.key AND status = 'streaming'
 RETURNING message_id
 """
@@ -68,8 +69,9 @@ WITH locked AS (
     SELECT message_id FROM chat_messages WHERE message_id = ANY ($1::text[]) AND status = 'streaming'
     ORDER BY message_id FOR NO KEY UPDATE
 )
-UPDATE chat_messages m SET content = n.content
-FROM unnest($1::text[], $2::text[]) AS n (message_id, content) JOIN locked USING (message_id)
+UPDATE chat_messages m SET content = n.content, parts = n.parts::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[]) AS n (message_id, content, parts)
+JOIN locked USING (message_id)
 WHERE m.message_id = n.message_id
 RETURNING m.message_id
 """
@@ -307,19 +309,18 @@ class Messages:
         """Of all messages that are being written."""
         return [row[0] for row in await self._db.fetch_all(_OPEN_IDS)]
 
-    async def checkpoint(self, batch: Sequence[tuple[str, str]]) -> set[str]:
-        """Save the text so far of open streams: (message_id, content). Moves no revision.
+    async def checkpoint(self, batch: Sequence[tuple[str, str, list[dict[str, Any]] | None]]) -> set[str]:
+        """Save what open streams consist of so far: (message_id, content, parts). Moves no revision.
 
-        Returns the message_ids that are still open; the text of the others is not touched.
+        Returns the message_ids that are still open; the others are not touched.
         """
         if not batch:
             return set()
-        texts = dict(batch)
         if self._db.dialect == "postgresql":
-            arrays = [list(texts), list(texts.values())]
+            arrays = zip(*[(id, text, parts and to_json(parts)) for id, text, parts in batch], strict=True)
             rows = await self._db.use(lambda c: c.raw.fetch(_CHECKPOINT_POSTGRESQL, *arrays))
         else:
-            given = (to_json(texts),)
+            given = (to_json({id: (text, parts) for id, text, parts in batch}),)
             rows = await self._db.transact(lambda c: c.raw.execute_fetchall(_CHECKPOINT_SQLITE, given))
         return {row[0] for row in rows}
 

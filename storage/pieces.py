@@ -5,7 +5,9 @@ says where another part begins. That list is empty while all is the message's ow
 comparison and no allocation: that is why a piece is no struct of its own.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from msgspec import Struct
 
@@ -70,21 +72,36 @@ class Pieces:
 
     def run_at(self, index: int) -> tuple[str, int | None]:
         """The part of the piece with this index, and where its run ends; None: at the end of all."""
-        end = None
-        for begins, part in reversed(self.turns):
-            if begins <= index:
-                return part, end
-            end = begins
-        return OWN, end
+        turns = self.turns
+        if turns and turns[-1][0] <= index:  # most ask for the end
+            return turns[-1][1], None
+        behind = bisect_right(turns, index, key=_begins)
+        return (turns[behind - 1][1] if behind else OWN), (turns[behind][0] if turns else None)
+
+    def runs_from(self, index: int) -> list[Run]:
+        """Neighbours of one part, joined, from a piece on."""
+        pieces, runs = self.pieces, []
+        behind = bisect_right(self.turns, index, key=_begins)
+        part = self.turns[behind - 1][1] if behind else OWN
+        for begins, following in islice(self.turns, behind, None):
+            if begins > index:
+                runs.append(_run(part, pieces[index:begins]))
+            part, index = following, begins
+        if index < len(pieces):
+            runs.append(_run(part, pieces[index:]))
+        return runs
 
     def text_from(self, index: int) -> tuple[str, tuple[Run, ...]]:
         """The message's own text, and the runs of all parts where there are others."""
         if not self.turns:
             return "".join(self.pieces[index:]), ()
-        runs = []
-        while index < len(self.pieces):
-            part, end = self.run_at(index)
-            some = self.pieces[index:end]
-            runs.append(Run(part, "".join(some), len(some)))
-            index += len(some)
+        runs = self.runs_from(index)
         return own_text(runs), tuple(runs)
+
+
+def _run(part: str, pieces: list[str]) -> Run:
+    return Run(part, pieces[0] if len(pieces) == 1 else "".join(pieces), len(pieces))
+
+
+def _begins(turn: tuple[int, str]) -> int:
+    return turn[0]

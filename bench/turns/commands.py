@@ -99,6 +99,39 @@ async def long_chunk(world: World, door: Door) -> Payload:
     return {"message_id": await world.stream(door.session_id, 0), "index": 0, "content": texts.escaped()}
 
 
+async def thinking(world: World, door: Door) -> str:
+    message_id = await world.stream(door.session_id, 0)
+    part = {"type": "reasoning", "id": "r", "text": ""}
+    answer = await world.api().post(
+        f"/api/chat/sessions/{door.session_id}/stream_part", json={"message_id": message_id, "part": part}
+    )
+    answer.raise_for_status()
+    return message_id
+
+
+async def long_delta(world: World, door: Door) -> Payload:
+    return {"message_id": await thinking(world, door), "part": "r", "index": 1, "content": texts.escaped()}
+
+
+async def wide_part(world: World, door: Door) -> Payload:
+    tool = {"type": "tool", "id": "t", "tool_call_id": "c", "name": "n", "state": "input_available"}
+    more = {"input": texts.wide(), "provider_metadata": {"opaque": 1}}
+    return {"message_id": await thinking(world, door), "index": 1, "part": tool | more}
+
+
+async def long_part(world: World, door: Door) -> Payload:
+    part = {"type": "text", "id": "text", "text": texts.escaped(texts.ROOM // 8)}
+    return {"message_id": await thinking(world, door), "index": 1, "part": part}
+
+
+async def many_turns(world: World, door: Door) -> Payload:
+    return {"message_id": await world.parts(door.session_id, world.size.pieces)}
+
+
+async def many_turns_resumed(world: World, door: Door) -> Payload:
+    return {"message_id": await world.parts(door.session_id, world.size.pieces), "from_index": 1}
+
+
 async def many_pieces(world: World, door: Door) -> Payload:
     return {"message_id": await world.stream(door.session_id, world.size.pieces)}
 
@@ -150,13 +183,20 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
     ),
     "stream_start": (Input("25,000 objects of metadata", wide_stream, home=World.quiet),),
     "stream_chunk": (Input("256 KiB that JSON escapes", long_chunk, home=World.quiet),),
+    "stream_delta": (Input("256 KiB that JSON escapes", long_delta, home=World.quiet),),
+    "stream_part": (
+        Input("25,000 objects of a tool's input", wide_part, home=World.quiet),
+        Input("a text of 180 KiB that JSON escapes", long_part, home=World.quiet),
+    ),
     "stream_end": (
         Input("an answer of many pieces", many_pieces, home=World.quiet),
+        Input("an answer whose parts take turns at each piece", many_turns, home=World.quiet),
         Input("25,000 objects of metadata, and as many from its start", wide_end, home=World.quiet),
     ),
     "stream_cancel": (Input("an answer of many pieces", many_pieces, home=World.quiet),),
     "stream_resume": (
         Input("an answer of many pieces", resumed, home=World.quiet),
+        Input("an answer whose parts take turns at each piece", many_turns_resumed, home=World.quiet),
         Input("256 KiB that JSON escapes", resumed_whole, home="sess_answers"),
     ),
     "auth_refresh": (Input("a token of 16 KiB", long_token, home=World.quiet),),

@@ -124,6 +124,31 @@ class World:
                 await asyncio.gather(*answers)
         return message_id
 
+    async def parts(self, session_id: str, pieces: int) -> str:
+        """An open one of the owner's, of a thought and a tool's input that are written in turns."""
+        async with RawClient(self.server.ws_url, session_id, self.server.token("owner")) as producer:
+            await producer.welcome()
+            message_id = str((await producer.send("stream_start"))["message_id"])
+            names = ("r", "t")
+            for part in (
+                {"type": "reasoning", "id": "r", "text": ""},
+                {"type": "tool", "id": "t", "tool_call_id": "c", "name": "n", "state": "input_streaming"},
+            ):
+                await producer.send("stream_part", message_id=message_id, part=part)
+            for start in range(0, pieces, 500):
+                answers = [
+                    producer.send_nowait(
+                        "stream_delta",
+                        message_id=message_id,
+                        index=index + 2,
+                        part=names[index % 2],
+                        content="x",
+                    )
+                    for index in range(start, min(pieces, start + 500))
+                ]
+                await asyncio.gather(*answers)
+        return message_id
+
     async def fill(self) -> None:
         """Open the crowd's connections."""
         port, size = self.server.port, self.size

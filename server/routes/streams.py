@@ -1,5 +1,6 @@
 """Answers as server-sent events: asking an agent, resuming, stopping; and `POST /api/chat`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
+from events.parts import shown
+from events.rest import Rest, piece
 from events.room import Connection
 from server.routes.common import call, caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, clean, services_of, session_id_of, struct_of
@@ -47,25 +50,26 @@ async def _from(
     services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b""
 ) -> StreamedAnswer:
     """The text of a stream from a place on."""
-    index, content, next_index, status = await services.streams.read(record, place.index)
-    lines = head
-    ended = status != "streaming"
-    if content and not (ended and place.ended):
-        chunk = {
-            "type": "stream_chunk",
-            "session_id": record.session_id,
-            "message_id": record.message_id,
-            "content": content,
-            "index": index,
-            "count": max(1, next_index - index),
-        }
-        lines += line(chunk, f"{record.message_id}:{next_index}")
+    rest = await services.streams.read(record, place.index)
+    lines = [head]
+    ended = rest.status != "streaming"
+    if not (ended and place.ended):
+        lines += _pieces(record, rest, ended)
     if ended:
-        lines += line(
-            {"type": "stream_end", **stream_events.ended(record)},
-            f"{record.message_id}:{END}",
-        )
-    return StreamedAnswer(record.message_id, lines, next_index, record.revision, ended)
+        end = stream_events.ended(record, whole=rest.lacks)
+        lines.append(line({"type": "stream_end", **end}, f"{record.message_id}:{END}"))
+    return StreamedAnswer(record.message_id, b"".join(lines), rest.next_index, record.revision, ended)
+
+
+def _pieces(record: MessageRecord, rest: Rest, ended: bool) -> Iterator[bytes]:
+    """What is told of the rest: an event for each run of a part."""
+    index = rest.index
+    for run in rest.runs:
+        told = piece(record.session_id, record.message_id, index, run)
+        if not rest.known and not ended and rest.parts is not None:
+            told["parts"] = shown(rest.parts)
+        index += run.count
+        yield line(told, f"{record.message_id}:{index}")
 
 
 def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from storage.interfaces import ChunkAnswer, Event, StreamAnswer, StreamText
 from storage.redis import wire
 from storage.redis.client import RedisClient
 from storage.redis.log import RedisLog
-from storage.redis.texts import stored, text_of
+from storage.redis.texts import runs_of, stored, text_of
 
 _ANSWERS: Mapping[bytes, StreamAnswer] = {
     b"next": "next", b"gap": "gap", b"closed": "closed", b"nobody": "nobody"
@@ -55,8 +57,9 @@ class RedisStreams:
         found = await self._client.run_script(self._text, (self._key(stream),), from_index)
         if found is None:
             return None
-        index, start, closed, ended, text = found
-        return text_of(text, index, start, closed=bool(closed), ended=bool(ended))
+        index, start, closed, ended, text, *whole = found
+        answer = text_of(text, index, start, closed=bool(closed), ended=bool(ended))
+        return msgspec.structs.replace(answer, whole=runs_of(whole[0])) if whole else answer
 
     async def renew(self, leases: Mapping[str, float]) -> None:
         """Raises StorageUnavailable."""

@@ -23,9 +23,13 @@ def text_of(
     """`found`: the message's own text; or where it has other parts part, pieces and text of each run."""
     if isinstance(found, bytes):
         return StreamText(found.decode(), next_index, start, closed, ended)
+    runs = runs_of(found)
+    return StreamText(own_text(runs), next_index, start, closed, ended, runs)
+
+
+def runs_of(found: Sequence[bytes | int]) -> tuple[Run, ...]:
     words = iter(found)
-    runs = [
+    return tuple(
         Run(str(part, "utf-8"), str(text, "utf-8"), int(count))  # type: ignore[arg-type]
         for part, count, text in zip(words, words, words, strict=True)
-    ]
-    return StreamText(own_text(runs), next_index, start, closed, ended, tuple(runs))
+    )

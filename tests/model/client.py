@@ -5,10 +5,10 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from storage.pieces import OWN
 from tests.model.loop import TICK
 from tests.model.node import Node
-from tests.model.parts import part_of, piece
+from tests.support.saying import Said, say
+from tests.support.shown import Shown
 
 if TYPE_CHECKING:
     from tests.model.world import World
@@ -112,7 +112,7 @@ class View:
         self.revision = 0
         self.lineage: str | None = None
         self.messages: dict[str, dict[str, Any]] = {}
-        self.streams: dict[str, list[Any]] = {}  # message id -> [text, next index]
+        self.streams: dict[str, Shown] = {}  # by message id
         self.reads: dict[str, int] = {}
         self.told: dict[str, int] = {}  # read marks from before the database went back: no event undoes one
         self.typing: set[str] = set()
@@ -134,7 +134,7 @@ class Client:
         self.rewinds = 0  # of the database
         self.edited: dict[str, int] = {}  # message_id -> number of its last acknowledged edit
         self._edits = 0
-        self.produced: set[str] = set()  # streams of its own
+        self.said: dict[str, list[Said]] = {}  # of its own streams
         self.recoveries = self.resyncs = 0
         self.stopped = False
         self.log: list[str] = []
@@ -318,7 +318,7 @@ class Client:
             self.wrong("a page of 500 is not enough")
         view.revision = reply["last_revision"]
         for stream in reply["streams"]:
-            view.streams[stream["message_id"]] = [stream["content"], stream["next_index"]]
+            view.streams[stream["message_id"]] = Shown(stream)
         view.told.clear()
         view.reads = {str(user): seq for user, seq in _pairs(reply["read_marks"])}
         view.typing.clear()
@@ -347,19 +347,21 @@ class Client:
             if told["message_id"] in view.streams and not self.rewinds:
                 self.wrong(f"stream {told['message_id']} begins twice")
             view.messages[told["message_id"]] = {**told, "content": "", "status": "streaming"}
-            view.streams[told["message_id"]] = ["", 0]
-        elif name == "stream_chunk":
-            self._chunk(view, told)
+            view.streams[told["message_id"]] = Shown()
+        elif name in ("stream_chunk", "stream_delta", "stream_part"):
+            self._piece(view, name, told)
         elif name == "stream_end":
             stream = view.streams.pop(told["message_id"], None)
-            text = told.get("content")
-            if text is None:
-                if stream is None:
+            if stream is None:
+                if "content" not in told:
                     self.wrong(f"stream {told['message_id']} ends without text")
                     return
-                text = stream[0]
+                stream = Shown()
+            stream.take(name, told)
+            content, parts = stream.as_message
             message = view.messages.setdefault(told["message_id"], {})
-            message |= {"content": text, "status": told["status"], "revision": told["revision"]}
+            message |= {"content": content, "status": told["status"], "revision": told["revision"]}
+            message["parts"] = parts
         elif name == "read":
             view.reads[told["user_id"]] = max(told["seq"], view.reads.get(told["user_id"], 0))
         elif name == "typing":
@@ -382,29 +384,22 @@ class Client:
             self._left.add(room)
             self.world.spawn(self.join(room))
 
-    def _chunk(self, view: View, told: dict[str, Any]) -> None:
-        if told["message_id"] in self.produced:
+    def _piece(self, view: View, name: str, told: dict[str, Any]) -> None:
+        if told["message_id"] in self.said:
             return  # a producer's connection does not get its own chunks back, its next one may
         stream = view.streams.get(told["message_id"])
         if stream is None:
-            self.wrong(f"a chunk of {told['message_id']}, which is not open")
-        elif told["index"] < stream[1]:
-            self.wrong(f"chunk {told['index']} of {told['message_id']} twice: has {stream[1]}")
-        elif told["index"] > stream[1]:
-            self.wrong(f"chunks before {told['index']} of {told['message_id']} are missing: has {stream[1]}")
+            self.wrong(f"a piece of {told['message_id']}, which is not open")
+            return
+        have = stream.parts.next_index
+        if told["index"] < have:
+            self.wrong(f"piece {told['index']} of {told['message_id']} twice: has {have}")
+        elif told["index"] > have:
+            self.wrong(f"pieces before {told['index']} of {told['message_id']} are missing: has {have}")
+        elif name == "stream_delta" and told["part"] not in stream.parts:
+            self.wrong(f"piece {told['index']} of {told['message_id']} is of an unknown part: {told}")
         else:
-            self._check_part(told)
-            if "part" not in told:
-                stream[0] += told["content"]
-            stream[1] += told["count"]
-
-    def _check_part(self, told: dict[str, Any]) -> None:
-        stream, part = told["message_id"], told.get("part", OWN)
-        numbers = range(told["index"], told["index"] + told["count"])
-        if any(part_of(stream, at) != part for at in numbers):
-            self.wrong(f"chunks {numbers} of {stream} are told as of part {part!r}")
-        if told["content"] != "".join(piece(stream, at) for at in numbers):
-            self.wrong(f"chunks {numbers} of {stream} are told as {told['content']!r}")
+            stream.take(name, told)
 
     def database_went_back(self) -> None:
         """What was acknowledged and is lost was the database's to keep."""
@@ -470,17 +465,17 @@ class Client:
         """A stream, begun again after whatever interrupts it."""
         self._numbers += 1
         stream = f"{self.name}-s{self._numbers}"
-        self.produced.add(stream)
-        pieces = [piece(stream, at) for at in range(self.world.rng.randint(0, 12))]
+        said = self.said[stream] = say(self.world.rng, stream, self.world.rng.randint(0, 12))
         while not self.stopped:
             begun = await self.insist("stream_start", session_id=room, message_id=stream)
             if begun is None or begun.get("status", "streaming") != "streaming":
                 return
             try:
                 at = begun["next_index"]
-                while at < len(pieces):
-                    told = {"session_id": room, "message_id": stream, "index": at, "content": pieces[at]}
-                    at = (await self.call("stream_chunk", **told))["next_index"]
+                while at < len(said):
+                    command, payload = said[at]
+                    told = {"session_id": room, "message_id": stream, "index": at, **payload}
+                    at = (await self.call(command, **told))["next_index"]
                     await asyncio.sleep(self.world.rng.choice((0, 0, 0.02, 0.3)))
                 await self.call("stream_end", session_id=room, message_id=stream)
                 return

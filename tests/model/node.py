@@ -22,7 +22,6 @@ from server.node.running import CannotServe, running
 from server.services import Services
 from storage.errors import StorageError
 from tests.model.loop import Process
-from tests.model.parts import in_parts
 from tests.model.redis import SimulatedEndpoint
 from tests.model.sql import SimulatedDatabase
 
@@ -127,8 +126,6 @@ class Node:
                 backends=backends,
             ),
         )
-        streams: Any = self._built.writing.streams
-        streams.chunk = in_parts(streams.chunk)
 
     async def _serve(self) -> None:
         try:

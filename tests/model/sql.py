@@ -1,6 +1,7 @@
 """A database in this process: our own statements on SQLite, in virtual time, one transaction at a time."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -130,12 +131,17 @@ class Sql:
     def last_revision(self, room: str) -> int:
         return int(self._one("SELECT last_revision FROM chat_sessions WHERE session_id = ?", room) or 0)
 
-    def messages(self, room: str) -> dict[str, tuple[str, str, bool]]:
-        """message id -> (content, status, deleted)."""
+    def messages(self, room: str) -> dict[str, tuple[dict[str, Any], str, bool]]:
+        """message id -> (content and parts, status, deleted)."""
         rows = self.raw.execute(
-            "SELECT message_id, content, status, deleted_at FROM chat_messages WHERE session_id = ?", (room,)
+            "SELECT message_id, content, parts, status, deleted_at FROM chat_messages WHERE session_id = ?",
+            (room,),
         )
-        return {each[0]: (each[1], each[2], each[3] is not None) for each in rows}
+        found = {}
+        for message_id, content, parts, status, deleted_at in rows:
+            made = {"content": content, "parts": json.loads(parts)} if parts else {"content": content}
+            found[message_id] = made, status, deleted_at is not None
+        return found
 
     def read_marks(self, room: str) -> dict[str, int]:
         rows = self.raw.execute(

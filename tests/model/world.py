@@ -17,6 +17,8 @@ from tests.model.loop import VirtualLoop
 from tests.model.node import Node
 from tests.model.redis import Data, Server
 from tests.model.sql import SimulatedDatabase, Sql
+from tests.support.saying import Message
+from tests.support.shown import Part, parts_of
 
 ROOMS = ("A", "B")
 #: When the simulation begins, in epoch seconds.
@@ -219,6 +221,7 @@ class World:
                 self.wrong(f"{client.name} could not come back")
             for room, view in client.views.items():
                 self._compare(client, room, view)
+            self._compare_said(client)
             for message_id, least in client.edited.items():
                 number = self.sql.edit_number(message_id)
                 if number is not None and number < least:
@@ -244,16 +247,14 @@ class World:
             missing, more = set(stored) - set(view.messages), set(view.messages) - set(stored)
             self.wrong(f"{who} lacks {sorted(missing)} and has {sorted(more)} too many")
             return
-        for message_id, (content, status, deleted) in stored.items():
+        for message_id, (made, status, deleted) in stored.items():
             shown = view.messages[message_id]
             if bool(shown.get("deleted_at")) != deleted:
                 self.wrong(f"{who}: {message_id} deleted: {deleted}")
             elif not deleted and shown["status"] != status:
                 self.wrong(f"{who}: {message_id} is {shown['status']}, in SQL {status}")
-            elif (
-                not deleted and message_id not in client.produced and (shown.get("content") or "") != content
-            ):
-                self.wrong(f"{who}: {message_id} reads {shown.get('content')!r}, in SQL {content!r}")
+            elif not deleted and message_id not in client.said:
+                self._compare_made(f"{who}: {message_id}", shown, made)
         marks = self.sql.read_marks(room)
         shown = {user: seq for user, seq in view.reads.items() if seq}
         # What the database lost may be told still, or again.
@@ -266,6 +267,26 @@ class World:
             self.wrong(f"{who} sees {sorted(view.online)} online; there are {sorted(there)}")
         if view.sure and view.typing:
             self.wrong(f"{who} sees {sorted(view.typing)} typing for ever")
+
+    def _compare_made(self, what: str, shown: dict[str, Any], made: dict[str, Any]) -> None:
+        content, parts = made["content"], [_without_secrets(part) for part in parts_of(made)]
+        if (shown.get("content") or "") != content:
+            self.wrong(f"{what} reads {shown.get('content')!r}, in SQL {content!r}")
+        elif parts_of({"content": "", **shown}) != parts:
+            self.wrong(f"{what} consists of {shown.get('parts')}, in SQL of {parts}")
+
+    def _compare_said(self, client: Client) -> None:
+        """What is stored of its streams is what it has said, up to some piece."""
+        for room in ROOMS:
+            for message_id, (made, status, deleted) in self.sql.messages(room).items():
+                said = client.said.get(message_id)
+                if said is None or deleted or made["content"].startswith("edit "):
+                    continue
+                stored = _closed(made["content"], [_without_secrets(part) for part in parts_of(made)])
+                at_least = len(said) if status == "complete" else 0
+                could = [_closed(*Message(said[:n]).as_message) for n in range(at_least, len(said) + 1)]
+                if stored not in could:
+                    self.wrong(f"{client.name} said {said}; {message_id}, {status}, is {made} in SQL")
 
     def _close(self) -> None:
         """Nothing of this schedule is left for the next: whatever still waits is given up without a word."""
@@ -475,3 +496,14 @@ class World:
         node = self._node()
         node.offset = self.rng.choice((0.0, 3600.0, -3600.0, 600.0, -20.0))
         self.note(f"{node.name}'s clock is off by {node.offset} s")
+
+
+def _without_secrets(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "provider_metadata"}
+
+
+def _closed(content: str, parts: list[Part]) -> tuple[str, list[Part]]:
+    """Without a text part that was opened and has no text yet."""
+    if parts and parts[-1]["type"] == "text" and not parts[-1]["text"]:
+        return content.removesuffix("\n\n"), parts[:-1]
+    return content, parts

@@ -192,7 +192,7 @@ async def test_a_stream_is_found_when_it_has_ended(searched: Searched) -> None:
 
     await searched.session()
     done = await searched.say("", message_type="stream", status="streaming")
-    await searched.messages.checkpoint([(done.record.message_id, "half an answer")])
+    await searched.messages.checkpoint([(done.record.message_id, "half an answer", None)])
     assert await searched.ask("answer") == []
     await searched.writer.submit(EndStream("s", done.record.message_id, "complete", "a whole answer"))
     assert await searched.texts("answer") == ["a whole answer"]

@@ -128,7 +128,7 @@ async def test_open_streams_and_checkpoints(store: Store, clock: StillClock) -> 
     assert [r.message_id for r in await store.messages.open_streams("s")] == ["a", "b"]
     assert await store.messages.open_stream_ids() == ["a", "b", "c"]
     await store.writer.submit(EndStream("s", "b", "complete", "done"))
-    batch = [(name, f"{name} so far") for name in ("b", "c", "a", "missing")]
+    batch = [(name, f"{name} so far", None) for name in ("b", "c", "a", "missing")]
     assert await store.messages.checkpoint(batch) == {"a", "c"}
     assert await store.messages.checkpoint([]) == set()
     texts = [(await store.messages.get(name)) for name in ("a", "b", "c")]

@@ -275,7 +275,7 @@ async def test_the_life_of_a_stream(store: Store) -> None:
 async def test_a_stream_ends_also_when_its_session_has(store: Store, clock: StillClock) -> None:
     await store.session()
     await begin_stream(store, "st")
-    assert await store.messages.checkpoint([("st", "so far")]) == {"st"}
+    assert await store.messages.checkpoint([("st", "so far", None)]) == {"st"}
     await store.sessions.update("s", status="archived", ended_at=clock.now, now=clock.now)
     error = {"code": "UNAVAILABLE", "message": "gone"}
     ended = await store.writer.submit(EndStream("s", "st", "failed", None, error))

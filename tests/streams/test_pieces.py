@@ -5,22 +5,30 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from unittest.mock import Mock
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.chunks import Chunks
 from events.event import Event, Kind, chunk_event, clip, goes_on, merge
+from events.parts import TEXT, delta_label, event_name, text_label, whole_label
 from events.stream import Stream
 from events.tasks import Tasks
 from storage.interfaces import Mark, StreamText
 from storage.memory import Memory, MemoryStreams
-from storage.pieces import OWN, Pieces, Run, own_text, rest_of
+from storage.pieces import OWN, Pieces, Run, is_whole, own_text, rest_of
 from storage.records import MessageRecord
 
-PARTS = (OWN, "thought", "second", "=tool")
-#: (part, text), as a producer says it.
+PARTS = (OWN, delta_label("thought"), text_label("second"), whole_label("tool"))
+#: (label, text), as a stream has it.
 Said = list[tuple[str, str]]
-SAID = st.lists(st.tuples(st.sampled_from(PARTS), st.text("abç☃", min_size=1, max_size=4)), max_size=24)
+
+
+def said(part: str, text: str) -> tuple[str, str]:
+    return part, f'{{"type":"tool","id":"tool","title":"{text}"}}' if is_whole(part) else text
+
+
+SAID = st.lists(st.builds(said, st.sampled_from(PARTS), st.text("abç☃", min_size=1, max_size=4)), max_size=24)
 
 
 def add(pieces: Pieces, part: str, text: str) -> None:
@@ -65,8 +73,18 @@ def events_of(pieces: Pieces, index: int = 0) -> list[Event]:
 
 
 def told(events: Sequence[Event]) -> list[Run]:
-    payloads = [json.loads(event.data) for event in events]
-    return [Run(told.get("part", OWN), told["content"], told["count"]) for told in payloads]
+    """What clients can read of them."""
+    runs = []
+    for event in events:
+        payload = json.loads(event.data)
+        assert event.name == event_name(event.part)
+        if event.name == "stream_part":
+            whole = msgspec.json.encode(payload["part"]).decode()
+            runs.append(Run(whole_label(payload["part"]["id"]), whole, 1))
+        else:
+            label = delta_label if event.name == "stream_delta" else text_label
+            runs.append(Run(label(payload.get("part", TEXT)), payload["content"], payload["count"]))
+    return runs
 
 
 @given(SAID, st.integers(0, 24))
@@ -95,7 +113,7 @@ def test_only_neighbours_of_one_part_merge(said: Said) -> None:
             runs[-1].append(event)
         else:
             runs.append([event])
-    merged = [merge(run) for run in runs]
+    merged = [run[0] if len(run) == 1 else merge(run) for run in runs]
     assert told(merged) == joined(said)
     assert [event.part for event in merged] == [run.part for run in joined(said)]
 
@@ -139,7 +157,7 @@ async def test_thousands_of_turns_from_part_to_part_go_to_the_log_at_once() -> N
     )
     stream, delivery = Stream(record, ("user", "alice"), 0.0, ""), Mock(live=True)
     for at in range(4000):
-        add(stream, PARTS[at % 2], f"{at} ")
+        add(stream, PARTS[at % 2 * 2], f"{at} ")
     chunks = Chunks(MemoryStreams(memory, lambda: 0.0), delivery, lambda: 0.0, Tasks("test"))
     chunks.push(stream, 0.0)
     assert (stream.logged, stream.flying) == (4000, False)

@@ -1,0 +1,191 @@
+"""Takes a producer's pieces: each once, in order, within bounds. Knows nothing of who may write.
+
+Text without other parts is written by `chunk` alone, and costs nothing for them.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from events.chunks import Chunks
+from events.clock import Clock
+from events.errors import IndexConflict, PayloadTooLarge, StreamClosed, ValidationFailed
+from events.parts import TEXT, Part, Text, Tool, check, text_label
+from events.room import Connection
+from events.stream import Stream
+from events.streamparts import Said, StreamParts, encoded
+
+#: Longest id of a part.
+_ID = 100
+
+
+class Writing:
+    """`max_size` in bytes of UTF-8; `bind` is told which connection writes a stream, `overflow` which stream
+    grew too large, and why that is its end."""
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        clock: Clock,
+        *,
+        max_size: int,
+        bind: Callable[[Stream, Connection], None],
+        overflow: Callable[[Stream, PayloadTooLarge], None],
+    ) -> None:
+        self._chunks, self._clock, self._max_size = chunks, clock, max_size
+        self._bind, self._overflow = bind, overflow
+
+    def chunk(
+        self,
+        stream: Stream,
+        content: str,
+        index: int | None,
+        conn: Connection | None = None,
+        now: float | None = None,
+        part: str | None = None,
+    ) -> int:
+        """Accept a piece of text; the producer's next index. `part` names a text part: the last one, or a new
+        one. `now`: for those who have just asked the clock.
+
+        Raises IndexConflict, PayloadTooLarge, StreamClosed, ValidationFailed.
+        """
+        if part is not None or stream.parts is not None:
+            return self._text(stream, content, index, conn, now, part)
+        if stream.ending is not None:
+            raise StreamClosed
+        stream.idle_since = now = now or self._clock()
+        expected = len(stream.pieces)
+        if index is not None and index < expected:
+            return expected
+        if index is not None and index > expected:
+            raise IndexConflict(expected)
+        if conn is not None and stream.conn_id != conn.id:
+            self._bind(stream, conn)
+        if not content:
+            return expected
+        size = len(content) if content.isascii() else len(content.encode())
+        if stream.bytes + size > self._max_size:
+            raise self._too_large(stream)
+        stream.bytes += size
+        stream.pieces.append(content)
+        if not stream.flying:
+            self._chunks.push(stream, now)
+        return expected + 1
+
+    def _text(
+        self,
+        stream: Stream,
+        content: str,
+        index: int | None,
+        conn: Connection | None,
+        now: float | None,
+        part: str | None,
+    ) -> int:
+        """The same where there are other parts, or are about to be."""
+        now = now or self._clock()
+        if not self._is_next(stream, index, conn, now) or not content:
+            return stream.next_index
+        parts = stream.parts
+        if part is None:
+            part = TEXT if parts is None or parts.text is None else parts.text
+        if parts is None:
+            if part == TEXT and not stream.turns:
+                return self._accept(stream, now, (("", content),))
+            parts = StreamParts(stream)
+        if part == parts.text:
+            return self._accept(stream, now, ((parts.text_label, content),))
+        said = (*parts.opening(part), (text_label(part), content))
+        return self._opened(stream, parts, now, said)
+
+    def delta(
+        self,
+        stream: Stream,
+        part_id: str,
+        content: str,
+        index: int | None,
+        conn: Connection | None = None,
+        now: float | None = None,
+    ) -> int:
+        """The same for the text of a reasoning, or of a tool's input. Its part was opened by `part`."""
+        now = now or self._clock()
+        if not self._is_next(stream, index, conn, now) or not content:
+            return stream.next_index
+        label = stream.parts.deltas.get(part_id) if stream.parts is not None else None
+        if label is None:
+            raise ValidationFailed("no such reasoning or tool: stream_part opens it", field="part")
+        return self._accept(stream, now, ((label, content),))
+
+    def part(
+        self,
+        stream: Stream,
+        part: Part,
+        index: int | None,
+        conn: Connection | None = None,
+        now: float | None = None,
+    ) -> int:
+        """The same for a whole part: opens it, or takes its place. One without an id is given one."""
+        now = now or self._clock()
+        if not part.id:
+            part.id = self._id_for(stream, part, index)
+        if not self._is_next(stream, index, conn, now):
+            return stream.next_index
+        check(part)
+        parts = stream.parts or StreamParts(stream)
+        stored = msgspec.to_builtins(part)
+        said = parts.replacing(stored, encoded(stored))
+        return self._opened(stream, parts, now, said)
+
+    @staticmethod
+    def _id_for(stream: Stream, part: Part, index: int | None) -> str:
+        """The same where its producer repeats it."""
+        if isinstance(part, Text) and stream.parts is None and not stream.pieces:
+            return TEXT
+        if isinstance(part, Tool) and len(part.tool_call_id) <= _ID and part.tool_call_id != TEXT:
+            return part.tool_call_id
+        return f"part_{stream.next_index if index is None else index}"
+
+    def finish(self, stream: Stream) -> None:
+        """A stream that was taken over: a part of which its node had written a half."""
+        if stream.parts is not None and (said := stream.parts.unfinished()):
+            self._opened(stream, stream.parts, self._clock(), said)
+
+    # --- each once, in order, within bounds
+
+    def _is_next(self, stream: Stream, index: int | None, conn: Connection | None, now: float) -> bool:
+        """False for a repeat. Raises IndexConflict, StreamClosed."""
+        if stream.ending is not None:
+            raise StreamClosed
+        stream.idle_since = now
+        if index is not None and index != (expected := stream.next_index):
+            if index < expected:
+                return False
+            raise IndexConflict(expected)
+        if conn is not None and stream.conn_id != conn.id:
+            self._bind(stream, conn)
+        return True
+
+    def _opened(self, stream: Stream, parts: StreamParts, now: float, said: Said) -> int:
+        """Pieces that open or replace a part."""
+        self._accept(stream, now, said)
+        stream.parts = parts
+        parts.catch_up()
+        return stream.next_index
+
+    def _accept(self, stream: Stream, now: float, said: Said) -> int:
+        """Pieces that belong together: all of them or none. The producer's next index."""
+        size = sum([len(text) if text.isascii() else len(text.encode()) for _, text in said])
+        if stream.bytes + size > self._max_size:
+            raise self._too_large(stream)
+        stream.bytes += size
+        for label, text in said:
+            if label != stream.part:
+                stream.turn(label)
+            stream.pieces.append(text)
+        if not stream.flying:
+            self._chunks.push(stream, now)
+        return stream.next_index
+
+    def _too_large(self, stream: Stream) -> PayloadTooLarge:
+        error = PayloadTooLarge(f"a stream holds at most {self._max_size} bytes")
+        self._overflow(stream, error)
+        return error
