@@ -30,8 +30,8 @@ MAX_BATCH = 1000
 #: Characters of content in one transaction: a batch of large messages must not take seconds.
 MAX_TEXT = 4 << 20
 #: Metadata and parts count as so many characters for each value: small objects are the dearest to make ready
-#: for the database and for members, in one turn of the loop. What is heavier than `LIGHT` is not counted on.
-VALUE, LIGHT, HEAVY = 32, 64 * 1024, MAX_TEXT // 3
+#: for the database and for members, in one turn of the loop. More than `MANY` of them are not counted on.
+VALUE, MANY, HEAVY = 32, 2048, MAX_TEXT // 3
 #: What may wait in a lane, and characters of content while the database is away. More than this means that it
 #: does not keep up; senders are told at once.
 MAX_WAITING, MAX_AWAY = 20_000, 32 << 20
@@ -395,20 +395,20 @@ class _Lane:
 def weight(what: dict[str, Any] | list[Any]) -> int:
     """What metadata, or parts, count as in a batch, in characters of content."""
     left: list[Collection[Any]] = [what.values() if isinstance(what, dict) else what]
-    total = 0
+    count = text = 0
     while left:
         values = left.pop()
-        total += VALUE * len(values)
-        if total > LIGHT:
+        count += len(values)
+        if count > MANY:
             return HEAVY
         for value in values:
             if isinstance(value, str):
-                total += len(value)
+                text += len(value)
             elif isinstance(value, dict):
                 left.append(value.values())
             elif isinstance(value, list):
                 left.append(value)
-    return total
+    return VALUE * count + text
 
 
 def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
