@@ -237,7 +237,10 @@ async def bounded(work: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(DEADLINE) as bound:
             _BOUND.set(bound)
-            return await work
+            try:
+                return await work
+            finally:
+                _BOUND.set(None)  # a circle otherwise: the task, its context, the timeout, the task
     except TimeoutError as error:
         raise Unavailable("the command took too long") from error
 

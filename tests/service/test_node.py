@@ -1,19 +1,25 @@
 """How a node is put together, started and stopped, as far as no client can tell."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+import uvloop
 
 from events.janitor import Janitor, Job
 from events.observer import Observer
 from migrations.run import upgrade
+from server.app import create_app
 from server.config import Settings
 from server.node.build import build
 from server.node.core import Signals
 from server.node.running import CannotServe, running
+from tests.support.server import mint
 
 
 def settings(folder: Path) -> Settings:
@@ -85,3 +91,32 @@ async def test_a_database_without_tables_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(CannotServe):
         async with running(node):
             pytest.fail("it has started")
+
+
+def test_a_request_that_is_done_leaves_nothing_to_the_collector(tmp_path: Path) -> None:
+    """Otherwise the memory of requests grows until the collector stops the loop to find their circles."""
+    given = settings(tmp_path)
+    upgrade(given.database_url)
+    app = create_app(given)
+    headers = {"Authorization": f"Bearer {mint(secret=given.jwt_secret_key)}"}
+
+    async def outlives_its_answer() -> bool:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://node", headers=headers
+            ) as api,
+        ):
+            request = asyncio.create_task(api.post("/api/chat/sessions", json={}))
+            assert (await request).status_code == 201
+            kept = weakref.ref(request)
+            del request
+            await asyncio.sleep(0)  # the turn in which its answer came has it, too
+            return kept() is not None
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert not uvloop.run(outlives_its_answer())
+    finally:
+        gc.enable()
