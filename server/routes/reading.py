@@ -1,5 +1,6 @@
 """What a request brings, read strictly: its body, its query, the ids in its path; and whose app it is for."""
 
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -66,11 +67,16 @@ def struct_of(kind: type[S], value: dict[str, Any], *, strict: bool = True) -> S
 
 
 def query_of(kind: type[S], request: Request, **more: Any) -> S:
-    for field in msgspec.structs.fields(kind):
-        # In a query a parameter is there or not: the word "null" is no value.
-        if field.default is None and request.query_params.get(field.encode_name, "").lower() == "null":
-            raise ValidationFailed("leave it out instead", field=field.encode_name)
+    for name in _without_null(kind):
+        if request.query_params.get(name, "").lower() == "null":
+            raise ValidationFailed("leave it out instead", field=name)
     return struct_of(kind, {**clean(dict(request.query_params)), **more}, strict=False)
+
+
+@cache
+def _without_null(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Parameters that may be left out. In a query one is there or not: the word "null" is no value."""
+    return tuple(field.encode_name for field in msgspec.structs.fields(kind) if field.default is None)
 
 
 def clean(values: dict[str, str]) -> dict[str, str]:
