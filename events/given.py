@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from events.errors import PayloadTooLarge, ValidationFailed
-from events.event import to_json
+from events.errors import ValidationFailed
 from events.ids import new_id
-from events.parts import DATA_BYTES, TEXT, Data, FilePart, GivenPart, Stored, Text, content_of, kept
+from events.parts import TEXT, Data, FilePart, GivenPart, Stored, Text, check, content_of
 from storage.parts import file_ids
 
 
@@ -18,11 +17,12 @@ class Given(NamedTuple):
 
 
 def given(content: str | None, parts: Sequence[GivenPart]) -> Given:
-    """What a message says. Raises ValidationFailed, PayloadTooLarge."""
+    """What a message says: without parts where all it says is one text. Raises ValidationFailed."""
     ids = _Ids(parts)
     stored = []
     for place, part in enumerate(parts):
         here = f"parts[{place}]"
+        check(part, here)
         _check(part, here)
         stored.append(msgspec.to_builtins(part) | {"id": ids.of(part, here)})
     files = file_ids(stored)
@@ -31,7 +31,7 @@ def given(content: str | None, parts: Sequence[GivenPart]) -> Given:
     text = content_of(stored)
     if content is not None and content != text:
         raise ValidationFailed("leave it out, or say what the text parts say", field="content")
-    return Given(text, kept(stored))
+    return Given(text, None if len(parts) == 1 and isinstance(parts[0], Text) else stored)
 
 
 class _Ids:
@@ -47,8 +47,6 @@ class _Ids:
         known = part.id or (TEXT if isinstance(part, Text) and self._is_free(TEXT) else new_id("part"))
         if known in self._taken:
             raise ValidationFailed("another part has it", field=f"{here}.id")
-        if known == TEXT and not isinstance(part, Text):
-            raise ValidationFailed("of a text part only", field=f"{here}.id")
         self._taken.add(known)
         return known
 
@@ -57,18 +55,16 @@ class _Ids:
 
 
 def _check(part: GivenPart, here: str) -> None:
+    """What goes for a message, and not for a stream."""
     match part:
         case Text():
             if not part.text:
                 raise ValidationFailed("say something", field=f"{here}.text")
         case FilePart():
-            if isinstance(part.file_id, str) == isinstance(part.url, str):
-                raise ValidationFailed("either file_id or url", field=f"{here}.file_id")
+            if isinstance(part.file_id, str) and isinstance(part.url, str):
+                raise ValidationFailed("either file_id or url", field=here)
             if isinstance(part.url, str) and not isinstance(part.media_type, str):
                 raise ValidationFailed("is required with url", field=f"{here}.media_type", joint=" ")
         case Data():
             if part.transient is True:
                 raise ValidationFailed("a message is kept", field=f"{here}.transient")
-            size = len(to_json(part.data))
-            if size > DATA_BYTES:
-                raise PayloadTooLarge.beyond(DATA_BYTES, size)

@@ -75,7 +75,7 @@ class MessageService:
     ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
         may have `most`. Errors come through the future (see `events.failures`); raises ValidationFailed,
-        PayloadTooLarge, Forbidden, RateLimited."""
+        Forbidden, RateLimited."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         kind: str = command.message_type or "text"
