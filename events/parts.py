@@ -298,7 +298,7 @@ def content_of(parts: Sequence[Stored]) -> str:
 
 def kept(parts: Sequence[Stored]) -> list[Stored] | None:
     """What is stored of a message's parts beside its `content`: None where that says all, because the only
-    part is its own text."""
+    part is its own text. One by another name was told by its name."""
     if not parts or (len(parts) == 1 and parts[0]["id"] == TEXT and parts[0]["text"]):
         return None
     return list(parts)

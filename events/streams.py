@@ -37,7 +37,7 @@ from events.storable import storable
 from events.stream import Stream, tokens
 from events.tasks import Tasks
 from events.uncommitted import Uncommitted
-from events.writing import Writing
+from events.writing import PieceWriter
 from storage.errors import MessageMissing, StorageError, StorageUnavailable, StreamNotOpen
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
@@ -88,7 +88,7 @@ class Streams:
         self._here = new_id("streams")
         self.stopping = False  # the database is not waited for any more
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
-        writing = Writing(chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow)
+        writing = PieceWriter(chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow)
         self._finish = writing.finish
         self.chunk, self.delta, self.part = writing.chunk, writing.delta, writing.part
         delivery.on_stream_end = lambda event: self.ended_elsewhere(event.stream)

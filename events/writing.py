@@ -19,7 +19,7 @@ from events.streamparts import Said, StreamParts, encoded
 _ID = 100
 
 
-class Writing:
+class PieceWriter:
     """`max_size` in bytes of UTF-8; `bind` is told which connection writes a stream, `overflow` which stream
     grew too large, and why that is its end."""
 
