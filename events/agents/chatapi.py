@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from events.agents.api import extended
-from events.agents.chatturns import THOUGHTS, messages_of, offered
+from events.agents.chatturns import SIGNED, THOUGHTS, WORDS_BACK, messages_of, offered
 from events.agents.completions import CompletionReader
 from events.agents.config import OpenAIConfig
 from events.agents.lessons import Lessons
@@ -18,13 +18,18 @@ class ChatCompletions:
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
         prompt = conversation(call.request, call.config, manner, note=call.note, with_tools=bool(call.tools))
-        made = [message for turn in call.turns for message in messages_of(turn, running=manner.reasoning)]
+        made = [message for turn in call.turns for message in messages_of(turn, running=True)]
         return msgspec.structs.replace(prompt, messages=prompt.messages + made)
 
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config = call.config
         given = {name: value for name, value in _optional(config, lessons).items() if value is not None}
-        body = {"model": config.model, "messages": _sendable(prompt.messages), "stream": True, **given}
+        body = {
+            "model": config.model,
+            "messages": _sendable(prompt.messages, lessons),
+            "stream": True,
+            **given,
+        }
         if call.tools and (call.may_call or lessons.tool_choice):
             body["tools"] = offered(call.tools)
             if not call.may_call:
@@ -35,10 +40,13 @@ class ChatCompletions:
         return CompletionReader(config.thinking)
 
 
-def _sendable(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what only the Responses API takes back."""
+def _sendable(messages: list[dict[str, Any]], lessons: Lessons) -> list[dict[str, Any]]:
+    """Without what only the Responses API takes back, or what this upstream takes back not at all."""
+    left_out = {THOUGHTS} if lessons.reasoning else {THOUGHTS, *SIGNED, WORDS_BACK}
     return [
-        {name: value for name, value in each.items() if name != THOUGHTS} if THOUGHTS in each else each
+        {name: value for name, value in each.items() if name not in left_out}
+        if left_out & each.keys()
+        else each
         for each in messages
     ]
 

@@ -12,7 +12,9 @@ _AT_CALL = ("extra_content", "provider_specific_fields")
 SIGNED = ("reasoning_details", "thinking_blocks")
 #: What the Responses API takes back beside a message: each thought with its words.
 THOUGHTS = "thoughts"
-#: Under which name it gave the words of reasoning that it wants back while its tools run (DeepSeek).
+#: Reasoning came under this name, and is wanted back under it while tools run (DeepSeek).
+WORDS_BACK = "reasoning_content"
+#: Marks reasoning that came so.
 WORDS = "field"
 
 
@@ -53,8 +55,8 @@ def _reasoning(turn: ModelTurn, running: bool) -> dict[str, Any]:
         for name in SIGNED:
             if isinstance(metadata.get(name), list):
                 said[name] = [*said.get(name, ()), *metadata[name]]
-        if running and metadata.get(WORDS) and text:
-            said[metadata[WORDS]] = said.get(metadata[WORDS], "") + text
+        if running and WORDS in metadata and text:
+            said[WORDS_BACK] = said.get(WORDS_BACK, "") + text
         if isinstance(metadata.get(ENCRYPTED), dict):
             said[THOUGHTS] = [*said.get(THOUGHTS, ()), (text, metadata[ENCRYPTED])]
     return said

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from events.agents.account import usage_of
-from events.agents.chatturns import SIGNED, WORDS
+from events.agents.chatturns import SIGNED, WORDS, WORDS_BACK
 from events.agents.deltas import Delta, Finish, Model, ReasoningDelta
 from events.agents.faults import UpstreamFault, fault_of
 from events.agents.reading import REASONS, Sources, UnreadFields, clean, decoded, text_of
@@ -184,9 +184,9 @@ class CompletionReader:
 
     def _reasoning(self, said: dict[str, Any]) -> list[Delta]:
         """Some send the same words under two names, and once more in the details: they are taken once."""
-        words = text_of(said.get("reasoning_content"))
+        words = text_of(said.get(WORDS_BACK))
         # Who names it so wants it back under the same name while its tools run.
-        metadata: dict[str, Any] = {WORDS: "reasoning_content"} if words else {}
+        metadata: dict[str, Any] = {WORDS: WORDS_BACK} if words else {}
         words = words or text_of(said.get("reasoning"))
         for name in SIGNED:
             details = said.get(name)

@@ -50,7 +50,6 @@ class Lessons(Struct):
             system_role=self.system_role,
             images=self.images,
             tools=self.tools,
-            reasoning=self.reasoning,
         )
 
     @property

@@ -33,7 +33,6 @@ class Manner(Struct, frozen=True):
     system_role: bool = True
     images: bool = True
     tools: bool = True
-    reasoning: bool = True
 
 
 class Prompt(Struct, frozen=True):

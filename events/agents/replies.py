@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec import UNSET
 
 from events.access import Caller
+from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.outcome import AnswerOutcome
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
@@ -29,6 +31,9 @@ from storage.records import AgentRecord, MessageRecord
 #: How much of the earlier conversation a request carries (contract, section 5).
 HISTORY_MESSAGES = 50
 HISTORY_BYTES = 64 * 1024
+
+#: What a call of a tool says that was never carried out.
+NOT_CALLED = "not called: the answer ended before"
 
 #: Messages after a request among which its answer is looked for.
 ANSWER_WITHIN = 100
@@ -222,25 +227,25 @@ class Replies:
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
         outcome = AnswerOutcome()
+        parts = AnswerParts(self._streams, stream, self._streams.max_size)
         answer = kind.answer(request)
         try:
             async for delta in answer:
-                if isinstance(delta, str):
-                    self._streams.chunk(stream, delta, None)
-                else:
+                if not parts.take(delta):
                     outcome.take(delta)
+            parts.end(NOT_CALLED)
             end = self._streams.end(stream, "complete", **outcome.said())
         except (ChatError, AnswerFailed) as failure:
-            end = self._failed(stream, outcome, failure.code, failure.text)
+            end = self._failed(stream, parts, outcome, failure.code, failure.text)
         except Exception:
             log.exception("agent %s failed on %s", request.agent.id, request.message.message_id)
-            end = self._failed(stream, outcome, Internal.code, Internal.message)
+            end = self._failed(stream, parts, outcome, Internal.code, Internal.message)
         finally:
             closing = getattr(answer, "aclose", None)
             if closing is not None:
                 await closing()
-            if outcome.unshown:
-                log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, outcome.unshown)
+            if unshown := parts.unshown + outcome.unshown:
+                log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, unshown)
         try:
             # A stop from now on cancels this task, and not the end that others wait for.
             await asyncio.shield(end)
@@ -248,8 +253,10 @@ class Replies:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
 
     def _failed(
-        self, stream: Stream, outcome: AnswerOutcome, code: str, text: str
+        self, stream: Stream, parts: AnswerParts, outcome: AnswerOutcome, code: str, text: str
     ) -> "asyncio.Future[Committed]":
+        with suppress(ChatError):  # it may have ended, or hold no more
+            parts.end(NOT_CALLED)
         error = {"code": code, "message": text}
         return self._streams.end(stream, "failed", error=error, **outcome.said("error"))
 
