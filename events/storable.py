@@ -4,6 +4,8 @@ from typing import Any
 
 #: Whole numbers of which JSON columns and other readers keep every digit.
 _WHOLE = range(-(2**63), 2**64)
+#: What no number of JavaScript's, nor a double of ours, can be.
+_BEYOND = 10**308
 
 
 def storable(value: Any) -> Any:
@@ -15,5 +17,5 @@ def storable(value: Any) -> Any:
     if isinstance(value, dict):
         return {storable(name): storable(each) for name, each in value.items()}
     if type(value) is int and value not in _WHOLE:
-        return float(value)
+        return float(value) if abs(value) < _BEYOND else None
     return value

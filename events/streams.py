@@ -80,7 +80,7 @@ class Streams:
         self._writer, self._uncommitted = writer, uncommitted
         self._store, self._log, self._chunks = store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
-        self._tasks, self._held = tasks, held
+        self._tasks, self._held, self.max_size = tasks, held, max_size
         self._max_per_user = max_per_user
         self.open: dict[str, Stream] = {}
         self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account

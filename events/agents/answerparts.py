@@ -186,9 +186,9 @@ class AnswerParts:
         if delta.provider_metadata:
             known = tool.provider_metadata or None
             tool.provider_metadata = merged(known, delta.provider_metadata) or UNSET
-        if delta.content:
-            tool.input_text = (tool.input_text or "") + delta.content
-            self._writer.delta(self._stream, tool.id, delta.content, None)
+        if content := delta.content.replace("\0", ""):
+            tool.input_text = (tool.input_text or "") + content
+            self._writer.delta(self._stream, tool.id, content, None)
 
     def _tool_ready(self, delta: ToolReady) -> None:
         title = delta.title[:TITLE] if delta.title else UNSET

@@ -98,7 +98,11 @@ class Toolbox:
         except ToolServerFailed as failure:
             log.info("tool %s at %s: %s", tool.listed.name, tool.server.place, failure)
             return self._counted(failed(str(failure), self._room))
-        return self._counted(result_of(called, self._room))
+        try:
+            return self._counted(result_of(called, self._room))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            log.exception("tool %s at %s: its result", tool.listed.name, tool.server.place)
+            return self._counted(failed("its result cannot be read", self._room))
 
     @asynccontextmanager
     async def _time(self) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from events.agents.deltas import Citation
+from events.storable import storable
 
 #: Of one result's links, those that become sources.
 MOST_SOURCES = 50
@@ -36,12 +37,14 @@ def result_of(called: dict[str, Any], limit: int) -> ToolResult:
     """A `CallToolResult`, in at most `limit` bytes. What is no text is named: it does not vanish."""
     blocks = [block for block in called.get("content") or () if isinstance(block, dict)]
     text = "\n\n".join(_words(block) for block in blocks)
-    structured = called.get("structuredContent")
-    written = None if structured is None else msgspec.json.encode(structured).decode()
-    told = cut(text or written or "(no output)", limit)
+    # As it will be stored and shown: NaN is null there.
+    written = msgspec.json.encode(storable(called.get("structuredContent"))).decode()
+    structured = msgspec.json.decode(written)
+    has_more = structured is not None
+    told = cut(text or (written if has_more else "(no output)"), limit)
     if called.get("isError"):
         return ToolResult(f"Error: {told}", error=told)
-    whole = written is not None and len(written.encode()) <= limit
+    whole = has_more and len(written.encode()) <= limit
     return ToolResult(told, structured if whole else told, sources=_sources(blocks))
 
 

@@ -20,9 +20,12 @@ from events.agents.toolcommands import ToolCommands, parsed
 from events.agents.upstreams import Upstreams
 from events.schema import Usage
 from tests.agents.shapes.responses import COMPLETED, call, said, stream, thought
-from tests.agents.test_openai import request
+from tests.agents.test_openai import openai_session, request
 from tests.agents.toolservers import STDIO, calling, tool_server
-from tests.agents.upstream import Upstream, answer, lines, refusal, upstream
+from tests.agents.upstream import DONE, Plan, Upstream, answer, lines, piece, refusal, upstream
+from tests.support.doors import enter
+from tests.support.server import Server
+from tests.support.shown import Shown, as_stored
 
 PATIENT = {"first_token_timeout": 20, "timeout": 20}
 
@@ -381,3 +384,93 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+# Through the server.
+
+LOOKED = ["text", "tool", "tool", "source", "source", "step", "reasoning", "text"]
+
+
+async def test_everybody_sees_the_same_parts(shared_server: Server, url: str) -> None:
+    """Whoever knows parts, whoever knows text alone, whoever comes later; and the next question's model."""
+    called = calling(("look", {}), ("nothing", '{"a": 1'), text="Let me see.")
+    plans = (called, thinking("Aha", "Seen."), calling(("add", {"a": 1, "b": 1})), answer("Two."))
+    async with upstream(*plans) as served:
+        session_id = await openai_session(shared_server, served, tools=[{"url": url}], **PATIENT)
+        async with enter("socketio", shared_server, "alice", session_id) as alice:
+            await alice.message("look")
+            end = await alice.wait_event("stream_end")
+            assert (end["status"], end["finish_reason"], end["usage"]["total_tokens"]) == (
+                "complete",
+                "stop",
+                12,
+            )
+            [told] = [m for m in await alice.history() if m["message_type"] == "stream"]
+            assert [part["type"] for part in told["parts"]] == LOOKED
+            assert told["content"] == "Let me see.\n\nSeen."
+            shown = Shown().take_all(alice.events, told["message_id"])
+            assert shown.as_message == as_stored(told)
+            [seen, missing] = [part for part in told["parts"] if part["type"] == "tool"]
+            assert (seen["state"], seen["input"], seen["executed_by"]) == ("output_available", {}, "agent")
+            assert seen["output"].startswith("See")
+            assert (missing["state"], missing["input_text"]) == ("output_error", '{"a": 1')
+            assert "no tool 'nothing'" in missing["error"]
+            await alice.message("and now?")
+            await alice.wait_event("stream_end", lambda e: e["message_id"] != told["message_id"])
+    roles = [each["role"] for each in served.asked[2]["messages"]]
+    assert roles == ["user", "assistant", "tool", "tool", "assistant", "user"]
+    assert served.asked[2]["messages"][1]["tool_calls"][0]["function"]["name"] == "look"
+
+
+def thinking(thought: str, text: str) -> Plan:
+    event = {"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]}
+    reasoned = b"data: " + json.dumps(event).encode() + b"\n\n"
+    return lines(reasoned, piece(text), piece(finish="stop"), piece(tokens=7), DONE)
+
+
+async def test_a_stop_stops_its_tools(shared_server: Server, url: str, folder: Path) -> None:
+    (folder / "trace").unlink(missing_ok=True)
+    async with upstream(calling(("wait", {}))) as served:
+        session_id = await openai_session(shared_server, served, tools=[{"url": url}], **PATIENT)
+        async with enter("websocket", shared_server, "alice", session_id) as alice:
+            await alice.message("wait")
+            called = await alice.wait_event(
+                "stream_part", lambda e: e["part"].get("state") == "input_available"
+            )
+            await until_traced(folder, "waiting")
+            assert (await alice.call("stream_cancel", message_id=called["message_id"]))["ok"]
+            assert (await alice.wait_event("stream_end"))["status"] == "cancelled"
+            await until_traced(folder, "cancelled")
+            [told] = [m for m in await alice.history() if m["message_type"] == "stream"]
+            assert [part["state"] for part in told["parts"]] == ["input_available"]
+
+
+async def test_thought_without_a_word_is_kept(shared_server: Server) -> None:
+    async with upstream(thinking("hm", "")) as served:
+        session_id = await openai_session(shared_server, served)
+        async with enter("socketio", shared_server, "alice", session_id) as alice:
+            await alice.message("think")
+            end = await alice.wait_event("stream_end")
+            assert (end["status"], end["error"]["code"]) == ("failed", "UPSTREAM_EMPTY")
+            [told] = [m for m in await alice.history() if m["message_type"] == "stream"]
+            assert told["parts"] == [{"type": "reasoning", "id": "reasoning-1", "text": "hm"}]
+
+
+async def test_text_alone_has_no_parts(shared_server: Server) -> None:
+    async with upstream(answer("a", "b")) as served:
+        session_id = await openai_session(shared_server, served)
+        async with enter("socketio", shared_server, "alice", session_id) as alice:
+            await alice.message("hi")
+            end = await alice.wait_event("stream_end")
+            assert not alice.named("stream_part") and "parts" not in end
+            assert all("part" not in chunk for chunk in alice.named("stream_chunk"))
+            assert all("parts" not in message for message in await alice.history())
+
+
+async def test_a_program_needs_the_operators_word(shared_server: Server) -> None:
+    config = {"base_url": "http://127.0.0.1:9/v1", "model": "m", "tools": [stdio()]}
+    async with shared_server.api("backend", "service") as api:
+        body = {"name": "x", "kind": "openai", "config": config}
+        refused = await api.post("/api/chat/agents", json=body)
+        assert refused.status_code == 422
+        assert "tools[0]: command: TOOL_COMMANDS" in refused.text
