@@ -505,13 +505,14 @@ class Wire(asyncio.Transport):
         self.channels: set[bytes] = set()
         self.open = True
         self.deaf = False
+        self.late = 0.0  # seconds that what is sent to the server takes longer: its packets were lost
         server.wires.append(self)
 
     # --- the link's side
 
     def write(self, data: Any) -> None:
         if self.open and self._owner not in self._server.cut_off:
-            self._there = max(self._there + TICK, self._loop.time() + self._server.latency())
+            self._there = max(self._there + TICK, self._loop.time() + self._server.latency() + self.late)
             self._loop.call_at(self._there, self._arrived, bytes(data), context=_NOBODY)
 
     def abort(self) -> None:

@@ -61,12 +61,12 @@ RULES: Mapping[str, Rule] = {
     "spoil": Rule(
         "an event delivered from SQL, or a record not written: the offset is good all the same",
         lambda put: put(records.ConnectionRecords, "spoil", _nothing),
-        ("redis_down", "redis_recover", "drop", "write"),
+        ("blink",),
     ),
     "heal_poll": Rule(
         "a node dies between commit and append: nobody ever publishes the event",
         lambda put: put(healing.Healer, "poll", _nothing_to_wait_for),
-        ("kill_node", "start_node", "write", "redis_restart"),
+        ("die_while_writing", "start_node"),
     ),
     "hold_connection": Rule(
         "while a join or a recovery runs nothing waits: what comes is told before the snapshot, or twice",
@@ -76,32 +76,32 @@ RULES: Mapping[str, Rule] = {
     "subscribe_first": Rule(
         "a room is read before its channel's subscription is confirmed: what lies between is lost",
         lambda put: put(bus.RedisBus, "subscribe", _unconfirmed),
-        ("write", "join", "leave"),
+        ("read_while_joining",),
     ),
     "trim_mark": Rule(
         "the log was trimmed (or made anew) past the offset: a partial replay is called recovered",
         _without("read", "after >= log.trim and left > 0 and 1 or 0", "1"),
-        ("write", "drop", "half_open"),
+        ("miss_much",),
     ),
     "gap_answer": Rule(
         "two nodes append revisions 5 and 6 in swapped order: 5 is dropped as old",
         _without("append", "(frm > 0 and frm or rev) > log.rev + 1 or", ""),
-        ("write", "drop", "kill_node", "start_node"),
+        ("write_at_once",),
     ),
     "floors": Rule(
         "a recovered connection begins at its position, not at what its snapshot showed: that comes twice",
         lambda put: put(takeover, "at", lambda had, pos: seat.Seat(pos, 0)),
-        ("write", "join", "leave", "drop", "half_open"),
+        ("cut_while_joining",),
     ),
     "marks": Rule(
         "a read mark came to no log, or to one that was lost: its readers never hear of it",
         lambda put: put(healing.Healer, "_tell_marks", _nothing_to_wait_for),
-        ("read", "write", "redis_restart", "redis_flush", "drop"),
+        ("read", "lose_mark"),
     ),
     "parts": Rule(
         "the bus comes back, and the rest of an open stream is told as if all were the message's own text",
         lambda put: put(healing, "rest_of", _all_own),
-        ("produce", "redis_down", "redis_recover"),
+        ("produce", "blink_while_streaming"),
     ),
     "witness": Rule(
         "an announcement of who came or went was lost with the bus: who is there believes the old for good",

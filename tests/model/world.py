@@ -17,6 +17,7 @@ from tests.model.loop import VirtualLoop
 from tests.model.node import Node
 from tests.model.redis import Data, Server
 from tests.model.sql import SimulatedDatabase, Sql
+from tests.model.steered import STEERED
 from tests.support.saying import Message
 from tests.support.shown import Part, parts_of
 
@@ -68,8 +69,13 @@ PAST = (
 )
 
 
+#: How often each of `STEERED` comes, where a schedule asks for it.
+STEERED_WEIGHT = 2
+
+
 class World:
-    """`seed` names the schedule. `often` are actions that come more often than others."""
+    """`seed` names the schedule. `often` are actions that come more often than others: those of `STEERED`
+    come in no other schedule."""
 
     def __init__(
         self, seed: int, actions: int | None = None, often: tuple[str, ...] = (), past: bool = False
@@ -88,6 +94,7 @@ class World:
             for name, weight in (*MENU, *(PAST if past else ()))
             if self.rng.random() < 0.7 or name in always
         ]
+        menu += [(name, STEERED_WEIGHT) for name in STEERED if name in often]
         often = often or tuple(self.rng.sample([name for name, _ in menu], 3))
         self.menu = [(name, weight * 6 if name in often else weight) for name, weight in menu]
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -157,9 +164,13 @@ class World:
                     self.spawn(client.join(room))
         await asyncio.sleep(rng.choice((0, 0.01, 1)))
         names, weights = zip(*self.menu, strict=True)
-        for _ in range(self.actions):
+        while self.actions:
+            self.actions -= 1  # one that is to be the last sets it to 0
             name = rng.choices(names, weights)[0]
-            getattr(self, f"do_{name}")()
+            if name in STEERED:
+                await STEERED[name](self)
+            else:
+                getattr(self, f"do_{name}")()
             await asyncio.sleep(rng.choice((0, 0, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 7)))
             if self.failure:
                 return
@@ -362,7 +373,9 @@ class World:
         return self.rng.choice(list(self.nodes.values()))
 
     def do_kill_node(self) -> None:
-        node = self._node()
+        self.kill(self._node())
+
+    def kill(self, node: Node) -> None:
         if node.alive:
             self.note(f"{node.name} is killed")
             node.kill()
