@@ -15,7 +15,8 @@ from storage.database import Database, SqlConnection
 from storage.partnames import NAMES
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
-from storage.statement import Statement, octets, to_json
+from storage.sizes import bytes_of
+from storage.statement import Statement, to_json
 from storage.tables import messages
 
 #: Limit in seconds of one query: a search is worth less than what else the database has to do.
@@ -82,8 +83,7 @@ SEARCHED = {
 def _messages(dialect: str, numbers: str) -> Statement:
     """The newest of them that fill `most` bytes, or the first if it is larger. Each row ends with how many
     there would have been without the bound."""
-    parts = messages.c.parts
-    size = octets(messages.c.content) + sa.func.coalesce(octets(parts), 0)
+    size = bytes_of("content") + bytes_of("parts")
     found = (
         sa.select(
             messages.c.id, *(column for column in MESSAGE if column.name != "metadata"), size.label("size")
@@ -105,7 +105,7 @@ def _messages(dialect: str, numbers: str) -> Statement:
     made: dict[str, sa.ColumnElement[Any]] = {
         "content": sa.literal_column(SEARCHED[dialect].format(of="sized"), sa.Text),
         "metadata": sa.literal_column(_NOTHING[dialect], messages.c.metadata.type),
-        "parts": sa.literal_column("NULL", parts.type),
+        "parts": sa.literal_column("NULL", messages.c.parts.type),
     }
     shown = [made[column.name] if column.name in made else sized.c[column.name] for column in MESSAGE]
     return Statement(

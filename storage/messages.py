@@ -10,17 +10,17 @@ import sqlalchemy as sa
 
 from storage import batch_postgresql, batch_sqlite
 from storage.batch import Batch, Needs
+from storage.context import context
 from storage.database import Database, Row, SqlConnection
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
 from storage.records import BULK, FileRecord, MessageRecord, OpenStream
 from storage.rows import FILE, MESSAGE
-from storage.statement import Statement, among, octets, to_json
+from storage.sizes import OVERHEAD, SIZE
+from storage.statement import Statement, among, to_json
 from storage.tables import files, messages, sessions
 from storage.types import Time
 
-#: What a message's other fields add to those of any length, in bytes of JSON.
-OVERHEAD = 500
 #: Messages, and bytes of them, of which tombstones are made in one transaction, and members told in one turn.
 ERASED, ERASED_BYTES = 100, 128 * 1024
 
@@ -77,13 +77,6 @@ RETURNING m.message_id
 """
 
 
-def _octets(column: sa.Column[Any]) -> sa.ColumnElement[int]:
-    return sa.func.coalesce(octets(column), 0) if column.nullable else octets(column)
-
-
-#: Bytes of a row, about.
-_SIZE = sum((_octets(messages.c[name]) for name in BULK[1:]), _octets(messages.c[BULK[0]])) + OVERHEAD
-
 #: Which of the parameters bound a page; each set of them is a statement of its own.
 _BOUNDS: dict[str, sa.ColumnElement[bool]] = {
     "before_seq": messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
@@ -101,7 +94,7 @@ def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Sel
     """
     order = messages.c[key].desc() if descending else messages.c[key].asc()
     found = (
-        sa.select(*MESSAGE, _SIZE.label("size"))
+        sa.select(*MESSAGE, SIZE.label("size"))
         .where(_SESSION, *(_BOUNDS[name] for name in sorted(bounds)))
         .order_by(order)
         .limit(sa.bindparam("rows", type_=sa.Integer))
@@ -124,7 +117,7 @@ def page_select(bounds: frozenset[str], key: str, *, descending: bool) -> sa.Sel
 def _filling(chosen: sa.Select[Any], order: sa.ColumnElement[Any]) -> Statement:
     """Of a limited select of messages those that, in `order`, fill `max_bytes`; the last goes beyond. What is
     read in one turn of the loop is bounded so, however large each may be."""
-    found = chosen.add_columns(_SIZE.label("size"), order.label("place")).subquery("found")
+    found = chosen.add_columns(SIZE.label("size"), order.label("place")).subquery("found")
     filled = sa.func.sum(found.c.size).over(order_by=found.c.place, rows=(None, 0))
     sized = sa.select(*found.c, (filled - found.c.size).label("preceding")).subquery("sized")
     return Statement(
@@ -134,19 +127,6 @@ def _filling(chosen: sa.Select[Any], order: sa.ColumnElement[Any]) -> Statement:
     )
 
 
-_CONTEXT = _filling(
-    sa.select(*MESSAGE)
-    .where(
-        _SESSION,
-        messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
-        _UNDELETED,
-        messages.c.status != "streaming",
-        sa.or_(messages.c.content != "", messages.c.parts.is_not(None)),
-    )
-    .order_by(messages.c.seq.desc())
-    .limit(sa.bindparam("limit", type_=sa.Integer)),
-    -messages.c.seq,
-)
 _OF_USER = _filling(
     sa.select(messages.c.session_id, messages.c.message_id)
     .where(
@@ -272,12 +252,8 @@ class Messages:
     async def context(
         self, session_id: str, before_seq: int, limit: int, max_bytes: int
     ) -> list[MessageRecord]:
-        """The conversation before a message, for an agent: finished, undeleted, not empty; oldest first. Of
-        the newest `limit` as many as fill `max_bytes`; the last of these may go beyond."""
-        rows = await self._db.fetch_all(
-            _CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit, max_bytes=max_bytes
-        )
-        return [MessageRecord(*row) for row in reversed(rows)]
+        """The conversation before a message, for an agent (`storage.context`)."""
+        return await context(self._db, session_id, before_seq, limit, max_bytes)
 
     async def revisions(self, message_ids: Sequence[str]) -> dict[str, tuple[int, datetime | None]]:
         """By message_id, and when it was edited last; one that is not there is missing."""

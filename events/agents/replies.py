@@ -216,6 +216,8 @@ class Replies:
             if shown.parts is not UNSET and size + needed > HISTORY_BYTES:
                 # What tools gave may be long. Its text says what it came to.
                 shown.parts = UNSET
+                if not shown.content:
+                    continue
                 needed = len(to_json(shown)) + 1
             size += needed
             if size > HISTORY_BYTES:

@@ -59,6 +59,37 @@ async def test_requests_are_shared_and_each_goes_to_one(node: Server, agent: int
         assert [a["reply_to"] for a in answers] == [q["message_id"] for q in questions]
 
 
+async def test_a_worker_is_told_what_messages_are_made_of(node: Server, agent: int) -> None:
+    """Also what an answer keeps for its model alone, which no reader is told."""
+    session_id = await new_session(node, agent_id=agent)
+    data = {"type": "data", "id": "d", "name": "place", "data": [1, 2]}
+    thought = {"type": "reasoning", "id": "r", "text": "hm", "provider_metadata": {"signature": "s"}}
+    async with Worker(node, agent) as worker, enter("websocket", node, "alice", session_id) as alice:
+        asked = await alice.call("message", parts=[{"type": "text", "id": "t", "text": "Where?"}, data])
+        assert asked["ok"], asked
+        request = await worker.request()
+        message = request["message"]
+        assert (message["content"], message["parts"][1]) == ("Where?", data)
+        begun = await worker.begin(request)
+        where = {"session_id": session_id, "message_id": begun["message_id"]}
+        for command in (
+            {"command": "stream_part", "part": thought, "index": 0},
+            {"command": "stream_chunk", "content": "Here.", "index": 1},
+            {"command": "stream_end"},
+        ):
+            reply = await worker.call(command.pop("command"), **where, **command)
+            assert reply["ok"], reply
+        await ended(alice)
+        await alice.message("And when?")
+        question, answer = (await worker.request())["history"]
+        assert question["parts"] == message["parts"]
+        assert answer["parts"] == [thought, {"type": "text", "id": "text", "text": "Here."}]
+        told = (await alice.history())[1]
+        del thought["provider_metadata"]
+        assert told["parts"] == [thought, answer["parts"][1]]
+        assert "signature" not in str(alice.events)
+
+
 async def test_no_worker(node: Server, agent: int) -> None:
     session_id = await new_session(node, agent_id=agent)
     async with enter("socketio", node, "alice", session_id) as alice:

@@ -239,3 +239,24 @@ async def test_a_notice_names_what_has_no_text(parley: Server) -> None:
             "session", lambda s: s["event"] == "activity" and s["session_id"] == elsewhere
         )
         assert told["last_message"] == "a.pdf"
+
+
+async def test_an_answers_files_are_posted_with_it(either: Server) -> None:
+    session = await new_session(either, members=("bob",))
+    mine, others = await uploaded(either, session), await uploaded(either, session, "bob")
+    async with enter("websocket", either, "alice", session) as alice:
+        begun = await alice.call("stream_start")
+        where = {"message_id": begun["message_id"]}
+        parts = [
+            {"type": "file", "id": id, "file_id": file_id} for id, file_id in (("m", mine), ("o", others))
+        ]
+        for index, part in enumerate(parts):
+            reply = await alice.call("stream_part", **where, index=index, part=part)
+            assert reply["ok"], reply
+        assert (await alice.call("stream_end", **where))["ok"]
+        told = await newest(alice)
+        assert told["parts"] == parts
+        assert [file["file_id"] for file in told["files"]] == [mine]
+        assert (await alice.call("file", file_id=mine))["error"]["code"] == "FILE_NOT_FOUND"
+    async with enter("websocket", either, "bob", session) as bob:
+        assert (await bob.call("file", file_id=others))["ok"]

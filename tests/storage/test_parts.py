@@ -119,6 +119,18 @@ async def test_an_answer_without_text_is_told_to_agents(store: Store) -> None:
     assert [(r.message_id, r.parts) for r in found] == [("tool", EVERY[:3]), ("text", None)]
 
 
+async def test_what_a_tool_gave_takes_no_other_message_from_an_agent(store: Store) -> None:
+    await store.session()
+    sizes = {"first": 2000, "large": 20_000, "second": 4000, "newest": 3000}
+    for name, size in sizes.items():
+        await answer(store, name, name, [{"type": "data", "id": "d", "name": "n", "data": "x" * size}])
+    await answer(store, "wordless", "", [{"type": "data", "id": "d", "name": "n", "data": "x" * 20_000}])
+    found = await store.messages.context("s", 10, 10, 10_000)
+    assert [(r.content, r.parts is not None) for r in found] == [
+        ("first", False), ("large", False), ("second", True), ("newest", True)
+    ]  # fmt: skip
+
+
 async def test_an_answer_posts_its_senders_files(store: Store) -> None:
     await store.session()
     for name, user in (("its", "agent:1"), ("posted", "agent:1"), ("others", "alice")):
