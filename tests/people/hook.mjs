@@ -89,6 +89,14 @@ await act(async () => {
 });
 await until(() => chat.messages[1]?.status === "complete", "the end");
 if (chat.messages[1].content !== long) throw new Error(`a hole: ${chat.messages[1].content}`);
+
+// An answer of parts, as history has it in the end.
+await act(() => chat.send("/parts"));
+await until(() => chat.messages[3]?.parts?.some(({ type }) => type === "tool"), "a tool");
+await until(() => chat.messages[3].status === "complete", "the end of it");
+const { parts, content } = (await rest("GET", `/api/chat/sessions/${last}/messages`)).messages[3];
+const shown = [chat.messages[3].parts, chat.messages[3].content];
+if (JSON.stringify(shown) !== JSON.stringify([parts, content])) throw new Error(`not as in history: ${JSON.stringify([shown, parts])}`);
 await act(async () => tree.unmount());
 console.log("all of it");
 process.exit(0);

@@ -229,6 +229,52 @@ const stories = {
     await accessible(page, "an answer in Markdown");
   },
 
+  /** An answer of parts: seen as they come; after a cut, a late join and a reload what history has; by keys and on a phone. */
+  async parts(page) {
+    const vera = await come(page, "vera");
+    await session(page, "Echo");
+    const will = await second(page, "will");
+    await page.waitForFunction(() => playground.panes[1].person.link.socket.io.engine.transport.name === "websocket");
+    await say(vera, "/parts");
+    const answer = vera.locator(".message.agent");
+    await answer.locator(".reasoning[open]", { hasText: "They want" }).waitFor();
+    await will.getByRole("button", { name: "Cut the network" }).click();
+    await answer.locator('.tool[data-state="output_error"]').waitFor();
+    check(!(await answer.locator(".reasoning[open], .tool[open]").count()), "what is done is folded");
+    await will.getByRole("button", { name: "Reconnect" }).click();
+    await vera.getByLabel("SSE + REST", { exact: true }).check(); // joins anew, in the middle
+    await answer.locator(".text", { hasText: "just watched" }).waitFor();
+    const known = async () => {
+      await vera.locator(".message.agent:not(.streaming) .sources").waitFor();
+      await will.locator(".message.agent:not(.streaming) .sources").waitFor();
+      return page.evaluate(async () => {
+        const people = playground.panes.map(({ person }) => person);
+        const shown = people.map(({ room }) => room.messages.at(-1));
+        const { messages } = await people[0].rest("GET", `/api/chat/sessions/${people[0].room.sessionId}/messages`);
+        return [...shown, messages.at(-1)].map(({ parts, content, status, model }) => JSON.stringify([content, parts, status, model]));
+      });
+    };
+    for (const when of ["as it came", "after a reload"]) {
+      const [one, other, history] = await known();
+      check(one === history && other === history, `${when} it is what history has: ${[one, other, history].join("\n")}`);
+      await page.reload();
+      await page.waitForSelector("body[data-ready]");
+    }
+    await known();
+    const link = answer.locator(".sources a");
+    check(/^https:/.test(await link.getAttribute("href")) && (await link.getAttribute("rel")) === "noopener noreferrer", "a source is a link");
+    await answer.getByText("echo", { exact: true }).waitFor(); // which model
+    await answer.locator(".reasoning summary").press("Enter");
+    await answer.getByText("I look that up first").waitFor();
+    await answer.locator(".tool summary", { hasText: "Look it up" }).press("Space");
+    await answer.getByLabel("Output").getByText("reasoning").waitFor();
+    await accessible(page, "an answer of parts");
+    await page.setViewportSize({ width: 390, height: 844 });
+    const wide = await page.evaluate(() => Math.max(...[...document.querySelectorAll(".messages")].map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)));
+    check(wide <= 0, `it fits a phone: ${wide}`);
+    await will.getByRole("button", { name: "Cut the network" }).click(); // is there with two people, too
+  },
+
   /** The network is cut, and left half-open, at each door; nothing is lost, nothing twice. */
   async recovery(page) {
     const hana = await come(page, "hana");

@@ -41,6 +41,7 @@ async def tell(story: str, url: str, *more: str) -> str:
         "unread",
         "stream",
         "markdown",
+        "parts",
         "recovery",
         "files",
         "search",

@@ -1,4 +1,5 @@
 import { useEffect, useState, type FormEvent } from "react";
+import type { Part } from "./conversation";
 import { useSession } from "./useSession";
 
 const URL = "http://127.0.0.1:8003";
@@ -37,7 +38,7 @@ export function App() {
       <ol>
         {chat.messages.map((message) => (
           <li key={message.message_id}>
-            <b>{message.sender_id}</b> {message.deleted_at ? <i>deleted</i> : message.content}
+            <b>{message.sender_id}</b> {message.deleted_at ? <i>deleted</i> : (message.parts?.map((part) => <Shown key={part.id} part={part} />) ?? message.content)}
             {message.status === "streaming" && <button onClick={() => void chat.stop(message.message_id)}>Stop</button>}
           </li>
         ))}
@@ -56,4 +57,20 @@ export function App() {
       </form>
     </main>
   );
+}
+
+/** What an answer is made of beside its text: what the model thought, did and read. */
+function Shown({ part }: { part: Part }) {
+  switch (part.type) {
+    case "text":
+      return <p>{part.text}</p>;
+    case "reasoning":
+      return <details><summary>Reasoning</summary>{part.text}</details>;
+    case "tool":
+      return <details><summary>{part.title ?? part.name}: {part.state}</summary>{JSON.stringify(part.output ?? part.error ?? part.input ?? part.input_text)}</details>;
+    case "source":
+      return <a href={part.url} rel="noopener noreferrer">{part.title ?? part.url}</a>;
+    default:
+      return null;
+  }
 }
