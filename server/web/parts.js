@@ -13,9 +13,10 @@ export function contentOf(parts) {
   return parts.filter(({ type }) => type === "text").map(({ text }) => text).join("\n\n");
 }
 
-/** As history has them: undefined of a message whose only part is text. */
+/** As history has them: undefined where the message's own text says all. */
 export function kept(parts) {
-  return parts?.length > 1 || (parts?.length && parts[0].type !== "text") ? parts : undefined;
+  const [part] = parts ?? [];
+  return !part || (parts.length === 1 && part.id === OWN && part.text) ? undefined : parts;
 }
 
 /**
