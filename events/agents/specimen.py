@@ -28,8 +28,10 @@ _TEXT = """An answer is made of **parts**, and you have just watched some of the
 | reasoning, tool | `text`, `input_text` | `stream_delta` |
 | any | the whole of it | `stream_part` |
 
+A client of text alone needs one of them:
+
 ```js
-socket.on("stream_chunk", ({ content }) => show(content)); // all that a client of text needs
+socket.on("stream_chunk", ({ content }) => show(content));
 ```
 """
 

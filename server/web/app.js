@@ -184,6 +184,15 @@ class App {
     if (person === this.sessions.person) this.sessions.soon();
   }
 
+  /** The newest of a session is written to its end. */
+  written(person, sessionId, message) {
+    if (person === this.sessions.person) this.sessions.said(sessionId, message);
+  }
+
+  isWriting(sessionId) {
+    return this.panes.some(({ room }) => room?.sessionId === sessionId && room.writing);
+  }
+
   wasRead(person) {
     if (person === this.sessions.person) this.sessions.soon();
   }

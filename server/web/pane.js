@@ -152,7 +152,10 @@ export class Pane {
         break;
       case "changed":
         this.list.changed(message);
-        if (message.message_type === "stream" && message.status !== "streaming") this._speak(message);
+        if (message.message_type === "stream" && message.status !== "streaming") {
+          this._speak(message);
+          if (message === this.room.newest) this.owner.written(this.person, this.room.sessionId, message);
+        }
         this._writing();
         break;
       case "grown":

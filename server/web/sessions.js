@@ -1,6 +1,8 @@
 // The list of sessions of one person, search in them, and new ones.
 import { $, avatar, h, notice, time } from "./dom.js";
 
+const PREVIEW = 100; // characters, of which a line shows the first
+
 export class SessionList {
   /** `owner.open(sessionId, seq?)` shows one. */
   constructor(owner) {
@@ -72,7 +74,7 @@ export class SessionList {
               onclick: () => this.owner.open(session.session_id),
             },
             avatar(title, session.agent_id ? "agent" : "session"),
-            h("span.session-text", {}, h("strong", {}, title), h("span", {}, session.last_message || (session.last_message_at ? "A message without text" : "No messages yet"))),
+            h("span.session-text", {}, h("strong", {}, title), h("span", {}, this._preview(session))),
             h(
               "span.session-side",
               {},
@@ -85,6 +87,20 @@ export class SessionList {
       }),
     );
     if (!this.sessions.length) this.list.append(h("li.empty", {}, "No sessions yet"));
+  }
+
+  _preview({ session_id, last_message, last_message_at }) {
+    if (last_message) return last_message;
+    if (!last_message_at) return "No messages yet";
+    return this.owner.isWriting(session_id) ? "…" : "A message without text";
+  }
+
+  /** What is said in a session that is open needs no asking. */
+  said(sessionId, { content }) {
+    const session = this.sessions.find(({ session_id }) => session_id === sessionId);
+    if (!session) return;
+    session.last_message = content?.slice(0, PREVIEW);
+    this.draw();
   }
 
   async agents() {

@@ -263,7 +263,7 @@ const stories = {
     await known();
     const link = answer.locator(".sources a");
     check(/^https:/.test(await link.getAttribute("href")) && (await link.getAttribute("rel")) === "noopener noreferrer", "a source is a link");
-    await answer.getByText("echo", { exact: true }).waitFor(); // which model
+    await answer.locator(".cost", { hasText: "echo" }).waitFor(); // which model
     await answer.locator(".reasoning summary").press("Enter");
     await answer.getByText("I look that up first").waitFor();
     await answer.locator(".tool summary", { hasText: "Look it up" }).press("Space");
