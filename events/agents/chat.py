@@ -19,9 +19,9 @@ from events.agents.eventstream import EventReader, TooLarge
 from events.agents.faults import UpstreamFault
 from events.agents.upstreams import UpstreamOrigin
 
-#: Seconds on the event loop without a turn for others, and then as many for them alone: an upstream that
-#: floods a node with small events takes half of it at most.
-SLICE = 0.005
+#: Seconds of work without a turn for others; then these have as many for themselves as it took, up to
+#: `LONGEST`: an upstream that floods a node, with small events or dear ones, takes half of it at most.
+SLICE, LONGEST = 0.005, 0.1
 #: Seconds that are waited after the last event for the body's end, so that its connection can serve again.
 DRAIN = 1.0
 
@@ -66,12 +66,19 @@ class _Turns:
 
     def __init__(self) -> None:
         self._time = asyncio.get_running_loop().time
-        self._due = self._time() + SLICE
+        self._since, self._worked = self._time(), 0.0
+
+    def begin(self) -> None:
+        """After a wait, which was no work."""
+        self._since = self._time()
 
     async def yield_if_due(self) -> None:
-        if self._time() >= self._due:
-            await asyncio.sleep(SLICE)
-            self._due = self._time() + SLICE
+        now = self._time()
+        self._worked, self._since = self._worked + now - self._since, now
+        if self._worked >= SLICE:
+            worked, self._worked = self._worked, 0.0
+            await asyncio.sleep(min(worked, LONGEST))
+            self.begin()
 
 
 class _Broken(Exception):
@@ -177,6 +184,7 @@ async def _read(
     loop = asyncio.get_running_loop()
     turns = _Turns()
     while not answer.done and (data := await _next(body, min(deadline, timeouts.until))) is not None:
+        turns.begin()
         for deltas in answer.feed(data):
             now = loop.time()
             spoken = any(isinstance(delta, str) for delta in deltas)

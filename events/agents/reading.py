@@ -13,6 +13,8 @@ ENCRYPTED = "responses"
 #: Sources of one answer, and fields that are told as unread; what comes beyond is left out.
 MOST_SOURCES = 1000
 MOST_UNREAD = 100
+#: Letters of a source's address: addresses are kept as long as the answer is written.
+LONGEST_URL = 8192
 
 REASONS: dict[str, FinishReason] = {
     "stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
@@ -76,7 +78,7 @@ def _source(told: Any) -> Citation | None:
         told = {"url": told}
     if isinstance(told, dict) and isinstance(told.get("url_citation"), dict):
         told = told["url_citation"]
-    if not isinstance(told, dict) or not text_of(told.get("url")):
+    if not isinstance(told, dict) or not 0 < len(text_of(told.get("url"))) <= LONGEST_URL:
         return None
     snippet = text_of(told.get("snippet")) or text_of(told.get("content"))
     return Citation(told["url"], text_of(told.get("title")) or None, snippet or None)

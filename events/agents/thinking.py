@@ -8,6 +8,9 @@ from events.agents.deltas import Delta, ReasoningDelta
 #: begins with reasoning. `off`: text is text.
 Thinking = Literal["off", "tags", "open"]
 
+#: Blank letters before the first tag: what begins with more begins with text.
+BLANK = 1000
+
 _BEGIN, _END = "<think>", "</think>"
 
 #: `before` the first tag, right behind it (`opened`), `within`, right behind the last (`closed`), `text`.
@@ -31,7 +34,7 @@ class ThinkSplitter:
             held = self._held.lstrip()
             if held.startswith(_BEGIN):
                 self._state, self._held = "opened", held[len(_BEGIN) :]
-            elif not _BEGIN.startswith(held):
+            elif not _BEGIN.startswith(held) or len(self._held) > BLANK:
                 self._state = "text"
                 return [self._take(len(self._held))]
         if self._state == "opened":

@@ -15,10 +15,11 @@ from events.agents.account import MOST_TOKENS
 from events.agents.base import AnswerFailed
 from events.agents.chat import AnswerBounds
 from events.agents.completions import CompletionReader
-from events.agents.deltas import Citation, Unread
+from events.agents.deltas import Citation, ReasoningDelta, Unread
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
-from events.agents.reading import MOST_SOURCES, MOST_UNREAD
+from events.agents.reading import LONGEST_URL, MOST_SOURCES, MOST_UNREAD, Sources
+from events.agents.thinking import BLANK, ThinkSplitter
 from events.agents.toolcalls import MOST_CALLS
 from events.agents.upstreams import Upstreams
 from tests.agents.test_openai import collect, openai_session, request
@@ -236,6 +237,41 @@ async def test_others_have_their_turn(small: OpenAI, monkeypatch: pytest.MonkeyP
         assert (await collect(small, request("hi", base_url=served.url)))[0] == "ok"
         beside.cancel()
     assert turns >= events
+
+
+async def test_others_have_as_much_time_as_its_events_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where each of them is dear; what is waited for is no work."""
+    slept: list[float] = []
+    now = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    turns = chat._Turns()
+    turns._time, turns._since = lambda: now, now
+    monkeypatch.setattr(chat.asyncio, "sleep", sleep)
+    for work, wait in ((0.002, 0.0), (0.001, 9.0), (0.003, 0.0), (0.04, 5.0), (0.001, 0.0), (30.0, 0.0)):
+        now += wait
+        turns.begin()
+        now += work
+        await turns.yield_if_due()
+    assert slept == pytest.approx([0.006, 0.04, chat.LONGEST])
+
+
+def test_blank_letters_before_a_tag_are_not_kept_for_ever() -> None:
+    splitter, size = ThinkSplitter("tags"), 0
+    for _ in range(10 * BLANK):
+        size += sum(len(piece) for piece in splitter.feed(" ") if isinstance(piece, str))
+    assert size >= 9 * BLANK
+    assert ThinkSplitter("tags").feed(" \n<think>a</think>b") == [ReasoningDelta("a"), "b"]
+
+
+def test_an_address_without_end_is_no_source() -> None:
+    sources = Sources()
+    assert sources.feed(["https://a.example/" + "x" * LONGEST_URL]) == []
+    assert len(sources.feed(["https://a.example/"])) == 1
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "ключ", "  "], ids=["lines", "letters", "blank"])
