@@ -1,12 +1,14 @@
 """Keeps streams that are written here, ends those whose producer is gone. Called from time to time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from events.chunks import Chunks
 from events.clock import Clock
 from events.delivery import Delivery
+from events.parts import Made
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
@@ -16,6 +18,9 @@ from storage.messages import Messages as Store
 
 #: Seconds for which a stream has to be without a lease: it may be new, or the log may have lost its leases.
 GRACE = 5.0
+#: Bytes that are saved in one statement, which is made ready in one turn of the loop; and at a time of
+#: one account: all of a text is written again for each new letter, and a user may have twenty texts.
+TOGETHER, EACH = 512 * 1024, 1024 * 1024
 
 
 class Elsewhere(Protocol):
@@ -95,14 +100,32 @@ class Leases:
             self._streams.tell_producer(stream)
             self._streams.end(stream, "interrupted")
 
-    async def _save(self, streams: Sequence[Stream]) -> None:
-        due = [(s, len(s.pieces), s.made()) for s in streams if s.to_be_saved]
+    async def _save(self, streams: Sequence[Stream], *, everything: bool = False) -> None:
+        """What is new. Who has much of it has a part of it saved at a time, by turns, unless it is the last
+        time. Raises StorageUnavailable."""
+        due: list[tuple[Stream, int, Made]] = []
+        size, of_account = 0, Counter[str]()
+        for stream in sorted(streams, key=_saved_at):
+            beyond = of_account[stream.account] >= EACH and not everything
+            if beyond or not stream.to_be_saved:
+                continue
+            due.append((stream, len(stream.pieces), stream.made()))
+            size += stream.bytes
+            if stream.account:  # not answers of this node's agents
+                of_account[stream.account] += stream.bytes
+            if size >= TOGETHER:
+                await self._save_together(due)
+                due, size = [], 0
+        await self._save_together(due)
+
+    async def _save_together(self, due: Sequence[tuple[Stream, int, Made]]) -> None:
         if not due:
             return
         still_open = await self._store.checkpoint([(s.message_id, *made) for s, _, made in due])
+        now = self._monotonic()
         for stream, pieces, _ in due:
             if stream.message_id in still_open:
-                stream.saved = pieces
+                stream.saved, stream.saved_at = pieces, now
             elif stream.ending is None:
                 self._streams.ended_elsewhere(stream.message_id)
 
@@ -137,7 +160,7 @@ class Leases:
         ending = [s.ending for s in self._streams.open.values() if s.ending is not None]
         if ending:
             await asyncio.wait(ending, timeout=5.0)
-        await self._save([s for s in self._streams.open.values() if s.ending is None])
+        await self._save([s for s in self._streams.open.values() if s.ending is None], everything=True)
 
     async def on_live(self) -> None:
         """The bus is back."""
@@ -145,3 +168,7 @@ class Leases:
         for stream in list(self._streams.open.values()):
             if stream.ending is None:
                 self._chunks.look(stream)
+
+
+def _saved_at(stream: Stream) -> float:
+    return stream.saved_at

@@ -45,6 +45,7 @@ class Stream(Pieces):
         "refusal",
         "room",
         "saved",
+        "saved_at",
         "settled",
         "start",
         "started_at",
@@ -66,6 +67,7 @@ class Stream(Pieces):
         self.settled: asyncio.Event | None = None
         self.ending: asyncio.Future[Committed] | None = None
         self.saved = 0  # pieces that are in the database
+        self.saved_at = 0.0  # monotonic
         self.floor = 0  # weight of what another node had saved: less does not take its place
         self.parts: StreamParts | None = None  # where there are others than its own text
         self.started_at = record.created_at.timestamp()
