@@ -69,7 +69,11 @@ CATALOG: dict[str, Command] = {
             "message",
             schema.SendMessage,
             payloads.SentReply,
-            _bounds(_WRITERS, "message", holds="a row, and an answer of its agent"),
+            _bounds(
+                _WRITERS,
+                "message",
+                holds="a row, and an answer of its agent (`MAX_STREAMS_PER_USER` at a time)",
+            ),
             pipelined=True,
             at_once=True,
         ),

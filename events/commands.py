@@ -234,13 +234,13 @@ class Commands:
             agent_id = live.agent_id if live else None
         future = self._messages.send(caller, command, conn)
         if agent_id is not None and self._replies.may_reply(caller, command.reply, agent_id):
-            future.add_done_callback(partial(self._reply_to, agent_id))
+            future.add_done_callback(partial(self._reply_to, agent_id, caller.account))
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
 
-    def _reply_to(self, agent_id: int, future: "asyncio.Future[Committed]") -> None:
+    def _reply_to(self, agent_id: int, account: str, future: "asyncio.Future[Committed]") -> None:
         if not future.cancelled() and future.exception() is None and not future.result().duplicate:
-            self._replies.reply_later(agent_id, future.result().record)
+            self._replies.reply_later(agent_id, future.result().record, account)
 
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
         await self._may_write(caller, conn, command.session_id)

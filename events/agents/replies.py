@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from events.access import Caller
 from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.outcome import AnswerOutcome
-from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal
+from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal, RateLimited
 from events.event import Event, to_json
 from events.failures import translate
 from events.messages import MessageService
@@ -53,7 +54,8 @@ def reply_key(message_id: str) -> str:
 
 class Replies:
     """`kinds` are the agents that write on this node; `remote` asks workers, and one that took a request
-    has `first_word` seconds to begin its answer."""
+    has `first_word` seconds to begin its answer. `most`: answers that this node writes for one account at a
+    time; a further question is answered with a refusal."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class Replies:
         remote: Remote,
         *,
         first_word: float = 60.0,
+        most: int,
     ) -> None:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
         self._kinds = kinds
@@ -72,6 +75,8 @@ class Replies:
         self._tasks = Tasks("answers")
         # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
         self._asked: dict[str, asyncio.Future[str]] = {}
+        self._most = most
+        self._writing: Counter[str] = Counter()  # by the account of who asked
 
     async def agent(self, agent_id: int | None) -> AgentRecord:
         """Raises AgentNotFound."""
@@ -80,25 +85,26 @@ class Replies:
             raise AgentNotFound
         return record
 
-    def reply_later(self, agent_id: int, message: MessageRecord) -> None:
+    def reply_later(self, agent_id: int, message: MessageRecord, account: str) -> None:
         """After the commit of a user's message. The message stands whatever becomes of the answer."""
-        self._tasks.spawn(self._reply(agent_id, message))
+        self._tasks.spawn(self._reply(agent_id, message, account))
 
-    async def _reply(self, agent_id: int, message: MessageRecord) -> None:
+    async def _reply(self, agent_id: int, message: MessageRecord, account: str) -> None:
         PATIENCE.set(Patience())  # its message is committed: the answer waits as long as a command may
         try:
             agent = await self._agents.get(agent_id)
             if agent is None:
                 return  # deleted meanwhile
             if agent.is_active:
-                await self.reply(agent, message)
+                await self.reply(agent, message, account)
             else:
                 await self._fail(agent, message, AgentUnavailable("the agent is switched off"))
         except (ChatError, StorageError) as error:
             log.warning("no answer to %s: %s", message.message_id, error)
 
-    async def reply(self, agent: AgentRecord, message: MessageRecord) -> Committed | None:
-        """Begin the answer; its placeholder, or None where a worker will make it.
+    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str) -> Committed | None:
+        """Begin the answer; its placeholder, or None where a worker will make it. `account`: of who asked, ""
+        for an operator, who has no cap.
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
@@ -110,11 +116,25 @@ class Replies:
             return await self._fail(
                 agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up")
             )
-        request = await self._request(agent, message)
-        stream, done = await self._begin(agent, message)
-        if stream is not None and not done.duplicate:
-            stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
-        return done
+        if account and self._writing[account] >= self._most:
+            return await self._fail(agent, message, RateLimited(f"at most {self._most} answers at a time"))
+        self._writing[account] += 1
+        begun: asyncio.Task[None] | None = None
+        try:
+            request = await self._request(agent, message)
+            stream, done = await self._begin(agent, message)
+            if stream is not None and not done.duplicate:
+                begun = stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
+                begun.add_done_callback(lambda _: self._written(account))
+            return done
+        finally:
+            if begun is None:
+                self._written(account)
+
+    def _written(self, account: str) -> None:
+        self._writing[account] -= 1
+        if not self._writing[account]:
+            del self._writing[account]
 
     # --- workers
 
@@ -172,7 +192,7 @@ class Replies:
 
     # --- who waits for an answer
 
-    async def answer_to(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord:
+    async def answer_to(self, agent: AgentRecord, message: MessageRecord, account: str) -> MessageRecord:
         """The placeholder of a message's answer, begun if it was not yet. The caller is in the room.
 
         Raises SessionNotFound, SessionExpired, ..., Unavailable.
@@ -183,7 +203,7 @@ class Replies:
         if agent.kind == REMOTE:
             message_id = await asyncio.shield(self._ask(agent, message))
             return await self._messages.get(message.session_id, message_id)
-        done = await self.reply(agent, message)
+        done = await self.reply(agent, message, account)
         assert done is not None
         return done.record
 

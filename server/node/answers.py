@@ -45,6 +45,7 @@ def build_answers(
         kinds,
         HandOut(workers, nodes.ask if nodes is not None else None),
         first_word=core.settings.stream_lease,
+        most=core.settings.max_streams_per_user,
     )
     # The way from delivery up to who waits for an answer: answers are streams, and streams are delivered.
     delivering.delivery.on_stream_start = replies.started

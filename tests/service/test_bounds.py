@@ -420,6 +420,35 @@ async def test_open_streams_of_a_share_link_are_its_own(
         assert (await bob.post(start, json={})).status_code == 429
 
 
+async def test_answers_under_way(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    """Whoever asks at whatever door: the message stands, and its answer is a refusal."""
+    slow = {"STREAM_DELAY_MS": "60000", "STREAM_CHUNK_SIZE": "1", "SHUTDOWN_GRACE": "0"}
+    node = new_server(sqlite_url, MAX_STREAMS_PER_USER="2", STREAM_LEASE="30", **slow)
+    room = await new_session(node, "alice", members=("bob",), agent_id=1)
+    question = {"session_id": room, "content": "abc", "stream": False}
+    async with (
+        enter("socketio", node, "alice", room) as alice,
+        enter("websocket", node, "bob", room) as bob,
+        node.api("alice") as api,
+    ):
+        for number in range(3):
+            assert (await alice.message(f"question {number}"))["ok"]
+        end = await bob.wait_event("stream_end")
+        assert (end["status"], end["error"]["code"]) == ("failed", "RATE_LIMIT")
+        answered = (await api.post("/api/chat", json=question)).json()["message"]
+        assert (answered["status"], answered["error"]["code"]) == ("failed", "RATE_LIMIT")
+        mark = bob.client.mark()
+        assert (await bob.message("another's question"))["ok"]
+        begun = await bob.wait_event("stream_start", since=mark)
+        first = bob.client.named("stream_start")[0]["message_id"]
+        assert (await alice.call("stream_cancel", message_id=first))["ok"]
+        mark = bob.client.mark()
+        assert (await alice.message("there is room again"))["ok"]
+        again = await bob.wait_event("stream_start", since=mark)
+        ended = {each["message_id"] for each in bob.client.named("stream_end")}
+        assert not ended & {begun["message_id"], again["message_id"]}
+
+
 async def test_requests_under_way(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     """The body that does not come holds one place of its user's, and nobody else's."""
     node = new_server(sqlite_url, MAX_REQUESTS_PER_USER="2")
