@@ -14,8 +14,6 @@ from storage.pieces import OWN
 
 #: Seconds that an end waits for chunks under way to the log.
 SETTLE = 2.0
-#: What `Stream.run_at` answers of a text without other parts.
-_ALL_OWN = (OWN, None)
 
 
 class Chunks:
@@ -30,7 +28,13 @@ class Chunks:
             self._deliver_here(stream)
             return
         while True:
-            part, end = stream.run_at(stream.logged) if stream.turns else _ALL_OWN
+            turns = stream.turns
+            if not turns:
+                part, end = OWN, None
+            elif turns[-1][0] <= stream.logged:  # most of them
+                part, end = turns[-1][1], None
+            else:
+                part, end = stream.run_at(stream.logged)
             pieces = stream.pieces[stream.logged : end]
             event = chunk_event(
                 stream.room, stream.message_id, stream.logged, pieces, now, stream.conn_id, part

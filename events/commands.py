@@ -30,6 +30,7 @@ from events.parts import shown
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.room import Connection, Member
+from events.schema import StreamChunk, StreamDelta, StreamPart
 from events.sessions import SessionManager
 from events.stream import Stream
 from events.streams import Streams
@@ -56,7 +57,7 @@ class Pending:
 
 Done = dict[str, Any] | Pending | Joined
 #: The next piece of a stream.
-Piece = schema.StreamChunk | schema.StreamDelta | schema.StreamPart
+Piece = StreamChunk | StreamDelta | StreamPart
 Action = Done | Coroutine[Any, Any, Done]
 
 
@@ -325,14 +326,16 @@ class Commands:
         now = self._sessions.now() if conn is None else conn.heard_at
         self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
-        streams, index = self._streams, command.index
-        if type(command) is schema.StreamChunk:
-            return {"next_index": streams.chunk(stream, command.content, index, conn, now, command.part)}
-        if type(command) is schema.StreamDelta:
-            return {"next_index": streams.delta(stream, command.part, command.content, index, conn, now)}
-        assert type(command) is schema.StreamPart
-        next_index = streams.part(stream, command.part, index, conn, now)
-        return {"next_index": next_index, "part_id": command.part.id}
+        index = command.index
+        if type(command) is StreamChunk:
+            written = self._streams.chunk(stream, command.content, index, conn, now, command.part)
+        elif type(command) is StreamDelta:
+            written = self._streams.delta(stream, command.part, command.content, index, conn, now)
+        else:
+            assert type(command) is StreamPart
+            written = self._streams.part(stream, command.part, index, conn, now)
+            return {"next_index": written, "part_id": command.part.id}
+        return {"next_index": written}
 
     async def _others_piece(
         self, caller: Caller, conn: Connection | None, stream: Stream, command: Piece

@@ -72,39 +72,26 @@ def chunk_event(
     else:
         content = "".join(pieces)
         sizes = tuple(map(len, pieces))
-    if part:
-        return _event_of_part(room, stream, index, content, sizes, now, not_to, part)
     # By hand: it is made for every chunk, and only the text is ever new.
-    data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
-        _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
-    )  # fmt: skip
-    return Event(
-        room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
-    )  # fmt: skip
-
-
-def _event_of_part(
-    room: str,
-    stream: str,
-    index: int,
-    content: str,
-    sizes: tuple[int, ...],
-    now: float,
-    not_to: str,
-    label: str,
-) -> Event:
-    if is_whole(label):
+    if not part:
+        data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"}' % (
+            _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000))
+        )  # fmt: skip
+        return Event(
+            room, "stream_chunk", data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to
+        )  # fmt: skip
+    if is_whole(part):
         name = "stream_part"
         data = b'%b%b,"index":%d,"timestamp":"%b"}' % (
             _part_head(room, stream), shown_json(content), index, _stamp(int(now * 1000))
         )  # fmt: skip
     else:
-        name, tail = _grows(label)
+        name, tail = _grows(part)
         data = b'%b%b,"index":%d,"count":%d,"timestamp":"%b"%b' % (
-            _chunk_head(room, stream), to_json(content), index, len(sizes), _stamp(int(now * 1000)), tail
+            _chunk_head(room, stream), to_json(content), index, len(pieces), _stamp(int(now * 1000)), tail
         )  # fmt: skip
     return Event(
-        room, name, data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to, part=label
+        room, name, data, _LOGGED, stream=stream, index=index, sizes=sizes, not_to=not_to, part=part
     )  # fmt: skip
 
 

@@ -83,19 +83,17 @@ class PieceWriter:
     ) -> int:
         """The same where there are other parts, or are about to be."""
         now = now or self._clock()
-        if not self._is_next(stream, index, conn, now) or not content:
+        expected = self._next(stream, index, conn, now)
+        if expected is None or not content:
             return stream.next_index
-        parts = stream.parts
+        parts = stream.parts or StreamParts(stream)
         if part is None:
-            part = TEXT if parts is None or parts.text is None else parts.text
-        if parts is None:
-            if part == TEXT and not stream.turns:
-                return self._accept(stream, now, (("", content),))
-            parts = StreamParts(stream)
-        if part == parts.text:
-            return self._accept(stream, now, ((parts.text_label, content),))
-        said = (*parts.opening(part), (text_label(part), content))
-        return self._opened(stream, parts, now, said)
+            part = parts.text or TEXT
+        if part == parts.text or (part == TEXT and stream.parts is None):
+            self._append(stream, parts.text_label, content, now)
+        else:
+            self._open(stream, parts, (*parts.opening(part), (text_label(part), content)), now)
+        return expected + 1
 
     def delta(
         self,
@@ -108,12 +106,14 @@ class PieceWriter:
     ) -> int:
         """The same for the text of a reasoning, or of a tool's input. Its part was opened by `part`."""
         now = now or self._clock()
-        if not self._is_next(stream, index, conn, now) or not content:
+        expected = self._next(stream, index, conn, now)
+        if expected is None or not content:
             return stream.next_index
         label = stream.parts.deltas.get(part_id) if stream.parts is not None else None
         if label is None:
             raise ValidationFailed("no such reasoning or tool: stream_part opens it", field="part")
-        return self._accept(stream, now, ((label, content),))
+        self._append(stream, label, content, now)
+        return expected + 1
 
     def part(
         self,
@@ -127,13 +127,13 @@ class PieceWriter:
         now = now or self._clock()
         if not part.id:
             part.id = self._id_for(stream, part, index)
-        if not self._is_next(stream, index, conn, now):
+        expected = self._next(stream, index, conn, now)
+        if expected is None:
             return stream.next_index
         check(part)
-        parts = stream.parts or StreamParts(stream)
-        stored = msgspec.to_builtins(part)
-        said = parts.replacing(stored, encoded(stored))
-        return self._opened(stream, parts, now, said)
+        parts, stored = stream.parts or StreamParts(stream), msgspec.to_builtins(part)
+        self._open(stream, parts, parts.replacing(stored, encoded(stored)), now)
+        return expected + 1
 
     @staticmethod
     def _id_for(stream: Stream, part: Part, index: int | None) -> str:
@@ -147,33 +147,40 @@ class PieceWriter:
     def finish(self, stream: Stream) -> None:
         """A stream that was taken over: a part of which its node had written a half."""
         if stream.parts is not None and (said := stream.parts.unfinished()):
-            self._opened(stream, stream.parts, self._clock(), said)
+            self._open(stream, stream.parts, said, self._clock())
 
     # --- each once, in order, within bounds
 
-    def _is_next(self, stream: Stream, index: int | None, conn: Connection | None, now: float) -> bool:
-        """False for a repeat. Raises IndexConflict, StreamClosed."""
+    def _next(self, stream: Stream, index: int | None, conn: Connection | None, now: float) -> int | None:
+        """The index of a piece that is next, None for a repeat. Raises IndexConflict, StreamClosed."""
         if stream.ending is not None:
             raise StreamClosed
         stream.idle_since = now
-        if index is not None and index != (expected := stream.next_index):
+        parts = stream.parts
+        expected = len(stream.pieces) if parts is None else len(stream.pieces) - parts.put_in
+        if index is not None and index != expected:
             if index < expected:
-                return False
+                return None
             raise IndexConflict(expected)
         if conn is not None and stream.conn_id != conn.id:
             self._bind(stream, conn)
-        return True
+        return expected
 
-    def _opened(self, stream: Stream, parts: StreamParts, now: float, said: Said) -> int:
-        """Pieces that open or replace a part."""
-        self._accept(stream, now, said)
-        stream.parts = parts
-        parts.catch_up()
-        return stream.next_index
+    def _append(self, stream: Stream, label: str, text: str, now: float) -> None:
+        """A piece of a part that is there."""
+        size = len(text) if text.isascii() else len(text.encode())
+        if stream.bytes + size > self._max_size:
+            raise self._too_large(stream)
+        stream.bytes += size
+        if label != stream.part:
+            stream.turn(label)
+        stream.pieces.append(text)
+        if not stream.flying:
+            self._chunks.push(stream, now)
 
-    def _accept(self, stream: Stream, now: float, said: Said) -> int:
-        """Pieces that belong together: all of them or none. The producer's next index."""
-        size = sum([len(text) if text.isascii() else len(text.encode()) for _, text in said])
+    def _open(self, stream: Stream, parts: StreamParts, said: Said, now: float) -> None:
+        """Pieces that open or replace a part: all of them, or none."""
+        size = sum([len(text.encode()) for _, text in said])
         if stream.bytes + size > self._max_size:
             raise self._too_large(stream)
         stream.bytes += size
@@ -181,9 +188,10 @@ class PieceWriter:
             if label != stream.part:
                 stream.turn(label)
             stream.pieces.append(text)
+        stream.parts = parts
+        parts.catch_up()
         if not stream.flying:
             self._chunks.push(stream, now)
-        return stream.next_index
 
     def _too_large(self, stream: Stream) -> PayloadTooLarge:
         error = PayloadTooLarge(f"a stream holds at most {self._max_size} bytes")

@@ -73,10 +73,8 @@ class Pieces:
     def run_at(self, index: int) -> tuple[str, int | None]:
         """The part of the piece with this index, and where its run ends; None: at the end of all."""
         turns = self.turns
-        if turns and turns[-1][0] <= index:  # most ask for the end
-            return turns[-1][1], None
         behind = bisect_right(turns, index, key=_begins)
-        return (turns[behind - 1][1] if behind else OWN), (turns[behind][0] if turns else None)
+        return (turns[behind - 1][1] if behind else OWN), (turns[behind][0] if behind < len(turns) else None)
 
     def runs_from(self, index: int) -> list[Run]:
         """Neighbours of one part, joined, from a piece on."""
