@@ -222,6 +222,7 @@ export interface PostFile {
   file_id: string;
   message?: string | null;
   client_message_id?: string | null;
+  reply?: boolean;
 }
 
 /** Set this connection's status in all its rooms. */

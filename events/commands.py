@@ -6,7 +6,6 @@ is taken and the reply follows the commit. Two have a plain twin for what need n
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -234,14 +233,9 @@ class Commands:
             live = member.room.live
             agent_id = live.agent_id if live else None
         future = self._messages.send(caller, command, conn)
-        if agent_id is not None and self._replies.may_reply(caller, command.reply, agent_id):
-            future.add_done_callback(partial(self._reply_to, agent_id, caller.account))
+        self._replies.follow(caller, command.reply, agent_id, future)
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
-
-    def _reply_to(self, agent_id: int, account: str, future: "asyncio.Future[Committed]") -> None:
-        if not future.cancelled() and future.exception() is None and not future.result().duplicate:
-            self._replies.reply_later(agent_id, future.result().record, account)
 
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
         await self._may_write(caller, conn, command.session_id)
@@ -255,8 +249,10 @@ class Commands:
         return Pending(self._messages.delete(command, conn), changed)
 
     async def file(self, caller: Caller, conn: Connection | None, command: schema.PostFile) -> Done:
-        await self._writable(caller, command.session_id)
-        return Pending(self._messages.post_file(caller, command), sent)
+        agent_id, _ = await self._writable(caller, command.session_id)
+        future = self._messages.post_file(caller, command)
+        self._replies.follow(caller, command.reply, agent_id, future)
+        return Pending(future, sent)
 
     async def read(self, caller: Caller, conn: Connection | None, command: schema.Read) -> Done:
         await self._readable(caller, command.session_id)

@@ -52,6 +52,10 @@ class Thumbnails(Protocol):
         """
 
 
+#: Who answers a user's message once it is committed, in a session with that agent.
+Answered = Callable[[Caller, bool, int | None, "asyncio.Future[Committed]"], None]
+
+
 @dataclass(frozen=True, slots=True)
 class SignedUrls:
     """A signed address and when it ends, in epoch seconds. `thumbnail_url` is None without a thumbnail."""
@@ -76,6 +80,7 @@ class FileService:
         thumbnails: Thumbnails,
         signer: Signer,
         care: FileCare,
+        answered: Answered,
         clock: Clock,
         *,
         max_size: int,
@@ -88,7 +93,7 @@ class FileService:
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
-        self._care, self._encodings = care, tuple(encodings)
+        self._care, self._answered, self._encodings = care, answered, tuple(encodings)
         self._uploads, self._beside = Uploads(max_size, processes), Uploads(max_beside, processes)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
@@ -226,15 +231,19 @@ class FileService:
         """The rest of the request was wrong: as if it had not been uploaded."""
         self._care.erase_later([record])
 
-    async def post(self, caller: Caller, record: FileRecord, message: str | None) -> Committed:
-        """The `file` message of an upload. If there can be none, the file goes too.
+    async def post(
+        self, caller: Caller, record: FileRecord, message: str | None, reply: bool = True
+    ) -> Committed:
+        """The `file` message of an upload, which is answered. If there can be none, the file goes too.
 
         Raises SessionExpired and the like: the session may have ended meanwhile.
         """
         try:
-            await self._sessions.writable(caller, record.session_id)
+            session, _ = await self._sessions.writable(caller, record.session_id)
             command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
-            return await asyncio.shield(self._messages.post_file(caller, command))
+            future = self._messages.post_file(caller, command)
+            self._answered(caller, reply, session.agent_id, future)
+            return await asyncio.shield(future)
         except storage_errors.StorageUnavailable:
             raise  # it may have been posted
         except Exception as error:
@@ -274,8 +283,7 @@ class FileService:
         """Addresses below `origin` that work without a token for `url_ttl` seconds: for `<img>`."""
         until = int(self._clock() + self._url_ttl)
         links = [
-            f"{origin}{self._root}/files/{record.file_id}{'/thumb' if thumbnail else ''}"
-            f"?expires={until}&signature={self._signer.sign(_signed(record.file_id, thumbnail, until))}"
+            origin + self._root + signed_path(self._signer, record.file_id, until, thumbnail=thumbnail)
             for thumbnail in (False, True)
         ]
         return SignedUrls(links[0], links[1] if record.thumbnail_url else None, float(until))
@@ -309,6 +317,12 @@ class FileService:
             "file_info": {"name": record.file_name, "type": record.file_type, "size": record.file_size},
             "uploaded_at": rfc3339(record.uploaded_at),
         }
+
+
+def signed_path(signer: Signer, file_id: str, until: int, *, thumbnail: bool = False) -> str:
+    """Below the service's root: works without a token until then, in epoch seconds."""
+    signature = signer.sign(_signed(file_id, thumbnail, until))
+    return f"/files/{file_id}{'/thumb' if thumbnail else ''}?expires={until}&signature={signature}"
 
 
 async def _counted(chunks: AsyncIterator[bytes], upload: Upload) -> AsyncIterator[bytes]:

@@ -76,6 +76,7 @@ class PostFile(InSession, kw_only=True):
     file_id: Annotated[str, Meta(min_length=1, max_length=100)]
     message: str | None = None
     client_message_id: ClientMessageId | None = None
+    reply: bool = True
 
 
 class Typing(InSession, kw_only=True):

@@ -77,9 +77,9 @@ def with_files(records: Iterable[MessageRecord]) -> list[str]:
     ]
 
 
-def told_to_agents(record: MessageRecord) -> Message:
+def told_to_agents(record: MessageRecord, files: Sequence[FileRecord] = ()) -> Message:
     """The same with what its parts have for models alone."""
-    return view(record, parts_as=list)
+    return view(record, files, parts_as=list)
 
 
 def event_of(

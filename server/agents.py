@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 
+from events.agents.attachments import Attachments
 from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.openai import OpenAI
@@ -20,20 +21,20 @@ OPENAI_KEY = "OPENAI_API_KEY"
 log = logging.getLogger("parley.node")
 
 
-def _echo(settings: Settings) -> Agent:
+def _echo(settings: Settings, attachments: Attachments) -> Agent:
     return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
 
-def _openai(settings: Settings) -> Agent:
+def _openai(settings: Settings, attachments: Attachments) -> Agent:
     def key_of(name: str) -> str | None:
         return settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name)
 
     commands = ToolCommands(settings.tool_commands)
-    return OpenAI(key_of, upstreams=upstreams_of(settings), commands=commands)
+    return OpenAI(key_of, upstreams=upstreams_of(settings), commands=commands, attachments=attachments)
 
 
 #: A new kind is a line here, and a file in `events/agents/`.
-KINDS: dict[str, Callable[[Settings], Agent]] = {
+KINDS: dict[str, Callable[[Settings, Attachments], Agent]] = {
     "echo": _echo,
     "openai": _openai,
 }
@@ -41,8 +42,8 @@ KINDS: dict[str, Callable[[Settings], Agent]] = {
 NAMES = (*KINDS, REMOTE)
 
 
-def kinds_of(settings: Settings) -> dict[str, Agent]:
-    return {name: make(settings) for name, make in KINDS.items()}
+def kinds_of(settings: Settings, attachments: Attachments) -> dict[str, Agent]:
+    return {name: make(settings, attachments) for name, make in KINDS.items()}
 
 
 def upstreams_of(settings: Settings) -> Upstreams:

@@ -1,4 +1,4 @@
-"""Thumbnails by a process of their own (`server/thumbnail.py`): off the event loop, in bounded memory."""
+"""Small pictures by a process of their own (`server/thumbnail.py`): off the event loop, in bounded memory."""
 
 import asyncio
 import sys
@@ -13,6 +13,8 @@ from events.errors import PayloadTooLarge, UnsupportedFileType
 PROGRAM = Path(__file__).with_name("thumbnail.py")
 #: The part of the memory that is there which pictures may have, all together: the server needs the rest.
 SHARE = 1 / 3
+#: Pixels of a thumbnail's side.
+SIDE = 320
 #: Bytes for one picture: 25 megapixels of any format fit into the most, and the decoders into the least.
 MOST, LEAST = 512 << 20, 96 << 20
 #: Pictures at the same time where there is memory for them; each may take a core.
@@ -65,7 +67,7 @@ class DecoderSlots:
 
 
 class Thumbnailer:
-    """`events.files.Thumbnails`."""
+    """`events.files.Thumbnails`, `events.agents.attachments.Pictures`."""
 
     def __init__(self, memory: int) -> None:
         """`memory`: bytes that there are for this node and its pictures."""
@@ -75,17 +77,30 @@ class Thumbnailer:
 
     async def make(self, content: AsyncIterator[bytes], media_type: str, owner: str) -> bytes | None:
         """See `events.files.Thumbnails`. Raises what `content` raises, too."""
+        return await self._in_turn(content, media_type, owner, SIDE, "WEBP")
+
+    async def shown_to_models(
+        self, content: AsyncIterator[bytes], media_type: str, owner: str, side: int
+    ) -> bytes | None:
+        """See `events.agents.attachments.Pictures`. Some servers know no WebP."""
+        return await self._in_turn(content, media_type, owner, side, "JPEG")
+
+    async def _in_turn(
+        self, content: AsyncIterator[bytes], media_type: str, owner: str, side: int, made: str
+    ) -> bytes | None:
         try:
             async with asyncio.timeout(PATIENCE) as patience, self._places.place(owner):
                 patience.reschedule(asyncio.get_running_loop().time() + LIMIT)
-                return await self._make(content, media_type)
+                return await self._make(content, media_type, side, made)
         except TimeoutError:
             return None
 
-    async def _make(self, content: AsyncIterator[bytes], media_type: str) -> bytes | None:
+    async def _make(
+        self, content: AsyncIterator[bytes], media_type: str, side: int, made: str
+    ) -> bytes | None:
         # -I: nothing of the environment or of the working folder decides what is imported. A heap for each
         # thread would be taken from the address space that the picture may have.
-        command = (sys.executable, "-I", str(PROGRAM), media_type, str(self.memory))
+        command = (sys.executable, "-I", str(PROGRAM), media_type, str(self.memory), str(side), made)
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={"MALLOC_ARENA_MAX": "1"}
         )

@@ -1,4 +1,4 @@
-"""A program of its own: a picture on standard input, its thumbnail on standard output. Imports nothing of
+"""A program of its own: a picture on standard input, a small one on standard output. Imports nothing of
 Parley.
 
 Decoders of hostile pictures run here, in bounded memory and time, where a crash or a bomb harms nobody.
@@ -19,6 +19,7 @@ shown."""
 MAX_PIXELS_OTHERS = 25 * MEGAPIXEL
 """All but a JPEG are decoded as a whole before they are made smaller."""
 SIDE = 320
+"""Of a thumbnail. Its memory is in `BASE`."""
 CPU_SECONDS = 5
 
 BASE = 48 << 20
@@ -45,7 +46,7 @@ FORMATS = {
 }
 
 
-def main(media_type: str, memory: int) -> int:
+def main(media_type: str, memory: int, side: int, made: str) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -73,11 +74,12 @@ def main(media_type: str, memory: int) -> int:
     if width * height > MAX_PIXELS.get(kind, MAX_PIXELS_OTHERS):
         return 4
     # A JPEG can be decoded at an eighth of its size at once.
-    picture.draft("RGB", (SIDE, SIDE))
-    if BASE + len(content) + needed(picture, kind, width * height) > memory:
+    picture.draft("RGB", (side, side))
+    if BASE + len(content) + needed(picture, kind, width * height, side) > memory:
         return 5
     out = io.BytesIO()
-    drawn(picture).save(out, "WEBP", quality=80)
+    small = drawn(picture, side)
+    (small if made == "WEBP" else on_white(small)).save(out, made, quality=80)
     sys.stdout.buffer.write(out.getvalue())
     return 0
 
@@ -105,23 +107,25 @@ def webp_pixels(content: bytes) -> int:
     return width * height
 
 
-def needed(picture: Any, kind: str, pixels: int) -> int:
-    """Bytes for decoding a picture that had so many pixels before it was drafted."""
+def needed(picture: Any, kind: str, pixels: int, side: int) -> int:
+    """Bytes for a picture that had so many pixels before it was drafted, and for the small one."""
+    # One less than four times as large as it may be is copied whole before it is made small.
+    small = 4 * min(picture.width * picture.height, (4 * side) ** 2) if side > SIDE else 0
     if kind != "JPEG":
-        return pixels * PER_PIXEL[kind] + (HEIF_LIBRARIES if kind == "HEIF" else 0)
-    drafted = 4 * picture.width * picture.height
+        return small + pixels * PER_PIXEL[kind] + (HEIF_LIBRARIES if kind == "HEIF" else 0)
+    drafted = small + 4 * picture.width * picture.height
     if "progressive" in picture.info:
         drafted += pixels * PER_COEFFICIENT * picture.layers
     return int(drafted)
 
 
-def drawn(picture: Any) -> Any:
-    """The first frame, upright, at most `SIDE` wide and high."""
+def drawn(picture: Any, side: int) -> Any:
+    """The first frame, upright, at most `side` wide and high."""
     from PIL import Image, ImageOps
 
     picture.load()
     mode = "RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"
-    factor = max(1, max(picture.size) // (2 * SIDE))
+    factor = max(1, max(picture.size) // (2 * side))
     step = max(1, TILE // factor) * factor
     width, height = picture.size
     smaller = Image.new(mode, (-(-width // factor), -(-height // factor)))
@@ -129,9 +133,20 @@ def drawn(picture: Any) -> Any:
         for left in range(0, width, step):
             tile = picture.crop((left, top, min(left + step, width), min(top + step, height)))
             smaller.paste(in_mode(tile, mode).reduce(factor), (left // factor, top // factor))
-    smaller.thumbnail((SIDE, SIDE))
+    smaller.thumbnail((side, side))
     smaller.info["exif"] = picture.info.get("exif") or picture.getexif().tobytes()
     return ImageOps.exif_transpose(smaller)
+
+
+def on_white(picture: Any) -> Any:
+    """A JPEG has no transparency."""
+    from PIL import Image
+
+    if picture.mode != "RGBA":
+        return picture
+    ground = Image.new("RGB", picture.size, "white")
+    ground.paste(picture, mask=picture.getchannel("A"))
+    return ground
 
 
 def in_mode(tile: Any, mode: str) -> Any:
@@ -141,4 +156,4 @@ def in_mode(tile: Any, mode: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

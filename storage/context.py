@@ -25,8 +25,12 @@ def _statement() -> Statement:
             messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
             messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
             messages.c.deleted_at.is_(None),
-            messages.c.status != "streaming",
-            sa.or_(messages.c.content != "", messages.c.parts.is_not(None)),
+            sa.or_(
+                messages.c.content != "",
+                messages.c.parts.is_not(None),
+                messages.c.message_type == "file",
+                messages.c.status == "streaming",
+            ),
         )
         .order_by(messages.c.seq.desc())
         .limit(sa.bindparam("limit", type_=sa.Integer))
@@ -54,10 +58,14 @@ _CONTEXT = _statement()
 async def context(
     db: Database, session_id: str, before_seq: int, limit: int, max_bytes: int
 ) -> list[MessageRecord]:
-    """Finished, undeleted, not empty; oldest first. Of the newest `limit` as many as fill `max_bytes`; the
-    last may go beyond. Raises StorageUnavailable."""
+    """Undeleted, and not empty, or a file, or being written; oldest first. Of the newest `limit` as many as
+    fill `max_bytes`; the last may go beyond. Raises StorageUnavailable."""
     rows = await db.fetch_all(
         _CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit, max_bytes=max_bytes
     )
     records = [MessageRecord(*row) for row in rows]
-    return [record for record in records if record.content or record.parts]
+    return [record for record in records if _says_something(record)]
+
+
+def _says_something(record: MessageRecord) -> bool:
+    return bool(record.content or record.parts or record.message_type == "file" or record.status == "streaming")

@@ -3,13 +3,15 @@ streams, tools or any API's format."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+import msgspec
 from msgspec import Struct
 
 from events.agents import chat, failures
 from events.agents.api import ModelAPI
+from events.agents.attachments import Attached, Attachment
 from events.agents.base import AnswerFailed
 from events.agents.deltas import Citation, Delta, Finish, StartOver, ToolInput
 from events.agents.faults import Kind
@@ -75,6 +77,10 @@ class Asking:
                     cuts += failure.fault.kind is Kind.CONTEXT
                     yield StartOver()
                     continue
+                if not begun and call.attached and prompt.files and _may_be_of_files(failure):
+                    call = msgspec.structs.replace(call, attached=_texts(call.attached))
+                    yield StartOver()
+                    continue
                 failed += 1
                 if begun or failure.retry_after is None or failed == TRIES:
                     raise
@@ -87,7 +93,7 @@ class Asking:
 
     async def _try(self, call: ModelCall, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         config, at = call.config, self._endpoint
-        body = self._api.body(call, self._lessons, prompt)
+        body = await self._body(call, prompt)
         sent = chat.Call(at.origin, at.target, at.headers, body, self._api.reader(config))
         timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, self._until)
         spoken, finish = any(turn.text.strip() for turn in call.turns), Finish("stop")
@@ -103,6 +109,21 @@ class Asking:
             raise failures.empty(finish.reason)
         if finish.reason == "error":
             raise failures.stopped()
+
+    async def _body(self, call: ModelCall, prompt: Prompt) -> bytes:
+        if prompt.files:
+            # Pictures are megabytes of text: not on the event loop.
+            return await asyncio.to_thread(self._api.body, call, self._lessons, prompt)
+        return self._api.body(call, self._lessons, prompt)
+
+
+def _may_be_of_files(failure: AnswerFailed) -> bool:
+    """A refusal whose words nobody knows: one file that a model cannot read must not end a session."""
+    return failure.fault is not None and failure.fault.kind is Kind.OTHER
+
+
+def _texts(attached: Mapping[str, Attachment]) -> Attached:
+    return {key: each for key, each in attached.items() if each.kind == "text"}
 
 
 def _is_shown(piece: Delta) -> bool:

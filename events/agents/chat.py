@@ -22,6 +22,8 @@ from events.agents.upstreams import UpstreamOrigin
 #: Seconds of work without a turn for others; then these have as many for themselves as it took, up to
 #: `LONGEST`: an upstream that floods a node, with small events or dear ones, takes half of it at most.
 SLICE, LONGEST = 0.005, 0.1
+#: Bytes of a request that are sent, and encrypted, in one turn of the loop.
+PIECE = 64 * 1024
 #: Seconds that are waited after the last event for the body's end, so that its connection can serve again.
 DRAIN = 1.0
 
@@ -132,7 +134,15 @@ def sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContext
         "User-Agent": "parley",
     }
     headers.update(call.headers)
-    return pool.stream(call.method, url, headers=headers, content=call.body)
+    if len(call.body) <= PIECE:
+        return pool.stream(call.method, url, headers=headers, content=call.body)
+    headers["Content-Length"] = str(len(call.body))
+    return pool.stream(call.method, url, headers=headers, content=_in_pieces(call.body))
+
+
+async def _in_pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    for at in range(0, len(body), PIECE):
+        yield body[at : at + PIECE]
 
 
 class Answer:

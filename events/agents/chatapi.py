@@ -17,7 +17,14 @@ class ChatCompletions:
     path = "/chat/completions"
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
-        prompt = conversation(call.request, call.config, manner, note=call.note, with_tools=bool(call.tools))
+        prompt = conversation(
+            call.request,
+            call.config,
+            manner,
+            note=call.note,
+            with_tools=bool(call.tools),
+            attached=call.attached,
+        )
         made = [message for turn in call.turns for message in messages_of(turn, running=True)]
         return msgspec.structs.replace(prompt, messages=prompt.messages + made)
 

@@ -51,6 +51,10 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     turns: Literal["auto", "alternate", "as_is"] = "auto"
     names: Literal["auto", "field", "off"] = "auto"
     thinking: Thinking = "off"
+    files: Literal["inline", "address", "name"] = "inline"
+    max_files: Annotated[int, Meta(ge=0, le=20)] = 4
+    image_side: Annotated[int, Meta(ge=64, le=2048)] = 1024
+    pdf: bool = False
     tools: Annotated[list[ToolServer], Meta(max_length=MOST_SERVERS)] = []
     tool_limits: ToolLimits = ToolLimits()
     first_token_timeout: Seconds = 60.0

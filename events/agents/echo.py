@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import msgspec
 
+from events.agents.attachments import files_of
 from events.agents.base import Agent, Request
 from events.agents.deltas import Delta, ReasoningDelta, ToolInput
 from events.agents.specimen import ASKED, SPECIMEN
+from events.schema import Message
 
 
 class Echo(Agent):
@@ -17,7 +19,7 @@ class Echo(Agent):
         self._chunk_size, self._delay = chunk_size, delay
 
     async def answer(self, request: Request) -> AsyncIterator[Delta]:
-        text = request.message.content or ""
+        text = request.message.content or _names(request.message)
         answer: Sequence[Delta] = SPECIMEN if text.strip() == ASKED else [text]
         for at, piece in enumerate(self._pieces(answer)):
             if at:
@@ -37,3 +39,7 @@ class Echo(Agent):
     def _cut(self, text: str) -> Iterator[str]:
         for at in range(0, len(text), self._chunk_size):
             yield text[at : at + self._chunk_size]
+
+
+def _names(message: Message) -> str:
+    return ", ".join(file.get("name") or file.get("url") or "a file" for file in files_of(message))

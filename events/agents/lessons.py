@@ -73,7 +73,7 @@ class Lessons(Struct):
             self.max_tokens = False
         elif fault.kind is Kind.ENCRYPTED:
             self.encrypted = False
-        elif fault.kind is Kind.IMAGES:
+        elif fault.kind is Kind.IMAGES and sent.prompt.files:
             self.images = False
         elif fault.kind is Kind.TOOLS:
             self.tools = False

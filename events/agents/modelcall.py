@@ -1,11 +1,12 @@
 """One call of a model, in types of our own: what it is asked, and what it said in earlier ones. Knows no wire
 format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from events.agents.attachments import Attachment
 from events.agents.base import Request
 from events.agents.config import OpenAIConfig
 
@@ -39,7 +40,8 @@ class ModelTurn(Struct, frozen=True):
 
 class ModelCall(Struct, frozen=True):
     """`turns` are those of this answer so far. Without `may_call` the model is told of its tools, and that it
-    can call none of them any more. `note` is added to the system prompt."""
+    can call none of them any more. `note` is added to the system prompt. `attached` has the files that it can
+    be told of by their content."""
 
     request: Request
     config: OpenAIConfig
@@ -47,3 +49,4 @@ class ModelCall(Struct, frozen=True):
     tools: Sequence[OfferedTool] = ()
     may_call: bool = True
     note: str = ""
+    attached: Mapping[str, Attachment] = {}

@@ -17,6 +17,7 @@ import msgspec
 
 from events.agents.api import ModelAPI
 from events.agents.asking import Asking, Endpoint
+from events.agents.attachments import Attached, Attachments
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.chat import AnswerBounds
 from events.agents.chatapi import ChatCompletions
@@ -44,7 +45,7 @@ class OpenAI(Agent):
     """Answers for the agents of this kind, and keeps their connections and their sessions with servers of
     tools. `key_of` gives a variable's value; `first_wait`, in seconds, comes before the second try and is
     doubled for the third. Without `upstreams` every address may be asked, with every key; without `commands`
-    no program is run."""
+    no program is run, and without `attachments` files are told by their name."""
 
     def __init__(
         self,
@@ -53,12 +54,14 @@ class OpenAI(Agent):
         upstreams: Upstreams | None = None,
         bounds: AnswerBounds | None = None,
         commands: ToolCommands | None = None,
+        attachments: Attachments | None = None,
     ) -> None:
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._learnt = Learnt()
         self._tools = ToolSessions(key_of, self._connections, upstreams, commands or ToolCommands())
+        self._attachments = attachments
         self._later = Tasks("requests to upstreams")
 
     def check(self, config: dict[str, Any]) -> None:
@@ -66,6 +69,8 @@ class OpenAI(Agent):
         made = checked(config)
         if self._upstreams is not None:
             self._upstreams.check(split(made.base_url)[0], made.api_key_env)
+        if self._attachments is not None:
+            self._attachments.check(made)
         for number, server in enumerate(made.tools):
             try:
                 self._tools.check(server)
@@ -96,7 +101,12 @@ class OpenAI(Agent):
             async with aclosing(while_waiting(box.fill(config.tools))) as signs:
                 async for sign in signs:
                     yield sign
-        call = ModelCall(request, config, tools=box.offered, note=_note(box.missing))
+        attached: Attached = {}
+        if self._attachments is not None and self._attachments.wanted(request, config):
+            async with aclosing(while_waiting(self._attachments.gather(request, config, attached))) as signs:
+                async for sign in signs:
+                    yield sign
+        call = ModelCall(request, config, tools=box.offered, note=_note(box.missing), attached=attached)
         async with aclosing(conversed(asking, call, box, config.tool_limits.rounds)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
@@ -21,7 +22,7 @@ from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
-from events.views import told_to_agents
+from events.views import told_to_agents, with_files
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
@@ -84,6 +85,20 @@ class Replies:
         if record is None or not record.is_active:
             raise AgentNotFound
         return record
+
+    def follow(
+        self, caller: Caller, reply: bool, agent_id: int | None, future: "asyncio.Future[Committed]"
+    ) -> None:
+        """A user's message in a session with an agent is answered when it is committed, unless it says
+        otherwise."""
+        if agent_id is not None and caller.role == "user" and reply:
+            future.add_done_callback(partial(self._committed, agent_id, caller.account))
+
+    def _committed(
+        self, agent_id: int, account: str, future: "asyncio.Future[Committed]"
+    ) -> None:
+        if not future.cancelled() and future.exception() is None and not future.result().duplicate:
+            self.reply_later(agent_id, future.result().record, account)
 
     def reply_later(self, agent_id: int, message: MessageRecord, account: str) -> None:
         """After the commit of a user's message. The message stands whatever becomes of the answer."""
@@ -229,11 +244,15 @@ class Replies:
 
     async def _request(self, agent: AgentRecord, message: MessageRecord) -> Request:
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
+        ids = with_files([*rows, message])
+        files = await self._store.files_of(ids) if ids else {}
         history, size = [], 0
         for row in reversed(rows):
-            shown = told_to_agents(row)
+            shown = told_to_agents(await self._so_far(row), files.get(row.message_id, ()))
+            if shown.status == "streaming" and not shown.content:
+                continue
             needed = len(to_json(shown)) + 1
-            if shown.parts is not UNSET and size + needed > HISTORY_BYTES:
+            if shown.parts is not UNSET and not shown.files and size + needed > HISTORY_BYTES:
                 # What tools gave may be long. Its text says what it came to.
                 shown.parts = UNSET
                 if not shown.content:
@@ -244,7 +263,15 @@ class Replies:
                 break
             history.append(shown)
         history.reverse()
-        return Request(message.session_id, told_to_agents(message), history, agent)
+        asked = told_to_agents(message, files.get(message.message_id, ()))
+        return Request(message.session_id, asked, history, agent)
+
+    async def _so_far(self, record: MessageRecord) -> MessageRecord:
+        """An answer that is being written has its text in its stream."""
+        if record.status != "streaming":
+            return record
+        _, content, _, _ = await self._streams.read(record, 0)
+        return msgspec.structs.replace(record, content=content, parts=None)
 
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
@@ -284,7 +311,3 @@ class Replies:
 
     async def stop(self) -> None:
         await self._tasks.stop()
-
-    def may_reply(self, caller: Caller, reply: bool, agent_id: int | None) -> bool:
-        """A `user` message in a session with an agent starts an answer unless it says otherwise."""
-        return caller.role == "user" and reply and agent_id is not None

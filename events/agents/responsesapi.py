@@ -23,7 +23,14 @@ class Responses:
     path = "/responses"
 
     def prompt(self, call: ModelCall, manner: Manner) -> Prompt:
-        return conversation(call.request, call.config, manner, note=call.note, with_tools=bool(call.tools))
+        return conversation(
+            call.request,
+            call.config,
+            manner,
+            note=call.note,
+            with_tools=bool(call.tools),
+            attached=call.attached,
+        )
 
     def body(self, call: ModelCall, lessons: Lessons, prompt: Prompt) -> bytes:
         config, messages = call.config, prompt.messages

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from events.agents.modelcall import ModelCall, ModelTurn
-from events.agents.prompt import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE, Manner, Prompt
+from events.agents.prompt import Manner, Prompt
+from events.agents.toldfiles import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from events.agents.toolresults import cut
 
 #: Bytes of a tool's output at least, however little room there is.

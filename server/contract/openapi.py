@@ -137,6 +137,7 @@ _UPLOAD: Json = {
                     "file": {"type": "string", "contentMediaType": "application/octet-stream"},
                     "message": {"type": "string"},
                     "post": {"type": "string", "enum": ["true", "false"], "default": "true"},
+                    "reply": {"type": "string", "enum": ["true", "false"], "default": "true"},
                 },
             }
         }

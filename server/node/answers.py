@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from events.agents.attachments import Attachments
 from events.agents.base import Agent
 from events.agents.nodes import OtherNodes
 from events.agents.remote import HandOut, Workers
 from events.agents.replies import Replies
 from events.asking import Asking
+from events.files import signed_path
 from events.ratelimit import RateLimits
 from server.agents import kinds_of
-from server.node.core import Core
+from server.node.core import Core, signer
 from server.node.delivering import Delivering
 from server.node.members import Members
 from server.node.stores import Stores
@@ -32,7 +34,7 @@ def build_answers(
     writing: Writing,
     limits: RateLimits,
 ) -> Answers:
-    kinds, workers = kinds_of(core.settings), Workers(delivering.hub)
+    kinds, workers = kinds_of(core.settings, _attachments(core, stores)), Workers(delivering.hub)
     nodes: OtherNodes | None = None
     if delivering.outage is not None:
         nodes = OtherNodes(delivering.backends.bus, core.node_id, workers.has, workers.offer, core.tasks)
@@ -51,3 +53,14 @@ def build_answers(
     delivering.delivery.on_stream_start = replies.started
     asking = Asking(members.sessions, writing.messages, replies, members.typing, limits)
     return Answers(kinds, replies, asking)
+
+
+def _attachments(core: Core, stores: Stores) -> Attachments:
+    """A model's server can ask for a file where the settings say how this one is reached from outside."""
+    settings, sign = core.settings, signer(core.settings, "files")
+
+    def address(file_id: str) -> str:
+        assert settings.base is not None
+        return settings.base + signed_path(sign, file_id, int(stores.clock() + settings.file_url_ttl))
+
+    return Attachments(stores.contents, stores.pictures, address if settings.base is not None else None)

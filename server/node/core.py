@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from events.clock import Clock
 from events.observer import Observer
+from events.signing import Signer
 from events.tasks import Tasks
 from server.backends import Choose, choose
 from server.config import Settings
@@ -81,3 +82,8 @@ class Core:
     tasks: Tasks = field(default_factory=lambda: Tasks("node"))
     after_commit: AfterCommit = field(default_factory=AfterCommit)
     signals: Signals = field(default_factory=Signals)
+
+
+def signer(settings: Settings, purpose: str) -> Signer:
+    assert settings.secret_key is not None  # `Settings.load` sees to it
+    return Signer(settings.secret_key, purpose)

@@ -9,13 +9,10 @@ from events.files import FileService
 from events.indexer import Indexer
 from events.retention import Retention
 from events.search import SearchService
-from events.signing import Signer
-from server import memory
-from server.config import Settings
 from server.downloads import Downloads
-from server.imaging import Thumbnailer
 from server.metrics import Metrics
 from server.node.build import Node
+from server.node.core import signer
 from server.readiness import Readiness
 from server.service import ServiceApi
 from server.vendor import Vendor
@@ -67,9 +64,10 @@ def _files(node: Node) -> FileService:
         node.members.sessions,
         node.writing.messages,
         node.gate.limits,
-        Thumbnailer(memory.available() // node.core.processes),
+        stores.pictures,
         signer(settings, "files"),
         node.members.file_care,
+        node.answers.replies.follow,
         stores.clock,
         max_size=settings.max_file_size,
         max_beside=settings.ws_message_size_limit,
@@ -79,11 +77,6 @@ def _files(node: Node) -> FileService:
         root=settings.root_path,
         encodings=settings.text_encodings,
     )
-
-
-def signer(settings: Settings, purpose: str) -> Signer:
-    assert settings.secret_key is not None  # `Settings.load` sees to it
-    return Signer(settings.secret_key, purpose)
 
 
 @asynccontextmanager

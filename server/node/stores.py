@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from events.clock import Clock
 from events.storetime import StoreTime
+from server import memory
 from server.backends import blob_store
+from server.imaging import Thumbnailer
 from server.node.core import Core
 from storage.agents import Agents
 from storage.database import Database
@@ -34,6 +36,7 @@ class Stores:
     agents: Agents
     files: Files
     contents: BlobStore
+    pictures: Thumbnailer
     people: People
     revocations: Revocations
     snapshots: SnapshotReader
@@ -56,6 +59,7 @@ def build_stores(core: Core) -> Stores:
         agents=Agents(database),
         files=Files(database),
         contents=blob_store(core.settings),
+        pictures=Thumbnailer(memory.available() // core.processes),
         people=People(database),
         revocations=Revocations(database),
         snapshots=SnapshotReader(database),

@@ -26,7 +26,7 @@ from storage.records import FileRecord
 #: client that reads its answer only when it has sent everything would else see a broken connection.
 LINGER, LINGER_IDLE = 30.0, 5.0
 #: Fields that a body may have besides its file.
-FIELDS = frozenset({"message", "post"})
+FIELDS = frozenset({"message", "post", "reply"})
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 
@@ -62,14 +62,15 @@ async def _store(request: Request, caller: Caller, session_id: str) -> tuple[Fil
         fields = Fields(services.settings.ws_message_size_limit, came)
         record = await _file(request, caller, session_id, fields)
         try:
-            post, message = _flag(fields.text("post")), fields.text("message")
+            post, answered = _flag(fields, "post"), _flag(fields, "reply")
+            message = fields.text("message")
         except BaseException:
             files.forget(record)
             raise
         if not post:
             return record, None
         posted = await services.dispatcher.perform(
-            "file", lambda: files.post(caller, record, message), session_id
+            "file", lambda: files.post(caller, record, message, answered), session_id
         )
     return record, posted.record.message_id
 
@@ -97,11 +98,12 @@ async def _file(request: Request, caller: Caller, session_id: str, fields: Field
     return record
 
 
-def _flag(text: str | None) -> bool:
+def _flag(fields: Fields, name: str) -> bool:
+    text = fields.text(name)
     known = {None: True, "true": True, "1": True, "false": False, "0": False}
     text = text.lower() if text is not None else None
     if text not in known:
-        raise ValidationFailed("true or false", field="post")
+        raise ValidationFailed("true or false", field=name)
     return known[text]
 
 

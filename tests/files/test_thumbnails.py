@@ -135,7 +135,7 @@ RUNNER = f"""
 import sys
 sys.path.insert(0, {str(PROGRAM.parent)!r})
 import thumbnail
-code = thumbnail.main(sys.argv[1], int(sys.argv[2]))
+code = thumbnail.main(sys.argv[1], int(sys.argv[2]), 320, 'WEBP')
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(code, peak, file=sys.stderr)
 """
