@@ -143,8 +143,8 @@ async def test_the_conversation_before_a_message(store: Store) -> None:
     await store.say("open", message_type="stream", status="streaming")
     await store.writer.submit(DeleteMessage("s", "m2"))
     assert [r.content for r in await store.messages.context("s", 6, 10, 5000)] == ["one", "three", "five"]
-    assert [r.content for r in await store.messages.context("s", 100, 2, 5000)] == ["five", "six"]
-    assert [r.content for r in await store.messages.context("s", 100, 10, 600)] == ["five", "six"]
+    assert [r.content for r in await store.messages.context("s", 100, 2, 5000)] == ["six", "open"]
+    assert [r.content for r in await store.messages.context("s", 100, 10, 600)] == ["six", "open"]
 
 
 async def test_erasing_a_user(store: Store, clock: StillClock) -> None:
