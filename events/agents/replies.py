@@ -270,8 +270,8 @@ class Replies:
         """An answer that is being written has its text in its stream."""
         if record.status != "streaming":
             return record
-        _, content, _, _ = await self._streams.read(record, 0)
-        return msgspec.structs.replace(record, content=content, parts=None)
+        so_far = await self._streams.read(record, 0)
+        return msgspec.structs.replace(record, content=so_far.content, parts=None)
 
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""

@@ -1,5 +1,6 @@
 """Agents that are asked by the Responses API: what is sent, and how an answer ends."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from events.agents.base import AnswerFailed
 from events.agents.openai import OpenAI
 from events.agents.responses import ResponseReader
 from tests.agents.shapes.refusal import error
-from tests.agents.shapes.responses import COMPLETED, FAILED, event, response, said, stream, thought
+from tests.agents.shapes.responses import COMPLETED, FAILED, event, item, response, said, stream, thought
 from tests.agents.test_openai import collect, openai_session, request
 from tests.agents.test_openai import said as message
 from tests.agents.upstream import Plan, Upstream, lines, refusal, silence, upstream
@@ -176,6 +177,41 @@ async def test_a_session(node: Server) -> None:
             end = await alice.wait_event("stream_end", lambda e: e["message_id"] != end["message_id"])
             assert (end["status"], end["finish_reason"]) == ("complete", "length")
     assert [each["role"] for each in served.asked[1]["input"]] == ["user", "assistant", "user"]
+
+
+SEARCHED = item(1, "web_search_call", "ws_1", status="completed", action={"type": "search", "query": "x"})
+
+
+async def test_reasoning_is_given_back_and_not_shown(node: Server) -> None:
+    """Encrypted reasoning goes back before the text that it led to; readers see its words alone."""
+    first = [
+        *thought(0, item_id="rs_1", encrypted_content="Zmlyc3Q="),
+        event("output_item.done", **SEARCHED),
+        *thought(2, "so", item_id="rs_2", encrypted_content="c2VjcmV0"),
+        *said(3, "Yes"),
+        COMPLETED,
+    ]
+    async with upstream(answered(*first), GOOD) as served:
+        session_id = await openai_session(node, served, api="responses")
+        async with enter("socketio", node, "alice", session_id) as alice:
+            await alice.message("really?")
+            end = await alice.wait_event("stream_end")
+            await alice.message("why?")
+            await alice.wait_event("stream_end", lambda e: e["message_id"] != end["message_id"])
+            told = next(m for m in await alice.history() if m["message_id"] == end["message_id"])
+            shown = json.dumps([event.data for event in alice.events]) + json.dumps(told)
+    assert [part["type"] for part in told["parts"]] == ["reasoning", "tool", "reasoning", "text"]
+    assert (told["parts"][1]["executed_by"], told["parts"][1]["state"]) == ("provider", "output_available")
+    assert "c2VjcmV0" not in shown
+    assert served.asked[1]["input"][1:3] == [
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "so"}],
+            "id": "rs_2",
+            "encrypted_content": "c2VjcmV0",
+        },
+        {"role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
+    ]
 
 
 @pytest.mark.parametrize(
