@@ -68,4 +68,5 @@ async def context(
 
 
 def _says_something(record: MessageRecord) -> bool:
-    return bool(record.content or record.parts or record.message_type == "file" or record.status == "streaming")
+    is_file, is_open = record.message_type == "file", record.status == "streaming"
+    return bool(record.content or record.parts or is_file or is_open)

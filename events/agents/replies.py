@@ -94,9 +94,7 @@ class Replies:
         if agent_id is not None and caller.role == "user" and reply:
             future.add_done_callback(partial(self._committed, agent_id, caller.account))
 
-    def _committed(
-        self, agent_id: int, account: str, future: "asyncio.Future[Committed]"
-    ) -> None:
+    def _committed(self, agent_id: int, account: str, future: "asyncio.Future[Committed]") -> None:
         if not future.cancelled() and future.exception() is None and not future.result().duplicate:
             self.reply_later(agent_id, future.result().record, account)
 
