@@ -125,8 +125,10 @@ export interface History {
   lineage?: string | null;
 }
 
+/** `turns`: the session's open ones. */
 export interface HistoryReply {
   messages: Message[];
+  turns: Turn[];
   has_more: boolean;
   total: number;
   last_seq: number;
@@ -154,6 +156,7 @@ export interface JoinReply {
   online: Online[];
   read_marks: Record<string, number>;
   streams: OpenStream[];
+  turns: Turn[];
   lineage: string;
   reset?: boolean;
 }
@@ -223,6 +226,7 @@ export interface PostFile {
   message?: string | null;
   client_message_id?: string | null;
   reply?: boolean;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
 }
 
 /** Set this connection's status in all its rooms. */
@@ -292,6 +296,7 @@ export interface SendMessage {
   reply_to?: string | null;
   reply?: boolean;
   parts?: (Text | FilePart | Data)[] | null;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
 }
 
 /** The message is committed. `duplicate`: it was already, under this id. */
@@ -300,6 +305,19 @@ export interface SentReply {
   seq: number;
   created_at: string;
   duplicate?: boolean;
+}
+
+/** A session as its creation answers it. */
+export interface Session {
+  session_id: string;
+  trace_id: string;
+  user_id: string;
+  agent_id: number | null;
+  title: string | null;
+  status: "active" | "archived" | "deleted" | "expired";
+  metadata: Record<string, unknown>;
+  created_at: string;
+  expires_at: string;
 }
 
 /** Something happened in a session whose room this connection has not joined; once a second at most. */
@@ -319,6 +337,7 @@ export interface SessionAdded {
   event: "added";
   title: string | null;
   role: "agent" | "member" | "owner" | "service" | "viewer";
+  session: Session;
 }
 
 /** The session has changed, or this connection's membership has ended. */
@@ -375,7 +394,7 @@ export interface Step {
   id?: string;
 }
 
-/** Stop a stream; the text so far is kept. */
+/** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */
 export interface StreamCancel {
   session_id: string;
   message_id: string;
@@ -385,7 +404,7 @@ export interface StreamCancelReply {
   status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
 }
 
-/** To the producer: somebody wants this stream stopped. */
+/** To the producer: somebody wants this stream stopped; to an agent's workers also with the id of a question that needs no answer any more. */
 export interface StreamCancelled {
   session_id: string;
   timestamp: string;
@@ -548,6 +567,40 @@ export interface Tool {
   provider_metadata?: Record<string, unknown>;
 }
 
+/** A question (`message_id`, `seq`) and how far its answer is (docs/turns.md). */
+export interface Turn {
+  message_id: string;
+  seq: number;
+  state: "done" | "queued" | "running" | "waiting";
+  when_busy: "interrupt" | "parallel" | "queue" | "reject";
+  answer_id?: string;
+  outcome?: string;
+}
+
+/** A question waits for its turn, or will not be answered. That it is being answered tells the stream that replies to it. */
+export interface TurnChanged {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  state: "done" | "queued" | "running" | "waiting";
+  when_busy: "interrupt" | "parallel" | "queue" | "reject";
+  answer_id?: string;
+  outcome?: string;
+}
+
+/** A page of questions to the session's agent, and how far their answers are; the newest first. */
+export interface Turns {
+  session_id: string;
+  before_seq?: number | null;
+  limit?: number;
+}
+
+/** The newest first. */
+export interface TurnsReply {
+  turns: Turn[];
+  has_more: boolean;
+}
+
 /** Tell the others that one is, or is no longer, typing. */
 export interface Typing {
   session_id: string;
@@ -591,6 +644,7 @@ export interface Welcome {
   online: Online[];
   read_marks: Record<string, number>;
   streams: OpenStream[];
+  turns: Turn[];
   lineage: string;
   reset?: boolean;
   connection_id: string;
@@ -644,6 +698,8 @@ export interface ParleyEvents {
   stream_delta: (payload: DeltaPiece) => void;
   /** A part as it is now: it takes the place of the one with its id, or is the message's next. Logged. */
   stream_part: (payload: PartPiece) => void;
+  /** A question waits for its turn, or will not be answered. Logged. */
+  turn: (payload: TurnChanged) => void;
   /** A user has read everything up to `seq`. Logged. */
   read: (payload: ReadMark) => void;
   /** The session has changed, or this connection's membership has ended. Logged. */
@@ -656,7 +712,7 @@ export interface ParleyEvents {
   typing: (payload: TypingChanged) => void;
   /** A worker's next piece of work; to be acked within five seconds. Direct. */
   agent_request: (payload: AgentRequest, ack: () => void) => void;
-  /** To the producer: somebody wants this stream stopped. Direct. */
+  /** To the producer: somebody wants this stream stopped; to an agent's workers also with the id of a question that needs no answer any more. Direct. */
   stream_cancel: (payload: StreamCancelled) => void;
   /** The token of this connection ends soon: `auth_refresh` extends it. Direct. */
   auth_expiring: (payload: AuthExpiring) => void;
@@ -687,6 +743,8 @@ export interface ParleyCommands {
   read: (payload: Read, ack?: (reply: Reply<ReadReply>) => void) => void;
   /** A page of messages. */
   history: (payload: History, ack: (reply: Reply<HistoryReply>) => void) => void;
+  /** A page of questions to the session's agent, and how far their answers are; the newest first. */
+  turns: (payload: Turns, ack: (reply: Reply<TurnsReply>) => void) => void;
   /** Begin a message that is written in chunks. */
   stream_start: (payload: StreamStart, ack: (reply: Reply<StreamStartReply>) => void) => void;
   /** The next piece of a stream's text. */
@@ -697,7 +755,7 @@ export interface ParleyCommands {
   stream_part: (payload: StreamPart, ack: (reply: Reply<StreamPartReply>) => void) => void;
   /** The stream is finished; its text is committed. */
   stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
-  /** Stop a stream; the text so far is kept. */
+  /** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */
   stream_cancel: (payload: StreamCancel, ack: (reply: Reply<StreamCancelReply>) => void) => void;
   /** The text of a stream from a chunk index on. */
   stream_resume: (payload: StreamResume, ack: (reply: Reply<StreamResumeReply>) => void) => void;

@@ -5,21 +5,23 @@ from typing import NamedTuple
 
 from events.access import Caller
 from events.agents.replies import Replies
+from events.answering import Answering
 from events.messages import MessageService
 from events.ratelimit import RateLimits
 from events.schema import ChatRequest, SendMessage
 from events.sessions import Origin, SessionManager
 from events.typing import Typing
-from storage.records import AgentRecord, MessageRecord, SessionRecord
+from storage.ops import Addressed
+from storage.records import MessageRecord, SessionRecord
 from storage.shape import maker
 
 _question = maker(SendMessage, ChatRequest, "session_id")
 
 
 class Asked(NamedTuple):
-    """A question that is committed, and who is to answer it."""
+    """A question that is committed, and whom it asks."""
 
-    agent: AgentRecord
+    asks: Addressed
     message: MessageRecord
 
 
@@ -29,17 +31,19 @@ class Asking:
         sessions: SessionManager,
         messages: MessageService,
         replies: Replies,
+        answering: Answering,
         typing: Typing,
         limits: RateLimits,
     ) -> None:
         self._sessions, self._messages, self._replies = sessions, messages, replies
+        self._answering = answering
         self._typing, self._limits = typing, limits
 
     async def ask(
         self, caller: Caller, session_id: str | None, request: ChatRequest, origin: Origin
     ) -> Asked:
-        """Commit the question; without a `session_id`, its session with it. `Replies.answer_to` begins the
-        answer.
+        """Commit the question; without a `session_id`, its session with it. `Answering.answer_to` waits
+        for the answer.
 
         Raises SessionNotFound, AgentNotFound, RateLimited, ..., StorageError.
         """
@@ -50,9 +54,10 @@ class Asking:
         agent = await self._replies.agent(session.agent_id)
         command = _question(request, session.session_id)
         most = self._sessions.most_of(caller) if begins is not None else None
-        future = self._messages.send(caller, command, begins=begins, most=most)
+        asks = self._answering.asks_of(caller, agent.id, request.when_busy)
+        future = self._messages.send(caller, command, begins=begins, most=most, asks=asks)
         self._typing.clear(session.session_id, caller.key)
-        return Asked(agent, (await asyncio.shield(future)).record)
+        return Asked(asks, (await asyncio.shield(future)).record)
 
     async def _new_session(self, caller: Caller, request: ChatRequest, origin: Origin) -> SessionRecord:
         waiting = self._limits.check(caller, "create")

@@ -12,7 +12,8 @@ import msgspec
 
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
-from events.agents.replies import Replies, reply_key
+from events.agents.replies import reply_key
+from events.answering import Answering
 from events.clock import rfc3339
 from events.errors import (
     ChatError,
@@ -114,7 +115,7 @@ class Commands:
         sessions: SessionManager,
         messages: MessageService,
         streams: Streams,
-        replies: Replies,
+        answering: Answering,
         membership: Membership,
         joining: Joining,
         presence: Presence,
@@ -122,7 +123,8 @@ class Commands:
         limits: RateLimits,
         refresh: Refresh,
     ) -> None:
-        self._sessions, self._messages, self._streams, self._replies = sessions, messages, streams, replies
+        self._sessions, self._messages, self._streams = sessions, messages, streams
+        self._answering = answering
         self._membership, self._joining = membership, joining
         self._presence, self._typing = presence, typing
         self._limits, self._refresh = limits, refresh
@@ -141,6 +143,7 @@ class Commands:
             "presence": self.presence,
             "read": self.read,
             "history": self.history,
+            "turns": self.turns,
             "stream_start": self.stream_start,
             "stream_chunk": self.stream_chunk,
             "stream_delta": self.stream_delta,
@@ -232,8 +235,8 @@ class Commands:
             self._member_writes(member)
             live = member.room.live
             agent_id = live.agent_id if live else None
-        future = self._messages.send(caller, command, conn)
-        self._replies.follow(caller, command.reply, agent_id, future)
+        asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
+        future = self._messages.send(caller, command, conn, asks=asks)
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
 
@@ -250,9 +253,8 @@ class Commands:
 
     async def file(self, caller: Caller, conn: Connection | None, command: schema.PostFile) -> Done:
         agent_id, _ = await self._writable(caller, command.session_id)
-        future = self._messages.post_file(caller, command)
-        self._replies.follow(caller, command.reply, agent_id, future)
-        return Pending(future, sent)
+        asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
+        return Pending(self._messages.post_file(caller, command, asks), sent)
 
     async def read(self, caller: Caller, conn: Connection | None, command: schema.Read) -> Done:
         await self._readable(caller, command.session_id)
@@ -262,7 +264,13 @@ class Commands:
 
     async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
         record, _ = await self._read(caller, command.session_id)
-        return await self._messages.history(command, record.trace_id)
+        page = await self._messages.history(command, record.trace_id)
+        open_turns = await self._answering.open(command.session_id) if record.agent_id is not None else []
+        return page | {"turns": open_turns}
+
+    async def turns(self, caller: Caller, conn: Connection | None, command: schema.Turns) -> Done:
+        await self._readable(caller, command.session_id)
+        return await self._answering.page(command.session_id, command.before_seq, command.limit)
 
     # --- typing and presence
 
@@ -409,7 +417,7 @@ class Commands:
             chunks, stream.uncounted = stream.uncounted, 0
             written = record.last_activity.timestamp()
             self._sessions.touches.touch(command.session_id, record.ttl_hours, written, chunks)
-        return {"status": await self._streams.cancel(command.session_id, command.message_id)}
+        return {"status": await self._answering.stop(command.session_id, command.message_id)}
 
     async def stream_resume(
         self, caller: Caller, conn: Connection | None, command: schema.StreamResume

@@ -25,6 +25,8 @@ from storage.records import OpenStream
 HOLD_MAX = 20_000
 #: An enum's members cost more to look up than a chunk's comparison may.
 _DURABLE, _VOLATILE = int(Kind.DURABLE), int(Kind.VOLATILE)
+#: Events after which what a join is told of the room is another thing.
+_CHANGING = frozenset({"read", "turn"})
 #: Bus messages kept for a room that is being opened.
 EARLY_MAX = 5_000
 
@@ -172,7 +174,7 @@ class Delivery:
                     self.on_stream_start(event)
         members = self.hub.broadcast(room, event)
         self.observer.delivered(event.name, members, self.clock() - event.at if event.at else 0.0)
-        if event.name == "read":
+        if event.name in _CHANGING:
             room.changed()
         elif event.name == "session":
             self.on_session(room, event)

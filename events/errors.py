@@ -173,6 +173,12 @@ class SlowConsumer(ChatError):
     retryable = True
 
 
+class AgentBusy(ChatError):
+    code = "AGENT_BUSY"
+    message = "The agent is answering another question"
+    retryable = True
+
+
 class AgentUnavailable(ChatError):
     code = "AGENT_UNAVAILABLE"
     message = "The agent cannot answer"

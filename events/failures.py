@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from events.bounds import SESSIONS
 from events.errors import (
+    AgentBusy,
     ChatError,
     Conflict,
     FileNotFound,
@@ -30,6 +31,7 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.NotAllowed: lambda e: Forbidden("only its sender may edit a message"),
     storage_errors.AlreadyExists: lambda e: Conflict(),
     storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
+    storage_errors.QuestionOpen: lambda e: AgentBusy(),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
     storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
 }

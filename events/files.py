@@ -34,7 +34,7 @@ from events.uploading import Upload, Uploads
 from storage import errors as storage_errors
 from storage.files import Files
 from storage.interfaces import BlobStore
-from storage.ops import Committed
+from storage.ops import Addressed, Committed
 from storage.records import FileRecord
 
 #: What a thumbnail is, whatever the image was.
@@ -52,8 +52,8 @@ class Thumbnails(Protocol):
         """
 
 
-#: Who answers a user's message once it is committed, in a session with that agent.
-Answered = Callable[[Caller, bool, int | None, "asyncio.Future[Committed]"], None]
+#: What a caller's message asks in a session with that agent, if it is to be answered.
+Question = Callable[[Caller, int | None, bool], Addressed | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class FileService:
         thumbnails: Thumbnails,
         signer: Signer,
         care: FileCare,
-        answered: Answered,
+        asks: Question,
         clock: Clock,
         *,
         max_size: int,
@@ -93,7 +93,7 @@ class FileService:
     ) -> None:
         self._files, self._blobs, self._sessions, self._messages = files, blobs, sessions, messages
         self._limits, self._thumbnails, self._signer, self._clock = limits, thumbnails, signer, clock
-        self._care, self._answered, self._encodings = care, answered, tuple(encodings)
+        self._care, self._asks, self._encodings = care, asks, tuple(encodings)
         self._uploads, self._beside = Uploads(max_size, processes), Uploads(max_beside, processes)
         self.max_size, self._allowed, self._url_ttl, self._root = max_size, frozenset(allowed), url_ttl, root
 
@@ -241,9 +241,8 @@ class FileService:
         try:
             session, _ = await self._sessions.writable(caller, record.session_id)
             command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
-            future = self._messages.post_file(caller, command)
-            self._answered(caller, reply, session.agent_id, future)
-            return await asyncio.shield(future)
+            asks = self._asks(caller, session.agent_id, reply)
+            return await asyncio.shield(self._messages.post_file(caller, command, asks))
         except storage_errors.StorageUnavailable:
             raise  # it may have been posted
         except Exception as error:

@@ -87,6 +87,7 @@ class Known:
     agent: AgentRecord | None
     standings: Mapping[str, str]  # of participants
     read_marks: Raw
+    turns: Raw  # the open ones
     page: Page
     at: float  # when it was read, in epoch seconds
     lineage: str  # of the history that it was read from, or of one before

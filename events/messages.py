@@ -21,7 +21,7 @@ from events.views import PAGE_BYTES, event_of, read_event, view, with_files
 from storage.errors import StorageUnavailable
 from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
-from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage
+from storage.ops import Addressed, Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
 from storage.parts import file_ids
 from storage.records import MessageRecord, SessionRecord
@@ -35,7 +35,7 @@ MAY_DELETE_ANY = frozenset({"owner", "service"})
 _said = maker(
     NewMessage,
     SendMessage,
-    "message_id sender_type sender_id message_type content parts metadata begins most",
+    "message_id sender_type sender_id message_type content parts metadata begins most asks",
 )
 
 
@@ -72,10 +72,11 @@ class MessageService:
         *,
         begins: SessionRecord | None = None,
         most: int | None = None,
+        asks: Addressed | None = None,
     ) -> "asyncio.Future[Committed]":
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
-        may have `most`. Errors come through the future (see `events.failures`); raises ValidationFailed,
-        Forbidden, RateLimited."""
+        may have `most`. `asks`: the message is a question to an agent. Errors come through the future (see
+        `events.failures`); raises ValidationFailed, Forbidden, RateLimited."""
         if command.message_type == "system" and caller.role != "service":
             raise Forbidden("only a service may send system messages")
         kind: str = command.message_type or "text"
@@ -99,6 +100,7 @@ class MessageService:
                 metadata=command.metadata or {},
                 begins=begins,
                 most=most,
+                asks=asks,
             ),
             conn,
         )
@@ -132,7 +134,9 @@ class MessageService:
             DeleteMessage(command.session_id, command.message_id, accepted=accepted), conn
         )
 
-    def post_file(self, caller: Caller, command: PostFile) -> "asyncio.Future[Committed]":
+    def post_file(
+        self, caller: Caller, command: PostFile, asks: Addressed | None = None
+    ) -> "asyncio.Future[Committed]":
         """A message of one file and, perhaps, a text. Its future raises FileMissing: not uploaded by this
         caller to this session, or posted already."""
         parts: list[GivenPart] = [FilePart(file_id=command.file_id)]
@@ -141,7 +145,7 @@ class MessageService:
         message = SendMessage(
             session_id=command.session_id, client_message_id=command.client_message_id, parts=parts
         )
-        return self.send(caller, message)
+        return self.send(caller, message, asks=asks)
 
     async def get(self, session_id: str, message_id: str) -> MessageRecord:
         """Raises MessageNotFound."""

@@ -20,6 +20,7 @@ from events.schema import (
     StreamEnded,
     StreamPiece,
     StreamStarted,
+    WhenBusy,
 )
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
@@ -91,6 +92,17 @@ class Online(Struct):
     connections: int
 
 
+class Turn(Struct, kw_only=True):
+    """A question (`message_id`, `seq`) and how far its answer is (docs/turns.md)."""
+
+    message_id: str
+    seq: int
+    state: Literal["queued", "running", "waiting", "done"]
+    when_busy: WhenBusy
+    answer_id: str | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
+
+
 class OpenStream(Struct):
     """A stream that is being written: its text so far, its parts where there are others, and the index of its
     next chunk."""
@@ -120,6 +132,7 @@ class JoinReply(Struct, kw_only=True):
     online: list[Online]
     read_marks: dict[str, int]
     streams: list[OpenStream]
+    turns: list[Turn]
     lineage: str
     reset: bool | UnsetType = UNSET
 
@@ -150,13 +163,23 @@ class ReadReply(Struct):
 
 
 class HistoryReply(Struct, kw_only=True):
+    """`turns`: the session's open ones."""
+
     messages: list[Message]
+    turns: list[Turn]
     has_more: bool
     total: int
     last_seq: int
     last_revision: int
     lineage: str
     reset: bool | UnsetType = UNSET
+
+
+class TurnsReply(Struct, kw_only=True):
+    """The newest first."""
+
+    turns: list[Turn]
+    has_more: bool
 
 
 class StreamStartReply(Struct, kw_only=True):
@@ -234,6 +257,7 @@ class SessionAdded(SessionEvent, kw_only=True):
     event: Literal["added"]
     title: str | None
     role: Role
+    session: Session
 
 
 class UserCameOrWent(SessionEvent, kw_only=True):
@@ -271,8 +295,20 @@ class AgentRequest(Struct):
     history: list[Message]
 
 
+class TurnChanged(SessionEvent, kw_only=True):
+    """A question waits for its turn, or will not be answered. That it is being answered tells the stream that
+    replies to it."""
+
+    message_id: str
+    state: Literal["queued", "running", "waiting", "done"]
+    when_busy: WhenBusy
+    answer_id: str | UnsetType = UNSET
+    outcome: str | UnsetType = UNSET
+
+
 class StreamCancelled(SessionEvent, kw_only=True):
-    """To the producer: somebody wants this stream stopped."""
+    """To the producer: somebody wants this stream stopped; to an agent's workers also with the id of a
+    question that needs no answer any more."""
 
     message_id: str
 
@@ -410,6 +446,7 @@ EVENTS: dict[str, Outgoing] = {
         Outgoing("stream_chunk", "logged", (StreamPiece,)),
         Outgoing("stream_delta", "logged", (DeltaPiece,)),
         Outgoing("stream_part", "logged", (PartPiece,)),
+        Outgoing("turn", "logged", (TurnChanged,)),
         Outgoing("read", "logged", (ReadMark,)),
         Outgoing("session", "logged", (SessionChanged, SessionActivity, SessionAdded)),
         Outgoing("system", "volatile", (UserCameOrWent,)),

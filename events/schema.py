@@ -24,6 +24,10 @@ Metadata = dict[str, Any]
 Limit = Annotated[int, Meta(ge=1, le=500)]
 
 
+#: What becomes of a question that comes while another answer is open (docs/turns.md).
+WhenBusy = Literal["queue", "interrupt", "parallel", "reject"]
+
+
 class InSession(Struct):
     """Every command but `presence` and `auth_refresh` names its session."""
 
@@ -55,6 +59,7 @@ class SendMessage(InSession, kw_only=True):
     reply_to: MessageId | None = None
     reply: bool = True
     parts: GivenParts | None = None
+    when_busy: WhenBusy | None = None
 
 
 class Edit(InSession, kw_only=True):
@@ -77,6 +82,7 @@ class PostFile(InSession, kw_only=True):
     message: str | None = None
     client_message_id: ClientMessageId | None = None
     reply: bool = True
+    when_busy: WhenBusy | None = None
 
 
 class Typing(InSession, kw_only=True):
@@ -108,6 +114,13 @@ class History(InSession, kw_only=True):
     order: Literal["asc", "desc"] | None = None
     after_revision: Count | None = None
     lineage: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Turns(InSession, kw_only=True):
+    """A page of questions to the session's agent, and how far their answers are; the newest first."""
+
+    before_seq: Count | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
 
 
 class StreamStart(InSession, kw_only=True):
@@ -183,7 +196,7 @@ class StreamEnd(InSession, kw_only=True):
 
 
 class StreamCancel(InSession, kw_only=True):
-    """Stop a stream; the text so far is kept."""
+    """Stop an answer, named by itself or by its question, also before it begins; the text so far is kept."""
 
     message_id: MessageId
 
@@ -244,6 +257,7 @@ class ChatRequest(Struct, kw_only=True):
     client_message_id: ClientMessageId | None = None
     metadata: Metadata | None = None
     reply_to: MessageId | None = None
+    when_busy: WhenBusy | None = None
     stream: bool = True
     parts: GivenParts | None = None
 

@@ -472,7 +472,7 @@ class SessionManager:
 
     def _tell_added(self, record: SessionRecord, user_id: str, role: str) -> None:
         """By the user's channel, to the connections outside the room: those within are told of the change."""
-        told = {"event": "added", "title": record.title, "role": role}
+        told = {"event": "added", "title": record.title, "role": role, "session": self.brief(record)}
         event = make(record.session_id, "session", Kind.VOLATILE, told, self._clock())
         event.room, event.not_to, event.only_user = "", record.session_id, user_id
         self._delivery.to_user(user_id, event)

@@ -22,7 +22,7 @@ from events.room import Room
 from events.schema import Message
 from events.seat import ENDED, Seat
 from events.sessions import SessionManager
-from events.views import PAGE_BYTES
+from events.views import PAGE_BYTES, turn_view
 from storage.batch_loader import BatchLoader
 from storage.interfaces import Cut, RoomState, StreamText
 from storage.records import REMOVED, SessionRecord
@@ -219,6 +219,7 @@ class Snapshots:
             "last_revision": last_revision,
             "position": recovery.format_position(cut, last_revision, logged) if cut else POISON,
             "read_marks": known.read_marks,
+            "turns": known.turns,
             "lineage": known.lineage,
         }
 
@@ -247,8 +248,9 @@ class Snapshots:
             await asyncio.sleep(0)
         page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
         marks = Raw(to_json(sessionview.marks(found.read_marks)))
+        turns = Raw(to_json([turn_view(turn) for turn in found.open_turns]))
         lineage = f"{before}.{identity(record.trace_id)}"
-        return Known(record, found.agent, found.standings, marks, page, self._clock(), lineage)
+        return Known(record, found.agent, found.standings, marks, turns, page, self._clock(), lineage)
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""

@@ -12,7 +12,7 @@ from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
 from storage.parts import file_ids, in_order
-from storage.records import FileRecord, MessageRecord
+from storage.records import FileRecord, MessageRecord, TurnRecord
 from storage.shape import maker
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
@@ -120,6 +120,21 @@ def event_of(
         record.session_id, name, to_json(view(record, files, timestamp)), Kind.DURABLE, rev=record.revision,
         first_rev=first_rev, seq=seq, stream=record.message_id if is_stream else "", closed=is_stream,
     )  # fmt: skip
+
+
+def turn_view(turn: TurnRecord) -> dict[str, Any]:
+    """A turn as readers see it."""
+    told: dict[str, Any] = {
+        "message_id": turn.question_id,
+        "seq": turn.seq,
+        "state": turn.state,
+        "when_busy": turn.when_busy,
+    }
+    if turn.answer_id is not None:
+        told["answer_id"] = turn.answer_id
+    if turn.outcome is not None:
+        told["outcome"] = turn.outcome
+    return told
 
 
 def read_event(room: str, user: str, seq: int, now: float) -> Event:

@@ -84,6 +84,7 @@ _DOWNLOAD = _reading(_READERS, f"`MAX_FILE_SIZE` bytes, {_TAKEN}; {_UNDER_WAY}",
 #: The command that a call gives; `dispatch` asks its bucket. "*": the one that the path names.
 GIVES: dict[Call, str] = {
     ("GET", f"{_S}/messages"): "history",
+    ("GET", f"{_S}/turns"): "turns",
     ("POST", f"{_S}/messages"): "message",
     ("PATCH", f"{_S}/messages/{{message_id}}"): "edit",
     ("DELETE", f"{_S}/messages/{{message_id}}"): "delete",

@@ -25,7 +25,8 @@ _LINES = {
     for with_config in (False, True)
 }
 _GET = Statement(sa.select(*AGENT).where(agents.c.id == sa.bindparam("id")))
-_NEW = ("name", "avatar_url", "kind", "config", "is_active")
+_WHEN_BUSY = Statement(sa.select(agents.c.id, agents.c.when_busy))
+_NEW = ("name", "avatar_url", "kind", "config", "is_active", "when_busy")
 _CREATE = Statement(agents.insert().values({name: sa.bindparam(name) for name in _NEW}).returning(*AGENT))
 _DELETE = Statement(agents.delete().where(agents.c.id == sa.bindparam("id")))
 _ENSURE = Statement(
@@ -70,6 +71,10 @@ class Agents:
         rows = await self._db.fetch_all(_LINES[with_config])
         return [AgentLine(*row) for row in rows]
 
+    async def when_busy(self) -> dict[int, str]:
+        """What each of them does with a question that comes while it answers another one."""
+        return {row[0]: row[1] for row in await self._db.fetch_all(_WHEN_BUSY)}
+
     async def get(self, agent_id: int) -> AgentRecord | None:
         if not 0 < agent_id < 2**31:
             return None
@@ -84,10 +89,17 @@ class Agents:
         avatar_url: str | None = None,
         config: dict[str, Any] | None = None,
         is_active: bool = True,
+        when_busy: str = "queue",
     ) -> AgentRecord:
         """With a new id, 3 or above, that no agent had before."""
         rows = await self._db.change(
-            _CREATE, name=name, kind=kind, avatar_url=avatar_url, config=config or {}, is_active=is_active
+            _CREATE,
+            name=name,
+            kind=kind,
+            avatar_url=avatar_url,
+            config=config or {},
+            is_active=is_active,
+            when_busy=when_busy,
         )
         return AgentRecord(*rows[0])
 

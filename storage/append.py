@@ -10,7 +10,7 @@ from datetime import datetime
 
 from storage.batch import new_record
 from storage.database import SqlConnection
-from storage.ops import Committed, NewMessage, Op
+from storage.ops import REJECT, Committed, NewMessage, Op
 from storage.rows import NEW, is_json, postgresql_type
 from storage.shape import dict_maker
 from storage.statement import to_json
@@ -27,6 +27,8 @@ _PLACED = {
 }
 _GIVEN = tuple(name for name in _COLUMNS if name not in _PLACED)
 _row = dict_maker(_GIVEN, "nth")
+#: Of a question to an agent, for the row of its turn.
+_ASKED = ("question_id", "session_id", "seq", "agent_id", "when_busy")
 
 
 def _typed(name: str) -> str:
@@ -39,7 +41,20 @@ def _typed(name: str) -> str:
 # What was given up, `clock_timestamp` keeps out: a server that hung finds the statement when it wakes.
 # The expiry moves in steps, see `Batch.new_expiry`. Times never fall back along the numbers, whatever node's
 # clock they are by: `at` is told where it is not what was given.
-_APPEND = f"""
+_ROWS = f"json_to_recordset($4::json) AS n (nth bigint, {', '.join(map(_typed, _GIVEN))})"
+_TURNS = f"""
+, asked AS (
+    INSERT INTO chat_turns ({", ".join(_ASKED)})
+    SELECT message_id, session_id, last_seq + nth, agent_id, when_busy
+    FROM json_to_recordset($4::json)
+        AS n (nth bigint, message_id text, session_id text, agent_id integer, when_busy text)
+    JOIN s USING (session_id)
+    WHERE agent_id IS NOT NULL
+)"""
+
+
+def _append(turns: str) -> str:
+    return f"""
 WITH s AS (
     SELECT session_id, last_seq, last_revision, greatest($3, last_activity) AS at,
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
@@ -51,9 +66,9 @@ WITH s AS (
 ), appended AS (
     INSERT INTO chat_messages ({", ".join(_COLUMNS)})
     SELECT {", ".join(_PLACED.get(name, name) for name in _COLUMNS)}
-    FROM json_to_recordset($4::json) AS n (nth bigint, {", ".join(map(_typed, _GIVEN))})
+    FROM {_ROWS}
     JOIN s USING (session_id)
-)
+){turns}
 UPDATE chat_sessions c
 SET last_seq = s.last_seq + added, last_revision = s.last_revision + added,
     message_count = message_count + added, request_count = request_count + added,
@@ -66,6 +81,10 @@ RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $3 THEN at E
 """
 
 
+#: By whether a question is among the messages.
+_APPEND = {False: _append(""), True: _append(_TURNS)}
+
+
 def is_plain(op: Op) -> bool:
     """Whether `append` may be asked to store it."""
     return (
@@ -74,6 +93,7 @@ def is_plain(op: Op) -> bool:
         and op.reply_to is None
         and op.parts is None
         and op.begins is None
+        and (op.asks is None or op.asks.when_busy != REJECT)
     )
 
 
@@ -90,8 +110,16 @@ async def append(
     for op in ops:
         nth = added[op.session_id] = added.get(op.session_id, 0) + 1
         places.append(nth)
-    rows = to_json([_row(op, nth) for op, nth in zip(ops, places, strict=True)])
-    found = await connection.raw.fetch(_APPEND, list(added), list(added.values()), now, rows, deadline)
+    given = [_row(op, nth) for op, nth in zip(ops, places, strict=True)]
+    asking = False
+    for row, op in zip(given, ops, strict=True):
+        if op.asks is not None:
+            asking = True
+            row["agent_id"], row["when_busy"] = op.asks.agent_id, op.asks.when_busy
+    rows = to_json(given)
+    found = await connection.raw.fetch(
+        _APPEND[asking], list(added), list(added.values()), now, rows, deadline
+    )
     before = {session_id: (seq, revision, later or now) for session_id, seq, revision, later in found}
     return [
         _committed(op, before[op.session_id], nth) if op.session_id in before else None

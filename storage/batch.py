@@ -15,15 +15,16 @@ from storage.errors import (
     FileMissing,
     MessageMissing,
     NotAllowed,
+    QuestionOpen,
     SessionEnded,
     SessionMissing,
     StreamNotOpen,
     StreamStillOpen,
     Superseded,
 )
-from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.ops import REJECT, Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.parts import edited, file_ids, with_files
-from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord
+from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
 from storage.shape import maker, shared
 
@@ -75,7 +76,7 @@ class Tally:
 class Needs:
     """What has to be read before a batch can be applied."""
 
-    __slots__ = ("client_keys", "file_ids", "message_ids", "owners", "session_ids")
+    __slots__ = ("busy", "client_keys", "file_ids", "message_ids", "owners", "questions", "session_ids")
 
     def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
         """`thorough`: look for what a new message might repeat, and for ids that might be taken.
@@ -88,12 +89,16 @@ class Needs:
         files: set[str] = set()
         keys: set[ClientKey] = set()
         owners: dict[str, int] = {}
+        questions: set[str] = set()
+        busy: set[str] = set()
         for op in ops:
             sessions.add(op.session_id)
             posted = () if isinstance(op, EditMessage | DeleteMessage) else file_ids(op.parts)
             files.update(posted)
             if not isinstance(op, NewMessage):
                 messages.add(op.message_id)
+                if isinstance(op, DeleteMessage):
+                    questions.add(op.message_id)
                 continue
             # The first one has posted the files, which is seen before the insert fails.
             if (thorough or posted) and op.client_message_id is not None:
@@ -102,6 +107,10 @@ class Needs:
                 messages.add(op.message_id)
             if op.reply_to is not None:
                 messages.add(op.reply_to)
+                if op.status == "streaming":
+                    questions.add(op.reply_to)
+            if op.asks is not None and op.asks.when_busy == REJECT:
+                busy.add(op.session_id)
             if op.begins is not None and op.most is not None:
                 owners[op.begins.user_id] = op.most
         # Sorted: two nodes that lock the same rows do so in the same order.
@@ -111,6 +120,14 @@ class Needs:
         self.client_keys = sorted(keys)
         #: Whose sessions are to be counted, and up to how many.
         self.owners = sorted(owners.items())
+        #: Messages whose turn is to be looked at, and sessions in which no answer may be open.
+        self.questions = questions
+        self.busy = sorted(busy)
+
+    def turns(self, messages: Iterable[MessageRecord]) -> list[str]:
+        """The questions whose turns may move, now that the messages were read: an answer names its own."""
+        answered = {m.reply_to for m in messages if m.status == "streaming" and m.reply_to is not None}
+        return sorted(self.questions | answered)
 
 
 class Batch:
@@ -126,6 +143,7 @@ class Batch:
         messages: Iterable[MessageRecord] = (),
         files: Iterable[FileRecord] = (),
         owned: Mapping[str, int] | None = None,
+        turns: Iterable[TurnRecord] = (),
         *,
         tried: Collection[datetime] = (),
     ) -> None:
@@ -138,6 +156,9 @@ class Batch:
         self.inserted: list[MessageRecord] = []
         self.changed: dict[str, MessageRecord] = {}
         self.attached: list[tuple[str, str]] = []
+        self.asked: list[TurnRecord] = []
+        self.turned: dict[str, TurnRecord] = {}
+        self._turns = {turn.question_id: turn for turn in turns}
         self._files = {file.file_id: file for file in files}
         self._messages: dict[str, MessageRecord] = {}
         self._by_client: dict[ClientKey, str] = {}
@@ -167,6 +188,7 @@ class Batch:
             record = self._edit(session, op)
         else:
             record = self._delete(session, op)
+        self._finish(record, "deleted" if isinstance(op, DeleteMessage) else record.status)
         session.last_revision = record.revision
         self._messages[record.message_id] = self.changed[record.message_id] = record
         return self._accepted(session, op, record, files=files)
@@ -201,10 +223,14 @@ class Batch:
             answered = self._messages.get(op.reply_to)
             if answered is None or answered.session_id != op.session_id:
                 raise MessageMissing(op.reply_to)
+        if op.asks is not None and op.asks.when_busy == REJECT:
+            self._check_idle(op.session_id)
         posted = file_ids(op.parts) if op.parts else ()
         for file_id in posted:
             if not self._is_free(op, file_id):
                 raise FileMissing(file_id)
+        if op.reply_to is not None and op.status == "streaming":
+            self._begin(op.reply_to, op)
         session.last_seq += 1
         session.last_revision += 1
         session.added += 1
@@ -217,6 +243,10 @@ class Batch:
             record = structs.replace(record, parts=with_files(op.parts or (), self._files))
         self.inserted.append(record)
         self._messages[op.message_id] = record
+        if op.asks is not None:
+            turn = asked(op, record.seq)
+            self.asked.append(turn)
+            self._turns[turn.question_id] = turn
         if op.client_message_id is not None:
             self._by_client[_key(op, op.client_message_id)] = op.message_id
         return self._accepted(session, op, record, files=files)
@@ -338,6 +368,36 @@ class Batch:
             **{name: getattr(op, name) for name in _SAID},
         )
 
+    # --- turns
+
+    def _check_idle(self, session_id: str) -> None:
+        if any(turn.session_id == session_id and turn.state != "done" for turn in self._turns.values()):
+            raise QuestionOpen(session_id)
+
+    def _begin(self, question_id: str, op: NewMessage) -> None:
+        """An answer begins. One to a question that was stopped before does not."""
+        turn = self._turns.get(question_id)
+        if turn is None or op.sender_type != "agent":
+            return
+        if turn.state == "done" and turn.outcome in STOPPED:
+            raise StreamNotOpen(turn.outcome)
+        if turn.state != "done" and turn.answer_id is None:
+            self._turn(turn, state="running", answer_id=op.message_id, outcome=None, claimed_until=None)
+
+    def _finish(self, record: MessageRecord, outcome: str) -> None:
+        """The end of an answer, and the deletion of a question, are the end of a turn."""
+        turn = self._turns.get(record.message_id) or self._turns.get(record.reply_to or "")
+        if turn is None or turn.state == "done" or record.status == "streaming":
+            return
+        if record.message_id == turn.answer_id or (
+            record.message_id == turn.question_id and outcome == "deleted"
+        ):
+            self._turn(turn, state="done", outcome=outcome, claimed_until=None)
+
+    def _turn(self, turn: TurnRecord, **change: object) -> None:
+        changed = structs.replace(turn, **change)
+        self._turns[turn.question_id] = self.turned[turn.question_id] = changed
+
     def new_expiry(self, session: Tally) -> datetime:
         """When the session ends by itself after this batch.
 
@@ -355,6 +415,16 @@ def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> Non
     """What waited at a node that others had given up is older than what was done since elsewhere."""
     if op.accepted is not None and message.edited_at is not None and message.edited_at > op.accepted + AGREED:
         raise Superseded(op.message_id)
+
+
+#: How the turn of a question is done that is not answered any more.
+STOPPED = frozenset({"cancelled", "deleted"})
+
+
+def asked(op: NewMessage, seq: int) -> TurnRecord:
+    """The turn of a question at its place."""
+    assert op.asks is not None
+    return TurnRecord(op.message_id, op.session_id, seq, op.asks.agent_id, op.asks.when_busy)
 
 
 #: A new message's record, at its place.

@@ -1,13 +1,15 @@
 """What both dialects read for a batch in the same way, under locks that are taken in sorted order."""
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from storage.batch import Needs, Tally
 from storage.database import SqlConnection
-from storage.records import FileRecord, MessageRecord
-from storage.rows import FILE, MESSAGE
+from storage.records import FileRecord, MessageRecord, TurnRecord
+from storage.rows import FILE, MESSAGE, TURN
 from storage.statement import Statement, among
-from storage.tables import files, messages, sessions
+from storage.tables import files, messages, sessions, turns
 
 _SESSIONS = Statement(
     sa.select(
@@ -41,6 +43,15 @@ _FILES = Statement(
 )
 
 
+_TURNS = Statement(
+    sa.select(*TURN).where(among(turns.c.question_id, "ids")).order_by(turns.c.question_id).with_for_update()
+)
+
+_OPEN_TURNS = Statement(
+    sa.select(*TURN).where(among(turns.c.session_id, "ids"), turns.c.state != "done").with_for_update()
+)
+
+
 async def lock_sessions(connection: SqlConnection, needs: Needs) -> list[Tally]:
     return [Tally(*row) for row in await connection.fetch_all(_SESSIONS, ids=needs.session_ids)]
 
@@ -55,3 +66,14 @@ async def lock_files(connection: SqlConnection, needs: Needs) -> list[FileRecord
     if not needs.file_ids:
         return []
     return [FileRecord(*row) for row in await connection.fetch_all(_FILES, ids=needs.file_ids)]
+
+
+async def lock_turns(
+    connection: SqlConnection, needs: Needs, messages: Iterable[MessageRecord]
+) -> list[TurnRecord]:
+    found: list[TurnRecord] = []
+    if questions := needs.turns(messages):
+        found += [TurnRecord(*row) for row in await connection.fetch_all(_TURNS, ids=questions)]
+    if needs.busy:
+        found += [TurnRecord(*row) for row in await connection.fetch_all(_OPEN_TURNS, ids=needs.busy)]
+    return found

@@ -10,6 +10,8 @@ from storage.statement import Statement
 from storage.tables import messages
 
 _MOST = sa.bindparam("max_bytes", type_=sa.BigInteger)
+_BEFORE = sa.bindparam("before_seq", type_=sa.BigInteger)
+_question = messages.alias("question")
 
 
 def _statement() -> Statement:
@@ -23,7 +25,16 @@ def _statement() -> Statement:
         )
         .where(
             messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
-            messages.c.seq < sa.bindparam("before_seq", type_=sa.BigInteger),
+            sa.or_(
+                messages.c.seq < _BEFORE,
+                # The answer to what was asked before may have begun after the message was sent.
+                sa.and_(
+                    messages.c.sender_type == "agent",
+                    sa.exists().where(
+                        _question.c.message_id == messages.c.reply_to, _question.c.seq < _BEFORE
+                    ),
+                ),
+            ),
             messages.c.deleted_at.is_(None),
             sa.or_(
                 messages.c.content != "",
@@ -58,8 +69,9 @@ _CONTEXT = _statement()
 async def context(
     db: Database, session_id: str, before_seq: int, limit: int, max_bytes: int
 ) -> list[MessageRecord]:
-    """Undeleted, and not empty, or a file, or being written; oldest first. Of the newest `limit` as many as
-    fill `max_bytes`; the last may go beyond. Raises StorageUnavailable."""
+    """Undeleted, and not empty, or a file, or being written, with the answers to what was asked before; the
+    oldest first. Of the newest `limit` as many as fill `max_bytes`; the last may go beyond. Raises
+    StorageUnavailable."""
     rows = await db.fetch_all(
         _CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit, max_bytes=max_bytes
     )

@@ -67,6 +67,10 @@ class Superseded(StorageError):
     """A later change of the message was made while this one waited."""
 
 
+class QuestionOpen(StorageError):
+    """An answer is open in the session, and the question is not to wait for its end."""
+
+
 class StreamStillOpen(StorageError):
     """The message is still being written."""
 

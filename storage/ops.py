@@ -7,6 +7,18 @@ from msgspec import Struct
 
 from storage.records import Draft, FileRecord, MessageRecord, Outcome, SessionRecord
 
+#: What becomes of a question that comes while an answer is open (docs/turns.md).
+REJECT = "reject"
+
+
+class Addressed(Struct, frozen=True):
+    """A message is a question to an agent: it is stored with its turn. `account`: for whom its answer counts,
+    "" for nobody; it is not stored."""
+
+    agent_id: int
+    when_busy: str
+    account: str = ""
+
 
 class NewMessage(Draft, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
@@ -14,12 +26,14 @@ class NewMessage(Draft, frozen=True):
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
     `message_id`) is answered with the first one. Files that are parts of it are posted with it. `begins`:
     the session is made with it, or not at all; its owner may have `most` sessions. Raises SessionMissing,
-    SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`), CapReached; FileMissing: a file
-    that its sender has not uploaded to this session, or has posted already.
+    SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`), CapReached, QuestionOpen;
+    FileMissing: a file that its sender has not uploaded to this session, or has posted already;
+    StreamNotOpen: an answer to a question that was stopped.
     """
 
     begins: SessionRecord | None = None
     most: int | None = None
+    asks: Addressed | None = None
 
 
 class EditMessage(Struct, frozen=True):

@@ -121,6 +121,22 @@ TOMBSTONE: dict[str, Any] = {"content": "", "metadata": {}, "error": None, "part
 BULK = ("content", "metadata", "parts")
 
 
+class TurnRecord(Struct, frozen=True):
+    """A question to an agent, and how far its answer is: `state` is "queued", "running", "waiting" or "done".
+    `fence` counts the claims of it, `outcome` says how it is done."""
+
+    question_id: str
+    session_id: str
+    seq: int
+    agent_id: int
+    when_busy: str
+    state: str = "queued"
+    fence: int = 0
+    answer_id: str | None = None
+    outcome: str | None = None
+    claimed_until: datetime | None = None
+
+
 class OpenStream(Struct, frozen=True):
     """A message that is being written: its text is the log's to tell."""
 
@@ -170,6 +186,7 @@ class AgentRecord(Struct, frozen=True):
     kind: str
     config: dict[str, Any] = field(default_factory=dict)
     is_active: bool = True
+    when_busy: str = "queue"
 
 
 class AgentLine(Struct, frozen=True):
@@ -180,6 +197,7 @@ class AgentLine(Struct, frozen=True):
     avatar_url: str | None
     kind: str
     is_active: bool
+    when_busy: str
     config: str | None
 
 

@@ -15,9 +15,10 @@ from storage.records import (
     MessageRecord,
     ParticipantRecord,
     SessionRecord,
+    TurnRecord,
 )
 from storage.shape import names
-from storage.tables import agents, files, messages, participants, sessions
+from storage.tables import agents, files, messages, participants, sessions, turns
 from storage.types import Time
 
 
@@ -30,6 +31,7 @@ MESSAGE = _columns(messages, MessageRecord)
 PARTICIPANT = _columns(participants, ParticipantRecord)
 FILE = _columns(files, FileRecord)
 AGENT = _columns(agents, AgentRecord)
+TURN = _columns(turns, TurnRecord)
 
 #: A message's first row; its other columns begin as the table has them.
 NEW = tuple(name for name in names(MessageRecord) if name in PLACE or name in names(Draft))

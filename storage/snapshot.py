@@ -10,9 +10,16 @@ from msgspec import Struct
 from storage.batched_select import BatchedSelect
 from storage.database import Database, Row
 from storage.messages import OPEN_IN, cut_page, page_select
-from storage.records import AgentRecord, MessageRecord, OpenStream, ParticipantRecord, SessionRecord
-from storage.rows import AGENT, PARTICIPANT, SESSION
-from storage.tables import agents, participants, sessions
+from storage.records import (
+    AgentRecord,
+    MessageRecord,
+    OpenStream,
+    ParticipantRecord,
+    SessionRecord,
+    TurnRecord,
+)
+from storage.rows import AGENT, PARTICIPANT, SESSION, TURN
+from storage.tables import agents, participants, sessions, turns
 
 _ID = sa.bindparam("session_id", type_=sa.String)
 _SESSION = sa.select(*SESSION).where(sessions.c.session_id == _ID, sessions.c.status != "deleted")
@@ -20,6 +27,7 @@ _AGENT = sa.select(*AGENT).where(
     agents.c.id == sa.select(sessions.c.agent_id).where(sessions.c.session_id == _ID).scalar_subquery()
 )
 _PEOPLE = sa.select(*PARTICIPANT).where(participants.c.session_id == _ID)
+_TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, turns.c.state != "done").order_by(turns.c.seq)
 
 
 class SessionSnapshot(Struct, frozen=True):
@@ -33,6 +41,7 @@ class SessionSnapshot(Struct, frozen=True):
     messages: list[MessageRecord]
     has_more: bool
     open_streams: list[OpenStream]
+    open_turns: list[TurnRecord]
 
 
 @lru_cache
@@ -41,7 +50,7 @@ def _all(changes: bool) -> BatchedSelect:
         page = page_select(frozenset({"after_revision"}), "revision", descending=False)
     else:
         page = page_select(frozenset(), "seq", descending=True)
-    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, each="session_id")
+    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, each="session_id")
 
 
 class SnapshotReader:
@@ -78,7 +87,7 @@ class SnapshotReader:
 
     @staticmethod
     def _made(rows: Sequence[list[Row]], changes: bool, limit: int, max_bytes: int) -> SessionSnapshot:
-        found, agent, people, page, streams = rows
+        found, agent, people, page, streams, open_turns = rows
         records, more = cut_page(page, limit, max_bytes)
         if not changes:
             records.reverse()
@@ -92,4 +101,5 @@ class SnapshotReader:
             records,
             more,
             [OpenStream(*row) for row in streams],
+            [TurnRecord(*row) for row in open_turns],
         )

@@ -35,6 +35,7 @@ agents = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("config", Document, nullable=False),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("when_busy", sa.String(20), nullable=False, server_default="queue"),
     # The id of a deleted agent is not given to another one: tokens for it may still be about.
     sqlite_autoincrement=True,
 )
@@ -127,6 +128,38 @@ messages = sa.Table(
         "session_id",
         postgresql_where=sa.text("status = 'streaming'"),
         sqlite_where=sa.text("status = 'streaming'"),
+    ),
+)
+
+#: Questions to agents, and how far their answers are (docs/turns.md). `claimed_until`: the node that begins
+#: the answer has so long for it. No foreign key to the messages, as with `reply_to`.
+turns = sa.Table(
+    "chat_turns",
+    metadata,
+    sa.Column("question_id", sa.String(ID_LENGTH), primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("agent_id", sa.Integer, nullable=False),
+    sa.Column("when_busy", sa.String(20), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, server_default="queued"),
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("answer_id", sa.String(ID_LENGTH)),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("claimed_until", Time),
+    _one_of("state", "queued", "running", "waiting", "done"),
+    # Few are open among all that ever were.
+    sa.Index(
+        "chat_turns_open_idx",
+        "session_id",
+        "seq",
+        postgresql_where=sa.text("state <> 'done'"),
+        sqlite_where=sa.text("state <> 'done'"),
     ),
 )
 

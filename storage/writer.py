@@ -15,10 +15,12 @@ from typing import Any, Protocol, cast
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
+from storage.batch_reads import lock_turns
 from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, Away, StorageError, StorageUnavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.patience import LEAST, WAIT, until
+from storage.questions import write_turns
 from storage.sessions import insert, owned
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
@@ -351,6 +353,7 @@ class _Lane:
             sessions, messages, files = await self._store.read(connection, needs)
             # In sorted order, as other rows are locked: two nodes wait for each other one way round.
             counts = {user_id: await owned(connection, user_id, most) for user_id, most in needs.owners}
+            turns = await lock_turns(connection, needs, messages)
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
             batch = Batch(
                 self._clock(),
@@ -358,6 +361,7 @@ class _Lane:
                 messages,
                 files,
                 counts,
+                turns,
                 tried=tries.times if tries.unsure else (),
             )
             tries.times.append(batch.now)
@@ -370,6 +374,7 @@ class _Lane:
             for record in batch.begun:
                 await insert(connection, record)
             await self._store.write(connection, batch)
+            await write_turns(connection, batch)
             return outcomes
 
         return await self._db.transact(work, lane=self._number, limit=limit)

@@ -181,6 +181,7 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
         Input("a page of the dearest answers", plain(limit=500), home="sess_answers"),
     ),
+    "turns": (Input("100 turns", plain(limit=100)),),
     "stream_start": (Input("25,000 objects of metadata", wide_stream, home=World.quiet),),
     "stream_chunk": (Input("256 KiB that JSON escapes", long_chunk, home=World.quiet),),
     "stream_delta": (Input("256 KiB that JSON escapes", long_delta, home=World.quiet),),

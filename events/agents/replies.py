@@ -3,14 +3,12 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 
 import msgspec
 from msgspec import UNSET
 
-from events.access import Caller
 from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.outcome import AnswerOutcome
@@ -27,7 +25,6 @@ from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import Committed
-from storage.patience import PATIENCE, Patience
 from storage.records import AgentRecord, MessageRecord
 
 #: How much of the earlier conversation a request carries (contract, section 5).
@@ -86,51 +83,24 @@ class Replies:
             raise AgentNotFound
         return record
 
-    def follow(
-        self, caller: Caller, reply: bool, agent_id: int | None, future: "asyncio.Future[Committed]"
-    ) -> None:
-        """A user's message in a session with an agent is answered when it is committed, unless it says
-        otherwise."""
-        if agent_id is not None and caller.role == "user" and reply:
-            future.add_done_callback(partial(self._committed, agent_id, caller.account))
-
-    def _committed(self, agent_id: int, account: str, future: "asyncio.Future[Committed]") -> None:
-        if not future.cancelled() and future.exception() is None and not future.result().duplicate:
-            self.reply_later(agent_id, future.result().record, account)
-
-    def reply_later(self, agent_id: int, message: MessageRecord, account: str) -> None:
-        """After the commit of a user's message. The message stands whatever becomes of the answer."""
-        self._tasks.spawn(self._reply(agent_id, message, account))
-
-    async def _reply(self, agent_id: int, message: MessageRecord, account: str) -> None:
-        PATIENCE.set(Patience())  # its message is committed: the answer waits as long as a command may
-        try:
-            agent = await self._agents.get(agent_id)
-            if agent is None:
-                return  # deleted meanwhile
-            if agent.is_active:
-                await self.reply(agent, message, account)
-            else:
-                await self._fail(agent, message, AgentUnavailable("the agent is switched off"))
-        except (ChatError, StorageError) as error:
-            log.warning("no answer to %s: %s", message.message_id, error)
-
-    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str) -> Committed | None:
-        """Begin the answer; its placeholder, or None where a worker will make it. `account`: of who asked, ""
-        for an operator, who has no cap.
+    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str) -> str:
+        """Begin the answer; its id, once it has begun. `account`: of who asked, "" for an operator, who has
+        no cap.
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
+        if not agent.is_active:
+            error = AgentUnavailable("the agent is switched off")
+            return (await self._fail(agent, message, error)).record.message_id
         if agent.kind == REMOTE:
-            self._ask(agent, message)
-            return None
+            return await asyncio.shield(self._ask(agent, message))
         kind = self._kinds.get(agent.kind)
         if kind is None:
-            return await self._fail(
-                agent, message, AgentUnavailable(f"agents of kind {agent.kind} are not set up")
-            )
+            error = AgentUnavailable(f"agents of kind {agent.kind} are not set up")
+            return (await self._fail(agent, message, error)).record.message_id
         if account and self._writing[account] >= self._most:
-            return await self._fail(agent, message, RateLimited(f"at most {self._most} answers at a time"))
+            busy = RateLimited(f"at most {self._most} answers at a time")
+            return (await self._fail(agent, message, busy)).record.message_id
         self._writing[account] += 1
         begun: asyncio.Task[None] | None = None
         try:
@@ -139,7 +109,7 @@ class Replies:
             if stream is not None and not done.duplicate:
                 begun = stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
                 begun.add_done_callback(lambda _: self._written(account))
-            return done
+            return done.record.message_id
         finally:
             if begun is None:
                 self._written(account)
@@ -203,26 +173,16 @@ class Replies:
             if asked is not None and not asked.done() and start.get("sender_type") == "agent":
                 asked.set_result(event.stream)
 
-    # --- who waits for an answer
+    def give_up(self, message_id: str) -> None:
+        """The question was stopped before its answer began."""
+        asked = self._asked.get(message_id)
+        if asked is not None:
+            asked.cancel()
 
-    async def answer_to(self, agent: AgentRecord, message: MessageRecord, account: str) -> MessageRecord:
-        """The placeholder of a message's answer, begun if it was not yet. The caller is in the room.
-
-        Raises SessionNotFound, SessionExpired, ..., Unavailable.
-        """
-        known = await self._known(agent, message)
-        if known is not None:
-            return known
-        if agent.kind == REMOTE:
-            message_id = await asyncio.shield(self._ask(agent, message))
-            return await self._messages.get(message.session_id, message_id)
-        done = await self.reply(agent, message, account)
-        assert done is not None
-        return done.record
-
-    async def _known(self, agent: AgentRecord, message: MessageRecord) -> MessageRecord | None:
+    async def known(self, agent_id: int, message: MessageRecord) -> MessageRecord | None:
+        """The answer that has begun, if it was begun here or by a worker that names its question."""
         return await self._store.by_client_id(
-            message.session_id, "agent", str(agent.id), reply_key(message.message_id)
+            message.session_id, "agent", str(agent_id), reply_key(message.message_id)
         )
 
     async def _begin(self, agent: AgentRecord, message: MessageRecord) -> tuple[Stream | None, Committed]:
@@ -245,7 +205,7 @@ class Replies:
         ids = with_files([*rows, message])
         files = await self._store.files_of(ids) if ids else {}
         history, size = [], 0
-        for row in reversed(rows):
+        for row in reversed(_in_turns(rows)):
             shown = told_to_agents(await self._so_far(row), files.get(row.message_id, ()))
             if shown.status == "streaming" and not shown.content:
                 continue
@@ -309,3 +269,15 @@ class Replies:
 
     async def stop(self) -> None:
         await self._tasks.stop()
+
+
+def _in_turns(rows: Sequence[MessageRecord]) -> list[MessageRecord]:
+    """A conversation as it was led: each answer behind its question, though others were asked meanwhile."""
+    places = {row.message_id: row.seq for row in rows}
+
+    def place(row: MessageRecord) -> tuple[int, int]:
+        if row.sender_type == "agent" and row.reply_to in places:
+            return places[row.reply_to], row.seq
+        return row.seq, 0
+
+    return sorted(rows, key=place)

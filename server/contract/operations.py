@@ -117,6 +117,10 @@ OPERATIONS: tuple[RestCall, ...] = (
         answer=payloads.HistoryReply, query=schema.History, leave_out=("session_id",), errors=(404,),
     ),
     RestCall(
+        "GET", f"{S}/turns", "Questions to the agent, and how far their answers are", "messages",
+        answer=payloads.TurnsReply, query=schema.Turns, leave_out=("session_id",), errors=(404,),
+    ),
+    RestCall(
         "POST", f"{S}/messages", "Send a message", "messages", status=201, answer=payloads.MessageCreated,
         body=schema.SendMessage, leave_out=("session_id",), errors=GONE, parameters=KEY,
     ),

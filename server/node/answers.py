@@ -8,6 +8,7 @@ from events.agents.base import Agent
 from events.agents.nodes import OtherNodes
 from events.agents.remote import HandOut, Workers
 from events.agents.replies import Replies
+from events.answering import Answering
 from events.asking import Asking
 from events.files import signed_path
 from events.ratelimit import RateLimits
@@ -17,12 +18,14 @@ from server.node.delivering import Delivering
 from server.node.members import Members
 from server.node.stores import Stores
 from server.node.writing import Writing
+from storage.questions import Questions
 
 
 @dataclass(frozen=True)
 class Answers:
     kinds: Mapping[str, Agent]
     replies: Replies
+    answering: Answering
     asking: Asking
 
 
@@ -49,10 +52,22 @@ def build_answers(
         first_word=core.settings.stream_lease,
         most=core.settings.max_streams_per_user,
     )
+    answering = Answering(
+        Questions(stores.database),
+        stores.agents,
+        stores.messages,
+        writing.messages,
+        writing.streams,
+        replies,
+        delivering.delivery,
+        stores.clock,
+    )
+    core.after_commit.follow(answering.on_committed)
+    core.signals.on("stopped", lambda channel, body: answering.stopped(body))
     # The way from delivery up to who waits for an answer: answers are streams, and streams are delivered.
-    delivering.delivery.on_stream_start = replies.started
-    asking = Asking(members.sessions, writing.messages, replies, members.typing, limits)
-    return Answers(kinds, replies, asking)
+    delivering.delivery.on_stream_start = answering.started
+    asking = Asking(members.sessions, writing.messages, replies, answering, members.typing, limits)
+    return Answers(kinds, replies, answering, asking)
 
 
 def _attachments(core: Core, stores: Stores) -> Attachments:

@@ -78,7 +78,7 @@ def _dispatcher(
         members.sessions,
         writing.messages,
         writing.streams,
-        answers.replies,
+        answers.answering,
         members.membership,
         joins.joining,
         members.presence,

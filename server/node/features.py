@@ -67,7 +67,7 @@ def _files(node: Node) -> FileService:
         stores.pictures,
         signer(settings, "files"),
         node.members.file_care,
-        node.answers.replies.follow,
+        node.answers.answering.asks,
         stores.clock,
         max_size=settings.max_file_size,
         max_beside=settings.ws_message_size_limit,

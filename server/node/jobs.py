@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from events import storetime
+from events.answering import CLAIM
 from events.janitor import Job
 from events.producers import Producers
 from events.snapshots import KEPT
@@ -19,6 +20,9 @@ SWEEP = 6 * 3600.0
 #: Seconds between looks for sessions that no node remembers to index.
 UNINDEXED = 60.0
 
+#: Seconds between looks at what agents do while they are busy.
+AGENTS = 5.0
+
 #: Seconds until a name is written, and until each is written again: another node may have erased it.
 NAMED, FORGOTTEN = 1.0, 3600.0
 
@@ -26,6 +30,7 @@ NAMED, FORGOTTEN = 1.0, 3600.0
 def jobs_of(node: Node) -> Iterator[Job]:
     settings, sessions, streams = node.core.settings, node.members.sessions, node.writing.streams
     leases, producers = node.writing.leases, Producers(sessions)
+    answering = node.answers.answering
     yield Job("activity", 1.0, sessions.touches.flush)
     yield Job("activity notices", 1.0, node.members.notices.flush)
     # Live members hear within 10 s that their session has expired, however long the interval.
@@ -34,6 +39,8 @@ def jobs_of(node: Node) -> Iterator[Job]:
     yield Job("streams", min(0.7 * settings.stream_checkpoint, 1.0), leases.tick)
     yield Job("producers", 2.0, lambda: producers.look(streams.open.values()))
     yield Job("leases", min(5.0, settings.stream_lease / 3), leases.interrupt_lapsed)
+    yield Job("turns", CLAIM / 3, answering.sweep)
+    yield Job("agents", AGENTS, answering.learn)
     yield Job("time", storetime.INTERVAL, node.stores.time.look)
     yield Job("connections", watch.INTERVAL, lambda: watch.watch(node.services))
     yield Job("memory", memory.INTERVAL, memory.give_back)

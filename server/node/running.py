@@ -74,6 +74,8 @@ async def _conversations(node: Node, stack: AsyncExitStack) -> None:
     stack.callback(node.members.presence.stop)
     stack.callback(node.members.typing.stop)
     stack.push_async_callback(node.answers.replies.stop)
+    stack.push_async_callback(node.answers.answering.close)
+    await node.answers.answering.learn()
     if node.delivering.outage is None:
         # Nobody else can be writing what a former process left open.
         await node.writing.leases.interrupt_lapsed(grace=0.0)
@@ -83,6 +85,7 @@ async def _conversations(node: Node, stack: AsyncExitStack) -> None:
 
 async def _end_connections(node: Node) -> None:
     node.admission.draining = True
+    node.answers.answering.drain()
     await drain(node.services)
 
 

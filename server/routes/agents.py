@@ -12,6 +12,7 @@ from events.agents.base import Agent
 from events.errors import AgentNotFound, Forbidden, ValidationFailed
 from events.event import to_json
 from events.identity import agent_id
+from events.schema import WhenBusy
 from events.wording import invalid
 from server.agents import NAMES
 from server.routes.common import call, caller_of, perform, reply
@@ -35,6 +36,7 @@ class NewAgent(Struct, kw_only=True):
     avatar_url: Url | None = None
     config: dict[str, Any] | None = None
     is_active: bool = True
+    when_busy: WhenBusy = "queue"
 
 
 class ChangedAgent(Struct, kw_only=True):
@@ -43,6 +45,7 @@ class ChangedAgent(Struct, kw_only=True):
     avatar_url: Url | None = None
     config: dict[str, Any] | None = None
     is_active: bool | None = None
+    when_busy: WhenBusy | None = None
 
 
 def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
@@ -52,6 +55,7 @@ def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
         "avatar_url": agent.avatar_url,
         "kind": agent.kind,
         "is_active": agent.is_active,
+        "when_busy": agent.when_busy,
     }
     return shown | {"config": agent.config} if caller.role == "service" else shown
 
@@ -131,7 +135,9 @@ async def create(request: Request) -> Response:
         avatar_url=body.avatar_url,
         config=config,
         is_active=body.is_active,
+        when_busy=body.when_busy,
     )
+    await services.answers.answering.learn()
     return reply(_view(agent, caller), 201)
 
 
@@ -152,6 +158,7 @@ async def _changed(services: Services, number: int, body: ChangedAgent) -> Agent
     agent = await services.agents.update(number, **changes)
     if agent is None:
         raise AgentNotFound
+    await services.answers.answering.learn()
     return agent
 
 

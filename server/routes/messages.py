@@ -37,6 +37,12 @@ async def history(request: Request) -> Response:
     return reply(await services.dispatcher.call("history", caller, payload))
 
 
+async def turns(request: Request) -> Response:
+    ask = query_of(schema.Turns, request, session_id=session_id_of(request))
+    payload = {name: value for name in ask.__struct_fields__ if (value := getattr(ask, name)) is not None}
+    return reply(await services_of(request).dispatcher.call("turns", await caller_of(request), payload))
+
+
 async def send(request: Request) -> Response:
     return reply({**await _give(request, "message"), "status": "sent"}, 201)
 
@@ -82,6 +88,7 @@ async def events(request: Request, receive: Receive, send: Send) -> None:
 
 ROUTES = [
     call("GET", BASE + "/messages", history),
+    call("GET", BASE + "/turns", turns),
     call("POST", BASE + "/messages", send),
     call("PATCH", BASE + "/messages/{message_id}", edit),
     call("DELETE", BASE + "/messages/{message_id}", delete),

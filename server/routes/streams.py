@@ -11,7 +11,6 @@ from starlette.types import Receive, Send
 from events import schema, stream_events
 from events.access import Caller
 from events.asking import Asked
-from events.bounds import OPERATORS
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
 from events.event import to_json
 from events.parts import shown
@@ -73,13 +72,13 @@ def _pieces(record: MessageRecord, rest: Rest, ended: bool) -> Iterator[bytes]:
         yield line(told, f"{record.message_id}:{index}")
 
 
-def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint, account: str) -> Begin:
-    """The function that begins the answer to a question, for the account of who asked."""
+def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
+    """The function that waits for the answer to a question."""
     message = asked.message
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         request = {"message_id": message.message_id, "seq": message.seq}
-        placeholder = await services.answers.replies.answer_to(asked.agent, message, account)
+        placeholder = await services.answers.answering.answer_to(asked.asks, message)
         current = await services.messages.get(message.session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
@@ -144,8 +143,7 @@ async def _answer(
     message = asked.message
     session_id = message.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})
-    account = "" if caller.role in OPERATORS else caller.account
-    begin = _begin(services, asked, head if tells_session else b"", place, account)
+    begin = _begin(services, asked, head if tells_session else b"", place)
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return

@@ -357,7 +357,7 @@ async def test_an_open_answer_and_changes_are_in_the_conversation(node: Server) 
             await alice.wait_event("stream_chunk", lambda e: "begun" in e["content"])
             await alice.call("edit", message_id=said[0]["message_id"], content="changed")
             await alice.call("delete", message_id=said[1]["message_id"])
-            asked = await alice.message("and?")
+            asked = await alice.message("and?", when_busy="parallel")
             await ended(alice, asked["message_id"])
             going.set()
     assert [(each["role"], each["content"]) for each in served.asked[-1]["messages"]] == [

@@ -167,6 +167,9 @@ async def test_who_is_added_is_told(parley: Server, kind: str) -> None:
             (session, "Lunch", "viewer"),
             (session, "Lunch", "member"),
         ]
+        assert [(each["session"]["session_id"], each["session"]["user_id"]) for each in told] == [
+            (session, "alice")
+        ] * 2
 
 
 @pytest.mark.parametrize("kind", LIVE)

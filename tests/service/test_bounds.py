@@ -425,25 +425,26 @@ async def test_answers_under_way(sqlite_url: str, new_server: Callable[..., Serv
     slow = {"STREAM_DELAY_MS": "60000", "STREAM_CHUNK_SIZE": "1", "SHUTDOWN_GRACE": "0"}
     node = new_server(sqlite_url, MAX_STREAMS_PER_USER="2", STREAM_LEASE="30", **slow)
     room = await new_session(node, "alice", members=("bob",), agent_id=1)
-    question = {"session_id": room, "content": "abc", "stream": False}
+    at_once = {"when_busy": "parallel"}
+    question = {"session_id": room, "content": "abc", "stream": False, **at_once}
     async with (
         enter("socketio", node, "alice", room) as alice,
         enter("websocket", node, "bob", room) as bob,
         node.api("alice") as api,
     ):
         for number in range(3):
-            assert (await alice.message(f"question {number}"))["ok"]
+            assert (await alice.message(f"question {number}", **at_once))["ok"]
         end = await bob.wait_event("stream_end")
         assert (end["status"], end["error"]["code"]) == ("failed", "RATE_LIMIT")
         answered = (await api.post("/api/chat", json=question)).json()["message"]
         assert (answered["status"], answered["error"]["code"]) == ("failed", "RATE_LIMIT")
         mark = bob.client.mark()
-        assert (await bob.message("another's question"))["ok"]
+        assert (await bob.message("another's question", **at_once))["ok"]
         begun = await bob.wait_event("stream_start", since=mark)
         first = bob.client.named("stream_start")[0]["message_id"]
         assert (await alice.call("stream_cancel", message_id=first))["ok"]
         mark = bob.client.mark()
-        assert (await alice.message("there is room again"))["ok"]
+        assert (await alice.message("there is room again", **at_once))["ok"]
         again = await bob.wait_event("stream_start", since=mark)
         ended = {each["message_id"] for each in bob.client.named("stream_end")}
         assert not ended & {begun["message_id"], again["message_id"]}

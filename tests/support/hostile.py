@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "metadata": {"a": 1},
         "reply_to": "msg_x",
         "reply": False,
+        "when_busy": "queue",
     },
     "edit": {"message_id": "msg_x", "content": "x"},
     "delete": {"message_id": "msg_x"},
@@ -32,8 +33,15 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "order": "asc",
         "after_revision": 1,
     },
+    "turns": {"before_seq": 9, "limit": 10},
     "stream_start": {"message_id": "s-1", "client_message_id": "c", "metadata": {}, "reply_to": "msg_x"},
     "stream_chunk": {"message_id": "s-1", "index": 0, "content": "x"},
+    "stream_delta": {"message_id": "s-1", "part": "r", "index": 0, "content": "x"},
+    "stream_part": {
+        "message_id": "s-1",
+        "index": 0,
+        "part": {"id": "r", "type": "reasoning", "text": "x"},
+    },
     "stream_end": {
         "message_id": "s-1",
         "status": "failed",

@@ -1,0 +1,233 @@
+"""Queries on turns: questions to agents, and how far their answers are. Knows no agent.
+
+Turns begin and end with messages, in the messages' transactions (`storage.batch`). What is here moves them
+between, each time under the lock of their session: no two nodes begin two answers at once.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from msgspec import structs
+
+from storage.batch import Batch
+from storage.database import Database, SqlConnection
+from storage.ops import Addressed
+from storage.records import MessageRecord, TurnRecord
+from storage.rows import TURN
+from storage.shape import dict_maker
+from storage.statement import Statement, among
+from storage.tables import messages, sessions, turns
+from storage.types import Time
+
+#: A turn that is open keeps those behind it waiting.
+BUSY = frozenset({"running", "waiting"})
+#: Columns that a change of a turn writes.
+_MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until")
+#: Sessions that one look brings to light.
+LOOK = 100
+
+_INSERT = Statement(turns.insert().values({column.name: sa.bindparam(column.name) for column in TURN}))
+_ENSURE = Statement(
+    sa.text("""
+INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state)
+VALUES (:question_id, :session_id, :seq, :agent_id, :when_busy, :state)
+ON CONFLICT (question_id) DO NOTHING
+""").bindparams(
+        sa.bindparam("question_id", type_=sa.String),
+        sa.bindparam("session_id", type_=sa.String),
+        sa.bindparam("seq", type_=sa.BigInteger),
+        sa.bindparam("agent_id", type_=sa.Integer),
+        sa.bindparam("when_busy", type_=sa.String),
+        sa.bindparam("state", type_=sa.String),
+    )
+)
+_KEEP = Statement(
+    turns.update()
+    .where(
+        turns.c.question_id == sa.bindparam("which"),
+        turns.c.fence == sa.bindparam("fence"),
+        turns.c.claimed_until.is_not(None),
+    )
+    .values(claimed_until=sa.bindparam("until", type_=Time))
+)
+_BEGUN = Statement(
+    turns.update()
+    .where(
+        turns.c.question_id == sa.bindparam("which"),
+        turns.c.fence == sa.bindparam("fence"),
+        turns.c.state == "running",
+        turns.c.answer_id.is_(None),
+    )
+    .values(answer_id=sa.bindparam("answer_id", type_=sa.String), claimed_until=None)
+)
+_answers = messages.alias("answers")
+_OUTCOME = sa.select(_answers.c.status).where(_answers.c.message_id == turns.c.answer_id)
+_MEND = Statement(
+    turns.update()
+    .where(
+        turns.c.state == "running",
+        turns.c.answer_id.is_not(None),
+        sa.exists(_OUTCOME.where(_answers.c.status != "streaming")),
+    )
+    .values(state="done", outcome=_OUTCOME.scalar_subquery())
+)
+_MOVE = Statement(
+    turns.update()
+    .where(turns.c.question_id == sa.bindparam("which"))
+    .values({name: sa.bindparam(name, type_=turns.c[name].type) for name in _MOVING})
+)
+_row, _moved = dict_maker([column.name for column in TURN]), dict_maker(_MOVING, "which")
+_LOCK = Statement(
+    sa.select(sessions.c.session_id)
+    .where(sessions.c.session_id == sa.bindparam("session_id"))
+    .with_for_update(key_share=True)
+)
+_OPEN = Statement(
+    sa.select(*TURN)
+    .where(among(turns.c.session_id, "ids"), turns.c.state != "done")
+    .order_by(turns.c.session_id, turns.c.seq)
+)
+_GET = Statement(sa.select(*TURN).where(turns.c.question_id == sa.bindparam("question_id")))
+_OF_SESSION = Statement(
+    sa.select(*TURN)
+    .where(turns.c.session_id == sa.bindparam("session_id"), turns.c.seq < sa.bindparam("before"))
+    .order_by(turns.c.seq.desc())
+    .limit(sa.bindparam("rows"))
+)
+_now = sa.bindparam("now", type_=Time)
+_behind = turns.alias("behind")
+_busy = sa.or_(*(_behind.c.state == state for state in sorted(BUSY)))
+#: Sessions in which a claim has lapsed, or a question waits for nothing.
+_STUCK = Statement(
+    sa.select(turns.c.session_id)
+    .where(
+        turns.c.state != "done",
+        sa.or_(
+            turns.c.claimed_until < _now,
+            sa.and_(
+                turns.c.state == "queued",
+                sa.not_(sa.exists().where(_behind.c.session_id == turns.c.session_id, _busy)),
+            ),
+        ),
+    )
+    .distinct()
+    .limit(LOOK)
+)
+
+
+async def write_turns(connection: SqlConnection, batch: Batch) -> None:
+    """What a batch of messages began and ended."""
+    if batch.asked:
+        await connection.execute_many(_INSERT, [_row(turn) for turn in batch.asked])
+    begun = {turn.question_id for turn in batch.asked}
+    moved = [turn for turn in batch.turned.values() if turn.question_id not in begun]
+    if moved:
+        await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in moved])
+
+
+class Questions:
+    """Every method raises StorageUnavailable."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, question_id: str) -> TurnRecord | None:
+        row = await self._db.fetch_one(_GET, question_id=question_id)
+        return None if row is None else TurnRecord(*row)
+
+    async def open(self, session_id: str) -> list[TurnRecord]:
+        """Those that are not done, in the order in which they were asked."""
+        return [TurnRecord(*row) for row in await self._db.fetch_all(_OPEN, ids=[session_id])]
+
+    async def page(self, session_id: str, before_seq: int, limit: int) -> list[TurnRecord]:
+        """The newest first."""
+        rows = await self._db.fetch_all(_OF_SESSION, session_id=session_id, before=before_seq, rows=limit)
+        return [TurnRecord(*row) for row in rows]
+
+    async def stuck(self, now: datetime) -> list[str]:
+        """Sessions in which `claim` may find something though nobody there has ended a turn."""
+        return [row[0] for row in await self._db.fetch_all(_STUCK, now=now)]
+
+    async def claim(self, session_id: str, now: datetime, until: datetime) -> list[TurnRecord]:
+        """Begin what is next, for the caller to go on with until `until`: the next in line, if nothing keeps
+        it waiting; those that wait for nobody; and those whose claim has lapsed. Answers with these, which
+        are "running", and with those that are "queued" still."""
+
+        async def work(connection: SqlConnection) -> list[TurnRecord]:
+            await connection.fetch_all(_LOCK, session_id=session_id)
+            rows = await connection.fetch_all(_OPEN, ids=[session_id])
+            waiting = [TurnRecord(*row) for row in rows]
+            due = _due(waiting, now)
+            claimed = [
+                structs.replace(turn, state="running", fence=turn.fence + 1, claimed_until=until)
+                for turn in due
+            ]
+            if claimed:
+                await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in claimed])
+            return [*claimed, *(turn for turn in waiting if turn.state == "queued" and turn not in due)]
+
+        return await self._db.transact(work)
+
+    async def stop(self, session_id: str, question_id: str) -> TurnRecord | None:
+        """A turn whose answer has not begun is done, as cancelled. The turn as it is then."""
+
+        async def work(connection: SqlConnection) -> TurnRecord | None:
+            await connection.fetch_all(_LOCK, session_id=session_id)
+            rows = await connection.fetch_all(_GET, question_id=question_id)
+            turn = TurnRecord(*rows[0]) if rows else None
+            if turn is None or turn.session_id != session_id:
+                return None
+            if turn.state == "done" or turn.answer_id is not None:
+                return turn
+            turn = structs.replace(turn, state="done", outcome="cancelled", claimed_until=None)
+            await connection.execute_many(_MOVE, [_moved(turn, question_id)])
+            return turn
+
+        return await self._db.transact(work)
+
+    async def ask(self, question: MessageRecord, asks: Addressed) -> TurnRecord:
+        """The turn of a question that was stored without one."""
+        turn = TurnRecord(
+            question.message_id, question.session_id, question.seq, asks.agent_id, asks.when_busy
+        )
+        await self._db.execute(_ENSURE, **_row(turn))
+        return await self.get(question.message_id) or turn
+
+    async def keep(self, claimed: Sequence[TurnRecord], until: datetime) -> None:
+        """Renew claims."""
+        for turn in claimed:
+            await self._db.execute(_KEEP, which=turn.question_id, fence=turn.fence, until=until)
+
+    async def begun(self, turn: TurnRecord, answer_id: str) -> None:
+        """The answer to a turn of which it is not known yet: a worker's that does not name its question."""
+        await self._db.execute(_BEGUN, which=turn.question_id, fence=turn.fence, answer_id=answer_id)
+
+    async def mend(self) -> None:
+        """Turns whose answers are not being written any more: a node of an earlier release ended them."""
+        await self._db.execute(_MEND)
+
+    async def finish(self, question_id: str, outcome: str) -> None:
+        """Whatever it was: its answer is not there to end it."""
+        await self._db.execute(_FINISH, which=question_id, outcome=outcome)
+
+
+_FINISH = Statement(
+    turns.update()
+    .where(turns.c.question_id == sa.bindparam("which"), turns.c.state != "done")
+    .values(state="done", outcome=sa.bindparam("outcome", type_=sa.String), claimed_until=None)
+)
+
+
+def _due(waiting: Sequence[TurnRecord], now: datetime) -> list[TurnRecord]:
+    """Which of a session's open turns, in their order, are to begin."""
+    lapsed = [
+        turn
+        for turn in waiting
+        if turn.state == "running" and turn.claimed_until is not None and turn.claimed_until < now
+    ]
+    queued = [turn for turn in waiting if turn.state == "queued"]
+    due = [turn for turn in queued if turn.when_busy == "parallel"]
+    if not any(turn.state in BUSY for turn in waiting):
+        due += [turn for turn in queued if turn.when_busy != "parallel"][:1]
+    return [*lapsed, *due]

@@ -1,0 +1,176 @@
+"""Turns in the database: which are claimed, and what begins and ends them."""
+
+from datetime import timedelta
+
+import pytest
+
+from storage.errors import QuestionOpen, StreamNotOpen
+from storage.ops import Addressed, DeleteMessage, EndStream, NewMessage
+from storage.questions import Questions
+from storage.records import TurnRecord
+from tests.storage.conftest import StillClock, Store
+
+SOON = timedelta(seconds=15)
+
+
+def question(message_id: str, when_busy: str = "queue", session_id: str = "s") -> NewMessage:
+    return NewMessage(
+        session_id, message_id, f"c-{message_id}", "user", "alice", "text", "?", asks=Addressed(1, when_busy)
+    )
+
+
+def answer(message_id: str, to: str) -> NewMessage:
+    return NewMessage(
+        "s", message_id, f"c-{message_id}", "agent", "1", "stream", "", "streaming", reply_to=to
+    )
+
+
+class Line:
+    """The questions of the session `s`."""
+
+    def __init__(self, store: Store, clock: StillClock) -> None:
+        self.store, self.clock, self.questions = store, clock, Questions(store.db)
+
+    async def claim(self) -> list[tuple[str, str]]:
+        found = await self.questions.claim("s", self.clock(), self.clock() + SOON)
+        return [(turn.question_id, turn.state) for turn in found]
+
+    async def state(self, question_id: str) -> tuple[str, str | None, str | None]:
+        turn = await self.turn(question_id)
+        return turn.state, turn.answer_id, turn.outcome
+
+    async def turn(self, question_id: str) -> TurnRecord:
+        turn = await self.questions.get(question_id)
+        assert turn is not None
+        return turn
+
+
+@pytest.fixture
+async def line(store: Store, clock: StillClock) -> Line:
+    await store.session("s")
+    return Line(store, clock)
+
+
+async def test_one_after_the_other(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await store.writer.submit(question("b"))
+    assert await line.claim() == [("a", "running"), ("b", "queued")]
+    assert await line.claim() == [("b", "queued")]
+    await store.writer.submit(answer("A", "a"))
+    assert await line.state("a") == ("running", "A", None)
+    await store.writer.submit(EndStream("s", "A", "complete", "yes"))
+    assert await line.state("a") == ("done", "A", "complete")
+    assert await line.claim() == [("b", "running")]
+    assert [turn.question_id for turn in await line.questions.page("s", 2**62, 10)] == ["b", "a"]
+
+
+async def test_a_repeat_asks_nothing(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    again = await store.writer.submit(
+        NewMessage("s", "other", "c-a", "user", "alice", "text", "?", asks=Addressed(1, "queue"))
+    )
+    assert again.duplicate
+    assert await line.claim() == [("a", "running")]
+
+
+async def test_parallel_ones_wait_for_nobody(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await store.writer.submit(question("b"))
+    await store.writer.submit(question("c", "parallel"))
+    assert await line.claim() == [("c", "running"), ("a", "running"), ("b", "queued")]
+
+
+async def test_nothing_is_stored_of_one_that_is_not_to_wait(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a", "reject"))
+    with pytest.raises(QuestionOpen):
+        await store.writer.submit(question("b", "reject"))
+    assert await store.messages.get("b") is None
+    await line.claim()
+    await store.writer.submit(answer("A", "a"))
+    with pytest.raises(QuestionOpen):
+        await store.writer.submit(question("b", "reject"))
+    await store.writer.submit(EndStream("s", "A", "complete", "yes"))
+    await store.writer.submit(question("b", "reject"))
+    assert await line.claim() == [("b", "running")]
+
+
+async def test_a_claim_that_lapsed_is_anothers(line: Line, store: Store, clock: StillClock) -> None:
+    await store.writer.submit(question("a"))
+    await line.claim()
+    old = await line.turn("a")
+    await line.questions.keep([old], clock() + 2 * SOON)
+    clock.advance(seconds=SOON.total_seconds() + 1)
+    assert await line.questions.stuck(clock()) == []
+    clock.advance(seconds=SOON.total_seconds() + 1)
+    assert await line.questions.stuck(clock()) == ["s"]
+    assert await line.claim() == [("a", "running")]
+    assert (await line.turn("a")).fence == old.fence + 1
+    await line.questions.begun(old, "of the one before")
+    assert (await line.turn("a")).answer_id is None
+    await store.writer.submit(answer("A", "a"))
+    clock.advance(seconds=1000)
+    assert await line.questions.stuck(clock()) == []
+
+
+async def test_what_waits_for_nobody_is_found(line: Line, store: Store, clock: StillClock) -> None:
+    await store.writer.submit(question("a"))
+    assert await line.questions.stuck(clock()) == ["s"]
+    await line.claim()
+    await store.writer.submit(question("b"))
+    assert await line.questions.stuck(clock()) == []
+
+
+async def test_who_is_stopped_is_not_answered(line: Line, store: Store) -> None:
+    for name in "abc":
+        await store.writer.submit(question(name))
+    await line.claim()
+    for name in "ab":
+        stopped = await line.questions.stop("s", name)
+        assert stopped is not None and (stopped.state, stopped.outcome) == ("done", "cancelled")
+    with pytest.raises(StreamNotOpen):
+        await store.writer.submit(answer("A", "a"))
+    assert await store.messages.get("A") is None
+    assert await line.claim() == [("c", "running")]
+    await store.writer.submit(answer("C", "c"))
+    begun = await line.questions.stop("s", "c")
+    assert begun is not None and (begun.state, begun.answer_id) == ("running", "C")
+    assert await line.questions.stop("s", "no question") is None
+    assert await line.questions.stop("another session", "c") is None
+
+
+async def test_a_deleted_question_is_done(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await store.writer.submit(question("b"))
+    await line.claim()
+    await store.writer.submit(DeleteMessage("s", "a"))
+    assert await line.state("a") == ("done", None, "deleted")
+    with pytest.raises(StreamNotOpen):
+        await store.writer.submit(answer("A", "a"))
+    assert await line.claim() == [("b", "running")]
+    await store.writer.submit(answer("B", "b"))
+    await store.writer.submit(DeleteMessage("s", "B"))
+    assert await line.state("b") == ("done", "B", "deleted")
+
+
+async def test_a_worker_that_does_not_name_its_question(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await line.claim()
+    await store.writer.submit(NewMessage("s", "A", None, "agent", "1", "stream", "", "streaming"))
+    await line.questions.begun(await line.turn("a"), "A")
+    assert await line.state("a") == ("running", "A", None)
+    await line.questions.mend()
+    assert await line.state("a") == ("running", "A", None)
+    await store.writer.submit(EndStream("s", "A", "failed", ""))
+    await line.questions.mend()
+    assert await line.state("a") == ("done", "A", "failed")
+
+
+async def test_the_turn_of_an_old_question(line: Line, store: Store) -> None:
+    old = await store.writer.submit(NewMessage("s", "a", None, "user", "alice", "text", "?"))
+    assert await line.claim() == []
+    await line.questions.ask(old.record, Addressed(1, "queue"))
+    asked = await line.questions.ask(old.record, Addressed(1, "parallel"))
+    assert (asked.when_busy, asked.seq) == ("queue", old.record.seq)
+    assert await line.claim() == [("a", "running")]
+    await line.questions.finish("a", "failed")
+    assert await line.state("a") == ("done", None, "failed")

@@ -1,0 +1,196 @@
+"""Questions to a busy agent, and questions that are stopped: one node, a worker under the test's control."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.worker import Worker
+from tests.support.doors import Door, enter, new_session
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="module")
+def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("turns")
+    shutil.copyfile(sqlite_template, folder / "parley.db")
+    with Server(folder, f"sqlite:///{folder}/parley.db") as running:
+        yield running
+
+
+class Scene:
+    """`alice` asks `worker`'s agent in a session of their own."""
+
+    def __init__(self, node: Server, agent: int, session_id: str, alice: Door, worker: Worker) -> None:
+        self.node, self.agent, self.session_id = node, agent, session_id
+        self.alice, self.worker = alice, worker
+
+    async def ask(self, text: str, **more: Any) -> str:
+        sent = await self.alice.call("message", content=text, **more)
+        message_id: str = sent["message_id"]
+        return message_id
+
+    async def begun(self, text: str = "first", piece: str = "so ") -> tuple[str, dict[str, Any], str]:
+        """A question whose answer is open: its id, the request, the answer's id."""
+        question = await self.ask(text)
+        request = await self.worker.request()
+        return question, request, await self.worker.write(request, piece, end=False)
+
+    async def end(self, answer: str) -> None:
+        ended = await self.worker.call("stream_end", session_id=self.session_id, message_id=answer)
+        assert ended["ok"], ended
+
+    async def told(self, question: str, state: str) -> dict[str, Any]:
+        """The event that tells of a question's state."""
+        return await self.alice.wait_event(
+            "turn", lambda turn: (turn["message_id"], turn["state"]) == (question, state)
+        )
+
+    async def open(self) -> list[tuple[str, str]]:
+        """What one who joins now is told."""
+        async with enter("websocket", self.node, "alice", self.session_id) as late:
+            return [(turn["message_id"], turn["state"]) for turn in late.joined["turns"]]
+
+
+@asynccontextmanager
+async def scene(node: Server, **settings: Any) -> AsyncIterator[Scene]:
+    async with node.api("backend", "service") as api:
+        body = {"name": "Remote", "kind": "remote", **settings}
+        made = await api.post("/api/chat/agents", json=body)
+        agent = made.json()["id"]
+    session_id = await new_session(node, agent_id=agent)
+    async with (
+        Worker(node, agent) as worker,
+        enter("websocket", node, "alice", session_id) as alice,
+    ):
+        yield Scene(node, agent, session_id, alice, worker)
+
+
+async def test_questions_wait_and_are_answered_in_their_order(node: Server) -> None:
+    async with scene(node) as at:
+        first, _, answer = await at.begun()
+        second, third = await at.ask("second"), await at.ask("third")
+        await at.told(second, "queued")
+        await at.told(third, "queued")
+        assert await at.open() == [(first, "running"), (second, "queued"), (third, "queued")]
+        assert at.worker.requests.empty()
+        await at.end(answer)
+        request = await at.worker.request()
+        assert request["message"]["message_id"] == second
+        assert [m["content"] for m in request["history"]] == ["first", "so "]
+        await at.worker.write(request, "two")
+        request = await at.worker.request()
+        assert request["message"]["message_id"] == third
+        assert [m["content"] for m in request["history"]] == ["first", "so ", "second", "two"]
+        await at.worker.write(request, "three")
+        turns = (await at.alice.call("turns"))["turns"]
+        assert [(t["message_id"], t["state"], t["outcome"]) for t in turns] == [
+            (question, "done", "complete") for question in (third, second, first)
+        ]
+
+
+async def test_a_question_that_waits_is_stopped(node: Server) -> None:
+    async with scene(node) as at:
+        _, _, answer = await at.begun()
+        second, third = await at.ask("second"), await at.ask("third")
+        await at.told(third, "queued")
+        stopped = await at.alice.call("stream_cancel", message_id=second)
+        assert stopped["status"] == "cancelled"
+        assert (await at.told(second, "done"))["outcome"] == "cancelled"
+        again = await at.alice.call("stream_cancel", message_id=second)
+        assert again["status"] == "cancelled"
+        await at.end(answer)
+        assert (await at.worker.request())["message"]["message_id"] == third
+
+
+async def test_a_stop_before_the_first_word(node: Server) -> None:
+    async with scene(node) as at:
+        question = await at.ask("first")
+        request = await at.worker.request()
+        assert (await at.alice.call("stream_cancel", message_id=question))["status"] == "cancelled"
+        async with asyncio.timeout(10):
+            assert await at.worker.cancelled.get() == question
+        late = await at.worker.begin(request)
+        assert (late["ok"], late["error"]["code"]) == (False, "STREAM_CLOSED")
+        assert (await at.told(question, "done"))["outcome"] == "cancelled"
+        second = await at.ask("second")
+        assert (await at.worker.request())["message"]["message_id"] == second
+
+
+async def test_an_answer_is_stopped_by_its_question(node: Server) -> None:
+    async with scene(node) as at:
+        question, _, answer = await at.begun()
+        assert (await at.alice.call("stream_cancel", message_id=question))["status"] == "cancelled"
+        end = await at.alice.wait_event("stream_end")
+        assert (end["message_id"], end["status"]) == (answer, "cancelled")
+        assert await at.open() == []
+
+
+async def test_an_interruption_keeps_the_text(node: Server) -> None:
+    async with scene(node) as at:
+        _, _, answer = await at.begun(piece="half of it")
+        second = await at.ask("stop, and this", when_busy="interrupt")
+        end = await at.alice.wait_event("stream_end")
+        assert (end["message_id"], end["status"]) == (answer, "cancelled")
+        request = await at.worker.request()
+        assert request["message"]["message_id"] == second
+        assert [m["content"] for m in request["history"]] == ["first", "half of it"]
+
+
+async def test_parallel_questions_wait_for_nothing(node: Server) -> None:
+    async with scene(node) as at:
+        first, _, _ = await at.begun()
+        second = await at.ask("second", when_busy="parallel")
+        assert (await at.worker.request())["message"]["message_id"] == second
+        assert await at.open() == [(first, "running"), (second, "running")]
+
+
+async def test_a_busy_agent_may_reject(node: Server) -> None:
+    async with scene(node, when_busy="reject") as at:
+        _, _, answer = await at.begun()
+        refused = await at.alice.call("message", content="second")
+        assert (refused["ok"], refused["error"]["code"]) == (False, "AGENT_BUSY")
+        assert [m["content"] for m in await at.alice.history() if m["sender_type"] == "user"] == ["first"]
+        await at.end(answer)
+        second = await at.ask("second")
+        assert (await at.worker.request())["message"]["message_id"] == second
+
+
+async def test_a_question_that_waits_is_edited_and_deleted(node: Server) -> None:
+    async with scene(node) as at:
+        _, _, answer = await at.begun()
+        second, third = await at.ask("second"), await at.ask("third")
+        await at.alice.call("edit", message_id=third, content="third, better")
+        await at.alice.call("delete", message_id=second)
+        assert (await at.told(second, "done"))["outcome"] == "deleted"
+        await at.end(answer)
+        request = await at.worker.request()
+        assert request["message"]["content"] == "third, better"
+
+
+async def test_a_question_is_deleted_while_its_worker_thinks(node: Server) -> None:
+    async with scene(node) as at:
+        question = await at.ask("first")
+        request = await at.worker.request()
+        await at.alice.call("delete", message_id=question)
+        async with asyncio.timeout(10):
+            assert await at.worker.cancelled.get() == question
+        late = await at.worker.begin(request)
+        assert late["error"]["code"] == "STREAM_CLOSED"
+        assert [m["sender_type"] for m in await at.alice.history()] == ["user"]
+
+
+async def test_a_request_waits_for_its_turn(node: Server) -> None:
+    async with scene(node) as at:
+        _, _, answer = await at.begun()
+        url = f"/api/chat/sessions/{at.session_id}/messages/stream"
+        async with node.api() as api:
+            asking = asyncio.create_task(api.post(url, json={"content": "second", "stream": False}))
+            await at.alice.wait_event("turn", lambda turn: turn["state"] == "queued")
+            await at.end(answer)
+            await at.worker.write(await at.worker.request(), "two")
+            assert (await asking).json()["message"]["content"] == "two"

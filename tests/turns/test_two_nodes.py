@@ -1,0 +1,100 @@
+"""The line of questions over two nodes with PostgreSQL and Redis: any node goes on with it."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.agents.worker import Worker
+from tests.cluster.conftest import Nodes
+from tests.support.doors import enter, new_session
+from tests.support.services import Postgres, Redis
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
+    name = postgres.create_database(postgres_template)
+    with Redis() as redis:
+        running = Nodes(tmp_path_factory.mktemp("two"), postgres.url(name), redis.url, 2)
+        try:
+            yield running.start()
+        finally:
+            running.close()
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+async def agent(nodes: Nodes) -> int:
+    async with nodes[0].api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
+        agent_id: int = made.json()["id"]
+        return agent_id
+
+
+async def test_the_line_goes_through_both_nodes(nodes: Nodes, agent: int) -> None:
+    session_id = await new_session(nodes[0], agent_id=agent, members=("bob",))
+    async with (
+        Worker(nodes[1], agent) as worker,
+        enter("websocket", nodes[0], "alice", session_id) as alice,
+        enter("socketio", nodes[1], "bob", session_id) as bob,
+    ):
+        first = (await alice.message("first"))["message_id"]
+        request = await worker.request()
+        answer = await worker.write(request, "so ", end=False)
+        asked = []
+        for number in range(4):
+            asked.append((await (bob, alice)[number % 2].message(f"next {number}"))["message_id"])
+            await bob.wait_event("turn", lambda turn: turn["message_id"] == asked[-1])
+        for door in (alice, bob):
+            open_turns = (await door.call("history"))["turns"]
+            assert [(t["message_id"], t["state"]) for t in open_turns] == [
+                (first, "running"), *((question, "queued") for question in asked)
+            ]  # fmt: skip
+        # Stopped from another tab, at another node.
+        assert (await alice.call("stream_cancel", message_id=asked[0]))["status"] == "cancelled"
+        assert (await bob.call("stream_cancel", message_id=first))["status"] == "cancelled"
+        async with asyncio.timeout(10):
+            stopped = {await worker.cancelled.get(), await worker.cancelled.get()}
+        assert stopped == {asked[0], answer}
+        for question in asked[1:]:
+            request = await worker.request()
+            assert request["message"]["message_id"] == question
+            await worker.write(request, "done")
+        assert (await alice.call("history"))["turns"] == []
+
+
+async def test_a_stop_at_another_node_before_the_first_word(nodes: Nodes, agent: int) -> None:
+    session_id = await new_session(nodes[0], agent_id=agent)
+    async with (
+        Worker(nodes[1], agent) as worker,
+        enter("websocket", nodes[0], "alice", session_id) as alice,
+        enter("websocket", nodes[1], "alice", session_id) as other_tab,
+    ):
+        question = (await alice.message("first"))["message_id"]
+        request = await worker.request()
+        stops = [door.call("stream_cancel", message_id=question) for door in (alice, other_tab)]
+        assert [reply["status"] for reply in await asyncio.gather(*stops)] == ["cancelled"] * 2
+        late = await worker.begin(request)
+        assert late["error"]["code"] == "STREAM_CLOSED"
+        for door in (alice, other_tab):
+            await door.wait_event("turn", lambda turn: turn["state"] == "done")
+
+
+async def test_the_node_that_asked_dies(nodes: Nodes, agent: int) -> None:
+    session_id = await new_session(nodes[1], agent_id=agent)
+    async with Worker(nodes[1], agent) as worker, enter("websocket", nodes[1], "alice", session_id) as alice:
+        async with enter("websocket", nodes[0], "alice", session_id) as doomed:
+            await doomed.message("first")
+            request = await worker.request()
+            answer = await worker.write(request, "so ", end=False)
+            second = (await doomed.message("second"))["message_id"]
+            nodes[0].kill9()
+        where = {"session_id": session_id, "message_id": answer}
+        assert (await worker.call("stream_end", **where))["ok"]
+        request = await worker.request()
+        assert request["message"]["message_id"] == second
+        await worker.write(request, "two")
+        await alice.wait_event("stream_end", lambda end: end["message_id"] != answer)
+    await nodes[0].start_async()
