@@ -16,6 +16,8 @@ log = logging.getLogger("parley.access")
 
 #: Lines of one kind a second; a line costs about 50 µs, so both kinds cost a thousandth of the loop.
 LINES = 10
+#: Letters of a refused request's path that are repeated: anybody may send sixteen thousand.
+SHOWN = 200
 #: Messages that have come again of late, and how often one has before a line says so: who reconnects sends
 #: one again once; a library that takes each answer for an error does it `retries` times.
 REPEATED, TOO_OFTEN = 1000, 2
@@ -84,7 +86,7 @@ class Journal:
                 "address": address,
             }
             if path:
-                why["path"] = path
+                why["path"] = path[:SHOWN]
             log.info("refused", extra=why | self._refusals.rest())
 
     def committed(self, batch: Sequence[Committed]) -> None:

@@ -57,7 +57,7 @@ def _view(agent: AgentRecord, caller: Caller) -> dict[str, Any]:
         "is_active": agent.is_active,
         "when_busy": agent.when_busy,
     }
-    return shown | {"config": agent.config} if caller.role == "service" else shown
+    return shown | {"config": agent.config} if _sees_all(caller) else shown
 
 
 async def _told(agents: Iterable[AgentLine]) -> AsyncIterator[bytes]:
@@ -97,7 +97,7 @@ def _check(name: str, config: dict[str, Any], kinds: Mapping[str, Agent]) -> Non
 
 async def list_all(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
-    everything = caller.role == "service"
+    everything = _sees_all(caller)
     found = await services.agents.lines(with_config=everything)
     if everything:
         return StreamingResponse(_told(found), media_type="application/json")
@@ -113,11 +113,15 @@ async def get(request: Request) -> Response:
 
 
 def _seen(agent: AgentLine | AgentRecord, caller: Caller) -> bool:
-    return agent.is_active or caller.role == "service"
+    return agent.is_active or _sees_all(caller)
+
+
+def _sees_all(caller: Caller) -> bool:
+    return caller.role == "service" and caller.sessions is None
 
 
 def _service(caller: Caller) -> Caller:
-    if caller.role != "service" or caller.sessions is not None:
+    if not _sees_all(caller):
         raise Forbidden
     return caller
 

@@ -14,6 +14,9 @@ from server.engine.protocol import WebSocketProtocol
 from server.errors import close_code
 from server.services import Services
 
+#: Close codes from here on are an application's (RFC 6455, section 7.4.2).
+APPLICATION = 3000
+
 
 class SocketOwner(Protocol):
     """Where it came in. `tick` is the least between two ticks of the wheel, in seconds."""
@@ -95,7 +98,8 @@ class RawSocket(Sink):
         return self.protocol.transport.get_write_buffer_size()
 
     def lost(self, code: int) -> None:
-        self.door.gone(self, f"closed {code}")
+        # The rest are the client's own choice, and many.
+        self.door.gone(self, f"closed {code}" if code < APPLICATION else "closed by its application")
 
     # --- for the door
 

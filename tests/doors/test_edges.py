@@ -105,6 +105,12 @@ async def test_a_restricted_service_sees_its_sessions_alone(parley: Server) -> N
         assert refused.json()["error"]["code"] == "SESSION_NOT_FOUND"
         listed = (await api.get("/api/chat/sessions")).json()["sessions"]
         assert [line["session_id"] for line in listed] == [mine]
+        # How agents are asked is no session's business.
+        agents = (await api.get("/api/chat/agents")).json()["agents"]
+        assert agents and not any("config" in agent for agent in agents)
+        assert "config" not in (await api.get("/api/chat/agents/1")).json()
+    async with parley.api("reporter", "service") as api:
+        assert all("config" in agent for agent in (await api.get("/api/chat/agents")).json()["agents"])
 
 
 async def test_readiness_names_the_redis_that_is_away(

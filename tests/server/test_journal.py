@@ -6,7 +6,7 @@ import pytest
 
 from events.access import Caller
 from events.errors import Unauthorized
-from server.journal import LINES, Journal
+from server.journal import LINES, SHOWN, Journal
 
 ALICE = Caller("user", "alice")
 
@@ -30,3 +30,9 @@ def test_a_log_without_information_is_not_written(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, "parley.access"):
         Journal(lambda: 0.0).connected("sse", ALICE, "10.0.0.1")
     assert not caplog.records
+
+
+def test_a_path_is_shown_in_part(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "parley.access"):
+        Journal(lambda: 0.0).refused("GET", Unauthorized(), "10.0.0.1", "/" + "x" * 16_000)
+    assert vars(caplog.records[-1])["path"] == "/" + "x" * (SHOWN - 1)

@@ -76,7 +76,9 @@ async def test_a_conversation_is_counted(any_server: Server) -> None:
         # The one by WebSocket went to both; those by REST went to nobody.
         assert shown["parley_deliveries_total", ("message",)] == 2
         assert shown["parley_database_connections", ("used",)] >= 0
+        await first.close(4321)
     shown = await until(node, "parley_connections", ("websocket",), 0)
+    assert not any("4321" in label for _, labels in shown for label in labels)
     ended = sum(value for (name, _), value in shown.items() if name == "parley_disconnects_total")
     assert ended == 2
     assert shown["parley_rooms", ()] == 0
