@@ -29,7 +29,7 @@ _REFUSED = ("UPSTREAM_ERROR", "the upstream refused the request")
 _EMPTY: dict[FinishReason, tuple[str, str]] = {
     "length": ("UPSTREAM_LENGTH", "the answer's limit was reached before its first word"),
     "content_filter": ("UPSTREAM_FILTERED", "the upstream's filter stopped the answer"),
-    "tool_calls": ("UPSTREAM_EMPTY", "the model asked for tools, of which this agent has none"),
+    "tool_calls": ("UPSTREAM_EMPTY", "the model asked for tools that it cannot have"),
     "error": ("UPSTREAM_ERROR", "the upstream has a fault"),
 }
 

@@ -21,7 +21,7 @@ from events.agents.upstreams import Upstreams
 from events.schema import Usage
 from tests.agents.shapes.responses import COMPLETED, call, said, stream, thought
 from tests.agents.test_openai import openai_session, request
-from tests.agents.toolservers import STDIO, calling, tool_server
+from tests.agents.toolservers import STDIO, calling, reasoned, tool_server
 from tests.agents.upstream import DONE, Plan, Upstream, answer, lines, piece, refusal, upstream
 from tests.support.doors import enter
 from tests.support.server import Server
@@ -423,9 +423,7 @@ async def test_everybody_sees_the_same_parts(shared_server: Server, url: str) ->
 
 
 def thinking(thought: str, text: str) -> Plan:
-    event = {"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]}
-    reasoned = b"data: " + json.dumps(event).encode() + b"\n\n"
-    return lines(reasoned, piece(text), piece(finish="stop"), piece(tokens=7), DONE)
+    return lines(reasoned(thought), piece(text), piece(finish="stop"), piece(tokens=7), DONE)
 
 
 async def test_a_stop_stops_its_tools(shared_server: Server, url: str, folder: Path) -> None:

@@ -14,6 +14,8 @@ from tests.agents.upstream import DONE, Plan, lines, piece
 from tests.support.processes import end, free_port, spawn, wait_until
 
 PROGRAM = Path(__file__).parent / "mcp_server.py"
+#: Of each event of a stream: some clients of the field want it.
+HEAD = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 STDIO = [sys.executable, str(PROGRAM), "stdio"]
 
 
@@ -37,6 +39,11 @@ def tool_server(folder: Path, port: int | None = None) -> Iterator[tuple[str, An
         end(process)
 
 
+def reasoned(thought: str) -> bytes:
+    event = {**HEAD, "choices": [{"index": 0, "delta": {"reasoning_content": thought}}]}
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
 def calling(*calls: tuple[str, Any], text: str = "", thought: str = "") -> Plan:
     """An answer that calls tools by name: with these arguments, or with what is written there."""
     said = [
@@ -48,11 +55,10 @@ def calling(*calls: tuple[str, Any], text: str = "", thought: str = "") -> Plan:
         }
         for number, (name, given) in enumerate(calls)
     ]
-    event = {"choices": [{"index": 0, "delta": {"tool_calls": said}}]}
+    event = {**HEAD, "choices": [{"index": 0, "delta": {"tool_calls": said}}]}
     before = []
     if thought:
-        reasoned = {"choices": [{"index": 0, "delta": {"reasoning_content": thought}}]}
-        before.append(b"data: " + json.dumps(reasoned).encode() + b"\n\n")
+        before.append(reasoned(thought))
     if text:
         before.append(piece(text))
     called = b"data: " + json.dumps(event).encode() + b"\n\n"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.faults.models.servers import litellm, scripted  # noqa: F401 (fixtures)
 from tests.lineage.scene import Outcome
 
 _ROWS = pytest.StashKey[list[tuple[str, str]]]()

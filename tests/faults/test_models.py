@@ -1,49 +1,25 @@
 """Sessions with real model servers: llama.cpp's own with a tiny model of random weights, LiteLLM's proxy
 before a scripted upstream. scripts/fetch_models installs them."""
 
-import contextlib
-import json
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.agents.shapes.errors import ERRORS
-from tests.agents.upstream import DONE, Plan, Upstream, answer, lines, piece, refusal, upstream
+from tests.agents.upstream import DONE, Plan, Upstream, answer, lines, piece, refusal
+from tests.faults.models.servers import KEY, PROGRAMS, serving
 from tests.support.doors import Door, enter, new_session
-from tests.support.processes import end, free_port, spawn, wait_until
+from tests.support.processes import free_port
 from tests.support.server import Server
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent / "models"
-PROGRAMS = Path(sys.prefix) / "models" / "bin"
 WINDOW = 512
-KEY = "sk-a-key-of-these-tests"
 
 Row = Callable[[str], None]
-
-
-@contextmanager
-def serving(address: str, log: Path, *command: str, **settings: str) -> Iterator[None]:
-    """A server that answers `address` with 200."""
-
-    def ready() -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(address).status_code == 200
-        return False
-
-    process = spawn(list(command), log=log, env={**os.environ, **settings})
-    try:
-        wait_until(ready, process, log, timeout=120)
-        yield
-    finally:
-        end(process)
 
 
 @pytest.fixture
@@ -52,31 +28,6 @@ def llamacpp(tmp_path: Path) -> Iterator[str]:
     program = [str(PROGRAMS / "python"), str(HERE / "serve_tiny.py")]
     arguments = [str(tmp_path / "tiny.gguf"), str(port), str(WINDOW)]
     with serving(f"{place}/health", tmp_path / "llamacpp.log", *program, *arguments):
-        yield f"{place}/v1"
-
-
-@pytest.fixture
-async def scripted() -> AsyncIterator[Upstream]:
-    async with upstream(answer("hello")) as served:
-        yield served
-
-
-@pytest.fixture
-async def litellm(tmp_path: Path, scripted: Upstream) -> AsyncIterator[str]:
-    model = {"model": "openai/tiny", "api_base": scripted.url, "api_key": "sk-up", "max_retries": 0}
-    config = {
-        "model_list": [{"model_name": "tiny", "litellm_params": model}],
-        "litellm_settings": {"num_retries": 0, "telemetry": False},
-        # A deployment that failed is asked again at once: what the scripted upstream says is what comes.
-        "router_settings": {"disable_cooldowns": True},
-        "general_settings": {"master_key": KEY},
-    }
-    file, port = tmp_path / "litellm.yaml", free_port()
-    file.write_text(json.dumps(config))
-    arguments = ["--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
-    settings = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    place, program = f"http://127.0.0.1:{port}", str(PROGRAMS / "litellm")
-    with serving(f"{place}/health/liveliness", tmp_path / "litellm.log", program, *arguments, **settings):
         yield f"{place}/v1"
 
 
