@@ -49,6 +49,7 @@ class Stream(Pieces):
         "settled",
         "start",
         "started_at",
+        "told",
         "uncounted",
         "writer",
     )
@@ -71,6 +72,7 @@ class Stream(Pieces):
         self.floor = 0  # weight of what another node had saved: less does not take its place
         self.parts: StreamParts | None = None  # where there are others than its own text
         self.started_at = record.created_at.timestamp()
+        self.told = 0  # tokens of what its model was told, about
         self.idle_since = now
         self.conn_id = ""  # the connection that writes it
         self.uncounted = 0  # chunks that do not yet count as activity

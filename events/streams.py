@@ -306,7 +306,7 @@ class Streams:
                 status=status,
                 content=made.content,
                 parts=made.parts,
-                **self._counted(said, made.content, stream.started_at),
+                **self._counted(said, made.content, stream.started_at, stream.told),
             )
             done = await self._commit_end(op)
             if not future.done():
@@ -436,12 +436,15 @@ class Streams:
         self._observer.stream(status)
         return await self._wait(self._writer.submit(op))
 
-    def _counted(self, said: Mapping[str, Any], text: str, started_at: float) -> dict[str, Any]:
-        """What a producer did not say of tokens and time is counted."""
+    def _counted(
+        self, said: Mapping[str, Any], text: str, started_at: float, told: int = 0
+    ) -> dict[str, Any]:
+        """What a producer did not say of tokens and time is counted. `told`: tokens that the answer's model
+        was told."""
         counted = dict(said)
         if counted.get("tokens_used") is None:
             total = (counted.get("usage") or {}).get("total_tokens")
-            counted["tokens_used"] = tokens(text) if total is None else total
+            counted["tokens_used"] = told + tokens(text) if total is None else total
         if counted.get("latency_ms") is None:
             counted["latency_ms"] = max(0, round((self._clock() - started_at) * 1000))
         return counted

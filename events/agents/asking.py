@@ -13,7 +13,7 @@ from events.agents import chat, failures
 from events.agents.api import ModelAPI
 from events.agents.attachments import Attached, Attachment
 from events.agents.base import AnswerFailed
-from events.agents.deltas import Citation, Delta, Finish, StartOver, ToolInput
+from events.agents.deltas import Citation, Delta, Finish, StartOver, Told, ToolInput
 from events.agents.faults import Kind
 from events.agents.lessons import Lessons, Sent
 from events.agents.modelcall import ModelCall
@@ -96,9 +96,13 @@ class Asking:
         body = await self._body(call, prompt)
         sent = chat.Call(at.origin, at.target, at.headers, body, self._api.reader(config))
         timeouts = chat.Timeouts(config.first_token_timeout, config.timeout, self._until)
+        told: Told | None = Told(prompt.tokens)
         spoken, finish = any(turn.text.strip() for turn in call.turns), Finish("stop")
         async with aclosing(self._upstream.ask(sent, timeouts)) as pieces:
             async for piece in pieces:
+                if told is not None and piece != "":
+                    yield told
+                    told = None
                 spoken = spoken or (isinstance(piece, str) and not piece.isspace() and piece != "")
                 if isinstance(piece, ToolInput) and not piece.by_provider:
                     spoken = spoken or (bool(call.tools) and call.may_call)

@@ -75,6 +75,12 @@ class Model(Struct, frozen=True, tag="model"):
     name: str
 
 
+class Told(Struct, frozen=True, tag="told"):
+    """The model takes what it was told: about how many tokens that is. Once each call of the model."""
+
+    tokens: int
+
+
 class Finish(Struct, frozen=True, tag="finish"):
     """The model has ended its answer, and why."""
 
@@ -99,6 +105,7 @@ Delta = (
     | Citation
     | Usage
     | Model
+    | Told
     | Finish
     | Unread
 )

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
+from events.agents.deltas import Told
 from events.agents.outcome import AnswerOutcome
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal, RateLimited
 from events.event import Event, to_json
@@ -238,7 +239,9 @@ class Replies:
         answer = kind.answer(request)
         try:
             async for delta in answer:
-                if not parts.take(delta):
+                if isinstance(delta, Told):
+                    stream.told += delta.tokens
+                elif not parts.take(delta):
                     outcome.take(delta)
             parts.end(NOT_CALLED)
             end = self._streams.end(stream, "complete", **outcome.said())

@@ -237,6 +237,24 @@ async def test_an_answer_that_failed_says_so_as_well(node: Server) -> None:
             assert (end["error"]["code"], end["finish_reason"]) == ("UPSTREAM_UNAUTHORIZED", "error")
 
 
+async def test_tokens_are_those_of_question_and_answer(node: Server) -> None:
+    """As the upstream counts them, else by an estimate of the same: also of an answer that was stopped."""
+    question = "x" * 400
+    plain = lines(piece("y" * 40), piece(finish="stop"), DONE)
+    async with upstream(plain, silence(piece("y" * 40)), refusal(401)) as served:
+        for status in ("complete", "cancelled", "failed"):
+            session_id = await openai_session(node, served)
+            async with enter("socketio", node, "alice", session_id) as alice:
+                await alice.message(question)
+                if status == "cancelled":
+                    chunk = await alice.wait_event("stream_chunk")
+                    await alice.call("stream_cancel", message_id=chunk["message_id"])
+                end = await alice.wait_event("stream_end")
+                assert end["status"] == status
+                assert end["tokens_used"] == (0 if status == "failed" else 104 + 10)
+                assert "usage" not in end
+
+
 async def test_two_people_in_one_session(node: Server) -> None:
     async with upstream(answer("yes")) as served:
         session_id = await openai_session(node, served)
