@@ -8,7 +8,7 @@ import math
 from events.clock import Clock
 from events.observer import Observer
 from storage.errors import StorageError
-from storage.lineage import Lineages
+from storage.lineage import Lineages, is_later
 
 log = logging.getLogger("parley.history")
 
@@ -40,6 +40,10 @@ class History:
     async def _check(self) -> None:
         began = self.now()
         found = await self._lineages.read()
+        if self.name and found.name != self.name and not is_later(found.name, self.name):
+            # It went back behind the beginning of this one, and the earlier one is to have another end now.
+            await self._lineages.begin(found.name, found.origin, known=self.name)
+            found = await self._lineages.read()
         try:
             origin = await self._lineages.origin()
         except StorageError:

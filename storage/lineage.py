@@ -40,6 +40,22 @@ class Lineage(Struct, frozen=True):
     origin: str | None
 
 
+def following(*names: str) -> str:
+    """The name of a lineage that begins after these. They are numbered: an earlier one that comes up again is
+    not taken for a new one. Names of older versions have no number."""
+    return f"{max(map(_number, names), default=0) + 1}-{secrets.token_hex(6)}"
+
+
+def is_later(name: str, known: str) -> bool:
+    """Whether a lineage began after another one that was known."""
+    return _number(name) > _number(known)
+
+
+def _number(name: str) -> int:
+    number, dash, _ = name.partition("-")
+    return int(number) if dash else 0
+
+
 class Lineages:
     """Every method raises StorageUnavailable."""
 
@@ -67,10 +83,11 @@ class Lineages:
         """As it is written; a new one where there is none."""
         row = await self._db.fetch_one(_GET)
         if row is None:
-            await self._db.execute(_NEW, name=secrets.token_hex(6), origin=None)
+            await self._db.execute(_NEW, name=following(), origin=None)
             return await self.read()
         return Lineage(row[0], row[1])
 
-    async def begin(self, old: str, origin: str | None, *, anew: bool = True) -> None:
-        """A new lineage in place of the old one, if nobody was faster; without `anew` the same one there."""
-        await self._db.execute(_BEGIN, old=old, name=secrets.token_hex(6) if anew else old, origin=origin)
+    async def begin(self, old: str, origin: str | None, *, anew: bool = True, known: str = "") -> None:
+        """A new lineage in place of the old one, and after the `known` one, if nobody was faster; without
+        `anew` the same one there."""
+        await self._db.execute(_BEGIN, old=old, name=following(old, known) if anew else old, origin=origin)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from migrations.revisions import revisions
 from storage.database import Database, SqlConnection
 from storage.failures import DRIVER_ERRORS, translate
+from storage.lineage import following
 from storage.tables import metadata
 from tests.model.loop import Process, current_process
 
@@ -82,7 +83,7 @@ class Sql:
 
     def begin_lineage(self) -> None:
         """What `python -m server restored` does, and what PostgreSQL's timeline says by itself."""
-        self.raw.execute("UPDATE lineage SET name = name || 'r'")
+        self.raw.execute("UPDATE lineage SET name = ?", (following(self.lineage() or ""),))
 
     def _give_up(self) -> None:
         if self.holder is not None:

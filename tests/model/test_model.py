@@ -50,6 +50,7 @@ def test_promises_hold_where_the_past_changes() -> None:
         (1009998, ()),  # the database had moved a read mark, and its answer was lost
         (1003540, ("--past",)),  # an edit was lost, and another edit of that message hid it
         (1003727, ("--past",)),  # the reply to a second join was lost
+        (1005778, ("--past",)),  # the database went back to where its lineage had another name
         (328, ("--past",)),  # everybody left before the nodes asked the database that had gone back
     ],
 )

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextvars
+import os
 import random
 import secrets
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+from events import ids
 from events.clock import when
 from storage.participants import Participants
 from storage.records import SessionRecord
@@ -133,7 +135,11 @@ class World:
     def run(self) -> None:
         """Raises Wrong where a promise was broken."""
         random.seed(self.seed)
-        secrets._sysrand = random.Random(self.seed)  # type: ignore[attr-defined]
+        chance = random.Random(self.seed)
+        secrets._sysrand = chance  # type: ignore[attr-defined]
+        os.urandom = chance.randbytes
+        for pool in (ids._bytes, ids._letters):
+            pool.refill()
         try:
             self.loop.run_until_complete(self.loop.create_task(self._run(), context=contextvars.Context()))
         finally:
