@@ -39,12 +39,15 @@ function place(parent, elements) {
 /** What there is to show: { key, kind, value }. Sources that follow each other are one list. */
 function blocks(message) {
   if (message.deleted_at) return [{ key: "deleted", kind: "plain", value: { text: "This message was deleted." } }];
-  const parts = partsOf(message);
-  const found = parts.map((part) => ({ key: `part ${part.id}`, kind: kindOf(part, message), value: part }));
+  const uploads = new Map((message.files ?? []).map((file) => [file.file_id, file]));
+  const found = partsOf(message).map((part) => {
+    const upload = part.type === "file" && uploads.get(part.file_id);
+    uploads.delete(part.file_id);
+    return { key: `part ${part.id}`, kind: upload ? "upload" : kindOf(part, message), value: upload || part };
+  });
   const shown = joined(found.filter(({ kind }, at) => kind && (kind !== "step" || (at && at < found.length - 1))));
   const extra = (key, kind, value) => value && shown.push({ key, kind, value });
-  const included = new Set(parts.map(({ file_id }) => file_id));
-  for (const file of message.files ?? []) if (!included.has(file.file_id)) extra(`file ${file.file_id}`, "upload", file);
+  for (const file of uploads.values()) extra(`file ${file.file_id}`, "upload", file);
   if (message.status === "streaming" && !shown.length) extra("part text", kindOf({ type: "text" }, message), { text: "" });
   const agent = message.sender_type === "agent";
   const short = agent ? shortfall(message, !shown.length) : null;
@@ -241,6 +244,7 @@ class File {
   }
 }
 
+/** A file of the message, with all that the server says of it. */
 class Upload {
   constructor(body) {
     this.body = body;
