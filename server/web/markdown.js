@@ -41,6 +41,8 @@ export class Markdown {
 
   /** `growing`: more may come, and what only looks like text so far is held back. */
   update(text, growing = false) {
+    if (text === this.text && growing === this.growing) return;
+    Object.assign(this, { text, growing });
     const source = text.replaceAll("\r\n", "\n");
     if (!lexer) return void (this.element.textContent = source);
     if (!this.blocks.length) this.element.replaceChildren();

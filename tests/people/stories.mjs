@@ -226,6 +226,20 @@ const stories = {
     check(!flickers.length, `nothing flickers: ${flickers.slice(0, 3)}`);
     check(!moved, "what is read for good is not made again");
     check(!differs, `it ends as it is read at once: ${differs}`);
+    // A long one costs as much as it is long: what is there is not made again with each piece.
+    const { made, left } = await page.evaluate(async (text) => {
+      const { Markdown } = await import("/web/markdown.js");
+      const long = new Markdown();
+      let made = 0;
+      const count = (records) => (made += records.reduce((sum, { addedNodes }) => sum + addedNodes.length, 0));
+      const watch = new MutationObserver(count);
+      watch.observe(long.element, { childList: true });
+      for (let at = 0; at < text.length; at += 50) long.update(text.slice(0, at), true);
+      long.update(text);
+      count(watch.takeRecords());
+      return { made, left: long.element.childElementCount };
+    }, "Some **words** and `code` of a paragraph that goes on for a while, and ends.\n\n".repeat(500));
+    check(left === 500 && made < 4 * left, `${made} blocks are made for ${left}`);
     await accessible(page, "an answer in Markdown");
   },
 
