@@ -11,13 +11,26 @@ import { io } from "socket.io-client";
 const socket = io(process.argv[2], { auth: { token: process.env.AGENT_TOKEN }, transports: ["websocket"] });
 const stopped = new Map(); // the id of an answer → what tells its model to stop
 
-// The pieces of an answer. Put your model here; an empty piece says that it is still thinking.
+// A piece of an answer is a command, and what it says. More of what people read; empty: still thinking.
+const text = (content) => ["stream_chunk", { content }];
+// Another part of the answer, or the same one (by its `id`) as it is now.
+const part = (whole) => ["stream_part", { part: whole }];
+// More text of a part that is no text: of what the model thinks, or of a tool's input.
+const more = (id, content) => ["stream_delta", { part: id, content }];
+
+// The pieces of an answer. Put your model here.
 async function* think({ message, history }, signal) {
-  const text = `You said “${message.content}”, and ${history.length} messages came before.`;
-  for (const word of text.split(" ")) {
-    yield word + " ";
+  yield text("");
+  yield part({ id: "thought", type: "reasoning", text: "" });
+  for (const some of ["They may want to know ", "how much was said before."]) yield more("thought", some);
+  const tool = { id: "count", type: "tool", tool_call_id: "call_1", name: "count_messages", input: {} };
+  yield part({ ...tool, state: "input_available" });
+  yield part({ ...tool, state: "output_available", output: history.length });
+  for (const word of `You said “${message.content}”, and ${history.length} messages came before.`.split(" ")) {
+    yield text(word + " ");
     await sleep(50, undefined, { signal });
   }
+  yield part({ id: "source", type: "source", url: "https://example.org/counting", title: "How to count" });
 }
 
 socket.on("connect", () => console.log("waiting for requests"));
@@ -42,10 +55,14 @@ async function answer(request, message_id) {
   try {
     const pieces = [];
     for await (const piece of think(request, stop.signal)) {
+      if (piece[1].content === "") {
+        await call("stream_chunk", { ...where, content: "" }); // no piece: it has no index
+        continue;
+      }
       pieces.push(piece);
       await write(where, pieces);
     }
-    await call("stream_end", where);
+    await call("stream_end", { ...where, finish_reason: "stop" });
   } catch (error) {
     if (stop.signal.aborted) return;
     await call("stream_end", { ...where, error: { code: "WORKER_FAILED", message: error.message } });
@@ -59,7 +76,8 @@ async function answer(request, message_id) {
 async function write(where, pieces) {
   let index = pieces.length - 1;
   while (index < pieces.length) {
-    const { error, next_index } = await call("stream_chunk", { ...where, index, content: pieces[index] });
+    const [command, said] = pieces[index];
+    const { error, next_index } = await call(command, { ...where, index, ...said });
     if (error?.code === "RATE_LIMIT") await sleep(error.retry_after);
     else if (error && error.code !== "INDEX_CONFLICT") throw new Error(`${error.code}: ${error.message}`);
     else index = error ? error.next_index : next_index;

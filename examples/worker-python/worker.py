@@ -21,12 +21,39 @@ answers: dict[str, asyncio.Task[None]] = {}
 refused: dict[str, Any] = {}
 
 
-async def think(request: dict[str, Any]) -> AsyncIterator[str]:
-    """The pieces of an answer. Put your model here; an empty piece says that it is still thinking."""
-    said = request["message"]["content"]
-    for word in f"You said “{said}”, and {len(request['history'])} messages came before.".split(" "):
-        yield word + " "
+#: A command, and what it says: a piece of an answer.
+Piece = tuple[str, dict[str, Any]]
+
+
+def text(content: str) -> Piece:
+    """More of what people read. Empty: still thinking."""
+    return "stream_chunk", {"content": content}
+
+
+def part(**whole: Any) -> Piece:
+    """Another part of the answer, or the same one (by its `id`) as it is now."""
+    return "stream_part", {"part": whole}
+
+
+def more(part_id: str, content: str) -> Piece:
+    """More text of a part that is no text: of what the model thinks, or of a tool's input."""
+    return "stream_delta", {"part": part_id, "content": content}
+
+
+async def think(request: dict[str, Any]) -> AsyncIterator[Piece]:
+    """The pieces of an answer. Put your model here."""
+    said, before = request["message"]["content"], request["history"]
+    yield text("")
+    yield part(id="thought", type="reasoning", text="")
+    for some in ("They may want to know ", "how much was said before."):
+        yield more("thought", some)
+    tool = {"id": "count", "type": "tool", "tool_call_id": "call_1", "name": "count_messages", "input": {}}
+    yield part(**tool, state="input_available")
+    yield part(**tool, state="output_available", output=len(before))
+    for word in f"You said “{said}”, and {len(before)} messages came before.".split(" "):
+        yield text(word + " ")
         await asyncio.sleep(0.05)
+    yield part(id="source", type="source", url="https://example.org/counting", title="How to count")
 
 
 @sio.on("connect_error")
@@ -57,21 +84,25 @@ async def answer(request: dict[str, Any], message_id: str) -> None:
     if not begun["ok"] or begun["message_id"] != message_id:
         return  # another worker was asked, too, and was faster
     try:
-        pieces: list[str] = []
+        pieces: list[Piece] = []
         async for piece in think(request):
+            if piece == text(""):
+                await call("stream_chunk", {**where, "content": ""})  # no piece: it has no index
+                continue
             pieces.append(piece)
             await write(where, pieces)
-        await call("stream_end", where)
+        await call("stream_end", {**where, "finish_reason": "stop"})
     except Exception as error:
         await call("stream_end", {**where, "error": {"code": "WORKER_FAILED", "message": str(error)}})
         raise
 
 
-async def write(where: dict[str, Any], pieces: list[str]) -> None:
+async def write(where: dict[str, Any], pieces: list[Piece]) -> None:
     """Send the last piece, and before it any that the server turns out to lack."""
     index = len(pieces) - 1
     while index < len(pieces):
-        reply = await call("stream_chunk", {**where, "index": index, "content": pieces[index]})
+        command, said = pieces[index]
+        reply = await call(command, {**where, "index": index, **said})
         error = reply.get("error", {})
         if error.get("code") == "RATE_LIMIT":
             await asyncio.sleep(error["retry_after"] / 1000)

@@ -104,6 +104,11 @@ async def test_a_worker(node: Server, language: str, tmp_path: Path) -> None:
             answer = next(m for m in await alice.history() if m["message_id"] == end["message_id"])
             assert answer["content"].startswith(f"You said “{question}”, and {2 * number} messages")
             assert answer["reply_to"] == sent["message_id"]
+            thought, tool, text, source = answer["parts"]
+            assert (thought["type"], thought["text"][:8]) == ("reasoning", "They may")
+            assert (tool["type"], tool["state"], tool["output"]) == ("tool", "output_available", 2 * number)
+            assert (text["type"], text["text"]) == ("text", answer["content"])
+            assert (source["type"], source["title"]) == ("source", "How to count")
         mark = alice.mark()
         await alice.message("a question " * 20)
         chunk = await alice.wait_event("stream_chunk", since=mark)
