@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events import healing, hub, records, seat, takeover, witness
+from events import healing, hub, records, seat, stream, streamparts, takeover, witness
 from storage.pieces import OWN, Run, rest_of
 from storage.redis import bus, client
 
@@ -102,6 +102,21 @@ RULES: Mapping[str, Rule] = {
         "the bus comes back, and the rest of an open stream is told as if all were the message's own text",
         lambda put: put(healing, "rest_of", _all_own),
         ("produce", "blink_while_streaming"),
+    ),
+    "put_in": Rule(
+        "a second text part is opened, and who knows `stream_chunk` alone is not told of the blank line",
+        lambda put: put(streamparts.StreamParts, "opening", lambda *_: ()),
+        ("produce",),
+    ),
+    "own_numbers": Rule(
+        "pieces that the server put in are counted as the producer's: it leaves out as many of its own",
+        lambda put: put(streamparts, "is_of_server", lambda label: False),
+        ("produce",),
+    ),
+    "taken_back": Rule(
+        "a text was taken back, and the end of its stream does not tell the right one",
+        lambda put: put(stream.Stream, "taken_back", False),
+        ("produce",),
     ),
     "witness": Rule(
         "an announcement of who came or went was lost with the bus: who is there believes the old for good",
