@@ -16,7 +16,6 @@ import httpx
 import msgspec
 
 from events.agents.api import ModelAPI
-from events.agents.asking import Asking, Endpoint
 from events.agents.attachments import Attached, Attachments
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.chat import AnswerBounds
@@ -25,6 +24,7 @@ from events.agents.config import OpenAIConfig, checked
 from events.agents.deltas import Delta
 from events.agents.lessons import Learnt
 from events.agents.modelcall import ModelCall
+from events.agents.modelcaller import ModelCaller, ModelEndpoint
 from events.agents.network import CheckedNetwork
 from events.agents.responsesapi import Responses
 from events.agents.resuming import Upstream
@@ -88,7 +88,7 @@ class OpenAI(Agent):
         except AnswerFailed as failure:
             log.warning("agent %s: %s", request.agent.id, failure.detail)
             raise
-        asking = Asking(
+        caller = ModelCaller(
             Upstream(await self._connections(), self._bounds, self._later, self._first_wait),
             endpoint,
             api,
@@ -107,7 +107,7 @@ class OpenAI(Agent):
                 async for sign in signs:
                     yield sign
         call = ModelCall(request, config, tools=box.offered, note=_note(box.missing), attached=attached)
-        async with aclosing(conversed(asking, call, box, config.tool_limits.rounds)) as pieces:
+        async with aclosing(conversed(caller, call, box, config.tool_limits.rounds)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -126,7 +126,7 @@ class OpenAI(Agent):
                 )
         return self._pool
 
-    def _endpoint(self, config: OpenAIConfig, api: ModelAPI) -> Endpoint:
+    def _endpoint(self, config: OpenAIConfig, api: ModelAPI) -> ModelEndpoint:
         """Raises AnswerFailed where the settings do not allow it, or have no key."""
         origin, target = split(config.base_url, api.path)
         try:
@@ -134,7 +134,7 @@ class OpenAI(Agent):
                 self._upstreams.check(origin, config.api_key_env)
         except Refused as error:
             raise _unavailable("the agent's upstream is not allowed", str(error)) from error
-        return Endpoint(origin, target, {**(config.extra_headers or {}), **self._key(config)})
+        return ModelEndpoint(origin, target, {**(config.extra_headers or {}), **self._key(config)})
 
     def _key(self, config: OpenAIConfig) -> dict[str, str]:
         """The header with the key. Raises AnswerFailed."""

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Struct
 
 from events.agents.account import MOST_TOKENS
-from events.agents.asking import Asking
 from events.agents.deltas import (
     Citation,
     Delta,
@@ -20,6 +19,7 @@ from events.agents.deltas import (
     ToolReady,
 )
 from events.agents.modelcall import ModelCall, ModelTurn
+from events.agents.modelcaller import ModelCaller
 from events.agents.toolbox import Toolbox, arguments_of
 from events.agents.toolresults import ToolResult
 from events.agents.turn import TurnReader, WantedCall
@@ -39,7 +39,7 @@ class _Numbers(Struct):
 
 
 async def conversed(
-    asking: Asking, call: ModelCall, box: Toolbox, rounds: int
+    caller: ModelCaller, call: ModelCall, box: Toolbox, rounds: int
 ) -> AsyncGenerator[Delta, None]:
     """The whole answer. Raises AnswerFailed."""
     answer = _Answer(box)
@@ -47,7 +47,7 @@ async def conversed(
     for number in range(rounds + 1):
         asked = msgspec.structs.replace(call, turns=tuple(turns), may_call=number < rounds)
         turn = TurnReader()
-        async with aclosing(asking.ask(asked)) as deltas:
+        async with aclosing(caller.ask(asked)) as deltas:
             async for delta in deltas:
                 told = answer.numbered(delta)
                 turn.take(told)

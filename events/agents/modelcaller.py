@@ -28,7 +28,7 @@ TRIES = 3
 log = logging.getLogger("parley.agents.openai")
 
 
-class Endpoint(Struct, frozen=True):
+class ModelEndpoint(Struct, frozen=True):
     """Where a model is asked. `headers`: the key, and what the agent's config adds."""
 
     origin: UpstreamOrigin
@@ -36,14 +36,14 @@ class Endpoint(Struct, frozen=True):
     headers: dict[str, str]
 
 
-class Asking:
+class ModelCaller:
     """The model calls of one answer. `until` is the loop's time at which the answer ends at the latest;
     `first_wait`, in seconds, comes before the second try and is doubled for the third."""
 
     def __init__(
         self,
         upstream: Upstream,
-        endpoint: Endpoint,
+        endpoint: ModelEndpoint,
         api: ModelAPI,
         lessons: Lessons,
         *,
