@@ -166,6 +166,8 @@ class Tool extends Folded {
 
   draw() {
     const { name, title, input, input_text, output, error, executed_by } = this.part;
+    if (this.drawn === this.part && this.length === input_text?.length) return; // a reader may be marking some of it
+    Object.assign(this, { drawn: this.part, length: input_text?.length });
     const about = [title && title !== name ? name : null, BY[executed_by]].filter(Boolean).join(", ");
     const made = [
       about && h("p.label", {}, about),
@@ -199,6 +201,8 @@ class Data extends Folded {
   }
 
   draw() {
+    if (this.drawn === this.part) return;
+    this.drawn = this.part;
     this.inside.replaceChildren(json(this.part.name, this.part.data));
   }
 }
