@@ -149,17 +149,18 @@ const stories = {
       await pane.locator(".message.agent:not(.streaming)").waitFor();
       check((await pane.locator(".message.agent .text").textContent()) === long, "the whole answer, once");
     }
-    await say(gil, long);
+    const endless = "and on ".repeat(600);
+    await say(gil, endless);
     const answer = fay.locator(".message.agent").nth(1);
-    await answer.locator(".text", { hasText: "word2" }).waitFor();
+    await answer.locator(".text", { hasText: "and on" }).waitFor();
     await fay.getByRole("button", { name: "Stop the answer" }).click();
     await answer.getByText("stopped", { exact: true }).waitFor();
     await gil.locator(".message.agent").nth(1).getByText("stopped", { exact: true }).waitFor();
     const text = await answer.locator(".text").textContent();
-    check(text.length && long.startsWith(text) && text !== long, "what was written is kept");
+    check(text.length && endless.startsWith(text) && text !== endless, "what was written is kept");
     // By the keyboard alone.
-    await say(gil, long);
-    await fay.locator(".message.agent").nth(2).locator(".text", { hasText: "word2" }).waitFor();
+    await say(gil, endless);
+    await fay.locator(".message.agent").nth(2).locator(".text", { hasText: "and on" }).waitFor();
     await gil.locator("textarea").press("Escape");
     await fay.locator(".message.agent").nth(2).getByText("stopped", { exact: true }).waitFor();
     check(await fay.getByRole("button", { name: "Stop the answer" }).isHidden(), "nothing is left to stop");
@@ -250,8 +251,8 @@ const stories = {
     const will = await second(page, "will");
     await page.waitForFunction(() => playground.panes[1].person.link.socket.io.engine.transport.name === "websocket");
     await say(vera, "/parts");
-    const answer = vera.locator(".message.agent");
-    await answer.locator(".reasoning[open]", { hasText: "They want" }).waitFor();
+    const answer = vera.locator(".message.agent").first();
+    await answer.locator(".reasoning").waitFor();
     await will.getByRole("button", { name: "Cut the network" }).click();
     await answer.locator('.tool[data-state="output_error"]').waitFor();
     check(!(await answer.locator(".reasoning[open], .tool[open]").count()), "what is done is folded");
@@ -275,6 +276,26 @@ const stories = {
       await page.waitForSelector("body[data-ready]");
     }
     await known();
+    // What is being thought or carried out is open, and folded when it is done.
+    const tell = (name, data) => page.evaluate(([name, data]) => {
+      const { room } = playground.panes[0].person;
+      room.apply(name, { session_id: room.sessionId, message_id: "told", count: 1, ...data });
+    }, [name, data]);
+    const told = vera.locator('.message[data-id="told"]');
+    const tool = { type: "tool", id: "t", tool_call_id: "c", name: "count", executed_by: "agent" };
+    await tell("stream_start", { seq: 1000, revision: 1000, sender_id: "1", sender_type: "agent", timestamp: new Date().toISOString() });
+    await tell("stream_part", { index: 0, part: { type: "reasoning", id: "r", text: "" } });
+    await tell("stream_delta", { index: 1, part: "r", content: "A thought that is **open**" });
+    await told.locator(".reasoning[open]", { hasText: "A thought that is open" }).waitFor();
+    await tell("stream_part", { index: 2, part: { ...tool, state: "input_streaming" } });
+    await tell("stream_delta", { index: 3, part: "t", content: '{"to": 1' });
+    await told.locator(".tool[open]", { hasText: '{"to": 1' }).waitFor();
+    check(!(await told.locator(".reasoning[open]").count()), "a thought that is over is folded");
+    await tell("stream_part", { index: 4, part: { ...tool, state: "output_error", input: { to: 1 }, error: "no numbers" } });
+    await tell("stream_end", { revision: 1001, status: "complete", finish_reason: "length" });
+    await told.locator(".tool:not([open])", { hasText: "failed" }).waitFor();
+    await told.getByText("The model reached its limit").waitFor();
+
     const link = answer.locator(".sources a");
     check(/^https:/.test(await link.getAttribute("href")) && (await link.getAttribute("rel")) === "noopener noreferrer", "a source is a link");
     await answer.locator(".cost", { hasText: "echo" }).waitFor(); // which model
