@@ -750,9 +750,9 @@ export interface ParleyCommands {
   /** The next piece of a stream's text. */
   stream_chunk: (payload: StreamChunk, ack?: (reply: Reply<StreamChunkReply>) => void) => void;
   /** The next piece of a stream, of the text of a reasoning or of a tool's input. */
-  stream_delta: (payload: StreamDelta, ack: (reply: Reply<StreamChunkReply>) => void) => void;
+  stream_delta: (payload: StreamDelta, ack?: (reply: Reply<StreamChunkReply>) => void) => void;
   /** The next piece of a stream: a whole part. */
-  stream_part: (payload: StreamPart, ack: (reply: Reply<StreamPartReply>) => void) => void;
+  stream_part: (payload: StreamPart, ack?: (reply: Reply<StreamPartReply>) => void) => void;
   /** The stream is finished; its text is committed. */
   stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
   /** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */

@@ -421,7 +421,7 @@ class Streams:
         if self._delivery.live:
             try:
                 closed = await self._log.close(record.session_id, record.message_id)
-                if closed.characters >= made.weight:
+                if closed.next_index and closed.characters >= made.weight:
                     made = made_of(closed.text, closed.runs)
             except StorageUnavailable:
                 self._delivery.lost()
@@ -477,7 +477,12 @@ class Streams:
         except StorageUnavailable:
             text = None
         made = Made(record.content, record.parts)
-        if text is None or (record.status != "streaming" and text.next_index == 0 and made != NOTHING):
+        changed = record.is_edited or record.deleted_at is not None
+        if (
+            text is None
+            or changed
+            or (record.status != "streaming" and text.next_index == 0 and made != NOTHING)
+        ):
             return Rest.of_record(made, record.status)
         return Rest.of_text(text, from_index, record.status)
 

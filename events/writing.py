@@ -14,6 +14,7 @@ from events.parts import TEXT, Part, Text, Tool, check, text_label
 from events.room import Connection
 from events.stream import Stream
 from events.streamparts import Said, StreamParts, encoded
+from storage.pieces import OWN
 
 #: Longest id of a part.
 _ID = 100
@@ -86,10 +87,15 @@ class PieceWriter:
         expected = self._next(stream, index, conn, now)
         if expected is None or not content:
             return stream.next_index
-        parts = stream.parts or StreamParts(stream)
+        parts = stream.parts
+        if parts is None and part == TEXT:
+            self._append(stream, OWN, content, now)
+            return expected + 1
+        if parts is None:
+            parts = StreamParts(stream)
         if part is None:
             part = parts.text or TEXT
-        if part == parts.text or (part == TEXT and stream.parts is None):
+        if part == parts.text:
             self._append(stream, parts.text_label, content, now)
         else:
             self._open(stream, parts, (*parts.opening(part), (text_label(part), content)), now)

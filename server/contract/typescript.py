@@ -17,7 +17,7 @@ export type Reply<T> = ({ ok: true } & T) | { ok: false; error: Problem };
 """
 
 #: Commands that are mostly sent without asking for a reply.
-QUIET = ("leave", "typing", "presence", "read", "stream_chunk")
+QUIET = ("leave", "typing", "presence", "read", "stream_chunk", "stream_delta", "stream_part")
 
 
 def declarations() -> str:

@@ -191,6 +191,7 @@ async def test_pieces_of_several_parts_keep_their_order_and_their_number(side: S
     ]  # fmt: skip
     assert (await side.log.read({"A": NO_ENTRIES})).rooms["A"].streams["s"].runs == text.runs
     late = await side.streams.read("A", "s", 3)
+    assert (late.whole, text.whole) == (text.runs, ()), "of one that is read from a piece on, the rest, too"
     assert [(run.part, run.text, run.count) for run in late.runs][:2] == [
         ("think", "\n", 1),
         ("=tool", "{1}", 1),

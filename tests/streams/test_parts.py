@@ -1,10 +1,12 @@
 """The rules of writing parts, through every door."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.streams.test_rules import begin, stored
+from tests.streams.test_sse import following
 from tests.support.doors import KINDS, Door, enter, new_session
 from tests.support.server import Server
 from tests.support.shown import Shown, as_stored
@@ -257,3 +259,56 @@ async def test_the_parts_of_a_message_are_bounded(node: Server) -> None:
         assert (end["status"], end["error"]["code"]) == ("failed", "PAYLOAD_TOO_LARGE")
         message = await stored(alice, writer.message_id)
         assert message["parts"] == [{"type": "reasoning", "id": "r", "text": "x" * 4000}]
+
+
+async def test_what_was_deleted_or_edited_is_not_told_again_by_its_pieces(node: Server) -> None:
+    session_id = await new_session(node, members=(BOB,))
+    async with (
+        enter("websocket", node, ALICE, session_id) as alice,
+        enter("socketio", node, BOB, session_id) as bob,
+    ):
+        deleted, edited = Producer(alice, await begin(alice)), Producer(alice, await begin(alice))
+        for writer in (deleted, edited):
+            await writer.part(type="reasoning", id="r", text="thought")
+            await writer.text("said")
+            await writer.end()
+        assert (await alice.call("delete", message_id=deleted.message_id))["ok"]
+        assert (await alice.call("edit", message_id=edited.message_id, content="better"))["ok"]
+        for begin_at in (0, 1):
+            gone = await bob.call("stream_resume", message_id=deleted.message_id, from_index=begin_at)
+            assert (gone["content"], "parts" in gone) == ("", False)
+            resumed = await bob.call("stream_resume", message_id=edited.message_id, from_index=begin_at)
+            message = await stored(bob, edited.message_id)
+            assert (resumed["index"], resumed["content"]) == (0, "better")
+            assert resumed["parts"] == message["parts"]
+        async with following(node, edited.message_id, BOB) as client:
+            await client.ended()
+            assert Shown().take_all(client.events, edited.message_id).as_message == as_stored(message)
+        async with following(node, deleted.message_id, BOB) as client:
+            await client.ended()
+            assert "said" not in str(client.events) and "thought" not in str(client.events)
+
+
+async def test_what_was_saved_of_parts_outlives_the_server(
+    database_url: str, new_server: Callable[..., Server]
+) -> None:
+    """Also where nothing of it is text."""
+    server = new_server(database_url, STREAM_CHECKPOINT="0.2")
+    session_id = await new_session(server)
+    source = {"type": "source", "id": "u", "url": "https://example.org/a"}
+    tool = {**SHOWN_TOOL, "input_text": "{}"}
+    async with enter("websocket", server, ALICE, session_id) as alice:
+        first, second = Producer(alice, await begin(alice)), Producer(alice, await begin(alice))
+        await first.part(**source)
+        await second.part(**TOOL)
+        await second.delta("t", "{}")
+        await second.text("one", "a")
+        await second.text("two", "b")
+        while [m.get("parts") and len(m["parts"]) for m in await alice.history()] != [1, 3]:
+            pass  # each of these asks the database
+        server.kill9()
+    await server.start_async()
+    async with enter("websocket", server, ALICE, session_id) as alice:
+        one, two = await alice.history()
+        assert (one["status"], one["content"], one["parts"]) == ("interrupted", "", [source])
+        assert (two["status"], two["content"], two["parts"][0]) == ("interrupted", "one\n\ntwo", tool)
