@@ -16,6 +16,9 @@ from server.engine.door import Problem
 from server.engine.namespaces import Namespace
 from server.engine.packets import RESERVED, Nested, Packet, PacketError, loads
 
+#: Bytes from which a packet is read only if somebody waits for it: no bucket counts those that nobody does.
+LONG = 1024
+
 log = logging.getLogger("parley.engine")
 
 
@@ -68,6 +71,8 @@ class Inbound:
     def _decode(self, session: SocketIOSession, body: bytes) -> Work | None:
         if session.attachments is not None:  # text where one of them is due
             return self._broken(session, None)
+        if len(body) > LONG and _is_for_nobody(session, body):
+            return None
         try:
             packet = packets.decode(body)
         except PacketError as error:
@@ -157,6 +162,16 @@ class Inbound:
         except Exception:
             log.exception("error in the door's refused")
         return None
+
+
+def _is_for_nobody(session: SocketIOSession, body: bytes) -> bool:
+    """Of an event or an acknowledgement: its client is not in that namespace, or was asked nothing."""
+    if body[1:2] not in (b"2", b"3"):
+        return False
+    if body[2:3] == b"/":
+        return session.others is None
+    client = session.client
+    return client is None or client.state is not CONNECTED or (body[1:2] == b"3" and not client.asks)
 
 
 def _acked(client: Client, packet: Packet) -> Work | None:

@@ -776,3 +776,30 @@ async def test_a_polling_session_has_one_answer_on_its_way() -> None:
             assert got < size
             door.conns[0].emit("next", b"1")
             assert await polling == ['42["next",1]']
+
+
+@pytest.mark.parametrize(
+    "packet", ['431[{"x":"%s"}]', '42/other,["say",{"x":"%s"}]', '43/other,1[{"x":"%s"}]'],
+    ids=["an answer to no question", "an event elsewhere", "an answer elsewhere"],
+)  # fmt: skip
+async def test_a_long_packet_for_nobody_is_not_read(packet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would cost its bytes' time, as often as its client likes."""
+    read: list[int] = []
+
+    def loads(data: bytes) -> Any:
+        read.append(len(data))
+        return json.loads(data)
+
+    async with house() as (port, door, _):
+        raw, _ = await socketio(port, GOOD)
+        async with raw:
+            monkeypatch.setattr("server.engine.packets.loads", loads)
+            for _ in range(3):
+                raw.text(packet % ("y" * 5000))
+            raw.text('427["say",{"n":1}]')
+            assert await raw.next_text() == '437[{"n":1}]'
+            assert not read
+            answer = door.conns[0].ask("question", b"1")
+            assert await raw.next_text() == '421["question",1]'
+            raw.text('431["%s"]' % ("z" * 5000))
+            assert await asyncio.wait_for(answer, 5) == ["z" * 5000]
