@@ -30,7 +30,7 @@ export function shortfall(message, empty) {
 
 /** "gpt-x · 1,200 tokens in (1,000 cached), 340 out (200 for reasoning) · 2.1 s", of what is known. */
 export function cost({ model, usage, tokens_used: total, latency_ms: latency }) {
-  return [model, usage ? tokens(usage) : total ? `${number.format(total)} tokens` : null, latency ? `${(latency / 1000).toFixed(1)} s` : null]
+  return [model, usage ? tokens(usage) : total ? `${number.format(total)} tokens` : null, latency >= 100 ? `${(latency / 1000).toFixed(1)} s` : null]
     .filter(Boolean)
     .join(" · ");
 }

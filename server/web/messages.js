@@ -134,6 +134,7 @@ export class MessageList {
     for (const [id, users] of at) {
       this.items.get(id)?.append(h("p.seen", {}, "Seen by ", users.join(", ")));
     }
+    if (this.pinned) this._bottom();
   }
 
   async goTo(seq) {
