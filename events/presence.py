@@ -22,6 +22,8 @@ from storage.interfaces import News, PresenceStore
 
 #: Users that a list of those online shows at most.
 LISTED = 1000
+#: Events that say who is online.
+_OF_PEOPLE = frozenset({"presence", "system"})
 #: Seconds between two counts in a large room.
 COUNT_INTERVAL = 1.0
 
@@ -189,15 +191,18 @@ class Presence:
         """The same, as the last thing that is asked for before it is told to one who joins."""
         room = member.room.name
         online = await self._online(room)
+        _told_anew(member)
         if self._witness is not None:
             self._witness.joined(room, member.conn.caller.key, online)
         return _listed(online)
 
-    async def news(self, room: Room, key: str) -> list[Event]:
+    async def news(self, member: Member, key: str) -> list[Event]:
         """Who is there and who is not any more, for a connection of user `key` that comes back and has heard
         nothing for a while. What comes from then on is told after it. Not volatile: a connection that takes
         nothing yet must not lose it. Raises StorageUnavailable."""
+        room = member.room
         found = await self._store.changed(room.name, self._events_max)
+        _told_anew(member)
         if isinstance(found, int):
             room.online = found
             return [self._number(room.name, found, Kind.DIRECT)]
@@ -285,6 +290,13 @@ class Presence:
             for timer, _ in leaving.values():
                 timer.cancel()
         self._leaving.clear()
+
+
+def _told_anew(member: Member) -> None:
+    """What waits of who came and who went is older than the list that the member is told first."""
+    conn = member.conn
+    if conn.held:
+        conn.held = [(m, e) for m, e in conn.held if m is not member or e.name not in _OF_PEOPLE]
 
 
 def _listed(users: Mapping[str, tuple[str, int]]) -> list[dict[str, Any]]:

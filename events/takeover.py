@@ -167,7 +167,7 @@ class Takeover:
             if all(cut.pos >= room.began for room in rooms):
                 break
         # The node is subscribed to every room by now: changes after this answer are held.
-        news = await asyncio.gather(*(self._presence.news(room, conn.caller.key) for room in rooms))
+        news = await asyncio.gather(*(self._presence.news(member, conn.caller.key) for member in conn.rooms))
         if not await delivery.agreed(fence, *rooms):
             return None
         for room in rooms:

@@ -109,6 +109,7 @@ class View:
 
     def __init__(self) -> None:
         self.joined = False
+        self.since = 0.0  # when it got its snapshot
         self.revision = 0
         self.lineage: str | None = None
         self.messages: dict[str, dict[str, Any]] = {}
@@ -309,7 +310,7 @@ class Client:
         if reply.get("reset"):
             view.messages.clear()
             view.revision = 0
-        view.joined = True
+        view.joined, view.since = True, self.world.loop.time()
         view.lineage = reply.get("lineage", view.lineage)
         view.streams.clear()
         for message in reply["messages"]:
