@@ -77,13 +77,45 @@ async function page(asks) {
 }
 console.log(JSON.stringify(await page(true)));
 """
-PAGES = {"docs/recovery.md": RECOVERY, "docs/streams.md": STREAMS}
+#: Watches an answer of every kind of piece, which it writes over another connection.
+PARTS = """
+import { io } from "socket.io-client";
+const { url, token, session_id } = JSON.parse(process.argv[2]);
+const socket = io(url, { auth: { token } }), writer = io(url, { auth: { token }, forceNew: true });
+// the snippet
+const ended = new Promise((resolve) => socket.once("stream_end", resolve));
+await socket.emitWithAck("join", { session_id });
+const call = (command, payload) => writer.emitWithAck(command, { session_id, ...payload });
+const { message_id } = await call("stream_start", {});
+const tool = { id: "t", type: "tool", tool_call_id: "c", name: "n", state: "input_streaming" };
+const pieces = [
+  ["stream_part", { part: { id: "r", type: "reasoning", text: "" } }],
+  ["stream_delta", { part: "r", content: "hm " }],
+  ["stream_chunk", { content: "One." }],
+  ["stream_part", { part: tool }],
+  ["stream_delta", { part: "t", content: "{}" }],
+  ["stream_part", { part: { ...tool, input_text: "{}", state: "output_available", output: 1 } }],
+  ["stream_chunk", { part: "b", content: "Two" }],
+  ["stream_chunk", { part: "b", content: "." }],
+];
+for (const [index, [command, said]] of pieces.entries()) await call(command, { message_id, index, ...said });
+await call("stream_end", { message_id });
+await ended;
+const { messages } = await call("history", { limit: 1 });
+console.log(JSON.stringify([[...parts.values()], messages[0].parts]));
+for (const each of [socket, writer]) each.close();
+"""
+#: By their documents; a document's second snippet has its number behind.
+PAGES = {"docs/recovery.md": RECOVERY, "docs/streams.md": STREAMS, "docs/streams.md 2": PARTS}
 
 
 def snippets() -> dict[str, str]:
-    return {
-        block.document: block.text for block in all_blocks() if block.language == "js" and not block.title
-    }
+    found: dict[str, str] = {}
+    for block in all_blocks():
+        if block.language in ("js", "python") and not block.title:
+            number = 1 + sum(name.split()[0] == block.document for name in found)
+            found[block.document if number == 1 else f"{block.document} {number}"] = block.text
+    return found
 
 
 async def run(document: str, house: Server, folder: Path, *stale: str) -> list[object]:
@@ -118,10 +150,7 @@ async def opened(
 
 
 def test_each_has_a_page() -> None:
-    untitled = [
-        block.document for block in all_blocks() if block.language in ("js", "python") and not block.title
-    ]
-    assert sorted(untitled) == sorted(PAGES)
+    assert sorted(snippets()) == sorted(PAGES)
 
 
 async def test_a_page_misses_nothing(house: Server, tmp_path: Path) -> None:
@@ -169,6 +198,13 @@ async def test_what_was_typed_while_the_database_was_away_is_there_once(
 async def test_a_page_that_comes_late_has_the_whole_answer(house: Server, tmp_path: Path) -> None:
     whole = ["complete", "word by word, " * 30]
     assert await run("docs/streams.md", house, tmp_path) == [whole, whole]
+
+
+async def test_a_page_of_parts_shows_what_is_stored(house: Server, tmp_path: Path) -> None:
+    shown, stored = await run("docs/streams.md 2", house, tmp_path)
+    assert shown == stored
+    assert isinstance(shown, list)
+    assert [part["type"] for part in shown] == ["reasoning", "text", "tool", "text"]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
