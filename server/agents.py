@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 
-from events.agents.attachments import Attachments
+from events.agents.attachments import ModelFiles
 from events.agents.base import Agent
 from events.agents.echo import Echo
 from events.agents.openai import OpenAI
@@ -21,11 +21,11 @@ OPENAI_KEY = "OPENAI_API_KEY"
 log = logging.getLogger("parley.node")
 
 
-def _echo(settings: Settings, attachments: Attachments) -> Agent:
+def _echo(settings: Settings, attachments: ModelFiles) -> Agent:
     return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
 
-def _openai(settings: Settings, attachments: Attachments) -> Agent:
+def _openai(settings: Settings, attachments: ModelFiles) -> Agent:
     def key_of(name: str) -> str | None:
         return settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name)
 
@@ -34,7 +34,7 @@ def _openai(settings: Settings, attachments: Attachments) -> Agent:
 
 
 #: A new kind is a line here, and a file in `events/agents/`.
-KINDS: dict[str, Callable[[Settings, Attachments], Agent]] = {
+KINDS: dict[str, Callable[[Settings, ModelFiles], Agent]] = {
     "echo": _echo,
     "openai": _openai,
 }
@@ -42,7 +42,7 @@ KINDS: dict[str, Callable[[Settings, Attachments], Agent]] = {
 NAMES = (*KINDS, REMOTE)
 
 
-def kinds_of(settings: Settings, attachments: Attachments) -> dict[str, Agent]:
+def kinds_of(settings: Settings, attachments: ModelFiles) -> dict[str, Agent]:
     return {name: make(settings, attachments) for name, make in KINDS.items()}
 
 

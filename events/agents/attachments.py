@@ -59,7 +59,7 @@ class FileContents(Protocol):
     def get(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]: ...
 
 
-class Attachments:
+class ModelFiles:
     """`address` gives one of ours that needs no token, by a file's id; None: there is none."""
 
     def __init__(

@@ -16,7 +16,7 @@ import httpx
 import msgspec
 
 from events.agents.api import ModelAPI
-from events.agents.attachments import Attached, Attachments
+from events.agents.attachments import Attached, ModelFiles
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.chat import AnswerBounds
 from events.agents.chatapi import ChatCompletions
@@ -54,7 +54,7 @@ class OpenAI(Agent):
         upstreams: Upstreams | None = None,
         bounds: AnswerBounds | None = None,
         commands: ToolCommands | None = None,
-        attachments: Attachments | None = None,
+        attachments: ModelFiles | None = None,
     ) -> None:
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()

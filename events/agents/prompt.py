@@ -12,7 +12,7 @@ from events.agents.base import Request
 from events.agents.chatturns import THOUGHTS, messages_of
 from events.agents.config import OpenAIConfig
 from events.agents.earlier import thoughts_of, turns_of
-from events.agents.toldfiles import BYTES_PER_TOKEN, Content, Told, after, has_files, joined, tokens_of
+from events.agents.toldfiles import BYTES_PER_TOKEN, Content, FilesTold, after, has_files, joined, tokens_of
 from events.schema import Message
 
 #: Of a window for the answer, where no setting says how long it may be: a page, or a quarter of a small one.
@@ -74,7 +74,7 @@ def conversation(
     instructions = "\n\n".join(text for text in (config.system_prompt, note) if text)
     budget = manner.budget - (tokens_of(instructions) if instructions else 0)
     with_tools = with_tools and not manner.alternate
-    files = Told(attached or {}, pictures=manner.images)
+    files = FilesTold(attached or {}, pictures=manner.images)
     question = files.content(asked, budget)
     told = _newest(request.history, budget - tokens_of(question), with_tools, files)
     names = config.names if _several((*(said for said, _ in told), asked)) else "off"
@@ -94,7 +94,7 @@ def conversation(
 
 
 def _newest(
-    history: Sequence[Message], budget: int, with_tools: bool, files: Told
+    history: Sequence[Message], budget: int, with_tools: bool, files: FilesTold
 ) -> list[tuple[Message, Content]]:
     """Each with its content. No model takes an answer for a beginning: one whose question was cut off is cut
     off, too."""

@@ -106,7 +106,7 @@ def _items(messages: Iterable[Item], lessons: Lessons) -> Iterator[Item]:
 
 
 def _answer(text: str) -> Item:
-    return {"role": "assistant", "content": [{"type": "output_text", "text": text}]}
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
 
 
 def _content(content: str | list[Item]) -> str | list[Item]:

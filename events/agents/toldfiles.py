@@ -19,7 +19,7 @@ CUT = "\n[cut]"
 Content = str | list[dict[str, Any]]
 
 
-class Told:
+class FilesTold:
     """`attached`: what there is of the files; without `pictures` the model takes texts alone."""
 
     def __init__(self, attached: Mapping[str, Attachment], *, pictures: bool) -> None:

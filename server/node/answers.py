@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from events.agents.attachments import Attachments
+from events.agents.attachments import ModelFiles
 from events.agents.base import Agent
 from events.agents.nodes import OtherNodes
 from events.agents.remote import HandOut, Workers
@@ -70,7 +70,7 @@ def build_answers(
     return Answers(kinds, replies, answering, asking)
 
 
-def _attachments(core: Core, stores: Stores) -> Attachments:
+def _attachments(core: Core, stores: Stores) -> ModelFiles:
     """A model's server can ask for a file where the settings say how this one is reached from outside."""
     settings, sign = core.settings, signer(core.settings, "files")
 
@@ -78,4 +78,4 @@ def _attachments(core: Core, stores: Stores) -> Attachments:
         assert settings.base is not None
         return settings.base + signed_path(sign, file_id, int(stores.clock() + settings.file_url_ttl))
 
-    return Attachments(stores.contents, stores.pictures, address if settings.base is not None else None)
+    return ModelFiles(stores.contents, stores.pictures, address if settings.base is not None else None)

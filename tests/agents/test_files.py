@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from events.agents.attachments import KEPT, Attachment, Attachments
+from events.agents.attachments import KEPT, Attachment, ModelFiles
 from events.agents.config import checked
 from events.agents.openai import OpenAI
 from events.agents.prompt import Prompt, conversation
@@ -51,10 +51,10 @@ def of_file(file_id: str, media_type: str, words: str = "", name: str = "") -> M
 
 async def told(
     asked: Message, *history: Message, contents: Contents | None = None, **config: Any
-) -> tuple[Prompt, Attachments]:
+) -> tuple[Prompt, ModelFiles]:
     made = request("", *history, **config)
     made.message = asked
-    attachments = Attachments(contents or Contents(), Thumbnailer(GIB), lambda key: f"https://parley/{key}")
+    attachments = ModelFiles(contents or Contents(), Thumbnailer(GIB), lambda key: f"https://parley/{key}")
     attached: dict[str, Attachment] = {}
     await attachments.gather(made, checked(made.agent.config), attached)
     return conversation(made, checked(made.agent.config), attached=attached), attachments
@@ -169,7 +169,7 @@ async def test_what_is_kept_small_has_a_bound() -> None:
         async def shown_to_models(self, *_: Any) -> bytes:
             return bytes(3 * 1024 * 1024)
 
-    attachments = Attachments(Contents(), Large())
+    attachments = ModelFiles(Contents(), Large())
     for number in range(9):
         made = request("")
         made.message = of_file(f"{number}", "image/png")
@@ -205,7 +205,7 @@ REFUSALS = {
 
 @pytest.fixture
 async def kind_with_files() -> AsyncIterator[OpenAI]:
-    attachments = Attachments(Contents(a=png()), Thumbnailer(GIB))
+    attachments = ModelFiles(Contents(a=png()), Thumbnailer(GIB))
     made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01, attachments=attachments)
     yield made
     await made.close()

@@ -44,7 +44,7 @@ async def test_what_is_sent(kind: OpenAI) -> None:
         "model": "small", "stream": True, "store": False, "instructions": "Be kind",
         "input": [
             {"role": "user", "content": "before"},
-            {"role": "assistant", "content": [{"type": "output_text", "text": "indeed"}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "indeed"}]},
             {"role": "user", "content": "hi"},
         ],
         "include": ["reasoning.encrypted_content"], "max_output_tokens": 99, "temperature": 0.5,
@@ -70,7 +70,7 @@ async def test_the_thought_that_led_to_a_text_is_given_back(kind: OpenAI) -> Non
     summary = [{"type": "summary_text", "text": "so"}]
     assert served.asked[0]["input"][1:3] == [
         {"type": "reasoning", "summary": summary, "id": "rs_2", "encrypted_content": "c2VjcmV0"},
-        {"role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
     ]
     async with upstream(chat_answer("yes")) as served:
         await collect(kind, request("why?", message("really?"), before, base_url=served.url))
@@ -210,7 +210,7 @@ async def test_reasoning_is_given_back_and_not_shown(node: Server) -> None:
             "id": "rs_2",
             "encrypted_content": "c2VjcmV0",
         },
-        {"role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes"}]},
     ]
 
 

@@ -197,7 +197,11 @@ FIELD = (
         '    sa.Column("mood", sa.String(20)),\n',
     ),
     Written("migrations/versions/", ("scripts/migration.py", "a message has a mood")),
-    after("events/schema.py", "    reply: bool = True\n", "    mood: Literal['glad', 'sad'] | None = None\n"),
+    after(
+        "events/schema.py",
+        "    reply: bool = True\n    parts: GivenParts | None = None\n",
+        "    mood: Literal['glad', 'sad'] | None = None\n",
+    ),
     after("events/schema.py", "    stream: bool = True\n", "    mood: str | None = None\n"),
     after("events/schema.py", "    error: StreamError | None = None\n", "    mood: str | None = None\n"),
     after("events/schema.py", "    deleted_at: str | None = None\n", "    mood: str | None = None\n"),

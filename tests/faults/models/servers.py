@@ -43,9 +43,14 @@ async def scripted() -> AsyncIterator[Upstream]:
 
 @pytest.fixture
 async def litellm(tmp_path: Path, scripted: Upstream) -> AsyncIterator[str]:
-    model = {"model": "openai/tiny", "api_base": scripted.url, "api_key": "sk-up", "max_retries": 0}
+    place = {"api_base": scripted.url, "api_key": "sk-up", "max_retries": 0}
+    # A provider that has chat completions alone: the proxy makes responses of them.
+    models = {"tiny": "openai/tiny", "bridged": "deepseek/tiny"}
     config = {
-        "model_list": [{"model_name": "tiny", "litellm_params": model}],
+        "model_list": [
+            {"model_name": name, "litellm_params": {"model": model, **place}}
+            for name, model in models.items()
+        ],
         "litellm_settings": {"num_retries": 0, "telemetry": False},
         # A deployment that failed is asked again at once: what the scripted upstream says is what comes.
         "router_settings": {"disable_cooldowns": True},
@@ -55,6 +60,6 @@ async def litellm(tmp_path: Path, scripted: Upstream) -> AsyncIterator[str]:
     file.write_text(json.dumps(config))
     arguments = ["--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
     settings = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    place, program = f"http://127.0.0.1:{port}", str(PROGRAMS / "litellm")
-    with serving(f"{place}/health/liveliness", tmp_path / "litellm.log", program, *arguments, **settings):
-        yield f"{place}/v1"
+    address, program = f"http://127.0.0.1:{port}", str(PROGRAMS / "litellm")
+    with serving(f"{address}/health/liveliness", tmp_path / "litellm.log", program, *arguments, **settings):
+        yield f"{address}/v1"
