@@ -21,20 +21,20 @@ OPENAI_KEY = "OPENAI_API_KEY"
 log = logging.getLogger("parley.node")
 
 
-def _echo(settings: Settings, attachments: ModelFiles) -> Agent:
+def _echo(settings: Settings) -> Agent:
     return Echo(chunk_size=settings.stream_chunk_size, delay=settings.stream_delay_ms / 1000)
 
 
-def _openai(settings: Settings, attachments: ModelFiles) -> Agent:
+def _openai(settings: Settings) -> Agent:
     def key_of(name: str) -> str | None:
         return settings.openai_api_key if name == OPENAI_KEY else os.environ.get(name)
 
     commands = ToolCommands(settings.tool_commands)
-    return OpenAI(key_of, upstreams=upstreams_of(settings), commands=commands, attachments=attachments)
+    return OpenAI(key_of, upstreams=upstreams_of(settings), commands=commands)
 
 
 #: A new kind is a line here, and a file in `events/agents/`.
-KINDS: dict[str, Callable[[Settings, ModelFiles], Agent]] = {
+KINDS: dict[str, Callable[[Settings], Agent]] = {
     "echo": _echo,
     "openai": _openai,
 }
@@ -42,8 +42,12 @@ KINDS: dict[str, Callable[[Settings, ModelFiles], Agent]] = {
 NAMES = (*KINDS, REMOTE)
 
 
-def kinds_of(settings: Settings, attachments: ModelFiles) -> dict[str, Agent]:
-    return {name: make(settings, attachments) for name, make in KINDS.items()}
+def kinds_of(settings: Settings, files: ModelFiles) -> dict[str, Agent]:
+    kinds = {name: make(settings) for name, make in KINDS.items()}
+    for kind in kinds.values():
+        if isinstance(kind, OpenAI):
+            kind.take_files(files)
+    return kinds
 
 
 def upstreams_of(settings: Settings) -> Upstreams:

@@ -45,7 +45,7 @@ class OpenAI(Agent):
     """Answers for the agents of this kind, and keeps their connections and their sessions with servers of
     tools. `key_of` gives a variable's value; `first_wait`, in seconds, comes before the second try and is
     doubled for the third. Without `upstreams` every address may be asked, with every key; without `commands`
-    no program is run, and without `attachments` files are told by their name."""
+    no program is run, and until it takes files these are told by their name."""
 
     def __init__(
         self,
@@ -54,15 +54,17 @@ class OpenAI(Agent):
         upstreams: Upstreams | None = None,
         bounds: AnswerBounds | None = None,
         commands: ToolCommands | None = None,
-        attachments: ModelFiles | None = None,
     ) -> None:
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._learnt = Learnt()
         self._tools = ToolSessions(key_of, self._connections, upstreams, commands or ToolCommands())
-        self._attachments = attachments
+        self._attachments: ModelFiles | None = None
         self._later = Tasks("requests to upstreams")
+
+    def take_files(self, files: ModelFiles) -> None:
+        self._attachments = files
 
     def check(self, config: dict[str, Any]) -> None:
         """As `checked`, and by the settings. Raises ValueError."""

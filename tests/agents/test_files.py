@@ -206,7 +206,8 @@ REFUSALS = {
 @pytest.fixture
 async def kind_with_files() -> AsyncIterator[OpenAI]:
     attachments = ModelFiles(Contents(a=png()), Thumbnailer(GIB))
-    made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01, attachments=attachments)
+    made = OpenAI({"TEST_API_KEY": "sk-1"}.get, first_wait=0.01)
+    made.take_files(attachments)
     yield made
     await made.close()
 

@@ -55,7 +55,9 @@ async def test_a_session_with_llamacpp_goes_on(server: Server, llamacpp: str, ap
     async with enter("socketio", server, "alice", session_id) as alice:
         for number in range(15):
             told = await ask(alice, f"question {number} " + "word " * 10)
-            assert (told["status"], told["finish_reason"]) == ("complete", "length"), told
+            # As a response it says `completed` where its window cut the answer.
+            full = api == "responses" and told["usage"]["total_tokens"] == WINDOW
+            assert (told["status"], told["finish_reason"]) == ("complete", "stop" if full else "length"), told
             assert told["usage"]["output_tokens"] <= 30
             assert told["usage"]["total_tokens"] <= WINDOW
         told = await ask(alice, "long " * WINDOW)
