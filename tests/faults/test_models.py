@@ -56,7 +56,8 @@ async def test_a_session_with_llamacpp_goes_on(server: Server, llamacpp: str, ap
         for number in range(15):
             told = await ask(alice, f"question {number} " + "word " * 10)
             # As a response it says `completed` where its window cut the answer.
-            full = api == "responses" and told["usage"]["total_tokens"] == WINDOW
+            full = api == "responses" and told["usage"]["output_tokens"] < 30
+            assert not full or told["usage"]["total_tokens"] == WINDOW
             assert (told["status"], told["finish_reason"]) == ("complete", "stop" if full else "length"), told
             assert told["usage"]["output_tokens"] <= 30
             assert told["usage"]["total_tokens"] <= WINDOW
