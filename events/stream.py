@@ -100,11 +100,11 @@ class Stream(Pieces):
 
     def made(self) -> Made:
         """The message so far."""
-        return Made("".join(self.pieces)) if self.parts is None else self.parts.made()
+        return Made("".join(self.pieces)) if self.parts is None else self.parts.made(self)
 
     def rest(self, index: int) -> Rest:
         """What a reader lacks who has the pieces before one."""
-        made = NOTHING if self.parts is None else self.parts.made()
+        made = NOTHING if self.parts is None else self.parts.made(self)
         runs, taken_back = self.runs_from(index), self.taken_back
         return Rest.of_pieces("streaming", index, runs, len(self.pieces), made, taken_back=taken_back)
 

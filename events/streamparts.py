@@ -34,42 +34,44 @@ Said = Sequence[tuple[str, str]]
 _NUL = "\\u0000"
 
 
-def encoded(part: Stored) -> str:
-    """A whole part as a piece's text, so that any database can hold it."""
+def encoded(part: Stored) -> tuple[Stored, str]:
+    """A whole part as any database can hold it, and as a piece's text."""
     try:
         text = to_json(part)
-        return to_json(storable(part)) if _NUL in text else text
+        if _NUL not in text:
+            return part, text
     except StorageError:
-        return to_json(storable(part))
+        pass
+    part = storable(part)
+    return part, to_json(part)
 
 
 class StreamParts:
     """`put_in` counts the pieces that the server has put in: its producer does not count these. `taken_back`:
     who knows `stream_chunk` alone has added up something else than the text."""
 
-    __slots__ = ("_fold", "_folded", "_stream", "deltas", "put_in", "taken_back", "text", "text_label")
+    __slots__ = ("_fold", "_folded", "deltas", "put_in", "taken_back", "text", "text_label")
 
     def __init__(self, stream: Pieces) -> None:
-        self._stream = stream
         self._fold, self._folded = Fold(), 0
         self.put_in = 0
         self.taken_back = False
         self.text: str | None = None  # the text part that text is added to
         self.text_label = ""
         self.deltas: dict[str, str] = {}  # parts that grow and are not text, with the label of their pieces
-        self.catch_up()
+        self.catch_up(stream)
         if stream.turns:
-            self.taken_back = told_text(stream.runs_from(0)) != self.made().content
+            self.taken_back = told_text(stream.runs_from(0)) != self.made(stream).content
 
-    def catch_up(self) -> None:
+    def catch_up(self, stream: Pieces) -> None:
         """With what was written since; to be called when a part was opened or replaced."""
-        for run in self._stream.runs_from(self._folded):
+        for run in stream.runs_from(self._folded):
             self._fold.take(run)
             if is_of_server(run.part):
                 self.put_in += run.count
             if is_whole(run.part):
                 self._now_grows(part_of(run.part))
-        self._folded = len(self._stream.pieces)
+        self._folded = len(stream.pieces)
         self.text = self._fold.last_text
         if self.text is not None:
             self.text_label = text_label(self.text)
@@ -80,8 +82,8 @@ class StreamParts:
         else:
             self.deltas.pop(part_id, None)
 
-    def made(self) -> Made:
-        self.catch_up()
+    def made(self, stream: Pieces) -> Made:
+        self.catch_up(stream)
         parts = self._fold.parts
         return Made(content_of(parts), kept(parts))
 
@@ -95,16 +97,17 @@ class StreamParts:
         if self.text is None:
             return ()
         empty = {"type": "text", "id": part_id, "text": ""}
-        return (put_in_label(part_id), BETWEEN), (whole_label(part_id, of_server=True), encoded(empty))
+        return (put_in_label(part_id), BETWEEN), (whole_label(part_id, of_server=True), encoded(empty)[1])
 
-    def replacing(self, part: Stored, text: str) -> Said:
-        """A whole part, and before it what it adds to the text. `text` is the part as JSON. Raises
-        ValidationFailed."""
+    def replacing(self, stream: Pieces, part: Stored) -> Said:
+        """A whole part, and before it what it adds to the text. Raises ValidationFailed."""
+        part, text = encoded(part)
         part_id = part["id"]
         whole = (whole_label(part_id), text)
         if part.get("transient"):
             return (whole,)
         self._check_number(part_id)
+        self.catch_up(stream)
         more = self._added(part_id, part["text"] if part["type"] == "text" else None)
         if more is None:
             self.taken_back = True
@@ -116,7 +119,6 @@ class StreamParts:
         if text is None:
             return None if known == "text" else ""
         if known == "text":
-            self.catch_up()
             before = fold.text_of(part_id)
             return text[len(before) :] if part_id == self.text and text.startswith(before) else None
         if self.text is None:
@@ -129,12 +131,11 @@ class StreamParts:
         if len(self._fold) >= MOST and self._fold.type_of(part_id) is None:
             raise ValidationFailed(f"a message has at most {MOST} parts", field="part")
 
-    def unfinished(self) -> Said:
+    def unfinished(self, stream: Pieces) -> Said:
         """What is to be written where the last piece was put in, and the whole part behind it was lost with
         its node: the part as it has become."""
-        turns = self._stream.turns
-        if not turns or not is_put_in(turns[-1][1]):
+        if not stream.turns or not is_put_in(label := stream.turns[-1][1]):
             return ()
-        part_id = part_of(turns[-1][1])
+        part_id = part_of(label)
         whole = {"type": "text", "id": part_id, "text": self._fold.text_of(part_id)}
-        return ((whole_label(part_id, of_server=True), encoded(whole)),)
+        return ((whole_label(part_id, of_server=True), encoded(whole)[1]),)

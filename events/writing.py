@@ -13,7 +13,7 @@ from events.errors import IndexConflict, PayloadTooLarge, StreamClosed, Validati
 from events.parts import TEXT, Part, Text, Tool, check, text_label
 from events.room import Connection
 from events.stream import Stream
-from events.streamparts import Said, StreamParts, encoded
+from events.streamparts import Said, StreamParts
 from storage.pieces import OWN
 
 #: Longest id of a part.
@@ -137,8 +137,8 @@ class PieceWriter:
         if expected is None:
             return stream.next_index
         check(part)
-        parts, stored = stream.parts or StreamParts(stream), msgspec.to_builtins(part)
-        self._open(stream, parts, parts.replacing(stored, encoded(stored)), now)
+        parts = stream.parts or StreamParts(stream)
+        self._open(stream, parts, parts.replacing(stream, msgspec.to_builtins(part)), now)
         return expected + 1
 
     @staticmethod
@@ -152,7 +152,7 @@ class PieceWriter:
 
     def finish(self, stream: Stream) -> None:
         """A stream that was taken over: a part of which its node had written a half."""
-        if stream.parts is not None and (said := stream.parts.unfinished()):
+        if stream.parts is not None and (said := stream.parts.unfinished(stream)):
             self._open(stream, stream.parts, said, self._clock())
 
     # --- each once, in order, within bounds
@@ -195,7 +195,7 @@ class PieceWriter:
                 stream.turn(label)
             stream.pieces.append(text)
         stream.parts = parts
-        parts.catch_up()
+        parts.catch_up(stream)
         if not stream.flying:
             self._chunks.push(stream, now)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.event import Event, chunk_event, goes_on, merge
-from events.parts import Made, Part, made_of, shown
+from events.parts import Made, Part, Text, Tool, made_of, shown
 from events.stream import Stream
 from events.writing import PieceWriter
 from storage.interfaces import StreamText
@@ -154,3 +154,22 @@ def test_a_repeat_adds_nothing(said: list[Said], begin: int) -> None:
         if "part" in payload and isinstance(payload["part"], dict):
             assert WRITER.part(stream, msgspec.convert(payload["part"], Part), index) == len(said)
     assert pieces_of(stream) == before
+
+
+def test_what_no_database_takes_is_left_out_of_a_whole_part() -> None:
+    """A tool of this node may give anything."""
+    stream = new_stream()
+    tool = Tool(
+        id="t",
+        tool_call_id="c",
+        name="n",
+        state="output_available",
+        output={"a\0": ["b\ud800", 2**70, "\\u0000"]},
+    )
+    WRITER.part(stream, tool, 0)
+    WRITER.part(stream, Text(id="b", text="x\0y"), 1)
+    made = stream.made()
+    assert made.content == "xy"
+    assert made.parts is not None and made.parts[0]["output"] == {"a": ["b?", 2.0**70, "\\u0000"]}
+    reader = hear(Shown(), events_of(pieces_of(stream), 0, random.Random(0)), {})
+    assert reader.as_message == (made.content, made.parts)
