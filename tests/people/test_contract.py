@@ -198,6 +198,13 @@ async def converse(alice: Door, bob: Door, session_id: str) -> list[tuple[str, d
     await call(alice, "stream_start", client_message_id="two", message_id=stream)
     await call(alice, "stream_chunk", message_id=stream, content="some", index=0)
     await call(alice, "stream_chunk", message_id=stream, content="thing", index=7)
+    thought = {"type": "reasoning", "id": "r", "text": "", "provider_metadata": {"signature": "s"}}
+    await call(alice, "stream_part", message_id=stream, part=thought, index=1)
+    await call(alice, "stream_delta", message_id=stream, part="r", content="hm", index=2)
+    await call(alice, "stream_delta", message_id=stream, part="t", content="hm", index=3)
+    await call(alice, "stream_chunk", message_id=stream, part="b", content="else", index=3)
+    if bob.kind == "socketio":
+        replies.append(("join", await bob.call("join")))
     await call(bob, "stream_resume", message_id=stream, from_index=0)
     await call(
         alice, "stream_end", message_id=stream, tokens_used=3, error={"code": "UPSTREAM", "message": "gone"}
@@ -254,7 +261,7 @@ async def test_what_is_sent_is_what_the_asyncapi_document_says(house: Server, ki
             validators.check(f"{received.name}_event", data)
             seen.add(received.name)
     assert {"message", "message_updated", "message_deleted", "stream_start", "stream_chunk"} <= seen
-    assert {"stream_end", "read", "typing", "presence", "system"} <= seen
+    assert {"stream_delta", "stream_part", "stream_end", "read", "typing", "presence", "system"} <= seen
 
 
 async def test_the_rarer_events_too(house: Server) -> None:
