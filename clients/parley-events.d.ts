@@ -667,6 +667,7 @@ export type ErrorCode =
   | "FILE_NOT_FOUND"
   | "AGENT_NOT_FOUND"
   | "CONFLICT"
+  | "AGENT_BUSY"
   | "STREAM_OPEN"
   | "STREAM_CLOSED"
   | "INDEX_CONFLICT"

@@ -15,7 +15,7 @@ from events.access import Caller
 from events.agents.replies import Replies
 from events.clock import Clock, when
 from events.delivery import Delivery
-from events.errors import ChatError, StreamClosed, Unavailable
+from events.errors import AgentNotFound, ChatError, Internal, StreamClosed, Unavailable
 from events.event import Event, Kind, make
 from events.failures import translate
 from events.identity import key_of
@@ -177,6 +177,7 @@ class Answering:
         now, fresh = self._clock(), self._fresh.pop(session_id, set())
         for turn in await self._questions.claim(session_id, when(now), when(now + CLAIM)):
             if turn.state == "running":
+                self._changed(session_id)
                 self._beginning[turn.question_id] = turn
                 self._tasks.spawn(self._begin(turn))
             elif turn.question_id in fresh:
@@ -186,8 +187,11 @@ class Answering:
         try:
             question = await self._store.get(turn.question_id)
             agent = await self._agents.get(turn.agent_id)
-            if question is None or question.deleted_at is not None or agent is None:
-                await self._give_up(turn, "failed" if agent is None else "deleted")
+            if question is None or question.deleted_at is not None:
+                await self._give_up(turn, "deleted", StreamClosed(details={"status": "deleted"}))
+                return
+            if agent is None:
+                await self._give_up(turn, "failed", AgentNotFound())
                 return
             account = self._links.pop(turn.question_id, None)
             account = account_of(question) if account is None else account
@@ -204,14 +208,19 @@ class Answering:
             told = translate(failure) or failure
             log.warning("no answer to %s: %s", turn.question_id, told)
             if not isinstance(told, Unavailable):
-                self._refuse(turn.question_id, told)
-                await self._give_up(turn, "failed")
+                await self._give_up(turn, "failed", told)
+        except Exception:
+            log.exception("no answer to %s", turn.question_id)
+            await self._give_up(turn, "failed", Internal())
         finally:
             self._beginning.pop(turn.question_id, None)
 
-    async def _give_up(self, turn: TurnRecord, outcome: str) -> None:
-        await self._questions.finish(turn.question_id, outcome)
-        self._tell(msgspec.structs.replace(turn, state="done", outcome=outcome))
+    async def _give_up(self, turn: TurnRecord, outcome: str, error: Exception) -> None:
+        """`error`: for who waits for the answer here. Who stopped the question meanwhile has told of it."""
+        self._refuse(turn.question_id, error)
+        if await self._questions.finish(turn.question_id, outcome):
+            self._tell(msgspec.structs.replace(turn, state="done", outcome=outcome))
+            self._signal_stop(turn)  # who waits may do so at another node
         self.go_on(turn.session_id)
 
     async def sweep(self) -> None:
@@ -223,6 +232,8 @@ class Answering:
         await self._questions.mend()
         for session_id in await self._questions.stuck(when(now)):
             self.go_on(session_id)
+        if self._waiting:
+            await self._look_for_waiting()
 
     # --- stop
 
@@ -294,6 +305,14 @@ class Answering:
         self.go_on(question.session_id)
         return None
 
+    async def _look_for_waiting(self) -> None:
+        """Another node may have begun the answer or given the question up, and the bus not have told it."""
+        for question_id, turn in (await self._questions.of(list(self._waiting))).items():
+            if turn.answer_id is not None:
+                self._has_begun(question_id, turn.answer_id)
+            elif turn.state == "done":
+                self._refuse(question_id, StreamClosed(details={"status": turn.outcome}))
+
     def started(self, event: Event) -> None:
         """A stream began in a room of this node: perhaps it is the answer that somebody waits for."""
         if self._waiting:
@@ -328,6 +347,12 @@ class Answering:
         payload = {name: value for name, value in turn_view(turn).items() if name != "seq"}
         event = make(turn.session_id, "turn", Kind.LOGGED, payload, self._clock(), id=new_id("ev"))
         self._delivery.logs.log_event(event)
+
+    def _changed(self, session_id: str) -> None:
+        """Who joins is told other turns; no event says that a question is being answered."""
+        room = self._delivery.hub.rooms.get(session_id)
+        if room is not None:
+            room.changed()
 
     def drain(self) -> None:
         """Nothing is begun any more: other nodes go on."""

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from events import payloads, schema
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
+from storage.ops import OPEN_QUESTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def _bounds(
 _WRITERS = "who may write in the session"
 _READERS = "who may see the session"
 _PRODUCER = "the stream's producer"
+#: What holds for questions to agents.
+_LINE = f"{OPEN_QUESTIONS} open questions of a session"
+_ASKING = ("AGENT_BUSY",)
 #: Of the commands that write a piece of a stream.
 _PIECES = Bounds(
     _PRODUCER,
@@ -72,7 +76,8 @@ CATALOG: dict[str, Command] = {
             _bounds(
                 _WRITERS,
                 "message",
-                holds="a row, and an answer of its agent (`MAX_STREAMS_PER_USER` at a time)",
+                holds=f"a row, and an answer of its agent (`MAX_STREAMS_PER_USER` at a time; {_LINE})",
+                beyond=_ASKING,
             ),
             pipelined=True,
             at_once=True,
@@ -87,7 +92,10 @@ CATALOG: dict[str, Command] = {
         ),
         Command("delete", schema.Delete, payloads.ChangedReply, _bounds("its sender, the owner", "message")),
         Command(
-            "file", schema.PostFile, payloads.SentReply, _bounds("its uploader", "message", holds="a row")
+            "file",
+            schema.PostFile,
+            payloads.SentReply,
+            _bounds("its uploader", "message", holds="a row, and an answer as `message`", beyond=_ASKING),
         ),
         Command(
             "typing",

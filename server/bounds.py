@@ -75,7 +75,7 @@ _ANSWER = _writing(
     READERS,
     holds="two rows; a connection, which counts as `connect` too",
     size=f"`WS_MESSAGE_SIZE_LIMIT` bytes; {SLOW_READER}",
-    beyond=("SERVER_FULL",),
+    beyond=("SERVER_FULL", "AGENT_BUSY"),
 )
 _CHANGE = _writing(_OWNER, "change")
 _OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))

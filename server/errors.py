@@ -36,6 +36,7 @@ TABLE = {
     "FILE_NOT_FOUND": Shown(404),
     "AGENT_NOT_FOUND": Shown(404),
     "CONFLICT": Shown(409),
+    "AGENT_BUSY": Shown(409),
     "STREAM_OPEN": Shown(409),
     "STREAM_CLOSED": Shown(409),
     "INDEX_CONFLICT": Shown(409),

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from storage.batch import new_record
 from storage.database import SqlConnection
-from storage.ops import REJECT, Committed, NewMessage, Op
+from storage.ops import OPEN_QUESTIONS, REJECT, Committed, NewMessage, Op
 from storage.rows import NEW, is_json, postgresql_type
 from storage.shape import dict_maker
 from storage.statement import to_json
@@ -53,14 +53,20 @@ _TURNS = f"""
 )"""
 
 
-def _append(turns: str) -> str:
+#: Where so many questions are open that not all given go with them, the longer way looks at each.
+_HAS_ROOM = """
+        AND $6 >= (SELECT count(*) FROM chat_turns t
+            WHERE t.session_id = chat_sessions.session_id AND t.state <> 'done')"""
+
+
+def _append(turns: str, has_room: str) -> str:
     return f"""
 WITH s AS (
     SELECT session_id, last_seq, last_revision, greatest($3, last_activity) AS at,
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
     FROM chat_sessions
     WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
-        AND expires_at > $3 AND clock_timestamp() < to_timestamp($5)
+        AND expires_at > $3 AND clock_timestamp() < to_timestamp($5){has_room}
     ORDER BY session_id
     FOR NO KEY UPDATE
 ), appended AS (
@@ -82,7 +88,7 @@ RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $3 THEN at E
 
 
 #: By whether a question is among the messages.
-_APPEND = {False: _append(""), True: _append(_TURNS)}
+_APPEND = {False: _append("", ""), True: _append(_TURNS, _HAS_ROOM)}
 
 
 def is_plain(op: Op) -> bool:
@@ -111,14 +117,15 @@ async def append(
         nth = added[op.session_id] = added.get(op.session_id, 0) + 1
         places.append(nth)
     given = [_row(op, nth) for op, nth in zip(ops, places, strict=True)]
-    asking = False
+    asking: dict[str, int] = {}
     for row, op in zip(given, ops, strict=True):
         if op.asks is not None:
-            asking = True
+            asking[op.session_id] = asking.get(op.session_id, 0) + 1
             row["agent_id"], row["when_busy"] = op.asks.agent_id, op.asks.when_busy
     rows = to_json(given)
+    others = [OPEN_QUESTIONS - max(asking.values())] if asking else []
     found = await connection.raw.fetch(
-        _APPEND[asking], list(added), list(added.values()), now, rows, deadline
+        _APPEND[bool(asking)], list(added), list(added.values()), now, rows, deadline, *others
     )
     before = {session_id: (seq, revision, later or now) for session_id, seq, revision, later in found}
     return [

@@ -22,7 +22,16 @@ from storage.errors import (
     StreamStillOpen,
     Superseded,
 )
-from storage.ops import REJECT, Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.ops import (
+    OPEN_QUESTIONS,
+    REJECT,
+    Committed,
+    DeleteMessage,
+    EditMessage,
+    EndStream,
+    NewMessage,
+    Op,
+)
 from storage.parts import edited, file_ids, with_files
 from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
@@ -76,7 +85,7 @@ class Tally:
 class Needs:
     """What has to be read before a batch can be applied."""
 
-    __slots__ = ("busy", "client_keys", "file_ids", "message_ids", "owners", "questions", "session_ids")
+    __slots__ = ("asking", "client_keys", "file_ids", "message_ids", "owners", "questions", "session_ids")
 
     def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
         """`thorough`: look for what a new message might repeat, and for ids that might be taken.
@@ -90,7 +99,7 @@ class Needs:
         keys: set[ClientKey] = set()
         owners: dict[str, int] = {}
         questions: set[str] = set()
-        busy: set[str] = set()
+        asking: set[str] = set()
         for op in ops:
             sessions.add(op.session_id)
             posted = () if isinstance(op, EditMessage | DeleteMessage) else file_ids(op.parts)
@@ -109,8 +118,8 @@ class Needs:
                 messages.add(op.reply_to)
                 if op.status == "streaming":
                     questions.add(op.reply_to)
-            if op.asks is not None and op.asks.when_busy == REJECT:
-                busy.add(op.session_id)
+            if op.asks is not None:
+                asking.add(op.session_id)
             if op.begins is not None and op.most is not None:
                 owners[op.begins.user_id] = op.most
         # Sorted: two nodes that lock the same rows do so in the same order.
@@ -120,9 +129,9 @@ class Needs:
         self.client_keys = sorted(keys)
         #: Whose sessions are to be counted, and up to how many.
         self.owners = sorted(owners.items())
-        #: Messages whose turn is to be looked at, and sessions in which no answer may be open.
+        #: Messages whose turn is to be looked at, and sessions whose open turns are.
         self.questions = questions
-        self.busy = sorted(busy)
+        self.asking = sorted(asking)
 
     def turns(self, messages: Iterable[MessageRecord]) -> list[str]:
         """The questions whose turns may move, now that the messages were read: an answer names its own."""
@@ -223,8 +232,8 @@ class Batch:
             answered = self._messages.get(op.reply_to)
             if answered is None or answered.session_id != op.session_id:
                 raise MessageMissing(op.reply_to)
-        if op.asks is not None and op.asks.when_busy == REJECT:
-            self._check_idle(op.session_id)
+        if op.asks is not None:
+            self._check_line(op.session_id, op.asks.when_busy)
         posted = file_ids(op.parts) if op.parts else ()
         for file_id in posted:
             if not self._is_free(op, file_id):
@@ -370,8 +379,10 @@ class Batch:
 
     # --- turns
 
-    def _check_idle(self, session_id: str) -> None:
-        if any(turn.session_id == session_id and turn.state != "done" for turn in self._turns.values()):
+    def _check_line(self, session_id: str, when_busy: str) -> None:
+        turns = self._turns.values()
+        open_turns = sum(1 for turn in turns if turn.session_id == session_id and turn.state != "done")
+        if open_turns >= (1 if when_busy == REJECT else OPEN_QUESTIONS):
             raise QuestionOpen(session_id)
 
     def _begin(self, question_id: str, op: NewMessage) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from storage.batch import Needs, Tally
 from storage.database import SqlConnection
 from storage.records import FileRecord, MessageRecord, TurnRecord
-from storage.rows import FILE, MESSAGE, TURN
+from storage.rows import FILE, IS_OPEN, MESSAGE, TURN
 from storage.statement import Statement, among
 from storage.tables import files, messages, sessions, turns
 
@@ -47,9 +47,7 @@ _TURNS = Statement(
     sa.select(*TURN).where(among(turns.c.question_id, "ids")).order_by(turns.c.question_id).with_for_update()
 )
 
-_OPEN_TURNS = Statement(
-    sa.select(*TURN).where(among(turns.c.session_id, "ids"), turns.c.state != "done").with_for_update()
-)
+_OPEN_TURNS = Statement(sa.select(*TURN).where(among(turns.c.session_id, "ids"), IS_OPEN).with_for_update())
 
 
 async def lock_sessions(connection: SqlConnection, needs: Needs) -> list[Tally]:
@@ -74,6 +72,6 @@ async def lock_turns(
     found: list[TurnRecord] = []
     if questions := needs.turns(messages):
         found += [TurnRecord(*row) for row in await connection.fetch_all(_TURNS, ids=questions)]
-    if needs.busy:
-        found += [TurnRecord(*row) for row in await connection.fetch_all(_OPEN_TURNS, ids=needs.busy)]
+    if needs.asking:
+        found += [TurnRecord(*row) for row in await connection.fetch_all(_OPEN_TURNS, ids=needs.asking)]
     return found

@@ -68,7 +68,7 @@ class Superseded(StorageError):
 
 
 class QuestionOpen(StorageError):
-    """An answer is open in the session, and the question is not to wait for its end."""
+    """An answer is open in the session, and the question is not to wait for its end; or too many wait."""
 
 
 class StreamStillOpen(StorageError):

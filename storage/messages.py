@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from storage import batch_postgresql, batch_sqlite
 from storage.batch import Batch, Needs
+from storage.batch_reads import lock_turns
 from storage.context import context
 from storage.database import Database, Row, SqlConnection
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
+from storage.questions import write_turns
 from storage.records import BULK, FileRecord, MessageRecord, OpenStream
 from storage.rows import FILE, MESSAGE
 from storage.sizes import OVERHEAD, SIZE
@@ -320,11 +322,14 @@ async def _erase(
     connection: SqlConnection, ops: Sequence[DeleteMessage], now: datetime
 ) -> list[MessageRecord]:
     store = batch_postgresql if connection.dialect == "postgresql" else batch_sqlite
-    batch = Batch(now, *await store.read(connection, Needs(ops)))
+    needs = Needs(ops)
+    sessions, messages, files = await store.read(connection, needs)
+    batch = Batch(now, sessions, messages, files, turns=await lock_turns(connection, needs, messages))
     erased: list[MessageRecord] = []
     for op in ops:
         # Its sender may have deleted it meanwhile.
         with suppress(MessageMissing):
             erased.append(batch.apply(op).record)
     await store.write(connection, batch)
+    await write_turns(connection, batch)
     return erased

@@ -9,6 +9,8 @@ from storage.records import Draft, FileRecord, MessageRecord, Outcome, SessionRe
 
 #: What becomes of a question that comes while an answer is open (docs/turns.md).
 REJECT = "reject"
+#: Questions of a session that may be open at a time: `join` and each look for what is next read them all.
+OPEN_QUESTIONS = 100
 
 
 class Addressed(Struct, frozen=True):

@@ -14,7 +14,7 @@ from storage.batch import Batch
 from storage.database import Database, SqlConnection
 from storage.ops import Addressed
 from storage.records import MessageRecord, TurnRecord
-from storage.rows import TURN
+from storage.rows import IS_OPEN, TURN
 from storage.shape import dict_maker
 from storage.statement import Statement, among
 from storage.tables import messages, sessions, turns
@@ -66,6 +66,7 @@ _OUTCOME = sa.select(_answers.c.status).where(_answers.c.message_id == turns.c.a
 _MEND = Statement(
     turns.update()
     .where(
+        IS_OPEN,
         turns.c.state == "running",
         turns.c.answer_id.is_not(None),
         sa.exists(_OUTCOME.where(_answers.c.status != "streaming")),
@@ -85,10 +86,10 @@ _LOCK = Statement(
 )
 _OPEN = Statement(
     sa.select(*TURN)
-    .where(among(turns.c.session_id, "ids"), turns.c.state != "done")
+    .where(among(turns.c.session_id, "ids"), IS_OPEN)
     .order_by(turns.c.session_id, turns.c.seq)
 )
-_GET = Statement(sa.select(*TURN).where(turns.c.question_id == sa.bindparam("question_id")))
+_GET = Statement(sa.select(*TURN).where(among(turns.c.question_id, "ids")))
 _OF_SESSION = Statement(
     sa.select(*TURN)
     .where(turns.c.session_id == sa.bindparam("session_id"), turns.c.seq < sa.bindparam("before"))
@@ -97,17 +98,23 @@ _OF_SESSION = Statement(
 )
 _now = sa.bindparam("now", type_=Time)
 _behind = turns.alias("behind")
-_busy = sa.or_(*(_behind.c.state == state for state in sorted(BUSY)))
+_busy = sa.and_(
+    _behind.c.state != sa.literal_column("'done'"),
+    sa.or_(*(_behind.c.state == state for state in sorted(BUSY))),
+)
 #: Sessions in which a claim has lapsed, or a question waits for nothing.
 _STUCK = Statement(
     sa.select(turns.c.session_id)
     .where(
-        turns.c.state != "done",
+        IS_OPEN,
         sa.or_(
             turns.c.claimed_until < _now,
             sa.and_(
                 turns.c.state == "queued",
-                sa.not_(sa.exists().where(_behind.c.session_id == turns.c.session_id, _busy)),
+                sa.or_(
+                    turns.c.when_busy == "parallel",
+                    sa.not_(sa.exists().where(_behind.c.session_id == turns.c.session_id, _busy)),
+                ),
             ),
         ),
     )
@@ -133,8 +140,12 @@ class Questions:
         self._db = db
 
     async def get(self, question_id: str) -> TurnRecord | None:
-        row = await self._db.fetch_one(_GET, question_id=question_id)
-        return None if row is None else TurnRecord(*row)
+        return (await self.of([question_id])).get(question_id)
+
+    async def of(self, question_ids: Sequence[str]) -> dict[str, TurnRecord]:
+        """By the question's id."""
+        rows = await self._db.fetch_all(_GET, ids=list(question_ids))
+        return {row[0]: TurnRecord(*row) for row in rows}
 
     async def open(self, session_id: str) -> list[TurnRecord]:
         """Those that are not done, in the order in which they were asked."""
@@ -174,7 +185,7 @@ class Questions:
 
         async def work(connection: SqlConnection) -> TurnRecord | None:
             await connection.fetch_all(_LOCK, session_id=session_id)
-            rows = await connection.fetch_all(_GET, question_id=question_id)
+            rows = await connection.fetch_all(_GET, ids=[question_id])
             turn = TurnRecord(*rows[0]) if rows else None
             if turn is None or turn.session_id != session_id:
                 return None
@@ -207,9 +218,9 @@ class Questions:
         """Turns whose answers are not being written any more: a node of an earlier release ended them."""
         await self._db.execute(_MEND)
 
-    async def finish(self, question_id: str, outcome: str) -> None:
-        """Whatever it was: its answer is not there to end it."""
-        await self._db.execute(_FINISH, which=question_id, outcome=outcome)
+    async def finish(self, question_id: str, outcome: str) -> bool:
+        """An open turn whose answer is not there to end it. False: it was done before."""
+        return await self._db.execute(_FINISH, which=question_id, outcome=outcome) > 0
 
 
 _FINISH = Statement(

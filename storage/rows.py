@@ -32,6 +32,8 @@ PARTICIPANT = _columns(participants, ParticipantRecord)
 FILE = _columns(files, FileRecord)
 AGENT = _columns(agents, AgentRecord)
 TURN = _columns(turns, TurnRecord)
+#: Turns that are not done. The word stands in the text: their index is not taken for a parameter.
+IS_OPEN = turns.c.state != sa.literal_column("'done'")
 
 #: A message's first row; its other columns begin as the table has them.
 NEW = tuple(name for name in names(MessageRecord) if name in PLACE or name in names(Draft))

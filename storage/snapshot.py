@@ -18,7 +18,7 @@ from storage.records import (
     SessionRecord,
     TurnRecord,
 )
-from storage.rows import AGENT, PARTICIPANT, SESSION, TURN
+from storage.rows import AGENT, IS_OPEN, PARTICIPANT, SESSION, TURN
 from storage.tables import agents, participants, sessions, turns
 
 _ID = sa.bindparam("session_id", type_=sa.String)
@@ -27,7 +27,7 @@ _AGENT = sa.select(*AGENT).where(
     agents.c.id == sa.select(sessions.c.agent_id).where(sessions.c.session_id == _ID).scalar_subquery()
 )
 _PEOPLE = sa.select(*PARTICIPANT).where(participants.c.session_id == _ID)
-_TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, turns.c.state != "done").order_by(turns.c.seq)
+_TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, IS_OPEN).order_by(turns.c.seq)
 
 
 class SessionSnapshot(Struct, frozen=True):

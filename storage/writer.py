@@ -17,7 +17,7 @@ from storage.append import append, is_plain
 from storage.batch import Batch, Needs
 from storage.batch_reads import lock_turns
 from storage.database import Database, SqlConnection
-from storage.errors import AlreadyExists, Away, StorageError, StorageUnavailable
+from storage.errors import AlreadyExists, Away, QuestionOpen, StorageError, StorageUnavailable
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.patience import LEAST, WAIT, until
 from storage.questions import write_turns
@@ -371,6 +371,9 @@ class _Lane:
                     outcomes.append(batch.apply(op))
                 except StorageError as error:
                     outcomes.append(error)
+            refused = next((each for each in outcomes if isinstance(each, QuestionOpen)), None)
+            if refused is not None and not thorough:
+                raise AlreadyExists from refused  # it may be a repeat of what is open
             for record in batch.begun:
                 await insert(connection, record)
             await self._store.write(connection, batch)

@@ -149,6 +149,11 @@ class Replies:
             if not asked.done():
                 asked.set_exception(translate(failure) or failure)
                 asked.exception()  # nobody may be waiting
+        except Exception:
+            log.exception("no answer to %s", message.message_id)
+            if not asked.done():
+                asked.set_exception(Internal())
+                asked.exception()
         finally:
             del self._asked[message.message_id]
             asked.cancel()

@@ -1,11 +1,12 @@
 """Turns in the database: which are claimed, and what begins and ends them."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from storage.errors import QuestionOpen, StreamNotOpen
-from storage.ops import Addressed, DeleteMessage, EndStream, NewMessage
+from storage.ops import OPEN_QUESTIONS, Addressed, DeleteMessage, EndStream, NewMessage
 from storage.questions import Questions
 from storage.records import TurnRecord
 from tests.storage.conftest import StillClock, Store
@@ -94,6 +95,37 @@ async def test_nothing_is_stored_of_one_that_is_not_to_wait(line: Line, store: S
     assert await line.claim() == [("b", "running")]
 
 
+async def test_a_repeat_of_what_was_not_to_wait_is_no_second_question(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a", "reject"))
+    again = await store.writer.submit(
+        NewMessage("s", "other", "c-a", "user", "alice", "text", "?", asks=Addressed(1, "reject"))
+    )
+    assert (again.duplicate, again.record.message_id) == (True, "a")
+
+
+async def test_so_many_questions_may_be_open(line: Line, store: Store) -> None:
+    names = [f"q{number}" for number in range(OPEN_QUESTIONS + 5)]
+    asked = await asyncio.gather(*(store.writer.submit(question(q)) for q in names), return_exceptions=True)
+    assert [type(each) for each in asked[OPEN_QUESTIONS:]] == [QuestionOpen] * 5
+    with pytest.raises(QuestionOpen):
+        await store.writer.submit(question("one more", "parallel"))
+    again = question("q0")
+    assert (await store.writer.submit(again)).duplicate
+    await store.writer.submit(NewMessage("s", "said", None, "user", "alice", "text", "no question"))
+    await line.questions.stop("s", "q7")
+    await store.writer.submit(question("one more"))
+    assert len(await line.questions.open("s")) == OPEN_QUESTIONS
+
+
+async def test_an_erased_question_is_not_answered(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await line.claim()
+    await store.messages.erase_user("alice", now=line.clock())
+    assert await line.state("a") == ("done", None, "deleted")
+    with pytest.raises(StreamNotOpen):
+        await store.writer.submit(answer("A", "a"))
+
+
 async def test_a_claim_that_lapsed_is_anothers(line: Line, store: Store, clock: StillClock) -> None:
     await store.writer.submit(question("a"))
     await line.claim()
@@ -118,6 +150,8 @@ async def test_what_waits_for_nobody_is_found(line: Line, store: Store, clock: S
     await line.claim()
     await store.writer.submit(question("b"))
     assert await line.questions.stuck(clock()) == []
+    await store.writer.submit(question("c", "parallel"))
+    assert await line.questions.stuck(clock()) == ["s"]
 
 
 async def test_who_is_stopped_is_not_answered(line: Line, store: Store) -> None:
@@ -172,5 +206,6 @@ async def test_the_turn_of_an_old_question(line: Line, store: Store) -> None:
     asked = await line.questions.ask(old.record, Addressed(1, "parallel"))
     assert (asked.when_busy, asked.seq) == ("queue", old.record.seq)
     assert await line.claim() == [("a", "running")]
-    await line.questions.finish("a", "failed")
+    assert await line.questions.finish("a", "failed")
+    assert not await line.questions.finish("a", "deleted")
     assert await line.state("a") == ("done", None, "failed")

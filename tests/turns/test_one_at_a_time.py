@@ -160,6 +160,34 @@ async def test_a_busy_agent_may_reject(node: Server) -> None:
         assert (await at.worker.request())["message"]["message_id"] == second
 
 
+async def test_a_repeat_of_a_question_is_not_busy(node: Server) -> None:
+    async with scene(node, when_busy="reject") as at:
+        first = await at.alice.call("message", content="first", client_message_id="1")
+        again = await at.alice.call("message", content="first", client_message_id="1")
+        assert (again["message_id"], again["duplicate"]) == (first["message_id"], True)
+        async with node.api() as api:
+            url = f"/api/chat/sessions/{at.session_id}/messages"
+            refused = await api.post(url, json={"content": "second"})
+            asked = await api.post(f"{url}/stream", json={"content": "second", "stream": False})
+        for reply in (refused, asked):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (409, "AGENT_BUSY")
+
+
+async def test_who_waits_for_an_answer_hears_that_there_is_none(node: Server) -> None:
+    """By whatever node the question was given up, and however often it is asked again."""
+    async with scene(node) as at, node.api() as api, node.api("backend", "service") as backend:
+        _, _, answer = await at.begun()
+        url = f"/api/chat/sessions/{at.session_id}/messages/stream"
+        body = {"content": "second", "stream": False, "client_message_id": "2"}
+        asking = asyncio.create_task(api.post(url, json=body))
+        await at.alice.wait_event("turn", lambda turn: turn["state"] == "queued")
+        await backend.delete(f"/api/chat/agents/{at.agent}")
+        await at.alice.call("stream_cancel", message_id=answer)
+        async with asyncio.timeout(10):
+            given_up = await asking
+        assert (given_up.status_code, given_up.json()["error"]["code"]) == (404, "AGENT_NOT_FOUND")
+
+
 async def test_a_question_that_waits_is_edited_and_deleted(node: Server) -> None:
     async with scene(node) as at:
         _, _, answer = await at.begun()

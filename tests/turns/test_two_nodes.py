@@ -82,6 +82,27 @@ async def test_a_stop_at_another_node_before_the_first_word(nodes: Nodes, agent:
             await door.wait_event("turn", lambda turn: turn["state"] == "done")
 
 
+async def test_another_node_gives_the_question_up(nodes: Nodes, agent: int) -> None:
+    session_id = await new_session(nodes[0], agent_id=agent)
+    async with (
+        Worker(nodes[1], agent) as worker,
+        enter("websocket", nodes[0], "alice", session_id) as alice,
+        enter("websocket", nodes[1], "alice", session_id) as other_tab,
+        nodes[0].api() as api,
+        nodes[0].api("backend", "service") as backend,
+    ):
+        await alice.message("first")
+        answer = await worker.write(await worker.request(), "so ", end=False)
+        url = f"/api/chat/sessions/{session_id}/messages/stream"
+        asking = asyncio.create_task(api.post(url, json={"content": "second", "stream": False}))
+        await alice.wait_event("turn", lambda turn: turn["state"] == "queued")
+        await backend.delete(f"/api/chat/agents/{agent}")
+        await other_tab.call("stream_cancel", message_id=answer)
+        async with asyncio.timeout(15):
+            given_up = await asking
+        assert given_up.status_code in (404, 409)  # by this node, or by the other
+
+
 async def test_the_node_that_asked_dies(nodes: Nodes, agent: int) -> None:
     session_id = await new_session(nodes[1], agent_id=agent)
     async with Worker(nodes[1], agent) as worker, enter("websocket", nodes[1], "alice", session_id) as alice:
