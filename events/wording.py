@@ -34,13 +34,18 @@ _KINDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     ),
     (re.compile(r"Expected `\w+` (>=|<=|>|<) (\S+)"), lambda m: f"must be {_BOUNDS[m[1]]} {m[2]}"),
     (re.compile(r"Expected `\w+` that's a multiple of (\S+)"), lambda m: f"must be a multiple of {m[1]}"),
+    # Addresses: their patterns begin with the scheme, and a client is told no pattern.
+    (
+        re.compile(r"Expected `str` matching regex '\^(\[Hh\]|https\?)"),
+        lambda m: "must be an address that begins with http:// or https://",
+    ),
     (re.compile(r"Expected `str` matching regex (.+)"), lambda m: f"must match the pattern {m[1]}"),
     (
         re.compile(r"Expected `([^`]+)`, got `([^`]+)`"),
         lambda m: f"must be {_named(m[1])}, not {_named(m[2])}",
     ),
     (re.compile(r"Expected `([^`]+)`"), lambda m: f"must be {_named(m[1])}"),
-    (re.compile(r"Invalid enum value"), lambda m: "is not one of the accepted values"),
+    (re.compile(r"Invalid (enum )?value '"), lambda m: "is not one of the accepted values"),
     (re.compile(r"Invalid RFC3339"), lambda m: "must be a time such as 2026-01-31T12:00:00Z"),
     (re.compile(r"Integer value out of range"), lambda m: "is out of range"),
 )
