@@ -31,7 +31,8 @@ class _Tool(Struct, frozen=True):
 
 
 class Toolbox:
-    """`offered` is what the model is told of, `missing` the places of servers that cannot be asked now."""
+    """`offered` is what the model is told of, `missing` the names (else places) of servers that
+    cannot be asked now."""
 
     def __init__(self, sessions: ToolSessions, limits: ToolLimits, scope: str) -> None:
         self._sessions, self._limits, self._scope = sessions, limits, scope
@@ -63,7 +64,7 @@ class Toolbox:
         try:
             return await self._sessions.tools(server, self._scope)
         except ToolServerFailed:
-            self.missing.append(server.place)
+            self.missing.append(server.name or server.place)
             return []
 
     def _named(self, server: ToolServer, tool: ListedTool) -> str:

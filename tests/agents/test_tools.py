@@ -252,13 +252,17 @@ async def test_a_server_that_is_killed_and_comes_back(kind: OpenAI, tmp_path: Pa
             assert outputs(await answered(kind, served, {"url": url})) == {0: {"result": 2}}
 
 
-async def test_a_server_that_cannot_be_reached_is_said(kind: OpenAI, url: str) -> None:
+@pytest.mark.parametrize(("given", "told"), [({}, "127.0.0.1:9"), ({"name": "clock"}, "clock")])
+async def test_a_server_that_cannot_be_reached_is_said(
+    kind: OpenAI, url: str, given: dict[str, Any], told: str
+) -> None:
+    server = {"url": "http://127.0.0.1:9/mcp", **given}
     async with upstream(answer("without")) as served:
-        deltas = await answered(kind, served, {"url": "http://127.0.0.1:9/mcp"}, system_prompt="Be kind")
+        deltas = await answered(kind, served, server, system_prompt="Be kind")
         assert "without" in deltas
         assert "tools" not in served.asked[0]
         assert served.asked[0]["messages"][0]["content"] == (
-            "Be kind\n\nThe tools of 127.0.0.1:9 cannot be reached at the moment."
+            f"Be kind\n\nThe tools of {told} cannot be reached at the moment."
         )
 
 
