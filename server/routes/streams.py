@@ -159,6 +159,8 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     """`GET /api/chat/streams/{message_id}`."""
     services, caller = services_of(request), await caller_of(request)
     record = await _visible(services, caller, request.path_params["message_id"])
+    if record.message_type != "stream":
+        raise StreamNotFound
     place = _place(request).within(record.message_id)
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
@@ -177,10 +179,10 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
 
 
 async def _visible(services: Services, caller: Caller, message_id: str) -> MessageRecord:
-    """Raises StreamNotFound, also for a stream in a session that the caller may not see."""
+    """Raises StreamNotFound, also for a message in a session that the caller may not see."""
     clean({"message_id": message_id})
     record = await services.store.get(message_id)
-    if record is None or record.message_type != "stream":
+    if record is None:
         raise StreamNotFound
     try:
         await services.sessions.readable(caller, record.session_id)
@@ -190,6 +192,7 @@ async def _visible(services: Services, caller: Caller, message_id: str) -> Messa
 
 
 async def cancel(request: Request) -> Response:
+    """`POST …/cancel`, by the id of an answer or of its question."""
     services, caller = services_of(request), await caller_of(request)
     record = await _visible(services, caller, request.path_params["message_id"])
     payload = {"session_id": record.session_id, "message_id": record.message_id}

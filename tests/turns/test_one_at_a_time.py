@@ -121,6 +121,19 @@ async def test_a_stop_before_the_first_word(node: Server) -> None:
         assert (await at.worker.request())["message"]["message_id"] == second
 
 
+async def test_the_call_that_stops_an_answer_takes_its_question(node: Server) -> None:
+    async with scene(node) as at, node.api() as api, node.api("mallory") as stranger:
+        await at.begun()
+        waits = await at.ask("second")
+        url = f"/api/chat/streams/{waits}/cancel"
+        assert (await stranger.post(url)).json()["error"]["code"] == "STREAM_NOT_FOUND"
+        assert (await api.post(url)).json()["status"] == "cancelled"
+        said = await at.alice.call("message", content="a note", reply=False)
+        refused = await api.post(f"/api/chat/streams/{said['message_id']}/cancel")
+        assert refused.json()["error"]["code"] == "STREAM_NOT_FOUND"
+        assert (await api.get(f"/api/chat/streams/{waits}")).json()["error"]["code"] == "STREAM_NOT_FOUND"
+
+
 async def test_an_answer_is_stopped_by_its_question(node: Server) -> None:
     async with scene(node) as at:
         question, _, answer = await at.begun()
