@@ -289,7 +289,7 @@ export interface Reasoning {
 /** Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed. */
 export interface SendMessage {
   session_id: string;
-  content?: string | null;
+  content?: string;
   client_message_id?: string | null;
   message_type?: "system" | "text" | null;
   metadata?: Record<string, unknown> | null;

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from events.errors import ValidationFailed
 from events.ids import new_id
@@ -16,7 +17,7 @@ class Given(NamedTuple):
     parts: list[Stored] | None
 
 
-def given(content: str | None, parts: Sequence[GivenPart]) -> Given:
+def given(content: str | UnsetType, parts: Sequence[GivenPart]) -> Given:
     """What a message says: without parts where all it says is one text. Raises ValidationFailed."""
     ids = _Ids(parts)
     stored = []
@@ -29,7 +30,7 @@ def given(content: str | None, parts: Sequence[GivenPart]) -> Given:
     if len(set(files)) < len(files):
         raise ValidationFailed("each file once", field="parts")
     text = content_of(stored)
-    if content is not None and content != text:
+    if content is not UNSET and content != text:
         raise ValidationFailed("leave it out, or say what the text parts say", field="content")
     return Given(text, None if len(parts) == 1 and isinstance(parts[0], Text) else stored)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from events.access import Caller, SessionRole, require
 from events.clock import Clock, rfc3339, when
@@ -85,8 +86,8 @@ class MessageService:
             content, parts = given(content, command.parts)
             if kind == "text" and file_ids(parts):
                 kind = "file"
-        elif content is None:
-            raise ValidationFailed("is required without parts", field="content", joint=" ")
+        elif content is UNSET:
+            raise ValidationFailed("is required", field="content", joint=" ")
         return self._uncommitted.submit(
             caller.account,
             _said(

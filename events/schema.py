@@ -52,7 +52,7 @@ class Leave(InSession):
 class SendMessage(InSession, kw_only=True):
     """Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed."""
 
-    content: Content | None = None
+    content: Content | UnsetType = UNSET
     client_message_id: ClientMessageId | None = None
     message_type: Literal["text", "system"] | None = None
     metadata: Metadata | None = None
@@ -251,7 +251,7 @@ class ListSessions(Struct, kw_only=True):
 class ChatRequest(Struct, kw_only=True):
     """Get or create the session, send the message, stream the agent's answer."""
 
-    content: Content | None = None
+    content: Content | UnsetType = UNSET
     session_id: SessionId | None = None
     agent_id: AgentId | None = None
     client_message_id: ClientMessageId | None = None

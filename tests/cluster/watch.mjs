@@ -19,6 +19,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   console.log("writing");
   await answer.and(pane.locator(":not(.streaming)")).waitFor();
   const interrupted = (await answer.getByText("interrupted", { exact: true }).count()) > 0;
-  console.log(JSON.stringify({ text: await answer.locator(".text").textContent(), interrupted }));
+  console.log(JSON.stringify({ text: await answer.locator(".text").last().textContent(), interrupted }));
 }
 await browser.close();

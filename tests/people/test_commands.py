@@ -87,6 +87,7 @@ EXEMPT: Rules = [
     (r"^npx mocha .*$", ":", "in a copy of the client's own suite"),
     (r"^docker .*$", ":", "no container engine in tests: tests/test_deploy.py reads the files"),
     (r"^kubectl .*$", ":", "no cluster either"),
+    (r"^(?:\.venv/bin/)?pip install '\.\[mcp\]'$", r"python -c 'import mcp'", "needs the registry"),
     (r"^make lock$", "make -n lock | grep 'uv pip compile'", "needs the registry, and changes with it"),
     (r"^make run LOCKED=1$", "make -n -W requirements.lock run LOCKED=1 | grep -- --require-hashes",
      "needs the registry"),
