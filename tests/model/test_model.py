@@ -11,7 +11,7 @@ from tests.model.rules import names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Schedules of a run of the tests: of ordinary faults, and with stores that go back and clocks that jump.
-ORDINARY, PAST = 240, 160
+ORDINARY, PAST = 80, 60
 #: Rules that are missed within few schedules; `make faults` leaves out each of them.
 QUICK = ("hold_connection", "witness")
 #: Schedules in which a rule that is left out has to be missed: each is by one in twenty, or more.

@@ -439,7 +439,7 @@ const stories = {
     await page.keyboard.press("ArrowUp");
     await page.keyboard.press("ArrowUp");
     await page.keyboard.press("Enter");
-    await page.locator(".frame:nth-last-child(2) details[open] pre").waitFor();
+    await page.locator(".frame details[open] pre").waitFor();
     await alice.getByLabel("Socket.IO").focus();
     await page.keyboard.press("ArrowRight");
     check(await alice.getByLabel("WebSocket").isChecked(), "the transport is chosen by arrow keys");
