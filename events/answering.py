@@ -30,7 +30,7 @@ from storage.errors import StorageError, StorageUnavailable
 from storage.messages import Messages as Store
 from storage.ops import Addressed, Committed, DeleteMessage, EndStream, NewMessage
 from storage.patience import PATIENCE, Patience
-from storage.questions import BUSY, Questions
+from storage.questions import Questions
 from storage.records import MessageRecord, TurnRecord
 
 #: Seconds for which a claim holds that its node does not renew: it begins the answer, or hands the question
@@ -111,19 +111,14 @@ class Answering:
                 continue
             if isinstance(op, NewMessage):
                 if op.asks is not None:
-                    self._tasks.spawn(self._asked(record, op.asks))
+                    self._asked(record, op.asks)
             elif isinstance(op, EndStream):
                 if record.sender_type == "agent":
                     self.go_on(record.session_id)
             elif isinstance(op, DeleteMessage):
                 self._tasks.spawn(self._deleted(record))
 
-    async def _asked(self, question: MessageRecord, asks: Addressed) -> None:
-        try:
-            if asks.when_busy == "interrupt":
-                await self._interrupt(question)
-        except (ChatError, StorageError) as error:
-            log.warning("nothing is interrupted for %s: %s", question.message_id, error)
+    def _asked(self, question: MessageRecord, asks: Addressed) -> None:
         self._fresh.setdefault(question.session_id, set()).add(question.message_id)
         if asks.account != account_of(question):
             if len(self._links) >= REMEMBERED:
@@ -131,21 +126,14 @@ class Answering:
             self._links[question.message_id] = asks.account
         self.go_on(question.session_id)
 
-    async def _interrupt(self, question: MessageRecord) -> None:
-        """What is being answered in the session ends; its text is kept."""
-        for turn in await self._questions.open(question.session_id):
-            if turn.state in BUSY and turn.question_id != question.message_id:
-                await self.stop(turn.session_id, turn.question_id)
-
     async def _deleted(self, message: MessageRecord) -> None:
-        """Its turn is done, by the deletion's own transaction; an answer that is open ends."""
+        """Its turn is done, or to end, by the deletion's own transaction."""
         try:
             turn = await self._questions.get(message.message_id)
-            if turn is not None:
-                self._tell(turn)
-                await self._end_answer(turn)
-        except (ChatError, StorageError) as error:
-            log.warning("the answer to %s, which was deleted: %s", message.message_id, error)
+            if turn is not None and turn.outcome == "deleted":
+                self._stopped(turn)
+        except StorageError as error:
+            log.warning("nobody is told of %s, which was deleted: %s", message.message_id, error)
         self.go_on(message.session_id)
 
     # --- the next one
@@ -176,7 +164,11 @@ class Answering:
     async def _claim_next(self, session_id: str) -> None:
         now, fresh = self._clock(), self._fresh.pop(session_id, set())
         for turn in await self._questions.claim(session_id, when(now), when(now + CLAIM)):
-            if turn.state == "running":
+            if turn.state == "done":
+                self._stopped(turn)
+            elif turn.stopped:
+                self._tasks.spawn(self._end_answer(turn))
+            elif turn.state == "running":
                 self._changed(session_id)
                 self._beginning[turn.question_id] = turn
                 self._tasks.spawn(self._begin(turn))
@@ -242,21 +234,28 @@ class Answering:
 
         Raises StreamNotFound, Unavailable.
         """
-        turn = await self._questions.stop(session_id, message_id)
+        turn, ended = await self._questions.stop(session_id, message_id)
         if turn is None:
             return await self._streams.cancel(session_id, message_id)
         if turn.answer_id is not None:
             return await self._streams.cancel(session_id, turn.answer_id)
-        self._tell(turn)
-        self._signal_stop(turn)
-        self.go_on(session_id)
+        if ended:
+            self._stopped(turn)
+            self.go_on(session_id)
         return turn.outcome or "cancelled"
 
     async def _end_answer(self, turn: TurnRecord) -> None:
-        if turn.answer_id is not None:
+        """Its text is kept."""
+        assert turn.answer_id is not None
+        try:
             await self._streams.cancel(turn.session_id, turn.answer_id)
-        else:
-            self._signal_stop(turn)
+        except (ChatError, StorageError) as error:
+            log.warning("the answer to %s is ended later: %s", turn.question_id, error)
+
+    def _stopped(self, turn: TurnRecord) -> None:
+        """It is done before its answer began."""
+        self._tell(turn)
+        self._signal_stop(turn)
 
     def _signal_stop(self, turn: TurnRecord) -> None:
         said = Stopped(turn.session_id, turn.question_id, turn.agent_id)

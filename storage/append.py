@@ -10,7 +10,7 @@ from datetime import datetime
 
 from storage.batch import new_record
 from storage.database import SqlConnection
-from storage.ops import OPEN_QUESTIONS, REJECT, Committed, NewMessage, Op
+from storage.ops import LOOKS, OPEN_QUESTIONS, Committed, NewMessage, Op
 from storage.rows import NEW, is_json, postgresql_type
 from storage.shape import dict_maker
 from storage.statement import to_json
@@ -99,7 +99,7 @@ def is_plain(op: Op) -> bool:
         and op.reply_to is None
         and op.parts is None
         and op.begins is None
-        and (op.asks is None or op.asks.when_busy != REJECT)
+        and (op.asks is None or op.asks.when_busy not in LOOKS)
     )
 
 

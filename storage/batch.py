@@ -23,6 +23,7 @@ from storage.errors import (
     Superseded,
 )
 from storage.ops import (
+    INTERRUPT,
     OPEN_QUESTIONS,
     REJECT,
     Committed,
@@ -253,6 +254,8 @@ class Batch:
         self.inserted.append(record)
         self._messages[op.message_id] = record
         if op.asks is not None:
+            if op.asks.when_busy == INTERRUPT:
+                self._interrupt(op.session_id)
             turn = asked(op, record.seq)
             self.asked.append(turn)
             self._turns[turn.question_id] = turn
@@ -385,6 +388,12 @@ class Batch:
         if open_turns >= (1 if when_busy == REJECT else OPEN_QUESTIONS):
             raise QuestionOpen(session_id)
 
+    def _interrupt(self, session_id: str) -> None:
+        """What is being answered is to end."""
+        for turn in list(self._turns.values()):
+            if turn.session_id == session_id and turn.state in BUSY:
+                self._turn(turn, stopped=True)
+
     def _begin(self, question_id: str, op: NewMessage) -> None:
         """An answer begins. One to a question that was stopped before does not."""
         turn = self._turns.get(question_id)
@@ -392,18 +401,24 @@ class Batch:
             return
         if turn.state == "done" and turn.outcome in STOPPED:
             raise StreamNotOpen(turn.outcome)
+        if turn.stopped and turn.answer_id is None:
+            raise StreamNotOpen("cancelled")
         if turn.state != "done" and turn.answer_id is None:
             self._turn(turn, state="running", answer_id=op.message_id, outcome=None, claimed_until=None)
 
     def _finish(self, record: MessageRecord, outcome: str) -> None:
-        """The end of an answer, and the deletion of a question, are the end of a turn."""
+        """The end of an answer is the end of its turn. So is the deletion of the question where no answer is
+        open; one that is ends by whichever node sees the mark."""
         turn = self._turns.get(record.message_id) or self._turns.get(record.reply_to or "")
         if turn is None or turn.state == "done" or record.status == "streaming":
             return
-        if record.message_id == turn.answer_id or (
-            record.message_id == turn.question_id and outcome == "deleted"
-        ):
+        if record.message_id == turn.answer_id:
             self._turn(turn, state="done", outcome=outcome, claimed_until=None)
+        elif record.message_id == turn.question_id and outcome == "deleted":
+            if turn.answer_id is None:
+                self._turn(turn, state="done", outcome=outcome, claimed_until=None)
+            else:
+                self._turn(turn, stopped=True)
 
     def _turn(self, turn: TurnRecord, **change: object) -> None:
         changed = structs.replace(turn, **change)
@@ -428,6 +443,8 @@ def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> Non
         raise Superseded(op.message_id)
 
 
+#: A turn that is open so keeps those behind it waiting.
+BUSY = frozenset({"running", "waiting"})
 #: How the turn of a question is done that is not answered any more.
 STOPPED = frozenset({"cancelled", "deleted"})
 

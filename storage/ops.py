@@ -8,7 +8,9 @@ from msgspec import Struct
 from storage.records import Draft, FileRecord, MessageRecord, Outcome, SessionRecord
 
 #: What becomes of a question that comes while an answer is open (docs/turns.md).
-REJECT = "reject"
+REJECT, INTERRUPT = "reject", "interrupt"
+#: Those of them that look at what is open.
+LOOKS = frozenset({REJECT, INTERRUPT})
 #: Questions of a session that may be open at a time: `join` and each look for what is next read them all.
 OPEN_QUESTIONS = 100
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from msgspec import structs
 
-from storage.batch import Batch
+from storage.batch import BUSY, Batch
 from storage.database import Database, SqlConnection
 from storage.ops import Addressed
 from storage.records import MessageRecord, TurnRecord
@@ -20,10 +20,8 @@ from storage.statement import Statement, among
 from storage.tables import messages, sessions, turns
 from storage.types import Time
 
-#: A turn that is open keeps those behind it waiting.
-BUSY = frozenset({"running", "waiting"})
 #: Columns that a change of a turn writes.
-_MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until")
+_MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until", "stopped")
 #: Sessions that one look brings to light.
 LOOK = 100
 
@@ -102,13 +100,14 @@ _busy = sa.and_(
     _behind.c.state != sa.literal_column("'done'"),
     sa.or_(*(_behind.c.state == state for state in sorted(BUSY))),
 )
-#: Sessions in which a claim has lapsed, or a question waits for nothing.
+#: Sessions in which a claim has lapsed, something is to end, or a question waits for nothing.
 _STUCK = Statement(
     sa.select(turns.c.session_id)
     .where(
         IS_OPEN,
         sa.or_(
             turns.c.claimed_until < _now,
+            turns.c.stopped,
             sa.and_(
                 turns.c.state == "queued",
                 sa.or_(
@@ -162,38 +161,43 @@ class Questions:
 
     async def claim(self, session_id: str, now: datetime, until: datetime) -> list[TurnRecord]:
         """Begin what is next, for the caller to go on with until `until`: the next in line, if nothing keeps
-        it waiting; those that wait for nobody; and those whose claim has lapsed. Answers with these, which
-        are "running", and with those that are "queued" still."""
+        it waiting; those that wait for nobody; and those whose claim has lapsed. What was stopped before its
+        answer began is "done" now. Answers with these, with those that are `stopped` and have an answer to
+        be ended, and with those that are "queued" still."""
 
         async def work(connection: SqlConnection) -> list[TurnRecord]:
             await connection.fetch_all(_LOCK, session_id=session_id)
             rows = await connection.fetch_all(_OPEN, ids=[session_id])
-            waiting = [TurnRecord(*row) for row in rows]
+            found = [TurnRecord(*row) for row in rows]
+            ended = [_cancelled(turn) for turn in found if turn.stopped and turn.answer_id is None]
+            waiting = [turn for turn in found if not turn.stopped or turn.answer_id is not None]
             due = _due(waiting, now)
             claimed = [
                 structs.replace(turn, state="running", fence=turn.fence + 1, claimed_until=until)
                 for turn in due
             ]
-            if claimed:
-                await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in claimed])
-            return [*claimed, *(turn for turn in waiting if turn.state == "queued" and turn not in due)]
+            if moved := [*ended, *claimed]:
+                await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in moved])
+            left = [turn for turn in waiting if turn not in due]
+            return [*moved, *(turn for turn in left if turn.stopped or turn.state == "queued")]
 
         return await self._db.transact(work)
 
-    async def stop(self, session_id: str, question_id: str) -> TurnRecord | None:
-        """A turn whose answer has not begun is done, as cancelled. The turn as it is then."""
+    async def stop(self, session_id: str, question_id: str) -> tuple[TurnRecord | None, bool]:
+        """A turn whose answer has not begun is done, as cancelled. The turn as it is then, and whether it was
+        this that ended it."""
 
-        async def work(connection: SqlConnection) -> TurnRecord | None:
+        async def work(connection: SqlConnection) -> tuple[TurnRecord | None, bool]:
             await connection.fetch_all(_LOCK, session_id=session_id)
             rows = await connection.fetch_all(_GET, ids=[question_id])
             turn = TurnRecord(*rows[0]) if rows else None
             if turn is None or turn.session_id != session_id:
-                return None
+                return None, False
             if turn.state == "done" or turn.answer_id is not None:
-                return turn
-            turn = structs.replace(turn, state="done", outcome="cancelled", claimed_until=None)
+                return turn, False
+            turn = _cancelled(turn)
             await connection.execute_many(_MOVE, [_moved(turn, question_id)])
-            return turn
+            return turn, True
 
         return await self._db.transact(work)
 
@@ -228,6 +232,10 @@ _FINISH = Statement(
     .where(turns.c.question_id == sa.bindparam("which"), turns.c.state != "done")
     .values(state="done", outcome=sa.bindparam("outcome", type_=sa.String), claimed_until=None)
 )
+
+
+def _cancelled(turn: TurnRecord) -> TurnRecord:
+    return structs.replace(turn, state="done", outcome="cancelled", claimed_until=None)
 
 
 def _due(waiting: Sequence[TurnRecord], now: datetime) -> list[TurnRecord]:

@@ -123,7 +123,7 @@ BULK = ("content", "metadata", "parts")
 
 class TurnRecord(Struct, frozen=True):
     """A question to an agent, and how far its answer is: `state` is "queued", "running", "waiting" or "done".
-    `fence` counts the claims of it, `outcome` says how it is done."""
+    `fence` counts the claims of it, `outcome` says how it is done. `stopped`: it is to end, by any node."""
 
     question_id: str
     session_id: str
@@ -135,6 +135,7 @@ class TurnRecord(Struct, frozen=True):
     answer_id: str | None = None
     outcome: str | None = None
     claimed_until: datetime | None = None
+    stopped: bool = False
 
 
 class OpenStream(Struct, frozen=True):

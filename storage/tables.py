@@ -132,7 +132,8 @@ messages = sa.Table(
 )
 
 #: Questions to agents, and how far their answers are (docs/turns.md). `claimed_until`: the node that begins
-#: the answer has so long for it. No foreign key to the messages, as with `reply_to`.
+#: the answer has so long for it. `stopped`: it is to end, whichever node does it. No foreign key to the
+#: messages, as with `reply_to`.
 turns = sa.Table(
     "chat_turns",
     metadata,
@@ -142,7 +143,6 @@ turns = sa.Table(
         sa.String(ID_LENGTH),
         sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
         nullable=False,
-        index=True,
     ),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("agent_id", sa.Integer, nullable=False),
@@ -152,7 +152,10 @@ turns = sa.Table(
     sa.Column("answer_id", sa.String(ID_LENGTH)),
     sa.Column("outcome", sa.String(20)),
     sa.Column("claimed_until", Time),
+    sa.Column("stopped", sa.Boolean, nullable=False, server_default=sa.false()),
     _one_of("state", "queued", "running", "waiting", "done"),
+    # All of a session, and a page of them.
+    sa.Index(None, "session_id", "seq"),
     # Few are open among all that ever were.
     sa.Index(
         "chat_turns_open_idx",

@@ -159,17 +159,54 @@ async def test_who_is_stopped_is_not_answered(line: Line, store: Store) -> None:
         await store.writer.submit(question(name))
     await line.claim()
     for name in "ab":
-        stopped = await line.questions.stop("s", name)
-        assert stopped is not None and (stopped.state, stopped.outcome) == ("done", "cancelled")
+        stopped, by_this = await line.questions.stop("s", name)
+        assert stopped is not None and (stopped.state, stopped.outcome, by_this) == (
+            "done",
+            "cancelled",
+            True,
+        )
+        assert await line.questions.stop("s", name) == (stopped, False)
     with pytest.raises(StreamNotOpen):
         await store.writer.submit(answer("A", "a"))
     assert await store.messages.get("A") is None
     assert await line.claim() == [("c", "running")]
     await store.writer.submit(answer("C", "c"))
-    begun = await line.questions.stop("s", "c")
-    assert begun is not None and (begun.state, begun.answer_id) == ("running", "C")
-    assert await line.questions.stop("s", "no question") is None
-    assert await line.questions.stop("another session", "c") is None
+    begun, by_this = await line.questions.stop("s", "c")
+    assert begun is not None and (begun.state, begun.answer_id, by_this) == ("running", "C", False)
+    assert await line.questions.stop("s", "no question") == (None, False)
+    assert await line.questions.stop("another session", "c") == (None, False)
+
+
+async def test_what_is_interrupted_ends_by_any_node(line: Line, store: Store, clock: StillClock) -> None:
+    """Marked in the interruption's own transaction: the node that took it may die right after."""
+    await store.writer.submit(question("a"))
+    await store.writer.submit(question("b", "parallel"))
+    await line.claim()
+    await store.writer.submit(answer("A", "a"))
+    await store.writer.submit(question("c"))
+    await store.writer.submit(question("d", "interrupt"))
+    assert [(turn.question_id, turn.stopped) for turn in await line.questions.open("s")] == [
+        ("a", True), ("b", True), ("c", False), ("d", False)
+    ]  # fmt: skip
+    with pytest.raises(StreamNotOpen):
+        await store.writer.submit(answer("B", "b"))
+    assert await line.questions.stuck(clock()) == ["s"]
+    assert await line.claim() == [("b", "done"), ("a", "running"), ("c", "queued"), ("d", "queued")]
+    assert await line.state("b") == ("done", None, "cancelled")
+    assert await line.questions.stuck(clock()) == ["s"]
+    await store.writer.submit(EndStream("s", "A", "cancelled", "half"))
+    assert await line.state("a") == ("done", "A", "cancelled")
+    assert await line.claim() == [("c", "running"), ("d", "queued")]
+
+
+async def test_the_answer_to_a_deleted_question_ends_by_any_node(line: Line, store: Store) -> None:
+    await store.writer.submit(question("a"))
+    await line.claim()
+    await store.writer.submit(answer("A", "a"))
+    await store.writer.submit(DeleteMessage("s", "a"))
+    assert (await line.turn("a")).stopped
+    await store.writer.submit(EndStream("s", "A", "cancelled", "half"))
+    assert await line.state("a") == ("done", "A", "cancelled")
 
 
 async def test_a_deleted_question_is_done(line: Line, store: Store) -> None:

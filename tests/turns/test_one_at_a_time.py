@@ -105,6 +105,8 @@ async def test_a_question_that_waits_is_stopped(node: Server) -> None:
         assert again["status"] == "cancelled"
         await at.end(answer)
         assert (await at.worker.request())["message"]["message_id"] == third
+        told = [turn["state"] for turn in at.alice.named("turn") if turn["message_id"] == second]
+        assert told == ["queued", "done"]
 
 
 async def test_a_stop_before_the_first_word(node: Server) -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from storage.database import Database
+from storage.ops import Addressed, NewMessage
+from storage.writer import Writer
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.support.doors import enter, new_session
@@ -119,3 +123,26 @@ async def test_the_node_that_asked_dies(nodes: Nodes, agent: int) -> None:
         await worker.write(request, "two")
         await alice.wait_event("stream_end", lambda end: end["message_id"] != answer)
     await nodes[0].start_async()
+
+
+async def test_the_node_that_took_an_interruption_dies_right_after(nodes: Nodes, agent: int) -> None:
+    """A writer alone is all that there was of it: it commits, and does nothing more."""
+    session_id = await new_session(nodes[0], agent_id=agent)
+    async with Worker(nodes[1], agent) as worker, enter("websocket", nodes[0], "alice", session_id) as alice:
+        await alice.message("first")
+        answer = await worker.write(await worker.request(), "half of it", end=False)
+        database = Database(nodes[0].database_url)
+        await database.connect()
+        writer = Writer(database, lambda: datetime.now(UTC), lambda _: None)
+        writer.start()
+        asks = Addressed(agent, "interrupt")
+        await writer.submit(
+            NewMessage(session_id, "stop-1", None, "user", "alice", "text", "stop, and this", asks=asks)
+        )
+        await writer.stop()
+        await database.disconnect()
+        end = await alice.wait_event("stream_end")
+        assert (end["message_id"], end["status"]) == (answer, "cancelled")
+        request = await worker.request()
+        assert request["message"]["message_id"] == "stop-1"
+        assert [m["content"] for m in request["history"]] == ["first", "half of it"]
