@@ -6,7 +6,7 @@ Knows no API. Of a file that is not here its name is told (`events/agents/toldfi
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import UNSET, Struct
@@ -15,7 +15,7 @@ from events.agents.base import Request
 from events.agents.config import OpenAIConfig
 from events.errors import ChatError
 from events.filetypes import IMAGES
-from events.schema import Message
+from events.schema import File, Message
 from storage.errors import StorageUnavailable
 
 PDF, TEXT, JPEG = "application/pdf", "text/plain", "image/jpeg"
@@ -81,10 +81,10 @@ class ModelFiles:
         """Fills `attached`, the newest files first. One that cannot be read is left out."""
         left = MOST_SENT
         for owner, part in _files(request, _most(config)):
-            key = part.get("file_id") or part["url"]
+            key = key_of(part)
             try:
                 made = await self._made(part, owner, config)
-            except (StorageUnavailable, KeyError, ChatError) as error:
+            except (StorageUnavailable, LookupError, ChatError) as error:
                 log.warning("file %s is told by its name: %s", key, error)
                 continue
             if made is not None and len(made.content) <= left:
@@ -95,8 +95,9 @@ class ModelFiles:
         media_type = part.get("media_type") or ""
         file_id = part.get("file_id")
         if file_id is None:
-            is_picture = media_type.startswith("image/")
-            return Attachment("picture", part["url"], PICTURE_TOKENS) if is_picture else None
+            # Whoever fetches it is led to wherever its sender likes: only where the operator lets it fetch.
+            may = config.files == "address" and media_type.startswith("image/") and "url" in part
+            return Attachment("picture", part["url"], PICTURE_TOKENS) if may else None
         if media_type.startswith(TEXT):
             return await self._text(file_id, media_type)
         if media_type == PDF and config.pdf:
@@ -141,15 +142,29 @@ class ModelFiles:
 
 
 def files_of(said: Message) -> list[dict[str, Any]]:
-    """A message's file parts; those of one that was posted before messages had parts."""
-    if said.parts is not UNSET:
-        parts: list[Any] = said.parts
-        return [part for part in parts if part["type"] == "file"]
-    files = said.files if said.files is not UNSET else []
-    return [
-        {"file_id": file.file_id, "media_type": file.file_info.type, "name": file.file_info.name}
-        for file in files
-    ]
+    """A message's file parts; those of one that was posted before messages had parts. Only a file that the
+    message has is named by its id: a stream's parts say what their sender likes."""
+    files = {file.file_id: file for file in said.files} if said.files is not UNSET else {}
+    if said.parts is UNSET:
+        return [_posted(file) for file in files.values()]
+    parts: list[Any] = said.parts
+    return [_checked(part, files.get(part.get("file_id"))) for part in parts if part["type"] == "file"]
+
+
+def key_of(part: Mapping[str, Any]) -> str:
+    """Its file's id, or its address; "" where it has neither."""
+    key: str = part.get("file_id") or part.get("url") or ""
+    return key
+
+
+def _posted(file: File) -> dict[str, Any]:
+    return {"file_id": file.file_id, "media_type": file.file_info.type, "name": file.file_info.name}
+
+
+def _checked(part: dict[str, Any], file: File | None) -> dict[str, Any]:
+    if file is not None:
+        return part | _posted(file)
+    return {name: value for name, value in part.items() if name != "file_id"}
 
 
 def _most(config: OpenAIConfig) -> int:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from events.agents.attachments import PDF_BYTES_PER_TOKEN, PICTURE_TOKENS, Attachment, files_of
+from events.agents.attachments import PDF_BYTES_PER_TOKEN, PICTURE_TOKENS, Attachment, files_of, key_of
 from events.schema import Message
 
 #: Bytes of UTF-8 per token, about, and tokens that a message costs beside its text.
@@ -34,7 +34,7 @@ class FilesTold:
         texts, shown = [words] if words else [], []
         budget -= tokens_of(words)
         for file in files:
-            known = self._attached.get(file.get("file_id") or file["url"])
+            known = self._attached.get(key_of(file))
             text = label = _label(file)
             if known is not None and known.kind == "text":
                 text = f"{label}\n{_cut(known.content, int(budget * SHARE) * BYTES_PER_TOKEN)}"

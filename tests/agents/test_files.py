@@ -13,7 +13,7 @@ from events.agents.attachments import KEPT, Attachment, ModelFiles
 from events.agents.config import checked
 from events.agents.openai import OpenAI
 from events.agents.prompt import Prompt, conversation
-from events.schema import Message
+from events.schema import File, FileInfo, Message
 from server.imaging import Thumbnailer
 from storage.errors import StorageUnavailable
 from tests.agents.shapes.refusal import error
@@ -46,6 +46,7 @@ def of_file(file_id: str, media_type: str, words: str = "", name: str = "") -> M
     given = message(words)
     part = {"id": "f", "type": "file", "file_id": file_id, "media_type": media_type, "name": name or file_id}
     given.parts = [part]  # type: ignore[list-item]
+    given.files = [File(file_id, f"/files/{file_id}", None, FileInfo(name or file_id, media_type, 1))]
     return given
 
 
@@ -139,6 +140,16 @@ async def test_what_cannot_be_told_is_named() -> None:
 async def test_by_our_own_address() -> None:
     prompt, _ = await told(of_file("a", "image/png"), files="address")
     assert prompt.messages[0]["content"][1]["image_url"] == {"url": "https://parley/a"}
+
+
+async def test_an_address_elsewhere_is_for_servers_that_may_fetch() -> None:
+    asked = message("look")
+    part = {"id": "f", "type": "file", "url": "https://a.example/p.png", "media_type": "image/png"}
+    asked.parts = [part]  # type: ignore[list-item]
+    prompt, _ = await told(asked)
+    assert prompt.messages[0]["content"] == "look\n\n[file: https://a.example/p.png, image/png]"
+    prompt, _ = await told(asked, files="address")
+    assert prompt.messages[0]["content"][1]["image_url"] == {"url": "https://a.example/p.png"}
 
 
 async def test_the_newest_files_of_a_conversation() -> None:
@@ -307,6 +318,25 @@ async def test_a_file_that_asks_nothing(node: Server) -> None:
             assert len(alice.named("stream_start")) == 1
     assert len(served.asked) == 1
     assert [each["role"] for each in served.asked[0]["messages"]] == ["user"] * 3
+
+
+@pytest.mark.parametrize("named", ["another's", "no key at all"])
+async def test_a_stream_tells_models_of_no_file_that_is_not_its_own(node: Server, named: str) -> None:
+    """Its parts name whatever their sender likes."""
+    others = await new_session(node)
+    held = await upload(node, others, b"for others alone", post="false")
+    file_id = held["file_id"] if named == "another's" else "../of/the/house"
+    part = {"type": "file", "id": "f", "file_id": file_id, "media_type": "text/plain", "name": "a.txt"}
+    async with upstream(answer("yes")) as served:
+        session_id = await openai_session(node, served)
+        async with enter("socketio", node, "alice", session_id) as alice:
+            start = await alice.call("stream_start")
+            assert (await alice.call("stream_part", message_id=start["message_id"], part=part))["ok"]
+            assert (await alice.call("stream_end", message_id=start["message_id"]))["ok"]
+            asked = await alice.message("what is in it?")
+            assert (await ended(alice, asked["message_id"]))["status"] == "complete"
+    told = [each["content"] for each in served.asked[0]["messages"]]
+    assert told == ["[file: a.txt, text/plain]", "what is in it?"]
 
 
 async def test_the_echo_of_a_file_is_its_name(node: Server) -> None:
