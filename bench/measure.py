@@ -29,6 +29,7 @@ class Cores:
 def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores) -> Result:
     """Raises: BenchError where a server or the load generator fails."""
     ports = [free_port() for _ in range(scenario.nodes)]
+    sessions = [f"sess_{i}" for i in range(scenario.rooms)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-bench-")))
         log = stack.enter_context((tools.work / f"{contender.name}-{scenario.name}.log").open("wb"))
@@ -38,17 +39,23 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
         url = ""
         if contender.product:
             url = stack.enter_context(product.database(scenario.database, folder, cores.load))
-        servers = []
-        for port in ports:
+
+        def start(port: int) -> Process:
             if contender.product:
-                env |= product.settings(contender.root, port, url, folder)
-                if port == ports[0]:
-                    product.migrate(contender, env, folder)
+                env.update(product.settings(contender.root, port, url, folder))
             command = [part.replace("{port}", str(port)) for part in contender.command]
             cwd = folder if contender.product else contender.root
-            servers.append(
-                stack.enter_context(Process(command, core=cores.server, log=log, env=env, cwd=cwd))
-            )
+            return Process(command, core=cores.server, log=log, env=env, cwd=cwd)
+
+        if contender.product:
+            env.update(product.settings(contender.root, ports[0], url, folder))
+            product.migrate(contender, env, folder)
+        if contender.product and scenario.figure == "memory":
+            # Not by the process that is measured: what making them left behind would hide what it needs.
+            with start(ports[0]) as maker:
+                maker.wait_for_port(ports[0])
+                sessions = product.create_sessions(ports[0], scenario)
+        servers = [stack.enter_context(start(port)) for port in ports]
         for server, port in zip(servers, ports, strict=True):
             server.wait_for_port(port)
         lively = ports[: scenario.nodes - scenario.spectators]
@@ -56,8 +63,7 @@ def measure(contender: Contender, scenario: Scenario, tools: Tools, cores: Cores
         if scenario.spectators:
             args += ["--spectator-ports", joined(ports[len(lively) :])]
         if scenario.group == "product":
-            sessions = [f"sess_{i}" for i in range(scenario.rooms)]
-            if contender.product:
+            if contender.product and scenario.figure != "memory":
                 sessions = product.create_sessions(ports[0], scenario)
             args += product.people(scenario, sessions, folder)
         time.sleep(0.3)
