@@ -106,10 +106,11 @@ class Answering:
     def on_committed(self, batch: Sequence[Committed]) -> None:
         """Called by the writer once per batch, right after COMMIT."""
         for done in batch:
-            op, record = done.op, done.record
+            op = done.op
             if done.duplicate:
                 continue
-            if isinstance(op, NewMessage):
+            record = done.record
+            if type(op) is NewMessage:
                 if op.asks is not None:
                     self._asked(record, op.asks)
             elif isinstance(op, EndStream):

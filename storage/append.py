@@ -113,15 +113,17 @@ async def append(
     """
     added: dict[str, int] = {}
     places: list[int] = []
+    asking: dict[str, int] = {}
     for op in ops:
         nth = added[op.session_id] = added.get(op.session_id, 0) + 1
         places.append(nth)
-    given = [_row(op, nth) for op, nth in zip(ops, places, strict=True)]
-    asking: dict[str, int] = {}
-    for row, op in zip(given, ops, strict=True):
         if op.asks is not None:
             asking[op.session_id] = asking.get(op.session_id, 0) + 1
-            row["agent_id"], row["when_busy"] = op.asks.agent_id, op.asks.when_busy
+    given = [_row(op, nth) for op, nth in zip(ops, places, strict=True)]
+    if asking:
+        for row, op in zip(given, ops, strict=True):
+            if op.asks is not None:
+                row["agent_id"], row["when_busy"] = op.asks.agent_id, op.asks.when_busy
     rows = to_json(given)
     others = [OPEN_QUESTIONS - max(asking.values())] if asking else []
     found = await connection.raw.fetch(

@@ -426,6 +426,8 @@ def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
 
 def size_of(op: Op) -> int:
     """In characters of content."""
+    if type(op) is NewMessage and not op.parts and not op.metadata:
+        return len(op.content)
     if isinstance(op, DeleteMessage):
         return 0
     size = len(op.content or "")
