@@ -3,8 +3,8 @@
 import unicodedata
 from typing import Any
 
-from server.engine.packets import DEPTH
-from server.engine.packets import WIDTH as MOST
+from events.outline import DEPTH
+from events.outline import WIDTH as MOST
 
 #: Bytes of a call (WS_MESSAGE_SIZE_LIMIT), less what stands around its dearest field.
 ROOM = 250_000

@@ -17,11 +17,9 @@ from events.agents.base import AnswerFailed
 from events.agents.deltas import Delta
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.faults import UpstreamFault
+from events.agents.pacing import Pacing
 from events.agents.upstreams import UpstreamOrigin
 
-#: Seconds of work without a turn for others; then these have as many for themselves as it took, up to
-#: `LONGEST`: an upstream that floods a node, with small events or dear ones, takes half of it at most.
-SLICE, LONGEST = 0.005, 0.1
 #: Bytes of a request that are sent, and encrypted, in one turn of the loop.
 PIECE = 64 * 1024
 #: Seconds that are waited after the last event for the body's end, so that its connection can serve again.
@@ -61,26 +59,6 @@ class Timeouts(Struct, frozen=True):
     first: float
     between: float
     until: float
-
-
-class _Turns:
-    """Lets others have the event loop every now and then."""
-
-    def __init__(self) -> None:
-        self._time = asyncio.get_running_loop().time
-        self._since, self._worked = self._time(), 0.0
-
-    def begin(self) -> None:
-        """After a wait, which was no work."""
-        self._since = self._time()
-
-    async def yield_if_due(self) -> None:
-        now = self._time()
-        self._worked, self._since = self._worked + now - self._since, now
-        if self._worked >= SLICE:
-            worked, self._worked = self._worked, 0.0
-            await asyncio.sleep(min(worked, LONGEST))
-            self.begin()
 
 
 class _Broken(Exception):
@@ -192,7 +170,7 @@ async def _read(
     body: AsyncIterator[bytes], answer: Answer, timeouts: Timeouts, deadline: float
 ) -> AsyncGenerator[Delta, None]:
     loop = asyncio.get_running_loop()
-    turns = _Turns()
+    turns = Pacing()
     while not answer.done and (data := await _next(body, min(deadline, timeouts.until))) is not None:
         turns.begin()
         for deltas in answer.feed(data):

@@ -19,13 +19,15 @@ from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, REQUEST_TIMEOUT, Imple
 
 from events.agents import toolrelay
 from events.agents.mcphttp import MESSAGE, streamable_http
+from events.agents.mcpmessages import WatchedMessages
 from events.agents.toolserver import ListedTool, Stale, ToolServerFailed
 from events.agents.upstreams import UpstreamOrigin
 
 #: Seconds for a session to end. A process that goes on after its input has ended is killed after two.
 CLOSING = 8.0
-#: Pages of a server's list of tools.
-PAGES = 20
+#: Pages of a server's list of tools, and what is kept of it: more than any agent may be offered, and
+#: JSON of so many bytes.
+PAGES, MOST_TOOLS, MOST_BYTES = 20, 1000, 1024 * 1024
 
 log = logging.getLogger("parley.agents.tools")
 
@@ -83,7 +85,7 @@ class McpSession:
     @asynccontextmanager
     async def _watched(self) -> AsyncGenerator[Any, None]:
         async with self._transport() as (read, write):
-            yield _Watched(read, self._ended), write
+            yield WatchedMessages(read, self._ended), write
 
     def _ended(self) -> None:
         self.live = False
@@ -93,10 +95,10 @@ class McpSession:
         return self._opened.done()
 
     async def tools(self) -> list[ListedTool]:
-        """Raises ToolServerFailed."""
+        """As many as are kept. Raises ToolServerFailed."""
         client = await asyncio.shield(self._opened)
         found: list[ListedTool] = []
-        cursor: str | None = None
+        size, cursor = 0, None
         for _ in range(PAGES):
             try:
                 page = await self._in_session(client.list_tools(cursor=cursor))
@@ -104,7 +106,12 @@ class McpSession:
                 raise self._failure(error) from error
             for tool in page.tools:
                 title = tool.title or (tool.annotations.title if tool.annotations else None)
-                found.append(ListedTool(tool.name, title, tool.description or "", tool.input_schema))
+                listed = ListedTool(tool.name, title, tool.description or "", tool.input_schema)
+                size += listed.size
+                if len(found) == MOST_TOOLS or size > MOST_BYTES:
+                    log.warning("tools at %s: %s and those after it are too many", self._name, tool.name[:64])
+                    return found
+                found.append(listed)
             cursor = page.next_cursor
             if cursor is None:
                 break
@@ -160,40 +167,6 @@ class McpSession:
         _, left = await asyncio.wait([self._task], timeout=CLOSING)
         for task in left:
             task.cancel()
-
-
-class _Watched:
-    """A transport's messages; `ended` is called when no more can come."""
-
-    def __init__(self, messages: Any, ended: Callable[[], None]) -> None:
-        self._messages, self._ended = messages, ended
-
-    @property
-    def last_context(self) -> Any:
-        return getattr(self._messages, "last_context", None)
-
-    async def receive(self) -> Any:
-        return await self._messages.receive()
-
-    def __aiter__(self) -> "_Watched":
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self._messages.__anext__()
-        except StopAsyncIteration:
-            self._ended()
-            raise
-
-    async def aclose(self) -> None:
-        await self._messages.aclose()
-
-    async def __aenter__(self) -> "_Watched":
-        await self._messages.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: Any) -> Any:
-        return await self._messages.__aexit__(*error)
 
 
 def _reason(error: BaseException) -> str:

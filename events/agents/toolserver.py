@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 
@@ -12,6 +13,11 @@ class ListedTool(Struct, frozen=True):
     title: str | None
     description: str
     parameters: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes, as JSON."""
+        return len(msgspec.json.encode(self))
 
 
 class ToolServerFailed(Exception):

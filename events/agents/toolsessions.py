@@ -25,6 +25,9 @@ LISTED, UNLISTED = 60.0, 10.0
 #: Seconds that an answer waits for a list. A program may take longer to start: a later answer finds it there.
 LISTING = 15.0
 
+#: Bytes of JSON of all lists that are kept: a server may list a megabyte, in each chat session anew.
+LISTINGS = 8 * 1024 * 1024
+
 EXTRA = "tools need the extra `mcp`, which is not installed: pip install 'parley[mcp]'"
 
 log = logging.getLogger("parley.agents.tools")
@@ -60,8 +63,11 @@ class _Held(Struct, eq=False):
 
 
 class _Listing(Struct):
-    tools: list[ListedTool] | None
-    until: float
+    """Believed until a time of the loop's."""
+
+    tools: list[ListedTool] | None = None
+    until: float = 0.0
+    size: int = 0
 
 
 def is_installed() -> bool:
@@ -112,21 +118,27 @@ class ToolSessions:
         Raises ToolServerFailed.
         """
         key, time = _key(server, scope), asyncio.get_running_loop().time
-        known = self._listings.pop(key, None) or _Listing(None, 0.0)
+        known = self._listings.pop(key, None) or _Listing()
         self._listings[key] = known
-        while len(self._listings) > self._most:
-            del self._listings[next(iter(self._listings))]
         if time() >= known.until:
             seconds = min(LISTING, server.timeout)
             try:
                 known.tools = await self._used(server, scope, lambda session: session.tools(), seconds)
                 known.until = time() + LISTED
+                known.size = sum(tool.size for tool in known.tools)
+                self._forget_listings()
             except ToolServerFailed as failure:
                 log.warning("tools at %s: %s", server.place, failure)
                 known.until = time() + UNLISTED
         if known.tools is None:
             raise ToolServerFailed("it cannot be reached")
         return known.tools
+
+    def _forget_listings(self) -> None:
+        """Those that were not asked for the longest."""
+        listings = self._listings
+        while len(listings) > self._most or sum(each.size for each in listings.values()) > LISTINGS:
+            del listings[next(iter(listings))]
 
     async def call(
         self, server: ToolServer, scope: str, name: str, arguments: dict[str, Any]

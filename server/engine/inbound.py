@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from events.outline import Nested
 from server.engine import packets, reasons
 from server.engine.attachments import ATTACHMENTS_LIMIT
 from server.engine.clients import CONNECTED, Client, SocketIOSession
 from server.engine.context import Work
 from server.engine.door import Problem
 from server.engine.namespaces import Namespace
-from server.engine.packets import RESERVED, Nested, Packet, PacketError, loads
+from server.engine.packets import RESERVED, Packet, PacketError, loads
 
 #: Bytes from which a packet is read only if somebody waits for it: no bucket counts those that nobody does.
 LONG = 1024

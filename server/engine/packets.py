@@ -5,11 +5,11 @@ Knows no sessions.
 
 import re
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, Final
 
 import orjson
 
+from events.outline import DEPTH, check_outline
 from server.engine import frames
 
 CONNECT: Final = 0
@@ -28,22 +28,8 @@ RESERVED: Final = frozenset(
 #: Longest acknowledgement id taken: JavaScript counts to 2**53.
 ID_DIGITS: Final = 16
 
-#: Levels of arrays and objects taken. orjson reads 1024 and writes 254, and what is stored leaves in replies
-#: that are a few levels deeper.
-DEPTH: Final = 200
 #: What is shorter cannot be deeper: each level is two bytes.
 _SHALLOW: Final = 2 * DEPTH
-#: Arrays and objects taken in one message: what 64 KiB can hold. Each costs as much as some hundred bytes of
-#: text, so that a size in bytes alone bounds no time on the loop.
-WIDTH: Final = 32 * 1024
-
-#: Brackets between two looks at how deep they are: what is too deep is most often so at its beginning.
-_PIECE: Final = 4096
-
-_NO_OUTLINE: Final = bytes(set(range(256)) - set(b'[]{}"'))
-#: One level down, and one up (-1 as a byte).
-_STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
-_EMPTY: Final = b"\x01\xff"
 
 _ID: Final = re.compile(rb"[0-9]{1,%d}(?![0-9])" % ID_DIGITS)
 
@@ -61,49 +47,16 @@ class PacketError(ValueError):
         self.packet = packet
 
 
-class Nested(ValueError):
-    """Arrays and objects beyond `DEPTH` or `WIDTH`."""
-
-    def __init__(self) -> None:
-        super().__init__(f"at most {DEPTH} levels, and {WIDTH} arrays and objects")
-
-
 def loads(data: bytes) -> Any:
     """Strict JSON: no NaN or Infinity, valid UTF-8, no lone surrogates (orjson refuses these), no NUL,
     which PostgreSQL cannot store and no client sends in earnest. Raises ValueError; Nested before anything
     is built of what is too deep or too wide."""
     if len(data) > _SHALLOW and data.count(b"{") + data.count(b"[") > DEPTH:
-        _check_outline(data)
+        check_outline(data)
     value = _loads(data)
     if 92 in data and b"\\u0000" in data and _has_nul(value):  # a backslash is found six times as fast
         raise ValueError("NUL in a string")
     return value
-
-
-def _check_outline(data: bytes) -> None:
-    """Raises Nested. Each step goes over the bytes once; what is no JSON at all may pass, or be called so."""
-    if 92 in data:
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Strings without brackets go; those with some are every other part between the quotes that are left.
-    outline = data.translate(None, _NO_OUTLINE).replace(b'""', b"")
-    if 34 in outline:
-        outline = b"".join(outline.split(b'"')[::2])
-    if len(outline) > 2 * WIDTH:
-        raise Nested
-    if len(outline) > 2 * DEPTH and _too_deep(outline.translate(_STEPS)):
-        raise Nested
-
-
-def _too_deep(steps: bytes) -> bool:
-    # JSON is deepest in empty pairs. Without these it is one level lower, and what is wide is short.
-    left = memoryview(steps.replace(_EMPTY, b"")).cast("b")
-    level = 0
-    for start in range(0, len(left), _PIECE):
-        levels = list(accumulate(left[start : start + _PIECE], initial=level))
-        if max(levels) >= DEPTH:
-            return True
-        level = levels[-1]
-    return False
 
 
 def _has_nul(value: Any) -> bool:

@@ -9,10 +9,11 @@ from starlette.requests import ClientDisconnect, Request
 from events.errors import PayloadTooLarge, ValidationFailed
 from events.held import SMALL
 from events.identity import canonical
+from events.outline import Nested
 from events.schema import SessionId
 from events.wording import invalid
 from server.engine.answers import protocol_of
-from server.engine.packets import Nested, loads
+from server.engine.packets import loads
 from server.services import Services
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -16,6 +16,7 @@ from events.errors import (
 )
 from events.event import to_json
 from events.line import Line
+from events.outline import Nested
 from events.recovery import new_pid
 from server.admission import Visitor
 from server.engine import frames
@@ -23,7 +24,6 @@ from server.engine.clients import Client
 from server.engine.context import Work
 from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
-from server.engine.packets import Nested
 from server.errors import close_code
 from server.identity.peer import page_of
 from server.services import Services

@@ -24,6 +24,7 @@ from events.errors import (
 from events.event import Codec, to_json
 from events.ids import new_id
 from events.line import Line
+from events.outline import Nested
 from events.room import Connection
 from events.sessions import Origin
 from server.admission import Visitor
@@ -167,7 +168,7 @@ class RawDoor:
         try:
             message = packets.loads(data)
         except ValueError as failure:
-            problem = str(failure) if isinstance(failure, packets.Nested) else "not strict JSON"
+            problem = str(failure) if isinstance(failure, Nested) else "not strict JSON"
             conn.line.refuse(ValidationFailed(problem), "", _ref_of(data))
             return
         ref = message.pop("ref", None) if isinstance(message, dict) else None

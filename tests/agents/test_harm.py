@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from events.agents import chat
+from events.agents import pacing
 from events.agents.account import MOST_TOKENS
 from events.agents.base import AnswerFailed
 from events.agents.chat import AnswerBounds
@@ -223,7 +223,7 @@ async def test_halves_of_a_surrogate_pair_are_no_fault(small: OpenAI) -> None:
 
 async def test_others_have_their_turn(small: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     """One read brings thousands of small events: the loop is given up between them, not after them all."""
-    monkeypatch.setattr(chat, "SLICE", 0.0)
+    monkeypatch.setattr(pacing, "SLICE", 0.0)
     turns, events = 0, 2000
 
     async def others() -> None:
@@ -249,15 +249,15 @@ async def test_others_have_as_much_time_as_its_events_took(monkeypatch: pytest.M
         slept.append(seconds)
         now += seconds
 
-    turns = chat._Turns()
+    turns = pacing.Pacing()
     turns._time, turns._since = lambda: now, now
-    monkeypatch.setattr(chat.asyncio, "sleep", sleep)
+    monkeypatch.setattr(pacing.asyncio, "sleep", sleep)
     for work, wait in ((0.002, 0.0), (0.001, 9.0), (0.003, 0.0), (0.04, 5.0), (0.001, 0.0), (30.0, 0.0)):
         now += wait
         turns.begin()
         now += work
         await turns.yield_if_due()
-    assert slept == pytest.approx([0.006, 0.04, chat.LONGEST])
+    assert slept == pytest.approx([0.006, 0.04, pacing.LONGEST])
 
 
 def test_blank_letters_before_a_tag_are_not_kept_for_ever() -> None:

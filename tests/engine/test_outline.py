@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.engine.packets import DEPTH, WIDTH, Nested, loads
+from events.outline import DEPTH, WIDTH, Nested
+from server.engine.packets import loads
 
 SIZE = 1024 * 1024
 
