@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from events import sessionview
 from events.clock import Clock, rfc3339, when
-from events.event import Event
+from events.event import Event, Kind
 from events.tails import Found
 from events.views import PAGE_BYTES, event_of, read_event, with_files
 from storage.files import Files
@@ -72,11 +72,12 @@ class Changes:
         return read_event(room, user, record.read_seq, self._clock()) if record is not None else None
 
     async def read_marks(self, rooms: Collection[str]) -> list[Event]:
-        """How far each has read in these rooms; of many in one room, those who are furthest."""
+        """How far each has read in these rooms; of many in one room, those who are furthest. Without a place
+        in a log: who is told one goes on from where it was."""
         now = self._clock()
         found = await self._participants.marks(rooms)
         return [
-            read_event(room, user, seq, now)
+            read_event(room, user, seq, now, Kind.DIRECT)
             for room, marks in found.items()
             for user, seq in sessionview.marks(marks).items()
         ]

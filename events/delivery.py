@@ -17,6 +17,7 @@ from events.observer import Observer
 from events.room import Room
 from events.seat import Hole
 from events.tasks import Tasks
+from events.untold import UntoldMarks
 from storage.errors import StorageError
 from storage.interfaces import LOG_BEGAN, Bus, Cut, RoomLog, RoomState
 from storage.records import OpenStream
@@ -61,6 +62,7 @@ class Delivery:
         self.fence.broken = True
         self.epoch = ""
         self.logs = LogWriter(self, log, changes, observer, clock, tasks)
+        self.marks = UntoldMarks(hub, changes, observer, tasks, self.logs.log_event)
         self.hold: deque[Event] = deque()
         self.overrun = False
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
@@ -71,8 +73,6 @@ class Delivery:
         self.behind: Callable[[str], Awaitable[None]] = _nothing
         #: Looks whether the database has what members of a room were told of last; False if it has not.
         self.proved: Callable[[Room], Coroutine[Any, Any, bool]] = _always
-        #: Rooms whose members may lack a read mark: the log that had it is gone, and it has no revision.
-        self.unmarked: set[str] = set()
         self.on_signal = on_signal
         #: Volatile events by name, to whoever keeps account of what the members here were told; False: they
         #: know it already.
@@ -142,7 +142,7 @@ class Delivery:
             if event.name == LOG_BEGAN:
                 if event.rev > room.delivered:
                     raise Hole
-                self.unmarked.add(room.name)
+                self.marks.lost_in(room.name)
             else:
                 self.deliver(room, event)
             room.pos = event.pos

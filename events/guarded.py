@@ -5,8 +5,9 @@ from events.room import Member
 from events.seat import ENDED, Hole
 from storage.interfaces import UNCOUNTED
 
-#: Volatile events that tell how things are until the next one does: who waits is not to miss them.
-LASTING = frozenset({"presence", "system", "typing"})
+#: Events without a place in a log that tell how things are until the next one does: who waits is not to miss
+#: them.
+LASTING = frozenset({"presence", "system", "typing", "read"})
 
 
 def take(member: Member, event: Event, limit: int) -> None:

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -38,8 +37,6 @@ POLL_AWAY = 0.5
 CANARY, CANARY_EVERY = 2.0, 0.5
 #: Seconds that a node that stops gives the database to say whether it still has what was served here.
 LAST_LOOK = 2.0
-#: Rooms whose read marks are fetched at once.
-MARKED_AT_ONCE = 20
 
 
 class LiveRooms(Remade, Protocol):
@@ -56,13 +53,12 @@ class Healer:
         self,
         delivery: Delivery,
         rooms: LiveRooms,
-        tasks: Tasks,
         *,
         on_departure: Callable[[], None],
         on_live: Sequence[Callable[[], Awaitable[None]]],
         history: History,
     ) -> None:
-        self._delivery, self._tasks = delivery, tasks
+        self._delivery = delivery
         self._history, self._rewind = history, Rewind(delivery, history)
         self._proving = Proving(delivery, rooms, history, self._rewind)
         self._rooms = rooms
@@ -183,7 +179,7 @@ class Healer:
         for follow in self._on_live:
             await follow()
         await delivery.logs.pay()
-        self._tasks.spawn(self._tell_marks())
+        delivery.marks.tell_soon()
         return True
 
     def _make_whole(self, room: Room, changed: Sequence[Event], state: RoomState) -> None:
@@ -195,7 +191,7 @@ class Healer:
             if event.kind == Kind.LOGGED and not event.sizes:
                 self._delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
         if not state.complete:
-            self._delivery.unmarked.add(room.name)
+            self._delivery.marks.lost_in(room.name)
 
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
         """What an open stream's text has beyond what was delivered here, one chunk for each run of a part."""
@@ -209,20 +205,6 @@ class Healer:
         for index, part, pieces in rest_of(text.all, have, room.chars[stream]):
             event = chunk_event(room.name, stream, index, pieces, now, part=part)
             self._delivery.deliver(room, event)
-
-    async def _tell_marks(self) -> None:
-        """Read marks that members may lack, from the database: a mark may come twice, and only moves on."""
-        delivery = self._delivery
-        with suppress(StorageError):  # the poll will
-            await delivery.logs.look_again()
-            while delivery.unmarked:
-                rooms = list(islice(delivery.unmarked, MARKED_AT_ONCE))
-                events = await delivery.changes.read_marks(rooms)
-                delivery.unmarked.difference_update(rooms)
-                for event in events:
-                    room = delivery.hub.rooms.get(event.room)
-                    if room is not None and room.ready:
-                        delivery.deliver(room, event)
 
     # --- the poll
 
@@ -253,7 +235,7 @@ class Healer:
         delivery, hub = self._delivery, self._delivery.hub
         if delivery.live:
             await self._canary()
-        await self._tell_marks()
+        delivery.marks.tell_soon()
         lineage = self._rewind.served
         served = {name: room.delivered for name, room in hub.rooms.items() if room.ready}
         names = list(served)

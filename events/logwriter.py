@@ -14,6 +14,7 @@ from events.observer import Observer
 from events.room import Room
 from events.tails import Found
 from events.tasks import Tasks
+from events.untold import ReadMarks
 from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import Appended, Cut, Mark, RoomLog
 
@@ -23,7 +24,7 @@ FILL_MAX = 500
 UNLOGGED_MAX = 10_000
 
 
-class ChangeSource(Protocol):
+class ChangeSource(ReadMarks, Protocol):
     """What SQL knows of a room, as events (`events.changes` implements it)."""
 
     async def mark(self, room: str) -> Mark | None: ...
@@ -31,10 +32,6 @@ class ChangeSource(Protocol):
     async def revisions(self, message_ids: Sequence[str]) -> Mapping[str, Found]: ...
 
     async def taken(self, room: str, revisions: Sequence[int]) -> Collection[int]: ...
-
-    async def read_mark(self, room: str, user: str) -> Event | None: ...
-
-    async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]: ...
 
     async def since(self, room: str, base: Mark, most: int | None = None) -> tuple[Mark, list[Event]]:
         """(how far SQL is, events for all that changed after `base`); without events where that is more than
@@ -73,8 +70,6 @@ class LogWriter:
         self._owed: set[str] = set()  # rooms whose append failed here
         #: Logged events that no log has taken, newest of their kind: told again when the bus is back.
         self.unlogged: OrderedDict[tuple[str, str], Event] = OrderedDict()
-        #: (room, user) whose read mark the database may have moved, without an answer. The newest go unheard.
-        self._unsure: set[tuple[str, str]] = set()
         #: Looks whether revisions that a log knew already were given out before, on a history that is lost.
         self.doubted: Callable[[str, Sequence[Event]], Coroutine[Any, Any, None]] = _nothing
 
@@ -177,21 +172,6 @@ class LogWriter:
                     await self.open(name)
         except BusUnavailable:
             self._serving.lost()
-
-    def unsure_of(self, room: str, user: str) -> None:
-        """The database did not answer whether a read mark has moved: it is asked again."""
-        if len(self._unsure) < UNLOGGED_MAX:
-            self._unsure.add((room, user))
-
-    async def look_again(self) -> None:
-        """Tells of the read marks that have moved after all; of others again, which does no harm. Raises
-        StorageUnavailable."""
-        while self._unsure:
-            room, user = pair = next(iter(self._unsure))
-            event = await self._changes.read_mark(room, user)
-            self._unsure.discard(pair)
-            if event is not None:
-                self.log_event(event)
 
     def log_event(self, event: Event) -> None:
         """A logged event (`read`, `session`): to the room's members everywhere; to those of other nodes when

@@ -50,5 +50,7 @@ class Observer:
     def went_back(self, store: Literal["redis", "database"]) -> None:
         """What was there is not there any more, or not in that order."""
 
-    def healed(self, what: Literal["delivered", "filled", "reset", "presence"], count: int = 1) -> None:
+    def healed(
+        self, what: Literal["delivered", "filled", "reset", "presence", "marks"], count: int = 1
+    ) -> None:
         """Events that were delivered from SQL, gaps that were filled."""

@@ -137,7 +137,7 @@ def turn_view(turn: TurnRecord) -> dict[str, Any]:
     return told
 
 
-def read_event(room: str, user: str, seq: int, now: float) -> Event:
+def read_event(room: str, user: str, seq: int, now: float, kind: Kind = Kind.LOGGED) -> Event:
     """A read mark that moved."""
     payload = {"session_id": room, "user_id": user, "seq": seq, "timestamp": rfc3339(when(now))}
-    return Event(room, "read", to_json(payload), Kind.LOGGED, id=f"read:{user}:{seq}")
+    return Event(room, "read", to_json(payload), kind, id=f"read:{user}:{seq}")

@@ -300,6 +300,7 @@ class Beat(msgspec.Struct, frozen=True):
 
     left: Sequence[tuple[str, str]] = ()  # (room, user): a dead node had them, and no node has now
     joined: Sequence[tuple[str, str, str]] = ()  # (room, user, status): this node was taken for dead
+    buried: str = ""  # the node that was found dead last, for as long as a connection may come back from then
 
 
 #: user -> (status, connections)
@@ -356,6 +357,9 @@ class PresenceStore(Protocol):
     async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
         """Renew this node's lease, say who is here (all of it where `doubtful`: the store may have lost what
         was said), and take over what dead nodes left behind."""
+
+    async def goodbye(self) -> None:
+        """This node stops, and nothing is lost with it: `Beat.buried` does not name it."""
 
     async def look(
         self, rooms: Collection[str], again: Collection[str], listed: int

@@ -410,6 +410,9 @@ class MemoryPresence:
     async def beat(self, counts: Mapping[str, Presences], *, doubtful: bool = False) -> Beat:
         return Beat()
 
+    async def goodbye(self) -> None:
+        """There is nobody else."""
+
     async def look(
         self, rooms: Collection[str], again: Collection[str], listed: int
     ) -> Mapping[str, Presences | int]:

@@ -59,7 +59,6 @@ def build_joins(
     healer = Healer(
         delivery,
         members.sessions,
-        core.tasks,
         on_departure=members.records.spoil_all,
         on_live=_on_live(core, delivering, members, writing),
         history=delivering.history,

@@ -68,6 +68,7 @@ async def _grounds(node: Node, stack: AsyncExitStack) -> None:
 async def _conversations(node: Node, stack: AsyncExitStack) -> None:
     node.writing.writer.start()
     stack.push_async_callback(node.writing.writer.stop)
+    stack.push_async_callback(node.members.presence.goodbye)
     stack.push_async_callback(node.core.tasks.drain)
     stack.push_async_callback(node.joins.healer.stop)
     await node.joins.healer.start()

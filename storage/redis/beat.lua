@@ -1,6 +1,6 @@
 -- A node's heartbeat: renews its lease. KEYS: clock (not read), nodes, the node's rooms. ARGV[3..6]: node,
 -- address, lease (ms), prefix of nodes' keys.
--- Answers {had a lease, was announced dead, nodes whose lease has lapsed}.
+-- Answers {had a lease, was announced dead, nodes whose lease has lapsed, the one that was buried last}.
 local node, mine = ARGV[3], ARGV[6] .. ARGV[3]
 local lease = redis.call('GET', mine)
 -- Of one that `enter` made nothing is known but that word: what was said before may be gone.
@@ -18,4 +18,4 @@ if had == 1 then
     if redis.call('EXISTS', ARGV[6] .. other) == 0 then lapsed[#lapsed + 1] = other end
   end
 end
-return {had, announced, lapsed}
+return {had, announced, lapsed, redis.call('GET', KEYS[2] .. ':buried') or ''}

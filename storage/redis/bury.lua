@@ -1,6 +1,7 @@
 -- Takes over what dead nodes left behind, so much at a time. KEYS: clock (not read), nodes. ARGV[3..8]: prefix
 -- of nodes' keys, of nodes' rooms, of rooms' users, of who has left them, seconds for which those are remembered,
 -- rooms at most; then the nodes.
+-- Of one that did not say that it had told all, it is remembered that it died.
 -- Answers {room, user, ...}: whom no node has any more.
 local left, budget = {}, tonumber(ARGV[8])
 for at = 9, #ARGV do
@@ -30,6 +31,9 @@ for at = 9, #ARGV do
     end
     redis.call('SET', ARGV[3] .. other .. ':dead', '1', 'EX', 3600)
     if budget > 0 then redis.call('SREM', KEYS[2], other) end
+    if redis.call('EXISTS', ARGV[3] .. other .. ':done') == 0 then
+      redis.call('SET', KEYS[2] .. ':buried', other, 'EX', ARGV[7])
+    end
   end
 end
 return left

@@ -19,6 +19,8 @@ ROOMS_AT_ONCE = 500
 LOOKED_AT_ONCE = 200
 #: Rooms that are said anew before any answer is waited for.
 SAID_AT_ONCE = 500
+#: Seconds for which it is known that a node has said goodbye: longer than any other needs to find it gone.
+GONE = 3600
 #: Parts of NODE_LEASE: how long a lease lasts, and how often it is renewed. A dead node is noticed within a
 #: lease and two beats.
 LEASE, BEAT = 0.5, 0.2
@@ -122,7 +124,7 @@ class RedisPresence:
     async def _beat_once(self, counts: Mapping[str, Presences]) -> Beat:
         connection = self._client.connection
         registration = self._key.register(self._node, self._address, self._registered)
-        had, announced, lapsed = await self._client.run_script(
+        had, announced, lapsed, buried = await self._client.run_script(
             self._beat, (self._nodes, self._rooms_key + self._node), self._node, registration, self._lease,
             self._node_key,
         )  # fmt: skip
@@ -133,7 +135,11 @@ class RedisPresence:
         else:
             await self._say_changes(counts)
             joined = []
-        return Beat(await self._take_over([node.decode() for node in lapsed]), joined)
+        return Beat(await self._take_over([node.decode() for node in lapsed]), joined, buried.decode())
+
+    async def goodbye(self) -> None:
+        """Raises StorageUnavailable."""
+        await self._client.call("SET", f"{self._node_key}{self._node}:done", "1", "EX", GONE)
 
     async def _say_all(self, counts: Mapping[str, Presences]) -> list[tuple[str, str, str]]:
         """All of it, and nothing else: what was said while Redis was away may not have come through, and what

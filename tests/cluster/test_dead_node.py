@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 from tests.cluster.conftest import SHORT, Nodes
 from tests.support.doors import enter, new_session
@@ -86,6 +87,48 @@ async def test_its_clients_are_served_again_soon(
         await writer.message("three", reply=False)
         await client.wait_event("message", lambda m: m["content"] == "three")
         assert [m["content"] for m in client.named("message")] == ["one", "two", "three"]
+
+
+async def test_read_marks_that_a_dead_node_told_nobody(
+    new_cluster: NewCluster, redis: Redis, js: JsClients
+) -> None:
+    """It reached the database and not Redis: no log has the mark, and no revision tells of it."""
+    async with Proxy(redis.port) as way:
+        there = new_cluster(redis.url, 1)[0]
+        alone = new_cluster(redis.url.replace(str(redis.port), str(way.port)), 1)[0]
+        names = ("w-socketio", "w-websocket", "w-rest", "bob", "carol")
+        session = await new_session(there, "alice", members=names)
+        async with (
+            AsyncExitStack() as stack,
+            enter("websocket", alone, "bob", session) as bob,
+            Proxy(there.port) as address,
+        ):
+            doors = [
+                await stack.enter_async_context(enter(kind, there, f"w-{kind}", session))
+                for kind in ("socketio", "websocket", "rest")
+            ]
+            carol = await js.open(address.url, there.token("carol"), transports=["websocket"])
+            assert (await carol.emit("join", {"session_id": session}))["ok"]
+            await bob.message("one", reply=False)
+            await carol.wait_event("message")
+            way.refusing = True
+            way.half_open()
+            address.refusing = True  # carol is away while the others are told
+            mark = carol.mark()
+            address.cut()
+            assert (await bob.call("read", seq=1))["ok"]
+            alone.kill9()
+            for door in doors:
+                await door.wait_event(
+                    "read", lambda r: (r["user_id"], r["seq"]) == ("bob", 1), timeout=3 * LEASE + SLACK
+                )
+            address.refusing = False
+            assert (await carol.connected(since=mark, timeout=15))["recovered"]
+            await carol.wait_event("read", lambda r: (r["user_id"], r["seq"]) == ("bob", 1), since=mark)
+            # What is told so has no position: where a client goes on from is as good as it was.
+            mark = carol.mark()
+            address.cut()
+            assert (await carol.connected(since=mark, timeout=15))["recovered"]
 
 
 async def test_a_node_does_not_hear_other_rooms(new_cluster: NewCluster, redis: Redis) -> None:

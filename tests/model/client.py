@@ -66,6 +66,13 @@ class Socket:
             for line in data.splitlines():
                 self.client.heard(self, line)
 
+    def had_time(self, began: float) -> bool:
+        """Whether its node could have answered what was asked then: it stood still in none of that time."""
+        process = self.node.process
+        return (
+            self.open and self.linked and not process.dead and not process.frozen and process.thawed < began
+        )
+
     # --- its end
 
     def closed_by_node(self) -> None:
@@ -109,7 +116,6 @@ class View:
 
     def __init__(self) -> None:
         self.joined = False
-        self.since = 0.0  # when it got its snapshot
         self.revision = 0
         self.lineage: str | None = None
         self.messages: dict[str, dict[str, Any]] = {}
@@ -210,12 +216,13 @@ class Client:
         self._refs += 1
         ref = self._refs
         future = self._waiting[ref] = asyncio.get_running_loop().create_future()
+        began = self.world.loop.time()
         socket.to_node("command", name, payload, ref)
         try:
             async with asyncio.timeout(ANSWERED * len(self._waiting)):
                 reply = await future
         except TimeoutError:
-            if socket.open and socket.linked and not socket.node.process.frozen and socket.node.alive:
+            if socket.had_time(began):
                 self.wrong(f"{name} was never answered")
             socket.hang_up("clean")
             raise Gone from None
@@ -281,12 +288,13 @@ class Client:
                 asked["after_revision"] = view.revision
             if view.lineage is not None:
                 asked["lineage"] = view.lineage
+            began = self.world.loop.time()
             socket.to_node("command", "join", asked, ref)
             try:
                 async with asyncio.timeout(ANSWERED * len(self._waiting)):
                     reply = await future
             except TimeoutError:
-                if socket.open and socket.linked and not socket.node.process.frozen and socket.node.alive:
+                if socket.had_time(began):
                     self.wrong("join was never answered")
                 socket.hang_up("clean")
                 return
@@ -310,7 +318,7 @@ class Client:
         if reply.get("reset"):
             view.messages.clear()
             view.revision = 0
-        view.joined, view.since = True, self.world.loop.time()
+        view.joined = True
         view.lineage = reply.get("lineage", view.lineage)
         view.streams.clear()
         for message in reply["messages"]:

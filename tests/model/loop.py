@@ -27,6 +27,7 @@ class Process:
         self.loop = loop
         self.dead = False
         self.frozen = False
+        self.thawed = -1.0  # when it last went on
         self.waiting: deque[asyncio.Handle] = deque()
         self.context: Context = copy_context()
         self.context.run(_process.set, self)
@@ -36,7 +37,7 @@ class Process:
         self.frozen = True
 
     def thaw(self) -> None:
-        self.frozen = False
+        self.frozen, self.thawed = False, self.loop.time()
         waiting, self.waiting = self.waiting, deque()
         self.loop.take_back(waiting)
 

@@ -1,7 +1,6 @@
 """One node: everything that `server.node` builds, and a small door for simulated sockets."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -142,13 +141,6 @@ class Node:
     @property
     def alive(self) -> bool:
         return not self.process.dead
-
-    def untold_marks(self) -> list[tuple[str, str, int]]:
-        """Read marks that no log has taken: (room, user, seq)."""
-        logs = self._built.delivering.delivery.logs
-        events = [event for event in logs.unlogged.values() if event.name == "read"]
-        told = [json.loads(event.data) for event in events]
-        return [(each["session_id"], each["user_id"], each["seq"]) for each in told]
 
     def kill(self) -> None:
         self.process.kill()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from events import healing, hub, records, seat, stream, streamparts, takeover, witness
+from events import healing, hub, records, seat, stream, streamparts, takeover, untold, witness
 from storage.pieces import OWN, Run, rest_of
 from storage.redis import bus, client
 
@@ -95,7 +95,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "marks": Rule(
         "a read mark came to no log, or to one that was lost: its readers never hear of it",
-        lambda put: put(healing.Healer, "_tell_marks", _nothing_to_wait_for),
+        lambda put: put(untold.UntoldMarks, "tell", _nothing_to_wait_for),
         ("read", "lose_mark"),
     ),
     "parts": Rule(

@@ -78,6 +78,7 @@ async def everything(side: Side) -> None:
     await side.presence.beat({"A": {"alice": ("online", 1)}})
     await side.presence.beat({"A": {"alice": ("online", 1)}})
     await side.presence.online("A")
+    await side.presence.goodbye()
     await side.presence.address("n1")
     await side.presence.leave("A", "alice")
     await answer(side.buckets.take("b", 1, 1))
