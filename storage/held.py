@@ -18,6 +18,7 @@ ON CONFLICT (name) DO UPDATE SET until = excluded.until
 )
 _AT = sa.bindparam("now", type_=Time)
 _HELD = Statement(sa.select(held.c.name).where(among(held.c.name, "names"), held.c.until > _AT))
+_LET_GO = Statement(held.delete().where(among(held.c.name, "names")))
 _FORGET = Statement(held.delete().where(held.c.until <= _AT))
 
 
@@ -35,6 +36,9 @@ class Holds:
     async def held(self, names: Sequence[str], now: datetime) -> set[str]:
         """Those of the names that somebody holds."""
         return {row[0] for row in await self._db.fetch_all(_HELD, names=list(names), now=now)}
+
+    async def let_go(self, names: Sequence[str]) -> None:
+        await self._db.execute(_LET_GO, names=list(names))
 
     async def forget(self, now: datetime) -> None:
         """What was held until then."""

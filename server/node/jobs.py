@@ -58,6 +58,7 @@ def _shared(node: Node, outage: Outage) -> Iterator[Job]:
         except StorageUnavailable:
             await outage.hold_nodes([node.core.node_id])
             raise
+        await outage.let_go()
 
     yield Job("presence", node.delivering.backends.beat_every, beat)
     yield Job("holds of outages", FORGET_EVERY, outage.forget)

@@ -1,6 +1,7 @@
 """Leases of a node in the database, while it cannot reach Redis. Knows no Redis."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from events.clock import Clock, when
 from storage.errors import StorageError
@@ -16,9 +17,18 @@ class Outage:
 
     def __init__(self, held: Holds, clock: Clock, lease: float) -> None:
         self._held, self._clock, self._lease = held, clock, lease
+        self._nodes: list[str] = []
 
     async def hold_nodes(self, nodes: Sequence[str]) -> None:
-        await self._held.hold([f"node:{node}" for node in nodes], when(self._clock() + self._lease))
+        self._nodes = [f"node:{node}" for node in nodes]
+        await self._held.hold(self._nodes, when(self._clock() + self._lease))
+
+    async def let_go(self) -> None:
+        """The nodes reach Redis again: nobody is to vouch for one that dies now."""
+        nodes, self._nodes = self._nodes, []
+        if nodes:
+            with suppress(StorageError):  # it ends by itself
+                await self._held.let_go(nodes)
 
     async def hold_streams(self, streams: Sequence[str]) -> None:
         await self._held.hold([f"stream:{name}" for name in streams], when(self._clock() + self._lease))
