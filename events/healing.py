@@ -245,6 +245,7 @@ class Healer:
         )
         if delivery.live:
             await delivery.logs.keep(names)
+            delivery.logs.log_again()
         behind = []
         for name, state in states.items():
             room = hub.rooms.get(name)

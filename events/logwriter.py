@@ -197,29 +197,39 @@ class LogWriter:
             answer = self._log.append(event.room, [event])
             if not isinstance(answer, Appended):
                 await answer
-        except StorageUnavailable as error:
-            if isinstance(error, BusUnavailable):
-                self._serving.lost()
-                self._not_logged(event)
+        except BusUnavailable:
+            self._serving.lost()
+            self._not_logged(event)
+        except StorageUnavailable:
+            self._keep(event)  # the database did not say where the log begins: the next poll tries again
 
     def _not_logged(self, event: Event) -> None:
-        # A later mark of the same reader says all that an earlier one did.
-        kind = event.id.rpartition(":")[0] if event.name == "read" else event.id
-        self.unlogged.pop((event.room, kind), None)
-        self.unlogged[event.room, kind] = event
-        if len(self.unlogged) > UNLOGGED_MAX:
-            self.unlogged.popitem(last=False)
+        self._keep(event)
         room = self._rooms.get(event.room)
         if room is not None and room.ready:
             self._serving.deliver(room, event)
 
-    async def pay(self) -> None:
-        """The bus is back: fill the rooms whose appends failed here (others' polls would, later), and log
-        events that no log took."""
+    def _keep(self, event: Event) -> None:
+        # A later mark of the same reader says all that an earlier one did.
+        kind, _, seq = event.id.rpartition(":") if event.name == "read" else (event.id, "", "0")
+        before = self.unlogged.pop((event.room, kind), None)
+        if before is not None and event.name == "read" and int(before.id.rpartition(":")[2]) > int(seq):
+            event = before
+        self.unlogged[event.room, kind] = event
+        if len(self.unlogged) > UNLOGGED_MAX:
+            self.unlogged.popitem(last=False)
+
+    def log_again(self) -> None:
+        """Logged events that no log took."""
         unlogged, self.unlogged = self.unlogged, OrderedDict()
         for event in unlogged.values():
             # Its readers may all be on other nodes by now, and the log may be gone.
             self._tasks.spawn(self.log_anew(event))
+
+    async def pay(self) -> None:
+        """The bus is back: fill the rooms whose appends failed here (others' polls would, later), and log
+        events that no log took."""
+        self.log_again()
         while self._owed and self._serving.live:
             room = self._owed.pop()
             try:
