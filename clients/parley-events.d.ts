@@ -89,6 +89,21 @@ export interface ErrorEvent {
   command?: string;
 }
 
+/** `value` and `comment` are the caller's own; `up` and `down` count all readers'. */
+export interface FeedbackGiven {
+  value?: "down" | "up";
+  comment?: string;
+  up?: number;
+  down?: number;
+}
+
+/** What one thinks of the message now. */
+export interface FeedbackReply {
+  message_id: string;
+  value: "down" | "up" | null;
+  comment: string | null;
+}
+
 export interface File {
   file_id: string;
   file_url: string;
@@ -110,6 +125,14 @@ export interface FilePart {
   url?: string;
   media_type?: string;
   name?: string;
+}
+
+/** Say what one thinks of another's message; `null` takes it back. */
+export interface GiveFeedback {
+  session_id: string;
+  message_id: string;
+  value: "down" | "up" | null;
+  comment?: string | null;
 }
 
 /** A page of messages. `before` and `after` are RFC 3339 times. */
@@ -134,6 +157,7 @@ export interface HistoryReply {
   last_seq: number;
   last_revision: number;
   lineage: string;
+  users?: Record<string, Person>;
   reset?: boolean;
 }
 
@@ -158,6 +182,7 @@ export interface JoinReply {
   streams: OpenStream[];
   turns: Turn[];
   lineage: string;
+  users?: Record<string, Person>;
   reset?: boolean;
 }
 
@@ -192,6 +217,8 @@ export interface Message {
   model?: string;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
   files?: File[];
+  feedback?: FeedbackGiven;
+  user?: Person;
   timestamp?: string;
 }
 
@@ -217,6 +244,12 @@ export interface PartPiece {
   message_id: string;
   part: Text | Reasoning | Tool | Source | FilePart | Data | Step;
   index: number;
+}
+
+/** What a user or an agent is called, and its picture's address. A user's are those of its last token that said one of them. */
+export interface Person {
+  name: string | null;
+  avatar_url: string | null;
 }
 
 /** Post a file that was uploaded with `post=false`. */
@@ -328,6 +361,7 @@ export interface SessionActivity {
   last_message: string;
   last_message_at: string;
   last_seq: number;
+  unread_count?: number;
 }
 
 /** One has become a participant of a session; to one's connections that have not joined its room. */
@@ -347,10 +381,11 @@ export interface SessionChanged {
   event: "archived" | "expired" | "removed" | "reset" | "updated";
   title?: string | null;
   user_id?: string;
+  user?: Person;
   last_revision?: number;
 }
 
-/** A session as `join` and `GET` show it. `role` is the caller's own in it; the last three fields are shown to owner and service alone. */
+/** A session as `join` and `GET` show it. `role` is the caller's own in it; `created_via`, `ip_address`, `user_agent` are shown to owner and service alone, `users` by `GET` (`join` has them beside it). */
 export interface SessionDetails {
   session_id: string;
   trace_id: string;
@@ -375,6 +410,15 @@ export interface SessionDetails {
   created_via?: string | null;
   ip_address?: string | null;
   user_agent?: string | null;
+  users?: Record<string, Person>;
+}
+
+/** One is no participant of a session any more; to one's connections that have not joined its room. */
+export interface SessionTakenAway {
+  session_id: string;
+  timestamp: string;
+  event: "removed";
+  user_id: string;
 }
 
 /** What an answer refers to: a `url`, or a file of the session. */
@@ -631,6 +675,7 @@ export interface UserCameOrWent {
   timestamp: string;
   event: "user_joined" | "user_left";
   user_id: string;
+  user?: Person;
 }
 
 /** What a raw WebSocket and an event stream begin with. */
@@ -646,6 +691,7 @@ export interface Welcome {
   streams: OpenStream[];
   turns: Turn[];
   lineage: string;
+  users?: Record<string, Person>;
   reset?: boolean;
   connection_id: string;
   recovered: boolean;
@@ -704,7 +750,7 @@ export interface ParleyEvents {
   /** A user has read everything up to `seq`. Logged. */
   read: (payload: ReadMark) => void;
   /** The session has changed, or this connection's membership has ended. Logged. */
-  session: (payload: SessionChanged | SessionActivity | SessionAdded) => void;
+  session: (payload: SessionChanged | SessionActivity | SessionAdded | SessionTakenAway) => void;
   /** A user's first connection came, or the last one is gone. Volatile. */
   system: (payload: UserCameOrWent) => void;
   /** A user's status over all connections. Volatile. */
@@ -744,6 +790,8 @@ export interface ParleyCommands {
   read: (payload: Read, ack?: (reply: Reply<ReadReply>) => void) => void;
   /** A page of messages. */
   history: (payload: History, ack: (reply: Reply<HistoryReply>) => void) => void;
+  /** Say what one thinks of another's message; `null` takes it back. */
+  feedback: (payload: GiveFeedback, ack: (reply: Reply<FeedbackReply>) => void) => void;
   /** A page of questions to the session's agent, and how far their answers are; the newest first. */
   turns: (payload: Turns, ack: (reply: Reply<TurnsReply>) => void) => void;
   /** Begin a message that is written in chunks. */

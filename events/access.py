@@ -7,7 +7,7 @@ from msgspec.structs import force_setattr
 
 from events.errors import Forbidden, SessionNotFound
 from events.identity import Role, agent_id, key_of
-from storage.records import REMOVED, SessionRecord
+from storage.records import REMOVED, Person, SessionRecord
 
 SessionRole = Literal["owner", "member", "viewer", "agent", "service"]
 
@@ -27,6 +27,7 @@ class Caller(Struct, frozen=True, gc=False):
     role: Role
     sub: str
     name: str | None = None
+    avatar_url: str | None = None
     sessions: frozenset[str] | None = None
     session_role: Literal["member", "viewer"] = "viewer"
     expires_at: float = float("inf")
@@ -48,6 +49,14 @@ class Caller(Struct, frozen=True, gc=False):
     @property
     def sender_type(self) -> str:
         return SENDER_TYPES[self.role]
+
+    @property
+    def person(self) -> Person | None:
+        """What its token says that it is called. Nobody's where many may hold it: the user of that `sub` has
+        a name of his own."""
+        if (self.name is None and self.avatar_url is None) or self.role != "user":
+            return None
+        return None if self.sessions is not None else Person(self.name, self.avatar_url)
 
     def reaches(self, session_id: str) -> bool:
         """Whether the token's restriction leaves room for this session."""

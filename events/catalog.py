@@ -108,6 +108,12 @@ CATALOG: dict[str, Command] = {
         Command("presence", schema.Presence, payloads.Done, _bounds("everybody", "presence"), pipelined=True),
         Command("read", schema.Read, payloads.ReadReply, _bounds(_READERS, "read", holds="a mark")),
         Command("history", schema.History, payloads.HistoryReply, _bounds(_READERS, "read", size=PAGE)),
+        Command(
+            "feedback",
+            schema.GiveFeedback,
+            payloads.FeedbackReply,
+            _bounds(f"{_READERS}, but for its sender", "change", holds="a row"),
+        ),
         Command("turns", schema.Turns, payloads.TurnsReply, _bounds(_READERS, "read", size=PAGE)),
         Command(
             "stream_start",

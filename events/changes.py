@@ -1,17 +1,19 @@
 """What SQL knows of a room, as events. Knows no member and no log."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from events import sessionview
 from events.clock import Clock, rfc3339, when
 from events.event import Event, Kind
+from events.identity import key_of
 from events.tails import Found
 from events.views import PAGE_BYTES, event_of, read_event, with_files
 from storage.files import Files
 from storage.interfaces import Mark
 from storage.messages import Messages as Store
 from storage.participants import Participants
-from storage.records import FileRecord, MessageRecord
+from storage.people import People
+from storage.records import FileRecord, MessageRecord, Person
 from storage.sessions import Sessions
 
 
@@ -19,10 +21,16 @@ class Changes:
     """What SQL knows of a room, as events (`events.logwriter.ChangeSource`)."""
 
     def __init__(
-        self, sessions: Sessions, messages: Store, files: Files, participants: Participants, clock: Clock
+        self,
+        sessions: Sessions,
+        messages: Store,
+        files: Files,
+        participants: Participants,
+        people: People,
+        clock: Clock,
     ) -> None:
         self._sessions, self._messages, self._files = sessions, messages, files
-        self._participants, self._clock = participants, clock
+        self._participants, self._people, self._clock = participants, people, clock
 
     async def mark(self, room: str) -> Mark | None:
         record = await self._sessions.get(room)
@@ -41,14 +49,17 @@ class Changes:
         while more:
             records, more, _ = await self._messages.changes(room, before, 500, PAGE_BYTES)
             files = await self._files_of(records)
+            senders = await self._senders(record for record in records if record.seq > base.seq)
             for record in records:
+                created = record.seq > base.seq and record.seq not in told
                 events.append(
                     event_of(
                         record,
                         now,
-                        created=record.seq > base.seq and record.seq not in told,
+                        created=created,
                         files=files.get(record.message_id, ()),
                         first_rev=before + 1,
+                        sender=senders.get((record.sender_type, record.sender_id)) if created else None,
                     )
                 )
                 before = record.revision
@@ -81,6 +92,12 @@ class Changes:
             for room, marks in found.items()
             for user, seq in sessionview.marks(marks).items()
         ]
+
+    async def _senders(self, records: Iterable[MessageRecord]) -> Mapping[tuple[str, str], Person]:
+        """Users as a message's sender: whether readers know what they are called, nobody knows here."""
+        users = {r.sender_id: key_of("user", r.sender_id) for r in records if r.sender_type == "user"}
+        persons = await self._people.of(users.values()) if users else {}
+        return {("user", sub): persons[key] for sub, key in users.items() if key in persons}
 
     async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
         ids = with_files(records)

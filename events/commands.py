@@ -23,6 +23,7 @@ from events.errors import (
     StreamNotFound,
     Unavailable,
 )
+from events.feedback import FeedbackService
 from events.joining import Joined, Joining
 from events.membership import Membership
 from events.messages import MessageService
@@ -121,13 +122,14 @@ class Commands:
         presence: Presence,
         typing: Typing,
         limits: RateLimits,
+        feedback: FeedbackService,
         refresh: Refresh,
     ) -> None:
         self._sessions, self._messages, self._streams = sessions, messages, streams
         self._answering = answering
         self._membership, self._joining = membership, joining
         self._presence, self._typing = presence, typing
-        self._limits, self._refresh = limits, refresh
+        self._limits, self._feedback, self._refresh = limits, feedback, refresh
 
     @property
     def actions(self) -> dict[str, Callable[..., Any]]:
@@ -144,6 +146,7 @@ class Commands:
             "read": self.read,
             "history": self.history,
             "turns": self.turns,
+            "feedback": self.feedback,
             "stream_start": self.stream_start,
             "stream_chunk": self.stream_chunk,
             "stream_delta": self.stream_delta,
@@ -263,14 +266,20 @@ class Commands:
         return {"unread_count": unread}
 
     async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
-        record, _ = await self._read(caller, command.session_id)
+        record, role = await self._read(caller, command.session_id)
         page = await self._messages.history(command, record.trace_id)
+        if record.rated:
+            page["messages"] = await self._feedback.shown(page["messages"], caller, role, record.session_id)
         open_turns = await self._answering.open(command.session_id) if record.agent_id is not None else []
         return page | {"turns": open_turns}
 
     async def turns(self, caller: Caller, conn: Connection | None, command: schema.Turns) -> Done:
         await self._readable(caller, command.session_id)
         return await self._answering.page(command.session_id, command.before_seq, command.limit)
+
+    async def feedback(self, caller: Caller, conn: Connection | None, command: schema.GiveFeedback) -> Done:
+        record, _ = await self._read(caller, command.session_id)
+        return await self._feedback.give(caller, record, command)
 
     # --- typing and presence
 

@@ -68,6 +68,8 @@ class Delivery:
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
         self.on_stream_start: Callable[[Event], None] = lambda event: None
         self.on_stream_end: Callable[[Event], None] = lambda event: None
+        #: Tells a user of activity in a session, which has the number of its message.
+        self.on_activity: Callable[[Event], None] = lambda event: None
         self.departed: Callable[[], None] = lambda: None
         #: What says that the database holds less than was seen, or something else.
         self.behind: Callable[[str], Awaitable[None]] = _nothing
@@ -93,6 +95,12 @@ class Delivery:
         if self.live:
             self.bus.publish(f"user:{key}", event)
         else:
+            self._to_user(key, event)
+
+    def _to_user(self, key: str, event: Event) -> None:
+        if event.seq:
+            self.on_activity(event)
+        else:
             self.hub.to_user(key, event, outside=event.not_to)
 
     # --- from the bus to the members
@@ -115,7 +123,7 @@ class Delivery:
         room = self.hub.rooms.get(first.room)
         if room is None:
             if first.only_user:
-                self.hub.to_user(first.only_user, first, outside=first.not_to)
+                self._to_user(first.only_user, first)
             return
         watches, delivered = self.watches, self.observer.delivered
         for event in events:

@@ -11,6 +11,7 @@ from events.event import Codec, Event, Kind
 from events.outbox import Flusher
 from events.room import Connection, Member, Room
 from events.seat import Hole
+from storage.records import Person
 
 #: Rooms that everybody left, and whose last events were not compared with the database since: more than are
 #: left in the seconds between two comparisons, but where all of a node's connections end.
@@ -72,6 +73,11 @@ class Hub:
         if found is None:
             return ()
         return tuple(found) if isinstance(found, dict) else (found,)
+
+    def person(self, key: str) -> Person | None:
+        """What a user is called who has a connection here."""
+        persons = (conn.caller.person for conn in self.of_user(key))
+        return next((person for person in persons if person is not None), None)
 
     def of_account(self, caller: Caller) -> tuple[Connection, ...]:
         """Those of `of_user` that are counted for the same account."""
@@ -213,14 +219,18 @@ class Hub:
     def to_user(self, key: str, event: Event, outside: str = "") -> int:
         """To a user's connections, but for those whose token is for named sessions; with `outside`, a room,
         to those that are not in it but might be. How many got it."""
-        conns = self.of_user(key)
         if outside:
-            conns = tuple(c for c in conns if c.member(outside) is None and c.caller.reaches(outside))
+            conns = self.outside(key, outside)
         else:
-            conns = tuple(c for c in conns if c.caller.sessions is None)
+            conns = tuple(c for c in self.of_user(key) if c.caller.sessions is None)
         for conn in conns:
             conn.send(event)
         return len(conns)
+
+    def outside(self, key: str, room: str) -> tuple[Connection, ...]:
+        """A user's connections that are not in a room but might be."""
+        mine = self.of_user(key)
+        return tuple(c for c in mine if c.member(room) is None and c.caller.reaches(room)) if mine else ()
 
 
 def _position(held: tuple[Member, Event]) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 from events.access import SessionRole
 from events.delivery import Delivery
 from events.errors import Unavailable, ValidationFailed
+from events.feedback import FeedbackService
 from events.membership import Membership
 from events.observer import Observer
 from events.presence import Presence
@@ -44,6 +45,7 @@ class Joining:
         delivery: Delivery,
         snapshots: Snapshots,
         presence: Presence,
+        feedback: FeedbackService,
         observer: Observer,
         tasks: Tasks,
         *,
@@ -53,7 +55,7 @@ class Joining:
         self._membership, self._records = membership, records
         self._delivery, self._hub = delivery, delivery.hub
         self._snapshots = snapshots
-        self._presence, self._tasks = presence, tasks
+        self._presence, self._feedback, self._tasks = presence, feedback, tasks
         self._max_rooms = max_rooms
         self._seating = Seating(records, delivery, snapshots, observer, replay_limit=replay_limit)
 
@@ -110,7 +112,7 @@ class Joining:
         if cut is None or state is None or cut.epoch != self._delivery.epoch:
             return None
         known = self._snapshots.at_hand(room, state, after_revision or 0)
-        if known is None or conn.member(session_id) is not None:
+        if known is None or known.record.rated or conn.member(session_id) is not None:
             return None
         role = self._snapshots.role(conn.caller, known, room.live)
         if len(conn.rooms) >= self._max_rooms:
@@ -119,6 +121,7 @@ class Joining:
         page = part(known.page, None if reset else after_revision, limit)
         if page is None or are_long(state):
             return None
+        known.people.met(conn.caller)
         snapshot = self._snapshots.made(room, known, role, cut, state, page, reset)
         snapshot.brought = self._snapshots.brought() if after_revision and not reset else None
         member = self._hub.enter(conn, session_id)
@@ -156,12 +159,16 @@ class Joining:
             seated = await self._seat(member, record, wish)
             if seated is not None:
                 break
+        snapshot = seated.snapshot
+        if snapshot.rated is not None:
+            told = await self._feedback.shown(snapshot.rated, conn.caller, member.role, name)
+            snapshot.reply["messages"] = told
         if not self._here(conn):
             raise Unavailable("the connection has gone")
         tell = self._presence.enter(member) if not was_member and not hidden else None
         if not hidden:
-            seated.snapshot.reply["online"] = await self._presence.welcome(member)
-        return self._joined(member, seated.snapshot, seated.replay, tell)
+            snapshot.reply["online"] = await self._presence.welcome(member)
+        return self._joined(member, snapshot, seated.replay, tell)
 
     async def _seat(self, member: Member, record: SessionRecord, wish: Wish) -> Seated | None:
         if not self._delivery.live:

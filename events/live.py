@@ -6,11 +6,12 @@ from enum import StrEnum
 
 from msgspec import Raw
 
-from events.access import SessionRole
+from events import sessionview
+from events.access import Caller, SessionRole
 from events.errors import ChatError, SessionArchived, SessionExpired, SessionNotFound
 from events.event import to_json
 from events.schema import Message
-from storage.records import AgentRecord, OpenStream, SessionRecord
+from storage.records import AgentRecord, OpenStream, Person, SessionRecord
 
 
 class Ending(StrEnum):
@@ -79,6 +80,28 @@ class Page:
         return replace(self, messages=messages, has_more=has_more, told=Raw(to_json(messages)))
 
 
+class Everybody:
+    """What a session's people are called, encoded for those who join: `told` is None where nobody has a name.
+    `whole`: nobody is left out."""
+
+    __slots__ = ("_agent", "_persons", "told", "whole")
+
+    def __init__(self, persons: dict[str, Person], agent: AgentRecord | None) -> None:
+        self._persons, self._agent = persons, agent
+        self._encode()
+
+    def _encode(self) -> None:
+        users, left_out = sessionview.users(self._persons, self._agent)
+        self.told, self.whole = Raw(to_json(users)) if users else None, not left_out
+
+    def met(self, caller: Caller) -> None:
+        """One who joins: a name may be new since the session was read."""
+        person = caller.person
+        if person is not None and self.whole and self._persons.get(caller.key) != person:
+            self._persons[caller.key] = person
+            self._encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A session as of one moment."""
@@ -91,4 +114,5 @@ class Known:
     page: Page
     at: float  # when it was read, in epoch seconds
     lineage: str  # of the history that it was read from, or of one before
+    people: "Everybody"
     views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves

@@ -15,6 +15,8 @@ from events.errors import Forbidden, MessageNotFound, ValidationFailed
 from events.event import Event
 from events.given import given
 from events.ids import new_id
+from events.introductions import Introductions
+from events.names import Names
 from events.parts import FilePart, GivenPart, Text
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.uncommitted import Uncommitted
@@ -36,7 +38,7 @@ MAY_DELETE_ANY = frozenset({"owner", "service"})
 _said = maker(
     NewMessage,
     SendMessage,
-    "message_id sender_type sender_id message_type content parts metadata begins most asks",
+    "message_id sender_type sender_id message_type content parts metadata begins most asks introduces",
 )
 
 
@@ -49,6 +51,8 @@ class MessageService:
         uncommitted: Uncommitted,
         store: Store,
         participants: Participants,
+        names: Names,
+        introductions: Introductions,
         delivery: Delivery,
         clock: Clock,
         *,
@@ -60,6 +64,7 @@ class MessageService:
         session a reply goes by; `on_message` hears of each committed message."""
         self.writer, self._uncommitted = writer, uncommitted
         self._store, self._participants = store, participants
+        self._names, self._introductions = names, introductions
         self._delivery, self._clock = delivery, clock
         self._final_of, self._lineage_of, self._on_message = final_of, lineage_of, on_message
 
@@ -102,6 +107,7 @@ class MessageService:
                 begins=begins,
                 most=most,
                 asks=asks,
+                introduces=self._introductions.of(command.session_id, caller),
             ),
             conn,
         )
@@ -177,8 +183,9 @@ class MessageService:
                 limit=command.limit,
                 max_bytes=PAGE_BYTES,
             )
-        total, last_seq, last_revision = await self._store.counts(command.session_id)
-        page = {
+        counts, users = await self._names.of_page(command.session_id, records)
+        total, last_seq, last_revision = counts
+        page: dict[str, Any] = {
             "messages": await self.views(records),
             "has_more": has_more,
             "total": total,
@@ -186,6 +193,8 @@ class MessageService:
             "last_revision": last_revision,
             "lineage": lineage,
         }
+        if users:
+            page["users"] = users
         if after is not None and reset:
             page["reset"] = True
         return page
@@ -218,13 +227,17 @@ class MessageService:
                 continue
             record, op = done.record, done.op
             ended = isinstance(op, EndStream)
+            introduces = op.introduces if isinstance(op, NewMessage) else None
             event = event_of(
                 record,
                 now,
                 created=isinstance(op, NewMessage),
                 files=done.files,
                 final=self._final_of(record.message_id) if ended else UNCOUNTED,
+                sender=introduces.person if introduces is not None else None,
             )
+            if introduces is not None:
+                self._introductions.told(record.session_id, introduces)
             rooms.setdefault(record.session_id, []).append(event)
             self._on_message(done)
         for room, events in rooms.items():

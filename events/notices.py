@@ -56,5 +56,5 @@ class ActivityNotices:
         }
         event = make(record.session_id, "session", Kind.VOLATILE, payload, self._clock())
         # By the user's channel, to the connections outside this room.
-        event.room, event.not_to = "", record.session_id
+        event.room, event.not_to, event.seq = "", record.session_id, record.seq
         return event

@@ -22,6 +22,7 @@ from events.schema import (
     StreamStarted,
     WhenBusy,
 )
+from storage.records import Person
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 SessionStatus = Literal["active", "archived", "expired", "deleted"]
@@ -34,6 +35,10 @@ class AgentBrief(Struct):
     id: int
     name: str
     avatar_url: str | None
+
+
+#: By key: what people are called, and their pictures. Where nobody has a name, it is left out.
+Users = dict[str, Person]
 
 
 class Session(Struct, kw_only=True):
@@ -51,8 +56,8 @@ class Session(Struct, kw_only=True):
 
 
 class SessionDetails(Session, kw_only=True):
-    """A session as `join` and `GET` show it. `role` is the caller's own in it; the last three
-    fields are shown to owner and service alone."""
+    """A session as `join` and `GET` show it. `role` is the caller's own in it; `created_via`, `ip_address`,
+    `user_agent` are shown to owner and service alone, `users` by `GET` (`join` has them beside it)."""
 
     updated_at: str
     agent: AgentBrief | None
@@ -68,6 +73,7 @@ class SessionDetails(Session, kw_only=True):
     created_via: str | UnsetType | None = UNSET
     ip_address: str | UnsetType | None = UNSET
     user_agent: str | UnsetType | None = UNSET
+    users: Users | UnsetType = UNSET
 
 
 class SessionLine(Struct, kw_only=True):
@@ -134,6 +140,7 @@ class JoinReply(Struct, kw_only=True):
     streams: list[OpenStream]
     turns: list[Turn]
     lineage: str
+    users: Users | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
 
 
@@ -162,6 +169,14 @@ class ReadReply(Struct):
     unread_count: int
 
 
+class FeedbackReply(Struct):
+    """What one thinks of the message now."""
+
+    message_id: str
+    value: Literal["up", "down"] | None
+    comment: str | None
+
+
 class HistoryReply(Struct, kw_only=True):
     """`turns`: the session's open ones."""
 
@@ -172,6 +187,7 @@ class HistoryReply(Struct, kw_only=True):
     last_seq: int
     last_revision: int
     lineage: str
+    users: Users | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
 
 
@@ -239,6 +255,7 @@ class SessionChanged(SessionEvent, kw_only=True):
     event: Literal["updated", "archived", "expired", "removed", "reset"]
     title: str | UnsetType | None = UNSET
     user_id: str | UnsetType = UNSET
+    user: Person | UnsetType = UNSET
     last_revision: int | UnsetType = UNSET
 
 
@@ -249,6 +266,14 @@ class SessionActivity(SessionEvent, kw_only=True):
     last_message: str
     last_message_at: str
     last_seq: int
+    unread_count: int | UnsetType = UNSET
+
+
+class SessionTakenAway(SessionEvent, kw_only=True):
+    """One is no participant of a session any more; to one's connections that have not joined its room."""
+
+    event: Literal["removed"]
+    user_id: str
 
 
 class SessionAdded(SessionEvent, kw_only=True):
@@ -265,6 +290,7 @@ class UserCameOrWent(SessionEvent, kw_only=True):
 
     event: Literal["user_joined", "user_left"]
     user_id: str
+    user: Person | UnsetType = UNSET
 
 
 class PresenceChanged(SessionEvent, kw_only=True):
@@ -352,10 +378,12 @@ class Participants(Struct):
     participants: list[str]
     participant_roles: dict[str, Role]
     participant_count: int
+    users: Users | UnsetType = UNSET
 
 
 class PresenceList(Struct):
     online: list[Online]
+    users: Users | UnsetType = UNSET
 
 
 class Ended(Struct):
@@ -414,6 +442,25 @@ class SearchReply(Struct):
     cursor: str | None
 
 
+class FeedbackLine(Struct, kw_only=True):
+    """What one reader, named by key, thinks of a message."""
+
+    session_id: str
+    message_id: str
+    user_id: str
+    value: Literal["up", "down"]
+    comment: str | None
+    given_at: str
+
+
+class FeedbackPage(Struct):
+    """The newest first; `cursor` asks for the next page."""
+
+    feedback: list[FeedbackLine]
+    has_more: bool
+    cursor: str | None
+
+
 class ErrorBody(Struct):
     error: Problem
 
@@ -448,7 +495,7 @@ EVENTS: dict[str, Outgoing] = {
         Outgoing("stream_part", "logged", (PartPiece,)),
         Outgoing("turn", "logged", (TurnChanged,)),
         Outgoing("read", "logged", (ReadMark,)),
-        Outgoing("session", "logged", (SessionChanged, SessionActivity, SessionAdded)),
+        Outgoing("session", "logged", (SessionChanged, SessionActivity, SessionAdded, SessionTakenAway)),
         Outgoing("system", "volatile", (UserCameOrWent,)),
         Outgoing("presence", "volatile", (PresenceChanged, PresenceCount)),
         Outgoing("typing", "volatile", (TypingChanged,)),

@@ -168,8 +168,10 @@ class Presence:
         now = self._clock()
         presence = make(room, "presence", Kind.VOLATILE, {"user_id": key, "status": status}, now)
         if event:
-            system = make(room, "system", Kind.VOLATILE, {"event": event, "user_id": key}, now)
-            self._delivery.publish(system, presence)
+            told: dict[str, Any] = {"event": event, "user_id": key}
+            if event == "user_joined" and (person := self._delivery.hub.person(key)) is not None:
+                told["user"] = person
+            self._delivery.publish(make(room, "system", Kind.VOLATILE, told, now), presence)
         else:
             self._delivery.publish(presence)
 

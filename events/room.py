@@ -12,7 +12,7 @@ from events.outbox import Sink
 from events.seat import Seat
 from events.served import Served
 from storage.interfaces import Cut, Mark
-from storage.records import SessionRecord
+from storage.records import Person, SessionRecord
 
 
 class Connection:
@@ -167,9 +167,11 @@ class Room(Served):
     """A session's members on this node, and what is known of the session."""
 
     __slots__ = (
+        "all_named",
         "changes",
         "groups",
         "guarded",
+        "introduced",
         "known",
         "live",
         "members",
@@ -191,6 +193,8 @@ class Room(Served):
         self.known: Known | None = None  # the snapshot of a join, while nothing changes
         self.changes = 0  # how often something has: what is being read just then is not kept
         self.reset: Event | None = None  # what members were told when the database went back last
+        self.all_named = False  # those who join are told what all of the session's people are called
+        self.introduced: dict[str, Person] | None = None  # senders that messages have told of, by key
 
     # --- the session
 
@@ -202,6 +206,12 @@ class Room(Served):
     def know_anew(self, record: SessionRecord) -> None:
         """The session as it is now."""
         self.live = LiveSession.of(record)
+
+    def named(self, all: bool) -> None:
+        """Whether those who join now are told what all of the session's people are called."""
+        self.all_named = all
+        if not all:
+            self.introduced = None
 
     def changed(self) -> None:
         """The session may have changed since it was read."""
@@ -223,6 +233,7 @@ class Room(Served):
         `gone`. `reset` is what members are told."""
         self.put_back(mark, gone)
         self.reset = reset
+        self.introduced = None
         self.changed()
         for member in list(self.members.values()):
             member.rev, member.seq = min(member.rev, mark.rev), min(member.seq, mark.seq)

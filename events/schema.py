@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from events.parts import MOST, GivenPart, Part, PartId
+from storage.records import Person
+from storage.tables import COMMENT_LENGTH
 
 #: Counters fit a JavaScript number.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -114,6 +116,14 @@ class History(InSession, kw_only=True):
     order: Literal["asc", "desc"] | None = None
     after_revision: Count | None = None
     lineage: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class GiveFeedback(InSession, kw_only=True):
+    """Say what one thinks of another's message; `null` takes it back."""
+
+    message_id: MessageId
+    value: Literal["up", "down"] | None
+    comment: Annotated[str, Meta(max_length=COMMENT_LENGTH)] | None = None
 
 
 class Turns(InSession, kw_only=True):
@@ -278,6 +288,15 @@ class File(Struct):
     file_info: FileInfo
 
 
+class FeedbackGiven(Struct, kw_only=True, omit_defaults=True):
+    """`value` and `comment` are the caller's own; `up` and `down` count all readers'."""
+
+    value: Literal["up", "down"] | UnsetType = UNSET
+    comment: str | UnsetType = UNSET
+    up: int | UnsetType = UNSET
+    down: int | UnsetType = UNSET
+
+
 class Message(Struct, kw_only=True):
     """A message as history, `join` and events show it. Times are RFC 3339 UTC."""
 
@@ -308,7 +327,10 @@ class Message(Struct, kw_only=True):
     parts: list[Part] | UnsetType = UNSET
     #: Those that are parts of it.
     files: list[File] | UnsetType = UNSET
-    #: In events only.
+    #: What its reader thinks of it; for owner and `service` also what all do. In no event.
+    feedback: FeedbackGiven | UnsetType = UNSET
+    #: In events only. `user`: its sender, where the room may not know yet what that is called.
+    user: Person | UnsetType = UNSET
     timestamp: str | UnsetType = UNSET
 
 

@@ -21,7 +21,7 @@ from events.signing import Signer
 from events.snippets import Match, matching, snippet
 from storage.candidates import Candidates, Found
 from storage.fairness import ASKING, Fair
-from storage.records import MessageRecord
+from storage.records import MessageRecord, Person
 from storage.search import Scope, Search
 from storage.titles import Title
 from storage.turns import Turns
@@ -72,7 +72,7 @@ class SearchService:
         sessions: SessionManager,
         signer: Signer,
         turns: Turns,
-        called: Callable[[str], str | None] = lambda _: None,
+        called: Callable[[str], Person | None] = lambda _: None,
     ) -> None:
         """`called` gives a user's name that the store does not have yet."""
         self._store, self._sessions, self._signer, self._turns = store, sessions, signer, turns
@@ -177,7 +177,8 @@ class SearchService:
         for matched, _, record in ranked:
             name = labels.get((record.sender_type, record.sender_id))
             if record.sender_type == "user":
-                name = self._called(_user(record)) or labels.get(("user", _user(record)))
+                person = self._called(_user(record))
+                name = person.name if person is not None else labels.get(("user", _user(record)))
             views.append(_view(record, matched, labels.get(("session", record.session_id)), name))
         return views
 

@@ -172,6 +172,7 @@ class Seating:
                 break
         if room.live is not None:
             member.role = self._snapshots.role(member.conn.caller, known, room.live)
+        known.people.met(member.conn.caller)
         return known
 
     # --- the bus is away

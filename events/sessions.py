@@ -11,7 +11,7 @@ import msgspec
 
 from events import sessionview
 from events.access import MAY_MANAGE, MAY_WRITE, Caller, SessionRole, require, role_in
-from events.bounds import OPERATORS, PARTICIPANTS, SESSIONS
+from events.bounds import OPERATORS, SESSIONS
 from events.clock import Clock, stamp, when
 from events.delivery import Delivery
 from events.errors import (
@@ -25,7 +25,7 @@ from events.errors import (
     ValidationFailed,
 )
 from events.event import Kind, make
-from events.identity import canonical, identity_of, key_of
+from events.identity import canonical
 from events.ids import new_id
 from events.live import Ending, LiveSession
 from events.ratelimit import RateLimits
@@ -63,7 +63,6 @@ class SessionManager:
         *,
         ttl_hours: float,
         limits: RateLimits,
-        owner_adds: bool = True,
         on_purged: Callable[[Sequence[FileRecord]], Awaitable[None]] | None = None,
     ) -> None:
         """`on_purged` sees to the contents of files whose rows went with their sessions."""
@@ -71,7 +70,7 @@ class SessionManager:
         self._sessions, self._participants, self._agents = sessions, participants, agents
         self._delivery, self._clock = delivery, clock
         self.now = clock
-        self._ttl_hours, self._owner_adds = ttl_hours, owner_adds
+        self._ttl_hours = ttl_hours
         self.touches = Touches(sessions, clock)
         self._polled_at = clock()
         self._on_purged = on_purged or _nothing
@@ -187,7 +186,7 @@ class SessionManager:
         if extended is None:
             raise SessionNotFound
         if record.expires_at.timestamp() <= self._clock():
-            self._tell(session_id, "updated")
+            self.tell(session_id, "updated")
         self._refresh_live(extended)
         return extended
 
@@ -287,7 +286,7 @@ class SessionManager:
             if changed is None:
                 raise SessionNotFound
             record = changed
-            self._tell(session_id, "updated", title=record.title)
+            self.tell(session_id, "updated", title=record.title)
         if status == "archived" and record.status != "archived":
             record = await self._set_status(session_id, "archived")
         elif status == "active" and (
@@ -305,53 +304,11 @@ class SessionManager:
         if status == "active":
             # Restoring is an activity: its time begins anew.
             record = await self._sessions.extend(session_id, None, now) or record
-            self._tell(session_id, "updated")
+            self.tell(session_id, "updated")
         else:
             self._end(session_id, Ending(status))
         self._refresh_live(record)
         return record
-
-    async def put_participant(self, caller: Caller, session_id: str, user_id: str, role: str) -> None:
-        """Raises SessionNotFound, Forbidden, ValidationFailed, LimitReached, Unavailable."""
-        record, mine = await self.get_session(caller, session_id)
-        require(mine, MAY_MANAGE)
-        kind, sub = identity_of(user_id)
-        if kind != "user":
-            # An agent is in the sessions whose `agent_id` it is, a service in all: no row opens more to them.
-            raise ValidationFailed("only users take part", field="user_id")
-        user_id = key_of(kind, sub)
-        if user_id == record.user_id:
-            raise ValidationFailed("the owner's role cannot change", field="user_id")
-        known = await self._participants.get(session_id, user_id)
-        new = known is None or known.removed_at is not None
-        if new and not self._owner_adds and mine != "service":
-            raise Forbidden("only a service may add participants")
-        most = self._limits.most(PARTICIPANTS)
-        others = most - 1 if most else None  # the owner is one, too
-        try:
-            await self._participants.put(session_id, user_id, role, when(self._clock()), others)
-        except storage_errors.CapReached as error:
-            raise PARTICIPANTS.error(most) from error
-        self._tell(session_id, "updated")
-        if new:
-            self._tell_added(record, user_id, role)
-        self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())
-
-    async def remove_participant(self, caller: Caller, session_id: str, user_id: str) -> None:
-        """One who takes part may also remove oneself; with a share link, whose `sub` may be many people's,
-        nobody may.
-
-        Raises SessionNotFound, Forbidden, ValidationFailed, Unavailable.
-        """
-        record, mine = await self.get_session(caller, session_id)
-        user_id = canonical(user_id)
-        if user_id == record.user_id:
-            raise ValidationFailed("the owner cannot be removed", field="user_id")
-        if user_id != caller.key or caller.role != "user" or caller.sessions is not None:
-            require(mine, MAY_MANAGE)
-        await self._participants.remove(session_id, user_id, when(self._clock()))
-        self._tell(session_id, "updated")
-        self._delivery.bus.signal(f"session:{session_id}", "access", user_id.encode())
 
     # --- views
 
@@ -462,20 +419,14 @@ class SessionManager:
         self._delivery.on_session(room, event)
 
     def _end(self, session_id: str, ending: Ending) -> None:
-        self._tell(session_id, ending)
+        self.tell(session_id, ending)
         self.touches.ended(session_id)
 
-    def _tell(self, session_id: str, what: str, **more: Any) -> None:
+    def tell(self, session_id: str, what: str, **more: Any) -> None:
+        """A `session` event to the room's members everywhere."""
         told = {"event": what, **more}
         event = make(session_id, "session", Kind.LOGGED, told, self._clock(), id=new_id("ev"))
         self._delivery.logs.log_event(event)
-
-    def _tell_added(self, record: SessionRecord, user_id: str, role: str) -> None:
-        """By the user's channel, to the connections outside the room: those within are told of the change."""
-        told = {"event": "added", "title": record.title, "role": role, "session": self.brief(record)}
-        event = make(record.session_id, "session", Kind.VOLATILE, told, self._clock())
-        event.room, event.not_to, event.only_user = "", record.session_id, user_id
-        self._delivery.to_user(user_id, event)
 
     def _refresh_live(self, record: SessionRecord) -> None:
         room = self._delivery.hub.rooms.get(record.session_id)

@@ -7,10 +7,12 @@ from typing import Any
 
 from events.access import MAY_MANAGE, SessionRole
 from events.clock import rfc3339
-from storage.records import AgentRecord, SessionRecord, SessionSummary
+from storage.records import AgentRecord, Person, SessionRecord, SessionSummary
 
 #: Participants of a session that are named, and read marks: with ids of 255 characters a page's 256 KiB.
 NAMED = 500
+#: Characters of what these are called, and of their pictures' addresses.
+NAMES_LENGTH = 128 * 1024
 
 
 def roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
@@ -34,6 +36,21 @@ def marks(read: Mapping[str, int]) -> Mapping[str, int]:
     if len(read) <= NAMED:
         return read
     return dict(heapq.nlargest(NAMED, read.items(), key=lambda mark: mark[1]))
+
+
+def users(persons: Mapping[str, Person], agent: AgentRecord | None = None) -> tuple[dict[str, Person], bool]:
+    """Who they are, by key, with the session's agent: as many as are named, up to a length;
+    and whether some are left out."""
+    shown: dict[str, Person] = {}
+    if agent is not None:
+        shown[f"agent:{agent.id}"] = Person(agent.name, agent.avatar_url)
+    left = NAMES_LENGTH
+    for user, person in persons.items():
+        left -= len(user) + len(person.name or "") + len(person.avatar_url or "")
+        if len(shown) > NAMED or left < 0:
+            return shown, True
+        shown[user] = person
+    return shown, False
 
 
 def brief(record: SessionRecord, now: float) -> dict[str, Any]:

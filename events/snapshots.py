@@ -15,8 +15,9 @@ from events.access import Caller, SessionRole, role_in
 from events.errors import SessionNotFound
 from events.event import POISON, to_json
 from events.history import History, identity
-from events.live import Known, LiveSession, Page
+from events.live import Everybody, Known, LiveSession, Page
 from events.messages import MessageService
+from events.names import Names
 from events.parts import made_of, shown
 from events.room import Room
 from events.schema import Message
@@ -49,6 +50,7 @@ class Snapshot:
     seat: Seat
     brought: float | None  # when its reader came with messages that it had; None: the reply is all it has
     written: Sequence[tuple[str, int, int]] = ()  # of each open stream its chunks and characters in the reply
+    rated: Sequence[Message] | None = None  # its messages, where somebody has given feedback on some
 
 
 class Snapshots:
@@ -61,11 +63,12 @@ class Snapshots:
         reader: SnapshotReader,
         clock: Callable[[], float],
         history: History,
+        names: Names,
         *,
         local_text: Callable[[str], StreamText | None],
     ) -> None:
         self._sessions, self._messages, self._reader, self._clock = sessions, messages, reader, clock
-        self._history = history
+        self._history, self._names = history, names
         self._newest = BatchLoader(lambda names: reader.read_all(names, None, PAGE, PAGE_BYTES))
         self._local_text = local_text
 
@@ -117,6 +120,7 @@ class Snapshots:
         if known is None:
             changes = room.changes
             known = await self._read(room.name, None, PAGE)
+            room.named(known.people.whole)
             if room.changes == changes and state is not None and known.page.last_revision == state.last.rev:
                 room.known = known
         return known
@@ -177,7 +181,8 @@ class Snapshots:
         if reset:
             reply["reset"] = True
         seat = Seat(cut.pos if cut else 0, last_revision, floors or None, page.last_seq)
-        return Snapshot(reply, seat, None, written)
+        rated = page.messages if known.record.rated else None
+        return Snapshot(reply, seat, None, written, rated)
 
     def recovered(
         self, room: Room, known: Known, role: SessionRole, cut: Cut, floor: Seat, state: RoomState
@@ -213,7 +218,7 @@ class Snapshots:
         moved = self._sessions.activity(known.record, room)
         # who is told has just been let in
         moved |= {"status": "active", "last_seq": last_seq, "last_revision": last_revision}
-        return {
+        reply = {
             "session": Raw(self._view(known, role) + to_json(moved)[1:]),
             "last_seq": last_seq,
             "last_revision": last_revision,
@@ -222,6 +227,9 @@ class Snapshots:
             "turns": known.turns,
             "lineage": known.lineage,
         }
+        if known.people.told is not None:
+            reply["users"] = known.people.told
+        return reply
 
     def _view(self, known: Known, role: SessionRole) -> bytes:
         """The session as this role sees it, up to and with the comma before what moves."""
@@ -250,7 +258,11 @@ class Snapshots:
         marks = Raw(to_json(sessionview.marks(found.read_marks)))
         turns = Raw(to_json([turn_view(turn) for turn in found.open_turns]))
         lineage = f"{before}.{identity(record.trace_id)}"
-        return Known(record, found.agent, found.standings, marks, turns, page, self._clock(), lineage)
+        persons = self._names.over(found.persons, (record.user_id, *found.standings))
+        people = Everybody(persons, found.agent)
+        return Known(
+            record, found.agent, found.standings, marks, turns, page, self._clock(), lineage, people
+        )  # fmt: skip
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
         """What was read for a herd that has passed."""

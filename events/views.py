@@ -12,7 +12,7 @@ from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
 from storage.parts import file_ids, in_order
-from storage.records import FileRecord, MessageRecord, TurnRecord
+from storage.records import FileRecord, MessageRecord, Person, TurnRecord
 from storage.shape import maker
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
@@ -35,7 +35,7 @@ _made = maker(
     Message,
     MessageRecord,
     "content metadata created_at timestamp",
-    but=" ".join(("edited_at", "deleted_at", "parts", *_OF_ANSWERS)),
+    but=" ".join(("edited_at", "deleted_at", "parts", "user", "feedback", *_OF_ANSWERS)),
 )
 
 
@@ -90,8 +90,10 @@ def event_of(
     files: Sequence[FileRecord] = (),
     first_rev: int = 0,
     final: int = UNCOUNTED,
+    sender: Person | None = None,
 ) -> Event:
     """The durable event of a message's newest change. `created`: the room has not heard of the message.
+    `sender`: what its readers may not know yet of who sent it.
 
     A stream's end carries the text unless `final` (its number of chunks) says that the log has it all.
     """
@@ -115,9 +117,12 @@ def event_of(
         name = "message_deleted"
     else:
         name = "message_updated"
+    told = view(record, files, timestamp)
+    if sender is not None:
+        told.user = sender
     # A stream that ended by being deleted, or whose start was never told: nothing of it any more.
     return Event(
-        record.session_id, name, to_json(view(record, files, timestamp)), Kind.DURABLE, rev=record.revision,
+        record.session_id, name, to_json(told), Kind.DURABLE, rev=record.revision,
         first_rev=first_rev, seq=seq, stream=record.message_id if is_stream else "", closed=is_stream,
     )  # fmt: skip
 

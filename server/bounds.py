@@ -179,6 +179,7 @@ CALLS: dict[Call, Bounds] = {
     ("POST", "/api/server/disconnect"): _OPERATORS,
     ("GET", "/api/server/stats"): _OPERATORS,
     ("GET", "/api/server/connections"): _OPERATORS,
+    ("GET", "/api/server/feedback"): _reading(_OPERATOR, "100 a page"),
     ("DELETE", "/api/server/users/{user_id}"): _OPERATORS,
     ("POST", "/api/dev/token"): _unrated(
         "this machine, with `DEBUG`", "for development", PAYLOAD, "FORBIDDEN"

@@ -61,6 +61,7 @@ class ServiceApi:
         self._bus, self._messages = node.delivering.backends.bus, node.stores.messages
         self._revoked, self._names = node.gate.revoked, node.gate.names
         self._files, self._admission = node.members.file_care, node.admission
+        self.feedback = node.members.feedback
         self._spread = node.delivering.outage is not None  # there may be other nodes
         self._asked: dict[str, list[NodeAnswer]] = {}
         node.core.signals.on("disconnect", self._heard)
@@ -208,7 +209,8 @@ class ServiceApi:
     # --- erase
 
     async def erase_user(self, key: str) -> tuple[int, int]:
-        """(messages, files) of a user that are gone, as is the name; members are told. Raises Unavailable."""
+        """(messages, files) of a user that are gone, as are name, picture and feedback; members are told.
+        Raises Unavailable."""
         services, messages = self._services, 0
         _, sender_id = sender_of(key)
         while True:
@@ -218,6 +220,7 @@ class ServiceApi:
             messages += len(erased)
             self._tell(erased)
         await self._names.erase(key)
+        await self.feedback.erase_user(key)
         return messages, await self._files.erase_user(key)
 
     def _tell(self, erased: list[MessageRecord]) -> None:

@@ -13,6 +13,7 @@ from events.joining import Joining
 from events.membership import Membership
 from events.messages import MessageService
 from events.observer import Observer
+from events.participation import Participation
 from events.presence import Presence
 from events.sessions import SessionManager
 from events.streams import Streams
@@ -42,6 +43,7 @@ class Services:
     hub: Hub
     delivery: Delivery
     sessions: SessionManager
+    participation: Participation
     presence: Presence
     membership: Membership
     messages: MessageService

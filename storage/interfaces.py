@@ -42,7 +42,7 @@ class Event(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     kind: int
     rev: int = 0  # durable: the session's revision at this change
     first_rev: int = 0  # durable: first revision it covers (below `rev`: the others were overtaken)
-    seq: int = 0  # durable: the message's number where this event tells of its creation
+    seq: int = 0  # durable: the message's number where this tells of its creation; of a user's: of activity
     stream: str = ""  # message_id of a stream_start, stream_chunk or stream_end
     index: int = 0  # chunk: index of its first piece
     sizes: tuple[int, ...] = ()  # chunk: characters of each piece merged into it

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from storage.records import Draft, FileRecord, MessageRecord, Outcome, SessionRecord
+from storage.records import Draft, FileRecord, MessageRecord, Outcome, Person, SessionRecord
 
 #: What becomes of a question that comes while an answer is open (docs/turns.md).
 REJECT, INTERRUPT = "reject", "interrupt"
@@ -24,6 +24,15 @@ class Addressed(Struct, frozen=True):
     account: str = ""
 
 
+class Introduction(Struct, frozen=True):
+    """A message tells what its sender, by key, is called. `written`: the database had it before. It is not
+    stored with the message."""
+
+    user_id: str
+    person: Person
+    written: bool
+
+
 class NewMessage(Draft, frozen=True):
     """A message, or with `status="streaming"` the row of one that is about to be written.
 
@@ -38,6 +47,7 @@ class NewMessage(Draft, frozen=True):
     begins: SessionRecord | None = None
     most: int | None = None
     asks: Addressed | None = None
+    introduces: Introduction | None = None
 
 
 class EditMessage(Struct, frozen=True):

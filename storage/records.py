@@ -11,7 +11,8 @@ from msgspec import Struct, field
 
 
 class SessionRecord(Struct, frozen=True):
-    """`status` is as stored: "active", "archived", "deleted". Expired is `expires_at <= now`."""
+    """`status` is as stored: "active", "archived", "deleted". Expired is `expires_at <= now`. `rated`:
+    somebody has given feedback on a message."""
 
     session_id: str
     trace_id: str
@@ -33,6 +34,7 @@ class SessionRecord(Struct, frozen=True):
     created_via: str | None = None
     ip_address: str | None = None
     user_agent: str | None = None
+    rated: bool = False
 
 
 class Draft(Struct, frozen=True):
@@ -163,6 +165,26 @@ class ParticipantRecord(Struct, frozen=True):
     def standing(self) -> str:
         """Its role, or `REMOVED`."""
         return self.role if self.removed_at is None else REMOVED
+
+
+class Person(Struct, frozen=True):
+    """What a user or an agent is called, and its picture's address. A user's are those of its last token that
+    said one of them."""
+
+    name: str | None
+    avatar_url: str | None
+
+
+class FeedbackRecord(Struct, frozen=True):
+    """What one reader thinks of a message: `value` is "up" or "down"."""
+
+    id: int
+    session_id: str
+    message_id: str
+    user_id: str
+    value: str
+    comment: str | None
+    given_at: datetime
 
 
 class FileRecord(Struct, frozen=True):

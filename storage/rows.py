@@ -11,6 +11,7 @@ from storage.records import (
     PLACE,
     AgentRecord,
     Draft,
+    FeedbackRecord,
     FileRecord,
     MessageRecord,
     ParticipantRecord,
@@ -18,7 +19,7 @@ from storage.records import (
     TurnRecord,
 )
 from storage.shape import names
-from storage.tables import agents, files, messages, participants, sessions, turns
+from storage.tables import agents, feedback, files, messages, participants, sessions, turns
 from storage.types import Time
 
 
@@ -32,6 +33,7 @@ PARTICIPANT = _columns(participants, ParticipantRecord)
 FILE = _columns(files, FileRecord)
 AGENT = _columns(agents, AgentRecord)
 TURN = _columns(turns, TurnRecord)
+FEEDBACK = _columns(feedback, FeedbackRecord)
 #: Turns that are not done. The word stands in the text: their index is not taken for a parameter.
 IS_OPEN = turns.c.state != sa.literal_column("'done'")
 

@@ -15,24 +15,35 @@ from storage.records import (
     MessageRecord,
     OpenStream,
     ParticipantRecord,
+    Person,
     SessionRecord,
     TurnRecord,
 )
 from storage.rows import AGENT, IS_OPEN, PARTICIPANT, SESSION, TURN
-from storage.tables import agents, participants, sessions, turns
+from storage.tables import agents, participants, people, sessions, turns
 
 _ID = sa.bindparam("session_id", type_=sa.String)
-_SESSION = sa.select(*SESSION).where(sessions.c.session_id == _ID, sessions.c.status != "deleted")
+_NAMED = (people.c.name, people.c.avatar_url)
+_SESSION = (
+    sa.select(*SESSION, *_NAMED)
+    .select_from(sessions.outerjoin(people, people.c.user_id == sessions.c.user_id))
+    .where(sessions.c.session_id == _ID, sessions.c.status != "deleted")
+)
 _AGENT = sa.select(*AGENT).where(
     agents.c.id == sa.select(sessions.c.agent_id).where(sessions.c.session_id == _ID).scalar_subquery()
 )
-_PEOPLE = sa.select(*PARTICIPANT).where(participants.c.session_id == _ID)
+_PEOPLE = (
+    sa.select(*PARTICIPANT, *_NAMED)
+    .select_from(participants.outerjoin(people, people.c.user_id == participants.c.user_id))
+    .where(participants.c.session_id == _ID)
+)
 _TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, IS_OPEN).order_by(turns.c.seq)
 
 
 class SessionSnapshot(Struct, frozen=True):
     """`standings` of participants by user id; read marks also of those who only read. `messages` oldest
-    first, or in order of revision where it was asked for what changed; `has_more` of them."""
+    first, or in order of revision where it was asked for what changed; `has_more` of them. `persons`: the
+    owner and others who take part, took part or have read, where they have a name or a picture."""
 
     session: SessionRecord
     agent: AgentRecord | None
@@ -42,6 +53,7 @@ class SessionSnapshot(Struct, frozen=True):
     has_more: bool
     open_streams: list[OpenStream]
     open_turns: list[TurnRecord]
+    persons: dict[str, Person]
 
 
 @lru_cache
@@ -87,13 +99,20 @@ class SnapshotReader:
 
     @staticmethod
     def _made(rows: Sequence[list[Row]], changes: bool, limit: int, max_bytes: int) -> SessionSnapshot:
-        found, agent, people, page, streams, open_turns = rows
+        found, agent, those, page, streams, open_turns = rows
         records, more = cut_page(page, limit, max_bytes)
         if not changes:
             records.reverse()
-        everyone = [ParticipantRecord(*row) for row in people]
+        *owner, name, avatar_url = found[0]
+        session = SessionRecord(*owner)
+        persons = {} if name is avatar_url is None else {session.user_id: Person(name, avatar_url)}
+        everyone = []
+        for *row, name, avatar_url in those:
+            everyone.append(one := ParticipantRecord(*row))
+            if name is not None or avatar_url is not None:
+                persons[one.user_id] = Person(name, avatar_url)
         return SessionSnapshot(
-            SessionRecord(*found[0]),
+            session,
             AgentRecord(*agent[0]) if agent else None,
             # Kept while the session is live: of what all rows say alike there is one object.
             {p.user_id: intern(p.standing) for p in everyone if p.joined_at is not None},
@@ -102,4 +121,5 @@ class SnapshotReader:
             more,
             [OpenStream(*row) for row in streams],
             [TurnRecord(*row) for row in open_turns],
+            persons,
         )

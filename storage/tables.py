@@ -8,6 +8,10 @@ from storage.types import Big, Document, Time
 ID_LENGTH = 100
 #: A token's `sub`.
 USER_LENGTH = 255
+#: What a token says of its user.
+NAME_LENGTH, AVATAR_LENGTH = 255, 1000
+#: Of a reader's feedback.
+COMMENT_LENGTH = 2000
 MODEL_LENGTH = 200
 
 metadata = sa.MetaData(
@@ -64,6 +68,8 @@ sessions = sa.Table(
     sa.Column("created_via", sa.String(50)),
     sa.Column("ip_address", sa.String(100)),
     sa.Column("user_agent", sa.String(500)),
+    # Somebody has given feedback on a message: only then is it looked for.
+    sa.Column("rated", sa.Boolean, nullable=False, server_default=sa.false()),
     _one_of("status", "active", "archived", "deleted"),
     sa.CheckConstraint("ttl_hours > 0", name="ttl_hours"),
     sa.CheckConstraint("last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0", name="counters"),
@@ -233,12 +239,37 @@ search_marks = sa.Table(
     sa.Column("title", sa.String(200)),
 )
 
-#: Users' names, as their last tokens gave them. `user_id` is a key, as in participants.
+#: What users are called, as their last tokens said. `user_id` is a key, as in participants; `seen`: when a
+#: token of theirs was last written down, which is at least once an hour in which one comes.
 people = sa.Table(
     "people",
     metadata,
     sa.Column("user_id", sa.String(USER_LENGTH), primary_key=True),
-    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("name", sa.String(NAME_LENGTH)),
+    sa.Column("avatar_url", sa.String(AVATAR_LENGTH)),
+    sa.Column("seen", Time),
+)
+
+#: What readers think of messages; one of each reader and message. `user_id` is a key. No foreign key to the
+#: messages, as with `reply_to`.
+feedback = sa.Table(
+    "chat_feedback",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("message_id", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("user_id", sa.String(USER_LENGTH), nullable=False, index=True),
+    sa.Column("value", sa.String(20), nullable=False),
+    sa.Column("comment", sa.String(COMMENT_LENGTH)),
+    sa.Column("given_at", Time, nullable=False, index=True),
+    sa.UniqueConstraint("message_id", "user_id"),
+    _one_of("value", "up", "down"),
+    sa.Index("chat_feedback_session_id_idx", "session_id", "given_at"),
 )
 
 #: Leases of nodes that are cut off from Redis: for the nodes themselves, and for the streams that they write.

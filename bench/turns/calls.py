@@ -341,6 +341,9 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/api/server/connections"): (
         Dear("10,000 rows", get("/api/server/connections", "bench", "service")),
     ),
+    ("GET", "/api/server/feedback"): (
+        Dear("100 of one session", get("/api/server/feedback?session_id=sess_rated", "bench", "service")),
+    ),
     ("DELETE", "/api/server/users/{user_id}"): (
         Dear("300 messages, and 30 with 25,000 objects each", erase),
     ),

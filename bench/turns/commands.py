@@ -91,6 +91,11 @@ async def long_file(world: World, door: Door) -> Payload:
     return {"file_id": answer.json()["file_id"], "message": texts.long_text()}
 
 
+async def opinion(world: World, door: Door) -> Payload:
+    more = {"comment": texts.escaped(2000), "unknown": texts.wide()["all"][:20_000]}
+    return {"message_id": "msg_sess_rated_1", "value": "down", **more}
+
+
 async def wide_stream(world: World, door: Door) -> Payload:
     return {"message_id": world.new_id(), "metadata": texts.wide()}
 
@@ -157,6 +162,7 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
     "join": (
         Input("500 messages of a session with 1,000 participants", plain(limit=500)),
         Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
+        Input("500 messages, each with feedback", plain(limit=500), home="sess_rated"),
         Input("20 open answers of 256 KiB that JSON escapes", plain(limit=500), home="sess_open"),
     ),
     "leave": (Input("an unknown field of 25,000 objects", padded()),),
@@ -180,7 +186,9 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         Input("500 messages", plain(limit=500)),
         Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
         Input("a page of the dearest answers", plain(limit=500), home="sess_answers"),
+        Input("500 messages, each with feedback", plain(limit=500), home="sess_rated"),
     ),
+    "feedback": (Input("a comment of 2,000 characters", opinion, home="sess_rated"),),
     "turns": (Input("100 turns", plain(limit=100)),),
     "stream_start": (Input("25,000 objects of metadata", wide_stream, home=World.quiet),),
     "stream_chunk": (Input("256 KiB that JSON escapes", long_chunk, home=World.quiet),),

@@ -18,10 +18,10 @@ from bench.turns.crowd import Listener, gathered, tour
 from bench.turns.probe import Probe
 from migrations.run import upgrade
 from storage.database import Database, SqlConnection
-from storage.records import FileRecord, MessageRecord, ParticipantRecord, SessionRecord
+from storage.records import FeedbackRecord, FileRecord, MessageRecord, ParticipantRecord, SessionRecord
 from storage.search import FEW
 from storage.statement import Statement
-from storage.tables import agents, files, messages, participants, sessions
+from storage.tables import agents, feedback, files, messages, participants, people, sessions
 from tests.people.conftest import CLIENT
 from tests.support.processes import tail
 from tests.support.rawclient import RawClient
@@ -223,10 +223,10 @@ def _message(session_id: str, seq: int, content: str, **more: Any) -> MessageRec
         seq=seq,
         revision=seq,
         client_message_id=None,
-        sender_type="user",
         reply_to=None,
         created_at=_NOW,
         **{
+            "sender_type": "user",
             "sender_id": "owner",
             "message_type": "text",
             "status": "complete",
@@ -239,6 +239,9 @@ def _message(session_id: str, seq: int, content: str, **more: Any) -> MessageRec
 
 def _counted(session: SessionRecord, messages: int) -> SessionRecord:
     return structs.replace(session, last_seq=messages, last_revision=messages, message_count=messages)
+
+
+_CALLED = Statement(people.insert().values({name: sa.bindparam(name) for name in ("user_id", "name")}))
 
 
 async def _store(
@@ -266,19 +269,20 @@ async def seed(url: str, size: Size) -> None:
         answers = [_counted(_session("sess_answers", metadata=wide), 20)]
         hall = [_counted(_session(World.hall, metadata=wide), 600)]
         titled = [_session(f"sess_titled{n}", "titled", title=texts.title(n)) for n in range(FEW)]
-        all_sessions = [*hall, *rooms, *listed, *titled, *dear, *answers]
+        rated = [_counted(_session("sess_rated", rated=True), 600)]
+        all_sessions = [*hall, *rated, *rooms, *listed, *titled, *dear, *answers]
         await _store(connection, sessions, SessionRecord, all_sessions)
-        people = [
+        present = [
             ParticipantRecord(World.hall, texts.name(number), "member", number % 600, now)
             for number in range(PARTICIPANTS - 2)
         ]
-        people.append(ParticipantRecord(World.hall, "many", "member", 0, now))
+        present.append(ParticipantRecord(World.hall, "many", "member", 0, now))
         for room in rooms:
-            people += [
+            present += [
                 ParticipantRecord(room.session_id, f"tourist{number}", "member", 1, now)
                 for number in range(size.tourists)
             ]
-        await _store(connection, participants, ParticipantRecord, people)
+        await _store(connection, participants, ParticipantRecord, present)
         said = [_message(World.hall, seq, "m" * 20) for seq in range(1, 601)]
         said += [_message(f"sess_listed{n}", 1, long if n < 100 else "short") for n in range(size.listed)]
         said += [_message("sess_dear", seq, long, metadata=wide, sender_id="dear") for seq in range(1, 61)]
@@ -286,7 +290,15 @@ async def seed(url: str, size: Size) -> None:
             _message("sess_answers", seq, texts.escaped(256 * 1024), message_type="stream")
             for seq in range(1, 21)
         ]
+        said += [_message("sess_rated", seq, "m" * 20, sender_type="agent") for seq in range(1, 601)]
         await _store(connection, messages, MessageRecord, said)
+        opinions = [
+            FeedbackRecord(number, "sess_rated", f"msg_sess_rated_{number}", "owner", "up", "c" * 100, now)
+            for number in range(1, 601)
+        ]
+        await _store(connection, feedback, FeedbackRecord, opinions)
+        named = [{"user_id": texts.name(n), "name": "n" * 200} for n in range(PARTICIPANTS)]
+        await connection.execute_many(_CALLED, named)
         some_files = [
             FileRecord(
                 f"file_{number}", World.hall, f"msg_{World.hall}_{number + 1}", "n" * 255, "text/plain", 1,

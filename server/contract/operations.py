@@ -12,7 +12,7 @@ from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
 from server.routes.search import SearchQuery
-from server.routes.service import Connections, Disconnect, Publish
+from server.routes.service import Connections, Disconnect, FeedbackList, Publish
 from server.transports.codecs import END
 
 S = "/api/chat/sessions/{session_id}"
@@ -193,6 +193,10 @@ OPERATIONS: tuple[RestCall, ...] = (
     RestCall("POST", "/api/server/disconnect", "Disconnect a user", "server", body=Disconnect),
     RestCall("GET", "/api/server/stats", "Counts, per node", "server"),
     RestCall("GET", "/api/server/connections", "Open connections", "server", query=Connections),
+    RestCall(
+        "GET", "/api/server/feedback", "What readers think of messages, the newest first", "server",
+        answer=payloads.FeedbackPage, query=FeedbackList,
+    ),
     RestCall("DELETE", "/api/server/users/{user_id}", "Erase a user's messages and files", "server"),
     *_commands(),
     RestCall(

@@ -15,6 +15,7 @@ from events.identity import Role, fault_of
 from events.ids import base64url, from_base64url
 from server.config import Settings
 from server.config_values import ANY, media_type
+from storage.tables import AVATAR_LENGTH, NAME_LENGTH
 
 LEEWAY = 5.0
 """Seconds by which an issuer's clock may run ahead of ours (`nbf`, `iat`). Expiry gets none."""
@@ -24,6 +25,8 @@ MAX_TOKEN = 16_384
 """Bytes. Request heads are bounded anyhow; this bounds what a CONNECT packet or `auth_refresh` may bring."""
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """RFC 7515, 7.1, without padding; libraries take more spellings of one token than there should be."""
+_ADDRESS = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#\\][^\s]*")
+"""An address of a picture, as a source's in a message (`events.parts.Url`)."""
 _MAX_HEADERS = 64
 """Header segments remembered. An issuer has one or two; more are somebody's play."""
 
@@ -139,16 +142,30 @@ class Verifier:
         if expires_at <= now:
             # The last thing that is asked: a newer token of the same kind is the cure for this alone.
             raise TokenExpired()
-        name = claims.get("name")
         return Caller(
             role=role,
             sub=str(sub),
-            name=name[:255] if isinstance(name, str) and "\0" not in name else None,
+            name=_name(claims.get("name")),
+            avatar_url=_address(claims.get("avatar_url")),
             sessions=None if sessions is None else frozenset(sessions),
             session_role="member" if claims.get("session_role") == "member" else "viewer",
             expires_at=min(expires_at, LAST_TIME),
             issued_at=issued_at,
         )
+
+
+def _name(given: object) -> str | None:
+    """What cannot be shown is no name, and costs its user that alone."""
+    if not isinstance(given, str) or "\0" in given or not given.strip():
+        return None
+    return given[:NAME_LENGTH]
+
+
+def _address(given: object) -> str | None:
+    """Pages load it: `http` and `https` alone."""
+    if not isinstance(given, str) or "\0" in given or len(given) > AVATAR_LENGTH:
+        return None
+    return given if _ADDRESS.fullmatch(given) else None
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:
@@ -169,6 +186,7 @@ def mint(
     sessions: Iterable[str] | None = None,
     ttl: float = 3600.0,
     *,
+    avatar_url: str | None = None,
     session_role: Literal["member", "viewer"] | None = None,
     now: float | None = None,
 ) -> tuple[str, float]:
@@ -191,6 +209,7 @@ def mint(
     }
     optional = {
         "name": name,
+        "avatar_url": avatar_url,
         "sessions": None if sessions is None else sorted(sessions),
         "session_role": session_role,
         "aud": None if settings.jwt_audience == ANY else settings.jwt_audience,

@@ -41,9 +41,9 @@ def build(settings: Settings, observer: Observer, outside: Outside | None = None
     stores = build_stores(core)
     delivering = build_delivering(core, stores)
     gate = build_gate(core, stores, delivering)
-    members = build_members(core, stores, delivering, gate.limits)
-    writing = build_writing(core, stores, delivering, members)
-    joins = build_joins(core, stores, delivering, members, writing)
+    members = build_members(core, stores, delivering, gate.limits, gate.names)
+    writing = build_writing(core, stores, delivering, members, gate.names)
+    joins = build_joins(core, stores, delivering, members, writing, gate.names)
     answers = build_answers(core, stores, delivering, members, writing, gate.limits)
     admission = _admission(core, delivering, gate, members)
     dispatcher = _dispatcher(core, gate, members, writing, joins, answers)
@@ -57,6 +57,7 @@ def build(settings: Settings, observer: Observer, outside: Outside | None = None
         hub=delivering.hub,
         delivery=delivering.delivery,
         sessions=members.sessions,
+        participation=members.participation,
         presence=members.presence,
         membership=members.membership,
         messages=writing.messages,
@@ -84,6 +85,7 @@ def _dispatcher(
         members.presence,
         members.typing,
         gate.limits,
+        members.feedback,
         Refresh(gate.authenticator, members.membership, core.tasks),
     )
     return Dispatcher(commands, gate.limits, core.observer, members.stall)

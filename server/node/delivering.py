@@ -43,7 +43,9 @@ def build_delivering(core: Core, stores: Stores) -> Delivering:
     if backends.cluster is not None:
         stores.time.compare_with("redis", backends.cluster.client.time)
     history = History(stores.lineages, observer, core.outside.monotonic)
-    changes = Changes(stores.sessions, stores.messages, stores.files, stores.participants, clock)
+    changes = Changes(
+        stores.sessions, stores.messages, stores.files, stores.participants, stores.people, clock
+    )
     delivery = Delivery(
         hub, backends.bus, backends.log, changes, observer, clock, core.tasks, core.signals.heard
     )

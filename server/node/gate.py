@@ -29,7 +29,7 @@ class Gate:
 
 def build_gate(core: Core, stores: Stores, delivering: Delivering) -> Gate:
     settings, monotonic = core.settings, core.outside.monotonic
-    revoked, names = Revoked(stores.revocations, stores.clock), Names(stores.people)
+    revoked, names = Revoked(stores.revocations, stores.clock), Names(stores.people, stores.clock)
     limits = RateLimits(
         delivering.backends.buckets,
         delivering.backends.own_buckets,

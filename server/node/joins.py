@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from events.healing import Healer
 from events.joining import Joining
+from events.names import Names
 from events.snapshots import Snapshots
 from events.takeover import Takeover
 from server.node.core import Core
@@ -23,7 +24,7 @@ class Joins:
 
 
 def build_joins(
-    core: Core, stores: Stores, delivering: Delivering, members: Members, writing: Writing
+    core: Core, stores: Stores, delivering: Delivering, members: Members, writing: Writing, names: Names
 ) -> Joins:
     settings, delivery, membership = core.settings, delivering.delivery, members.membership
     snapshots = Snapshots(
@@ -32,6 +33,7 @@ def build_joins(
         stores.snapshots,
         stores.clock,
         delivering.history,
+        names,
         local_text=writing.streams.local_text,
     )
     joining = Joining(
@@ -40,6 +42,7 @@ def build_joins(
         delivery,
         snapshots,
         members.presence,
+        members.feedback,
         core.observer,
         core.tasks,
         max_rooms=settings.max_rooms_per_connection,

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 
 import msgspec
 
+from events.feedback import FeedbackService
 from events.filecare import FileCare
 from events.membership import Membership
+from events.names import Names
 from events.notices import ActivityNotices
+from events.participation import Participation
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.records import ConnectionRecords
 from events.sessions import SessionManager
 from events.stall import Stall
 from events.typing import Typing
+from events.unread import UnreadCounts
 from events.witness import Witness
 from server.node.core import Core
 from server.node.delivering import Delivering
@@ -24,6 +28,8 @@ class Members:
     """`stall` is there where there may be other nodes: one process alone is nobody's successor."""
 
     sessions: SessionManager
+    participation: Participation
+    feedback: FeedbackService
     file_care: FileCare
     presence: Presence
     typing: Typing
@@ -33,7 +39,9 @@ class Members:
     stall: Stall | None
 
 
-def build_members(core: Core, stores: Stores, delivering: Delivering, limits: RateLimits) -> Members:
+def build_members(
+    core: Core, stores: Stores, delivering: Delivering, limits: RateLimits, names: Names
+) -> Members:
     settings, clock, delivery = core.settings, stores.clock, delivering.delivery
     shared = delivering.outage is not None
     file_care = FileCare(stores.files, stores.contents, clock)
@@ -45,8 +53,16 @@ def build_members(core: Core, stores: Stores, delivering: Delivering, limits: Ra
         clock,
         ttl_hours=settings.session_hours,
         limits=limits,
-        owner_adds=settings.participants_added_by == "owner",
         on_purged=file_care.on_purged,
+    )
+    participation = Participation(
+        sessions,
+        stores.participants,
+        names,
+        delivery,
+        limits,
+        clock,
+        owner_adds=settings.participants_added_by == "owner",
     )
     presence = Presence(
         delivering.backends.presence,
@@ -80,13 +96,17 @@ def build_members(core: Core, stores: Stores, delivering: Delivering, limits: Ra
         typing.disown()
         await membership.find_out(lasted)
 
-    _listen(core, membership)
+    feedback = FeedbackService(stores.feedback, sessions, stores.messages, delivery, clock)
+    _listen(core, membership, feedback)
     notices = ActivityNotices(stores.participants, delivery, clock)
+    delivery.on_activity = UnreadCounts(stores.unread, delivering.hub, core.tasks).tell
     stall = Stall(clock, find_out) if shared else None
-    return Members(sessions, file_care, presence, typing, notices, records, membership, stall)
+    return Members(
+        sessions, participation, feedback, file_care, presence, typing, notices, records, membership, stall
+    )
 
 
-def _listen(core: Core, membership: Membership) -> None:
+def _listen(core: Core, membership: Membership, feedback: FeedbackService) -> None:
     def taken_over(channel: str, body: bytes) -> None:
         membership.taken_over(*msgspec.json.decode(body, type=tuple[str, int]))
 
@@ -96,3 +116,4 @@ def _listen(core: Core, membership: Membership) -> None:
 
     core.signals.on("takeover", taken_over)
     core.signals.on("access", access_changed)
+    core.signals.on("rated", lambda channel, body: feedback.first_given(channel.partition(":")[2]))

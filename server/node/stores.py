@@ -10,6 +10,7 @@ from server.imaging import Thumbnailer
 from server.node.core import Core
 from storage.agents import Agents
 from storage.database import Database
+from storage.feedback import Feedbacks
 from storage.files import Files
 from storage.held import Holds
 from storage.interfaces import BlobStore
@@ -20,6 +21,7 @@ from storage.people import People
 from storage.revocations import Revocations
 from storage.sessions import Sessions
 from storage.snapshot import SnapshotReader
+from storage.unread import UnreadReader
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Stores:
     messages: Messages
     participants: Participants
     agents: Agents
+    feedback: Feedbacks
     files: Files
     contents: BlobStore
     pictures: Thumbnailer
@@ -42,6 +45,7 @@ class Stores:
     snapshots: SnapshotReader
     lineages: Lineages
     held: Holds
+    unread: UnreadReader
 
 
 def build_stores(core: Core) -> Stores:
@@ -57,6 +61,7 @@ def build_stores(core: Core) -> Stores:
         messages=Messages(database),
         participants=Participants(database),
         agents=Agents(database),
+        feedback=Feedbacks(database),
         files=Files(database),
         contents=blob_store(core.settings),
         pictures=Thumbnailer(memory.available() // core.processes),
@@ -65,4 +70,5 @@ def build_stores(core: Core) -> Stores:
         snapshots=SnapshotReader(database),
         lineages=Lineages(database),
         held=Holds(database),
+        unread=UnreadReader(database),
     )

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from events.chunks import Chunks
 from events.clock import when
+from events.introductions import Introductions
 from events.leases import Leases
 from events.messages import MessageService
+from events.names import Names
 from events.streams import Streams
 from events.uncommitted import Uncommitted
 from server.node.core import Core
@@ -23,7 +25,9 @@ class Writing:
     leases: Leases
 
 
-def build_writing(core: Core, stores: Stores, delivering: Delivering, members: Members) -> Writing:
+def build_writing(
+    core: Core, stores: Stores, delivering: Delivering, members: Members, names: Names
+) -> Writing:
     clock, delivery, stall = stores.clock, delivering.delivery, members.stall
     writer = Writer(
         stores.database,
@@ -39,6 +43,8 @@ def build_writing(core: Core, stores: Stores, delivering: Delivering, members: M
         uncommitted,
         stores.messages,
         stores.participants,
+        names,
+        Introductions(names, delivery.hub.rooms),
         delivery,
         clock,
         final_of=streams.final_of,

@@ -21,6 +21,7 @@ class DevToken(Struct, kw_only=True):
     sub: Annotated[str, Meta(min_length=1, max_length=255)]
     role: Literal["user", "agent", "service"] = "user"
     name: Annotated[str, Meta(max_length=255)] | None = None
+    avatar_url: Annotated[str, Meta(max_length=1000)] | None = None
     sessions: list[Annotated[str, Meta(max_length=100)]] | None = None
     session_role: Literal["member", "viewer"] | None = None
     ttl: Annotated[float, Meta(gt=0, le=31_536_000)] = 86_400.0
@@ -39,6 +40,7 @@ async def token(request: Request) -> Response:
         body.sub,
         role=body.role,
         name=body.name,
+        avatar_url=body.avatar_url,
         sessions=body.sessions,
         session_role=body.session_role,
         ttl=body.ttl,

@@ -1,8 +1,8 @@
 """`/api/server/…`: for backends with a `service` token (contract, section 9)."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -38,6 +38,12 @@ class Disconnect(Struct, kw_only=True):
 class Connections(Struct, kw_only=True):
     user_id: UserId | None = None
     session_id: SessionId | None = None
+
+
+class FeedbackList(Struct, kw_only=True):
+    session_id: SessionId | None = None
+    cursor: Annotated[str, Meta(max_length=40)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 100
 
 
 async def _service(request: Request) -> tuple[ServiceApi, Caller]:
@@ -94,6 +100,12 @@ async def connections(request: Request) -> Response:
     return reply({"connections": Raw(rows), "total": total})
 
 
+async def feedback(request: Request) -> Response:
+    api = await _for_all(request)
+    ask = query_of(FeedbackList, request)
+    return reply(await api.feedback.page(ask.session_id, ask.cursor, ask.limit))
+
+
 async def erase_user(request: Request) -> Response:
     api = await _for_all(request)
     key = user_id_of(request)
@@ -108,5 +120,6 @@ ROUTES = [
     call("POST", "/api/server/disconnect", disconnect),
     call("GET", "/api/server/stats", stats),
     call("GET", "/api/server/connections", connections),
+    call("GET", "/api/server/feedback", feedback),
     call("DELETE", "/api/server/users/{user_id:path}", erase_user),
 ]

@@ -1,15 +1,18 @@
 """`/api/chat/sessions`: sessions, their participants and presence."""
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from events import schema
+from events import schema, sessionview
 from events.clock import rfc3339
 from events.errors import ValidationFailed
 from events.sessions import Origin
 from server.identity import peer
 from server.routes.common import call, caller_of, perform, reply
 from server.routes.reading import body_of, query_of, services_of, session_id_of, struct_of, user_id_of
+from storage.records import Person
 
 #: Metadata and title of a session: as large as a message may be.
 BASE = "/api/chat/sessions"
@@ -49,7 +52,7 @@ async def list_all(request: Request) -> Response:
 async def get(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     record, role = await services.sessions.get_session(caller, session_id_of(request))
-    return reply(await services.sessions.full(record, role))
+    return reply(await _with_users(request, await services.sessions.full(record, role)))
 
 
 async def patch(request: Request) -> Response:
@@ -94,27 +97,41 @@ async def put_participant(request: Request) -> Response:
     body = struct_of(schema.PutParticipant, await body_of(request))
     session_id = session_id_of(request)
     user_id = user_id_of(request)
-    await perform(request, services.sessions.put_participant, caller, session_id, user_id, body.role)
+    await perform(request, services.participation.put_participant, caller, session_id, user_id, body.role)
     return await _participants(request, session_id)
 
 
 async def delete_participant(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     session_id = session_id_of(request)
-    await perform(request, services.sessions.remove_participant, caller, session_id, user_id_of(request))
+    await perform(request, services.participation.remove_participant, caller, session_id, user_id_of(request))
     return await _participants(request, session_id)
 
 
 async def _participants(request: Request, session_id: str) -> Response:
-    services = services_of(request)
-    return reply(await services.sessions.participants(await services.sessions.existing(session_id)))
+    sessions = services_of(request).sessions
+    shown = await sessions.participants(await sessions.existing(session_id))
+    return reply(await _with_users(request, shown))
+
+
+async def _with_users(request: Request, shown: dict[str, Any]) -> dict[str, Any]:
+    """What a session is told of, with what its people are called."""
+    persons = await services_of(request).gate.names.of_all(shown["participants"])
+    agent = shown.get("agent")
+    users, _ = sessionview.users(persons)
+    if agent is not None:
+        users[f"agent:{agent['id']}"] = Person(agent["name"], agent["avatar_url"])
+    return shown | {"users": users} if users else shown
 
 
 async def presence(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     session_id = session_id_of(request)
     await services.sessions.readable(caller, session_id)
-    return reply({"online": await services.presence.online(session_id)})
+    online = await services.presence.online(session_id)
+    persons = await services.gate.names.of_all([user["user_id"] for user in online])
+    users, _ = sessionview.users(persons)
+    return reply({"online": online, "users": users} if users else {"online": online})
 
 
 ROUTES = [

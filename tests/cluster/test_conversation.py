@@ -136,6 +136,44 @@ async def test_removal_ends_membership_on_every_node(steady: Nodes) -> None:
         assert not (await bob.call("message", content="still here?"))["ok"]
 
 
+async def test_people_are_known_on_every_node(steady: Nodes) -> None:
+    """Invited, named, told of what is unread, and asked what they think: each at another node."""
+    home = await new_session(steady[1], "gina")
+    session = await new_session(steady[0], "fred", title="Lunch", agent_id=1)
+    path = f"/api/chat/sessions/{session}"
+    fred = {"name": "Fred", "avatar_url": "https://example.com/fred.png"}
+    async with (
+        enter("socketio", steady[1], "gina", home, claims={"name": "Gina"}) as outside,
+        steady[0].api("fred", **fred) as api,
+        steady[2].api("1", "agent") as agent,
+    ):
+        answer = (await agent.post(f"{path}/messages", json={"content": "one"})).json()["message_id"]
+        async with enter("websocket", steady[2], "fred", session, claims=fred) as before:
+            await api.put(f"{path}/participants/gina", json={"role": "member"})
+            added = await outside.wait_event("session", lambda event: event["event"] == "added")
+            assert (added["session_id"], added["title"]) == (session, "Lunch")
+            changed = await before.wait_event("session", lambda event: event.get("user_id") == "gina")
+            assert changed["user"] == {"name": "Gina", "avatar_url": None}
+            sent = (await api.post(f"{path}/messages", json={"content": "two", "reply": False})).json()
+            told = await outside.wait_event("session", lambda event: event.get("last_seq") == sent["seq"])
+            assert told["unread_count"] == 2
+            async with steady[1].api("fred") as elsewhere, asyncio.timeout(10):
+                while "fred" not in (await elsewhere.get(path)).json().get("users", {}):
+                    await asyncio.sleep(0.05)  # a name is written within a second
+            async with enter("rest", steady[1], "gina", session, claims={"name": "Gina"}) as gina:
+                assert gina.joined["users"]["fred"] == fred
+                assert (await before.call("feedback", message_id=answer, value="up"))["ok"]
+                # Who comes where the room is known hears of the first feedback, too.
+                await before.call("typing", is_typing=True)
+                await gina.wait_event("typing")
+                async with enter("websocket", steady[1], "fred", session, claims=fred) as again:
+                    opinions = [message.get("feedback") for message in again.joined["messages"]]
+                    assert opinions == [{"value": "up", "up": 1, "down": 0}, None]
+                assert "feedback" not in (await gina.history())[0]
+            await api.delete(f"{path}/participants/gina")
+            await outside.wait_event("session", lambda event: event["event"] == "removed")
+
+
 async def test_recovery_on_another_node(steady: Nodes, js: JsClients) -> None:
     session = await new_session(steady[0], "alice")
     async with enter("socketio", steady[1], "alice", session) as writer:

@@ -21,7 +21,10 @@ from tests.support.services import Postgres
 
 MESSAGES = 40_000
 CONTENTS = ("", "plain", "한국어 'quotes' \"and\" \\ slashes", "emoji 🎉\n\ttab", "x" * 300)
-TABLES = ("agents", "chat_sessions", "chat_messages", "chat_participants", "chat_files", "revocations")
+TABLES = (
+    "agents", "chat_sessions", "chat_messages", "chat_participants", "chat_files", "chat_feedback", "people",
+    "revocations",
+)  # fmt: skip
 PARTS = """[
     {"type": "reasoning", "id": "r", "text": "음 \\n", "provider_metadata": {"signature": "s", "n": 1.0}},
     {"type": "tool", "id": "t", "tool_call_id": "c", "name": "n", "state": "input_streaming", "input": null}
@@ -83,6 +86,17 @@ def fill(file: Path) -> None:
             " file_url, uploaded_by, uploaded_at) VALUES (?, 's1', ?, ?, 'image/png', ?, ?, 'u', ?)",
             files,
         )
+        db.execute("UPDATE chat_sessions SET rated = 1 WHERE session_id = 's1'")
+        opinions = [
+            (f"m{n}", f"user{n % 3}", "up" if n % 2 else "down", "왜" * n or None, time) for n in range(9)
+        ]
+        db.executemany(
+            "INSERT INTO chat_feedback (session_id, message_id, user_id, value, comment, given_at)"
+            " VALUES ('s1', ?, ?, ?, ?, ?)",
+            opinions,
+        )
+        known = [("user1", "하나", None, None), ("user2", None, "https://example.com/2.png", time)]
+        db.executemany("INSERT INTO people (user_id, name, avatar_url, seen) VALUES (?, ?, ?, ?)", known)
         db.execute("INSERT INTO revocations VALUES ('user49', ?)", (time,))
         db.commit()
 
@@ -130,7 +144,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         if name in ("metadata", "config", "error", "parts") and value is not None:
             value = json.loads(value)
-        if name in ("is_edited", "is_active"):
+        if name in ("is_edited", "is_active", "rated"):
             value = bool(value)
         out[name] = value
     return out

@@ -58,7 +58,7 @@ class Node:
 
     async def session(self) -> str:
         record = await self.services.sessions.create_session(ALICE, Origin("test"))
-        await self.services.sessions.put_participant(ALICE, record.session_id, BOB.key, "member")
+        await self.services.participation.put_participant(ALICE, record.session_id, BOB.key, "member")
         return record.session_id
 
     async def say(self, session_id: str, content: str) -> None:
@@ -173,7 +173,7 @@ async def test_what_changes_while_it_is_read_is_not_kept(node: Node, monkeypatch
 
     async def removed_meanwhile(*args: Any) -> Any:
         monkeypatch.setattr(messages, "views", views)
-        await node.services.sessions.remove_participant(ALICE, name, BOB.key)
+        await node.services.participation.remove_participant(ALICE, name, BOB.key)
         await node.services.membership.access_changed(name, BOB.key)
         return await views(*args)
 
@@ -251,7 +251,7 @@ async def test_who_was_let_in_at_another_node_need_not_wait_until_this_one_hears
     await node.slowly(node.connection(ALICE), name)
     room = node.services.hub.rooms[name]
     known = room.known
-    await node.services.sessions.put_participant(ALICE, name, EVE.key, "member")
+    await node.services.participation.put_participant(ALICE, name, EVE.key, "member")
     state = node.services.delivery.log.at_hand(name)
     assert state is not None
     room.known, room.pos = known, state.pos  # in SQL, and not even in the log yet
@@ -281,7 +281,7 @@ async def test_a_role_that_changes_while_somebody_joins_is_the_new_one(
     async def changed_meanwhile(*args: Any) -> Any:
         monkeypatch.setattr(sessions, "joinable", joinable)
         found = await joinable(*args)
-        await sessions.put_participant(ALICE, name, BOB.key, "viewer")
+        await node.services.participation.put_participant(ALICE, name, BOB.key, "viewer")
         return found
 
     monkeypatch.setattr(sessions, "joinable", changed_meanwhile)

@@ -1,0 +1,38 @@
+"""Activity in a session that a connection has not joined: how much of it is not read."""
+
+import pytest
+
+from tests.support.doors import LIVE, enter, new_session
+from tests.support.server import Server
+
+
+@pytest.mark.parametrize("kind", LIVE)
+async def test_activity_says_how_much_is_unread(either: Server, kind: str) -> None:
+    """Others' undeleted messages behind one's read mark, of the newest hundred."""
+    ann, ben = f"ann {kind}", f"ben {kind}"
+    home = await new_session(either, ben)
+    session_id = await new_session(either, ann, members=(ben,))
+    path = f"/api/chat/sessions/{session_id}"
+    async with (
+        enter(kind, either, ben, home) as door,
+        either.api(ann) as writer,
+        either.api(ben) as reader,
+    ):
+
+        async def said(count: int) -> int:
+            """After so many messages more."""
+            for number in range(count):
+                sent = (await writer.post(f"{path}/messages", json={"content": f"{number}"})).json()
+            told = await door.wait_event("session", lambda event: event.get("last_seq") == sent["seq"])
+            return int(told["unread_count"])
+
+        assert await said(3) == 3
+        await reader.post(f"{path}/messages", json={"content": "mine"})
+        first = (await writer.get(f"{path}/messages")).json()["messages"][0]
+        await writer.delete(f"{path}/messages/{first['message_id']}")
+        assert await said(1) == 3
+        assert (await reader.post(f"{path}/read", json={"seq": 4})).json()["unread_count"] == 1
+        assert await said(1) == 2
+        assert await said(110) == 100
+        listed = (await reader.get("/api/chat/sessions")).json()["sessions"]
+        assert {line["session_id"]: line["unread_count"] for line in listed}[session_id] == 112
