@@ -1,14 +1,15 @@
 """A conversation whose members are on three nodes: one order at every door; streams; typing; presence."""
 
 import asyncio
-from contextlib import aclosing
+import random
+from contextlib import AsyncExitStack, aclosing
 
 import httpx
 import pytest
 import socketio
 
 from tests.cluster.conftest import Nodes
-from tests.support.doors import enter, new_session
+from tests.support.doors import Door, enter, new_session
 from tests.support.jsclient import JsClients
 from tests.support.sioclient import SioWebSocket
 
@@ -172,6 +173,42 @@ async def test_people_are_known_on_every_node(steady: Nodes) -> None:
                 assert "feedback" not in (await gina.history())[0]
             await api.delete(f"{path}/participants/gina")
             await outside.wait_event("session", lambda event: event["event"] == "removed")
+
+
+def knows(reader: Door) -> dict[str, str]:
+    """What a page would show: `users` of its `join`, and each later `user` (docs/people.md)."""
+    known = {user: person["name"] for user, person in reader.joined.get("users", {}).items()}
+    for event in reader.events:
+        user = event.data.get("sender_id") or event.data.get("user_id")
+        if "user" in event.data and user is not None:
+            known[user] = event.data["user"]["name"]
+    return known
+
+
+async def test_every_reader_knows_who_writes(steady: Nodes) -> None:
+    """Whenever it came, at whichever node; also where a name is new, or another one."""
+    chance, writers = random.Random(8), [f"writer{number}" for number in range(4)]
+    session = await new_session(steady[0], "owner", members=tuple(writers))
+    names = {writer: writer.title() for writer in writers}
+    async with AsyncExitStack() as stack:
+        apis = {}
+        readers: list[Door] = []
+        for step in range(60):
+            if step % 6 == 0:
+                kind, node = chance.choice(("socketio", "websocket", "rest")), chance.choice(list(steady))
+                readers.append(await stack.enter_async_context(enter(kind, node, "owner", session)))
+            writer, node = chance.choice(writers), chance.choice(list(steady))
+            if chance.random() < 0.1:
+                names[writer] += "!"
+            key = node.port, names[writer]
+            if key not in apis:
+                apis[key] = await stack.enter_async_context(node.api(writer, name=names[writer]))
+            body = {"content": names[writer]}
+            sent = (await apis[key].post(f"/api/chat/sessions/{session}/messages", json=body)).json()
+            for reader in readers:
+                await reader.wait_event("message", lambda m, seq=sent["seq"]: m["seq"] == seq)
+                assert knows(reader)[writer] == names[writer], (step, writer)
+            await asyncio.sleep(0.02)
 
 
 async def test_recovery_on_another_node(steady: Nodes, js: JsClients) -> None:
