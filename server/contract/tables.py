@@ -41,7 +41,7 @@ def _events() -> list[str]:
     for name, event in payloads.EVENTS.items():
         for schema in event.schemas:
             kind = event.kind
-            if schema in (payloads.SessionActivity, payloads.SessionAdded):
+            if schema in (payloads.SessionActivity, payloads.SessionAdded, payloads.SessionTakenAway):
                 kind = "volatile"
             shown = "the message" if schema is payloads.Message else _names(schema, "session_id", "timestamp")
             text = event.text or doc(schema)
