@@ -24,6 +24,7 @@ def duration(_: click.Context, __: click.Parameter, value: str) -> float:
 @click.option("--sub", required=True, help="Whom the token names: a user's or an agent's id.")
 @click.option("--role", type=click.Choice(["user", "agent", "service"]), default="user", show_default=True)
 @click.option("--name", help="A name to show beside the id.")
+@click.option("--avatar-url", metavar="URL", help="The address of a picture to show.")
 @click.option(
     "--sessions", metavar="ID[,ID…]", multiple=True, help="Restrict it to these sessions (a share link)."
 )
@@ -37,6 +38,7 @@ def command(
     sub: str,
     role: "Role",
     name: str | None,
+    avatar_url: str | None,
     sessions: tuple[str, ...],
     session_role: Literal["member", "viewer"] | None,
     ttl: float,
@@ -59,7 +61,9 @@ def command(
 
     ids = [word.strip() for entry in sessions for word in entry.split(",") if word.strip()]
     try:
-        text, expires_at = mint(settings, sub, role, name, ids or None, ttl, session_role=session_role)
+        text, expires_at = mint(
+            settings, sub, role, name, ids or None, ttl, avatar_url=avatar_url, session_role=session_role
+        )
     except ValueError as error:
         fail(str(error))
     click.echo(text)

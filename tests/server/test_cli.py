@@ -69,6 +69,7 @@ def test_an_unknown_command() -> None:
 def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
     done = run(
         tmp_path, "token", "--sub", "7", "--role", "agent", "--name", "A", "--sessions", "s1,s2",
+        "--avatar-url", "https://example.com/a.png",
         "--sessions", "s3", "--session-role", "member", "--ttl", "2h", JWT_SECRET_KEY=KEY,
     )  # fmt: skip
     assert done.returncode == 0
@@ -80,6 +81,7 @@ def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
         "sub": "7",
         "role": "agent",
         "name": "A",
+        "avatar_url": "https://example.com/a.png",
         "sessions": ["s1", "s2", "s3"],
         "session_role": "member",
     }
