@@ -70,6 +70,11 @@ class UnreadCounts:
             return {}
 
     def _send(self, event: Event, count: int | None) -> None:
-        data = event.data if count is None else b'%b,"unread_count":%d}' % (event.data[:-1], count)
-        told = msgspec.structs.replace(event, data=data, seq=0)
-        self._hub.to_user(event.only_user, told, outside=event.not_to)
+        """A share link's holder is told without: what is read is its user's own."""
+        plain = msgspec.structs.replace(event, seq=0)
+        told = plain
+        if count is not None:
+            data = b'%b,"unread_count":%d}' % (event.data[:-1], count)
+            told = msgspec.structs.replace(plain, data=data)
+        for conn in self._hub.outside(event.only_user, event.not_to):
+            conn.send(told if conn.caller.sessions is None else plain)

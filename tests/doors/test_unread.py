@@ -36,3 +36,14 @@ async def test_activity_says_how_much_is_unread(either: Server, kind: str) -> No
         assert await said(110) == 100
         listed = (await reader.get("/api/chat/sessions")).json()["sessions"]
         assert {line["session_id"]: line["unread_count"] for line in listed}[session_id] == 112
+
+
+async def test_a_share_link_is_told_nothing_of_what_its_user_has_read(parley: Server) -> None:
+    home = await new_session(parley, "cho", members=("dan",))
+    session_id = await new_session(parley, "cho", members=("dan",))
+    link = {"sessions": [home, session_id]}
+    async with enter("socketio", parley, "dan", home, claims=link) as door, parley.api("cho") as writer:
+        await writer.post(f"/api/chat/sessions/{session_id}/messages", json={"content": "hello"})
+        told = await door.wait_event("session")
+        assert (told["event"], told["last_message"]) == ("activity", "hello")
+        assert "unread_count" not in told
