@@ -3,6 +3,9 @@ import { claims, developmentToken, rest } from "./api.js";
 import { Room } from "./room.js";
 import { LINKS } from "./transports.js";
 
+/** Milliseconds in which we mostly hear what becomes of a question. */
+const TOLD = 1500;
+
 export class Person extends EventTarget {
   /** `frame(who, direction, label, text)` sees everything that goes over the network. */
   constructor(token, frame, transport) {
@@ -10,8 +13,9 @@ export class Person extends EventTarget {
     this.token = token;
     this.frame = frame;
     this.transport = transport;
-    const { sub, name } = claims(token);
+    const { sub, name, avatar_url: picture } = claims(token);
     this.sub = sub;
+    this.picture = picture;
     this.name = name ?? sub;
     this.room = null;
     this.link = null;
@@ -29,12 +33,23 @@ export class Person extends EventTarget {
   }
 
   async enter(sessionId) {
-    if (this.room?.sessionId === sessionId) return;
+    if (this.room?.sessionId === sessionId) {
+      if (this.room.closed) this.through(this.transport);
+      return;
+    }
     const old = this.room?.sessionId;
     this.room = new Room(sessionId, this.sub);
     this._tell("room");
     if (old && this.link) await this.link.leave(old);
     this._connect();
+  }
+
+  /** What the server says of the session of this room: one that is open again is joined again. */
+  about({ session_id, title, status }) {
+    const { room } = this;
+    if (session_id !== room?.sessionId) return;
+    if (status === "active" && (room.closed || !room.session)) this.through(this.transport);
+    else room.apply("session", { event: status === "active" ? "updated" : status, title });
   }
 
   async leave() {
@@ -113,7 +128,21 @@ export class Person extends EventTarget {
       this.through(this.transport); // the database went back: a whole snapshot instead of what is here
       return;
     }
-    if (data?.session_id && data.session_id === this.room?.sessionId) this.room.apply(name, data);
+    if (data?.session_id && data.session_id === this.room?.sessionId) {
+      this.room.apply(name, data);
+      if (name === "message") this._settle(this.room, data.message_id);
+    }
+  }
+
+  /** A question that waits for nothing is begun without a word: if it is slow, we ask whether it is one. */
+  _settle(room, messageId) {
+    const unsure = () => this.room === room && this.status === "online" && room.turns.open.get(messageId)?.state === "asked";
+    if (!unsure()) return;
+    setTimeout(async () => {
+      if (!unsure()) return;
+      const page = await this.call("history", { limit: 1 }).catch(() => null);
+      if (page) room.settle(messageId, page.turns);
+    }, TOLD);
   }
 
   /** A new token, where the server hands them out. */
@@ -125,6 +154,19 @@ export class Person extends EventTarget {
     } catch (error) {
       this._tell("problem", { error });
     }
+  }
+
+  /** What a message asked for. The first answer counts: one that came later is told which it was. */
+  async answer({ message_id }, { id }, answer) {
+    const client_message_id = crypto.randomUUID();
+    await this.call("answer", { message_id, interrupt_id: id, client_message_id, ...answer });
+  }
+
+  /** What one thinks of a message; null takes it back. */
+  async feedback({ message_id }, value, comment) {
+    const { room } = this;
+    const given = await this.call("feedback", { message_id, value, ...(comment && { comment }) });
+    room.thought(message_id, given);
   }
 
   async older() {
