@@ -1,7 +1,7 @@
 // What a message says, as elements: each of its parts in the order of the message. Knows no room.
 import { Ask } from "./asks.js";
 import { h } from "./dom.js";
-import { cost, shortfall } from "./endings.js";
+import { cost, does, shortfall } from "./endings.js";
 import { SHOWN, json } from "./json.js";
 import { Markdown, address, link } from "./markdown.js";
 import { partsOf } from "./parts.js";
@@ -53,6 +53,7 @@ function blocks(message) {
   const agent = message.sender_type === "agent";
   const short = agent ? shortfall(message, !shown.length) : null;
   for (const each of message.interrupts ?? []) extra(`ask ${each.id}`, "ask", each);
+  extra("doing", "doing", message.status === "streaming" && message.doing && does(message.doing));
   extra("passing", "passing", message.status === "streaming" && message.passing);
   extra("error", "problem", message.error && (message.error.message || message.error.code));
   extra("ending", "ending", short);
@@ -276,10 +277,10 @@ class Passing {
 }
 
 /** A line of words, by its class. */
-function line(kind) {
+function line(kind, attributes) {
   return class {
     constructor() {
-      this.element = h(`p.${kind}`);
+      this.element = h(`p.${kind}`, attributes);
     }
 
     update(text) {
@@ -290,5 +291,5 @@ function line(kind) {
 
 const VIEWS = {
   plain: Plain, text: Text, reasoning: Reasoning, tool: Tool, data: Data, source: Sources, file: File, step: Step,
-  upload: Upload, ask: Ask, passing: Passing, problem: line("problem"), ending: line("ending"), cost: line("cost"),
+  upload: Upload, ask: Ask, passing: Passing, problem: line("problem"), doing: line("doing", { role: "status" }), ending: line("ending"), cost: line("cost"),
 };

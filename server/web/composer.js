@@ -24,7 +24,7 @@ export class Composer {
       onpaste: (event) => event.clipboardData.files.length && (event.preventDefault(), this._upload(event.clipboardData.files)),
     });
     this.picker = h("input", { type: "file", hidden: true, multiple: true, "aria-label": "Files", onchange: () => this._upload(this.picker.files) });
-    this.banner = h("p.editing", { hidden: true }, "Editing a message. ", h("button.link", { type: "button", onclick: () => this.edit(null) }, "Cancel"));
+    this.banner = h("p.editing", { hidden: true }, h("span", {}, "Editing a message."), h("button.link", { type: "button", onclick: () => this.edit(null) }, "Cancel"));
     this.stopButton = h("button.icon-button.stop", { type: "button", hidden: true, "aria-label": `Stop the answer as ${person.name}`, title: "Stop the answer (Esc)", onclick: () => this._stopHere() }, icon(ICONS.stop));
     const form = h(
       "form.composer",

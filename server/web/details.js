@@ -8,6 +8,7 @@ export class Details {
   constructor(person, id, attempt, changed) {
     Object.assign(this, { person, id, attempt, changed });
     this.session = null;
+    this.add = this._add(); // stays as it is filled in, whatever is drawn anew
     this.inside = h("div.details");
     this.dialog = h("dialog", { "aria-labelledby": `${id}-details`, onclose: () => this.dialog.remove() }, this.inside);
   }
@@ -39,7 +40,7 @@ export class Details {
       this._title(owner),
       h("h3", {}, `People (${session.participant_count})`),
       h("ul.takes-part", {}, session.participants.map((user) => this._one(user, owner))),
-      owner ? this._add() : null,
+      owner ? this.add : null,
       h(
         "div.row",
         {},
@@ -76,7 +77,10 @@ export class Details {
   _add() {
     const user = h("input", { "aria-label": "User id of a new participant", placeholder: "User id", required: true, maxlength: "255", autocomplete: "off" });
     const role = h("select", { "aria-label": "What they may do" }, Object.entries(ROLES).map(([value, text]) => h("option", { value }, text)));
-    const add = (event) => (event.preventDefault(), this._asked("PUT", `/participants/${encodeURIComponent(user.value.trim())}`, { role: role.value }));
+    const add = async (event) => {
+      event.preventDefault();
+      if (await this._asked("PUT", `/participants/${encodeURIComponent(user.value.trim())}`, { role: role.value })) user.value = "";
+    };
     return h("form.line", { onsubmit: add }, user, role, h("button.button", { type: "submit", "aria-label": "Add" }, "Add"));
   }
 

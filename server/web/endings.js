@@ -21,6 +21,13 @@ export function flag({ status, finish_reason: reason }) {
   return FLAGS[status] ?? REASONS[reason] ?? "";
 }
 
+const DOES = { thinking: "thinking", calling_tool: "calling a tool", searching: "searching" };
+
+/** What an answer's producer does meanwhile: "calling a tool: weather…". */
+export function does({ status, detail }) {
+  return `${DOES[status] ?? status.replaceAll("_", " ")}${detail ? `: ${detail}` : ""}…`;
+}
+
 /** What all readers think of an answer, as its session's owner is told. */
 export function opinions({ feedback: { up, down } = {} }) {
   return [up && `${up} liked it`, down && `${down} disliked it`].filter(Boolean).join(", ");

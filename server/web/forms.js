@@ -82,7 +82,7 @@ function text(schema, label, required) {
   const { minLength: minlength, maxLength: maxlength } = schema;
   const type = TYPES[schema.format];
   const attributes = { minlength, maxlength, required, autocomplete: "off" };
-  const input = type ? h("input", { type, ...attributes }) : h("textarea", { rows: maxlength <= 200 ? 1 : 2, ...attributes });
+  const input = type ? h("input", { type, ...attributes }) : h("textarea", { rows: maxlength > 200 ? 3 : 1, ...attributes });
   if (typeof schema.default === "string") input.value = schema.default;
   return { element: labelled(label, input), input, value: () => input.value || undefined };
 }

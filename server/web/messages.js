@@ -1,5 +1,5 @@
 // The list of a conversation: a window of it is in the page, however long the conversation is.
-import { buttons } from "./acts.js";
+import { buttons, versions } from "./acts.js";
 import { Body } from "./body.js";
 import { ICONS, avatar, bytes, h, icon, time } from "./dom.js";
 import { flag, opinions } from "./endings.js";
@@ -18,7 +18,7 @@ function here(url) {
   return pathname + search;
 }
 
-/** `actions`: edit, stop, remove, answer, feedback, comment, older, seen, address. */
+/** `actions`: edit, stop, again, select, remove, answer, feedback, comment, older, seen, address. */
 export class MessageList {
   constructor(actions) {
     this.actions = actions;
@@ -274,13 +274,24 @@ export class MessageList {
       h("strong", {}, name),
       h("time", { datetime: message.created_at }, time(message.created_at)),
       flags.filter(Boolean).map((each) => h("em", {}, each)),
+      versions(message, (to, title) => this._select(to, title)),
     );
   }
 
   /** What shows that a message, which is whole, changed. */
-  _key({ message_id, revision, status, content, feedback }) {
+  _key({ message_id, revision, status, content, feedback, siblings }) {
     const { turns } = this.room;
-    return [revision, status, content?.length, turns.open.get(message_id)?.state, turns.mark(message_id), JSON.stringify(feedback)].join(":");
+    return [revision, status, content?.length, turns.open.get(message_id)?.state, turns.mark(message_id), JSON.stringify([feedback, siblings])].join(":");
+  }
+
+  /** Another version of a message; who leafs through them goes on with the next key. */
+  async _select(id, title) {
+    await this.actions.select(id);
+    const item = this.items.get(id);
+    if (!item) return;
+    item.scrollIntoView({ block: "nearest" });
+    const leaves = [...item.querySelectorAll(".versions button:enabled")];
+    (leaves.find((each) => each.title === title) ?? leaves[0])?.focus();
   }
 
   _file(file) {

@@ -23,6 +23,8 @@ export class Pane {
     this.list = new MessageList({
       edit: (message) => this.composer.edit(message),
       stop: ({ message_id }) => this.composer.stop(message_id),
+      again: ({ message_id }) => attempt(() => person.call("regenerate", { message_id })),
+      select: (id) => attempt(() => person.select(id)),
       remove: ({ message_id }) => attempt(() => person.call("delete", { message_id })),
       older: () => attempt(() => person.older()),
       feedback: (message, value) => attempt(() => person.feedback(message, value)),

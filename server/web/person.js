@@ -3,6 +3,8 @@ import { claims, developmentToken, rest } from "./api.js";
 import { Room } from "./room.js";
 import { LINKS } from "./transports.js";
 
+/** Messages of a branch that are asked for at once. */
+const PAGE = 200;
 /** Milliseconds in which we mostly hear what becomes of a question. */
 const TOLD = 1500;
 
@@ -100,6 +102,7 @@ export class Person extends EventTarget {
     const before = room.lastRevision;
     room.snapshot(reply, { resumed });
     this._tell("session");
+    this._follow(room);
     while (resumed && reply.has_more) {
       reply = await this.call("history", { after_revision: room.lastRevision, limit: 500 });
       room.merge(reply);
@@ -130,8 +133,31 @@ export class Person extends EventTarget {
     }
     if (data?.session_id && data.session_id === this.room?.sessionId) {
       this.room.apply(name, data);
+      this._follow(this.room);
       if (name === "message") this._settle(this.room, data.message_id);
     }
+  }
+
+  /** Where another branch is gone on with: its path, as the server has it. */
+  _follow(room) {
+    if (!room.stale) return room.followed;
+    room.followed ??= this._path(room).finally(() => (room.followed = null));
+    return room.followed;
+  }
+
+  async _path(room) {
+    while (room.stale && this.room === room) {
+      room.stale = false;
+      room.path(await this.call("history", { limit: PAGE }));
+    }
+  }
+
+  /** Another version of a message is shown, and what follows it: to everybody. */
+  async select(messageId) {
+    const { room } = this;
+    await this.call("select", { message_id: messageId });
+    room.stale = true;
+    await this._follow(room);
   }
 
   /** A question that waits for nothing is begun without a word: if it is slow, we ask whether it is one. */
@@ -158,8 +184,15 @@ export class Person extends EventTarget {
 
   /** What a message asked for. The first answer counts: one that came later is told which it was. */
   async answer({ message_id }, { id }, answer) {
+    const { room } = this;
     const client_message_id = crypto.randomUUID();
-    await this.call("answer", { message_id, interrupt_id: id, client_message_id, ...answer });
+    try {
+      await this.call("answer", { message_id, interrupt_id: id, client_message_id, ...answer });
+    } catch (failure) {
+      const { code, details } = failure.error ?? failure;
+      if (code !== "CONFLICT" || !details?.answer) throw failure;
+      room.answered(message_id, id, details.answer);
+    }
   }
 
   /** What one thinks of a message; null takes it back. */

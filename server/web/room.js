@@ -20,6 +20,7 @@ export class Room extends EventTarget {
     this.users = new Map(); // key -> { name, avatar_url }
     this.next = new Map(); // stream -> index of what comes next in it
     this.turns = new Turns();
+    this.stale = false; // what is shown is not the path to the head any more
   }
 
   /** A `join` reply or a `welcome`. With `resumed`, what we have stays and is brought up to date. */
@@ -35,10 +36,12 @@ export class Room extends EventTarget {
     this.next.clear();
     this.turns.snapshot(reply.turns);
     for (const message of reply.messages) this._put(message);
+    this.stale = resumed && (reply.head_id ?? null) !== null; // changes of all branches came
     for (const stream of reply.streams) {
       const message = this.byId.get(stream.message_id);
       if (message) {
         set(message, { content: stream.content, ...(stream.parts && { parts: stream.parts }) });
+        message.doing = stream.agent_status;
         this.next.set(stream.message_id, stream.next_index);
       }
     }
@@ -58,6 +61,21 @@ export class Room extends EventTarget {
     for (const message of page.messages) this._put(message, true);
     this.older = page.has_more;
     this._tell("older");
+  }
+
+  /** The newest page of the path to the head, where the session has branches. What else is known stays known. */
+  path(page) {
+    this._learn(page.users);
+    this.messages = page.messages.map((message) => {
+      const known = this.byId.get(message.message_id);
+      if (known && !this.next.has(message.message_id) && known.revision <= message.revision) set(known, message);
+      const { parent_id, siblings } = message;
+      if (known) return Object.assign(known, { parent_id, siblings });
+      this.byId.set(message.message_id, message);
+      return message;
+    });
+    this.older = page.has_more;
+    this._tell("reset");
   }
 
   /** Messages that changed, in the order of their revisions. */
@@ -89,6 +107,7 @@ export class Room extends EventTarget {
         break;
       case "stream_start":
         this.next.set(data.message_id, 0);
+        if ("parent_id" in data) this.stale = true; // who its siblings are
         if (data.reply_to) this.turns.begun(data.reply_to, data.message_id);
         this._change({
           message_type: "stream", status: "streaming", content: "", is_edited: false,
@@ -101,6 +120,9 @@ export class Room extends EventTarget {
       case "stream_part":
         this._grow(name, data);
         break;
+      case "agent_status":
+        this._does(data);
+        break;
       case "stream_end": {
         const message = this.byId.get(data.message_id);
         if (!message) break;
@@ -108,6 +130,7 @@ export class Room extends EventTarget {
         this.turns.answered(data.message_id, data.status);
         const { timestamp, session_id, ...fields } = data;
         delete message.passing;
+        delete message.doing;
         if (!kept(message.parts)) delete message.parts;
         this._change({ seq: message.seq, ...fields });
         this._tell("turns");
@@ -170,6 +193,14 @@ export class Room extends EventTarget {
     this._tell("thought", { message });
   }
 
+  /** The answer that counts, where another was given before ours. */
+  answered(messageId, interruptId, answer) {
+    const message = this.byId.get(messageId);
+    if (!message?.interrupts) return;
+    message.interrupts = message.interrupts.map((each) => (each.id === interruptId ? { ...each, answer } : each));
+    this._tell("thought", { message });
+  }
+
   /** Who sent a message: { id, name, picture }. */
   senderOf(message) {
     const agent = this.session?.agent;
@@ -200,7 +231,8 @@ export class Room extends EventTarget {
   /** Of what changes about the session itself, what is shown. */
   _session({ event, title }) {
     if (!this.session) return;
-    if (event === "updated" && title !== undefined) this.session.title = title;
+    if (event === "head") this.stale = true;
+    else if (event === "updated" && title !== undefined) this.session.title = title;
     else if (["archived", "expired", "removed"].includes(event)) this.session.status = event;
     else return;
     this._tell("session");
@@ -210,6 +242,14 @@ export class Room extends EventTarget {
   _asked(name, message) {
     if (name === "message_deleted") this.turns.done(message.message_id);
     else if (name === "message" && this.session?.agent && message.sender_type === "user" && !this.byId.has(message.message_id)) this.turns.asked(message);
+  }
+
+  /** What the producer of an answer does while it writes nothing. */
+  _does({ message_id, status, detail }) {
+    const message = this.byId.get(message_id);
+    if (message?.status !== "streaming") return;
+    message.doing = status ? { status, detail } : undefined;
+    this._tell("grown", { message });
   }
 
   _grow(name, data) {
@@ -244,6 +284,11 @@ export class Room extends EventTarget {
     const own = { ...message };
     this.byId.set(own.message_id, own);
     const list = this.messages;
+    // On another branch, or the first of a new one.
+    if (!before && "parent_id" in own && list.length && list.at(-1).seq < own.seq && own.parent_id !== list.at(-1).message_id) {
+      this.stale = true;
+      return;
+    }
     if (!list.length || list.at(-1).seq < own.seq) list.push(own);
     else if (before && own.seq < list[0].seq) list.unshift(own);
     else list.splice(this.indexOf(own.seq), 0, own);

@@ -36,8 +36,9 @@ async def test_story(house: Server, story: str) -> None:
     await tell("stories.mjs", story, house.url)
 
 
-async def test_company(house: Server) -> None:
-    await tell("company.mjs", "details", house.url)
+@pytest.mark.parametrize("story", ["details", "names"])
+async def test_company(house: Server, story: str) -> None:
+    await tell("company.mjs", story, house.url)
 
 
 async def test_five_thousand_messages_stay_quick(house: Server) -> None:

@@ -207,6 +207,61 @@ const stories = {
     await dov.locator(".message.agent:not(.streaming)").waitFor();
     worker.close();
   },
+
+  /** An answer anew and a question otherwise: versions to leaf through, by keys, on a phone, and for all readers. */
+  async versions(page, url, agent, token) {
+    const worker = await Worker.come(url, token);
+    const eva = await come(page, "eva");
+    await session(page, agent);
+    await page.setViewportSize(PHONE);
+    await eva.locator("textarea").focus();
+    await type(page, "one");
+    await worker.answer("first try");
+    await eva.locator(".message.agent:not(.streaming)", { hasText: "first try" }).waitFor();
+    await type(page, "and then?");
+    await worker.answer("more of it");
+    await eva.locator(".message.agent:not(.streaming)", { hasText: "more of it" }).waitFor();
+    const { people, session: id } = await page.evaluate(() => JSON.parse(sessionStorage.getItem("parley-playground")));
+    const tab = await playground(page.context().browser(), `${url}/#token=${people[0].token}&session=${id}`);
+    await saying(tab.locator(".pane"), "more of it").waitFor();
+
+    await eva.locator("textarea").focus();
+    await reach(page, "Regenerate"); // the last
+    await reach(page, "Regenerate"); // the first
+    await page.keyboard.press("Enter");
+    await worker.answer("second try");
+    for (const pane of [eva, tab.locator(".pane")]) {
+      await saying(pane, "second try").getByRole("group", { name: "Version 2 of 2" }).waitFor();
+      check((await pane.locator(".message").count()) === 2, "what followed the first is on its branch");
+    }
+    await accessible(page, "versions of an answer");
+    await fits(page, "versions of an answer");
+    await eva.locator("textarea").focus();
+    await reach(page, "Version before");
+    await page.keyboard.press("Enter");
+    for (const pane of [eva, tab.locator(".pane")]) {
+      await saying(pane, "first try").getByRole("group", { name: "Version 1 of 2" }).waitFor();
+      await saying(pane, "more of it").waitFor();
+    }
+    check((await page.evaluate(() => document.activeElement.title)) === "Version after", "the next key leafs on");
+    await page.reload();
+    await saying(eva, "first try").getByText("1/2").waitFor();
+    unhurt(tab);
+
+    await eva.locator("textarea").focus();
+    await page.keyboard.press("ArrowUp"); // the last question again
+    await eva.getByLabel("Beside the old one").waitFor();
+    await page.keyboard.type(" Tell me.");
+    await page.keyboard.press("Enter");
+    await worker.answer("something else");
+    await eva.locator(".message.agent:not(.streaming)", { hasText: "something else" }).waitFor();
+    const question = saying(eva, "and then? Tell me.");
+    await question.getByRole("group", { name: "Version 2 of 2" }).waitFor();
+    check((await eva.locator(".message").count()) === 4, "the old one is not shown with it");
+    await question.getByRole("button", { name: "Version before" }).press("Enter");
+    await saying(eva, "more of it").waitFor();
+    worker.close();
+  },
 };
 
 await tell(stories);
