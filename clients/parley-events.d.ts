@@ -70,11 +70,24 @@ export interface DeltaPiece {
 /** Nothing but `ok`. */
 export interface Done {}
 
-/** Change the content of one's own message. */
+/** Change the content of one's own message; with `branch`, beside it: the other version is a message of its own, and is answered anew. The last three are of that alone. */
 export interface Edit {
   session_id: string;
   message_id: string;
   content: string;
+  branch?: boolean;
+  client_message_id?: string | null;
+  reply?: boolean;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+}
+
+/** With `branch` the message is the new one, and the other fields tell of it. */
+export interface EditedReply {
+  message_id: string;
+  revision: number;
+  seq?: number;
+  created_at?: string;
+  duplicate?: boolean;
 }
 
 /** A failure that no reply could tell: of a `command` sent without an ack, or of the connection. */
@@ -135,7 +148,7 @@ export interface GiveFeedback {
   comment?: string | null;
 }
 
-/** A page of messages. `before` and `after` are RFC 3339 times. */
+/** A page of messages: of the path, where the session has branches; with `tree`, of all branches. `before` and `after` are RFC 3339 times. */
 export interface History {
   session_id: string;
   limit?: number;
@@ -146,9 +159,10 @@ export interface History {
   order?: "asc" | "desc" | null;
   after_revision?: number | null;
   lineage?: string | null;
+  tree?: boolean;
 }
 
-/** `turns`: the session's open ones. */
+/** `turns`: the session's open ones. `head_id`: where the path ends, if the session has branches. With `tree: true` the messages are in `tree`, those of all branches. */
 export interface HistoryReply {
   messages: Message[];
   turns: Turn[];
@@ -159,6 +173,8 @@ export interface HistoryReply {
   lineage: string;
   users?: Record<string, Person>;
   reset?: boolean;
+  head_id?: string | null;
+  tree?: MessageNode[];
 }
 
 /** Become a member of the session's room; the reply is a snapshot that live events carry on. */
@@ -169,7 +185,7 @@ export interface Join {
   lineage?: string | null;
 }
 
-/** A snapshot that live events carry on without a gap. */
+/** A snapshot that live events carry on without a gap. `head_id`: where the path ends, if the session has branches. */
 export interface JoinReply {
   session: SessionDetails;
   messages: Message[];
@@ -184,6 +200,7 @@ export interface JoinReply {
   lineage: string;
   users?: Record<string, Person>;
   reset?: boolean;
+  head_id?: string;
 }
 
 /** Leave the session's room. */
@@ -217,9 +234,17 @@ export interface Message {
   model?: string;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
   files?: File[];
+  parent_id?: string | null;
+  siblings?: string[];
   feedback?: FeedbackGiven;
   user?: Person;
   timestamp?: string;
+}
+
+/** A message and what it follows; null: it is the first. */
+export interface MessageNode {
+  message: Message;
+  parent_id: string | null;
 }
 
 /** A user who is online, with how many connections. */
@@ -319,6 +344,32 @@ export interface Reasoning {
   provider_metadata?: Record<string, unknown>;
 }
 
+/** Answer a question anew, named by itself or by its answer: the new answer stands beside the old one. */
+export interface Regenerate {
+  session_id: string;
+  message_id: string;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+}
+
+/** The question, and where the path ends: the answer follows there. `duplicate`: it is being answered already. */
+export interface RegenerateReply {
+  message_id: string;
+  head_id: string;
+  duplicate?: boolean;
+}
+
+/** Lead the session's path through a message, to the newest one behind it; with `exact`, only up to it. */
+export interface Select {
+  session_id: string;
+  message_id: string;
+  exact?: boolean;
+}
+
+/** Where the path ends now. */
+export interface SelectReply {
+  head_id: string;
+}
+
 /** Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed. */
 export interface SendMessage {
   session_id: string;
@@ -378,11 +429,12 @@ export interface SessionAdded {
 export interface SessionChanged {
   session_id: string;
   timestamp: string;
-  event: "archived" | "expired" | "removed" | "reset" | "updated";
+  event: "archived" | "expired" | "head" | "removed" | "reset" | "updated";
   title?: string | null;
   user_id?: string;
   user?: Person;
   last_revision?: number;
+  head_id?: string;
 }
 
 /** A session as `join` and `GET` show it. `role` is the caller's own in it; `created_via`, `ip_address`, `user_agent` are shown to owner and service alone, `users` by `GET` (`join` has them beside it). */
@@ -586,6 +638,7 @@ export interface StreamStarted {
   sender_id: string;
   metadata: Record<string, unknown>;
   reply_to: string | null;
+  parent_id?: string | null;
 }
 
 /** What people read. */
@@ -693,6 +746,7 @@ export interface Welcome {
   lineage: string;
   users?: Record<string, Person>;
   reset?: boolean;
+  head_id?: string;
   connection_id: string;
   recovered: boolean;
 }
@@ -776,8 +830,12 @@ export interface ParleyCommands {
   leave: (payload: Leave, ack?: (reply: Reply<Done>) => void) => void;
   /** Send a message: text, or `parts`, of which `content` follows. */
   message: (payload: SendMessage, ack: (reply: Reply<SentReply>) => void) => void;
-  /** Change the content of one's own message. */
-  edit: (payload: Edit, ack: (reply: Reply<ChangedReply>) => void) => void;
+  /** Change the content of one's own message; with `branch`, beside it: the other version is a message of its own, and is answered anew. */
+  edit: (payload: Edit, ack: (reply: Reply<EditedReply>) => void) => void;
+  /** Answer a question anew, named by itself or by its answer: the new answer stands beside the old one. */
+  regenerate: (payload: Regenerate, ack: (reply: Reply<RegenerateReply>) => void) => void;
+  /** Lead the session's path through a message, to the newest one behind it; with `exact`, only up to it. */
+  select: (payload: Select, ack: (reply: Reply<SelectReply>) => void) => void;
   /** Delete a message: its tombstone stays. */
   delete: (payload: Delete, ack: (reply: Reply<ChangedReply>) => void) => void;
   /** Post a file that was uploaded with `post=false`. */
@@ -788,7 +846,7 @@ export interface ParleyCommands {
   presence: (payload: Presence, ack?: (reply: Reply<Done>) => void) => void;
   /** Mark everything up to `seq` as read. */
   read: (payload: Read, ack?: (reply: Reply<ReadReply>) => void) => void;
-  /** A page of messages. */
+  /** A page of messages: of the path, where the session has branches; with `tree`, of all branches. */
   history: (payload: History, ack: (reply: Reply<HistoryReply>) => void) => void;
   /** Say what one thinks of another's message; `null` takes it back. */
   feedback: (payload: GiveFeedback, ack: (reply: Reply<FeedbackReply>) => void) => void;

@@ -119,6 +119,10 @@ class Answering:
             elif isinstance(op, DeleteMessage):
                 self._tasks.spawn(self._deleted(record))
 
+    def ask_again(self, question: MessageRecord, asks: Addressed) -> None:
+        """A question is in the line once more."""
+        self._asked(question, asks)
+
     def _asked(self, question: MessageRecord, asks: Addressed) -> None:
         self._fresh.setdefault(question.session_id, set()).add(question.message_id)
         if asks.account != account_of(question):
@@ -188,7 +192,7 @@ class Answering:
                 return
             account = self._links.pop(turn.question_id, None)
             account = account_of(question) if account is None else account
-            answer_id = await self._replies.reply(agent, question, account)
+            answer_id = await self._replies.reply(agent, question, account, after=turn.place)
             self._has_begun(turn.question_id, answer_id)
             await self._questions.begun(turn, answer_id)
         except asyncio.CancelledError:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from events import payloads, schema
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
-from storage.ops import OPEN_QUESTIONS
+from storage.ops import FORKS, OPEN_QUESTIONS, SIBLINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ _PRODUCER = "the stream's producer"
 #: What holds for questions to agents.
 _LINE = f"{OPEN_QUESTIONS} open questions of a session"
 _ASKING = ("AGENT_BUSY",)
+#: What holds for branches: the last is told of messages, too, where they begin one.
+_BRANCHES = f"{SIBLINGS} messages that follow the same one, {FORKS} branches of a session"
+_BRANCHING = (*_ASKING, "LIMIT_REACHED")
 #: Of the commands that write a piece of a stream.
 _PIECES = Bounds(
     _PRODUCER,
@@ -77,7 +80,7 @@ CATALOG: dict[str, Command] = {
                 _WRITERS,
                 "message",
                 holds=f"a row, and an answer of its agent (`MAX_STREAMS_PER_USER` at a time; {_LINE})",
-                beyond=_ASKING,
+                beyond=_BRANCHING,
             ),
             pipelined=True,
             at_once=True,
@@ -85,17 +88,24 @@ CATALOG: dict[str, Command] = {
         Command(
             "edit",
             schema.Edit,
-            payloads.ChangedReply,
-            _bounds("its sender", "message"),
+            payloads.EditedReply,
+            _bounds("its sender", "message", holds=f"with `branch` a row ({_BRANCHES})", beyond=_BRANCHING),
             pipelined=True,
             at_once=True,
         ),
+        Command(
+            "regenerate",
+            schema.Regenerate,
+            payloads.RegenerateReply,
+            _bounds(_WRITERS, "message", holds=f"an answer as `message` ({_BRANCHES})", beyond=_BRANCHING),
+        ),
+        Command("select", schema.Select, payloads.SelectReply, _bounds(_WRITERS, "message", holds="a mark")),
         Command("delete", schema.Delete, payloads.ChangedReply, _bounds("its sender, the owner", "message")),
         Command(
             "file",
             schema.PostFile,
             payloads.SentReply,
-            _bounds("its uploader", "message", holds="a row, and an answer as `message`", beyond=_ASKING),
+            _bounds("its uploader", "message", holds="a row, and an answer as `message`", beyond=_BRANCHING),
         ),
         Command(
             "typing",

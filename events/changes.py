@@ -7,7 +7,7 @@ from events.clock import Clock, rfc3339, when
 from events.event import Event, Kind
 from events.identity import key_of
 from events.tails import Found
-from events.views import PAGE_BYTES, event_of, read_event, with_files
+from events.views import PAGE_BYTES, event_of, read_event
 from storage.files import Files
 from storage.interfaces import Mark
 from storage.messages import Messages as Store
@@ -100,5 +100,4 @@ class Changes:
         return {("user", sub): persons[key] for sub, key in users.items() if key in persons}
 
     async def _files_of(self, records: Sequence[MessageRecord]) -> Mapping[str, Sequence[FileRecord]]:
-        ids = with_files(records)
-        return await self._messages.files_of(ids) if ids else {}
+        return await self._messages.files_with(records)

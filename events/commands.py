@@ -14,8 +14,10 @@ from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import reply_key
 from events.answering import Answering
+from events.branching import Branching
 from events.clock import rfc3339
 from events.errors import (
+    AgentNotFound,
     ChatError,
     Forbidden,
     MessageNotFound,
@@ -77,6 +79,10 @@ def changed(done: Committed) -> dict[str, Any]:
     return {"message_id": done.record.message_id, "revision": done.record.revision}
 
 
+def branched(done: Committed) -> dict[str, Any]:
+    return changed(done) | sent(done)
+
+
 def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]":
     """A stream's end waits until the database takes it; its sender hears in time that it waits."""
     loop = asyncio.get_running_loop()
@@ -117,6 +123,7 @@ class Commands:
         messages: MessageService,
         streams: Streams,
         answering: Answering,
+        branching: Branching,
         membership: Membership,
         joining: Joining,
         presence: Presence,
@@ -126,7 +133,7 @@ class Commands:
         refresh: Refresh,
     ) -> None:
         self._sessions, self._messages, self._streams = sessions, messages, streams
-        self._answering = answering
+        self._answering, self._branching = answering, branching
         self._membership, self._joining = membership, joining
         self._presence, self._typing = presence, typing
         self._limits, self._feedback, self._refresh = limits, feedback, refresh
@@ -139,6 +146,8 @@ class Commands:
             "leave": self.leave,
             "message": self.message,
             "edit": self.edit,
+            "regenerate": self.regenerate,
+            "select": self.select,
             "delete": self.delete,
             "file": self.file,
             "typing": self.typing,
@@ -195,6 +204,15 @@ class Commands:
         else:
             await self._writable(caller, session_id, count)
 
+    async def _may_ask(self, caller: Caller, conn: Connection | None, session_id: str) -> int | None:
+        """The same; the session's agent."""
+        member = self._member(conn, session_id)
+        if member is None:
+            return (await self._writable(caller, session_id))[0]
+        self._member_writes(member)
+        live = member.room.live
+        return live.agent_id if live else None
+
     # --- rooms
 
     def join(self, caller: Caller, conn: Connection | None, command: schema.Join) -> Action:
@@ -231,21 +249,32 @@ class Commands:
     # --- messages
 
     async def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
-        member = self._member(conn, command.session_id)
-        if member is None:
-            agent_id, _ = await self._writable(caller, command.session_id)
-        else:
-            self._member_writes(member)
-            live = member.room.live
-            agent_id = live.agent_id if live else None
+        agent_id = await self._may_ask(caller, conn, command.session_id)
         asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
         future = self._messages.send(caller, command, conn, asks=asks)
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
 
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
+        if command.branch:
+            agent_id = await self._may_ask(caller, conn, command.session_id)
+            asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
+            future = self._messages.branch(caller, command, conn, asks)
+            self._typing.clear(command.session_id, caller.key)
+            return Pending(future, branched)
         await self._may_write(caller, conn, command.session_id)
         return Pending(self._messages.edit(caller, command, conn), changed)
+
+    async def regenerate(self, caller: Caller, conn: Connection | None, command: schema.Regenerate) -> Done:
+        agent_id, _ = await self._writable(caller, command.session_id)
+        if agent_id is None:
+            raise AgentNotFound("the session has no agent")
+        asks = self._answering.asks_of(caller, agent_id, command.when_busy)
+        return await self._branching.regenerate(command.session_id, command.message_id, asks)
+
+    async def select(self, caller: Caller, conn: Connection | None, command: schema.Select) -> Done:
+        await self._may_write(caller, conn, command.session_id, 1)
+        return await self._branching.select(command.session_id, command.message_id, command.exact)
 
     async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:
         _, role = await self._writable(caller, command.session_id)
@@ -267,7 +296,7 @@ class Commands:
 
     async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
         record, role = await self._read(caller, command.session_id)
-        page = await self._messages.history(command, record.trace_id)
+        page = await self._messages.history(command, record)
         if record.rated:
             page["messages"] = await self._feedback.shown(page["messages"], caller, role, record.session_id)
         open_turns = await self._answering.open(command.session_id) if record.agent_id is not None else []

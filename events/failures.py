@@ -9,6 +9,7 @@ from events.errors import (
     Conflict,
     FileNotFound,
     Forbidden,
+    LimitReached,
     MessageNotFound,
     SessionArchived,
     SessionExpired,
@@ -32,6 +33,7 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.AlreadyExists: lambda e: Conflict(),
     storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
     storage_errors.QuestionOpen: lambda e: AgentBusy(),
+    storage_errors.BranchesFull: lambda e: LimitReached(getattr(e, "problem", None)),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
     storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
 }

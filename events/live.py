@@ -74,6 +74,7 @@ class Page:
     last_revision: int
     open_streams: list[OpenStream]
     told: Raw  # `messages` encoded, for the replies to joins
+    is_path: bool = False  # the session has branches, and those beside the path are not here
 
     def with_messages(self, messages: list[Message], has_more: bool) -> "Page":
         """These instead."""

@@ -1,7 +1,7 @@
 """Messages: sending, editing, deleting, reading. Knows no transport and no SQL."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +20,14 @@ from events.names import Names
 from events.parts import FilePart, GivenPart, Text
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.uncommitted import Uncommitted
-from events.views import PAGE_BYTES, event_of, read_event, view, with_files
+from events.views import PAGE_BYTES, event_of, read_event, view
 from storage.errors import StorageUnavailable
 from storage.interfaces import UNCOUNTED
 from storage.messages import Messages as Store
 from storage.ops import Addressed, Committed, DeleteMessage, EditMessage, EndStream, NewMessage
 from storage.participants import Participants
 from storage.parts import file_ids
+from storage.paths import Kin, Paths
 from storage.records import MessageRecord, SessionRecord
 from storage.shape import maker
 from storage.writer import Owner, Writer
@@ -34,11 +35,17 @@ from storage.writer import Owner, Writer
 #: Who may delete another's message.
 MAY_DELETE_ANY = frozenset({"owner", "service"})
 
+NO_KIN: Mapping[str, Kin] = {}
+
 #: What a command says of a message, and what is known of it besides.
 _said = maker(
     NewMessage,
     SendMessage,
     "message_id sender_type sender_id message_type content parts metadata begins most asks introduces",
+)
+#: The same of another version of a message.
+_otherwise = maker(
+    NewMessage, Edit, "message_id sender_type sender_id message_type content metadata asks beside introduces"
 )
 
 
@@ -50,6 +57,7 @@ class MessageService:
         writer: Writer,
         uncommitted: Uncommitted,
         store: Store,
+        paths: Paths,
         participants: Participants,
         names: Names,
         introductions: Introductions,
@@ -63,7 +71,7 @@ class MessageService:
         """`final_of` tells how many pieces a stream has that is being ended, `lineage_of` which history of a
         session a reply goes by; `on_message` hears of each committed message."""
         self.writer, self._uncommitted = writer, uncommitted
-        self._store, self._participants = store, participants
+        self._store, self._paths, self._participants = store, paths, participants
         self._names, self._introductions = names, introductions
         self._delivery, self._clock = delivery, clock
         self._final_of, self._lineage_of, self._on_message = final_of, lineage_of, on_message
@@ -126,6 +134,27 @@ class MessageService:
             conn,
         )
 
+    def branch(
+        self, caller: Caller, command: Edit, conn: Owner | None = None, asks: Addressed | None = None
+    ) -> "asyncio.Future[Committed]":
+        """Another version of one's own message beside it: the path leads to it from there on."""
+        return self._uncommitted.submit(
+            caller.account,
+            _otherwise(
+                command,
+                message_id=new_id("msg"),
+                sender_type=caller.sender_type,
+                sender_id=caller.sub,
+                message_type="text",
+                content=command.content,
+                metadata={},
+                asks=asks,
+                beside=command.message_id,
+                introduces=self._introductions.of(command.session_id, caller),
+            ),
+            conn,
+        )
+
     async def may_delete(self, caller: Caller, role: SessionRole, command: Delete) -> MessageRecord:
         """Raises MessageNotFound, Forbidden."""
         record = await self._store.get(command.message_id)
@@ -161,32 +190,27 @@ class MessageService:
             raise MessageNotFound
         return record
 
-    async def history(self, command: History, trace_id: str) -> dict[str, Any]:
+    async def history(self, command: History, session: SessionRecord) -> dict[str, Any]:
         """A page, oldest first unless `order` says otherwise. Raises ValidationFailed, Unavailable."""
-        lineage = self._lineage_of(trace_id)
+        lineage = self._lineage_of(session.trace_id)
         after = command.after_revision
         if after is not None:
             _, _, last_revision = await self._store.counts(command.session_id)
             reset = after > last_revision or command.lineage not in (None, lineage)
+        kin = NO_KIN
         if after is not None and not reset:
             records, has_more, _ = await self._store.changes(
                 command.session_id, after, command.limit, PAGE_BYTES
             )
+        elif session.head_seq is None or command.tree:
+            records, has_more = await self._store.page(command.session_id, **_bounds(command))
         else:
-            records, has_more = await self._store.page(
-                command.session_id,
-                before_seq=command.before_seq,
-                after_seq=command.after_seq,
-                before=_time(command.before, "before"),
-                after=_time(command.after, "after"),
-                order=command.order,
-                limit=command.limit,
-                max_bytes=PAGE_BYTES,
-            )
+            found = await self._paths.page(session, **_bounds(command))
+            records, has_more, kin = found.messages, found.has_more, found.kin
         counts, users = await self._names.of_page(command.session_id, records)
         total, last_seq, last_revision = counts
         page: dict[str, Any] = {
-            "messages": await self.views(records),
+            "messages": await self.views(records, kin),
             "has_more": has_more,
             "total": total,
             "last_seq": last_seq,
@@ -197,11 +221,29 @@ class MessageService:
             page["users"] = users
         if after is not None and reset:
             page["reset"] = True
+        if session.head_id is not None:
+            page["head_id"] = session.head_id
+        if command.tree:
+            await self._as_tree(page, session, records)
         return page
 
-    async def views(self, records: Sequence[MessageRecord]) -> list[Message]:
-        ids = with_files(records)
-        files = await self._store.files_of(ids) if ids else {}
+    async def _as_tree(
+        self, page: dict[str, Any], session: SessionRecord, records: Sequence[MessageRecord]
+    ) -> None:
+        """All messages with what each follows, also where there are no branches."""
+        parents = await self._paths.parents(session.session_id, records)
+        page["tree"] = [
+            {"message": message, "parent_id": parents[message.message_id]} for message in page["messages"]
+        ]
+        page["messages"] = []
+        if session.head_id is None:
+            page["head_id"] = await self._paths.message_at(session.session_id, session.last_seq)
+
+    async def views(self, records: Sequence[MessageRecord], kin: Mapping[str, Kin] = NO_KIN) -> list[Message]:
+        """`kin` by message_id, where the session has branches."""
+        files = await self._store.files_with(records)
+        if kin:
+            return [view(r, files.get(r.message_id, ()), kin=kin.get(r.message_id)) for r in records]
         return [view(r, files.get(r.message_id, ())) for r in records]
 
     async def mark_read(self, caller: Caller, session_id: str, seq: int) -> int:
@@ -242,6 +284,19 @@ class MessageService:
             self._on_message(done)
         for room, events in rooms.items():
             self._delivery.logs.announce(room, events)
+
+
+def _bounds(command: History) -> dict[str, Any]:
+    """Of a page."""
+    return {
+        "before_seq": command.before_seq,
+        "after_seq": command.after_seq,
+        "before": _time(command.before, "before"),
+        "after": _time(command.after, "after"),
+        "order": command.order,
+        "limit": command.limit,
+        "max_bytes": PAGE_BYTES,
+    }
 
 
 def _time(text: str | None, field: str) -> datetime | None:

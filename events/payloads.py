@@ -127,7 +127,8 @@ class Done(Struct):
 
 
 class JoinReply(Struct, kw_only=True):
-    """A snapshot that live events carry on without a gap."""
+    """A snapshot that live events carry on without a gap. `head_id`: where the path ends, if the session has
+    branches."""
 
     session: SessionDetails
     messages: list[Message]
@@ -142,6 +143,7 @@ class JoinReply(Struct, kw_only=True):
     lineage: str
     users: Users | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
+    head_id: str | UnsetType = UNSET
 
 
 class Welcome(JoinReply, kw_only=True):
@@ -165,6 +167,29 @@ class ChangedReply(Struct):
     revision: int
 
 
+class EditedReply(ChangedReply, kw_only=True):
+    """With `branch` the message is the new one, and the other fields tell of it."""
+
+    seq: int | UnsetType = UNSET
+    created_at: str | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET
+
+
+class RegenerateReply(Struct, kw_only=True):
+    """The question, and where the path ends: the answer follows there. `duplicate`: it is being answered
+    already."""
+
+    message_id: str
+    head_id: str
+    duplicate: bool | UnsetType = UNSET
+
+
+class SelectReply(Struct):
+    """Where the path ends now."""
+
+    head_id: str
+
+
 class ReadReply(Struct):
     unread_count: int
 
@@ -177,8 +202,16 @@ class FeedbackReply(Struct):
     comment: str | None
 
 
+class MessageNode(Struct):
+    """A message and what it follows; null: it is the first."""
+
+    message: Message
+    parent_id: str | None
+
+
 class HistoryReply(Struct, kw_only=True):
-    """`turns`: the session's open ones."""
+    """`turns`: the session's open ones. `head_id`: where the path ends, if the session has branches. With
+    `tree: true` the messages are in `tree`, those of all branches."""
 
     messages: list[Message]
     turns: list[Turn]
@@ -189,6 +222,8 @@ class HistoryReply(Struct, kw_only=True):
     lineage: str
     users: Users | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
+    head_id: str | UnsetType | None = UNSET
+    tree: list[MessageNode] | UnsetType = UNSET
 
 
 class TurnsReply(Struct, kw_only=True):
@@ -252,11 +287,13 @@ class ReadMark(SessionEvent, kw_only=True):
 class SessionChanged(SessionEvent, kw_only=True):
     """The session has changed, or this connection's membership has ended."""
 
-    event: Literal["updated", "archived", "expired", "removed", "reset"]
+    event: Literal["updated", "archived", "expired", "removed", "reset", "head"]
     title: str | UnsetType | None = UNSET
     user_id: str | UnsetType = UNSET
     user: Person | UnsetType = UNSET
     last_revision: int | UnsetType = UNSET
+    #: Where the path ends now, of "head".
+    head_id: str | UnsetType = UNSET
 
 
 class SessionActivity(SessionEvent, kw_only=True):

@@ -65,10 +65,29 @@ class SendMessage(InSession, kw_only=True):
 
 
 class Edit(InSession, kw_only=True):
-    """Change the content of one's own message."""
+    """Change the content of one's own message; with `branch`, beside it: the other version is a message of
+    its own, and is answered anew. The last three are of that alone."""
 
     message_id: MessageId
     content: Content
+    branch: bool = False
+    client_message_id: ClientMessageId | None = None
+    reply: bool = True
+    when_busy: WhenBusy | None = None
+
+
+class Regenerate(InSession, kw_only=True):
+    """Answer a question anew, named by itself or by its answer: the new answer stands beside the old one."""
+
+    message_id: MessageId
+    when_busy: WhenBusy | None = None
+
+
+class Select(InSession, kw_only=True):
+    """Lead the session's path through a message, to the newest one behind it; with `exact`, only up to it."""
+
+    message_id: MessageId
+    exact: bool = False
 
 
 class Delete(InSession, kw_only=True):
@@ -106,7 +125,8 @@ class Read(InSession, kw_only=True):
 
 
 class History(InSession, kw_only=True):
-    """A page of messages. `before` and `after` are RFC 3339 times."""
+    """A page of messages: of the path, where the session has branches; with `tree`, of all branches. `before`
+    and `after` are RFC 3339 times."""
 
     limit: Limit = 50
     before_seq: Count | None = None
@@ -116,6 +136,7 @@ class History(InSession, kw_only=True):
     order: Literal["asc", "desc"] | None = None
     after_revision: Count | None = None
     lineage: Annotated[str, Meta(max_length=100)] | None = None
+    tree: bool = False
 
 
 class GiveFeedback(InSession, kw_only=True):
@@ -327,6 +348,9 @@ class Message(Struct, kw_only=True):
     parts: list[Part] | UnsetType = UNSET
     #: Those that are parts of it.
     files: list[File] | UnsetType = UNSET
+    #: Where the session has branches: what it follows, and all that follow the same, if several do.
+    parent_id: str | UnsetType | None = UNSET
+    siblings: list[str] | UnsetType = UNSET
     #: What its reader thinks of it; for owner and `service` also what all do. In no event.
     feedback: FeedbackGiven | UnsetType = UNSET
     #: In events only. `user`: its sender, where the room may not know yet what that is called.
@@ -351,6 +375,7 @@ class StreamStarted(SessionEvent, kw_only=True):
     sender_id: str
     metadata: dict[str, Any]
     reply_to: str | None
+    parent_id: str | UnsetType | None = UNSET
 
 
 class StreamPiece(SessionEvent, kw_only=True):

@@ -229,6 +229,8 @@ class Snapshots:
         }
         if known.people.told is not None:
             reply["users"] = known.people.told
+        if known.record.head_id is not None:
+            reply["head_id"] = known.record.head_id
         return reply
 
     def _view(self, known: Known, role: SessionRole) -> bytes:
@@ -250,11 +252,14 @@ class Snapshots:
         if found is None:
             raise SessionNotFound
         record = self._sessions.as_of_now(found.session)
-        messages = await self._messages.views(found.messages)
+        messages = await self._messages.views(found.messages, found.kin)
         told = Raw(to_json(messages))
         if len(told) > LONG:
             await asyncio.sleep(0)
-        page = Page(messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told)
+        page = Page(
+            messages, found.has_more, record.last_seq, record.last_revision, found.open_streams, told,
+            is_path=record.head_seq is not None,
+        )  # fmt: skip
         marks = Raw(to_json(sessionview.marks(found.read_marks)))
         turns = Raw(to_json([turn_view(turn) for turn in found.open_turns]))
         lineage = f"{before}.{identity(record.trace_id)}"
@@ -308,7 +313,7 @@ def part(page: Page, after_revision: int | None, limit: int) -> Page | None:
     if after_revision is not None and after_revision >= page.last_revision:
         return page.with_messages([], False)
     if after_revision is not None:
-        if page.has_more:
+        if page.has_more or page.is_path:
             return None
         messages = sorted((m for m in page.messages if m.revision > after_revision), key=_revision)
         more = len(messages) > limit

@@ -19,12 +19,15 @@ _ENDED = _fields(StreamEnded)
 #: What an end has only where there is something to say; one that is read later has no time of its own.
 _RARE = ("timestamp", *(field.name for field in msgspec.structs.fields(StreamEnded) if not field.required))
 _COUNTS = ("tokens_used", "latency_ms")
-_started = dict_maker(_fields(StreamStarted), "timestamp")
+_started = dict_maker((name for name in _fields(StreamStarted) if name != "parent_id"), "timestamp")
 _ended = dict_maker(_ENDED, "timestamp")
 
 
 def started(record: MessageRecord, timestamp: str) -> dict[str, Any]:
-    return _started(record, timestamp)
+    payload = _started(record, timestamp)
+    if record.parent_seq is not None:
+        payload["parent_id"] = record.parent_id
+    return payload
 
 
 def ended(record: MessageRecord, timestamp: str | None = None, *, whole: bool = False) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A message as clients see it, and as the events that tell of it. Reads nothing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -11,7 +11,8 @@ from events.parts import Stored, shown
 from events.schema import File, FileInfo, Message
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
-from storage.parts import file_ids, in_order
+from storage.parts import in_order
+from storage.paths import Kin
 from storage.records import FileRecord, MessageRecord, Person, TurnRecord
 from storage.shape import maker
 
@@ -35,7 +36,7 @@ _made = maker(
     Message,
     MessageRecord,
     "content metadata created_at timestamp",
-    but=" ".join(("edited_at", "deleted_at", "parts", "user", "feedback", *_OF_ANSWERS)),
+    but=" ".join(("edited_at", "deleted_at", "parts", "parent_id", "user", "feedback", *_OF_ANSWERS)),
 )
 
 
@@ -44,8 +45,10 @@ def view(
     files: Sequence[FileRecord] = (),
     timestamp: str | UnsetType = UNSET,
     parts_as: Callable[[Sequence[Stored]], Any] = shown,
+    kin: Kin | None = None,
 ) -> Message:
-    """A message as clients see it. A tombstone has no content. `parts_as` makes its parts of those stored."""
+    """A message as clients see it. A tombstone has no content. `parts_as` makes its parts of those stored.
+    `kin`: where it stands, if the session has branches."""
     metadata = record.metadata
     if record.tokens_used is not None or record.latency_ms is not None:
         # Older clients look there.
@@ -65,16 +68,13 @@ def view(
                 setattr(made, name, value)
     if files:
         made.files = [file_view(file) for file in in_order(record.parts, files)]
+    if kin is not None:
+        made.parent_id = kin.parent_id
+        if kin.siblings:
+            made.siblings = list(kin.siblings)
+    elif record.parent_seq is not None:
+        made.parent_id = record.parent_id
     return made
-
-
-def with_files(records: Iterable[MessageRecord]) -> list[str]:
-    """The ids of those messages whose files are to be read."""
-    return [
-        record.message_id
-        for record in records
-        if not record.deleted_at and (record.message_type == "file" or file_ids(record.parts))
-    ]
 
 
 def told_to_agents(record: MessageRecord, files: Sequence[FileRecord] = ()) -> Message:

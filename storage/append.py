@@ -2,7 +2,7 @@
 sessions, the counters, the rows and the commit.
 
 What needs to be looked at first (an edit, a stream, a file, an answer to a message, a repeat, a session that
-is not open), and what has parts, goes the longer way, `storage.batch`.
+is not open or has branches), and what has parts, goes the longer way, `storage.batch`.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from datetime import datetime
 from storage.batch import new_record
 from storage.database import SqlConnection
 from storage.ops import LOOKS, OPEN_QUESTIONS, Committed, NewMessage, Op
+from storage.records import PARENT
 from storage.rows import NEW, is_json, postgresql_type
 from storage.shape import dict_maker
 from storage.statement import to_json
 from storage.tables import messages
 
-#: A plain message answers none, and its only part is its text.
-_COLUMNS = tuple(name for name in NEW if name not in ("reply_to", "parts"))
+#: A plain message answers none, its only part is its text, and it follows the one before it.
+_COLUMNS = tuple(name for name in NEW if name not in ("reply_to", "parts", *PARENT))
 #: What is not given with each row.
 _PLACED = {
     "seq": "last_seq + nth",
@@ -66,7 +67,7 @@ WITH s AS (
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
     FROM chat_sessions
     WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
-        AND expires_at > $3 AND clock_timestamp() < to_timestamp($5){has_room}
+        AND head_seq IS NULL AND expires_at > $3 AND clock_timestamp() < to_timestamp($5){has_room}
     ORDER BY session_id
     FOR NO KEY UPDATE
 ), appended AS (
@@ -99,6 +100,7 @@ def is_plain(op: Op) -> bool:
         and op.reply_to is None
         and op.parts is None
         and op.begins is None
+        and op.beside is None
         and (op.asks is None or op.asks.when_busy not in LOOKS)
     )
 

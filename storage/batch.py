@@ -37,6 +37,7 @@ from storage.parts import edited, file_ids, with_files
 from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
 from storage.shape import maker, shared
+from storage.tally import Parent, Tally
 
 #: How far two nodes' ideas of the database's time may differ.
 AGREED = timedelta(milliseconds=100)
@@ -44,49 +45,19 @@ AGREED = timedelta(milliseconds=100)
 ClientKey = tuple[str, str, str, str]
 
 
-class Tally:
-    """A locked session: what was read, and what this batch adds to it."""
-
-    __slots__ = (
-        "added",
-        "expires_at",
-        "last_activity",
-        "last_revision",
-        "last_seq",
-        "requests",
-        "session_id",
-        "status",
-        "touched",
-        "ttl_hours",
-    )
-
-    def __init__(
-        self,
-        session_id: str,
-        status: str,
-        expires_at: datetime,
-        ttl_hours: float,
-        last_seq: int,
-        last_revision: int,
-        last_activity: datetime,
-    ) -> None:
-        self.session_id = session_id
-        self.status = status
-        self.expires_at = expires_at
-        self.ttl_hours = ttl_hours
-        self.last_seq = last_seq
-        self.last_revision = last_revision
-        self.last_activity = last_activity
-        #: Messages and accepted commands that this batch adds, and whether it counts as activity.
-        self.added = 0
-        self.requests = 0
-        self.touched = False
-
-
 class Needs:
     """What has to be read before a batch can be applied."""
 
-    __slots__ = ("asking", "client_keys", "file_ids", "message_ids", "owners", "questions", "session_ids")
+    __slots__ = (
+        "asking",
+        "beside",
+        "client_keys",
+        "file_ids",
+        "message_ids",
+        "owners",
+        "questions",
+        "session_ids",
+    )
 
     def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
         """`thorough`: look for what a new message might repeat, and for ids that might be taken.
@@ -101,6 +72,7 @@ class Needs:
         owners: dict[str, int] = {}
         questions: set[str] = set()
         asking: set[str] = set()
+        beside: set[str] = set()
         for op in ops:
             sessions.add(op.session_id)
             posted = () if isinstance(op, EditMessage | DeleteMessage) else file_ids(op.parts)
@@ -119,6 +91,9 @@ class Needs:
                 messages.add(op.reply_to)
                 if op.status == "streaming":
                     questions.add(op.reply_to)
+            if op.beside is not None:
+                messages.add(op.beside)
+                beside.add(op.beside)
             if op.asks is not None:
                 asking.add(op.session_id)
             if op.begins is not None and op.most is not None:
@@ -133,6 +108,8 @@ class Needs:
         #: Messages whose turn is to be looked at, and sessions whose open turns are.
         self.questions = questions
         self.asking = sorted(asking)
+        #: Messages of which there are to be other versions.
+        self.beside = beside
 
     def turns(self, messages: Iterable[MessageRecord]) -> list[str]:
         """The questions whose turns may move, now that the messages were read: an answer names its own."""
@@ -224,6 +201,7 @@ class Batch:
         return Committed(op, record, duplicate, session.last_seq, session.last_revision, files)
 
     def _create(self, session: Tally, op: NewMessage) -> Committed:
+        op = self._numbered(op)
         # Before the session's state: who repeats what was stored hears that it was stored.
         first = self._first(op)
         if first is not None:
@@ -239,6 +217,9 @@ class Batch:
         for file_id in posted:
             if not self._is_free(op, file_id):
                 raise FileMissing(file_id)
+        parent = None
+        if op.beside is not None or session.head_seq is not None:
+            op, parent = self._hang(session, op)
         if op.reply_to is not None and op.status == "streaming":
             self._begin(op.reply_to, op)
         session.last_seq += 1
@@ -247,10 +228,17 @@ class Batch:
         # Times never fall back along the numbers, whatever node's clock they are by.
         at = max(self.now, session.last_activity)
         record = new_record(op, session.last_seq, session.last_revision, at)
+        if parent is not None:
+            record = structs.replace(record, parent_seq=parent.seq, parent_id=parent.message_id)
+        if parent is not None or session.grafts is not None:
+            session.follow(record, parent)
         files: Sequence[FileRecord] = ()
         if posted:
             files = self._attach(record, posted)
             record = structs.replace(record, parts=with_files(op.parts or (), self._files))
+        elif op.beside is not None and session.grafts is not None:
+            named = file_ids(record.parts)
+            files = [file for file in session.grafts.files if file.file_id in named]
         self.inserted.append(record)
         self._messages[op.message_id] = record
         if op.asks is not None:
@@ -262,6 +250,32 @@ class Batch:
         if op.client_message_id is not None:
             self._by_client[_key(op, op.client_message_id)] = op.message_id
         return self._accepted(session, op, record, files=files)
+
+    # --- branches
+
+    def _hang(self, session: Tally, op: NewMessage) -> tuple[NewMessage, Parent]:
+        """What a new message follows, where the session has branches or is to have one: the head. An answer
+        whose question is on another branch stays there."""
+        if op.beside is not None:
+            op, message = self._version(op, op.beside)
+            return op, session.beside(message.seq)
+        if op.status == "streaming" and op.sender_type == "agent" and op.reply_to is not None:
+            question, turn = self._messages[op.reply_to], self._turns.get(op.reply_to)
+            parent = session.behind(question, again=turn is None or turn.again_seq > 0)
+            if parent is not None:
+                return op, parent
+            return op, session.head(bounded=False)
+        return op, session.head()
+
+    def _version(self, op: NewMessage, message_id: str) -> tuple[NewMessage, MessageRecord]:
+        """Of a message that is there: with its parts, but for the text."""
+        message = self._messages.get(message_id)
+        if message is None or message.session_id != op.session_id or message.deleted_at is not None:
+            raise MessageMissing(message_id)
+        _check_own(message, op)
+        parts = message.parts and edited(message.parts, op.content)
+        kind = "file" if file_ids(parts) else "text"
+        return structs.replace(op, parts=parts, message_type=kind, reply_to=message.reply_to), message
 
     def _is_free(self, message: MessageRecord | NewMessage, file_id: str) -> bool:
         """Whether the message may post it."""
@@ -338,10 +352,7 @@ class Batch:
         message = self._target(op)
         if message.deleted_at is not None:
             raise MessageMissing(op.message_id)
-        if (message.sender_type, message.sender_id) != (op.sender_type, op.sender_id):
-            raise NotAllowed(op.message_id)
-        if message.status == "streaming":
-            raise StreamStillOpen(op.message_id)
+        _check_own(message, op)
         _check_order(message, op)
         return structs.replace(
             message,
@@ -381,6 +392,14 @@ class Batch:
         )
 
     # --- turns
+
+    def _numbered(self, op: NewMessage) -> NewMessage:
+        """The answer to a question that was asked again is no repeat of the one before."""
+        turn = self._turns.get(op.reply_to or "")
+        if turn is None or not turn.again_seq or op.status != "streaming" or op.sender_type != "agent":
+            return op
+        key = op.client_message_id
+        return structs.replace(op, client_message_id=key and f"{key[:200]}:{turn.again_seq}")
 
     def _check_line(self, session_id: str, when_busy: str) -> None:
         turns = self._turns.values()
@@ -435,6 +454,14 @@ class Batch:
         if session.touched and sliding - session.expires_at >= min(timedelta(minutes=1), lifetime / 10):
             return sliding
         return session.expires_at
+
+
+def _check_own(message: MessageRecord, op: EditMessage | NewMessage) -> None:
+    """Whether the op's sender may say otherwise what the message says."""
+    if (message.sender_type, message.sender_id) != (op.sender_type, op.sender_id):
+        raise NotAllowed(message.message_id)
+    if message.status == "streaming":
+        raise StreamStillOpen(message.message_id)
 
 
 def _check_order(message: MessageRecord, op: EditMessage | DeleteMessage) -> None:

@@ -7,7 +7,7 @@ columns a message has is the record's to say.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from storage.batch import Batch, Needs, Tally
+from storage.batch import Batch, Needs
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import SqlConnection
 from storage.records import FileRecord, MessageRecord
@@ -15,6 +15,7 @@ from storage.rows import CHANGED, MESSAGE, NEW, is_json, postgresql_type
 from storage.shape import rows_maker
 from storage.statement import to_json
 from storage.tables import messages
+from storage.tally import Tally
 
 _MESSAGE = ", ".join(f"m.{column.name}" for column in MESSAGE)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from storage.batch import Needs, Tally
+from storage.batch import Needs
 from storage.database import SqlConnection
 from storage.records import FileRecord, MessageRecord, TurnRecord
 from storage.rows import FILE, IS_OPEN, MESSAGE, TURN
 from storage.statement import Statement, among
 from storage.tables import files, messages, sessions, turns
+from storage.tally import Tally
 
 _SESSIONS = Statement(
     sa.select(
@@ -24,6 +25,8 @@ _SESSIONS = Statement(
         sessions.c.last_seq,
         sessions.c.last_revision,
         sessions.c.last_activity,
+        sessions.c.head_seq,
+        sessions.c.head_id,
     )
     .where(among(sessions.c.session_id, "ids"))
     .order_by(sessions.c.session_id)
@@ -75,3 +78,15 @@ async def lock_turns(
     if needs.asking:
         found += [TurnRecord(*row) for row in await connection.fetch_all(_OPEN_TURNS, ids=needs.asking)]
     return found
+
+
+async def lock_answers(
+    connection: SqlConnection, turns: Iterable[TurnRecord], known: Iterable[MessageRecord]
+) -> list[MessageRecord]:
+    """The answers of questions that were asked again, of which a repeat may come."""
+    ids = {turn.answer_id for turn in turns if turn.again_seq and turn.answer_id is not None}
+    if ids:
+        ids -= {message.message_id for message in known}
+    if not ids:
+        return []
+    return [MessageRecord(*row) for row in await connection.fetch_all(_MESSAGES, ids=sorted(ids))]

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from storage.batch import Batch, Needs, Tally
+from storage.batch import Batch, Needs
 from storage.batch_reads import lock_files, lock_messages, lock_sessions
 from storage.database import SqlConnection
 from storage.records import FileRecord, MessageRecord
@@ -10,6 +10,7 @@ from storage.rows import CHANGED, MESSAGE, NEW
 from storage.shape import dict_maker
 from storage.statement import Statement, to_json
 from storage.tables import files, messages, sessions
+from storage.tally import Tally
 from storage.types import Time
 
 _keys = sa.func.json_each(sa.bindparam("keys", type_=sa.Text)).table_valued("value")

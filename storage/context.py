@@ -3,20 +3,28 @@
 import sqlalchemy as sa
 
 from storage.database import Database
+from storage.forks import tree_of
 from storage.records import MessageRecord
 from storage.rows import MESSAGE
 from storage.sizes import OVERHEAD, bytes_of
-from storage.statement import Statement
-from storage.tables import messages
+from storage.statement import Statement, among
+from storage.tables import messages, sessions
 
 _MOST = sa.bindparam("max_bytes", type_=sa.BigInteger)
 _BEFORE = sa.bindparam("before_seq", type_=sa.BigInteger)
+_SESSION_ID = sa.bindparam("session_id", type_=sa.String)
 _question = messages.alias("question")
+#: Where the path ends, if there are branches.
+_HEAD = (sessions.c.head_seq, sessions.c.last_seq)
+
+#: Numbers of a path among which messages are looked for, where there are branches.
+LOOKED_AT = 1000
 
 
-def _statement() -> Statement:
+def _statement(*, of_path: bool) -> Statement:
     """The newest whose texts fill `max_bytes`, with their parts as far as these fit. What a tool gave may be
-    long, and takes no other message away."""
+    long, and takes no other message away. Each with its session's head."""
+    on_path = [among(messages.c.seq, "seqs")] if of_path else []
     found = (
         sa.select(
             *MESSAGE,
@@ -24,7 +32,8 @@ def _statement() -> Statement:
             bytes_of("parts").label("parts_size"),
         )
         .where(
-            messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
+            messages.c.session_id == _SESSION_ID,
+            *on_path,
             sa.or_(
                 messages.c.seq < _BEFORE,
                 # The answer to what was asked before may have begun after the message was sent.
@@ -55,7 +64,10 @@ def _statement() -> Statement:
     fits = sa.and_(sized.c.parts_size <= _MOST, sized.c.filled <= _MOST)
     parts = sa.case((fits, sized.c.parts))
     shown = [parts if column.name == "parts" else sized.c[column.name] for column in MESSAGE]
-    return Statement(sa.select(*shown).where(sized.c.preceding <= _MOST).order_by(sized.c.seq))
+    head = [
+        sa.select(column).where(sessions.c.session_id == _SESSION_ID).scalar_subquery() for column in _HEAD
+    ]
+    return Statement(sa.select(*shown, *head).where(sized.c.preceding <= _MOST).order_by(sized.c.seq))
 
 
 def _so_far(size: sa.ColumnElement[int], found: sa.Subquery) -> sa.ColumnElement[int]:
@@ -63,19 +75,23 @@ def _so_far(size: sa.ColumnElement[int], found: sa.Subquery) -> sa.ColumnElement
     return sa.func.sum(size).over(order_by=found.c.seq.desc(), rows=(None, 0))
 
 
-_CONTEXT = _statement()
+_CONTEXT, _ON_PATH = _statement(of_path=False), _statement(of_path=True)
 
 
 async def context(
     db: Database, session_id: str, before_seq: int, limit: int, max_bytes: int
 ) -> list[MessageRecord]:
     """Undeleted, and not empty, or a file, or being written, with the answers to what was asked before; the
-    oldest first. Of the newest `limit` as many as fill `max_bytes`; the last may go beyond. Raises
-    StorageUnavailable."""
-    rows = await db.fetch_all(
-        _CONTEXT, session_id=session_id, before_seq=before_seq, limit=limit, max_bytes=max_bytes
-    )
-    records = [MessageRecord(*row) for row in rows]
+    oldest first. Of the newest `limit` as many as fill `max_bytes`; the last may go beyond. Where there are
+    branches, of the path on which the message is. Raises StorageUnavailable."""
+    given = {"session_id": session_id, "before_seq": before_seq, "limit": limit, "max_bytes": max_bytes}
+    rows = await db.fetch_all(_CONTEXT, **given)
+    if rows and rows[0][-2] is not None:
+        head, last = rows[0][-2:]
+        tree = await tree_of(db, session_id, last)
+        end = head if tree.is_on(before_seq, head) else before_seq
+        rows = await db.fetch_all(_ON_PATH, **given, seqs=tree.newest(end, LOOKED_AT))
+    records = [MessageRecord(*row[:-2]) for row in rows]
     return [record for record in records if _says_something(record)]
 
 

@@ -71,6 +71,14 @@ class QuestionOpen(StorageError):
     """An answer is open in the session, and the question is not to wait for its end; or too many wait."""
 
 
+class BranchesFull(StorageError):
+    """There are as many branches as there may be, of a message or of the session. `problem` says which."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
 class StreamStillOpen(StorageError):
     """The message is still being written."""
 

@@ -1,6 +1,6 @@
 """Queries on messages: pages of them, what changed, open streams. New ones come through `storage.writer`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache, partial
@@ -15,6 +15,7 @@ from storage.context import context
 from storage.database import Database, Row, SqlConnection
 from storage.errors import MessageMissing
 from storage.ops import DeleteMessage
+from storage.parts import file_ids, has_files
 from storage.questions import write_turns
 from storage.records import BULK, FileRecord, MessageRecord, OpenStream
 from storage.rows import FILE, MESSAGE
@@ -57,6 +58,9 @@ _OPEN_ALL = Statement(_OPEN)
 _OPEN_IN = Statement(OPEN_IN)
 _OPEN_IDS = Statement(sa.select(messages.c.message_id).where(_IS_OPEN).order_by(messages.c.id))
 _FILES = Statement(sa.select(*FILE).where(among(files.c.message_id, "ids")).order_by(files.c.id))
+_FILES_BY_ID = Statement(
+    sa.select(*FILE).where(among(files.c.file_id, "ids"), files.c.message_id.is_not(None))
+)
 _UNDELETED = messages.c.deleted_at.is_(None)
 
 #: One statement for all: SQLite's driver gives up the interpreter's lock with every step, and waits for it.
@@ -86,6 +90,7 @@ _BOUNDS: dict[str, sa.ColumnElement[bool]] = {
     "before": messages.c.created_at < sa.bindparam("before", type_=Time),
     "after": messages.c.created_at > sa.bindparam("after", type_=Time),
     "after_revision": messages.c.revision > sa.bindparam("after_revision", type_=sa.BigInteger),
+    "seqs": among(messages.c.seq, "seqs"),
 }
 
 
@@ -145,6 +150,11 @@ _OF_USER = _filling(
 @lru_cache
 def _page(bounds: frozenset[str], key: str, *, descending: bool) -> Statement:
     return Statement(page_select(bounds, key, descending=descending))
+
+
+def is_from_below(has_lower: bool, order: str | None, bounds: Collection[Any]) -> bool:
+    """Whether a page of these bounds begins at the oldest message."""
+    return has_lower or (order == "asc" and all(bound is None for bound in bounds))
 
 
 def cut_page(rows: Sequence[Row], limit: int, max_bytes: int) -> tuple[list[MessageRecord], bool]:
@@ -211,7 +221,7 @@ class Messages:
         """
         given = {"before_seq": before_seq, "after_seq": after_seq, "before": before, "after": after}
         bounds = {name: value for name, value in given.items() if value is not None}
-        from_below = "after_seq" in bounds or "after" in bounds or (order == "asc" and not bounds)
+        from_below = is_from_below("after_seq" in bounds or "after" in bounds, order, given.values())
         descending = order == "desc" or not from_below
         records, more = await self._read(session_id, bounds, "seq", descending, limit, max_bytes)
         if descending and order != "desc":
@@ -273,6 +283,20 @@ class Messages:
         for row in await self._db.fetch_all(_FILES, ids=list(message_ids)):
             record = FileRecord(*row)
             found.setdefault(str(record.message_id), []).append(record)
+        return found
+
+    async def files_with(self, records: Sequence[MessageRecord]) -> dict[str, list[FileRecord]]:
+        """The same of messages that were read; another version of a message has the files of the first."""
+        ids = [r.message_id for r in records if not r.deleted_at and has_files(r)]
+        found = await self.files_of(ids) if ids else {}
+        later = [r for r in records if r.parent_seq is not None and r.message_type == "file"]
+        lacking = {file_id for r in later if r.message_id not in found for file_id in file_ids(r.parts)}
+        if lacking:
+            rows = await self._db.fetch_all(_FILES_BY_ID, ids=sorted(lacking))
+            shared = {record.file_id: record for record in (FileRecord(*row) for row in rows)}
+            for r in later:
+                mine = [shared[file_id] for file_id in file_ids(r.parts) if file_id in shared]
+                found.setdefault(r.message_id, [file for file in mine if file.session_id == r.session_id])
         return found
 
     async def open_streams(self, session_id: str | None = None) -> list[OpenStream]:

@@ -15,6 +15,10 @@ LOOKS = frozenset({REJECT, INTERRUPT})
 OPEN_QUESTIONS = 100
 
 
+#: Messages that may follow one, and places of a session where more than one does: each page reads them all.
+SIBLINGS, FORKS = 100, 2000
+
+
 class Addressed(Struct, frozen=True):
     """A message is a question to an agent: it is stored with its turn. `account`: for whom its answer counts,
     "" for nobody; it is not stored."""
@@ -38,8 +42,10 @@ class NewMessage(Draft, frozen=True):
 
     A repeat (same session, sender and `client_message_id`; or the same sender's stream of this
     `message_id`) is answered with the first one. Files that are parts of it are posted with it. `begins`:
-    the session is made with it, or not at all; its owner may have `most` sessions. Raises SessionMissing,
-    SessionEnded, AlreadyExists (`message_id`), MessageMissing (`reply_to`), CapReached, QuestionOpen;
+    the session is made with it, or not at all; its owner may have `most` sessions. `beside`: it is another
+    version of this message, and follows what that follows. Raises SessionMissing, SessionEnded, AlreadyExists
+    (`message_id`), MessageMissing (`reply_to`, `beside`), CapReached, QuestionOpen, BranchesFull; NotAllowed,
+    StreamStillOpen (`beside`);
     FileMissing: a file that its sender has not uploaded to this session, or has posted already;
     StreamNotOpen: an answer to a question that was stopped.
     """
@@ -48,6 +54,7 @@ class NewMessage(Draft, frozen=True):
     most: int | None = None
     asks: Addressed | None = None
     introduces: Introduction | None = None
+    beside: str | None = None
 
 
 class EditMessage(Struct, frozen=True):

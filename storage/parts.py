@@ -5,7 +5,7 @@ Which parts there are is `events.parts`' to know.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage.records import FileRecord
+from storage.records import FileRecord, MessageRecord
 
 Parts = Sequence[dict[str, Any]]
 
@@ -16,6 +16,10 @@ TEXT = "text"
 def file_ids(parts: Parts | None) -> list[str]:
     """Of the session's files that are parts, in order."""
     return [part["file_id"] for part in parts or () if part["type"] == "file" and "file_id" in part]
+
+
+def has_files(record: MessageRecord) -> bool:
+    return record.message_type == "file" or bool(file_ids(record.parts))
 
 
 def with_files(parts: Parts, files: Mapping[str, FileRecord]) -> list[dict[str, Any]]:

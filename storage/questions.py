@@ -14,7 +14,7 @@ from storage.batch import BUSY, Batch
 from storage.database import Database, SqlConnection
 from storage.ops import Addressed
 from storage.records import MessageRecord, TurnRecord
-from storage.rows import IS_OPEN, TURN
+from storage.rows import IN_LINE, IS_OPEN, TURN
 from storage.shape import dict_maker
 from storage.statement import Statement, among
 from storage.tables import messages, sessions, turns
@@ -83,9 +83,7 @@ _LOCK = Statement(
     .with_for_update(key_share=True)
 )
 _OPEN = Statement(
-    sa.select(*TURN)
-    .where(among(turns.c.session_id, "ids"), IS_OPEN)
-    .order_by(turns.c.session_id, turns.c.seq)
+    sa.select(*TURN).where(among(turns.c.session_id, "ids"), IS_OPEN).order_by(turns.c.session_id, *IN_LINE)
 )
 _GET = Statement(sa.select(*TURN).where(among(turns.c.question_id, "ids")))
 _OF_SESSION = Statement(

@@ -12,7 +12,8 @@ from msgspec import Struct, field
 
 class SessionRecord(Struct, frozen=True):
     """`status` is as stored: "active", "archived", "deleted". Expired is `expires_at <= now`. `rated`:
-    somebody has given feedback on a message."""
+    somebody has given feedback on a message. `head_seq` and `head_id` are the message at which the session's
+    path ends; None where it has no branches."""
 
     session_id: str
     trace_id: str
@@ -35,6 +36,8 @@ class SessionRecord(Struct, frozen=True):
     ip_address: str | None = None
     user_agent: str | None = None
     rated: bool = False
+    head_seq: int | None = None
+    head_id: str | None = None
 
 
 class Draft(Struct, frozen=True):
@@ -74,7 +77,8 @@ class Outcome(Struct, frozen=True):
 class MessageRecord(Struct, frozen=True):
     """A message. Statements (`storage.rows`), changes (`storage.batch`) and what clients are shown
     (`events.views`) follow these fields by name. `latency_ms` is in milliseconds. `parts` are as
-    `events.parts` has them, None where the message's only part is its text."""
+    `events.parts` has them, None where the message's only part is its text. `parent_seq` (0: it is the first)
+    and `parent_id` are what it follows; None: the message before it."""
 
     session_id: str
     message_id: str
@@ -99,10 +103,14 @@ class MessageRecord(Struct, frozen=True):
     usage: dict[str, Any] | None = None
     model: str | None = None
     parts: list[dict[str, Any]] | None = None
+    parent_seq: int | None = None
+    parent_id: str | None = None
 
 
 #: Fields of a message that are numbered and timed by the writer.
 PLACE = ("seq", "revision", "created_at")
+#: ... where a session has branches.
+PARENT = ("parent_seq", "parent_id")
 #: Fields of a message that no change touches.
 FIXED = frozenset(
     {
@@ -115,6 +123,8 @@ FIXED = frozenset(
         "message_type",
         "reply_to",
         "created_at",
+        "parent_seq",
+        "parent_id",
     }
 )
 #: What a tombstone (`deleted_at` is set) has in place of what was said.
@@ -125,7 +135,8 @@ BULK = ("content", "metadata", "parts")
 
 class TurnRecord(Struct, frozen=True):
     """A question to an agent, and how far its answer is: `state` is "queued", "running", "waiting" or "done".
-    `fence` counts the claims of it, `outcome` says how it is done. `stopped`: it is to end, by any node."""
+    `fence` counts the claims of it, `outcome` says how it is done. `stopped`: it is to end, by any node.
+    `again_seq` is the session's last number when it was asked again, 0 if it was not."""
 
     question_id: str
     session_id: str
@@ -138,6 +149,12 @@ class TurnRecord(Struct, frozen=True):
     outcome: str | None = None
     claimed_until: datetime | None = None
     stopped: bool = False
+    again_seq: int = 0
+
+    @property
+    def place(self) -> int:
+        """In the line."""
+        return max(self.seq, self.again_seq)
 
 
 class OpenStream(Struct, frozen=True):

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from storage.records import (
     FIXED,
+    PARENT,
     PLACE,
     AgentRecord,
     Draft,
@@ -36,9 +37,14 @@ TURN = _columns(turns, TurnRecord)
 FEEDBACK = _columns(feedback, FeedbackRecord)
 #: Turns that are not done. The word stands in the text: their index is not taken for a parameter.
 IS_OPEN = turns.c.state != sa.literal_column("'done'")
+#: By `TurnRecord.place`; what is asked again stands behind what was asked last.
+IN_LINE = (
+    sa.case((turns.c.again_seq > turns.c.seq, turns.c.again_seq), else_=turns.c.seq),
+    turns.c.again_seq,
+)
 
 #: A message's first row; its other columns begin as the table has them.
-NEW = tuple(name for name in names(MessageRecord) if name in PLACE or name in names(Draft))
+NEW = tuple(name for name in names(MessageRecord) if name in (*PLACE, *PARENT) or name in names(Draft))
 #: What a change of a message writes.
 CHANGED = tuple(name for name in names(MessageRecord) if name not in FIXED)
 

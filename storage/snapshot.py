@@ -1,15 +1,17 @@
 """Reads all that the reply to `join` says of a session, as of one moment."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from sys import intern
 
 import sqlalchemy as sa
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from storage.batched_select import BatchedSelect
 from storage.database import Database, Row
+from storage.forks import FORKS_IN, tree_from
 from storage.messages import OPEN_IN, cut_page, page_select
+from storage.paths import Kin, Paths
 from storage.records import (
     AgentRecord,
     MessageRecord,
@@ -19,8 +21,9 @@ from storage.records import (
     SessionRecord,
     TurnRecord,
 )
-from storage.rows import AGENT, IS_OPEN, PARTICIPANT, SESSION, TURN
+from storage.rows import AGENT, IN_LINE, IS_OPEN, PARTICIPANT, SESSION, TURN
 from storage.tables import agents, participants, people, sessions, turns
+from storage.tree import Tree
 
 _ID = sa.bindparam("session_id", type_=sa.String)
 _NAMED = (people.c.name, people.c.avatar_url)
@@ -37,13 +40,14 @@ _PEOPLE = (
     .select_from(participants.outerjoin(people, people.c.user_id == participants.c.user_id))
     .where(participants.c.session_id == _ID)
 )
-_TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, IS_OPEN).order_by(turns.c.seq)
+_TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, IS_OPEN).order_by(*IN_LINE)
 
 
 class SessionSnapshot(Struct, frozen=True):
-    """`standings` of participants by user id; read marks also of those who only read. `messages` oldest
-    first, or in order of revision where it was asked for what changed; `has_more` of them. `persons`: the
-    owner and others who take part, took part or have read, where they have a name or a picture."""
+    """`standings` of participants by user id; read marks also of those who only read. `messages` of the path,
+    oldest first, or in order of revision where it was asked for what changed; `has_more` of them. `persons`:
+    the owner and others who take part, took part or have read, where they have a name or a picture. `kin` by
+    message_id, where there are branches."""
 
     session: SessionRecord
     agent: AgentRecord | None
@@ -54,15 +58,16 @@ class SessionSnapshot(Struct, frozen=True):
     open_streams: list[OpenStream]
     open_turns: list[TurnRecord]
     persons: dict[str, Person]
+    kin: Mapping[str, Kin] = {}
 
 
 @lru_cache
 def _all(changes: bool) -> BatchedSelect:
     if changes:
         page = page_select(frozenset({"after_revision"}), "revision", descending=False)
-    else:
-        page = page_select(frozenset(), "seq", descending=True)
-    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, each="session_id")
+        return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, each="session_id")
+    page = page_select(frozenset(), "seq", descending=True)
+    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, FORKS_IN, each="session_id")
 
 
 class SnapshotReader:
@@ -70,6 +75,7 @@ class SnapshotReader:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._paths = Paths(db)
         _all(False).statement.on(db.dialect)  # takes 10 ms, which nobody who joins should wait for
 
     async def read(
@@ -91,20 +97,35 @@ class SnapshotReader:
             rows=limit + 1,
             max_bytes=max_bytes,
         )
-        return {
+        made = {
             session_id: self._made(rows, changes, limit, max_bytes)
             for session_id, rows in found.items()
             if rows[0]
         }
+        if not changes:
+            for session_id, each in made.items():
+                if each.session.head_seq is not None:
+                    tree = tree_from(found[session_id][-1], each.session.last_seq)
+                    made[session_id] = await self._on_path(each, tree, limit, max_bytes)
+        return made
+
+    async def _on_path(
+        self, read: SessionSnapshot, tree: Tree, limit: int, max_bytes: int
+    ) -> SessionSnapshot:
+        """With the messages of the path to the head that was read. They may be newer than the rest."""
+        page = await self._paths.page(read.session, tree, limit=limit, max_bytes=max_bytes)
+        return structs.replace(read, messages=page.messages, has_more=page.has_more, kin=page.kin)
 
     @staticmethod
     def _made(rows: Sequence[list[Row]], changes: bool, limit: int, max_bytes: int) -> SessionSnapshot:
-        found, agent, those, page, streams, open_turns = rows
+        found, agent, those, page, streams, open_turns = rows[:6]
+        *owner, name, avatar_url = found[0]
+        session = SessionRecord(*owner)
+        if session.head_seq is not None and not changes:
+            page = []  # another one is read in its place
         records, more = cut_page(page, limit, max_bytes)
         if not changes:
             records.reverse()
-        *owner, name, avatar_url = found[0]
-        session = SessionRecord(*owner)
         persons = {} if name is avatar_url is None else {session.user_id: Person(name, avatar_url)}
         everyone = []
         for *row, name, avatar_url in those:

@@ -70,6 +70,9 @@ sessions = sa.Table(
     sa.Column("user_agent", sa.String(500)),
     # Somebody has given feedback on a message: only then is it looked for.
     sa.Column("rated", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Where its path ends (`storage.tree`); NULL: it has no branches, and the path is all messages.
+    sa.Column("head_seq", sa.BigInteger),
+    sa.Column("head_id", sa.String(ID_LENGTH)),
     _one_of("status", "active", "archived", "deleted"),
     sa.CheckConstraint("ttl_hours > 0", name="ttl_hours"),
     sa.CheckConstraint("last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0", name="counters"),
@@ -115,6 +118,9 @@ messages = sa.Table(
     sa.Column("usage", Document),
     sa.Column("model", sa.String(MODEL_LENGTH)),
     sa.Column("parts", Document),
+    # What it follows; NULL: the message before it by `seq`. Number 0: none, it begins the conversation.
+    sa.Column("parent_seq", sa.BigInteger),
+    sa.Column("parent_id", sa.String(ID_LENGTH)),
     sa.UniqueConstraint("session_id", "seq"),
     sa.UniqueConstraint("session_id", "revision"),
     sa.UniqueConstraint(
@@ -134,6 +140,15 @@ messages = sa.Table(
         "session_id",
         postgresql_where=sa.text("status = 'streaming'"),
         sqlite_where=sa.text("status = 'streaming'"),
+    ),
+    # Where branches begin (`storage.tree`).
+    sa.Index(
+        "chat_messages_forks_idx",
+        "session_id",
+        "seq",
+        "parent_seq",
+        postgresql_where=sa.text("parent_seq <> seq - 1"),
+        sqlite_where=sa.text("parent_seq <> seq - 1"),
     ),
 )
 
@@ -159,6 +174,8 @@ turns = sa.Table(
     sa.Column("outcome", sa.String(20)),
     sa.Column("claimed_until", Time),
     sa.Column("stopped", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The session's last number when it was asked again; 0: it was not.
+    sa.Column("again_seq", sa.BigInteger, nullable=False, server_default="0"),
     _one_of("state", "queued", "running", "waiting", "done"),
     # All of a session, and a page of them.
     sa.Index(None, "session_id", "seq"),

@@ -15,9 +15,10 @@ from typing import Any, Protocol, cast
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
-from storage.batch_reads import lock_turns
+from storage.batch_reads import lock_answers, lock_turns
 from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, Away, QuestionOpen, StorageError, StorageUnavailable
+from storage.forks import read_grafts, write_heads
 from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
 from storage.patience import LEAST, WAIT, until
 from storage.questions import write_turns
@@ -354,6 +355,8 @@ class _Lane:
             # In sorted order, as other rows are locked: two nodes wait for each other one way round.
             counts = {user_id: await owned(connection, user_id, most) for user_id, most in needs.owners}
             turns = await lock_turns(connection, needs, messages)
+            messages += await lock_answers(connection, turns, messages)
+            await read_grafts(connection, needs, sessions, messages)
             # The time is taken under the locks, so that on one node it goes the way of the numbers.
             batch = Batch(
                 self._clock(),
@@ -378,6 +381,7 @@ class _Lane:
                 await insert(connection, record)
             await self._store.write(connection, batch)
             await write_turns(connection, batch)
+            await write_heads(connection, batch)
             return outcomes
 
         return await self._db.transact(work, lane=self._number, limit=limit)

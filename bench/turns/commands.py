@@ -76,6 +76,14 @@ async def long_edit(world: World, door: Door) -> Payload:
     return {"message_id": message_id, "content": texts.long_text()}
 
 
+async def long_branch(world: World, door: Door) -> Payload:
+    return {**await long_edit(world, door), "branch": True, "reply": False}
+
+
+async def asked_again(world: World, door: Door) -> Payload:
+    return {"message_id": await world.message(door.session_id)}
+
+
 async def dear_delete(world: World, door: Door) -> Payload:
     message_id = await world.message(door.session_id, content=texts.long_text(1000), metadata=texts.wide())
     return {"message_id": message_id}
@@ -175,7 +183,16 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         Input("a text of 256 KiB that JSON escapes", escaped_message, home=World.quiet),
     ),
     "edit": (
+        Input("another version, of a text of 256 KiB", long_branch, home=World.quiet),
         Input("a text of 256 KiB, of a message with 25,000 objects of metadata", long_edit, home=World.quiet),
+    ),
+    "regenerate": (Input("a question of a session with 1,900 branches", asked_again, home=World.branched),),
+    "select": (
+        Input(
+            "the first message of a session with 1,900 branches",
+            plain(message_id=f"msg_{World.branched}_1"),
+            home=World.branched,
+        ),
     ),
     "delete": (Input("a message with 25,000 objects of metadata", dear_delete, home=World.quiet),),
     "file": (Input("a message of 256 KiB", long_file, home=World.quiet),),
@@ -187,6 +204,7 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         Input("a page of the dearest messages", plain(limit=500), home="sess_dear"),
         Input("a page of the dearest answers", plain(limit=500), home="sess_answers"),
         Input("500 messages, each with feedback", plain(limit=500), home="sess_rated"),
+        Input("500 messages of a path through 1,900 branches", plain(limit=500), home=World.branched),
     ),
     "feedback": (Input("a comment of 2,000 characters", opinion, home="sess_rated"),),
     "turns": (Input("100 turns", plain(limit=100)),),

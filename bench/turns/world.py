@@ -18,6 +18,7 @@ from bench.turns.crowd import Listener, gathered, tour
 from bench.turns.probe import Probe
 from migrations.run import upgrade
 from storage.database import Database, SqlConnection
+from storage.ops import FORKS
 from storage.records import FeedbackRecord, FileRecord, MessageRecord, ParticipantRecord, SessionRecord
 from storage.search import FEW
 from storage.statement import Statement
@@ -66,6 +67,8 @@ SMALL = Size(
     online=150, many=150, leaving=150, rooms=40, tourists=10, missed=1000, listed=300, agents=40, pieces=3000,
 )  # fmt: skip
 
+#: Messages of a session with nearly all the branches that it may have.
+BRANCHED = 2 * FORKS - 200
 #: In the hall; and open answers in one session, as many as one user may have.
 PARTICIPANTS, OPEN = 1000, 20
 
@@ -75,7 +78,7 @@ class World:
     everything, `lister` with many sessions, `titled` with long titles, `many` with many connections,
     `tourist` in many rooms."""
 
-    hall, quiet = "sess_hall", "sess_quiet"
+    hall, quiet, branched = "sess_hall", "sess_quiet", "sess_branched"
 
     def __init__(self, server: Server, probe: Probe, size: Size) -> None:
         self.server, self.probe, self.size = server, probe, size
@@ -200,23 +203,22 @@ async def world(folder: Path, database_url: str, size: Size, **settings: str) ->
 _NOW = datetime.now(UTC)
 
 
-def _session(session_id: str, owner: str = "owner", **more: Any) -> SessionRecord:
+def stored_session(session_id: str, owner: str = "owner", **more: Any) -> SessionRecord:
     return SessionRecord(
         session_id=session_id,
         trace_id=f"trace_{session_id}",
         user_id=owner,
-        agent_id=None,
         status="active",
         ttl_hours=24.0,
         created_at=_NOW,
         updated_at=_NOW,
         last_activity=_NOW,
         expires_at=_NOW + timedelta(days=1),
-        **{"title": "t" * 200, "metadata": {}, **more},
+        **{"agent_id": None, "title": "t" * 200, "metadata": {}, **more},
     )
 
 
-def _message(session_id: str, seq: int, content: str, **more: Any) -> MessageRecord:
+def stored_message(session_id: str, seq: int, content: str, **more: Any) -> MessageRecord:
     return MessageRecord(
         session_id=session_id,
         message_id=f"msg_{session_id}_{seq}",
@@ -237,6 +239,11 @@ def _message(session_id: str, seq: int, content: str, **more: Any) -> MessageRec
     )
 
 
+def _followed(seq: int) -> int | None:
+    """Every second message begins a branch; none has too many."""
+    return max(0, seq - 3) if seq % 2 else None
+
+
 def _counted(session: SessionRecord, messages: int) -> SessionRecord:
     return structs.replace(session, last_seq=messages, last_revision=messages, message_count=messages)
 
@@ -244,7 +251,7 @@ def _counted(session: SessionRecord, messages: int) -> SessionRecord:
 _CALLED = Statement(people.insert().values({name: sa.bindparam(name) for name in ("user_id", "name")}))
 
 
-async def _store(
+async def store_rows(
     connection: SqlConnection, table: sa.Table, kind: type[Struct], rows: Iterable[Struct]
 ) -> None:
     names = kind.__struct_fields__
@@ -258,20 +265,29 @@ async def seed(url: str, size: Size) -> None:
     wide, long = texts.wide(), texts.long_text(texts.ROOM // 3)
     now = _NOW
     async with database.transaction(limit=600) as connection:
-        rooms = [_session(f"sess_room{number}") for number in range(size.rooms)]
+        rooms = [stored_session(f"sess_room{number}") for number in range(size.rooms)]
         listed = [
-            _counted(_session(f"sess_listed{number}", "lister", metadata=wide if number < 100 else {}), 1)
+            _counted(
+                stored_session(f"sess_listed{number}", "lister", metadata=wide if number < 100 else {}), 1
+            )
             for number in range(size.listed)
         ]
-        rooms.append(_session("sess_open"))
-        rooms.append(_session(World.quiet))
-        dear = [_counted(_session("sess_dear", metadata=wide), 60)]
-        answers = [_counted(_session("sess_answers", metadata=wide), 20)]
-        hall = [_counted(_session(World.hall, metadata=wide), 600)]
-        titled = [_session(f"sess_titled{n}", "titled", title=texts.title(n)) for n in range(FEW)]
-        rated = [_counted(_session("sess_rated", rated=True), 600)]
-        all_sessions = [*hall, *rated, *rooms, *listed, *titled, *dear, *answers]
-        await _store(connection, sessions, SessionRecord, all_sessions)
+        rooms.append(stored_session("sess_open"))
+        rooms.append(stored_session(World.quiet))
+        branched = [
+            structs.replace(
+                _counted(stored_session(World.branched, agent_id=1), BRANCHED),
+                head_seq=BRANCHED,
+                head_id=f"msg_{World.branched}_{BRANCHED}",
+            )
+        ]
+        dear = [_counted(stored_session("sess_dear", metadata=wide), 60)]
+        answers = [_counted(stored_session("sess_answers", metadata=wide), 20)]
+        hall = [_counted(stored_session(World.hall, metadata=wide), 600)]
+        titled = [stored_session(f"sess_titled{n}", "titled", title=texts.title(n)) for n in range(FEW)]
+        rated = [_counted(stored_session("sess_rated", rated=True), 600)]
+        all_sessions = [*hall, *rated, *rooms, *listed, *titled, *dear, *answers, *branched]
+        await store_rows(connection, sessions, SessionRecord, all_sessions)
         present = [
             ParticipantRecord(World.hall, texts.name(number), "member", number % 600, now)
             for number in range(PARTICIPANTS - 2)
@@ -282,21 +298,29 @@ async def seed(url: str, size: Size) -> None:
                 ParticipantRecord(room.session_id, f"tourist{number}", "member", 1, now)
                 for number in range(size.tourists)
             ]
-        await _store(connection, participants, ParticipantRecord, present)
-        said = [_message(World.hall, seq, "m" * 20) for seq in range(1, 601)]
-        said += [_message(f"sess_listed{n}", 1, long if n < 100 else "short") for n in range(size.listed)]
-        said += [_message("sess_dear", seq, long, metadata=wide, sender_id="dear") for seq in range(1, 61)]
+        await store_rows(connection, participants, ParticipantRecord, present)
+        said = [stored_message(World.hall, seq, "m" * 20) for seq in range(1, 601)]
         said += [
-            _message("sess_answers", seq, texts.escaped(256 * 1024), message_type="stream")
+            stored_message(f"sess_listed{n}", 1, long if n < 100 else "short") for n in range(size.listed)
+        ]
+        said += [
+            stored_message("sess_dear", seq, long, metadata=wide, sender_id="dear") for seq in range(1, 61)
+        ]
+        said += [
+            stored_message("sess_answers", seq, texts.escaped(256 * 1024), message_type="stream")
             for seq in range(1, 21)
         ]
-        said += [_message("sess_rated", seq, "m" * 20, sender_type="agent") for seq in range(1, 601)]
-        await _store(connection, messages, MessageRecord, said)
+        said += [stored_message("sess_rated", seq, "m" * 20, sender_type="agent") for seq in range(1, 601)]
+        said += [
+            stored_message(World.branched, seq, "m" * 20, parent_seq=_followed(seq))
+            for seq in range(1, BRANCHED + 1)
+        ]
+        await store_rows(connection, messages, MessageRecord, said)
         opinions = [
             FeedbackRecord(number, "sess_rated", f"msg_sess_rated_{number}", "owner", "up", "c" * 100, now)
             for number in range(1, 601)
         ]
-        await _store(connection, feedback, FeedbackRecord, opinions)
+        await store_rows(connection, feedback, FeedbackRecord, opinions)
         named = [{"user_id": texts.name(n), "name": "n" * 200} for n in range(PARTICIPANTS)]
         await connection.execute_many(_CALLED, named)
         some_files = [
@@ -306,7 +330,7 @@ async def seed(url: str, size: Size) -> None:
             )
             for number in range(500)
         ]  # fmt: skip
-        await _store(connection, files, FileRecord, some_files)
+        await store_rows(connection, files, FileRecord, some_files)
         insert = Statement(
             agents.insert().values({n: sa.bindparam(n) for n in ("name", "kind", "config", "is_active")})
         )

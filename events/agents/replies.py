@@ -21,7 +21,7 @@ from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
-from events.views import told_to_agents, with_files
+from events.views import told_to_agents
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
@@ -84,9 +84,9 @@ class Replies:
             raise AgentNotFound
         return record
 
-    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str) -> str:
+    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int) -> str:
         """Begin the answer; its id, once it has begun. `account`: of who asked, "" for an operator, who has
-        no cap.
+        no cap. `after`: the session's number when it was asked.
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
@@ -94,7 +94,7 @@ class Replies:
             error = AgentUnavailable("the agent is switched off")
             return (await self._fail(agent, message, error)).record.message_id
         if agent.kind == REMOTE:
-            return await asyncio.shield(self._ask(agent, message))
+            return await asyncio.shield(self._ask(agent, message, after))
         kind = self._kinds.get(agent.kind)
         if kind is None:
             error = AgentUnavailable(f"agents of kind {agent.kind} are not set up")
@@ -122,21 +122,21 @@ class Replies:
 
     # --- workers
 
-    def _ask(self, agent: AgentRecord, message: MessageRecord) -> "asyncio.Future[str]":
+    def _ask(self, agent: AgentRecord, message: MessageRecord, after: int) -> "asyncio.Future[str]":
         """Hand the request to a worker, once; the id of the answer's placeholder."""
         asked = self._asked.get(message.message_id)
         if asked is None:
             asked = self._asked[message.message_id] = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._hand_out(agent, message, asked))
+            self._tasks.spawn(self._hand_out(agent, message, after, asked))
         return asked
 
     async def _hand_out(
-        self, agent: AgentRecord, message: MessageRecord, asked: "asyncio.Future[str]"
+        self, agent: AgentRecord, message: MessageRecord, after: int, asked: "asyncio.Future[str]"
     ) -> None:
         try:
             try:
                 await self._remote(await self._request(agent, message))
-                begun = await self._begun(agent, message, asked)
+                begun = await self._begun(agent, message, after, asked)
                 error = AgentUnavailable("the worker that took the request began no answer")
             except AgentUnavailable as refused:
                 begun, error = None, refused
@@ -159,14 +159,14 @@ class Replies:
             asked.cancel()
 
     async def _begun(
-        self, agent: AgentRecord, message: MessageRecord, asked: "asyncio.Future[str]"
+        self, agent: AgentRecord, message: MessageRecord, after: int, asked: "asyncio.Future[str]"
     ) -> str | None:
         """The answer that a worker begins in time: seen in the room if it is on this node, else in SQL."""
         await asyncio.wait([asked], timeout=self._first_word)
         if asked.done():
             return asked.result()
         later, _ = await self._store.page(
-            message.session_id, after_seq=message.seq, limit=ANSWER_WITHIN, max_bytes=HISTORY_BYTES
+            message.session_id, after_seq=after, limit=ANSWER_WITHIN, max_bytes=HISTORY_BYTES
         )
         answers = [r for r in later if (r.sender_type, r.sender_id) == ("agent", str(agent.id))]
         return next((r.message_id for r in answers if r.reply_to in (None, message.message_id)), None)
@@ -208,8 +208,7 @@ class Replies:
 
     async def _request(self, agent: AgentRecord, message: MessageRecord) -> Request:
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
-        ids = with_files([*rows, message])
-        files = await self._store.files_of(ids) if ids else {}
+        files = await self._store.files_with([*rows, message])
         history, size = [], 0
         for row in reversed(_in_turns(rows)):
             shown = told_to_agents(await self._so_far(row), files.get(row.message_id, ()))

@@ -126,7 +126,7 @@ OPERATIONS: tuple[RestCall, ...] = (
     ),
     RestCall(
         "PATCH", f"{S}/messages/{{message_id}}", "Change one's own message", "messages",
-        answer=payloads.ChangedReply, body=schema.Edit, leave_out=("session_id", "message_id"), errors=GONE,
+        answer=payloads.EditedReply, body=schema.Edit, leave_out=("session_id", "message_id"), errors=GONE,
     ),
     RestCall(
         "DELETE", f"{S}/messages/{{message_id}}", "Delete a message; its tombstone stays", "messages",

@@ -10,6 +10,7 @@ from events.agents.remote import HandOut, Workers
 from events.agents.replies import Replies
 from events.answering import Answering
 from events.asking import Asking
+from events.branching import Branching
 from events.files import signed_path
 from events.ratelimit import RateLimits
 from server.agents import kinds_of
@@ -27,6 +28,7 @@ class Answers:
     replies: Replies
     answering: Answering
     asking: Asking
+    branching: Branching
 
 
 def build_answers(
@@ -67,7 +69,8 @@ def build_answers(
     # The way from delivery up to who waits for an answer: answers are streams, and streams are delivered.
     delivering.delivery.on_stream_start = answering.started
     asking = Asking(members.sessions, writing.messages, replies, answering, members.typing, limits)
-    return Answers(kinds, replies, answering, asking)
+    branching = Branching(stores.branches, answering, delivering.delivery, stores.clock)
+    return Answers(kinds, replies, answering, asking, branching)
 
 
 def _attachments(core: Core, stores: Stores) -> ModelFiles:

@@ -80,6 +80,7 @@ def _dispatcher(
         writing.messages,
         writing.streams,
         answers.answering,
+        answers.branching,
         members.membership,
         joins.joining,
         members.presence,

@@ -9,6 +9,7 @@ from server.backends import blob_store
 from server.imaging import Thumbnailer
 from server.node.core import Core
 from storage.agents import Agents
+from storage.branches import Branches
 from storage.database import Database
 from storage.feedback import Feedbacks
 from storage.files import Files
@@ -17,6 +18,7 @@ from storage.interfaces import BlobStore
 from storage.lineage import Lineages
 from storage.messages import Messages
 from storage.participants import Participants
+from storage.paths import Paths
 from storage.people import People
 from storage.revocations import Revocations
 from storage.sessions import Sessions
@@ -34,6 +36,8 @@ class Stores:
     token_clock: Clock
     sessions: Sessions
     messages: Messages
+    branches: Branches
+    paths: Paths
     participants: Participants
     agents: Agents
     feedback: Feedbacks
@@ -59,6 +63,8 @@ def build_stores(core: Core) -> Stores:
         token_clock=time.now if database.dialect == "postgresql" else core.outside.clock,
         sessions=Sessions(database),
         messages=Messages(database),
+        branches=Branches(database),
+        paths=Paths(database),
         participants=Participants(database),
         agents=Agents(database),
         feedback=Feedbacks(database),

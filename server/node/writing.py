@@ -42,6 +42,7 @@ def build_writing(
         writer,
         uncommitted,
         stores.messages,
+        stores.paths,
         stores.participants,
         names,
         Introductions(names, delivery.hub.rooms),

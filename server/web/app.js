@@ -180,11 +180,8 @@ class App {
   }
 
   sessionEvent(person, data) {
-    const told = { added: `you were added to ${data.title || "a session"}`, removed: "you are no longer in this session", archived: "session archived", expired: "session expired", reset: "the server has older data now" }[data.event];
-    if (told) notice(`${person.name}: ${told}`);
-    if (person !== this.sessions.person) return;
-    if (data.event === "activity") this.sessions.active(data);
-    else this.sessions.soon();
+    if (data.event !== "activity" && data.event !== "updated") notice(`${person.name}: session ${data.event}`);
+    if (person === this.sessions.person) this.sessions.soon();
   }
 
   /** The newest of a session is written to its end. */

@@ -34,7 +34,7 @@ export class SessionList {
     whose.hidden = people.length < 2;
     whose.replaceChildren(
       ...people.map((each) =>
-        h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar({ id: each.sub, name: each.name }), each.name),
+        h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar(each.name), each.name),
       ),
     );
     return this.refresh();
@@ -60,7 +60,6 @@ export class SessionList {
 
   draw() {
     const current = this.owner.current;
-    const at = this.list.contains(document.activeElement) && document.activeElement.dataset.id;
     this.list.replaceChildren(
       ...this.sessions.map((session) => {
         const title = session.title || session.agent_name || "Untitled";
@@ -71,10 +70,10 @@ export class SessionList {
           h(
             "button.session",
             {
-              type: "button", dataset: { id: session.session_id }, "aria-current": session.session_id === current ? "true" : undefined,
+              type: "button", "aria-current": session.session_id === current ? "true" : undefined,
               onclick: () => this.owner.open(session.session_id),
             },
-            avatar({ id: title }, session.agent_id ? "agent" : "session"),
+            avatar(title, session.agent_id ? "agent" : "session"),
             h("span.session-text", {}, h("strong", {}, title), h("span", {}, this._preview(session))),
             h(
               "span.session-side",
@@ -87,7 +86,6 @@ export class SessionList {
         );
       }),
     );
-    if (at) this.list.querySelector(`[data-id="${CSS.escape(at)}"]`)?.focus();
     if (!this.sessions.length) this.list.append(h("li.empty", {}, "No sessions yet"));
   }
 
@@ -102,18 +100,6 @@ export class SessionList {
     const session = this.sessions.find(({ session_id }) => session_id === sessionId);
     if (!session) return;
     session.last_message = content?.slice(0, PREVIEW);
-    this.draw();
-  }
-
-  /** Of a session that is not open here: what was said, and how much of it is unread. */
-  active({ session_id, last_message, last_message_at, unread_count }) {
-    const session = this.sessions.find((each) => each.session_id === session_id);
-    if (!session || unread_count === undefined) {
-      this.soon();
-      return;
-    }
-    Object.assign(session, { last_message, last_message_at, unread_count });
-    this.sessions = [session, ...this.sessions.filter((each) => each !== session)];
     this.draw();
   }
 

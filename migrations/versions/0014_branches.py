@@ -1,0 +1,39 @@
+"""Branches of a conversation: what a message follows, where a session's path ends, questions asked again.
+
+Revision: 0014, after 0013
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+BIG = sa.BigInteger()
+FORKS = sa.text("parent_seq <> seq - 1")
+
+
+def upgrade() -> None:
+    op.add_column("chat_sessions", sa.Column("head_seq", BIG, nullable=True))
+    op.add_column("chat_sessions", sa.Column("head_id", sa.String(length=100), nullable=True))
+    op.add_column("chat_messages", sa.Column("parent_seq", BIG, nullable=True))
+    op.add_column("chat_messages", sa.Column("parent_id", sa.String(length=100), nullable=True))
+    op.add_column("chat_turns", sa.Column("again_seq", BIG, server_default="0", nullable=False))
+    op.create_index(
+        "chat_messages_forks_idx",
+        "chat_messages",
+        ["session_id", "seq", "parent_seq"],
+        postgresql_where=FORKS,
+        sqlite_where=FORKS,
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("chat_messages_forks_idx", "chat_messages")
+    op.drop_column("chat_turns", "again_seq")
+    op.drop_column("chat_messages", "parent_id")
+    op.drop_column("chat_messages", "parent_seq")
+    op.drop_column("chat_sessions", "head_id")
+    op.drop_column("chat_sessions", "head_seq")

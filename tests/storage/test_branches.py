@@ -1,0 +1,124 @@
+"""What follows what in a session: the tree alone, and paths, heads and bounds in the database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.branches import Branches
+from storage.database import Database
+from storage.errors import BranchesFull
+from storage.ops import SIBLINGS, Addressed
+from storage.snapshot import SessionSnapshot, SnapshotReader
+from storage.tree import Tree
+from tests.storage.conftest import Store
+
+PAGE = 1 << 20
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[int, int]:
+    """What each message follows, by numbers."""
+    count = draw(st.integers(0, 25))
+    return {
+        seq: seq - 1 if draw(st.booleans()) else draw(st.integers(0, seq - 1)) for seq in range(1, count + 1)
+    }
+
+
+@given(trees(), st.integers(1, 6), st.integers(0, 12), st.none() | st.integers(1, 20))
+def test_a_tree_is_what_each_message_follows(
+    parents: dict[int, int], most: int, above: int, below: int | None
+) -> None:
+    grown = Tree((), 0)
+    for parent in parents.values():
+        grown.add(parent)
+    forks = [(seq, parent) for seq, parent in parents.items() if parent != seq - 1]
+    for tree in (grown, Tree(forks, len(parents))):
+        assert len(tree) == len(forks)
+        for seq in range(len(parents) + 1):
+            assert tree.children(seq) == [each for each, parent in parents.items() if parent == seq]
+        for seq in parents:
+            path = [seq]
+            while parents[path[-1]]:
+                path.append(parents[path[-1]])
+            within = [each for each in path if each > above and (below is None or each < below)]
+            assert tree.parent(seq) == parents[seq]
+            assert tree.newest(seq, most, above=above, below=below) == within[:most]
+            assert tree.oldest(seq, most, above=above, below=below) == within[::-1][:most]
+            assert [each for each in parents if tree.is_on(each, seq)] == sorted(path)
+            assert seq in tree.newest(tree.newest_under(seq), 100)
+            assert tree.newest_under(seq) == max(each for each in parents if tree.is_on(seq, each))
+
+
+async def read(store: Store, **page: Any) -> SessionSnapshot:
+    found = await SnapshotReader(store.db).read("s", None, page.get("limit", 50), PAGE)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def counted(db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The questions that are put to the database."""
+    asked: list[Any] = []
+    use = db.use
+
+    async def counting(work: Any, **more: Any) -> Any:
+        asked.append(work)
+        return await use(work, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "use", counting)
+        yield asked
+
+
+async def test_many_branches_cost_a_join_no_more_questions(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.session("s")
+    for number in range(20):
+        await store.say(str(number))
+    with counted(store.db, monkeypatch) as asked:
+        plain = await read(store)
+    assert (len(asked), plain.session.head_seq, plain.kin) == (1, None, {})
+    counts = []
+    for branches in (1, 60):
+        for number in range(branches):
+            last = (await read(store)).messages[-3]
+            await store.say(f"other {number}", beside=last.message_id)
+            for _ in range(4):
+                await store.say("more")
+        with counted(store.db, monkeypatch) as asked:
+            path = await read(store, limit=15)
+        counts.append(len(asked))
+        for before, after in pairwise(path.messages):
+            assert path.kin[after.message_id].parent_id == before.message_id
+        assert len(path.kin[path.messages[-5].message_id].siblings) == 2
+    assert counts == [2, 2]  # what all are asked, and the page
+
+
+async def test_there_are_so_many_versions_of_a_message(store: Store) -> None:
+    await store.session("s", agent_id=1)
+    first = (await store.say("first")).record
+    for number in range(SIBLINGS - 1):
+        await store.say(f"other {number}", beside=first.message_id)
+    with pytest.raises(BranchesFull):
+        await store.say("too many", beside=first.message_id)
+    kin = (await read(store)).kin
+    assert [len(each.siblings) for each in kin.values()] == [SIBLINGS]
+    branches = Branches(store.db)
+    await store.say("behind the last one")
+    for number in range(SIBLINGS):
+        await branches.select("s", first.message_id, exact=True)
+        await store.say(f"behind the first one {number}")
+    await branches.select("s", first.message_id, exact=True)
+    with pytest.raises(BranchesFull):
+        await store.say("too many")
+    with pytest.raises(BranchesFull):
+        await branches.again("s", first.message_id, Addressed(1, "queue"))
+    # Where one is, it goes on.
+    await branches.select("s", first.message_id, exact=False)
+    await store.say("more")
