@@ -19,7 +19,7 @@ from events.agents.deltas import (
     ToolReady,
 )
 from events.agents.earlier import CALL_ID
-from events.agents.turn import merged
+from events.agents.turn import KeptMetadata
 from events.parts import MOST, TEXT, Part, Reasoning, Source, Step, Tool, Url
 from events.stream import Stream
 
@@ -60,6 +60,7 @@ class AnswerParts:
         self._thought_room, self._snippet_room = int(size * THOUGHTS), int(size * SNIPPETS)
         self._texts, self._wrote, self._new_text = 1, False, False
         self._thoughts: dict[int, _Thought] = {}
+        self._metadata = KeptMetadata()
         self._tools: dict[int, Tool] = {}
         self._sources = self._steps = 0
         self.unshown: Counter[str] = Counter()
@@ -127,7 +128,8 @@ class AnswerParts:
             thought = self._thoughts[delta.thought] = _Thought(part, self._steps)
             self._put(part)
         if metadata:
-            thought.metadata, thought.is_stored = merged(thought.metadata, metadata), False
+            thought.metadata = self._metadata.merged(thought.metadata, metadata)
+            thought.is_stored = False
         self._think(thought, delta.content)
 
     def _think(self, thought: _Thought, content: str) -> None:
@@ -185,7 +187,7 @@ class AnswerParts:
             self._put(tool)
         if delta.provider_metadata:
             known = tool.provider_metadata or None
-            tool.provider_metadata = merged(known, delta.provider_metadata) or UNSET
+            tool.provider_metadata = self._metadata.merged(known, delta.provider_metadata) or UNSET
         if content := delta.content.replace("\0", ""):
             tool.input_text = (tool.input_text or "") + content
             self._writer.delta(self._stream, tool.id, content, None)

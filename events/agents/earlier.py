@@ -33,7 +33,8 @@ def thoughts_of(said: Message) -> list[tuple[str, dict[str, Any]]]:
     back."""
     parts: Any = said.parts or ()
     thoughts = _turn(parts).reasoning
-    return [(text, metadata[ENCRYPTED]) for text, metadata in thoughts if ENCRYPTED in metadata]
+    given = [(text, metadata.get(ENCRYPTED)) for text, metadata in thoughts]
+    return [(text, encrypted) for text, encrypted in given if isinstance(encrypted, dict)]
 
 
 def _turn(step: Iterable[dict[str, Any]]) -> ModelTurn:

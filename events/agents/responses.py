@@ -27,6 +27,9 @@ MOST_ENCRYPTED = 64 * 1024
 #: Bytes of what a tool of the upstream was asked, or brought, as JSON. What it found stands in the answer.
 MOST_OUTPUT = 32 * 1024
 
+#: Items of one response, and texts of one item: what is remembered of each costs more than its event.
+MOST_ITEMS = 2000
+
 #: Items that stand for no part of the answer.
 _SILENT = frozenset(["mcp_list_tools", "compaction"])
 #: Calls that wait for somebody who carries them out, of which there is nobody.
@@ -99,8 +102,8 @@ class ResponseReader:
         self._split = ThinkSplitter(thinking)
         self._sources, self._unread = Sources(), UnreadFields()
         self._items: dict[Any, _Item] = {}
-        self._thoughts = 0
-        self._calls: list[str] = []
+        self._made = self._thoughts = self._calls = 0
+        self._call_ids: set[str] = set()
         self._ours = 0
         self._speaking: _Item | None = None
         self._model = ""
@@ -189,7 +192,7 @@ class ResponseReader:
         nothing = self._speaking is None and not self._calls and not self._thoughts
         for at, item in enumerate(items):
             call_id = text_of(item.get("call_id")) or text_of(item.get("id"))
-            missed = item.get("type") == "function_call" and call_id not in self._calls
+            missed = item.get("type") == "function_call" and call_id not in self._call_ids
             if nothing or missed:
                 found += self._complete(self._add(item, at, call_id), item)
             elif item.get("type") == "message":
@@ -213,6 +216,9 @@ class ResponseReader:
         return self._complete(known, item)
 
     def _add(self, item: dict[str, Any], index: Any, item_id: str) -> _Item:
+        if self._made == MOST_ITEMS:
+            raise ValueError("more items than a response may have")
+        self._made += 1
         kind = _kind_of(item)
         if kind == "reasoning":
             made = _Item(kind, self._thoughts)
@@ -229,9 +235,9 @@ class ResponseReader:
         return made
 
     def _call(self, item: dict[str, Any]) -> _Item:
-        if len(self._calls) == MOST_CALLS:
+        if self._calls == MOST_CALLS:
             raise ValueError("more tool calls than an answer may have")
-        number, kind = len(self._calls), text_of(item.get("type"))
+        number, kind = self._calls, text_of(item.get("type"))
         call_id = text_of(item.get("call_id")) or text_of(item.get("id")) or f"call_{number}"
         name = text_of(item.get("name")) or kind.removesuffix("_call")
         if text_of(item.get("server_label")):
@@ -239,7 +245,8 @@ class ResponseReader:
         made = _Item("call", number, call_id, name)
         # No request of ours has custom tools: one that is called is the upstream's own.
         made.by_provider = kind != "function_call"
-        self._calls.append(call_id)
+        self._calls += 1
+        self._call_ids.add(call_id)
         self._ours += not made.by_provider
         return made
 
@@ -440,7 +447,10 @@ def _argued(item: dict[str, Any]) -> str:
 
 
 def _count(known: _Item, channel: str, at: int, words: str) -> None:
-    known.came[channel, at] = known.came.get((channel, at), 0) + len(words)
+    came = known.came.get((channel, at))
+    if came is None and len(known.came) > MOST_ITEMS:
+        raise ValueError("more texts than an item may have")
+    known.came[channel, at] = (came or 0) + len(words)
 
 
 def _place(index: Any) -> int:

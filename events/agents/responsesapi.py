@@ -125,7 +125,9 @@ def _part(part: Item) -> Item:
 def _thoughts(thoughts: Iterable[tuple[str, Item]], lessons: Lessons) -> Iterator[Item]:
     for text, encrypted in thoughts if lessons.encrypted else ():
         summary = [{"type": "summary_text", "text": text}] if text else []
-        yield {"type": "reasoning", "summary": summary, **encrypted}
+        # Whoever wrote the answer wrote this: it is a thought's, and no other item's.
+        given: Item = {name: encrypted[name] for name in ("id", "encrypted_content") if name in encrypted}
+        yield {"type": "reasoning", "summary": summary, **given}
 
 
 def _call(call: Item) -> Item:

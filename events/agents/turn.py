@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from events.agents.deltas import Delta, ReasoningDelta, StartOver, ToolInput
 from events.agents.modelcall import CalledTool, ModelTurn
 from events.agents.toolbox import arguments_of
 from events.agents.toolresults import ToolResult
+
+#: Characters of what a model thought, and bytes of what it wants back with that, in one call. A model goes
+#: on without; what it thinks an upstream may send for ever.
+MOST, MOST_METADATA = 1024 * 1024, 512 * 1024
 
 
 class WantedCall(Struct):
@@ -22,7 +27,7 @@ class WantedCall(Struct):
 
 
 class _Thought(Struct):
-    text: str = ""
+    text: list[str] = []
     provider_metadata: dict[str, Any] | None = None
 
 
@@ -33,14 +38,13 @@ class TurnReader:
         self._text: list[str] = []
         self._thoughts: dict[int, _Thought] = {}
         self._calls: dict[int, WantedCall] = {}
+        self._room, self._metadata = MOST, KeptMetadata()
 
     def take(self, delta: Delta) -> None:
         if isinstance(delta, str):
             self._text.append(delta)
         elif isinstance(delta, ReasoningDelta):
-            thought = self._thoughts.setdefault(delta.thought, _Thought())
-            thought.text += delta.content
-            thought.provider_metadata = merged(thought.provider_metadata, delta.provider_metadata)
+            self._think(delta)
         elif isinstance(delta, ToolInput) and not delta.by_provider:
             call = self._calls.get(delta.call)
             if call is None:
@@ -48,9 +52,17 @@ class TurnReader:
                 self._calls[delta.call] = call
             call.input_text += delta.content
             call.name = call.name or delta.name
-            call.provider_metadata = merged(call.provider_metadata, delta.provider_metadata)
+            call.provider_metadata = self._metadata.merged(call.provider_metadata, delta.provider_metadata)
         elif isinstance(delta, StartOver):
             self._thoughts.clear()
+            self._room = MOST
+
+    def _think(self, delta: ReasoningDelta) -> None:
+        thought = self._thoughts.setdefault(delta.thought, _Thought())
+        self._room -= len(delta.content)
+        if self._room >= 0:
+            thought.text.append(delta.content)
+        thought.provider_metadata = self._metadata.merged(thought.provider_metadata, delta.provider_metadata)
 
     @property
     def calls(self) -> list[WantedCall]:
@@ -67,7 +79,7 @@ class TurnReader:
             for call in self.calls
         ]  # fmt: skip
         reasoning = [
-            (thought.text, thought.provider_metadata)
+            ("".join(thought.text), thought.provider_metadata)
             for thought in self._thoughts.values()
             if thought.provider_metadata is not None
         ]
@@ -81,6 +93,24 @@ def _valid(input_text: str) -> str:
     except ValueError:
         return "{}"
     return input_text.strip() or "{}"
+
+
+class KeptMetadata:
+    """What comes with the pieces of one answer and goes back to its model: beyond `most` bytes none of it."""
+
+    def __init__(self, most: int = MOST_METADATA) -> None:
+        self._most, self._came, self._is_over = most, 0, False
+
+    def merged(self, known: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str, Any] | None:
+        if not more:
+            return known
+        made = None if self._is_over else merged(known, more)
+        self._came += len(msgspec.json.encode(more))
+        if made is not None and self._came > self._most:
+            # Pieces that became one are smaller than they came.
+            self._came = 0
+            self._is_over = len(msgspec.json.encode(made)) > self._most
+        return None if self._is_over else made
 
 
 def merged(known: dict[str, Any] | None, more: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -19,8 +19,10 @@ from events.agents.deltas import Citation, ReasoningDelta, Unread
 from events.agents.eventstream import EventReader, TooLarge
 from events.agents.openai import OpenAI
 from events.agents.reading import LONGEST_URL, MOST_SOURCES, MOST_UNREAD, Sources
+from events.agents.responses import MOST_ITEMS, ResponseReader
 from events.agents.thinking import BLANK, ThinkSplitter
 from events.agents.toolcalls import MOST_CALLS
+from events.agents.turn import MOST, TurnReader
 from events.agents.upstreams import Upstreams
 from tests.agents.test_openai import collect, openai_session, request
 from tests.agents.upstream import (
@@ -115,6 +117,30 @@ async def test_what_an_answer_may_name_is_bounded() -> None:
     assert sum(isinstance(each, Citation) for each in found) == MOST_SOURCES
     assert sum(isinstance(each, Unread) for each in found) == MOST_UNREAD
     await kind.close()
+
+
+def told_of(kind: str, number: int) -> bytes:
+    event = {"type": kind, "output_index": number if kind.endswith("added") else 0, "content_index": number}
+    return json.dumps({**event, "item": {}, "delta": "x"}).encode()
+
+
+@pytest.mark.parametrize("kind", ["response.output_item.added", "response.reasoning_text.delta"])
+def test_what_is_remembered_of_a_response_is_bounded(kind: str) -> None:
+    reader = ResponseReader()
+    with pytest.raises(ValueError, match="than a"):
+        for number in range(MOST_ITEMS + 2):
+            reader.feed(told_of(kind, number))
+
+
+def test_what_goes_back_to_a_model_is_bounded() -> None:
+    """Its words are kept up to there; of what is signed or encrypted there is no half."""
+    signed, encrypted = TurnReader(), TurnReader()
+    for number in range(2 * MOST // 1000):
+        signed.take(ReasoningDelta("x" * 1000, {"signature": "s"}))
+        encrypted.take(ReasoningDelta("", {"reasoning_details": [{"index": number, "data": "x" * 1000}]}))
+    [(text, metadata)] = signed.told({}).reasoning
+    assert (MOST - 1000 < len(text) <= MOST, metadata) == (True, {"signature": "s"})
+    assert encrypted.told({}).reasoning == []
 
 
 @pytest.mark.parametrize("harm", HARM)
