@@ -16,6 +16,7 @@ from events.agents.config import OpenAIConfig
 from events.errors import ChatError
 from events.filetypes import IMAGES
 from events.schema import File, Message
+from events.waiting import Waiting
 from storage.errors import StorageUnavailable
 
 PDF, TEXT, JPEG = "application/pdf", "text/plain", "image/jpeg"
@@ -25,6 +26,9 @@ ADDRESSED = frozenset({JPEG, "image/png", "image/webp", "image/gif"})
 MOST_PDF, MOST_TEXT = 3 * 1024 * 1024, 256 * 1024
 #: Characters of all that goes into one request. Every try sends it again, and every later question.
 MOST_SENT = 4 * 1024 * 1024
+#: Bytes of all that the answers of a node hold, a fifth of them one account's alone: a file stays in its
+#: request until the answer has ended, and is there twice.
+MOST_HELD, TWICE = 128 * 1024 * 1024, 2
 #: Tokens that a picture is counted for, about as OpenAI counts 1024 pixels square; bytes of a PDF for one.
 PICTURE_TOKENS, PDF_BYTES_PER_TOKEN = 1000, 50
 #: Bytes of pictures that are kept made small, for the next question of the same session.
@@ -67,6 +71,7 @@ class ModelFiles:
     ) -> None:
         self._contents, self._pictures, self._address = contents, pictures, address
         self._kept: dict[tuple[str, int], bytes] = {}
+        self._held = Waiting(MOST_HELD)
 
     def check(self, config: OpenAIConfig) -> None:
         """Raises ValueError."""
@@ -78,8 +83,9 @@ class ModelFiles:
         return next(_files(request, _most(config)), None) is not None
 
     async def gather(self, request: Request, config: OpenAIConfig, attached: Attached) -> None:
-        """Fills `attached`, the newest files first. One that cannot be read is left out."""
-        left = MOST_SENT
+        """Fills `attached`, the newest files first. One that cannot be read, or for which there is no room,
+        is left out. What is attached counts until it is given back to `drop`."""
+        left, account = MOST_SENT, _account(request)
         for owner, part in _files(request, _most(config)):
             key = key_of(part)
             try:
@@ -87,9 +93,19 @@ class ModelFiles:
             except (StorageUnavailable, LookupError, ChatError) as error:
                 log.warning("file %s is told by its name: %s", key, error)
                 continue
-            if made is not None and len(made.content) <= left:
-                left -= len(made.content)
-                attached[key] = made
+            if made is None or key in attached or len(made.content) > left:
+                continue
+            if not self._held.add(account, TWICE * len(made.content)):
+                log.warning("file %s is told by its name: too much is told at a time", key)
+                continue
+            left -= len(made.content)
+            attached[key] = made
+
+    def drop(self, request: Request, attached: Attached) -> None:
+        """The answer has ended."""
+        size = sum(TWICE * len(each.content) for each in attached.values())
+        if size:
+            self._held.drop(_account(request), size)
 
     async def _made(self, part: dict[str, Any], owner: str, config: OpenAIConfig) -> Attachment | None:
         media_type = part.get("media_type") or ""
@@ -169,6 +185,10 @@ def _checked(part: dict[str, Any], file: File | None) -> dict[str, Any]:
 
 def _most(config: OpenAIConfig) -> int:
     return config.max_files if config.files != "name" else 0
+
+
+def _account(request: Request) -> str:
+    return f"{request.message.sender_type}:{request.message.sender_id}"
 
 
 def _files(request: Request, most: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,7 @@ bounds.
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -104,14 +104,26 @@ class OpenAI(Agent):
                 async for sign in signs:
                     yield sign
         attached: Attached = {}
-        if self._attachments is not None and self._attachments.wanted(request, config):
-            async with aclosing(while_waiting(self._attachments.gather(request, config, attached))) as signs:
+        try:
+            async with aclosing(self._gathered(request, config, attached)) as signs:
                 async for sign in signs:
                     yield sign
-        call = ModelCall(request, config, tools=box.offered, note=_note(box.missing), attached=attached)
-        async with aclosing(conversed(caller, call, box, config.tool_limits.rounds)) as pieces:
-            async for piece in pieces:
-                yield piece
+            call = ModelCall(request, config, tools=box.offered, note=_note(box.missing), attached=attached)
+            async with aclosing(conversed(caller, call, box, config.tool_limits.rounds)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            if self._attachments is not None:
+                self._attachments.drop(request, attached)
+
+    async def _gathered(
+        self, request: Request, config: OpenAIConfig, attached: Attached
+    ) -> AsyncGenerator[str, None]:
+        if self._attachments is None or not self._attachments.wanted(request, config):
+            return
+        async with aclosing(while_waiting(self._attachments.gather(request, config, attached))) as signs:
+            async for sign in signs:
+                yield sign
 
     async def _connections(self) -> httpcore.AsyncConnectionPool:
         """No redirects, no unpacking, no proxies of the environment: httpcore knows none of them."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from events.agents.attachments import KEPT, Attachment, ModelFiles
+from events.agents.attachments import KEPT, MOST_HELD, MOST_TEXT, TWICE, Attachment, ModelFiles
 from events.agents.config import checked
 from events.agents.openai import OpenAI
 from events.agents.prompt import Prompt, conversation
@@ -186,6 +186,29 @@ async def test_what_is_kept_small_has_a_bound() -> None:
         made.message = of_file(f"{number}", "image/png")
         await attachments.gather(made, checked(made.agent.config), {})
     assert sum(map(len, attachments._kept.values())) <= KEPT
+
+
+async def test_what_answers_hold_of_files_is_bounded_by_account() -> None:
+    """One who has many open answers is told of by names; a neighbour is not."""
+    contents = Contents(a=b"x" * MOST_TEXT)
+    attachments = ModelFiles(contents, Thumbnailer(GIB))
+
+    async def told_to(sender: str) -> tuple[Any, dict[str, Attachment]]:
+        made = request("")
+        made.message = of_file("a", "text/plain")
+        made.message.sender_id = sender
+        attached: dict[str, Attachment] = {}
+        await attachments.gather(made, checked(made.agent.config), attached)
+        return made, attached
+
+    each = TWICE * MOST_TEXT
+    held = [await told_to("alice") for _ in range(MOST_HELD // each)]
+    told_by_content = [attached for _, attached in held if attached]
+    assert MOST_HELD // 6 < len(told_by_content) * each <= MOST_HELD // 4
+    assert (await told_to("bob"))[1]
+    for made, attached in held:
+        attachments.drop(made, attached)
+    assert (await told_to("alice"))[1]
 
 
 # --- models that take none
