@@ -84,11 +84,18 @@ export class Markdown {
 
 const visible = ({ type }) => type !== "space" && type !== "def";
 
+/** Characters of a line, beyond which it is the beginning of no block's mark. */
+const LINE = 1000;
+const UNSURE = /(?:[*_~`]+|!?\[)?$/;
+
 /**
  * What of the end of a growing text can be shown: not the beginning of a fence, of a list's, a heading's or an
  * emphasis' mark, nor the head of a table before the line below it has come. They would look like text first.
  */
 export function steady(text) {
+  const end = text.slice(-LINE);
+  // The patterns below go over a line once for each of its letters.
+  if (end.length === LINE && !end.includes("\n")) return text.slice(0, text.length - UNSURE.exec(end)[0].length);
   const lines = text.slice(text.lastIndexOf("\n", text.lastIndexOf("\n") - 1) + 1).split("\n");
   const last = lines.at(-1);
   const row = /^[ \t>]*\|/;
@@ -96,7 +103,7 @@ export function steady(text) {
   if (/^[ \t>]*(?:[-=*+_#~`]+|`{3,}[^`]*`*|~{3,}.*)[ \t]*$/.test(last)) held = last;
   else if (lines.length > 1 && row.test(lines[0]) && /^[ \t>]*[|: -]*$/.test(last) && !beside(text, lines)) held = lines.join("\n");
   else if (row.test(last) && !(lines.length > 1 && row.test(lines[0]))) held = last;
-  else [held] = /(?:[*_~`]+|!?\[)?$/.exec(last);
+  else [held] = UNSURE.exec(last);
   return text.slice(0, text.length - held.length);
 }
 

@@ -241,6 +241,14 @@ const stories = {
       return { made, left: long.element.childElementCount };
     }, "Some **words** and `code` of a paragraph that goes on for a while, and ends.\n\n".repeat(500));
     check(left === 500 && made < 4 * left, `${made} blocks are made for ${left}`);
+    // A line of marks alone costs no more than another one.
+    const late = await page.evaluate(async () => {
+      const { steady } = await import("/web/markdown.js");
+      const began = performance.now();
+      for (const mark of "`*~_") steady(`${mark.repeat(50_000)}x${mark}y`);
+      return performance.now() - began;
+    });
+    check(late < 1000, `${late} ms for four lines`);
     await accessible(page, "an answer in Markdown");
   },
 
