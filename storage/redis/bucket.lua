@@ -6,7 +6,8 @@ local now = time[1] + time[2] / 1000000
 local found = redis.call('HMGET', KEYS[2], 'tokens', 'at')
 local tokens = capacity
 if found[1] then
-  tokens = math.min(capacity, found[1] + math.max(0, now - found[2]) * rate)
+  -- Whatever somebody has written there, nobody waits for more than a token.
+  tokens = math.min(capacity, math.max(0, found[1]) + math.max(0, now - found[2]) * rate)
 end
 local answer
 if tokens >= 1 then
