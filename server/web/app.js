@@ -145,14 +145,14 @@ class App {
     return sessionId ? `#session=${encodeURIComponent(sessionId)}` : location.pathname;
   }
 
-  async open(sessionId, seq) {
+  async open(sessionId, message) {
     // Each session has its address, and the way back leads to the one before.
     if (this.current && this.current !== sessionId) history.pushState(null, "", this._address(sessionId));
     else history.replaceState(null, "", this._address(sessionId));
-    await this._show(sessionId, seq);
+    await this._show(sessionId, message);
   }
 
-  async _show(sessionId, seq) {
+  async _show(sessionId, { seq, message_id: messageId } = {}) {
     this.current = sessionId;
     this.remember();
     this.sessions.draw();
@@ -162,7 +162,10 @@ class App {
       const [pane] = this.panes;
       const room = pane.person.room;
       if (!room.session) await new Promise((done) => room.addEventListener("change", done, { once: true }));
-      pane.list.goTo(seq);
+      await pane.list.goTo(seq);
+      if (pane.list.items.has(messageId)) return;
+      await pane.list.actions.select(messageId); // on another branch
+      await pane.list.goTo(seq);
     }
   }
 
@@ -180,8 +183,11 @@ class App {
   }
 
   sessionEvent(person, data) {
-    if (data.event !== "activity" && data.event !== "updated") notice(`${person.name}: session ${data.event}`);
-    if (person === this.sessions.person) this.sessions.soon();
+    const told = { added: `you were added to ${data.title || "a session"}`, removed: "you are no longer in this session", archived: "session archived", expired: "session expired", reset: "the server has older data now" }[data.event];
+    if (told) notice(`${person.name}: ${told}`);
+    if (person !== this.sessions.person) return;
+    if (data.event === "activity") this.sessions.active(data);
+    else this.sessions.soon();
   }
 
   /** The newest of a session is written to its end. */

@@ -1,16 +1,15 @@
 // What a message says, as elements: each of its parts in the order of the message. Knows no room.
+import { Ask } from "./asks.js";
 import { h } from "./dom.js";
-import { cost, shortfall } from "./endings.js";
+import { cost, does, shortfall } from "./endings.js";
+import { SHOWN, json } from "./json.js";
 import { Markdown, address, link } from "./markdown.js";
 import { partsOf } from "./parts.js";
 
-/** Characters of a tool's input or output, or of data, that are shown: a page with megabytes of them stands still. */
-const SHOWN = 20000;
-
-/** `files(file)` makes the element of an uploaded file. */
+/** `means`: `file(file)` makes the element of an uploaded file; the others are those of `Ask`. */
 export class Body {
-  constructor(files) {
-    this.files = files;
+  constructor(means) {
+    this.means = means;
     this.element = h("div.body");
     this.views = new Map(); // key -> what shows it
   }
@@ -36,6 +35,8 @@ function place(parent, elements) {
   while (parent.children.length > elements.length) parent.lastElementChild.remove();
 }
 
+const OPEN = new Set(["streaming", "waiting"]);
+
 /** What there is to show: { key, kind, value }. Sources that follow each other are one list. */
 function blocks(message) {
   if (message.deleted_at) return [{ key: "deleted", kind: "plain", value: { text: "This message was deleted." } }];
@@ -51,10 +52,12 @@ function blocks(message) {
   if (message.status === "streaming" && !shown.length) extra("part text", kindOf({ type: "text" }, message), { text: "" });
   const agent = message.sender_type === "agent";
   const short = agent ? shortfall(message, !shown.length) : null;
+  for (const each of message.interrupts ?? []) extra(`ask ${each.id}`, "ask", each);
+  extra("doing", "doing", message.status === "streaming" && message.doing && does(message.doing));
   extra("passing", "passing", message.status === "streaming" && message.passing);
   extra("error", "problem", message.error && (message.error.message || message.error.code));
   extra("ending", "ending", short);
-  extra("cost", "cost", agent && message.status !== "streaming" && cost(message));
+  extra("cost", "cost", agent && !OPEN.has(message.status) && cost(message));
   return shown;
 }
 
@@ -161,7 +164,7 @@ class Tool extends Folded {
     const open = message.status === "streaming";
     const runs = RUNS.has(part.state);
     this.element.dataset.state = part.state;
-    this._show(part.title || part.name, runs && !open ? "not carried out" : (STATES[part.state] ?? part.state), open && runs);
+    this._show(part.title || part.name, runs && !open ? (message.status === "waiting" ? "waits" : "not carried out") : (STATES[part.state] ?? part.state), open && runs);
   }
 
   draw() {
@@ -184,12 +187,6 @@ function labelled(label, value) {
   return [h("p.label", {}, label), json(label, value)];
 }
 
-function json(label, value) {
-  const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  const more = text.length - SHOWN;
-  return h("pre", { tabindex: "0", role: "group", "aria-label": label }, more > 0 ? `${text.slice(0, SHOWN)}\n… ${more} more characters` : text);
-}
-
 class Data extends Folded {
   constructor() {
     super("data");
@@ -208,8 +205,8 @@ class Data extends Folded {
 }
 
 class Sources {
-  constructor(body) {
-    this.body = body;
+  constructor({ means }) {
+    this.means = means;
     this.element = h("ul.sources", { "aria-label": "Sources" });
   }
 
@@ -221,7 +218,7 @@ class Sources {
   }
 
   _source({ url, file_id, title, snippet, media_type }) {
-    if (!url) return this.body.files({ file_id, file_info: { name: title || "file", type: media_type ?? "" } });
+    if (!url) return this.means.file({ file_id, file_info: { name: title || "file", type: media_type ?? "" } });
     return link(url, snippet, [title || hostOf(url)]);
   }
 }
@@ -232,8 +229,8 @@ function hostOf(url) {
 }
 
 class File {
-  constructor(body) {
-    this.body = body;
+  constructor({ means }) {
+    this.means = means;
     this.element = h("div");
   }
 
@@ -242,7 +239,7 @@ class File {
     if (this.key === key) return;
     this.key = key;
     const shown = file_id
-      ? this.body.files({ file_id, file_info: { name: name || "file", type: media_type ?? "" } })
+      ? this.means.file({ file_id, file_info: { name: name || "file", type: media_type ?? "" } })
       : link(url, null, [`${name || hostOf(url)} (${media_type})`]);
     this.element.replaceChildren(shown);
   }
@@ -250,12 +247,12 @@ class File {
 
 /** A file of the message, with all that the server says of it. */
 class Upload {
-  constructor(body) {
-    this.body = body;
+  constructor({ means }) {
+    this.means = means;
   }
 
   update(file) {
-    this.element ??= this.body.files(file);
+    this.element ??= this.means.file(file);
   }
 }
 
@@ -280,10 +277,10 @@ class Passing {
 }
 
 /** A line of words, by its class. */
-function line(kind) {
+function line(kind, attributes) {
   return class {
     constructor() {
-      this.element = h(`p.${kind}`);
+      this.element = h(`p.${kind}`, attributes);
     }
 
     update(text) {
@@ -294,5 +291,5 @@ function line(kind) {
 
 const VIEWS = {
   plain: Plain, text: Text, reasoning: Reasoning, tool: Tool, data: Data, source: Sources, file: File, step: Step,
-  upload: Upload, passing: Passing, problem: line("problem"), ending: line("ending"), cost: line("cost"),
+  upload: Upload, ask: Ask, passing: Passing, problem: line("problem"), doing: line("doing", { role: "status" }), ending: line("ending"), cost: line("cost"),
 };

@@ -50,11 +50,21 @@ export function hue(name) {
   return `hue-${hues.get(name)}`;
 }
 
-/** `kind`: user, agent or session. */
-export function avatar(name, kind = "user") {
+/** `kind`: user, agent or session. A picture is shown where it is of this server: another one would learn who reads. */
+export function avatar({ id, name = id, picture }, kind = "user") {
   const letters = kind === "agent" ? "✦" : [...String(name)].slice(0, 2).join("");
-  const colour = kind === "user" ? hue(name) : `hue-${sum(name) % HUES}`;
-  return h(`span.avatar.${colour}`, { "aria-hidden": "true" }, letters);
+  const colour = kind === "user" ? hue(id) : `hue-${sum(name) % HUES}`;
+  const shown = h(`span.avatar.${colour}`, { "aria-hidden": "true", title: name === id ? undefined : id }, letters);
+  if (ours(picture)) shown.append(h("img", { alt: "", src: picture, loading: "lazy", onerror: ({ target }) => target.remove() }));
+  return shown;
+}
+
+function ours(address) {
+  try {
+    return Boolean(address) && new URL(address).origin === location.origin;
+  } catch {
+    return false;
+  }
 }
 
 export function bytes(count) {
@@ -78,7 +88,14 @@ export const ICONS = {
   edit: "M4 20h4L19 9l-4-4L4 16v4Z",
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
   stop: "M7 7h10v10H7Z",
-  down: "M12 5v14m0 0 6-6m-6 6-6-6",
+  up: "M7 11v9H4v-9Zm0 0 4-7a2 2 0 0 1 2 2v4h5a2 2 0 0 1 2 2.3l-1 6a2 2 0 0 1-2 1.7H7",
+  down: "M7 13V4H4v9Zm0 0 4 7a2 2 0 0 0 2-2v-4h5a2 2 0 0 0 2-2.3l-1-6A2 2 0 0 0 17 4H7",
+  again: "M20 12a8 8 0 1 1-2.3-5.7M20 3v5h-5",
+  before: "m14 6-6 6 6 6",
+  after: "m10 6 6 6-6 6",
+  comment: "M4 5h16v11H9l-5 4Z",
+  newest: "M12 5v14m0 0 6-6m-6 6-6-6",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
   file: "M7 3h7l4 4v14H7ZM14 3v5h4",
 };
 

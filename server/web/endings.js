@@ -1,7 +1,7 @@
 // How an answer ended and what it took, in words. Knows no DOM.
 
 /** Beside the sender's name. */
-const FLAGS = { streaming: "writing…", cancelled: "stopped", interrupted: "interrupted", failed: "failed" };
+const FLAGS = { streaming: "writing…", waiting: "waits for an answer", cancelled: "stopped", interrupted: "interrupted", failed: "failed" };
 const REASONS = {
   length: "cut at its limit", content_filter: "filtered", tool_calls: "asked for tools", error: "broken off", other: "ended early",
 };
@@ -21,9 +21,21 @@ export function flag({ status, finish_reason: reason }) {
   return FLAGS[status] ?? REASONS[reason] ?? "";
 }
 
+const DOES = { thinking: "thinking", calling_tool: "calling a tool", searching: "searching" };
+
+/** What an answer's producer does meanwhile: "calling a tool: weather…". */
+export function does({ status, detail }) {
+  return `${DOES[status] ?? status.replaceAll("_", " ")}${detail ? `: ${detail}` : ""}…`;
+}
+
+/** What all readers think of an answer, as its session's owner is told. */
+export function opinions({ feedback: { up, down } = {} }) {
+  return [up && `${up} liked it`, down && `${down} disliked it`].filter(Boolean).join(", ");
+}
+
 /** Why an answer that has ended is not whole, or null. `empty`: it shows nothing at all. */
 export function shortfall(message, empty) {
-  if (message.status === "streaming" || message.error) return null;
+  if (["streaming", "waiting"].includes(message.status) || message.error) return null;
   const told = SENTENCES[message.status] ?? SENTENCES[message.finish_reason];
   return told ?? (empty ? "The answer is empty." : null);
 }

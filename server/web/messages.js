@@ -1,7 +1,8 @@
 // The list of a conversation: a window of it is in the page, however long the conversation is.
+import { buttons, versions } from "./acts.js";
 import { Body } from "./body.js";
 import { ICONS, avatar, bytes, h, icon, time } from "./dom.js";
-import { flag } from "./endings.js";
+import { flag, opinions } from "./endings.js";
 
 const WINDOW = 120;
 const STEP = 40;
@@ -17,7 +18,7 @@ function here(url) {
   return pathname + search;
 }
 
-/** `actions`: edit, remove, older, seen, address. */
+/** `actions`: edit, stop, again, select, remove, answer, feedback, comment, older, seen, address. */
 export class MessageList {
   constructor(actions) {
     this.actions = actions;
@@ -29,8 +30,14 @@ export class MessageList {
     this.pinned = true; // stays at the newest
     this.addresses = new Map(); // file id -> its signed addresses, and until when they are shown
     this.loading = false;
+    this.means = {
+      file: (file) => this._file(file),
+      answer: (...given) => actions.answer(...given),
+      mayAnswer: () => ["owner", "member"].includes(this.room?.session?.role) && !this.room.closed,
+      nameOf: (user) => this.room.who(user).name,
+    };
     this.list = h("ol.messages", { "aria-label": "Messages", tabindex: "0" });
-    this.jump = h("button.button.jump", { type: "button", hidden: true, onclick: () => this.toEnd() }, icon(ICONS.down), " Newest");
+    this.jump = h("button.button.jump", { type: "button", hidden: true, onclick: () => this.toEnd() }, icon(ICONS.newest), " Newest");
     this.element = h("div.scroll", {}, this.list, this.jump);
     this.list.addEventListener("scroll", () => this._scrolled(), { passive: true });
     new ResizeObserver(() => this.pinned && this._bottom()).observe(this.list);
@@ -54,7 +61,7 @@ export class MessageList {
     this.items = new Map();
     const elements = shown.map((message) => {
       const element = old.get(message.message_id) ?? this._item();
-      if (message.status === "streaming" || element.dataset.key !== keyOf(message)) this._fill(element, message);
+      if (message.status === "streaming" || element.dataset.key !== this._key(message)) this._fill(element, message);
       this.items.set(message.message_id, element);
       return element;
     });
@@ -83,10 +90,17 @@ export class MessageList {
   changed(message) {
     const element = this.items.get(message.message_id);
     if (!element) return;
-    const acted = element.querySelector(".actions")?.contains(document.activeElement);
     this._fill(element, message);
-    if (acted) (element.querySelector(".actions button") ?? this.list).focus();
     this.marks();
+    if (this.pinned) this._bottom();
+  }
+
+  /** Questions have come to wait, to be answered, or to an end. */
+  turned() {
+    for (const [id, element] of this.items) {
+      const message = this.room.byId.get(id);
+      if (message && element.dataset.key !== this._key(message)) this._dress(element, message);
+    }
     if (this.pinned) this._bottom();
   }
 
@@ -116,7 +130,7 @@ export class MessageList {
 
   /** What a reader of the screen is told of a message. */
   words(message) {
-    const texts = this.items.get(message.message_id)?.querySelectorAll(".body > .text, .body > .problem, .body > .ending") ?? [];
+    const texts = this.items.get(message.message_id)?.querySelectorAll(".body > .text, .body > .problem, .body > .ending, .ask > p") ?? [];
     return [...texts].map(({ textContent }) => textContent).join(" ").slice(0, READ_OUT);
   }
 
@@ -132,7 +146,7 @@ export class MessageList {
       if (message) at.set(message.message_id, [...(at.get(message.message_id) ?? []), user]);
     }
     for (const [id, users] of at) {
-      this.items.get(id)?.append(h("p.seen", {}, "Seen by ", users.join(", ")));
+      this.items.get(id)?.append(h("p.seen", {}, "Seen by ", users.map((user) => this.room.who(user).name).join(", ")));
     }
     if (this.pinned) this._bottom();
   }
@@ -183,6 +197,12 @@ export class MessageList {
         const before = room.messages.length;
         await this.actions.older();
         this.loading = false;
+    this.means = {
+      file: (file) => this._file(file),
+      answer: (...given) => actions.answer(...given),
+      mayAnswer: () => ["owner", "member"].includes(this.room?.session?.role) && !this.room.closed,
+      nameOf: (user) => this.room.who(user).name,
+    };
         if (this.room !== room) return;
         this.first += room.messages.length - before;
         if (this.first > 0) this._shift(-STEP);
@@ -210,7 +230,7 @@ export class MessageList {
 
   _item() {
     const item = h("li.message");
-    const body = new Body((file) => this._file(file));
+    const body = new Body(this.means);
     this.bodies.set(item, body);
     item.append(h("span.avatar"), h("div.bubble", {}, h("p.meta"), body.element));
     return item;
@@ -218,30 +238,60 @@ export class MessageList {
 
   /** The element as the message is now. What the reader has opened in it stays open. */
   _fill(item, message) {
-    const own = message.sender_type === "user" && message.sender_id === this.room.me;
-    const name = this.room.nameOf(message);
-    const streaming = message.status === "streaming";
-    const kind = [own ? "own" : "", message.sender_type, message.deleted_at ? "deleted" : "", streaming ? "streaming" : ""];
-    item.className = ["message", ...kind.filter(Boolean)].join(" ");
-    Object.assign(item.dataset, { key: keyOf(message), id: message.message_id, seq: message.seq });
-    item.querySelector(".avatar").replaceWith(avatar(name, message.sender_type));
-    item.querySelector(".meta").replaceWith(this._head(message, name));
+    this._dress(item, message);
     this.bodies.get(item).update(message);
-    item.querySelector(".actions")?.remove();
-    const buttons = this._buttons(message, own, name);
-    if (buttons.length) item.append(h("div.actions", {}, buttons));
     return item;
   }
 
+  /** What is around the body: whose it is, how far it is, what can be done with it. */
+  _dress(item, message) {
+    const { room } = this;
+    const own = message.sender_type === "user" && message.sender_id === room.me;
+    const name = room.nameOf(message);
+    const waits = room.turns.before(message.message_id) !== null;
+    const kind = [own && "own", message.sender_type, message.deleted_at && "deleted", message.status === "streaming" && "streaming", waits && "waits"];
+    item.className = ["message", ...kind.filter(Boolean)].join(" ");
+    Object.assign(item.dataset, { key: this._key(message), id: message.message_id, seq: message.seq });
+    item.querySelector(".avatar").replaceWith(avatar(room.senderOf(message), message.sender_type));
+    item.querySelector(".meta").replaceWith(this._head(message, name));
+    this._act(item, buttons(message, room, this.actions));
+  }
+
+  /** Who was at one of the buttons is at the same one then, or at the first. */
+  _act(item, made) {
+    const old = item.querySelector(".actions");
+    const at = old?.contains(document.activeElement) && document.activeElement.title;
+    old?.remove();
+    if (made.length) item.append(h("div.actions", {}, made));
+    if (at) (made.find(({ title }) => title === at) ?? made[0] ?? this.list).focus();
+  }
+
   _head(message, name) {
-    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", flag(message)].filter(Boolean);
+    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", flag(message), this.room.turns.mark(message.message_id), opinions(message)];
     return h(
       "p.meta",
       {},
       h("strong", {}, name),
       h("time", { datetime: message.created_at }, time(message.created_at)),
-      flags.map((each) => h("em", {}, each)),
+      flags.filter(Boolean).map((each) => h("em", {}, each)),
+      versions(message, (to, title) => this._select(to, title)),
     );
+  }
+
+  /** What shows that a message, which is whole, changed. */
+  _key({ message_id, revision, status, content, feedback, siblings }) {
+    const { turns } = this.room;
+    return [revision, status, content?.length, turns.open.get(message_id)?.state, turns.mark(message_id), JSON.stringify([feedback, siblings])].join(":");
+  }
+
+  /** Another version of a message; who leafs through them goes on with the next key. */
+  async _select(id, title) {
+    await this.actions.select(id);
+    const item = this.items.get(id);
+    if (!item) return;
+    item.scrollIntoView({ block: "nearest" });
+    const leaves = [...item.querySelectorAll(".versions button:enabled")];
+    (leaves.find((each) => each.title === title) ?? leaves[0])?.focus();
   }
 
   _file(file) {
@@ -272,19 +322,4 @@ export class MessageList {
     this.addresses.set(id, signed);
     return signed;
   }
-
-  _buttons(message, own, name) {
-    const button = (label, path, onclick) =>
-      h("button.icon-button", { type: "button", "aria-label": `${label} message of ${name}`, title: label, onclick }, icon(path));
-    if (message.deleted_at || message.status === "streaming") return [];
-    const found = [];
-    if (own && message.message_type === "text") found.push(button("Edit", ICONS.edit, () => this.actions.edit(message)));
-    if (own) found.push(button("Delete", ICONS.trash, () => this.actions.remove(message)));
-    return found;
-  }
-}
-
-/** What shows that a message, which is whole, changed. */
-function keyOf({ revision, status, content }) {
-  return `${revision}:${status}:${content?.length}`;
 }

@@ -1,13 +1,12 @@
 // What one person sees of a conversation, and says in it.
-import { $, ICONS, avatar, bytes, h, icon, notice, speak } from "./dom.js";
+import { Composer } from "./composer.js";
+import { comment } from "./comment.js";
+import { Details } from "./details.js";
+import { ICONS, avatar, h, icon, notice, speak } from "./dom.js";
+import { LOST, told } from "./failures.js";
 import { MessageList } from "./messages.js";
-import { Outbox } from "./outbox.js";
 import { NAMES } from "./transports.js";
 
-const TYPING_EVERY = 3000;
-const TYPING_ENDS = 4000;
-/** Milliseconds after which what is not confirmed is shown: mostly it has been by then. */
-const UNCONFIRMED = 400;
 let panes = 0;
 
 export class Pane {
@@ -16,11 +15,21 @@ export class Pane {
     this.person = person;
     this.owner = owner;
     this.id = `pane-${++panes}`;
-    this.editing = null;
+    const attempt = (action) => this._try(action);
+    this.composer = new Composer(person, this.id, {
+      attempt, failed: (error) => this._failed(error), said: () => (this.list.pinned = true),
+    });
+    this.details = new Details(person, this.id, attempt, (session) => person.about(session));
     this.list = new MessageList({
-      edit: (message) => this._edit(message),
-      remove: (message) => this._try(() => person.call("delete", { message_id: message.message_id })),
-      older: () => this._try(() => person.older()),
+      edit: (message) => this.composer.edit(message),
+      stop: ({ message_id }) => this.composer.stop(message_id),
+      again: ({ message_id }) => attempt(() => person.call("regenerate", { message_id })),
+      select: (id) => attempt(() => person.select(id)),
+      remove: ({ message_id }) => attempt(() => person.call("delete", { message_id })),
+      older: () => attempt(() => person.older()),
+      feedback: (message, value) => attempt(() => person.feedback(message, value)),
+      comment: (message) => this._comment(message),
+      answer: (message, interrupt, answer) => person.answer(message, interrupt, answer),
       seen: () => this._seen(),
       address: (id) => person.rest("GET", `/api/chat/files/${encodeURIComponent(id)}/url`),
     });
@@ -63,50 +72,31 @@ export class Pane {
     const leave = h("button.icon-button.close", {
       type: "button", "aria-label": `Close ${person.name}'s side`, title: "Close", onclick: () => this.owner.closed(this),
     }, "×");
+    const details = h("button.icon-button", {
+      type: "button", "aria-label": `About this session, as ${person.name}`, title: "Title, people, archive",
+      onclick: () => this.room && this.details.open(this.room.sessionId),
+    }, icon(ICONS.more));
     this.typing = h("p.typing", { "aria-live": "polite" });
-    this.unsent = h("ol.unsent", { "aria-label": "Not confirmed yet" });
     return h(
       "section.pane",
-      { "aria-labelledby": `${id}-title`, dataset: { person: person.sub } },
+      {
+        "aria-labelledby": `${id}-title`, dataset: { person: person.sub },
+        onkeydown: (event) => event.key === "Escape" && !event.target.closest(".ask") && this.composer.escape(event),
+      },
       h(
         "header.pane-head",
         {},
-        h("div.who", {}, avatar(person.name), h("div", {}, this.title, h("p.as", {}, this.lamp, h("span", {}, person.name), " · ", this.state))),
+        h("div.who", {}, avatar({ id: person.sub, name: person.name, picture: person.picture }), h("div", {}, this.title, h("p.as", {}, this.lamp, h("span", {}, person.name), " · ", this.state))),
         this.people,
+        details,
         leave,
         h("div.tools", {}, this.doors, h("div.faults", { role: "group", "aria-label": `Network of ${person.name}` }, this.cutButton, this.halfButton, this.backButton)),
       ),
       this.list.element,
-      this.unsent,
+      this.composer.unsent,
       this.typing,
-      this._composer(),
+      this.composer.element,
     );
-  }
-
-  _composer() {
-    const { id, person } = this;
-    this.input = h("textarea", {
-      id: `${id}-text`, rows: "1", placeholder: `Write as ${person.name}`,
-      oninput: () => this._typed(), onkeydown: (event) => this._key(event),
-      onpaste: (event) => event.clipboardData.files.length && (event.preventDefault(), this._upload(event.clipboardData.files)),
-    });
-    this.picker = h("input", { type: "file", hidden: true, multiple: true, "aria-label": "Files", onchange: () => this._upload(this.picker.files) });
-    this.banner = h("p.editing", { hidden: true }, "Editing a message. ", h("button.link", { type: "button", onclick: () => this._edit(null) }, "Cancel"));
-    this.stopButton = h("button.icon-button.stop", { type: "button", hidden: true, "aria-label": `Stop the answer as ${person.name}`, title: "Stop the answer (Esc)", onclick: () => this._stop() }, icon(ICONS.stop));
-    const form = h(
-      "form.composer",
-      { onsubmit: (event) => (event.preventDefault(), this._send()) },
-      this.banner,
-      this.picker,
-      h("button.icon-button", { type: "button", "aria-label": `Attach a file as ${person.name}`, title: "Attach a file", onclick: () => this.picker.click() }, icon(ICONS.attach)),
-      h("label.hidden", { for: `${id}-text` }, `Message as ${person.name}`),
-      this.input,
-      this.stopButton,
-      h("button.icon-button.send", { type: "submit", "aria-label": `Send as ${person.name}`, title: "Send" }, icon(ICONS.send)),
-    );
-    form.addEventListener("dragover", (event) => event.preventDefault());
-    form.addEventListener("drop", (event) => (event.preventDefault(), this._upload(event.dataTransfer.files)));
-    return form;
   }
 
   // --- what happens
@@ -118,15 +108,9 @@ export class Pane {
     this.room = room;
     room?.addEventListener("change", this._onRoom);
     this.element.classList.toggle("vacant", !room);
-    this._edit(null);
-    this.outbox = room && new Outbox(this.person, room.sessionId, {
-      changed: () => this._unsent(),
-      refused: (content, error) => this._refused(content, error),
-    });
-    this._drawUnsent();
+    this.composer.show(room);
     this.list.show(room);
     this._head();
-    this._writing();
   }
 
   _personChanged({ kind, text, how, count, seconds, error, data }) {
@@ -134,11 +118,10 @@ export class Pane {
     else if (kind === "session") this._head();
     else if (kind === "status") {
       this._status(text);
-      if (this.person.status === "online") this.outbox?.send();
-      this._unsent();
+      this.composer.connected();
     }
     else if (kind === "back") this._back(how, count, seconds);
-    else if (kind === "problem") notice(`${this.person.name}: ${told(error)}`, "error");
+    else if (kind === "problem") this._failed(error);
     else if (kind === "session-event") this.owner.sessionEvent(this.person, data);
   }
 
@@ -147,7 +130,6 @@ export class Pane {
       case "added":
         this.list.added(message);
         if (message.sender_id !== this.person.sub && message.status !== "streaming") this._speak(message);
-        this._writing();
         this._seen();
         break;
       case "changed":
@@ -156,16 +138,25 @@ export class Pane {
           this._speak(message);
           if (message === this.room.newest) this.owner.written(this.person, this.room.sessionId, message);
         }
-        this._writing();
         break;
       case "grown":
         this.list.grown(message);
+        break;
+      case "thought":
+        this.list.changed(message);
+        break;
+      case "turns":
+        this.list.turned();
+        this.composer.drawStop();
         break;
       case "marks":
         this.list.marks();
         break;
       case "typing":
         this._typing();
+        break;
+      case "session":
+        this._head();
         break;
       case "presence":
         this._online();
@@ -175,7 +166,7 @@ export class Pane {
       default:
         this.list.render();
         this._head();
-        this._writing();
+        this.composer.drawStop();
         this._seen();
     }
   }
@@ -184,19 +175,11 @@ export class Pane {
     speak(`${this.room.nameOf(message)}: ${this.list.words(message)}`);
   }
 
-  /** While an answer is written it can be stopped, from where one writes. */
-  _writing() {
-    this.stopButton.hidden = !this.room?.writing;
-  }
-
-  _stop() {
-    const message = this.room?.writing;
-    if (message) this._try(() => this.person.call("stream_cancel", { message_id: message.message_id }));
-  }
-
   _head() {
     const session = this.room?.session;
-    this.title.textContent = session ? session.title || "Untitled" : this.room ? "…" : "No session";
+    const ended = this.room?.closed ? ` (${session.status})` : "";
+    this.composer.element.inert = !this.room || this.room.closed;
+    this.title.textContent = session ? `${session.title || "Untitled"}${ended}` : this.room ? "…" : "No session";
     this._online();
     this._typing();
   }
@@ -204,17 +187,18 @@ export class Pane {
   _online() {
     const room = this.room;
     const users = room ? [...room.online] : [];
-    this.people.replaceChildren(
-      ...users.slice(0, 6).map(([user, status]) =>
-        h(`li.${status}`, { title: `${user} is ${status}` }, avatar(user), h("span.hidden", {}, `${user}, ${status}`)),
-      ),
-    );
+    const one = ([user, status]) => {
+      const who = room.who(user);
+      return h(`li.${status}`, { title: `${who.name} is ${status}` }, avatar(who), h("span.hidden", {}, `${who.name}, ${status}`));
+    };
+    this.people.replaceChildren(...users.slice(0, 6).map(one));
     if (users.length > 6 || room?.onlineCount) this.people.append(h("li.more", {}, `+${(room.onlineCount ?? users.length) - 6}`));
   }
 
   _typing() {
     const users = [...(this.room?.typing ?? [])].filter((user) => user !== this.person.sub);
-    this.typing.textContent = users.length ? `${users.join(", ")} ${users.length > 1 ? "are" : "is"} typing` : "";
+    const names = users.map((user) => this.room.who(user).name);
+    this.typing.textContent = users.length ? `${names.join(", ")} ${users.length > 1 ? "are" : "is"} typing` : "";
     this.typing.classList.toggle("on", users.length > 0);
   }
 
@@ -248,103 +232,18 @@ export class Pane {
     try {
       return await action();
     } catch (error) {
-      notice(`${this.person.name}: ${told(error)}`, "error");
+      this._failed(error);
       return null;
     }
   }
 
-  async _send() {
-    const content = this.input.value.trim();
-    if (!content || !this.room) return;
-    const { editing, room } = this;
-    this.input.value = "";
-    this._grow();
-    this._stopTyping();
-    this._edit(null);
-    this.list.pinned = true;
-    if (!editing) return this.outbox.add(content);
-    const reply = await this._try(() => this.person.call("edit", { message_id: editing.message_id, content }));
-    if (!reply && this.room === room && !this.input.value) this.input.value = content;
-  }
-
-  _refused(content, error) {
+  _failed(error) {
     notice(`${this.person.name}: ${told(error)}`, "error");
-    if (!this.input.value) this.input.value = content;
-    this._grow();
   }
 
-  _unsent() {
-    clearTimeout(this.unsentSoon);
-    if (this.unsent.childElementCount || this.person.status !== "online") this._drawUnsent();
-    else this.unsentSoon = setTimeout(() => this._drawUnsent(), UNCONFIRMED);
-  }
-
-  _drawUnsent() {
-    const waits = this.person.status === "online" ? "is being sent" : "waits for the network";
-    this.unsent.replaceChildren(...(this.outbox?.items ?? []).map(({ content }) => h("li", {}, h("p.text", {}, content), h("em", {}, waits))));
-  }
-
-  _edit(message) {
-    this.editing = message;
-    this.banner.hidden = !message;
-    if (message) {
-      this.input.value = message.content;
-      this.input.focus();
-      this._grow();
-    }
-  }
-
-  _key(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      this._send();
-    } else if (event.key === "Escape" && this.editing) {
-      this.input.value = "";
-      this._edit(null);
-    } else if (event.key === "Escape" && !event.isComposing) {
-      this._stop();
-    } else if (event.key === "ArrowUp" && !this.input.value && this.room) {
-      const last = this.room.messages.findLast((m) => m.sender_id === this.person.sub && m.message_type === "text" && !m.deleted_at);
-      if (last) {
-        event.preventDefault();
-        this._edit(last);
-      }
-    }
-  }
-
-  _typed() {
-    this._grow();
-    const now = performance.now();
-    if (!this.input.value) return this._stopTyping();
-    clearTimeout(this.typingEnds);
-    this.typingEnds = setTimeout(() => this._stopTyping(), TYPING_ENDS);
-    if (now - (this.typingSaid ?? -Infinity) < TYPING_EVERY) return;
-    this.typingSaid = now;
-    if (this.person.status === "online") this.person.call("typing", { is_typing: true }).catch(() => {});
-  }
-
-  _stopTyping() {
-    clearTimeout(this.typingEnds);
-    if (this.typingSaid === undefined) return;
-    this.typingSaid = undefined;
-    if (this.person.status === "online") this.person.call("typing", { is_typing: false }).catch(() => {});
-  }
-
-  _grow() {
-    this.input.style.height = "auto";
-    this.input.style.height = `${Math.min(160, this.input.scrollHeight)}px`;
-  }
-
-  async _upload(files) {
-    for (const file of [...files]) {
-      const form = new FormData();
-      const text = this.input.value.trim();
-      if (text) form.append("message", text);
-      form.append("file", file);
-      const path = `/api/chat/sessions/${encodeURIComponent(this.room.sessionId)}/files`;
-      if ((await this._try(() => this.person.rest("POST", path, { form }))) && text) this.input.value = "";
-    }
-    this.picker.value = "";
+  async _comment(message) {
+    const said = await comment(message.feedback.comment);
+    if (said !== null) this._try(() => this.person.feedback(message, message.feedback.value, said));
   }
 
   _seen() {
@@ -375,19 +274,6 @@ export class Pane {
   }
 
   focus() {
-    $("textarea", this.element).focus();
+    this.composer.focus();
   }
-}
-
-/** Why a connection is not there, where a client's library says it in its own words. */
-const LOST = {
-  "xhr poll error": "the server cannot be reached", "websocket error": "the server cannot be reached", timeout: "the server does not answer",
-  "transport close": "the connection broke", "transport error": "the connection broke", "ping timeout": "the server went silent",
-  "io server disconnect": "the server closed the connection", "Failed to fetch": "the server cannot be reached",
-  "network error": "the connection broke", 1006: "the connection broke", 1001: "the server is going away", ended: "the server closed the connection",
-};
-
-/** A failure in words: sizes as people say them. */
-function told({ message, code }) {
-  return (message || code || "it did not work").replace(/(\d{4,}) bytes/, (_, count) => bytes(Number(count)));
 }

@@ -3,6 +3,11 @@ import { claims, developmentToken, rest } from "./api.js";
 import { Room } from "./room.js";
 import { LINKS } from "./transports.js";
 
+/** Messages of a branch that are asked for at once. */
+const PAGE = 200;
+/** Milliseconds in which we mostly hear what becomes of a question. */
+const TOLD = 1500;
+
 export class Person extends EventTarget {
   /** `frame(who, direction, label, text)` sees everything that goes over the network. */
   constructor(token, frame, transport) {
@@ -10,8 +15,9 @@ export class Person extends EventTarget {
     this.token = token;
     this.frame = frame;
     this.transport = transport;
-    const { sub, name } = claims(token);
+    const { sub, name, avatar_url: picture } = claims(token);
     this.sub = sub;
+    this.picture = picture;
     this.name = name ?? sub;
     this.room = null;
     this.link = null;
@@ -29,12 +35,23 @@ export class Person extends EventTarget {
   }
 
   async enter(sessionId) {
-    if (this.room?.sessionId === sessionId) return;
+    if (this.room?.sessionId === sessionId) {
+      if (this.room.closed) this.through(this.transport);
+      return;
+    }
     const old = this.room?.sessionId;
     this.room = new Room(sessionId, this.sub);
     this._tell("room");
     if (old && this.link) await this.link.leave(old);
     this._connect();
+  }
+
+  /** What the server says of the session of this room: one that is open again is joined again. */
+  about({ session_id, title, status }) {
+    const { room } = this;
+    if (session_id !== room?.sessionId) return;
+    if (status === "active" && (room.closed || !room.session)) this.through(this.transport);
+    else room.apply("session", { event: status === "active" ? "updated" : status, title });
   }
 
   async leave() {
@@ -89,6 +106,7 @@ export class Person extends EventTarget {
       reply = await this.call("history", { after_revision: room.lastRevision, limit: 500 });
       room.merge(reply);
     }
+    this._follow(room);
     if (resumed) this._back("synced", room.lastRevision - before);
   }
 
@@ -113,7 +131,47 @@ export class Person extends EventTarget {
       this.through(this.transport); // the database went back: a whole snapshot instead of what is here
       return;
     }
-    if (data?.session_id && data.session_id === this.room?.sessionId) this.room.apply(name, data);
+    if (data?.session_id && data.session_id === this.room?.sessionId) {
+      this.room.apply(name, data);
+      this._follow(this.room);
+      if (name === "message") this._settle(this.room, data.message_id);
+    }
+  }
+
+  /** Where another branch is gone on with: its path, as the server has it. */
+  _follow(room) {
+    if (!room.stale) return room.followed;
+    room.followed ??= this._path(room).finally(() => (room.followed = null));
+    return room.followed;
+  }
+
+  async _path(room) {
+    while (room.stale && this.room === room) {
+      room.stale = false;
+      const page = await this.call("history", { limit: PAGE }).catch(() => null);
+      room.stale ||= !page; // for want of a connection: who is back asks again
+      if (!page) return;
+      room.path(page);
+    }
+  }
+
+  /** Another version of a message is shown, and what follows it: to everybody. */
+  async select(messageId) {
+    const { room } = this;
+    await this.call("select", { message_id: messageId });
+    room.stale = true;
+    await this._follow(room);
+  }
+
+  /** A question that waits for nothing is begun without a word: if it is slow, we ask whether it is one. */
+  _settle(room, messageId) {
+    const unsure = () => this.room === room && this.status === "online" && room.turns.open.get(messageId)?.state === "asked";
+    if (!unsure()) return;
+    setTimeout(async () => {
+      if (!unsure()) return;
+      const page = await this.call("history", { limit: 1 }).catch(() => null);
+      if (page) room.settle(messageId, page.turns);
+    }, TOLD);
   }
 
   /** A new token, where the server hands them out. */
@@ -125,6 +183,26 @@ export class Person extends EventTarget {
     } catch (error) {
       this._tell("problem", { error });
     }
+  }
+
+  /** What a message asked for. The first answer counts: one that came later is told which it was. */
+  async answer({ message_id }, { id }, answer) {
+    const { room } = this;
+    const client_message_id = crypto.randomUUID();
+    try {
+      await this.call("answer", { message_id, interrupt_id: id, client_message_id, ...answer });
+    } catch (failure) {
+      const { code, details } = failure.error ?? failure;
+      if (code !== "CONFLICT" || !details?.answer) throw failure;
+      room.answered(message_id, id, details.answer);
+    }
+  }
+
+  /** What one thinks of a message; null takes it back. */
+  async feedback({ message_id }, value, comment) {
+    const { room } = this;
+    const given = await this.call("feedback", { message_id, value, ...(comment && { comment }) });
+    room.thought(message_id, given);
   }
 
   async older() {

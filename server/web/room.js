@@ -1,5 +1,6 @@
 // One conversation as one person knows it: a snapshot that events carry on. Knows no transport and no DOM.
 import { grow, kept } from "./parts.js";
+import { Turns } from "./turns.js";
 
 export class Room extends EventTarget {
   constructor(sessionId, me) {
@@ -16,24 +17,31 @@ export class Room extends EventTarget {
     this.onlineCount = null;
     this.typing = new Set();
     this.marks = new Map();
+    this.users = new Map(); // key -> { name, avatar_url }
     this.next = new Map(); // stream -> index of what comes next in it
+    this.turns = new Turns();
+    this.stale = false; // what is shown is not the path to the head any more
   }
 
   /** A `join` reply or a `welcome`. With `resumed`, what we have stays and is brought up to date. */
   snapshot(reply, { resumed = false } = {}) {
     this.session = reply.session;
     this.lineage = reply.lineage;
+    this._learn(reply.users);
     if (!resumed) {
       this.messages = [];
       this.byId.clear();
       this.older = reply.has_more;
     }
     this.next.clear();
+    this.turns.snapshot(reply.turns);
     for (const message of reply.messages) this._put(message);
+    this.stale = resumed && (this.stale || "head_id" in reply); // changes of all branches came
     for (const stream of reply.streams) {
       const message = this.byId.get(stream.message_id);
       if (message) {
         set(message, { content: stream.content, ...(stream.parts && { parts: stream.parts }) });
+        message.doing = stream.agent_status;
         this.next.set(stream.message_id, stream.next_index);
       }
     }
@@ -49,49 +57,83 @@ export class Room extends EventTarget {
 
   /** A page before the first message. */
   prepend(page) {
+    this._learn(page.users);
     for (const message of page.messages) this._put(message, true);
     this.older = page.has_more;
     this._tell("older");
   }
 
+  /** The newest page of the path to the head, where the session has branches. What else is known stays known. */
+  path(page) {
+    this._learn(page.users);
+    this.messages = page.messages.map((message) => {
+      const known = this.byId.get(message.message_id);
+      if (known && !this.next.has(message.message_id) && known.revision <= message.revision) set(known, message);
+      const { parent_id, siblings } = message;
+      if (known) return Object.assign(known, { parent_id, siblings });
+      this.byId.set(message.message_id, message);
+      return message;
+    });
+    this.older = page.has_more;
+    this._tell("reset");
+  }
+
   /** Messages that changed, in the order of their revisions. */
   merge(page) {
+    this._learn(page.users);
     for (const message of page.messages) {
       this._put(message);
       this.lastRevision = Math.max(this.lastRevision, message.revision);
     }
+    this.turns.snapshot(page.turns);
     this._tell("reset");
   }
 
   apply(name, data) {
     if (data.revision) this.lastRevision = Math.max(this.lastRevision, data.revision);
+    if (data.user) this._learn({ [keyOf(data)]: data.user });
     switch (name) {
       case "message":
       case "message_updated":
       case "message_deleted":
         this.typing.delete(name === "message" ? data.sender_id : "");
+        this._asked(name, data);
         this._change(data);
+        if (this.session?.agent) this._tell("turns");
+        break;
+      case "turn":
+        this.turns.told({ seq: this.byId.get(data.message_id)?.seq, ...data });
+        this._tell("turns");
         break;
       case "stream_start":
         this.next.set(data.message_id, 0);
+        if ("parent_id" in data) this.stale = true; // who its siblings are
+        if (data.reply_to) this.turns.begun(data.reply_to, data.message_id);
         this._change({
           message_type: "stream", status: "streaming", content: "", is_edited: false,
           created_at: data.timestamp, ...data,
         });
+        this._tell("turns");
         break;
       case "stream_chunk":
       case "stream_delta":
       case "stream_part":
         this._grow(name, data);
         break;
+      case "agent_status":
+        this._does(data);
+        break;
       case "stream_end": {
         const message = this.byId.get(data.message_id);
         if (!message) break;
         this.next.delete(data.message_id);
+        this.turns.answered(data.message_id, data.status);
         const { timestamp, session_id, ...fields } = data;
         delete message.passing;
+        delete message.doing;
         if (!kept(message.parts)) delete message.parts;
         this._change({ seq: message.seq, ...fields });
+        this._tell("turns");
         break;
       }
       case "read":
@@ -102,6 +144,9 @@ export class Room extends EventTarget {
         if (data.is_typing) this.typing.add(data.user_id);
         else this.typing.delete(data.user_id);
         this._tell("typing");
+        break;
+      case "session":
+        this._session(data);
         break;
       case "presence":
         if (data.online !== undefined) this.onlineCount = data.online;
@@ -122,9 +167,89 @@ export class Room extends EventTarget {
     return [...this.next.keys()].map((id) => this.byId.get(id)).filter(Boolean).at(-1) ?? null;
   }
 
-  nameOf({ sender_type, sender_id }) {
+  /** What a stop would stop: an answer, or a question that has none yet. Its id, or null. */
+  get stoppable() {
+    return (this.writing ?? this.turns.current)?.message_id ?? null;
+  }
+
+  /** Whether a message that we took for a question is one, by the server's list of those that are open. */
+  settle(messageId, turns) {
+    if (this.turns.open.get(messageId)?.state !== "asked") return;
+    const turn = turns.find(({ message_id }) => message_id === messageId);
+    if (turn) this.turns.told(turn);
+    else this.turns.done(messageId);
+    this._tell("turns");
+  }
+
+  /** What one thinks of a message, which no event tells; the sums are the owner's. */
+  thought(messageId, { value, comment }) {
+    const message = this.byId.get(messageId);
+    if (!message) return;
+    const { up, down, value: before } = message.feedback ?? {};
+    const sums = this.session?.role === "owner" ? { up: up ?? 0, down: down ?? 0 } : {};
+    if (before in sums) sums[before] -= 1;
+    if (value in sums) sums[value] += 1;
+    message.feedback = { ...sums, ...(value && { value }), ...(comment && { comment }) };
+    this._tell("thought", { message });
+  }
+
+  /** The answer that counts, where another was given before ours. */
+  answered(messageId, interruptId, answer) {
+    const message = this.byId.get(messageId);
+    if (!message?.interrupts) return;
+    message.interrupts = message.interrupts.map((each) => (each.id === interruptId ? { ...each, answer } : each));
+    this._tell("thought", { message });
+  }
+
+  /** Who sent a message: { id, name, picture }. */
+  senderOf(message) {
     const agent = this.session?.agent;
-    return sender_type === "agent" && String(agent?.id) === sender_id ? agent.name : sender_id;
+    const { sender_type, sender_id } = message;
+    if (sender_type === "agent" && String(agent?.id) === sender_id) return { id: sender_id, name: agent.name, picture: agent.avatar_url };
+    return { ...this.who(keyOf(message)), id: sender_id };
+  }
+
+  nameOf(message) {
+    return this.senderOf(message).name;
+  }
+
+  /** What a user is called: { id, name, picture }. */
+  who(id) {
+    const { name, avatar_url: picture } = this.users.get(id) ?? {};
+    return { id, name: name || id, picture };
+  }
+
+  _learn(users = {}) {
+    for (const [id, user] of Object.entries(users)) this.users.set(id, user);
+  }
+
+  /** Whether one can write here: not where the session has ended, or one's own part in it has. */
+  get closed() {
+    return (this.session?.status ?? "active") !== "active";
+  }
+
+  /** Of what changes about the session itself, what is shown. */
+  _session({ event, title }) {
+    if (!this.session) return;
+    if (event === "head") this.stale = true;
+    else if (event === "updated" && title !== undefined) this.session.title = title;
+    else if (["archived", "expired", "removed"].includes(event)) this.session.status = event;
+    else return;
+    this._tell("session");
+  }
+
+  /** What a person says to an agent is a question, until we hear otherwise. */
+  _asked(name, message) {
+    if (name === "message_deleted") this.turns.done(message.message_id);
+    else if (name === "message" && this.session?.agent && message.sender_type === "user" && !this.byId.has(message.message_id)) this.turns.asked(message);
+  }
+
+  /** What the producer of an answer does while it writes nothing. */
+  _does({ message_id, status, detail }) {
+    const message = this.byId.get(message_id);
+    if (message?.status !== "streaming") return;
+    message.doing = status ? { status, detail } : undefined;
+    this._tell("grown", { message });
   }
 
   _grow(name, data) {
@@ -159,6 +284,11 @@ export class Room extends EventTarget {
     const own = { ...message };
     this.byId.set(own.message_id, own);
     const list = this.messages;
+    // On another branch, or the first of a new one.
+    if (!before && "parent_id" in own && list.length && list.at(-1).seq < own.seq && own.parent_id !== list.at(-1).message_id) {
+      this.stale = true;
+      return;
+    }
     if (!list.length || list.at(-1).seq < own.seq) list.push(own);
     else if (before && own.seq < list[0].seq) list.unshift(own);
     else list.splice(this.indexOf(own.seq), 0, own);
@@ -179,6 +309,13 @@ export class Room extends EventTarget {
   _tell(kind, detail = {}) {
     this.dispatchEvent(Object.assign(new Event("change"), { kind, ...detail }));
   }
+}
+
+/** How users are named: a sender, or whom an event is about. */
+function keyOf({ sender_type, sender_id, user_id }) {
+  if (sender_id === undefined) return user_id;
+  if (sender_type === "user") return /^(user|agent|service):/.test(sender_id) ? `user:${sender_id}` : sender_id;
+  return sender_type === "agent" ? `agent:${sender_id}` : sender_id;
 }
 
 /** What comes with its content, and names no parts, has none. */

@@ -4,7 +4,7 @@ import { $, avatar, h, notice, time } from "./dom.js";
 const PREVIEW = 100; // characters, of which a line shows the first
 
 export class SessionList {
-  /** `owner.open(sessionId, seq?)` shows one. */
+  /** `owner.open(sessionId, message?)` shows one. */
   constructor(owner) {
     this.owner = owner;
     this.person = null;
@@ -34,7 +34,7 @@ export class SessionList {
     whose.hidden = people.length < 2;
     whose.replaceChildren(
       ...people.map((each) =>
-        h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar(each.name), each.name),
+        h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar({ id: each.sub, name: each.name }), each.name),
       ),
     );
     return this.refresh();
@@ -60,6 +60,7 @@ export class SessionList {
 
   draw() {
     const current = this.owner.current;
+    const at = this.list.contains(document.activeElement) && document.activeElement.dataset.id;
     this.list.replaceChildren(
       ...this.sessions.map((session) => {
         const title = session.title || session.agent_name || "Untitled";
@@ -70,10 +71,10 @@ export class SessionList {
           h(
             "button.session",
             {
-              type: "button", "aria-current": session.session_id === current ? "true" : undefined,
+              type: "button", dataset: { id: session.session_id }, "aria-current": session.session_id === current ? "true" : undefined,
               onclick: () => this.owner.open(session.session_id),
             },
-            avatar(title, session.agent_id ? "agent" : "session"),
+            avatar({ id: title }, session.agent_id ? "agent" : "session"),
             h("span.session-text", {}, h("strong", {}, title), h("span", {}, this._preview(session))),
             h(
               "span.session-side",
@@ -86,6 +87,7 @@ export class SessionList {
         );
       }),
     );
+    if (at) this.list.querySelector(`[data-id="${CSS.escape(at)}"]`)?.focus();
     if (!this.sessions.length) this.list.append(h("li.empty", {}, "No sessions yet"));
   }
 
@@ -100,6 +102,18 @@ export class SessionList {
     const session = this.sessions.find(({ session_id }) => session_id === sessionId);
     if (!session) return;
     session.last_message = content?.slice(0, PREVIEW);
+    this.draw();
+  }
+
+  /** Of a session that is not open here: what was said, and how much of it is unread. */
+  active({ session_id, last_message, last_message_at, unread_count }) {
+    const session = this.sessions.find((each) => each.session_id === session_id);
+    if (!session || unread_count === undefined) {
+      this.soon();
+      return;
+    }
+    Object.assign(session, { last_message, last_message_at, unread_count });
+    this.sessions = [session, ...this.sessions.filter((each) => each !== session)];
     this.draw();
   }
 
@@ -150,7 +164,7 @@ export class SessionList {
     const who = hit.kind === "session" ? "Session" : hit.sender_name ?? hit.sender_id;
     return h(
       "button.hit",
-      { type: "button", onclick: () => this.owner.open(hit.session_id, hit.seq ?? undefined) },
+      { type: "button", onclick: () => this.owner.open(hit.session_id, hit) },
       h("span.hit-meta", {}, h("strong", {}, who), where, " ", time(hit.created_at)),
       h("span.snippet", {}, ...marked(hit.snippet)),
     );

@@ -20,7 +20,11 @@ export async function socketIo() {
 
 const PACKETS = { open: 0, close: 1, ping: 2, pong: 3, message: 4, upgrade: 5, noop: 6 };
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-const unwrap = (reply) => (reply?.ok ? reply : Promise.reject(Object.assign(new Error(reply?.error?.message), reply?.error)));
+
+function unwrap(reply) {
+  if (!reply?.ok) throw Object.assign(new Error(reply?.error?.message), reply?.error);
+  return reply;
+}
 
 class Link {
   constructor(person, on) {

@@ -85,3 +85,21 @@ export async function accessible(page, what) {
 export function unhurt(page) {
   check(!page.faults.length, `the page has no errors: ${page.faults.join("\n")}`);
 }
+
+/** The story that the command line names, in a browser of its own: node FILE URL STORY … */
+export async function tell(stories, begins = (_, url) => `${url}/`) {
+  const [, , url, name, ...more] = process.argv;
+  const browser = await launch();
+  try {
+    const page = await playground(browser, begins(name, url));
+    try {
+      await stories[name](page, url, ...more);
+      unhurt(page);
+    } catch (error) {
+      if (process.env.SHOT) await page.screenshot({ path: process.env.SHOT });
+      throw new Error(`${error.message}\npage: ${page.faults.join("\n") || "no errors"}`);
+    }
+  } finally {
+    await browser.close();
+  }
+}

@@ -1,5 +1,5 @@
 // The playground's stories, told in a real browser: node stories.mjs URL STORY
-import { accessible, check, come, launch, messages, online, playground, say, saying, second, session, unhurt } from "./browser.mjs";
+import { accessible, check, come, messages, online, playground, say, saying, second, session, tell, unhurt } from "./browser.mjs";
 
 const PICTURE = Buffer.from(
   "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAGElEQVR4nGNgaPiPFTHgEidVglbMOEGCEgB7UH+B3mYVGQAAAABJRU5ErkJggg==",
@@ -555,17 +555,4 @@ const stories = {
   },
 };
 
-const [, , url, name, ...more] = process.argv;
-const browser = await launch();
-try {
-  const page = await playground(browser, ["many", "below", "transport"].includes(name) ? "about:blank" : `${url}/`);
-  try {
-    await stories[name](page, url, ...more);
-    unhurt(page);
-  } catch (error) {
-    if (process.env.SHOT) await page.screenshot({ path: process.env.SHOT });
-    throw new Error(`${error.message}\npage: ${page.faults.join("\n") || "no errors"}`);
-  }
-} finally {
-  await browser.close();
-}
+await tell(stories, (name, url) => (["many", "below", "transport"].includes(name) ? "about:blank" : `${url}/`));

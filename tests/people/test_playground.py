@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,28 +9,11 @@ import pytest
 
 from tests.cluster.proxies import nginx_below, nginx_without_websockets
 from tests.people.conftest import SETTINGS, with_client
+from tests.people.telling import tell
 from tests.support.doors import enter, new_session
-from tests.support.server import ROOT, Server
-from tests.support.services import program
+from tests.support.server import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
-
-
-async def tell(story: str, url: str, *more: str) -> str:
-    """Run a story; its output. A failure shows where it was."""
-    process = await asyncio.create_subprocess_exec(
-        program("node"),
-        str(ROOT / "tests" / "people" / "stories.mjs"),
-        url,
-        story,
-        *more,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "CHROMIUM": program("chromium")},
-    )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()[-4000:]
-    return output.decode()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +33,12 @@ async def tell(story: str, url: str, *more: str) -> str:
     ],
 )
 async def test_story(house: Server, story: str) -> None:
-    await tell(story, house.url)
+    await tell("stories.mjs", story, house.url)
+
+
+@pytest.mark.parametrize("story", ["details", "names"])
+async def test_company(house: Server, story: str) -> None:
+    await tell("company.mjs", story, house.url)
 
 
 async def test_five_thousand_messages_stay_quick(house: Server) -> None:
@@ -61,13 +48,13 @@ async def test_five_thousand_messages_stay_quick(house: Server) -> None:
         for first in range(0, 5000, 250):
             waiting = [socket.send("message", content=f"line {at}") for at in range(first, first + 250)]
             await asyncio.gather(*waiting)
-    await tell("many", house.url, session_id, house.token("olga"))
+    await tell("stories.mjs", "many", house.url, session_id, house.token("olga"))
 
 
 async def test_without_the_official_client(sqlite_template: Path, tmp_path: Path) -> None:
     shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS) as bare:
-        await tell("bare", bare.url)
+        await tell("stories.mjs", "bare", bare.url)
 
 
 @pytest.mark.parametrize("strips", [True, False])
@@ -78,7 +65,7 @@ async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool)
     node.env["PUBLIC_URL"] = front.url
     with node, front:
         session = await new_session(node, "olga")
-        await tell("below", f"{front.url}/chat", session, node.token("olga"))
+        await tell("stories.mjs", "below", f"{front.url}/chat", session, node.token("olga"))
 
 
 async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: Path) -> None:
@@ -89,7 +76,7 @@ async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: P
     node.env["PUBLIC_URL"] = front.url
     with node, front:
         session = await new_session(node, "olga")
-        await tell("transport", node.url, front.url, session, node.token("olga"))
+        await tell("stories.mjs", "transport", node.url, front.url, session, node.token("olga"))
 
 
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
