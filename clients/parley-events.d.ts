@@ -14,11 +14,33 @@ export interface AgentBrief {
   avatar_url: string | null;
 }
 
-/** A worker's next piece of work; to be acked within five seconds. */
+/** A worker's next piece of work; to be acked within five seconds. `fence` counts the hand-outs of a question: who gives it to `stream_start` is refused where a later one has been made. */
 export interface AgentRequest {
   session_id: string;
   message: Message;
   history: Message[];
+  fence: number;
+  resume?: ResumedAnswer;
+}
+
+/** The answer that counts. `duplicate`: it had been given before. */
+export interface AnswerReply {
+  message_id: string;
+  revision: number;
+  interrupt_id: string;
+  answer: InterruptAnswer;
+  duplicate?: boolean;
+}
+
+/** The same with the answer, once there is one. */
+export interface AskedInterrupt {
+  id: string;
+  reason: string;
+  message?: string;
+  tool_call_id?: string;
+  response_schema?: Record<string, unknown>;
+  expires_at?: string;
+  answer?: InterruptAnswer;
 }
 
 /** The token of this connection ends soon: `auth_refresh` extends it. */
@@ -140,6 +162,16 @@ export interface FilePart {
   name?: string;
 }
 
+/** Answer what a message waits for: the first answer counts. `payload` as its `response_schema` says. */
+export interface GiveAnswer {
+  session_id: string;
+  message_id: string;
+  interrupt_id: string;
+  status: "cancelled" | "resolved";
+  payload?: unknown;
+  client_message_id?: string | null;
+}
+
 /** Say what one thinks of another's message; `null` takes it back. */
 export interface GiveFeedback {
   session_id: string;
@@ -175,6 +207,26 @@ export interface HistoryReply {
   reset?: boolean;
   head_id?: string | null;
   tree?: MessageNode[];
+}
+
+/** What a message asks of people before it goes on. `response_schema` is a JSON Schema of the answer's `payload`; `expires_at` an RFC 3339 time. */
+export interface Interrupt {
+  id: string;
+  reason: string;
+  message?: string;
+  tool_call_id?: string;
+  response_schema?: Record<string, unknown>;
+  expires_at?: string;
+}
+
+/** What was answered, and by whom; `why` where nobody did: its time was over, or the message was stopped. */
+export interface InterruptAnswer {
+  status: "cancelled" | "resolved";
+  answered_at: string;
+  payload?: unknown;
+  user_id?: string;
+  client_message_id?: string;
+  why?: "expired" | "stopped";
 }
 
 /** Become a member of the session's room; the reply is a snapshot that live events carry on. */
@@ -219,7 +271,7 @@ export interface Message {
   message_type: "file" | "stream" | "system" | "text";
   content: string | null;
   metadata: Record<string, unknown>;
-  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming" | "waiting";
   created_at: string;
   is_edited: boolean;
   client_message_id?: string | null;
@@ -234,6 +286,7 @@ export interface Message {
   model?: string;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
   files?: File[];
+  interrupts?: AskedInterrupt[];
   parent_id?: string | null;
   siblings?: string[];
   feedback?: FeedbackGiven;
@@ -356,6 +409,16 @@ export interface RegenerateReply {
   message_id: string;
   head_id: string;
   duplicate?: boolean;
+}
+
+/** An answer that has waited: `interrupts` with what was answered, `content` and `parts` as they are, `usage` so far. `stream_start` with `message_id` and the request's `fence` goes on with it, from `next_index`. */
+export interface ResumedAnswer {
+  message_id: string;
+  next_index: number;
+  interrupts: AskedInterrupt[];
+  content: string;
+  parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
+  usage?: Usage;
 }
 
 /** Lead the session's path through a message, to the newest one behind it; with `exact`, only up to it. */
@@ -497,7 +560,7 @@ export interface StreamCancel {
 }
 
 export interface StreamCancelReply {
-  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming" | "waiting";
 }
 
 /** To the producer: somebody wants this stream stopped; to an agent's workers also with the id of a question that needs no answer any more. */
@@ -543,12 +606,12 @@ export interface StreamEnd {
   metadata?: Record<string, unknown> | null;
 }
 
-/** The message is written. `content` is the whole text, and `parts` all of it, for readers that may lack chunks. */
+/** The message is written, or waits for people (`interrupts`). `content` is the whole text, and `parts` all of it, for readers that may lack chunks. */
 export interface StreamEnded {
   session_id: string;
   timestamp: string;
   message_id: string;
-  status: "cancelled" | "complete" | "failed" | "interrupted";
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "waiting";
   tokens_used: number | null;
   latency_ms: number | null;
   revision: number;
@@ -559,6 +622,7 @@ export interface StreamEnded {
   model?: string;
   metadata?: Record<string, unknown>;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
+  interrupts?: AskedInterrupt[];
 }
 
 /** Why a stream failed. */
@@ -604,7 +668,7 @@ export interface StreamResumeReply {
   content: string;
   index: number;
   next_index: number;
-  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming" | "waiting";
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
 }
 
@@ -615,6 +679,7 @@ export interface StreamStart {
   client_message_id?: string | null;
   metadata?: Record<string, unknown> | null;
   reply_to?: string | null;
+  fence?: number | null;
 }
 
 /** `next_index` is the index of the chunk to send next; `status` comes with `duplicate`. */
@@ -624,10 +689,10 @@ export interface StreamStartReply {
   revision: number;
   next_index: number;
   duplicate?: boolean;
-  status?: "cancelled" | "complete" | "failed" | "interrupted" | "streaming";
+  status?: "cancelled" | "complete" | "failed" | "interrupted" | "streaming" | "waiting";
 }
 
-/** A message begins to be written. */
+/** A message begins to be written. One that has waited is told again from its beginning. */
 export interface StreamStarted {
   session_id: string;
   timestamp: string;
@@ -639,6 +704,20 @@ export interface StreamStarted {
   metadata: Record<string, unknown>;
   reply_to: string | null;
   parent_id?: string | null;
+}
+
+/** The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. For answers to questions alone. */
+export interface StreamWait {
+  session_id: string;
+  interrupts: Interrupt[];
+  message_id?: string | null;
+}
+
+/** `status` is "waiting", unless something else was faster. */
+export interface StreamWaitReply {
+  message_id: string;
+  revision: number;
+  status: "cancelled" | "complete" | "failed" | "interrupted" | "streaming" | "waiting";
 }
 
 /** What people read. */
@@ -791,7 +870,7 @@ export interface ParleyEvents {
   message_deleted: (payload: Message) => void;
   /** A message begins to be written. Durable. */
   stream_start: (payload: StreamStarted) => void;
-  /** The message is written. Durable. */
+  /** The message is written, or waits for people (`interrupts`). Durable. */
   stream_end: (payload: StreamEnded) => void;
   /** `count` chunks, merged into one; the next begins at `index + count`. Logged. */
   stream_chunk: (payload: StreamPiece) => void;
@@ -860,6 +939,10 @@ export interface ParleyCommands {
   stream_delta: (payload: StreamDelta, ack?: (reply: Reply<StreamChunkReply>) => void) => void;
   /** The next piece of a stream: a whole part. */
   stream_part: (payload: StreamPart, ack?: (reply: Reply<StreamPartReply>) => void) => void;
+  /** The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. */
+  stream_wait: (payload: StreamWait, ack: (reply: Reply<StreamWaitReply>) => void) => void;
+  /** Answer what a message waits for: the first answer counts. */
+  answer: (payload: GiveAnswer, ack: (reply: Reply<AnswerReply>) => void) => void;
   /** The stream is finished; its text is committed. */
   stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
   /** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */

@@ -15,7 +15,15 @@ from events.access import Caller
 from events.agents.replies import Replies
 from events.clock import Clock, when
 from events.delivery import Delivery
-from events.errors import AgentNotFound, ChatError, Internal, StreamClosed, Unavailable
+from events.errors import (
+    AgentNotFound,
+    AgentUnavailable,
+    ChatError,
+    Conflict,
+    Internal,
+    StreamClosed,
+    Unavailable,
+)
 from events.event import Event, Kind, make
 from events.failures import translate
 from events.identity import key_of
@@ -27,15 +35,29 @@ from events.tasks import Tasks
 from events.views import turn_view
 from storage.agents import Agents
 from storage.errors import StorageError, StorageUnavailable
+from storage.interrupts import all_answered
 from storage.messages import Messages as Store
-from storage.ops import Addressed, Committed, DeleteMessage, EndStream, NewMessage
+from storage.ops import (
+    Addressed,
+    AnswerInterrupt,
+    Committed,
+    DeleteMessage,
+    EndStream,
+    ExpireInterrupts,
+    NewMessage,
+)
 from storage.patience import PATIENCE, Patience
 from storage.questions import Questions
-from storage.records import MessageRecord, TurnRecord
+from storage.records import AgentRecord, MessageRecord, TurnRecord
+from storage.waits import WAITING
 
 #: Seconds for which a claim holds that its node does not renew: it begins the answer, or hands the question
 #: to a worker. Then another node tries.
 CLAIM = 15.0
+
+#: Seconds after which a worker is looked for again that goes on with an answer; doubled each time, up to the
+#: latest. The claim has lapsed for sure a moment later.
+AGAIN, LATEST, SOON = 0.5, 30.0, 0.1
 
 #: Questions of share links whose accounts are remembered.
 REMEMBERED = 10_000
@@ -116,6 +138,9 @@ class Answering:
             elif isinstance(op, EndStream):
                 if record.sender_type == "agent":
                     self.go_on(record.session_id)
+            elif isinstance(op, AnswerInterrupt | ExpireInterrupts):
+                if all_answered(record.interrupts):
+                    self.go_on(record.session_id)
             elif isinstance(op, DeleteMessage):
                 self._tasks.spawn(self._deleted(record))
 
@@ -173,7 +198,7 @@ class Answering:
                 self._stopped(turn)
             elif turn.stopped:
                 self._tasks.spawn(self._end_answer(turn))
-            elif turn.state == "running":
+            elif turn.state != "queued":
                 self._changed(session_id)
                 self._beginning[turn.question_id] = turn
                 self._tasks.spawn(self._begin(turn))
@@ -188,11 +213,19 @@ class Answering:
                 await self._give_up(turn, "deleted", StreamClosed(details={"status": "deleted"}))
                 return
             if agent is None:
-                await self._give_up(turn, "failed", AgentNotFound())
+                if turn.answer_id is not None:
+                    await self._streams.cancel(turn.session_id, turn.answer_id)
+                else:
+                    await self._give_up(turn, "failed", AgentNotFound())
                 return
             account = self._links.pop(turn.question_id, None)
             account = account_of(question) if account is None else account
-            answer_id = await self._replies.reply(agent, question, account, after=turn.place)
+            if turn.answer_id is not None:
+                await self._resume(turn, agent, question, account)
+                return
+            answer_id = await self._replies.reply(
+                agent, question, account, after=turn.place, fence=turn.fence
+            )
             self._has_begun(turn.question_id, answer_id)
             await self._questions.begun(turn, answer_id)
         except asyncio.CancelledError:
@@ -211,6 +244,24 @@ class Answering:
             await self._give_up(turn, "failed", Internal())
         finally:
             self._beginning.pop(turn.question_id, None)
+
+    async def _resume(
+        self, turn: TurnRecord, agent: AgentRecord, question: MessageRecord, account: str
+    ) -> None:
+        """Its answer has waited, and all that it asked was answered."""
+        answer = await self._store.get(turn.answer_id or "")
+        if answer is None or answer.status != WAITING:
+            return
+        written = await self._questions.written(turn.question_id)
+        try:
+            await self._replies.go_on(agent, question, answer, written, account, turn.fence)
+        except AgentUnavailable as error:
+            log.info("nobody goes on with %s yet: %s", answer.message_id, error)
+            wait = min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
+            await self._questions.release(turn, when(self._clock() + wait))
+            asyncio.get_running_loop().call_later(wait + SOON, self.go_on, turn.session_id)
+        except (Conflict, StreamClosed) as error:
+            log.info("%s was gone on with, or stopped: %s", answer.message_id, error)
 
     async def _give_up(self, turn: TurnRecord, outcome: str, error: Exception) -> None:
         """`error`: for who waits for the answer here. Who stopped the question meanwhile has told of it."""
@@ -243,7 +294,10 @@ class Answering:
         if turn is None:
             return await self._streams.cancel(session_id, message_id)
         if turn.answer_id is not None:
-            return await self._streams.cancel(session_id, turn.answer_id)
+            status = await self._streams.cancel(session_id, turn.answer_id)
+            if turn.state == WAITING:
+                self._signal_stop(turn)  # a worker may have been told to go on with it
+            return status
         if ended:
             self._stopped(turn)
             self.go_on(session_id)
@@ -256,6 +310,8 @@ class Answering:
             await self._streams.cancel(turn.session_id, turn.answer_id)
         except (ChatError, StorageError) as error:
             log.warning("the answer to %s is ended later: %s", turn.question_id, error)
+        if turn.state == WAITING:
+            self._signal_stop(turn)  # a worker may have been told to go on with it
 
     def _stopped(self, turn: TurnRecord) -> None:
         """It is done before its answer began."""

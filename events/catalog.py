@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from events import payloads, schema
+from events.asked import ANSWER_BYTES, MOST_OF_MESSAGE, SCHEMA_BYTES, SCHEMA_DEPTH
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
 from storage.ops import FORKS, OPEN_QUESTIONS, SIBLINGS
 
@@ -31,6 +32,10 @@ class Command:
 PAYLOAD = "`WS_MESSAGE_SIZE_LIMIT` bytes, 10 s"
 #: What anything with a rate and a payload is told beyond them.
 TOO_MUCH = ("RATE_LIMIT", "PAYLOAD_TOO_LARGE")
+INTERRUPTS = (
+    f"{schema.MOST_INTERRUPTS} interrupts, {MOST_OF_MESSAGE} of a message; schemas of "
+    f"{SCHEMA_BYTES // 1024} KiB, {SCHEMA_DEPTH} levels; 10 s"
+)
 PAGE = "256 KiB or 500 messages a page, 10 s"
 
 
@@ -134,6 +139,24 @@ CATALOG: dict[str, Command] = {
         Command("stream_chunk", schema.StreamChunk, payloads.StreamChunkReply, _PIECES, pipelined=True),
         Command("stream_delta", schema.StreamDelta, payloads.StreamChunkReply, _PIECES, pipelined=True),
         Command("stream_part", schema.StreamPart, payloads.StreamPartReply, _PIECES, pipelined=True),
+        Command(
+            "stream_wait",
+            schema.StreamWait,
+            payloads.StreamWaitReply,
+            Bounds(
+                _PRODUCER,
+                "stream",
+                INTERRUPTS,
+                TOO_MUCH,
+                holds="its text and parts a second time, until its end",
+            ),
+        ),
+        Command(
+            "answer",
+            schema.GiveAnswer,
+            payloads.AnswerReply,
+            _bounds("owner and members", "message", size=f"{ANSWER_BYTES // 1024} KiB of payload, 10 s"),
+        ),
         Command("stream_end", schema.StreamEnd, payloads.ChangedReply, _bounds(_PRODUCER, "stream")),
         Command(
             "stream_cancel", schema.StreamCancel, payloads.StreamCancelReply, _bounds(_WRITERS, "stream")

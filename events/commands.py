@@ -26,6 +26,7 @@ from events.errors import (
     Unavailable,
 )
 from events.feedback import FeedbackService
+from events.interrupts import MAY_ANSWER, Interrupts, answer_given
 from events.joining import Joined, Joining
 from events.membership import Membership
 from events.messages import MessageService
@@ -43,6 +44,7 @@ from storage.ops import Committed
 from storage.patience import LEAST, WAIT, until
 from storage.records import Outcome, SessionRecord
 from storage.shape import dict_maker, shared
+from storage.waits import UNFINISHED
 
 Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
 
@@ -81,6 +83,10 @@ def changed(done: Committed) -> dict[str, Any]:
 
 def branched(done: Committed) -> dict[str, Any]:
     return changed(done) | sent(done)
+
+
+def waits(done: Committed) -> dict[str, Any]:
+    return changed(done) | {"status": done.record.status}
 
 
 def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]":
@@ -124,6 +130,7 @@ class Commands:
         streams: Streams,
         answering: Answering,
         branching: Branching,
+        interrupts: Interrupts,
         membership: Membership,
         joining: Joining,
         presence: Presence,
@@ -134,6 +141,7 @@ class Commands:
     ) -> None:
         self._sessions, self._messages, self._streams = sessions, messages, streams
         self._answering, self._branching = answering, branching
+        self._interrupts = interrupts
         self._membership, self._joining = membership, joining
         self._presence, self._typing = presence, typing
         self._limits, self._feedback, self._refresh = limits, feedback, refresh
@@ -160,6 +168,8 @@ class Commands:
             "stream_chunk": self.stream_chunk,
             "stream_delta": self.stream_delta,
             "stream_part": self.stream_part,
+            "stream_wait": self.stream_wait,
+            "answer": self.answer,
             "stream_end": self.stream_end,
             "stream_cancel": self.stream_cancel,
             "stream_resume": self.stream_resume,
@@ -279,7 +289,7 @@ class Commands:
     async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:
         _, role = await self._writable(caller, command.session_id)
         record = await self._messages.may_delete(caller, role, command)
-        if record.status == "streaming":
+        if record.status in UNFINISHED:
             await self._streams.cancel(command.session_id, command.message_id)
         return Pending(self._messages.delete(command, conn), changed)
 
@@ -424,6 +434,23 @@ class Commands:
             said["usage"] = msgspec.to_builtins(command.usage) or None
         future = self._streams.end(stream, status, error=error, **said)
         return Pending(_for_a_while(future), changed)
+
+    async def stream_wait(self, caller: Caller, conn: Connection | None, command: schema.StreamWait) -> Done:
+        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
+        if stream is None:
+            assert command.message_id is not None
+            stream = await self._own_stream(caller, command.session_id, command.message_id)
+        if stream.room != command.session_id:
+            raise StreamNotFound
+        await self._count_chunks(caller, stream)
+        asked = await self._interrupts.asked(stream, command.interrupts)
+        future = self._streams.end(stream, "waiting", interrupts=asked)
+        return Pending(_for_a_while(future), waits)
+
+    async def answer(self, caller: Caller, conn: Connection | None, command: schema.GiveAnswer) -> Done:
+        _, role = await self._writable(caller, command.session_id)
+        require(role, MAY_ANSWER)
+        return Pending(await self._interrupts.answer(caller, command, conn), answer_given)
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:
         """A stream that is not written here. Only those who may see the session learn that it is

@@ -34,6 +34,11 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.Superseded: lambda e: Conflict("a later change was made meanwhile"),
     storage_errors.QuestionOpen: lambda e: AgentBusy(),
     storage_errors.BranchesFull: lambda e: LimitReached(getattr(e, "problem", None)),
+    storage_errors.InterruptMissing: lambda e: MessageNotFound("the message asks nothing by this id"),
+    storage_errors.AlreadyAnswered: lambda e: Conflict(
+        "it was answered before", details={"answer": getattr(e, "answer", None)}
+    ),
+    storage_errors.FencedOff: lambda e: Conflict("the question was handed to another worker since"),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
     storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),
 }

@@ -39,7 +39,9 @@ def take(member: Member, event: Event, limit: int) -> None:
         if event.stream:
             if member.idx is None:
                 member.idx = {}
-            member.idx[event.stream] = ENDED if event.closed else member.idx.get(event.stream, 0)
+            known = member.idx.get(event.stream, ENDED)
+            # A reader of one stream has begun before it hears of the start.
+            member.idx[event.stream] = ENDED if event.closed else 0 if known == ENDED else known
     elif event.sizes:
         # Of whose start it was not told, it was told the end: with the snapshot.
         have = (member.idx or {}).get(event.stream, ENDED)

@@ -156,7 +156,7 @@ class Leases:
             if stream.agent_task is not None and not stream.agent_task.done():
                 stream.agent_task.cancel()
                 self._streams.end(stream, "interrupted")
-        self._streams.stopping = True
+        self._streams.stop_waiting()
         ending = [s.ending for s in self._streams.open.values() if s.ending is not None]
         if ending:
             await asyncio.wait(ending, timeout=5.0)

@@ -277,6 +277,7 @@ class MessageService:
                 files=done.files,
                 final=self._final_of(record.message_id) if ended else UNCOUNTED,
                 sender=introduces.person if introduces is not None else None,
+                at_end=ended,
             )
             if introduces is not None:
                 self._introductions.told(record.session_id, introduces)

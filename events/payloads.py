@@ -11,20 +11,23 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from events.parts import Part
 from events.schema import (
+    AskedInterrupt,
     DeltaPiece,
     File,
     FileInfo,
+    InterruptAnswer,
     Message,
     PartPiece,
     SessionEvent,
     StreamEnded,
     StreamPiece,
     StreamStarted,
+    Usage,
     WhenBusy,
 )
 from storage.records import Person
 
-Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+Status = Literal["complete", "streaming", "waiting", "cancelled", "interrupted", "failed"]
 SessionStatus = Literal["active", "archived", "expired", "deleted"]
 Role = Literal["owner", "member", "viewer", "agent", "service"]
 
@@ -255,6 +258,20 @@ class StreamPartReply(Struct):
     part_id: str
 
 
+class StreamWaitReply(ChangedReply):
+    """`status` is "waiting", unless something else was faster."""
+
+    status: Status
+
+
+class AnswerReply(ChangedReply, kw_only=True):
+    """The answer that counts. `duplicate`: it had been given before."""
+
+    interrupt_id: str
+    answer: InterruptAnswer
+    duplicate: bool | UnsetType = UNSET
+
+
 class StreamCancelReply(Struct):
     status: Status
 
@@ -350,12 +367,28 @@ class TypingChanged(SessionEvent, kw_only=True):
     is_typing: bool
 
 
-class AgentRequest(Struct):
-    """A worker's next piece of work; to be acked within five seconds."""
+class ResumedAnswer(Struct, kw_only=True):
+    """An answer that has waited: `interrupts` with what was answered, `content` and `parts` as they are,
+    `usage` so far.
+    `stream_start` with `message_id` and the request's `fence` goes on with it, from `next_index`."""
+
+    message_id: str
+    next_index: int
+    interrupts: list[AskedInterrupt]
+    content: str
+    parts: list[Part] | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+
+
+class AgentRequest(Struct, kw_only=True):
+    """A worker's next piece of work; to be acked within five seconds. `fence` counts the hand-outs of a
+    question: who gives it to `stream_start` is refused where a later one has been made."""
 
     session_id: str
     message: Message
     history: list[Message]
+    fence: int
+    resume: ResumedAnswer | UnsetType = UNSET
 
 
 class TurnChanged(SessionEvent, kw_only=True):

@@ -123,13 +123,13 @@ def missed(
         state = states.get(name)
         if state is None or not state.complete:
             return None
-        part = _of_room(state.entries, seat, conn_id, user)
+        part = _of_room(state.entries, seat, _had(seat, state), conn_id, user)
         if part is None:
             return None
         events.extend(part)
         size += sum(len(event.data) for event in part)
         idx = {stream: text.next_index for stream, text in state.streams.items()}
-        idx.update({stream: n for stream, n in (seat.idx or {}).items() if n == ENDED})
+        idx.update({stream: n for stream, n in _had(seat, state).items() if n == ENDED})
         last = state.last
         floors[name] = Seat(cut, max(seat.rev, last.rev), idx or None, max(seat.seq, last.seq))
     events.sort(key=_position)
@@ -152,9 +152,20 @@ def _position(event: Event) -> int:
     return event.pos
 
 
-def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> list[Event] | None:
+def _had(seat: Seat, state: RoomState) -> dict[str, int]:
+    """Chunks of streams that a reader had. One that had ended may be written on since."""
+    return {
+        stream: n
+        for stream, n in (seat.idx or {}).items()
+        if n != ENDED or stream not in state.streams or state.streams[stream].start <= seat.rev
+    }
+
+
+def _of_room(
+    entries: Sequence[Event], seat: Seat, reach: dict[str, int], conn_id: str, user: str
+) -> list[Event] | None:
+    """`reach`: of each stream, chunks had."""
     part: list[Event] = []
-    reach = dict(seat.idx or {})  # stream -> chunks had
     for event in entries:
         if event.kind == Kind.DURABLE:
             if event.rev <= seat.rev:
@@ -163,6 +174,8 @@ def _of_room(entries: Sequence[Event], seat: Seat, conn_id: str, user: str) -> l
                 event = retold(event)
             if event.closed and event.final not in (UNCOUNTED, reach.get(event.stream, event.final)):
                 return None  # its text would end short
+            if event.stream and not event.closed:
+                reach[event.stream] = 0
         elif event.sizes:
             have = reach.get(event.stream, event.index)
             if have == ENDED:

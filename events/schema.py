@@ -161,6 +161,7 @@ class StreamStart(InSession, kw_only=True):
     client_message_id: ClientMessageId | None = None
     metadata: Metadata | None = None
     reply_to: MessageId | None = None
+    fence: Count | None = None
 
 
 class StreamChunk(InSession, kw_only=True):
@@ -224,6 +225,43 @@ class StreamEnd(InSession, kw_only=True):
     usage: Usage | None = None
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     metadata: Metadata | None = None
+
+
+class Interrupt(Struct, kw_only=True):
+    """What a message asks of people before it goes on. `response_schema` is a JSON Schema of the answer's
+    `payload`; `expires_at` an RFC 3339 time."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=100)]
+    reason: Annotated[str, Meta(min_length=1, max_length=100)]
+    message: Annotated[str, Meta(max_length=4000)] | UnsetType = UNSET
+    tool_call_id: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    response_schema: dict[str, Any] | UnsetType = UNSET
+    expires_at: Annotated[str, Meta(max_length=40)] | UnsetType = UNSET
+
+
+#: Interrupts of one `stream_wait`.
+MOST_INTERRUPTS = 20
+
+
+class StreamWait(InSession, kw_only=True):
+    """The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. For answers
+    to questions alone."""
+
+    interrupts: Annotated[list[Interrupt], Meta(min_length=1, max_length=MOST_INTERRUPTS)]
+    message_id: MessageId | None = None
+
+
+AnswerStatus = Literal["resolved", "cancelled"]
+
+
+class GiveAnswer(InSession, kw_only=True):
+    """Answer what a message waits for: the first answer counts. `payload` as its `response_schema` says."""
+
+    message_id: MessageId
+    interrupt_id: Annotated[str, Meta(min_length=1, max_length=100)]
+    status: AnswerStatus
+    payload: Any = UNSET
+    client_message_id: ClientMessageId | None = None
 
 
 class StreamCancel(InSession, kw_only=True):
@@ -318,6 +356,24 @@ class FeedbackGiven(Struct, kw_only=True, omit_defaults=True):
     down: int | UnsetType = UNSET
 
 
+class InterruptAnswer(Struct, kw_only=True):
+    """What was answered, and by whom; `why` where nobody did: its time was over, or the message was
+    stopped."""
+
+    status: AnswerStatus
+    answered_at: str
+    payload: Any = UNSET
+    user_id: str | UnsetType = UNSET
+    client_message_id: str | UnsetType = UNSET
+    why: Literal["expired", "stopped"] | UnsetType = UNSET
+
+
+class AskedInterrupt(Interrupt, kw_only=True):
+    """The same with the answer, once there is one."""
+
+    answer: InterruptAnswer | UnsetType = UNSET
+
+
 class Message(Struct, kw_only=True):
     """A message as history, `join` and events show it. Times are RFC 3339 UTC."""
 
@@ -330,7 +386,7 @@ class Message(Struct, kw_only=True):
     message_type: Literal["text", "stream", "file", "system"]
     content: str | None
     metadata: Metadata
-    status: Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+    status: Literal["complete", "streaming", "waiting", "cancelled", "interrupted", "failed"]
     created_at: str
     is_edited: bool
     client_message_id: str | None = None
@@ -348,6 +404,8 @@ class Message(Struct, kw_only=True):
     parts: list[Part] | UnsetType = UNSET
     #: Those that are parts of it.
     files: list[File] | UnsetType = UNSET
+    #: Of an answer that waits for people, or has waited.
+    interrupts: list[AskedInterrupt] | UnsetType = UNSET
     #: Where the session has branches: what it follows, and all that follow the same, if several do.
     parent_id: str | UnsetType | None = UNSET
     siblings: list[str] | UnsetType = UNSET
@@ -366,7 +424,7 @@ class SessionEvent(Struct, kw_only=True):
 
 
 class StreamStarted(SessionEvent, kw_only=True):
-    """A message begins to be written."""
+    """A message begins to be written. One that has waited is told again from its beginning."""
 
     message_id: str
     seq: int
@@ -408,11 +466,11 @@ class PartPiece(SessionEvent, kw_only=True):
 
 
 class StreamEnded(SessionEvent, kw_only=True):
-    """The message is written. `content` is the whole text, and `parts` all of it, for readers that may lack
-    chunks."""
+    """The message is written, or waits for people (`interrupts`). `content` is the whole text, and `parts`
+    all of it, for readers that may lack chunks."""
 
     message_id: str
-    status: Literal["complete", "cancelled", "interrupted", "failed"]
+    status: Literal["complete", "waiting", "cancelled", "interrupted", "failed"]
     tokens_used: int | None
     latency_ms: int | None
     revision: int
@@ -423,3 +481,4 @@ class StreamEnded(SessionEvent, kw_only=True):
     model: str | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
     parts: list[Part] | UnsetType = UNSET
+    interrupts: list[AskedInterrupt] | UnsetType = UNSET

@@ -112,8 +112,8 @@ class Served:
                 self.have.pop(event.stream, None)
                 self.chars.pop(event.stream, None)
             else:
-                self.have.setdefault(event.stream, 0)
-                self.chars.setdefault(event.stream, 0)
+                # Also one that is written on after it has waited: it is told from its beginning.
+                self.have[event.stream] = self.chars[event.stream] = 0
         return event
 
     def told(self, seq: int) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 
 from events.access import Caller
 from events.errors import ChatError
@@ -11,7 +12,7 @@ from events.rest import Rest
 from events.streamparts import StreamParts
 from storage.interfaces import StreamText
 from storage.ops import Committed
-from storage.pieces import Pieces
+from storage.pieces import Pieces, Run
 from storage.records import MessageRecord
 
 #: Characters per token where the producer does not count: the usual rule of thumb for English.
@@ -33,6 +34,7 @@ class Stream(Pieces):
         "bytes",
         "conn_id",
         "ending",
+        "fence",
         "floor",
         "flying",
         "gone",
@@ -43,6 +45,7 @@ class Stream(Pieces):
         "pace",
         "parts",
         "refusal",
+        "resumed",
         "room",
         "saved",
         "saved_at",
@@ -80,6 +83,8 @@ class Stream(Pieces):
         self.writer: Caller | None = None  # who wrote last, and may (`events.producers`)
         self.refusal: ChatError | None = None  # why not any more
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here
+        self.fence: int | None = None  # the claim by which it is written; None: by whoever began it
+        self.resumed = record.interrupts is not None  # it has waited
 
     def allow(self, caller: Caller) -> None:
         """Whether it may write was just asked."""
@@ -92,6 +97,12 @@ class Stream(Pieces):
         self.logged = self.adopted = text.next_index
         if self.turns:
             self.parts = StreamParts(self)
+
+    def put_back(self, written: Sequence[Run]) -> None:
+        """It goes on after it has waited: the log is told all of it again."""
+        count = sum(run.count for run in written)
+        self.take_over(StreamText("", count, self.start, False, False, tuple(written)))
+        self.logged = 0
 
     @property
     def next_index(self) -> int:

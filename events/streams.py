@@ -5,7 +5,6 @@ and committed at the end.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -18,36 +17,38 @@ from events.delivery import Delivery
 from events.errors import (
     ChatError,
     Forbidden,
-    Internal,
     RateLimited,
     StreamClosed,
     StreamNotFound,
     Unavailable,
     ValidationFailed,
 )
-from events.event import Kind, make
+from events.event import Event, Kind, make
 from events.failures import translate
 from events.ids import new_id
 from events.observer import Observer
 from events.parts import NOTHING, Made, made_of
 from events.rest import Rest
+from events.resumption import before_it_waited
 from events.room import Connection
 from events.schema import StreamStart
-from events.storable import storable
-from events.stream import Stream, tokens
+from events.stream import Stream
+from events.streamends import StreamEnds
 from events.tasks import Tasks
 from events.uncommitted import Uncommitted
 from events.writing import PieceWriter
 from storage.errors import MessageMissing, StorageError, StorageUnavailable, StreamNotOpen
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
-from storage.ops import Committed, EndStream, NewMessage
+from storage.ops import Committed, EndStream, NewMessage, ResumeStream, WaitStream
+from storage.questions import Questions
 from storage.records import MessageRecord
 from storage.shape import maker
+from storage.waits import STOPPED, WAITING
 from storage.writer import Writer
 
-log = logging.getLogger("parley.streams")
-
+#: Who was fenced off and wakes writes nothing.
+NOT_CLAIMED = "another may write it now: stream_start with its fence claims it"
 
 #: The row of a message that is about to be written.
 _begun = maker(
@@ -66,6 +67,7 @@ class Streams:
         writer: Writer,
         uncommitted: Uncommitted,
         store: Store,
+        questions: Questions,
         log: StreamLog,
         chunks: Chunks,
         delivery: Delivery,
@@ -77,7 +79,7 @@ class Streams:
         max_size: int,
         max_per_user: int,
     ) -> None:
-        self._writer, self._uncommitted = writer, uncommitted
+        self._writer, self._uncommitted, self._questions = writer, uncommitted, questions
         self._store, self._log, self._chunks = store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
         self._tasks, self._held, self.max_size = tasks, held, max_size
@@ -86,12 +88,16 @@ class Streams:
         self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
         self._here = new_id("streams")
-        self.stopping = False  # the database is not waited for any more
+        self._ends = StreamEnds(writer, store, clock)
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
         writing = PieceWriter(chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow)
         self._finish = writing.finish
         self.chunk, self.delta, self.part = writing.chunk, writing.delta, writing.part
-        delivery.on_stream_end = lambda event: self.ended_elsewhere(event.stream)
+        delivery.on_stream_end = self._end_told
+
+    def stop_waiting(self) -> None:
+        """The node ends: the database is not waited for any more."""
+        self._ends.stopping = True
 
     def count(self) -> int:
         """Streams being written through this node."""
@@ -114,6 +120,13 @@ class Streams:
         """
         if not isinstance(caller, Caller):
             return await self._start(caller, "", command, conn, adopt)
+        if command.fence is not None and command.message_id is not None:
+            record = await self._store.get(command.message_id)
+            if record is not None and record.session_id == command.session_id and record.interrupts:
+                owner = (caller.sender_type, caller.sub)
+                claimed, done = await self.resume(owner, caller.account, record, command.fence)
+                self._bind(claimed, conn)
+                return claimed, done
         account = caller.account
         if caller.role == "user" and command.message_id not in self.open:
             self._check_number(account)
@@ -207,10 +220,13 @@ class Streams:
             await self._log.renew({record.message_id: self._held})
         except StorageUnavailable as error:
             raise Unavailable from error
+        written = await before_it_waited(self._questions, record, text)
         known = self.open.get(record.message_id)
         if known is not None:
             return known
-        if text is not None and text.next_index:
+        if written:
+            stream.put_back(written)
+        elif text is not None and text.next_index:
             stream.take_over(text)
         elif record.content or record.parts:
             status = await self.end_for(record, "interrupted")
@@ -219,7 +235,23 @@ class Streams:
         self.open[record.message_id] = stream
         self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
         self._finish(stream)
+        if written and not stream.flying:
+            self._chunks.push(stream, self._clock())
         return stream
+
+    async def resume(
+        self, owner: tuple[str, str], account: str, record: MessageRecord, fence: int
+    ) -> tuple[Stream, Committed]:
+        """Write on a message that has waited. Raises Forbidden, Conflict, StreamClosed, ..."""
+        if (record.sender_type, record.sender_id) != owner:
+            raise Forbidden("only the caller that began a stream may write it")
+        try:
+            done = await self._writer.submit(ResumeStream(record.session_id, record.message_id, fence))
+        except StorageError as error:
+            raise translate(error) or error from error
+        stream = self.open.get(record.message_id) or await self._adopt(done.record, account)
+        stream.fence = fence
+        return stream, done
 
     def adopted(self, signal: str) -> None:
         """A node has the producer now; if it is another one, this one has not."""
@@ -254,6 +286,8 @@ class Streams:
         if stream is None or stream.writer is caller:
             return stream
         if stream.room == session_id and stream.owner == (caller.sender_type, caller.sub):
+            if stream.fence is not None and (conn is None or conn.id != stream.conn_id):
+                raise StreamClosed(NOT_CLAIMED, details={"status": "streaming"})
             return stream
         if known:
             raise StreamNotFound
@@ -269,12 +303,15 @@ class Streams:
             raise Forbidden("only the caller that began a stream may write it")
         if record.status != "streaming":
             raise StreamClosed(details={"status": record.status})
+        if record.interrupts is not None:
+            raise StreamClosed(NOT_CLAIMED, details={"status": "streaming"})
         return self.open.get(message_id) or await self._adopt(record, caller.account)
 
     # --- the end
 
     def end(self, stream: Stream, status: str, **said: Any) -> "asyncio.Future[Committed]":
-        """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`.
+        """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`; where it waits,
+        `interrupts`.
 
         A repeat gets the same future; it may raise StorageError.
         """
@@ -292,6 +329,7 @@ class Streams:
             made = stream.made()
             # Who knows `stream_chunk` alone may have added up something else.
             whole = self._delivery.live and stream.logged == len(stream.pieces) and not stream.taken_back
+            whole = whole and not stream.resumed
             try:
                 closed = await self._log.close(stream.room, stream.message_id)
                 whole = whole and closed.next_index == len(stream.pieces)
@@ -300,15 +338,18 @@ class Streams:
                 whole = False
             if whole:
                 self._finals[stream.message_id] = len(stream.pieces)
-            op = EndStream(
+            fields = self._ends.counted(said, made.content, stream.started_at, stream.told)
+            if status == WAITING:
+                fields["written"] = stream.runs_from(0)
+            op = (WaitStream if status == WAITING else EndStream)(
                 session_id=stream.room,
                 message_id=stream.message_id,
                 status=status,
                 content=made.content,
                 parts=made.parts,
-                **self._counted(said, made.content, stream.started_at, stream.told),
+                **fields,
             )
-            done = await self._commit_end(op)
+            done = await self._ends.commit(op)
             if not future.done():
                 future.set_result(done)
             self._observer.stream(status)
@@ -320,33 +361,6 @@ class Streams:
         finally:
             self._finals.pop(stream.message_id, None)
             self.forget(stream)
-
-    async def _commit_end(self, op: EndStream) -> Committed:
-        """Until the database takes it: an answer that was given is not lost because SQL is away.
-
-        One that no database can hold ends all the same, as failed, instead of staying open for its lease.
-        """
-        delay, doubtful, given = 0.1, False, op
-        while True:
-            try:
-                return await self._writer.submit(op)
-            except StorageUnavailable:
-                if self.stopping:
-                    raise
-                doubtful = True
-                await asyncio.sleep(delay)
-                delay = min(2.0, delay * 2)
-            except StreamNotOpen as error:
-                # What failed may have been committed all the same.
-                record = await self._store.get(op.message_id) if doubtful else None
-                if record is None or (error.status, record.content) != (op.status, op.content):
-                    raise
-                return Committed(op, record, True, record.seq, record.revision)
-            except StorageError as error:
-                if type(error) is not StorageError or op is not given:
-                    raise
-                log.error("the end of %s cannot be stored as it is: %s", op.message_id, error)
-                op = _storable(op)
 
     def final_of(self, message_id: str) -> int:
         """Pieces of a text that the log has whole; UNCOUNTED if its end must carry it."""
@@ -365,6 +379,11 @@ class Streams:
         if self.open.get(stream.message_id) is stream:
             del self.open[stream.message_id]
         self._unbind(stream)
+
+    def _end_told(self, event: Event) -> None:
+        stream = self.open.get(event.stream)
+        if stream is not None and event.rev > stream.start:  # else it was written on since
+            self.ended_elsewhere(event.stream)
 
     def ended_elsewhere(self, message_id: str) -> None:
         """Its end was committed, by whomever. This may be known before the wish to stop it has come."""
@@ -387,10 +406,14 @@ class Streams:
             self.tell_producer(stream)
             if stream.agent_task is not None:
                 stream.agent_task.cancel()
-            return await self._wait(self.end(stream, "cancelled"))
+            status = await self._wait(self.end(stream, STOPPED))
+            if status != WAITING:
+                return status
         record = await self._store.get(message_id)
         if record is None or record.session_id != session_id or record.message_type != "stream":
             raise StreamNotFound
+        if record.status == WAITING:
+            return await self._wait(self._writer.submit(EndStream(session_id, message_id, STOPPED)))
         if record.status != "streaming":
             return record.status
         self._delivery.bus.signal("all", "cancel", message_id.encode())
@@ -431,23 +454,10 @@ class Streams:
             status=status,
             content=made.content,
             parts=made.parts,
-            **self._counted({}, made.content, record.created_at.timestamp()),
+            **self._ends.counted({}, made.content, record.created_at.timestamp()),
         )
         self._observer.stream(status)
         return await self._wait(self._writer.submit(op))
-
-    def _counted(
-        self, said: Mapping[str, Any], text: str, started_at: float, told: int = 0
-    ) -> dict[str, Any]:
-        """What a producer did not say of tokens and time is counted. `told`: tokens that the answer's model
-        was told."""
-        counted = dict(said)
-        if counted.get("tokens_used") is None:
-            total = (counted.get("usage") or {}).get("total_tokens")
-            counted["tokens_used"] = told + tokens(text) if total is None else total
-        if counted.get("latency_ms") is None:
-            counted["latency_ms"] = max(0, round((self._clock() - started_at) * 1000))
-        return counted
 
     def tell_producer(self, stream: Stream) -> None:
         """`stream_cancel`, to the connection that writes it."""
@@ -472,6 +482,8 @@ class Streams:
         stream = self.open.get(record.message_id)
         if stream is not None and (from_index == 0 or from_index >= stream.adopted):
             return stream.rest(from_index)
+        if record.interrupts is not None:
+            from_index = 0  # where its pieces ended before it waited, nobody knows
         try:
             text = await self._log.read(record.session_id, record.message_id, from_index)
         except StorageUnavailable:
@@ -485,10 +497,3 @@ class Streams:
         ):
             return Rest.of_record(made, record.status)
         return Rest.of_text(text, from_index, record.status)
-
-
-def _storable(op: EndStream) -> EndStream:
-    """A failed end with what was written alone, without what no database takes: NUL and lone surrogates."""
-    error = {"code": Internal.code, "message": Internal.message}
-    content, parts = storable(op.content or ""), storable(op.parts)
-    return EndStream(op.session_id, op.message_id, "failed", content=content, parts=parts, error=error)

@@ -1,20 +1,24 @@
 """A message as clients see it, and as the events that tell of it. Reads nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, convert
 
 from events.clock import rfc3339, when
 from events.event import Event, Kind, to_json
-from events.parts import Stored, shown
-from events.schema import File, FileInfo, Message
+from events.parts import Stored, is_of_server, shown
+from events.payloads import ResumedAnswer
+from events.schema import File, FileInfo, Message, Usage
 from events.stream_events import ended, started
 from storage.interfaces import UNCOUNTED
+from storage.interrupts import has_answers
 from storage.parts import in_order
 from storage.paths import Kin
+from storage.pieces import Run
 from storage.records import FileRecord, MessageRecord, Person, TurnRecord
 from storage.shape import maker
+from storage.waits import WAITING
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
 PAGE_BYTES = 256 * 1024
@@ -36,7 +40,9 @@ _made = maker(
     Message,
     MessageRecord,
     "content metadata created_at timestamp",
-    but=" ".join(("edited_at", "deleted_at", "parts", "parent_id", "user", "feedback", *_OF_ANSWERS)),
+    but=" ".join(
+        ("edited_at", "deleted_at", "parts", "parent_id", "interrupts", "user", "feedback", *_OF_ANSWERS)
+    ),
 )
 
 
@@ -61,6 +67,8 @@ def view(
         made.deleted_at = rfc3339(record.deleted_at)
     if record.parts is not None:
         made.parts = parts_as(record.parts)
+    if record.interrupts is not None:
+        made.interrupts = record.interrupts  # type: ignore[assignment]
     if record.message_type == "stream":
         for name in _OF_ANSWERS:
             value = getattr(record, name)
@@ -82,6 +90,22 @@ def told_to_agents(record: MessageRecord, files: Sequence[FileRecord] = ()) -> M
     return view(record, files, parts_as=list)
 
 
+def resumed(record: MessageRecord, written: Iterable[Run]) -> ResumedAnswer:
+    """An answer that has waited, as its producer goes on with it."""
+    said = sum(run.count for run in written if not is_of_server(run.part))
+    told = ResumedAnswer(
+        message_id=record.message_id,
+        next_index=said,
+        interrupts=record.interrupts or [],  # type: ignore[arg-type]
+        content=record.content,
+    )
+    if record.parts is not None:
+        told.parts = record.parts  # type: ignore[assignment]
+    if record.usage is not None:
+        told.usage = convert(record.usage, Usage)
+    return told
+
+
 def event_of(
     record: MessageRecord,
     timestamp: str,
@@ -91,11 +115,13 @@ def event_of(
     first_rev: int = 0,
     final: int = UNCOUNTED,
     sender: Person | None = None,
+    at_end: bool = False,
 ) -> Event:
     """The durable event of a message's newest change. `created`: the room has not heard of the message.
     `sender`: what its readers may not know yet of who sent it.
 
-    A stream's end carries the text unless `final` (its number of chunks) says that the log has it all.
+    What is answered changes a message that waits; `at_end`: it has just begun to wait. A stream's end carries
+    the text unless `final` (its number of chunks) says that the log has it all.
     """
     seq = record.seq if created else 0
     is_stream = record.message_type == "stream"
@@ -105,7 +131,8 @@ def event_of(
             record.session_id, "stream_start", data, Kind.DURABLE, rev=record.revision, first_rev=first_rev,
             seq=seq, stream=record.message_id,
         )  # fmt: skip
-    if is_stream and not created and not record.is_edited and not record.deleted_at:
+    answered = record.status == WAITING and not at_end and has_answers(record.interrupts)
+    if is_stream and not created and not record.is_edited and not record.deleted_at and not answered:
         data = to_json(ended(record, timestamp, whole=final == UNCOUNTED))
         return Event(
             record.session_id, "stream_end", data, Kind.DURABLE, rev=record.revision,

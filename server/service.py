@@ -219,6 +219,8 @@ class ServiceApi:
                 break
             messages += len(erased)
             self._tell(erased)
+        while forgotten := await self._messages.erase_answers(key, now=when(services.clock())):
+            self._tell(forgotten)
         await self._names.erase(key)
         await self.feedback.erase_user(key)
         return messages, await self._files.erase_user(key)

@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 
 from msgspec import structs
 
+from storage import waits
 from storage.errors import (
     AlreadyExists,
     CapReached,
+    FencedOff,
     FileMissing,
     MessageMissing,
     NotAllowed,
@@ -26,18 +28,25 @@ from storage.ops import (
     INTERRUPT,
     OPEN_QUESTIONS,
     REJECT,
+    AnswerInterrupt,
     Committed,
     DeleteMessage,
     EditMessage,
     EndStream,
+    ForgetAnswers,
+    Interrupting,
     NewMessage,
     Op,
+    ResumeStream,
+    WaitStream,
 )
 from storage.parts import edited, file_ids, with_files
+from storage.pieces import Run
 from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
 from storage.shape import maker, shared
 from storage.tally import Parent, Tally
+from storage.waits import UNFINISHED, WAITING
 
 #: How far two nodes' ideas of the database's time may differ.
 AGREED = timedelta(milliseconds=100)
@@ -75,7 +84,7 @@ class Needs:
         beside: set[str] = set()
         for op in ops:
             sessions.add(op.session_id)
-            posted = () if isinstance(op, EditMessage | DeleteMessage) else file_ids(op.parts)
+            posted = file_ids(op.parts) if isinstance(op, NewMessage | EndStream) else ()
             files.update(posted)
             if not isinstance(op, NewMessage):
                 messages.add(op.message_id)
@@ -113,7 +122,7 @@ class Needs:
 
     def turns(self, messages: Iterable[MessageRecord]) -> list[str]:
         """The questions whose turns may move, now that the messages were read: an answer names its own."""
-        answered = {m.reply_to for m in messages if m.status == "streaming" and m.reply_to is not None}
+        answered = {m.reply_to for m in messages if m.status in UNFINISHED and m.reply_to is not None}
         return sorted(self.questions | answered)
 
 
@@ -145,6 +154,8 @@ class Batch:
         self.attached: list[tuple[str, str]] = []
         self.asked: list[TurnRecord] = []
         self.turned: dict[str, TurnRecord] = {}
+        #: Of turns that wait now, or have waited, by the question: with what their answers go on.
+        self.written: dict[str, Sequence[Run] | None] = {}
         self._turns = {turn.question_id: turn for turn in turns}
         self._files = {file.file_id: file for file in files}
         self._messages: dict[str, MessageRecord] = {}
@@ -166,7 +177,10 @@ class Batch:
         done = self._done_before(op) if self._tried else None
         if done is not None:
             return self._accepted(session, op, done)
+        if isinstance(op, Interrupting):
+            return self._go_on(session, op)
         files: Sequence[FileRecord] = ()
+        before = self._messages.get(op.message_id)
         if isinstance(op, EndStream):
             record = self._end(session, op)
             if op.parts:
@@ -176,9 +190,29 @@ class Batch:
         else:
             record = self._delete(session, op)
         self._finish(record, "deleted" if isinstance(op, DeleteMessage) else record.status)
+        if record.reply_to is not None and before is not None and (record.interrupts or before.interrupts):
+            self.written[record.reply_to] = op.written if isinstance(op, WaitStream) else None
+        self._change(session, record)
+        return self._accepted(session, op, record, files=files)
+
+    def _go_on(self, session: Tally, op: Interrupting) -> Committed:
+        """What becomes of a message that waits, or has waited, but for its end."""
+        if isinstance(op, AnswerInterrupt | ResumeStream):
+            self._check_open(session)
+        message = self._target(op)
+        turn = self._turns.get(message.reply_to or "")
+        record = waits.gone_on(message, turn, op, self.now)
+        if record is None:
+            return self._accepted(session, op, message, duplicate=True)
+        record = structs.replace(record, revision=session.last_revision + 1)
+        self._change(session, record)
+        if turn is not None and turn.state != "done" and not isinstance(op, ForgetAnswers):
+            self._turn(turn, **waits.moved(turn, record, self.now, record.status))
+        return self._accepted(session, op, record)
+
+    def _change(self, session: Tally, record: MessageRecord) -> None:
         session.last_revision = record.revision
         self._messages[record.message_id] = self.changed[record.message_id] = record
-        return self._accepted(session, op, record, files=files)
 
     def _check_open(self, session: Tally) -> None:
         if session.status != "active":
@@ -328,20 +362,22 @@ class Batch:
             return False
         return found.created_at >= min(self._tried)
 
-    def _done_before(self, op: EditMessage | DeleteMessage | EndStream) -> MessageRecord | None:
+    def _done_before(self, op: Op) -> MessageRecord | None:
         """The message as an earlier try of this batch left it, if one took effect."""
-        found = self._messages.get(op.message_id)
+        found = self._messages.get(op.message_id) if not isinstance(op, NewMessage) else None
         if found is None or found.session_id != op.session_id:
             return None
         if isinstance(op, EditMessage):
             done = found.edited_at in self._tried and found.content == op.content
         elif isinstance(op, DeleteMessage):
             done = found.deleted_at in self._tried
+        elif not isinstance(op, EndStream):
+            return None  # whose repeats do nothing
         else:
             done = found.status == op.status and op.content in (None, found.content)
         return found if done else None
 
-    def _target(self, op: EditMessage | DeleteMessage | EndStream) -> MessageRecord:
+    def _target(self, op: Op) -> MessageRecord:
         message = self._messages.get(op.message_id)
         if message is None or message.session_id != op.session_id:
             raise MessageMissing(op.message_id)
@@ -373,22 +409,21 @@ class Batch:
         return structs.replace(
             message,
             revision=session.last_revision + 1,
-            status="cancelled" if message.status == "streaming" else message.status,
+            status="cancelled" if message.status in UNFINISHED else message.status,
             deleted_at=self.now,
             **TOMBSTONE,
         )
 
     def _end(self, session: Tally, op: EndStream) -> MessageRecord:
         message = self._target(op)
-        if message.status != "streaming":
-            raise StreamNotOpen(message.status)
         return structs.replace(
             message,
             revision=session.last_revision + 1,
+            interrupts=waits.asked(message, op, self.now),
             content=message.content if op.content is None else op.content,
             parts=message.parts if op.content is None else op.parts,
             metadata={**message.metadata, **op.metadata} if op.metadata else message.metadata,
-            **{name: getattr(op, name) for name in _SAID},
+            **{name: getattr(op, name) for name in (_SAID if message.status != WAITING else ("status",))},
         )
 
     # --- turns
@@ -422,6 +457,8 @@ class Batch:
             raise StreamNotOpen(turn.outcome)
         if turn.stopped and turn.answer_id is None:
             raise StreamNotOpen("cancelled")
+        if op.fence is not None and op.fence != turn.fence:
+            raise FencedOff(question_id)
         if turn.state != "done" and turn.answer_id is None:
             self._turn(turn, state="running", answer_id=op.message_id, outcome=None, claimed_until=None)
 
@@ -432,7 +469,7 @@ class Batch:
         if turn is None or turn.state == "done" or record.status == "streaming":
             return
         if record.message_id == turn.answer_id:
-            self._turn(turn, state="done", outcome=outcome, claimed_until=None)
+            self._turn(turn, **waits.moved(turn, record, self.now, outcome))
         elif record.message_id == turn.question_id and outcome == "deleted":
             if turn.answer_id is None:
                 self._turn(turn, state="done", outcome=outcome, claimed_until=None)
@@ -460,7 +497,7 @@ def _check_own(message: MessageRecord, op: EditMessage | NewMessage) -> None:
     """Whether the op's sender may say otherwise what the message says."""
     if (message.sender_type, message.sender_id) != (op.sender_type, op.sender_id):
         raise NotAllowed(message.message_id)
-    if message.status == "streaming":
+    if message.status in UNFINISHED:
         raise StreamStillOpen(message.message_id)
 
 

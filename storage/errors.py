@@ -1,5 +1,7 @@
 """The errors of storage. No error of asyncpg, sqlite3 or Redis leaves `storage/` in any other form."""
 
+from typing import Any
+
 
 class StorageError(Exception):
     """Something below failed in a way that repeating will not mend."""
@@ -81,6 +83,22 @@ class BranchesFull(StorageError):
 
 class StreamStillOpen(StorageError):
     """The message is still being written."""
+
+
+class InterruptMissing(StorageError):
+    """The message asks nothing by this id."""
+
+
+class AlreadyAnswered(StorageError):
+    """Somebody else was first, or it was cancelled. `answer` is what counts."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+class FencedOff(StorageError):
+    """The turn was handed to somebody else since."""
 
 
 class StreamNotOpen(StorageError):

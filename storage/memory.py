@@ -95,8 +95,9 @@ class Memory:
             if event.stream and event.kind == Kind.DURABLE:
                 stream = self._stream(room, event.stream)
                 if event.closed:
-                    stream.closed = True
+                    stream.closed, stream.over = True, max(stream.over, event.rev)
                 else:
+                    stream.begin_anew(event.rev)
                     stream.start = event.rev
         if log is None:
             return Appended("nobody")
@@ -272,6 +273,7 @@ class Memory:
         if log.rev < start:
             return ChunkAnswer("gap", log.rev)
         stream = self._streams.get(event.stream) or self._stream(event.room, event.stream)
+        stream.begin_anew(start)
         stream.start = start
         if stream.closed:
             return ChunkAnswer("closed", stream.next_index)
@@ -455,7 +457,7 @@ class _Log:
 
 
 class _Stream(Pieces):
-    __slots__ = ("closed", "ended", "next_index", "room", "start", "touched")
+    __slots__ = ("closed", "ended", "next_index", "over", "room", "start", "touched")
 
     def __init__(self, room: str) -> None:
         super().__init__()
@@ -463,7 +465,15 @@ class _Stream(Pieces):
         self.start = 0
         self.next_index = 0
         self.closed = self.ended = False
+        self.over = 0  # revision of its end; 0: not known
         self.touched = 0.0
+
+    def begin_anew(self, start: int) -> None:
+        """It is written on after its end: a start later than that end, or, where its revision is not known,
+        one that has room for it behind the last start."""
+        if self.closed and 0 < (self.over or (self.start and self.start + 1)) < start:
+            self.closed = self.ended = False
+            self.restart()
 
     def restart(self) -> None:
         """Its start is logged (anew): its chunks, if any, were in a log that is gone."""

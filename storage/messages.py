@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import batch_postgresql, batch_sqlite
+from storage.answeredby import answered_by
 from storage.batch import Batch, Needs
 from storage.batch_reads import lock_turns
 from storage.context import context
 from storage.database import Database, Row, SqlConnection
 from storage.errors import MessageMissing
-from storage.ops import DeleteMessage
+from storage.ops import DeleteMessage, ForgetAnswers
 from storage.parts import file_ids, has_files
 from storage.questions import write_turns
 from storage.records import BULK, FileRecord, MessageRecord, OpenStream
@@ -144,6 +145,13 @@ _OF_USER = _filling(
     # In no order, for which PostgreSQL would look through others' messages.
     .limit(sa.bindparam("limit", type_=sa.Integer)),
     messages.c.id,
+)
+
+
+_ANSWERED_BY = Statement(
+    sa.select(messages.c.session_id, messages.c.message_id)
+    .where(messages.c.interrupts.is_not(None), answered_by(messages.c.interrupts, "user_id"))
+    .limit(sa.bindparam("limit", type_=sa.Integer))
 )
 
 
@@ -341,9 +349,15 @@ class Messages:
             erased = await self._db.transact(partial(_erase, ops=ops, now=now))
         return erased
 
+    async def erase_answers(self, key: str, *, now: datetime, limit: int = ERASED) -> list[MessageRecord]:
+        """The same of what an identity has answered where messages waited for people."""
+        found = await self._db.fetch_all(_ANSWERED_BY, user_id=key, limit=limit)
+        ops = [ForgetAnswers(row[0], row[1], key) for row in found]
+        return await self._db.transact(partial(_erase, ops=ops, now=now)) if ops else []
+
 
 async def _erase(
-    connection: SqlConnection, ops: Sequence[DeleteMessage], now: datetime
+    connection: SqlConnection, ops: Sequence[DeleteMessage | ForgetAnswers], now: datetime
 ) -> list[MessageRecord]:
     store = batch_postgresql if connection.dialect == "postgresql" else batch_sqlite
     needs = Needs(ops)

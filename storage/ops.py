@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 
+from storage.pieces import Run
 from storage.records import Draft, FileRecord, MessageRecord, Outcome, Person, SessionRecord
 
 #: What becomes of a question that comes while an answer is open (docs/turns.md).
@@ -47,7 +49,7 @@ class NewMessage(Draft, frozen=True):
     (`message_id`), MessageMissing (`reply_to`, `beside`), CapReached, QuestionOpen, BranchesFull; NotAllowed,
     StreamStillOpen (`beside`);
     FileMissing: a file that its sender has not uploaded to this session, or has posted already;
-    StreamNotOpen: an answer to a question that was stopped.
+    StreamNotOpen: an answer to a question that was stopped; FencedOff: `fence` is not the last claim of it.
     """
 
     begins: SessionRecord | None = None
@@ -55,6 +57,7 @@ class NewMessage(Draft, frozen=True):
     asks: Addressed | None = None
     introduces: Introduction | None = None
     beside: str | None = None
+    fence: int | None = None
 
 
 class EditMessage(Struct, frozen=True):
@@ -92,7 +95,66 @@ class EndStream(Outcome, frozen=True):
     """
 
 
-Op = NewMessage | EditMessage | DeleteMessage | EndStream
+class WaitStream(EndStream, frozen=True):
+    """The stream ends, and its message waits for answers to `interrupts`, besides those that it had before.
+    It is the answer to a question. `written` is what its stream was written in, with which it goes on.
+
+    Raises SessionMissing, MessageMissing, StreamNotOpen.
+    """
+
+    interrupts: Sequence[dict[str, Any]] = ()
+    written: Sequence[Run] = ()
+
+
+class AnswerInterrupt(Struct, frozen=True):
+    """What a person says to a message that waits; the last answer hands its turn out again. The first counts:
+    the same from the same person is a duplicate.
+
+    Raises SessionMissing, SessionEnded, MessageMissing, InterruptMissing, AlreadyAnswered.
+    """
+
+    session_id: str
+    message_id: str
+    interrupt_id: str
+    answer: dict[str, Any]
+
+
+class ExpireInterrupts(Struct, frozen=True):
+    """Cancels what a message that waits has asked for too long, also in a session that has ended.
+
+    Raises SessionMissing, MessageMissing, StreamNotOpen.
+    """
+
+    session_id: str
+    message_id: str
+
+
+class ForgetAnswers(Struct, frozen=True):
+    """Takes away what a person has said in answer to a message, also in a session that has ended; that it was
+    answered stays.
+
+    Raises SessionMissing, MessageMissing.
+    """
+
+    session_id: str
+    message_id: str
+    user_id: str
+
+
+class ResumeStream(Struct, frozen=True):
+    """A message that waited is written on, by who holds the claim `fence`; again, if it is already.
+
+    Raises SessionMissing, SessionEnded, MessageMissing, StreamNotOpen, FencedOff.
+    """
+
+    session_id: str
+    message_id: str
+    fence: int
+
+
+#: Of a message that waits, or has waited.
+Interrupting = AnswerInterrupt | ExpireInterrupts | ForgetAnswers | ResumeStream
+Op = NewMessage | EditMessage | DeleteMessage | EndStream | WaitStream | Interrupting
 
 
 class Committed(Struct, frozen=True):

@@ -13,15 +13,17 @@ from msgspec import structs
 from storage.batch import BUSY, Batch
 from storage.database import Database, SqlConnection
 from storage.ops import Addressed
+from storage.pieces import Run
 from storage.records import MessageRecord, TurnRecord
 from storage.rows import IN_LINE, IS_OPEN, TURN
 from storage.shape import dict_maker
 from storage.statement import Statement, among
 from storage.tables import messages, sessions, turns
 from storage.types import Time
+from storage.waits import UNFINISHED
 
 #: Columns that a change of a turn writes.
-_MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until", "stopped")
+_MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until", "stopped", "expires_at")
 #: Sessions that one look brings to light.
 LOOK = 100
 
@@ -67,7 +69,7 @@ _MEND = Statement(
         IS_OPEN,
         turns.c.state == "running",
         turns.c.answer_id.is_not(None),
-        sa.exists(_OUTCOME.where(_answers.c.status != "streaming")),
+        sa.exists(_OUTCOME.where(*(_answers.c.status != status for status in sorted(UNFINISHED)))),
     )
     .values(state="done", outcome=_OUTCOME.scalar_subquery())
 )
@@ -120,6 +122,39 @@ _STUCK = Statement(
 )
 
 
+#: What turns wait for that has expired.
+_EXPIRED = Statement(
+    sa.select(turns.c.session_id, turns.c.answer_id)
+    .where(IS_OPEN, turns.c.state == "waiting", turns.c.expires_at < _now)
+    .limit(LOOK)
+)
+_asked = turns.alias("asked")
+#: Answers that wait though nobody may answer: their question was deleted, or their session has ended.
+_IN_VAIN = Statement(
+    sa.select(messages.c.session_id, messages.c.message_id)
+    .join(sessions, sessions.c.session_id == messages.c.session_id)
+    .where(
+        messages.c.status == sa.literal_column("'waiting'"),
+        sa.or_(
+            sessions.c.status != "active",
+            sessions.c.ended_at.is_not(None),
+            sa.not_(
+                sa.exists().where(
+                    _asked.c.question_id == messages.c.reply_to, _asked.c.state != sa.literal_column("'done'")
+                )
+            ),
+        ),
+    )
+    .limit(LOOK)
+)
+_WRITE = Statement(
+    turns.update()
+    .where(turns.c.question_id == sa.bindparam("which"))
+    .values(written=sa.bindparam("written", type_=turns.c.written.type))
+)
+_WRITTEN = Statement(sa.select(turns.c.written).where(turns.c.question_id == sa.bindparam("which")))
+
+
 async def write_turns(connection: SqlConnection, batch: Batch) -> None:
     """What a batch of messages began and ended."""
     if batch.asked:
@@ -128,6 +163,14 @@ async def write_turns(connection: SqlConnection, batch: Batch) -> None:
     moved = [turn for turn in batch.turned.values() if turn.question_id not in begun]
     if moved:
         await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in moved])
+    if batch.written:
+        await connection.execute_many(
+            _WRITE,
+            [
+                {"which": question, "written": runs and [[run.part, run.text, run.count] for run in runs]}
+                for question, runs in batch.written.items()
+            ],
+        )
 
 
 class Questions:
@@ -160,8 +203,9 @@ class Questions:
     async def claim(self, session_id: str, now: datetime, until: datetime) -> list[TurnRecord]:
         """Begin what is next, for the caller to go on with until `until`: the next in line, if nothing keeps
         it waiting; those that wait for nobody; and those whose claim has lapsed. What was stopped before its
-        answer began is "done" now. Answers with these, with those that are `stopped` and have an answer to
-        be ended, and with those that are "queued" still."""
+        answer began is "done" now. Answers with these, which are "running", or "waiting" for somebody to go
+        on with their answer; with those that are `stopped` and have an answer to be ended, and with those
+        that are "queued" still."""
 
         async def work(connection: SqlConnection) -> list[TurnRecord]:
             await connection.fetch_all(_LOCK, session_id=session_id)
@@ -171,7 +215,7 @@ class Questions:
             waiting = [turn for turn in found if not turn.stopped or turn.answer_id is not None]
             due = _due(waiting, now)
             claimed = [
-                structs.replace(turn, state="running", fence=turn.fence + 1, claimed_until=until)
+                structs.replace(turn, state=_begun(turn), fence=turn.fence + 1, claimed_until=until)
                 for turn in due
             ]
             if moved := [*ended, *claimed]:
@@ -207,10 +251,27 @@ class Questions:
         await self._db.execute(_ENSURE, **_row(turn))
         return await self.get(question.message_id) or turn
 
+    async def expired(self, now: datetime) -> list[tuple[str, str]]:
+        """Answers that wait for something whose time is over: (session_id, message_id)."""
+        return [(row[0], row[1]) for row in await self._db.fetch_all(_EXPIRED, now=now)]
+
+    async def in_vain(self) -> list[tuple[str, str]]:
+        """The same of those that nobody may answer any more."""
+        return [(row[0], row[1]) for row in await self._db.fetch_all(_IN_VAIN)]
+
+    async def written(self, question_id: str) -> list[Run]:
+        """What the answer of a turn that waits, or has waited, goes on with."""
+        row = await self._db.fetch_one(_WRITTEN, which=question_id)
+        return [Run(*each) for each in row[0] or ()] if row is not None else []
+
     async def keep(self, claimed: Sequence[TurnRecord], until: datetime) -> None:
         """Renew claims."""
         for turn in claimed:
             await self._db.execute(_KEEP, which=turn.question_id, fence=turn.fence, until=until)
+
+    async def release(self, claimed: TurnRecord, until: datetime) -> None:
+        """Give a claim up: another node, or this one, tries after that."""
+        await self._db.execute(_KEEP, which=claimed.question_id, fence=claimed.fence, until=until)
 
     async def begun(self, turn: TurnRecord, answer_id: str) -> None:
         """The answer to a turn of which it is not known yet: a worker's that does not name its question."""
@@ -236,12 +297,17 @@ def _cancelled(turn: TurnRecord) -> TurnRecord:
     return structs.replace(turn, state="done", outcome="cancelled", claimed_until=None)
 
 
+def _begun(turn: TurnRecord) -> str:
+    return turn.state if turn.state == "waiting" else "running"
+
+
 def _due(waiting: Sequence[TurnRecord], now: datetime) -> list[TurnRecord]:
     """Which of a session's open turns, in their order, are to begin."""
     lapsed = [
         turn
         for turn in waiting
-        if turn.state == "running" and turn.claimed_until is not None and turn.claimed_until < now
+        if turn.state in BUSY and not turn.stopped
+        if turn.claimed_until is not None and turn.claimed_until < now
     ]
     queued = [turn for turn in waiting if turn.state == "queued"]
     due = [turn for turn in queued if turn.when_busy == "parallel"]

@@ -78,7 +78,8 @@ class MessageRecord(Struct, frozen=True):
     """A message. Statements (`storage.rows`), changes (`storage.batch`) and what clients are shown
     (`events.views`) follow these fields by name. `latency_ms` is in milliseconds. `parts` are as
     `events.parts` has them, None where the message's only part is its text. `parent_seq` (0: it is the first)
-    and `parent_id` are what it follows; None: the message before it."""
+    and `parent_id` are what it follows; None: the message before it. `interrupts` are as `storage.interrupts`
+    has them, of one that waits or has waited."""
 
     session_id: str
     message_id: str
@@ -105,6 +106,7 @@ class MessageRecord(Struct, frozen=True):
     parts: list[dict[str, Any]] | None = None
     parent_seq: int | None = None
     parent_id: str | None = None
+    interrupts: list[dict[str, Any]] | None = None
 
 
 #: Fields of a message that are numbered and timed by the writer.
@@ -128,15 +130,22 @@ FIXED = frozenset(
     }
 )
 #: What a tombstone (`deleted_at` is set) has in place of what was said.
-TOMBSTONE: dict[str, Any] = {"content": "", "metadata": {}, "error": None, "parts": None}
+TOMBSTONE: dict[str, Any] = {
+    "content": "",
+    "metadata": {},
+    "error": None,
+    "parts": None,
+    "interrupts": None,
+}
 #: Fields of any length: they are what a page's bytes are counted by.
-BULK = ("content", "metadata", "parts")
+BULK = ("content", "metadata", "parts", "interrupts")
 
 
 class TurnRecord(Struct, frozen=True):
     """A question to an agent, and how far its answer is: `state` is "queued", "running", "waiting" or "done".
     `fence` counts the claims of it, `outcome` says how it is done. `stopped`: it is to end, by any node.
-    `again_seq` is the session's last number when it was asked again, 0 if it was not."""
+    `again_seq` is the session's last number when it was asked again, 0 if it was not. `expires_at`: when the
+    first question of one that waits expires."""
 
     question_id: str
     session_id: str
@@ -150,6 +159,7 @@ class TurnRecord(Struct, frozen=True):
     claimed_until: datetime | None = None
     stopped: bool = False
     again_seq: int = 0
+    expires_at: datetime | None = None
 
     @property
     def place(self) -> int:

@@ -121,6 +121,7 @@ messages = sa.Table(
     # What it follows; NULL: the message before it by `seq`. Number 0: none, it begins the conversation.
     sa.Column("parent_seq", sa.BigInteger),
     sa.Column("parent_id", sa.String(ID_LENGTH)),
+    sa.Column("interrupts", Document),
     sa.UniqueConstraint("session_id", "seq"),
     sa.UniqueConstraint("session_id", "revision"),
     sa.UniqueConstraint(
@@ -132,7 +133,7 @@ messages = sa.Table(
     ),
     _one_of("sender_type", "user", "agent", "system"),
     _one_of("message_type", "text", "stream", "file", "system"),
-    _one_of("status", "complete", "streaming", "cancelled", "interrupted", "failed"),
+    _one_of("status", "complete", "streaming", "waiting", "cancelled", "interrupted", "failed"),
     sa.CheckConstraint("seq > 0 AND revision >= seq", name="counters"),
     # The janitor looks for open streams; there are few among many messages.
     sa.Index(
@@ -150,11 +151,26 @@ messages = sa.Table(
         postgresql_where=sa.text("parent_seq <> seq - 1"),
         sqlite_where=sa.text("parent_seq <> seq - 1"),
     ),
+    # What a person has answered is looked for, to be erased.
+    sa.Index(
+        "chat_messages_interrupts_idx",
+        "session_id",
+        postgresql_where=sa.text("interrupts IS NOT NULL"),
+        sqlite_where=sa.text("interrupts IS NOT NULL"),
+    ),
+    # Those whose turn was ended by something else are looked for; there are fewer still.
+    sa.Index(
+        "chat_messages_waiting_idx",
+        "session_id",
+        postgresql_where=sa.text("status = 'waiting'"),
+        sqlite_where=sa.text("status = 'waiting'"),
+    ),
 )
 
 #: Questions to agents, and how far their answers are (docs/turns.md). `claimed_until`: the node that begins
-#: the answer has so long for it. `stopped`: it is to end, whichever node does it. No foreign key to the
-#: messages, as with `reply_to`.
+#: the answer, or goes on with it, has so long for it. `stopped`: it is to end, whichever node does it.
+#: `written`: what the answer's stream was written in when it began to wait, with which it goes on
+#: (`storage.pieces`). No foreign key to the messages, as with `reply_to`.
 turns = sa.Table(
     "chat_turns",
     metadata,
@@ -176,6 +192,8 @@ turns = sa.Table(
     sa.Column("stopped", sa.Boolean, nullable=False, server_default=sa.false()),
     # The session's last number when it was asked again; 0: it was not.
     sa.Column("again_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("expires_at", Time),
+    sa.Column("written", Document),
     _one_of("state", "queued", "running", "waiting", "done"),
     # All of a session, and a page of them.
     sa.Index(None, "session_id", "seq"),

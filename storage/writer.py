@@ -19,7 +19,17 @@ from storage.batch_reads import lock_answers, lock_turns
 from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, Away, QuestionOpen, StorageError, StorageUnavailable
 from storage.forks import read_grafts, write_heads
-from storage.ops import Committed, DeleteMessage, EditMessage, EndStream, NewMessage, Op
+from storage.ops import (
+    AnswerInterrupt,
+    Committed,
+    DeleteMessage,
+    EditMessage,
+    EndStream,
+    Interrupting,
+    NewMessage,
+    Op,
+    WaitStream,
+)
 from storage.patience import LEAST, WAIT, until
 from storage.questions import write_turns
 from storage.sessions import insert, owned
@@ -432,13 +442,17 @@ def size_of(op: Op) -> int:
     """In characters of content."""
     if type(op) is NewMessage and not op.parts and not op.metadata:
         return len(op.content)
-    if isinstance(op, DeleteMessage):
+    if isinstance(op, AnswerInterrupt):
+        return weight(op.answer)
+    if isinstance(op, DeleteMessage | Interrupting):
         return 0
     size = len(op.content or "")
     if isinstance(op, EditMessage):
         return size
     if op.parts:
         size += weight(op.parts)
+    if isinstance(op, WaitStream):
+        return size + weight([*op.interrupts]) + sum(len(run.text) for run in op.written)
     return size + weight(op.metadata) if isinstance(op, NewMessage) and op.metadata else size
 
 

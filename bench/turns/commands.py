@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.turns import texts
 from bench.turns.world import World
+from events.asked import ANSWER_BYTES, ASKED_BYTES, SCHEMA_BYTES
 from tests.support.doors import Door
 
 Payload = dict[str, Any]
@@ -18,13 +19,15 @@ Prepared = Callable[[World, Door], Awaitable[Payload]]
 
 @dataclass(frozen=True)
 class Input:
-    """`told` in the table of docs/security.md. Its connection is in the session `home`; for `lingers` seconds
-    after its answer its work goes on."""
+    """`told` in the table of docs/security.md. Its connection is in the session `home`, with a token of
+    `role`; for `lingers` seconds after its answer its work goes on. `earlier`: done before it connects."""
 
     told: str
     prepared: Prepared
     home: str = World.hall
     user: str = "owner"
+    role: str | None = None
+    earlier: Callable[[World], Awaitable[None]] | None = None
     lingers: float = 0.0
 
 
@@ -162,6 +165,31 @@ async def resumed_whole(world: World, door: Door) -> Payload:
     return {"message_id": "msg_sess_answers_1", "from_index": 0}
 
 
+def dear_schema() -> dict[str, Any]:
+    """As much of one as there may be: each property is looked at by the schema's own schema."""
+    fields = {f"f{number}": {"type": "string"} for number in range(SCHEMA_BYTES // 32)}
+    return {"type": "object", "properties": fields}
+
+
+async def open_answer(world: World) -> None:
+    """Before there is a second connection of the agent that could be given the question."""
+    world.open_answer = await world.answer(200)
+
+
+async def wide_wait(world: World, door: Door) -> Payload:
+    """All in one payload."""
+    room = ASKED_BYTES // SCHEMA_BYTES
+    asked = [{"id": f"i{n}", "reason": "input", "response_schema": dear_schema()} for n in range(room)]
+    return {"message_id": world.open_answer, "interrupts": asked}
+
+
+async def wide_answer(world: World, door: Door) -> Payload:
+    asked = {"id": "i", "reason": "input", "response_schema": {"items": {"type": "object"}}}
+    payload = texts.wide()["all"][: ANSWER_BYTES // 10]
+    message_id = await world.answer(1, asked)
+    return {"message_id": message_id, "interrupt_id": "i", "status": "resolved", "payload": payload}
+
+
 async def long_token(world: World, door: Door) -> Payload:
     return {"token": world.server.token("owner", name="n" * 11_500)}
 
@@ -215,6 +243,17 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         Input("25,000 objects of a tool's input", wide_part, home=World.quiet),
         Input("a text of 180 KiB that JSON escapes", long_part, home=World.quiet),
     ),
+    "stream_wait": (
+        Input(
+            "4 schemas of 16 KiB",
+            wide_wait,
+            home=World.asked,
+            user=World.agent,
+            role="agent",
+            earlier=open_answer,
+        ),
+    ),
+    "answer": (Input("64 KiB of small objects, each of a schema", wide_answer, home=World.asked),),
     "stream_end": (
         Input("an answer of many pieces", many_pieces, home=World.quiet),
         Input("an answer whose parts take turns at each piece", many_turns, home=World.quiet),

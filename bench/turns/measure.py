@@ -46,7 +46,9 @@ def everything(world: World, doors: Collection[str] = KINDS, *, patient: bool = 
 
 def _said(world: World, name: str, given: Input, kind: str, patient: bool) -> Callable[[], Awaitable[Cost]]:
     async def measured() -> Cost:
-        async with enter(kind, world.server, given.user, given.home) as door:
+        if given.earlier is not None:
+            await given.earlier(world)
+        async with enter(kind, world.server, given.user, given.home, role=given.role) as door:
             payload = await given.prepared(world, door)
             return await world.probe.cost(_say(door, name, payload), given.lingers * patient)
 

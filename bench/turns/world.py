@@ -23,6 +23,7 @@ from storage.records import FeedbackRecord, FileRecord, MessageRecord, Participa
 from storage.search import FEW
 from storage.statement import Statement
 from storage.tables import agents, feedback, files, messages, participants, people, sessions
+from tests.agents.worker import Worker
 from tests.people.conftest import CLIENT
 from tests.support.processes import tail
 from tests.support.rawclient import RawClient
@@ -74,11 +75,14 @@ PARTICIPANTS, OPEN = 1000, 20
 
 
 class World:
-    """`hall` is a session with all that one may have, `quiet` one with nobody else in it. Users: `owner` of
+    """`hall` is a session with all that one may have, `quiet` one with nobody else in it, `asked` one of the
+    agent `agent`. Users: `owner` of
     everything, `lister` with many sessions, `titled` with long titles, `many` with many connections,
     `tourist` in many rooms."""
 
-    hall, quiet, branched = "sess_hall", "sess_quiet", "sess_branched"
+    hall, quiet, branched, asked = "sess_hall", "sess_quiet", "sess_branched", "sess_asked"
+    #: The first that is seeded: two ids are given before.
+    agent = "3"
 
     def __init__(self, server: Server, probe: Probe, size: Size) -> None:
         self.server, self.probe, self.size = server, probe, size
@@ -86,6 +90,7 @@ class World:
         self.crowd: list[Listener] = []
         self._clients: dict[tuple[str, str | None], httpx.AsyncClient] = {}
         self._made = 0
+        self.open_answer = ""
 
     def api(self, sub: str = "owner", role: str | None = None) -> httpx.AsyncClient:
         client = self._clients.get((sub, role))
@@ -150,6 +155,21 @@ class World:
                     for index in range(start, min(pieces, start + 500))
                 ]
                 await asyncio.gather(*answers)
+        return message_id
+
+    async def answer(self, pieces: int, *interrupts: dict[str, Any]) -> str:
+        """One of `agent`'s, of so many pieces; it waits, where it asks something."""
+        async with Worker(self.server, int(self.agent)) as worker:
+            question = await self.message(self.asked, reply=True, when_busy="parallel")
+            # Before it may come what was answered in another one.
+            while (request := await worker.request())["message"]["message_id"] != question:
+                pass
+            message_id = await worker.write(request, *["x"] * pieces, end=False)
+            if interrupts:
+                where = {"session_id": self.asked, "message_id": message_id}
+                reply = await worker.call("stream_wait", **where, interrupts=list(interrupts))
+                if not reply["ok"]:
+                    raise RuntimeError(str(reply)[:300])
         return message_id
 
     async def fill(self) -> None:
@@ -265,6 +285,16 @@ async def seed(url: str, size: Size) -> None:
     wide, long = texts.wide(), texts.long_text(texts.ROOM // 3)
     now = _NOW
     async with database.transaction(limit=600) as connection:
+        insert = Statement(
+            agents.insert().values({n: sa.bindparam(n) for n in ("name", "kind", "config", "is_active")})
+        )
+        await connection.execute_many(
+            insert,
+            (
+                {"name": "a" * 100, "kind": "remote", "config": wide, "is_active": True}
+                for _ in range(size.agents)
+            ),
+        )
         rooms = [stored_session(f"sess_room{number}") for number in range(size.rooms)]
         listed = [
             _counted(
@@ -274,6 +304,7 @@ async def seed(url: str, size: Size) -> None:
         ]
         rooms.append(stored_session("sess_open"))
         rooms.append(stored_session(World.quiet))
+        rooms.append(stored_session(World.asked, agent_id=int(World.agent)))
         branched = [
             structs.replace(
                 _counted(stored_session(World.branched, agent_id=1), BRANCHED),
@@ -331,14 +362,4 @@ async def seed(url: str, size: Size) -> None:
             for number in range(500)
         ]  # fmt: skip
         await store_rows(connection, files, FileRecord, some_files)
-        insert = Statement(
-            agents.insert().values({n: sa.bindparam(n) for n in ("name", "kind", "config", "is_active")})
-        )
-        await connection.execute_many(
-            insert,
-            (
-                {"name": "a" * 100, "kind": "remote", "config": wide, "is_active": True}
-                for _ in range(size.agents)
-            ),
-        )
     await database.disconnect()

@@ -1,6 +1,7 @@
 """Writes what an answer consists of into its stream, as parts. Knows no kind of agent, and no wire format."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -14,12 +15,15 @@ from events.agents.deltas import (
     NextStep,
     ReasoningDelta,
     StartOver,
+    ToolAsked,
+    ToolDecided,
     ToolInput,
     ToolOutput,
     ToolReady,
 )
 from events.agents.earlier import CALL_ID
-from events.agents.turn import KeptMetadata
+from events.agents.toolasking import number_of, part_id
+from events.agents.turn import KeptMetadata, merged
 from events.parts import MOST, TEXT, Part, Reasoning, Source, Step, Tool, Url
 from events.stream import Stream
 
@@ -46,6 +50,7 @@ class _Thought(Struct):
     part: Reasoning
     step: int
     metadata: dict[str, Any] | None = None
+    words: dict[str, Any] | None = None
     is_stored: bool = True
 
 
@@ -55,7 +60,10 @@ class AnswerParts:
     What is not shown, and why, `unshown` counts for the log.
     """
 
-    def __init__(self, writer: PartWriter, stream: Stream, size: int) -> None:
+    def __init__(
+        self, writer: PartWriter, stream: Stream, size: int, before: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """`before`: parts that it had when it began to wait."""
         self._writer, self._stream = writer, stream
         self._thought_room, self._snippet_room = int(size * THOUGHTS), int(size * SNIPPETS)
         self._texts, self._wrote, self._new_text = 1, False, False
@@ -64,6 +72,15 @@ class AnswerParts:
         self._tools: dict[int, Tool] = {}
         self._sources = self._steps = 0
         self.unshown: Counter[str] = Counter()
+        self._take_up(before)
+
+    def _take_up(self, parts: Sequence[dict[str, Any]]) -> None:
+        kinds = Counter(part["type"] for part in parts)
+        self._texts, self._sources, self._steps = max(1, kinds["text"]), kinds["source"], kinds["step"]
+        self._wrote = kinds["text"] > 0
+        for part in parts:
+            if part["type"] == "tool":
+                self._tools[number_of(part)] = msgspec.convert(part, Tool)
 
     def take(self, delta: Delta) -> bool:
         """Whether it is something that people see, or saw; else it is for somebody else."""
@@ -77,6 +94,10 @@ class AnswerParts:
             self._tool_ready(delta)
         elif isinstance(delta, ToolOutput):
             self._tool_output(delta)
+        elif isinstance(delta, ToolAsked):
+            self._tool_asked(delta)
+        elif isinstance(delta, ToolDecided):
+            self._tool_decided(delta)
         elif isinstance(delta, Citation):
             self._source(delta)
         elif isinstance(delta, NextStep):
@@ -89,11 +110,18 @@ class AnswerParts:
             return False
         return True
 
+    def wait(self) -> None:
+        """People are asked. How the thoughts that led there came, the model is told when it goes on."""
+        for thought in self._thoughts.values():
+            if thought.step == self._steps and thought.words:
+                thought.metadata, thought.is_stored = merged(thought.metadata, thought.words), False
+        self._end_thoughts()
+
     def end(self, why: str) -> None:
         """Nothing stays open. `why` is told of calls that nobody carried out."""
         self._end_thoughts()
         for number, tool in self._tools.items():
-            if tool.state in ("input_streaming", "input_available"):
+            if tool.state in ("input_streaming", "input_available", "approval_responded"):
                 self._put_tool(number, state="output_error", error=why)
 
     # --- text
@@ -118,7 +146,8 @@ class AnswerParts:
     # --- reasoning
 
     def _reasoning(self, delta: ReasoningDelta) -> None:
-        metadata = {name: value for name, value in (delta.provider_metadata or {}).items() if name != WORDS}
+        given = delta.provider_metadata or {}
+        metadata = {name: value for name, value in given.items() if name != WORDS}
         if not delta.content and not metadata:
             return
         thought = self._thoughts.get(delta.thought)
@@ -127,6 +156,8 @@ class AnswerParts:
             part = Reasoning(id=f"reasoning-{delta.thought + 1}", text="")
             thought = self._thoughts[delta.thought] = _Thought(part, self._steps)
             self._put(part)
+        if WORDS in given:
+            thought.words = {WORDS: given[WORDS]}
         if metadata:
             thought.metadata = self._metadata.merged(thought.metadata, metadata)
             thought.is_stored = False
@@ -173,7 +204,7 @@ class AnswerParts:
         if tool is None:
             self._end_thoughts()
             tool = self._tools[delta.call] = Tool(
-                id=f"tool-{delta.call + 1}",
+                id=part_id(delta.call),
                 tool_call_id=delta.tool_call_id,
                 name=(delta.name or "unknown")[:NAME],
                 input_text="",
@@ -196,6 +227,22 @@ class AnswerParts:
         title = delta.title[:TITLE] if delta.title else UNSET
         changed: dict[str, Any] = {"state": "input_available", "input": delta.input, "input_text": UNSET}
         self._put_tool(delta.call, title=title, **changed)
+
+    def _tool_asked(self, delta: ToolAsked) -> None:
+        self._put_tool(
+            delta.call,
+            title=delta.title[:TITLE] if delta.title else UNSET,
+            state="input_available" if delta.by_page else "approval_requested",
+            executed_by="client" if delta.by_page else "agent",
+            input=delta.input,
+            input_text=UNSET,
+        )
+
+    def _tool_decided(self, delta: ToolDecided) -> None:
+        if delta.denied is None:
+            self._put_tool(delta.call, state="approval_responded")
+        else:
+            self._put_tool(delta.call, state="output_denied", error=delta.denied)
 
     def _tool_output(self, delta: ToolOutput) -> None:
         changed: dict[str, Any] = {} if delta.input is None else {"input": delta.input, "input_text": UNSET}

@@ -7,17 +7,21 @@ from msgspec import Struct
 
 from events.agents.deltas import Delta
 from events.agents.faults import Fault
+from events.payloads import ResumedAnswer
 from events.schema import Message
 from storage.records import AgentRecord
 
 
 class Request(Struct):
-    """One message to be answered. `history` is what was said before it, oldest first."""
+    """One message to be answered. `history` is what was said before it, oldest first; `fence` counts its
+    hand-outs. `resume`: the answer has waited for people, and goes on."""
 
     session_id: str
     message: Message
     history: Sequence[Message]
     agent: AgentRecord
+    fence: int = 0
+    resume: ResumedAnswer | None = None
 
 
 class AnswerFailed(Exception):

@@ -7,7 +7,15 @@ from msgspec import Meta, Struct
 
 from events.agents.headers import FRAMING, KEYS, check_header
 from events.agents.thinking import Thinking
-from events.agents.toolconfig import MOST_SERVERS, KeyName, ToolLimits, ToolServer, check_tools
+from events.agents.toolconfig import (
+    MOST_PAGE_TOOLS,
+    MOST_SERVERS,
+    KeyName,
+    PageTool,
+    ToolLimits,
+    ToolServer,
+    check_tools,
+)
 from events.agents.upstreams import split
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -56,6 +64,7 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     image_side: Annotated[int, Meta(ge=64, le=2048)] = 1024
     pdf: bool = False
     tools: Annotated[list[ToolServer], Meta(max_length=MOST_SERVERS)] = []
+    page_tools: Annotated[list[PageTool], Meta(max_length=MOST_PAGE_TOOLS)] = []
     tool_limits: ToolLimits = ToolLimits()
     first_token_timeout: Seconds = 60.0
     timeout: Seconds = 60.0
@@ -90,5 +99,5 @@ def checked(config: dict[str, Any]) -> OpenAIConfig:
             check_header(name, value, FRAMING | KEYS | {for_key})
         except ValueError as error:
             raise msgspec.ValidationError(f"extra_headers: {error}") from error
-    check_tools(made.tools)
+    check_tools(made.tools, made.page_tools)
     return made

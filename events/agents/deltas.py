@@ -52,6 +52,29 @@ class ToolReady(Struct, frozen=True, tag="tool_ready"):
     title: str | None = None
 
 
+class ToolAsked(Struct, frozen=True, tag="tool_asked"):
+    """A call's arguments are complete, and people are asked: whether it may be carried out, or, `by_page`,
+    for what it gives; `call` as in `ToolInput`."""
+
+    call: int
+    input: Any
+    title: str | None = None
+    by_page: bool = False
+
+
+class ToolDecided(Struct, frozen=True, tag="tool_decided"):
+    """It may be carried out, or was `denied`, and why; `call` as in `ToolInput`."""
+
+    call: int
+    denied: str | None = None
+
+
+class Waits(Struct, frozen=True, tag="waits"):
+    """The answer ends here until people have answered: `interrupts` as a message has them. The last piece."""
+
+    interrupts: tuple[dict[str, Any], ...]
+
+
 class ToolOutput(Struct, frozen=True, tag="tool_output"):
     """A tool has come to its end; `call` as in `ToolInput`."""
 
@@ -101,6 +124,9 @@ Delta = (
     | ReasoningDelta
     | ToolInput
     | ToolReady
+    | ToolAsked
+    | ToolDecided
+    | Waits
     | ToolOutput
     | Citation
     | Usage

@@ -1,6 +1,6 @@
 """What a model said in earlier answers, read from their parts as they are stored. Knows no API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -18,14 +18,25 @@ CALL_ID = "tool_call_id"
 def turns_of(said: Message) -> list[ModelTurn]:
     """The model calls of an answer; none, if it called no tools that others than its provider carried out."""
     parts: Any = said.parts or ()
+    turns = [_turn(step) for step in _steps(parts) if step]
+    return turns if any(turn.calls for turn in turns) else []
+
+
+def turns_so_far(parts: Iterable[dict[str, Any]], results: Mapping[str, str]) -> list[ModelTurn]:
+    """Of an answer that goes on. `results`: what the model is told of calls that had none, by their parts'
+    ids."""
+    told = [part | {"output": results[part["id"]]} if part.get("id") in results else part for part in parts]
+    return [_turn(step) for step in _steps(told)]
+
+
+def _steps(parts: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     steps: list[list[dict[str, Any]]] = [[]]
     for part in parts:
         if part["type"] == "step":
             steps.append([])
         else:
             steps[-1].append(part)
-    turns = [_turn(step) for step in steps if step]
-    return turns if any(turn.calls for turn in turns) else []
+    return steps
 
 
 def thoughts_of(said: Message) -> list[tuple[str, dict[str, Any]]]:

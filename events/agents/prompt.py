@@ -20,7 +20,7 @@ ANSWER_TOKENS = 1024
 
 ROLES = {"user": "user", "agent": "assistant", "system": "system"}
 #: Whose text is what was answered, or is so far. A failed or interrupted answer is a fault's own.
-TOLD = ("complete", "cancelled", "streaming")
+TOLD = ("complete", "cancelled", "streaming", "waiting")
 
 
 class Manner(Struct, frozen=True):

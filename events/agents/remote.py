@@ -65,9 +65,13 @@ class HandOut:
 
     async def __call__(self, request: Request) -> None:
         """Raises AgentUnavailable if no worker takes it."""
-        payload = to_json(
-            {"session_id": request.session_id, "message": request.message, "history": request.history}
-        )
+        told = {
+            "session_id": request.session_id,
+            "message": request.message,
+            "history": request.history,
+            "fence": request.fence,
+        }
+        payload = to_json(told if request.resume is None else told | {"resume": request.resume})
         key = f"agent:{request.agent.id}"
         if await self._workers.offer(key, request.session_id, payload):
             return

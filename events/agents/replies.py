@@ -5,28 +5,32 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
-from events.agents.deltas import Told
+from events.agents.deltas import Told, Waits
 from events.agents.outcome import AnswerOutcome
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal, RateLimited
 from events.event import Event, to_json
 from events.failures import translate
 from events.messages import MessageService
+from events.parts import TEXT
 from events.schema import StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
-from events.views import told_to_agents
+from events.views import resumed, told_to_agents
 from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import Committed
+from storage.pieces import Run
 from storage.records import AgentRecord, MessageRecord
+from storage.waits import WAITING
 
 #: How much of the earlier conversation a request carries (contract, section 5).
 HISTORY_MESSAGES = 50
@@ -34,6 +38,9 @@ HISTORY_BYTES = 64 * 1024
 
 #: What a call of a tool says that was never carried out.
 NOT_CALLED = "not called: the answer ended before"
+
+#: Seconds between looks whether a worker goes on with an answer.
+LOOK = 2.0
 
 #: Messages after a request among which its answer is looked for.
 ANSWER_WITHIN = 100
@@ -84,9 +91,11 @@ class Replies:
             raise AgentNotFound
         return record
 
-    async def reply(self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int) -> str:
+    async def reply(
+        self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int, fence: int = 0
+    ) -> str:
         """Begin the answer; its id, once it has begun. `account`: of who asked, "" for an operator, who has
-        no cap. `after`: the session's number when it was asked.
+        no cap. `after`: the session's number when it was asked. `fence` counts the hand-outs of the question.
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
@@ -94,7 +103,7 @@ class Replies:
             error = AgentUnavailable("the agent is switched off")
             return (await self._fail(agent, message, error)).record.message_id
         if agent.kind == REMOTE:
-            return await asyncio.shield(self._ask(agent, message, after))
+            return await asyncio.shield(self._ask(agent, message, after, fence))
         kind = self._kinds.get(agent.kind)
         if kind is None:
             error = AgentUnavailable(f"agents of kind {agent.kind} are not set up")
@@ -105,15 +114,43 @@ class Replies:
         self._writing[account] += 1
         begun: asyncio.Task[None] | None = None
         try:
-            request = await self._request(agent, message)
+            request = await self._request(agent, message, fence)
             stream, done = await self._begin(agent, message)
             if stream is not None and not done.duplicate:
-                begun = stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
-                begun.add_done_callback(lambda _: self._written(account))
+                begun = self._spawn(kind, request, stream, account)
             return done.record.message_id
         finally:
             if begun is None:
                 self._written(account)
+
+    async def go_on(
+        self,
+        agent: AgentRecord,
+        message: MessageRecord,
+        answer: MessageRecord,
+        written: Sequence[Run],
+        account: str,
+        fence: int,
+    ) -> None:
+        """Write on an answer that has waited. Raises AgentUnavailable where nobody does now; Conflict,
+        StreamClosed where somebody else does."""
+        kind = self._kinds.get(agent.kind)
+        if not agent.is_active or (kind is None and agent.kind != REMOTE):
+            raise AgentUnavailable("the agent is switched off")
+        request = await self._request(agent, message, fence)
+        request.resume = resumed(answer, written)
+        if kind is None:
+            await self._ask_on(request, answer)
+            return
+        stream, done = await self._streams.resume(("agent", str(agent.id)), "", answer, fence)
+        if not done.duplicate:
+            self._writing[account] += 1
+            self._spawn(kind, request, stream, account)
+
+    def _spawn(self, kind: Agent, request: Request, stream: Stream, account: str) -> "asyncio.Task[None]":
+        begun = stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
+        begun.add_done_callback(lambda _: self._written(account))
+        return begun
 
     def _written(self, account: str) -> None:
         self._writing[account] -= 1
@@ -122,20 +159,48 @@ class Replies:
 
     # --- workers
 
-    def _ask(self, agent: AgentRecord, message: MessageRecord, after: int) -> "asyncio.Future[str]":
+    async def _ask_on(self, request: Request, answer: MessageRecord) -> None:
+        """Until a worker has gone on with it."""
+        question_id = request.message.message_id
+        if question_id in self._asked:
+            return
+        asked = self._asked[question_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._remote(request)
+            until = asyncio.get_running_loop().time() + self._first_word
+            while not asked.done():
+                await asyncio.wait([asked], timeout=LOOK)
+                # Its start is heard where somebody here is in the room.
+                record = await self._store.get(answer.message_id)
+                if record is None or record.revision != answer.revision:
+                    return
+                if asyncio.get_running_loop().time() > until:
+                    raise AgentUnavailable("the worker that took the request does not go on with its answer")
+        finally:
+            del self._asked[question_id]
+            asked.cancel()
+
+    def _ask(
+        self, agent: AgentRecord, message: MessageRecord, after: int, fence: int
+    ) -> "asyncio.Future[str]":
         """Hand the request to a worker, once; the id of the answer's placeholder."""
         asked = self._asked.get(message.message_id)
         if asked is None:
             asked = self._asked[message.message_id] = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._hand_out(agent, message, after, asked))
+            self._tasks.spawn(self._hand_out(agent, message, after, fence, asked))
         return asked
 
     async def _hand_out(
-        self, agent: AgentRecord, message: MessageRecord, after: int, asked: "asyncio.Future[str]"
+        self,
+        agent: AgentRecord,
+        message: MessageRecord,
+        after: int,
+        fence: int,
+        asked: "asyncio.Future[str]",
     ) -> None:
         try:
             try:
-                await self._remote(await self._request(agent, message))
+                await self._remote(await self._request(agent, message, fence))
                 begun = await self._begun(agent, message, after, asked)
                 error = AgentUnavailable("the worker that took the request began no answer")
             except AgentUnavailable as refused:
@@ -206,7 +271,7 @@ class Replies:
             await asyncio.shield(end)
         return done
 
-    async def _request(self, agent: AgentRecord, message: MessageRecord) -> Request:
+    async def _request(self, agent: AgentRecord, message: MessageRecord, fence: int) -> Request:
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
         files = await self._store.files_with([*rows, message])
         history, size = [], 0
@@ -227,7 +292,7 @@ class Replies:
             history.append(shown)
         history.reverse()
         asked = told_to_agents(message, files.get(message.message_id, ()))
-        return Request(message.session_id, asked, history, agent)
+        return Request(message.session_id, asked, history, agent, fence)
 
     async def _so_far(self, record: MessageRecord) -> MessageRecord:
         """An answer that is being written has its text in its stream."""
@@ -239,16 +304,26 @@ class Replies:
     async def _write(self, kind: Agent, request: Request, stream: Stream) -> None:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
         outcome = AnswerOutcome()
-        parts = AnswerParts(self._streams, stream, self._streams.max_size)
+        before = _parts_before(request)
+        parts = AnswerParts(self._streams, stream, self._streams.max_size, before)
         answer = kind.answer(request)
+        waits: Waits | None = None
         try:
             async for delta in answer:
                 if isinstance(delta, Told):
                     stream.told += delta.tokens
+                elif isinstance(delta, Waits):
+                    waits = delta
                 elif not parts.take(delta):
                     outcome.take(delta)
-            parts.end(NOT_CALLED)
-            end = self._streams.end(stream, "complete", **outcome.said())
+            if waits is not None:
+                parts.wait()
+                end = self._streams.end(
+                    stream, WAITING, interrupts=waits.interrupts, **outcome.said("tool_calls")
+                )
+            else:
+                parts.end(NOT_CALLED)
+                end = self._streams.end(stream, "complete", **outcome.said())
         except (ChatError, AnswerFailed) as failure:
             end = self._failed(stream, parts, outcome, failure.code, failure.text)
         except Exception:
@@ -276,6 +351,16 @@ class Replies:
 
     async def stop(self) -> None:
         await self._tasks.stop()
+
+
+def _parts_before(request: Request) -> list[Any]:
+    """Of an answer that has waited."""
+    resume = request.resume
+    if resume is None:
+        return []
+    if resume.parts is UNSET:
+        return [{"id": TEXT, "type": "text", "text": resume.content}] if resume.content else []
+    return list(resume.parts)
 
 
 def _in_turns(rows: Sequence[MessageRecord]) -> list[MessageRecord]:

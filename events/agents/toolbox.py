@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from events.agents.modelcall import OfferedTool
-from events.agents.toolconfig import ToolLimits, ToolServer
+from events.agents.toolconfig import PageTool, ToolLimits, ToolServer
 from events.agents.toolresults import ToolResult, failed, result_of
 from events.agents.toolserver import ListedTool, ToolServerFailed
 from events.agents.toolsessions import ToolSessions
@@ -34,10 +34,15 @@ class Toolbox:
     """`offered` is what the model is told of, `missing` the names (else places) of servers that
     cannot be asked now."""
 
-    def __init__(self, sessions: ToolSessions, limits: ToolLimits, scope: str) -> None:
+    def __init__(
+        self, sessions: ToolSessions, limits: ToolLimits, scope: str, of_page: Sequence[PageTool] = ()
+    ) -> None:
         self._sessions, self._limits, self._scope = sessions, limits, scope
+        self._of_page = {tool.name: tool for tool in of_page}
         self._tools: dict[str, _Tool] = {}
-        self.offered: list[OfferedTool] = []
+        self.offered: list[OfferedTool] = [
+            OfferedTool(tool.name, tool.description, _schema(tool.parameters)) for tool in of_page
+        ]
         self.missing: list[str] = []
         self._left = limits.total_bytes
         self._calls = self._running = 0
@@ -47,14 +52,14 @@ class Toolbox:
     async def fill(self, servers: Sequence[ToolServer]) -> None:
         """From all of them at once. One that does not answer is left out."""
         lists = await asyncio.gather(*(self._listed(server) for server in servers))
-        size = 0
+        size = len(msgspec.json.encode(self.offered))
         for server, listed in zip(servers, lists, strict=True):
             for tool in listed:
                 if server.allow is not None and tool.name not in server.allow:
                     continue
                 offer = OfferedTool(self._named(server, tool), tool.description, _schema(tool.parameters))
                 size += len(msgspec.json.encode(offer))
-                if len(self.offered) == self._limits.tools or size > self._limits.description_bytes:
+                if len(self.offered) >= self._limits.tools or size > self._limits.description_bytes:
                     log.warning("tools at %s: %s and those after it are too many", server.place, tool.name)
                     return
                 self._tools[offer.name] = _Tool(server, tool)
@@ -70,14 +75,34 @@ class Toolbox:
     def _named(self, server: ToolServer, tool: ListedTool) -> str:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server.name}_{tool.name}" if server.name else tool.name)
         taken, number = name[:NAME], 1
-        while taken in self._tools:
+        while taken in self._tools or taken in self._of_page:
             number += 1
             taken = f"{name[: NAME - 5]}_{number}"
         return taken
 
     def title(self, name: str) -> str | None:
+        if (of_page := self._of_page.get(name)) is not None:
+            return of_page.title
         tool = self._tools.get(name)
         return tool.listed.title if tool is not None else None
+
+    def is_of_page(self, name: str) -> bool:
+        return name in self._of_page
+
+    def waits(self, name: str, input_text: str) -> bool:
+        """Whether people are asked before a call gives anything. What is no call needs no word of theirs."""
+        tool = self._tools.get(name)
+        if name not in self._of_page and (tool is None or not tool.server.asks(tool.listed.name)):
+            return False
+        try:
+            arguments_of(input_text)
+        except ValueError:
+            return False
+        return self._calls < self._limits.calls
+
+    def went_on(self, calls: int) -> None:
+        """So many calls were made before the answer waited."""
+        self._calls = calls
 
     async def call(self, name: str, input_text: str) -> ToolResult:
         """Always a result: what goes wrong is told to the model."""
@@ -98,12 +123,12 @@ class Toolbox:
             return self._counted(failed("the time for this answer's tools is used up", LEAST))
         except ToolServerFailed as failure:
             log.info("tool %s at %s: %s", tool.listed.name, tool.server.place, failure)
-            return self._counted(failed(str(failure), self._room))
+            return self._counted(failed(str(failure), self.room))
         try:
-            return self._counted(result_of(called, self._room))
+            return self._counted(result_of(called, self.room))
         except (ValueError, TypeError, OverflowError, RecursionError):
             log.exception("tool %s at %s: its result", tool.listed.name, tool.server.place)
-            return self._counted(failed("its result cannot be read", self._room))
+            return self._counted(failed("its result cannot be read", self.room))
 
     @asynccontextmanager
     async def _time(self) -> AsyncIterator[None]:
@@ -121,7 +146,8 @@ class Toolbox:
                 self._seconds = max(0.0, self._until - time())
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Bytes of the next result."""
         return max(LEAST, min(self._limits.output_bytes, self._left))
 
     def _counted(self, result: ToolResult) -> ToolResult:

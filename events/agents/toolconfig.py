@@ -1,6 +1,6 @@
 """`tools` of an agent's config: which MCP servers it may use, and how far. Knows no MCP and no settings."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +15,8 @@ _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 #: Servers of one agent: each may be a connection, or a process.
 MOST_SERVERS = 16
+#: Tools of the page that one agent may call.
+MOST_PAGE_TOOLS = 64
 #: Headers that are the protocol's own.
 _PROTOCOL = frozenset(["mcp-session-id", "mcp-protocol-version", "last-event-id"])
 
@@ -31,7 +33,8 @@ class ToolServer(Struct, kw_only=True, forbid_unknown_fields=True):
 
     `allow`: those of its tools that may be called; without it all. `timeout` in seconds, for a call.
     `name` comes before the names of its tools. `own_session`: each chat session has one of its own with the
-    server, where it keeps something between calls.
+    server, where it keeps something between calls. `approval`: of which of its tools a person has to allow
+    each call; names as the server gives them.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)] | None = None
@@ -43,6 +46,11 @@ class ToolServer(Struct, kw_only=True, forbid_unknown_fields=True):
     allow: Annotated[list[str], Meta(max_length=1000)] | None = None
     timeout: _Seconds = 60.0
     own_session: bool = False
+    approval: Literal["always", "never"] | Annotated[list[str], Meta(max_length=1000)] = "never"
+
+    def asks(self, name: str) -> bool:
+        """Whether somebody has to allow a call of this one of its tools."""
+        return self.approval == "always" or (isinstance(self.approval, list) and name in self.approval)
 
     @property
     def place(self) -> str:
@@ -51,6 +59,16 @@ class ToolServer(Struct, kw_only=True, forbid_unknown_fields=True):
             return self.command or ""
         origin = split(self.url)[0]
         return f"{origin.host}:{origin.port}"
+
+
+class PageTool(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A tool of the page: it is told the call's arguments, and answers with what it gives. `parameters` is a
+    JSON Schema of an object."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+    description: Annotated[str, Meta(max_length=10_000)] = ""
+    parameters: dict[str, Any] = {}
+    title: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,8 +86,10 @@ class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description_bytes: Annotated[int, Meta(ge=256, le=1024 * 1024)] = 64 * 1024
 
 
-def check_tools(servers: list[ToolServer]) -> None:
+def check_tools(servers: list[ToolServer], of_page: list[PageTool]) -> None:
     """Raises msgspec.ValidationError."""
+    if len({tool.name for tool in of_page}) < len(of_page):
+        raise msgspec.ValidationError("page_tools: two have the same name")
     for number, server in enumerate(servers):
         try:
             _check(server)

@@ -1,7 +1,7 @@
 """An answer of several model calls, with tools between them. Knows no API, no tools' protocol, no stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,19 +14,27 @@ from events.agents.deltas import (
     Delta,
     NextStep,
     ReasoningDelta,
+    ToolAsked,
     ToolInput,
     ToolOutput,
     ToolReady,
+    Waits,
 )
+from events.agents.earlier import turns_so_far
 from events.agents.modelcall import ModelCall, ModelTurn
 from events.agents.modelcaller import ModelCaller
+from events.agents.toolasking import REASON, AskedCall, decisions, number_of, part_id
 from events.agents.toolbox import Toolbox, arguments_of
-from events.agents.toolresults import ToolResult
+from events.agents.toolresults import ToolResult, failed
 from events.agents.turn import TurnReader, WantedCall
-from events.schema import Usage
+from events.asked import MOST_OF_MESSAGE
+from events.payloads import ResumedAnswer
+from events.schema import MOST_INTERRUPTS, Usage
 
 #: Seconds between signs of life while tools run.
 ALIVE = 5.0
+#: What a call is told of which people are not asked.
+TOO_MANY = "not called: people were asked too many things at once"
 #: What a call is told that came after the last round.
 TOO_LATE = "not called: the answer has used up its rounds of tool calls"
 
@@ -41,10 +49,16 @@ class _Numbers(Struct):
 async def conversed(
     caller: ModelCaller, call: ModelCall, box: Toolbox, rounds: int
 ) -> AsyncGenerator[Delta, None]:
-    """The whole answer. Raises AnswerFailed."""
+    """The whole answer, or as much of it as needs no word of people. Raises AnswerFailed."""
     answer = _Answer(box)
     turns: list[ModelTurn] = []
-    for number in range(rounds + 1):
+    if call.request.resume is not None:
+        async with aclosing(answer.resumed(call.request.resume, turns)) as deltas:
+            async for each in deltas:
+                yield each
+        answer.next_step()
+        yield NextStep()
+    for number in range(len(turns), rounds + 1):
         asked = msgspec.structs.replace(call, turns=tuple(turns), may_call=number < rounds)
         turn = TurnReader()
         async with aclosing(caller.ask(asked)) as deltas:
@@ -58,10 +72,20 @@ async def conversed(
             for late in wanted:
                 yield ToolOutput(late.number, error=TOO_LATE)
             return
+        asking = [each for each in wanted if box.waits(each.name, each.input_text)]
         results: dict[int, ToolResult] = {}
-        async with aclosing(answer.carried_out(wanted, results)) as shown:
+        for beyond in answer.left_out(asking):
+            results[beyond.number] = failed(TOO_MANY, REASON)
+            yield ToolOutput(beyond.number, error=TOO_MANY)
+        async with aclosing(
+            answer.carried_out([w for w in wanted if w not in asking and w.number not in results], results)
+        ) as shown:
             async for each in shown:
                 yield each
+        if asking:
+            for each in answer.asked(asking):
+                yield each
+            return
         turns.append(turn.told(results))
         answer.next_step()
         yield NextStep()
@@ -76,6 +100,7 @@ class _Answer:
         self._ids: dict[str, int] = {}
         self._urls: set[str] = set()
         self._spent, self._usage = Usage(), Usage()
+        self._asked = 0
 
     def next_step(self) -> None:
         self._before = msgspec.structs.replace(self._now)
@@ -109,11 +134,59 @@ class _Answer:
             self._urls.add(delta.url)
         return [delta]
 
-    async def carried_out(
-        self, wanted: list[WantedCall], results: dict[int, ToolResult]
-    ) -> AsyncGenerator[Delta, None]:
-        """All at once, as far as the bounds allow; closed or cancelled, it cancels what still runs."""
+    def left_out(self, asking: list[WantedCall]) -> list[WantedCall]:
+        """Those of which people are not asked any more: `asking` loses them."""
+        room = max(0, min(MOST_INTERRUPTS, MOST_OF_MESSAGE - self._asked))
+        beyond = asking[room:]
+        del asking[room:]
+        self._asked += len(asking)
+        return beyond
+
+    def asked(self, wanted: Sequence[WantedCall]) -> Iterator[Delta]:
+        """What people are asked, with the arguments that count from then on."""
+        asking = []
         for call in wanted:
+            title, by_page = self._box.title(call.name), self._box.is_of_page(call.name)
+            yield ToolAsked(call.number, arguments_of(call.input_text), title, by_page)
+            asking.append(AskedCall(call.number, call.tool_call_id, call.name, title, by_page))
+        yield Waits(tuple(each.interrupt() for each in asking))
+
+    async def resumed(self, resume: ResumedAnswer, turns: list[ModelTurn]) -> AsyncGenerator[Delta, None]:
+        """What people have said takes effect; `turns` are those so far then."""
+        parts: list[dict[str, Any]] = list(resume.parts or ())  # type: ignore[arg-type]
+        decided = decisions(parts, resume.interrupts, self._box.room)  # type: ignore[arg-type]
+        self._take_up(parts, len(decided))
+        self._asked = len(resume.interrupts)
+        self._usage = resume.usage or Usage()
+        results = {each.number: each.result for each in decided if each.result is not None}
+        for each in decided:
+            for delta in each.shown:
+                yield delta
+        allowed = [
+            WantedCall(each.number, "", each.name, msgspec.json.encode(each.input).decode())
+            for each in decided
+            if each.is_allowed
+        ]
+        async with aclosing(self.carried_out(allowed, results, are_shown=True)) as shown:
+            async for delta in shown:
+                yield delta
+        turns += turns_so_far(parts, {part_id(number): result.text for number, result in results.items()})
+
+    def _take_up(self, parts: Sequence[dict[str, Any]], waited: int) -> None:
+        """Count on from what there is; so many of the calls were not made yet."""
+        calls = [number_of(part) + 1 for part in parts if part["type"] == "tool"]
+        thoughts = sum(part["type"] == "reasoning" for part in parts)
+        self._now = _Numbers(max(calls, default=0), thoughts)
+        self._ids = {part["tool_call_id"]: number_of(part) for part in parts if part["type"] == "tool"}
+        self._urls = {part["url"] for part in parts if part["type"] == "source" and "url" in part}
+        self._box.went_on(len(calls) - waited)
+
+    async def carried_out(
+        self, wanted: list[WantedCall], results: dict[int, ToolResult], *, are_shown: bool = False
+    ) -> AsyncGenerator[Delta, None]:
+        """All at once, as far as the bounds allow; closed or cancelled, it cancels what still runs.
+        `are_shown`: people have seen their arguments."""
+        for call in () if are_shown else wanted:
             try:
                 yield ToolReady(call.number, arguments_of(call.input_text), self._box.title(call.name))
             except ValueError:

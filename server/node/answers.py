@@ -12,6 +12,7 @@ from events.answering import Answering
 from events.asking import Asking
 from events.branching import Branching
 from events.files import signed_path
+from events.interrupts import Interrupts
 from events.ratelimit import RateLimits
 from server.agents import kinds_of
 from server.node.core import Core, signer
@@ -29,6 +30,7 @@ class Answers:
     answering: Answering
     asking: Asking
     branching: Branching
+    interrupts: Interrupts
 
 
 def build_answers(
@@ -54,8 +56,10 @@ def build_answers(
         first_word=core.settings.stream_lease,
         most=core.settings.max_streams_per_user,
     )
+    questions = Questions(stores.database)
+    interrupts = Interrupts(writing.writer, writing.uncommitted, stores.messages, questions, stores.clock)
     answering = Answering(
-        Questions(stores.database),
+        questions,
         stores.agents,
         stores.messages,
         writing.messages,
@@ -70,7 +74,7 @@ def build_answers(
     delivering.delivery.on_stream_start = answering.started
     asking = Asking(members.sessions, writing.messages, replies, answering, members.typing, limits)
     branching = Branching(stores.branches, answering, delivering.delivery, stores.clock)
-    return Answers(kinds, replies, answering, asking, branching)
+    return Answers(kinds, replies, answering, asking, branching, interrupts)
 
 
 def _attachments(core: Core, stores: Stores) -> ModelFiles:

@@ -81,6 +81,7 @@ def _dispatcher(
         writing.streams,
         answers.answering,
         answers.branching,
+        answers.interrupts,
         members.membership,
         joins.joining,
         members.presence,

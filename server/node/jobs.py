@@ -20,6 +20,9 @@ SWEEP = 6 * 3600.0
 #: Seconds between looks for sessions that no node remembers to index.
 UNINDEXED = 60.0
 
+#: Seconds between looks for what people were asked too long ago.
+EXPIRY = 2.0
+
 #: Seconds between looks at what agents do while they are busy.
 AGENTS = 5.0
 
@@ -40,6 +43,7 @@ def jobs_of(node: Node) -> Iterator[Job]:
     yield Job("producers", 2.0, lambda: producers.look(streams.open.values()))
     yield Job("leases", min(5.0, settings.stream_lease / 3), leases.interrupt_lapsed)
     yield Job("turns", CLAIM / 3, answering.sweep)
+    yield Job("interrupts", EXPIRY, node.answers.interrupts.sweep)
     yield Job("agents", AGENTS, answering.learn)
     yield Job("time", storetime.INTERVAL, node.stores.time.look)
     yield Job("connections", watch.INTERVAL, lambda: watch.watch(node.services))

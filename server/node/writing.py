@@ -14,12 +14,14 @@ from server.node.core import Core
 from server.node.delivering import Delivering
 from server.node.members import Members
 from server.node.stores import Stores
+from storage.questions import Questions
 from storage.writer import Writer
 
 
 @dataclass(frozen=True)
 class Writing:
     writer: Writer
+    uncommitted: Uncommitted
     messages: MessageService
     streams: Streams
     leases: Leases
@@ -53,7 +55,7 @@ def build_writing(
         on_message=members.notices.note,
     )
     core.after_commit.follow(messages.on_committed)
-    return Writing(writer, messages, streams, leases)
+    return Writing(writer, uncommitted, messages, streams, leases)
 
 
 def _streams(
@@ -68,6 +70,7 @@ def _streams(
         writer,
         uncommitted,
         stores.messages,
+        Questions(stores.database),
         log,
         chunks,
         delivery,

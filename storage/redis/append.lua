@@ -11,7 +11,13 @@ for i = 10, #ARGV, 7 do
   if name ~= '' and ARGV[i] ~= '0' then
     -- Whatever becomes of the entry: no chunk after an end, none before the start is logged.
     local s = streams[name] or stream_of(ARGV[4] .. name, ARGV[5])
-    if ARGV[i + 4] == '1' then s.closed = true else s.start = tonumber(ARGV[i]) end
+    local rev = tonumber(ARGV[i])
+    if ARGV[i + 4] == '1' then
+      s.closed = math.max(rev, type(s.closed) == 'number' and s.closed or 0)
+    else
+      begin_anew(s, rev)
+      s.start = rev
+    end
     save_stream(s, window)
     streams[name] = s
     redis.call('SADD', KEYS[4], name)

@@ -12,6 +12,7 @@ if log.rev < start then
   return answer('gap', log.rev)
 end
 local s = stream_of(KEYS[4], ARGV[4])
+begin_anew(s, start)
 if s.closed then
   return answer('closed', next_index(s))
 end

@@ -2,7 +2,7 @@
 -- ARGV[3..5]: stream, room, window (s). Answers {next index, start, ended, text (`text_of`)}.
 clock()
 local s = stream_of(KEYS[2], ARGV[4])
-s.closed = true
+s.closed = s.closed or true
 save_stream(s, tonumber(ARGV[5]))
 if not s.ended then
   redis.call('SADD', KEYS[3], ARGV[3])

@@ -26,6 +26,21 @@ local function stream_of(key, room)
   return open_stream(key) or {key = key, start = 0, closed = false, ended = false, room = room, fresh = true}
 end
 
+-- It is written on after its end: a start later than that end, whose revision `closed` is where it is known; else
+-- it lies between the starts.
+local function begin_anew(s, start)
+  if not s.closed then return end
+  local over = s.closed
+  if over == true then
+    if s.start == 0 then return end
+    over = s.start + 1
+  end
+  if start > over then
+    s.closed, s.ended = false, false
+    redis.call('LTRIM', s.key, 0, 0)
+  end
+end
+
 local function next_index(s)
   if s.fresh then return 0 end
   return redis.call('LLEN', s.key) - 1

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from events.catalog import CATALOG
-from events.schema import StreamPart
+from events.schema import GiveAnswer, StreamPart
 from server.contract.operations import OPERATIONS, RestCall
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
@@ -55,13 +55,18 @@ def check(error: dict[str, Any], name: str, told: str) -> None:
 RIGHT: dict[str, Any] = {
     "content": "hello", "message_id": "msg_x", "file_id": "file_x", "is_typing": True, "status": "away",
     "seq": 0, "token": "x", "name": "agent", "kind": "echo", "event": "custom", "data": {}, "user_id": "bob",
-    "part": "r",
+    "part": "r", "interrupt_id": "i", "interrupts": [{"id": "i", "reason": "x"}],
 }  # fmt: skip
+#: What is another thing in these.
+OTHERS: dict[type[msgspec.Struct], dict[str, Any]] = {
+    StreamPart: {"part": {"type": "step"}},
+    GiveAnswer: {"status": "resolved"},
+}
 
 
 def payload(struct: type[msgspec.Struct]) -> dict[str, Any]:
     required = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
-    right = RIGHT | ({"part": {"type": "step"}} if struct is StreamPart else {})
+    right = RIGHT | OTHERS.get(struct, {})
     return {name: right[name] for name in required if name in right}
 
 

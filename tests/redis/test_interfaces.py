@@ -246,6 +246,27 @@ async def test_a_start_that_is_logged_begins_the_text(side: Side) -> None:
     assert (await side.streams.read("A", "s")).text == "A"
 
 
+async def test_a_stream_is_written_on_after_its_end(side: Side) -> None:
+    """From its beginning: by the start that is later than the end, wherever it is heard of first."""
+    await side.log.open("A", Mark(0, 0))
+    await append(side, durable(1, stream="s"))
+    await push(side, 0, "a")
+    await side.streams.close("A", "s")
+    assert (await push(side, 1, "b")).answer == "closed"
+    await append(side, durable(2, stream="s", closed=True), durable(3, stream="s", closed=True))
+    await append(side, durable(1, stream="s"))  # late
+    assert (await push(side, 1, "b")).answer == "closed"
+    await append(side, durable(4, stream="s"))
+    assert (await push(side, 0, "a", "b", start=4)).next_index == 2
+    text = (await side.log.read({"A": NO_ENTRIES})).rooms["A"].streams["s"]
+    assert (text.text, text.start, text.closed, text.ended) == ("ab", 4, False, False)
+    await append(side, durable(5, stream="s", closed=True))
+    assert (await push(side, 2, "c", start=4)).answer == "closed"
+    assert (await push(side, 0, "abc", start=6)).answer == "gap"
+    await side.log.reset("A", Mark(6, 6))
+    assert (await push(side, 0, "abc", start=6)).answer == "next"
+
+
 async def test_leases_lapse(side: Side) -> None:
     await side.streams.renew({"s": 30.0, "t": 0.001})
     await side.streams.renew({})

@@ -110,7 +110,7 @@ def test_messages_of_before_are_as_they_were(empty_url: str) -> None:
     before = asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages"))
     upgrade(empty_url)
     after = asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages"))
-    assert after == [(*row, *[None] * 3) for row in before]
+    assert after == [(*row, *[None] * 4) for row in before]
     downgrade(empty_url, "0009")
     assert asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages")) == before
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,33 @@ async def worker(server: Server, agent_id: int, *command: str) -> AsyncIterator[
     finally:
         process.kill()
         await process.wait()
+
+
+async def test_a_worker_that_asks_first(sqlite_url: str, new_server: Callable[..., Server]) -> None:
+    """It, the server and the page start anew while it waits."""
+    server = new_server(sqlite_url)
+    async with server.api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "Mine", "kind": "remote"})
+    agent_id = made.json()["id"]
+    session_id = await new_session(server, agent_id=agent_id)
+    command = [sys.executable, str(EXAMPLES / "worker-approval" / "worker.py")]
+    waits: dict[str, dict[str, Any]] = {}
+    async with worker(server, agent_id, *command), enter("websocket", server, "alice", session_id) as alice:
+        for asked in ("yes", "no"):
+            mark = alice.mark()
+            await alice.message(asked, when_busy="parallel")
+            waits[asked] = await alice.wait_event("stream_end", since=mark)
+            assert waits[asked]["status"] == "waiting"
+    server.kill9()
+    await server.start_async()
+    async with worker(server, agent_id, *command), enter("websocket", server, "alice", session_id) as alice:
+        for asked, told in (("yes", "Paid: receipt call-"), ("no", "Nothing was paid.")):
+            mark, payload = alice.mark(), {"approved": asked == "yes"}
+            where = {"message_id": waits[asked]["message_id"], "interrupt_id": "pay"}
+            assert (await alice.call("answer", **where, status="resolved", payload=payload))["ok"]
+            end = await alice.wait_event("stream_end", since=mark)
+            assert end["message_id"] == where["message_id"]
+            assert end["content"].startswith(f"I can pay that. {told}"), end
 
 
 @pytest.mark.parametrize("language", ["python", "javascript"])

@@ -49,6 +49,17 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "latency_ms": 1,
         "error": {"code": "X", "message": "y"},
     },
+    "stream_wait": {
+        "message_id": "s-1",
+        "interrupts": [{"id": "i", "reason": "x", "response_schema": {"type": "object"}}],
+    },
+    "answer": {
+        "message_id": "s-1",
+        "interrupt_id": "i",
+        "status": "resolved",
+        "payload": {},
+        "client_message_id": "c",
+    },
     "stream_cancel": {"message_id": "s-1"},
     "stream_resume": {"message_id": "s-1", "from_index": 0},
     "auth_refresh": {"token": "x"},

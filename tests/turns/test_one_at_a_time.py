@@ -2,16 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.agents.worker import Worker
-from tests.support.doors import Door, enter, new_session
 from tests.support.server import Server
+from tests.turns.scene import scene
 
 
 @pytest.fixture(scope="module")
@@ -20,54 +17,6 @@ def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copyfile(sqlite_template, folder / "parley.db")
     with Server(folder, f"sqlite:///{folder}/parley.db") as running:
         yield running
-
-
-class Scene:
-    """`alice` asks `worker`'s agent in a session of their own."""
-
-    def __init__(self, node: Server, agent: int, session_id: str, alice: Door, worker: Worker) -> None:
-        self.node, self.agent, self.session_id = node, agent, session_id
-        self.alice, self.worker = alice, worker
-
-    async def ask(self, text: str, **more: Any) -> str:
-        sent = await self.alice.call("message", content=text, **more)
-        message_id: str = sent["message_id"]
-        return message_id
-
-    async def begun(self, text: str = "first", piece: str = "so ") -> tuple[str, dict[str, Any], str]:
-        """A question whose answer is open: its id, the request, the answer's id."""
-        question = await self.ask(text)
-        request = await self.worker.request()
-        return question, request, await self.worker.write(request, piece, end=False)
-
-    async def end(self, answer: str) -> None:
-        ended = await self.worker.call("stream_end", session_id=self.session_id, message_id=answer)
-        assert ended["ok"], ended
-
-    async def told(self, question: str, state: str) -> dict[str, Any]:
-        """The event that tells of a question's state."""
-        return await self.alice.wait_event(
-            "turn", lambda turn: (turn["message_id"], turn["state"]) == (question, state)
-        )
-
-    async def open(self) -> list[tuple[str, str]]:
-        """What one who joins now is told."""
-        async with enter("websocket", self.node, "alice", self.session_id) as late:
-            return [(turn["message_id"], turn["state"]) for turn in late.joined["turns"]]
-
-
-@asynccontextmanager
-async def scene(node: Server, **settings: Any) -> AsyncIterator[Scene]:
-    async with node.api("backend", "service") as api:
-        body = {"name": "Remote", "kind": "remote", **settings}
-        made = await api.post("/api/chat/agents", json=body)
-        agent = made.json()["id"]
-    session_id = await new_session(node, agent_id=agent)
-    async with (
-        Worker(node, agent) as worker,
-        enter("websocket", node, "alice", session_id) as alice,
-    ):
-        yield Scene(node, agent, session_id, alice, worker)
 
 
 async def test_questions_wait_and_are_answered_in_their_order(node: Server) -> None:

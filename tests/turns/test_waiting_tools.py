@@ -1,0 +1,159 @@
+"""Tools of an `openai` agent that people have a word in: approvals, and tools of the page."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents.test_openai import openai_session
+from tests.agents.toolservers import calling, tool_server
+from tests.agents.upstream import answer, upstream
+from tests.support.doors import Door, enter
+from tests.support.server import Server
+
+PATIENT = {"first_token_timeout": 20, "timeout": 20}
+WHERE = {
+    "name": "where",
+    "title": "Where are you?",
+    "description": "The place where the user is.",
+    "parameters": {"type": "object", "properties": {"exact": {"type": "boolean"}}},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tools")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    with tool_server(folder) as (place, _):
+        yield place
+
+
+@pytest.fixture
+def node(sqlite_template: Path, tmp_path: Path) -> Iterator[Server]:
+    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
+    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as running:
+        yield running
+
+
+def results(asked: dict[str, Any]) -> list[str]:
+    """What the model was told of its calls."""
+    return [message["content"] for message in asked["messages"] if message["role"] == "tool"]
+
+
+async def waiting(alice: Door) -> dict[str, Any]:
+    await alice.message("hello")
+    return await alice.wait_event("stream_end", lambda e: e["status"] == "waiting")
+
+
+async def say(alice: Door, waits: dict[str, Any], interrupt: str, **said: Any) -> None:
+    given = {"status": "resolved", "message_id": waits["message_id"], "interrupt_id": interrupt, **said}
+    reply = await alice.call("answer", **given)
+    assert reply["ok"], reply
+
+
+async def ended(alice: Door) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The answer as history has it, and its tools by their part."""
+    end = await alice.wait_event("stream_end", lambda e: e["status"] != "waiting", timeout=20)
+    stored = next(m for m in await alice.history() if m["message_id"] == end["message_id"])
+    assert stored["parts"] == end["parts"]
+    return stored, {part["id"]: part for part in stored["parts"] if part["type"] == "tool"}
+
+
+async def test_an_approval_outlives_its_node(node: Server, url: str, folder: Path) -> None:
+    """What was shown is carried out; what needs no word is carried out before; the model goes on."""
+    called = calling(
+        ("add", {"a": 2, "b": 3}), ("refuse", {}), ("add", {"a": 1, "b": 1}), text="Let me see.", thought="hm"
+    )
+    async with upstream(called, answer("It is ", "five.", tokens=9)) as served:
+        tools = [{"url": url, "approval": ["add"]}]
+        session_id = await openai_session(node, served, tools=tools, **PATIENT)
+        async with enter("websocket", node, "alice", session_id) as alice:
+            waits = await waiting(alice)
+            assert [(each["id"], each["reason"]) for each in waits["interrupts"]] == [
+                ("tool-1", "confirmation"),
+                ("tool-3", "confirmation"),
+            ]
+            node.kill9()
+        await node.start_async()
+        async with enter("websocket", node, "alice", session_id) as alice:
+            shown = next(m for m in alice.joined["messages"] if m["status"] == "waiting")
+            states = {p["id"]: (p["state"], p.get("input")) for p in shown["parts"] if p["type"] == "tool"}
+            assert states["tool-1"] == ("approval_requested", {"a": 2, "b": 3})
+            assert states["tool-2"][0] == "output_error"
+            assert not (folder / "trace").exists()
+            await say(alice, waits, "tool-1", payload={"approved": True})
+            await say(alice, waits, "tool-3", payload={"approved": False, "reason": "too small"})
+            stored, by_id = await ended(alice)
+            told = alice.named("stream_part")
+            assert "approval_responded" in [part["part"].get("state") for part in told]
+    assert (folder / "trace").read_text() == "add 2 3\n"
+    assert (by_id["tool-1"]["state"], by_id["tool-1"]["output"]) == ("output_available", {"result": 5})
+    assert (by_id["tool-3"]["state"], by_id["tool-3"]["error"]) == (
+        "output_denied",
+        "it was not allowed: too small",
+    )
+    assert (stored["status"], stored["content"]) == ("complete", "Let me see.\n\nIt is five.")
+    assert stored["usage"]["total_tokens"] == 14
+    first, refused, denied = results(served.asked[1])
+    assert (first, denied) == ("5", "Error: it was not allowed: too small")
+    assert "not on a Sunday" in refused
+    [said] = [m for m in served.asked[1]["messages"] if m["role"] == "assistant"]
+    assert said["reasoning_content"] == "hm"
+    assert said["tool_calls"][0]["function"]["arguments"] == '{"a":2,"b":3}'
+
+
+async def test_a_tool_of_the_page(shared_server: Server) -> None:
+    async with upstream(
+        calling(("where", {"exact": True})), calling(("where", {})), answer("You are in Delft.")
+    ) as served:
+        session_id = await openai_session(shared_server, served, page_tools=[WHERE], **PATIENT)
+        async with enter("socketio", shared_server, "alice", session_id) as alice:
+            waits = await waiting(alice)
+            [asked] = waits["interrupts"]
+            assert (asked["id"], asked["reason"], asked["message"]) == (
+                "tool-1",
+                "tool_call",
+                "Where are you?",
+            )
+            assert [each["function"]["name"] for each in served.asked[0]["tools"]] == ["where"]
+            await say(alice, waits, "tool-1", payload={"city": "Delft"})
+            await alice.wait_event(
+                "stream_end", lambda e: e["status"] == "waiting" and len(e["interrupts"]) == 2, timeout=20
+            )
+            await say(alice, waits, "tool-2", status="cancelled")
+            stored, by_id = await ended(alice)
+    assert stored["content"] == "You are in Delft."
+    assert (by_id["tool-1"]["executed_by"], by_id["tool-1"]["output"]) == ("client", {"city": "Delft"})
+    assert (by_id["tool-2"]["state"], by_id["tool-2"]["error"]) == ("output_error", "it was not carried out")
+    assert results(served.asked[2]) == ['{"city":"Delft"}', "Error: it was not carried out"]
+
+
+async def test_a_stop_while_it_waits(shared_server: Server) -> None:
+    async with upstream(calling(("where", {})), answer("another")) as served:
+        session_id = await openai_session(shared_server, served, page_tools=[WHERE], **PATIENT)
+        async with enter("websocket", shared_server, "alice", session_id) as alice:
+            waits = await waiting(alice)
+            stopped = await alice.call("stream_cancel", message_id=waits["message_id"])
+            assert stopped["status"] == "cancelled"
+            await alice.message("and now?")
+            await alice.wait_event("stream_end", lambda e: e["status"] == "complete")
+    assert len(served.asked) == 2
+
+
+async def test_what_an_agent_may_not_be_given(shared_server: Server) -> None:
+    async with shared_server.api("backend", "service") as api:
+        for config, told in (
+            ({"page_tools": [WHERE, WHERE]}, "page_tools: two have the same name"),
+            ({"page_tools": [{"name": "a b"}]}, "page_tools[0].name"),
+            ({"tools": [{"url": "http://127.0.0.1:9/mcp", "approval": "perhaps"}]}, "approval"),
+        ):
+            whole = {"base_url": "http://127.0.0.1:9/v1", "model": "m", **config}
+            body = {"name": "x", "kind": "openai", "config": whole}
+            refused = await api.post("/api/chat/agents", json=body)
+            assert refused.status_code == 422
+            assert told in refused.text
