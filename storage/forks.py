@@ -19,8 +19,8 @@ from storage.tally import Grafts, Tally
 from storage.tree import Tree
 
 _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
-#: As the index has it, word by word.
-_IS_FORK = sa.literal_column("parent_seq <> seq - 1", type_=sa.Boolean())
+#: As the index has it: the number stands in the text.
+_IS_FORK = messages.c.parent_seq != messages.c.seq - sa.literal_column("1")
 FORKS_IN = sa.select(messages.c.seq, messages.c.parent_seq).where(_SESSION, _IS_FORK)
 _FORKS = Statement(FORKS_IN)
 IDS_IN = sa.select(messages.c.seq, messages.c.message_id).where(_SESSION, among(messages.c.seq, "numbers"))

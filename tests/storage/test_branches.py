@@ -6,14 +6,19 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.branches import Branches
 from storage.database import Database
 from storage.errors import BranchesFull
+from storage.forks import FORKS_IN
 from storage.ops import SIBLINGS, Addressed
+from storage.rows import IS_OPEN, TURN
 from storage.snapshot import SessionSnapshot, SnapshotReader
+from storage.statement import Statement
+from storage.tables import turns
 from storage.tree import Tree
 from tests.storage.conftest import Store
 
@@ -98,6 +103,26 @@ async def test_many_branches_cost_a_join_no_more_questions(
             assert path.kin[after.message_id].parent_id == before.message_id
         assert len(path.kin[path.messages[-5].message_id].siblings) == 2
     assert counts == [2, 2]  # what all are asked, and the page
+
+
+_OPEN_IN = sa.select(*TURN).where(turns.c.session_id == sa.bindparam("session_id"), IS_OPEN)
+
+
+@pytest.mark.parametrize(
+    ("select", "index"), [(FORKS_IN, "chat_messages_forks_idx"), (_OPEN_IN, "chat_turns_open_idx")]
+)
+async def test_what_is_not_there_is_not_looked_for_among_all(
+    db: Database, select: sa.Select[Any], index: str
+) -> None:
+    """Every join asks for branches and open questions: each has an index of nothing else."""
+    asked = Statement(select).on(db.dialect).sql
+    async with db.transaction() as connection:
+        if db.dialect == "postgresql":
+            await connection.command("SET LOCAL enable_seqscan = off")  # empty tables
+            plan = await connection.raw.fetch(f"EXPLAIN {asked}", "s")
+        else:
+            plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {asked}", ["s"])
+    assert index in str([tuple(row) for row in plan])
 
 
 async def test_there_are_so_many_versions_of_a_message(store: Store) -> None:
