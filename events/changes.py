@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from events import sessionview
 from events.clock import Clock, rfc3339, when
-from events.event import Event, Kind
+from events.event import Event, Kind, make
 from events.identity import key_of
 from events.tails import Found
 from events.views import PAGE_BYTES, event_of, read_event
@@ -15,6 +15,10 @@ from storage.participants import Participants
 from storage.people import People
 from storage.records import FileRecord, MessageRecord, Person
 from storage.sessions import Sessions
+
+#: Seconds for which a session's change may have been told to nobody: a node that was cut off from Redis for
+#: longer, and then died, is a rare one.
+LATELY = 600.0
 
 
 class Changes:
@@ -82,15 +86,20 @@ class Changes:
         record = await self._participants.get(room, user)
         return read_event(room, user, record.read_seq, self._clock()) if record is not None else None
 
-    async def read_marks(self, rooms: Collection[str]) -> list[Event]:
-        """How far each has read in these rooms; of many in one room, those who are furthest. Without a place
-        in a log: who is told one goes on from where it was."""
+    async def unrevised(self, rooms: Collection[str]) -> list[Event]:
+        """How far each has read in these rooms (of many in one room, those who are furthest), and titles that
+        were changed lately. Without a place in a log: who is told one goes on from where it was."""
         now = self._clock()
         found = await self._participants.marks(rooms)
-        return [
+        titles = await self._sessions.titles(rooms, when(now - LATELY))
+        marks = [
             read_event(room, user, seq, now, Kind.DIRECT)
             for room, marks in found.items()
             for user, seq in sessionview.marks(marks).items()
+        ]
+        return marks + [
+            make(room, "session", Kind.DIRECT, {"event": "updated", "title": title}, now)
+            for room, title in titles.items()
         ]
 
     async def _senders(self, records: Iterable[MessageRecord]) -> Mapping[tuple[str, str], Person]:

@@ -17,7 +17,7 @@ from events.observer import Observer
 from events.room import Room
 from events.seat import Hole
 from events.tasks import Tasks
-from events.untold import UntoldMarks
+from events.untold import Untold
 from storage.errors import StorageError
 from storage.interfaces import LOG_BEGAN, Bus, Cut, RoomLog, RoomState
 from storage.records import OpenStream
@@ -62,7 +62,7 @@ class Delivery:
         self.fence.broken = True
         self.epoch = ""
         self.logs = LogWriter(self, log, changes, observer, clock, tasks)
-        self.marks = UntoldMarks(hub, changes, observer, tasks, self.logs.log_event)
+        self.untold = Untold(hub, changes, observer, tasks, self.logs.log_event)
         self.hold: deque[Event] = deque()
         self.overrun = False
         self.on_session: Callable[[Room, Event], None] = lambda room, event: None
@@ -150,7 +150,7 @@ class Delivery:
             if event.name == LOG_BEGAN:
                 if event.rev > room.delivered:
                     raise Hole
-                self.marks.lost_in(room.name)
+                self.untold.lost_in(room.name)
             else:
                 self.deliver(room, event)
             room.pos = event.pos

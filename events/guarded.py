@@ -5,9 +5,8 @@ from events.room import Member
 from events.seat import ENDED, Hole
 from storage.interfaces import UNCOUNTED
 
-#: Events without a place in a log that tell how things are until the next one does: who waits is not to miss
-#: them.
-LASTING = frozenset({"presence", "system", "typing", "read"})
+#: Volatile events that tell how things are until the next one does: who waits is not to miss them.
+LASTING = frozenset({"presence", "system", "typing"})
 
 
 def take(member: Member, event: Event, limit: int) -> None:
@@ -18,7 +17,7 @@ def take(member: Member, event: Event, limit: int) -> None:
             member.idx[event.stream] = max(member.idx[event.stream], event.index + len(event.sizes))
         return
     if conn.held is not None:
-        if event.kind >= Kind.VOLATILE and event.name not in LASTING:
+        if event.kind == Kind.VOLATILE and event.name not in LASTING:
             return
         conn.held_size += len(event.data)
         if conn.held_size > limit:

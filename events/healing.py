@@ -179,7 +179,7 @@ class Healer:
         for follow in self._on_live:
             await follow()
         await delivery.logs.pay()
-        delivery.marks.tell_soon()
+        delivery.untold.tell_soon()
         return True
 
     def _make_whole(self, room: Room, changed: Sequence[Event], state: RoomState) -> None:
@@ -191,7 +191,7 @@ class Healer:
             if event.kind == Kind.LOGGED and not event.sizes:
                 self._delivery.deliver(room, msgspec.structs.replace(event, epoch="", pos=0, prev=0))
         if not state.complete:
-            self._delivery.marks.lost_in(room.name)
+            self._delivery.untold.lost_in(room.name)
 
     def _catch_up(self, room: Room, stream: str, text: StreamText) -> None:
         """What an open stream's text has beyond what was delivered here, one chunk for each run of a part."""
@@ -235,7 +235,7 @@ class Healer:
         delivery, hub = self._delivery, self._delivery.hub
         if delivery.live:
             await self._canary()
-        delivery.marks.tell_soon()
+        delivery.untold.tell_soon()
         lineage = self._rewind.served
         served = {name: room.delivered for name, room in hub.rooms.items() if room.ready}
         names = list(served)

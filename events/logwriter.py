@@ -14,7 +14,7 @@ from events.observer import Observer
 from events.room import Room
 from events.tails import Found
 from events.tasks import Tasks
-from events.untold import ReadMarks
+from events.untold import Unrevised
 from storage.errors import BusUnavailable, StorageUnavailable
 from storage.interfaces import Appended, Cut, Mark, RoomLog
 
@@ -24,7 +24,7 @@ FILL_MAX = 500
 UNLOGGED_MAX = 10_000
 
 
-class ChangeSource(ReadMarks, Protocol):
+class ChangeSource(Unrevised, Protocol):
     """What SQL knows of a room, as events (`events.changes` implements it)."""
 
     async def mark(self, room: str) -> Mark | None: ...

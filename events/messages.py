@@ -252,7 +252,7 @@ class MessageService:
         try:
             read_seq = await self._participants.mark_read(session_id, caller.key, seq)
         except (StorageUnavailable, asyncio.CancelledError):
-            self._delivery.marks.unsure_of(session_id, caller.key)
+            self._delivery.untold.unsure_of(session_id, caller.key)
             raise
         if before is None or read_seq > before.read_seq:
             self._delivery.logs.log_event(read_event(session_id, caller.key, read_seq, self._clock()))

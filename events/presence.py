@@ -265,7 +265,7 @@ class Presence:
         life, here = (fence, fence.broken), NodePresence(self._delivery.hub.rooms, self._leaving)
         found = await self._store.beat(here, doubtful=life != self._life)
         self._life = life
-        self._delivery.marks.node_died(found.buried)
+        self._delivery.untold.node_died(found.buried)
         for room, key in found.left:
             live = self._delivery.hub.rooms.get(room)
             if live is None or key not in live.users:
@@ -291,7 +291,7 @@ class Presence:
     async def goodbye(self) -> None:
         """After the last work of a node that stops in order."""
         delivery = self._delivery
-        if delivery.live and not delivery.logs.unlogged and not delivery.marks.unsure:
+        if delivery.live and not delivery.logs.unlogged and not delivery.untold.unsure:
             with contextlib.suppress(StorageUnavailable):
                 await self._store.goodbye()
 

@@ -119,7 +119,7 @@ class Takeover:
         self._hub.release(conn)
         for say in tell:
             say()
-        self._delivery.marks.came_back(conn)
+        self._delivery.untold.came_back(conn)
         return "recovered"
 
     async def _catch_up(

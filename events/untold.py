@@ -1,7 +1,7 @@
-"""Read marks that members may lack. A mark has no revision, so that no comparison of counters finds one that
-its node committed and told nobody of: where that may have happened, the database is asked for all of a room.
+"""Read marks and titles that members may lack. They have no revision, so that no comparison of counters finds
+one that its node committed and told nobody of: where that may have happened, the database is asked.
 
-A member may be told a mark twice; it only moves on. Knows the log as where to put what was moved here.
+A member may be told them twice, which does no harm. Knows the log as where to put a mark that was moved here.
 """
 
 from collections import OrderedDict
@@ -20,26 +20,26 @@ from storage.errors import StorageError
 #: Marks that the database may have moved without an answer, of which the newest go unheard; connections,
 #: beyond which whole rooms are told.
 UNSURE_MAX = 10_000
-#: Rooms, or connections, whose read marks are fetched at once.
+#: Rooms, or connections, for which the database is asked at once.
 AT_ONCE = 20
 
 
-class ReadMarks(Protocol):
+class Unrevised(Protocol):
     """What the database has (`events.changes` implements it). Raises StorageUnavailable."""
 
     async def read_mark(self, room: str, user: str) -> Event | None: ...
 
-    async def read_marks(self, rooms: Collection[str]) -> Sequence[Event]:
+    async def unrevised(self, rooms: Collection[str]) -> Sequence[Event]:
         """Without a place in a log: who is told one goes on from where it was."""
 
 
-class UntoldMarks:
+class Untold:
     """`log_event` tells of a mark that was moved here."""
 
     def __init__(
         self,
         hub: Hub,
-        source: ReadMarks,
+        source: Unrevised,
         observer: Observer,
         tasks: Tasks,
         log_event: Callable[[Event], None],
@@ -65,19 +65,19 @@ class UntoldMarks:
         return bool(self._unsure)
 
     def lost_in(self, room: str) -> None:
-        """The log that had the room's marks is gone."""
+        """The log that had them of the room is gone."""
         self._rooms.add(room)
 
     def node_died(self, buried: str) -> None:
         """`buried`: the node that was found dead last, for as long as somebody may come back who was away
-        then; "" for none. What it moved last it may have told nobody."""
+        then; "" for none. What it changed last it may have told nobody."""
         before, self._buried = self._buried, buried
         if buried and buried != before:
             self._rooms.update(self._hub.rooms)
             self.tell_soon()
 
     def came_back(self, conn: Connection) -> None:
-        """Its recovery is over: it may have been away when a dead node's marks were told."""
+        """Its recovery is over: it may have been away when the others were told."""
         if not self._buried:
             return
         if len(self._conns) < UNSURE_MAX:
@@ -120,7 +120,7 @@ class UntoldMarks:
         return [name for name in self._rooms if rooms[name].ready]
 
     async def _tell_rooms(self, names: Sequence[str]) -> None:
-        found = _by_room(await self._source.read_marks(names))
+        found = _by_room(await self._source.unrevised(names))
         self._rooms.difference_update(names)
         for name, events in found.items():
             room = self._hub.rooms.get(name)
@@ -130,7 +130,7 @@ class UntoldMarks:
 
     async def _tell_connections(self, conns: Sequence[Connection]) -> None:
         names = {member.room.name for conn in conns for member in conn.rooms}
-        found = _by_room(await self._source.read_marks(names)) if names else {}
+        found = _by_room(await self._source.unrevised(names)) if names else {}
         for conn in conns:
             self._conns.pop(conn, None)
             for member in conn.rooms:

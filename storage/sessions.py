@@ -1,6 +1,6 @@
 """Queries on sessions: one at a time, and their life. Lists are in `storage.listing`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -128,6 +128,14 @@ _STATES = Statement(
     sa.select(
         sessions.c.session_id, sessions.c.last_revision, sessions.c.status, sessions.c.expires_at
     ).where(among(sessions.c.session_id, "ids"))
+)
+_TITLES = Statement(
+    sa.select(sessions.c.session_id, sessions.c.title).where(
+        among(sessions.c.session_id, "ids"),
+        sessions.c.updated_at >= sa.bindparam("since", type_=Time),
+        sessions.c.updated_at > sessions.c.created_at,
+        sessions.c.status == "active",
+    )
 )
 _REMOVED = Statement(
     sa.select(participants.c.session_id, participants.c.user_id).where(
@@ -357,6 +365,11 @@ class Sessions:
             return rows
 
         return [FileRecord(*row) for row in await self._db.transact(work, limit=60)]
+
+    async def titles(self, session_ids: Collection[str], since: datetime) -> dict[str, str | None]:
+        """Of these sessions, those that were changed at or after `since`."""
+        rows = await self._db.fetch_all(_TITLES, ids=list(session_ids), since=since)
+        return {row[0]: row[1] for row in rows}
 
     async def poll(
         self, session_ids: Sequence[str], since: datetime

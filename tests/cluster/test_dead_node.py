@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 from tests.cluster.conftest import SHORT, Nodes
 from tests.support.doors import enter, new_session
@@ -89,10 +90,15 @@ async def test_its_clients_are_served_again_soon(
         assert [m["content"] for m in client.named("message")] == ["one", "two", "three"]
 
 
-async def test_read_marks_that_a_dead_node_told_nobody(
-    new_cluster: NewCluster, redis: Redis, js: JsClients
-) -> None:
-    """It reached the database and not Redis: no log has the mark, and no revision tells of it."""
+async def test_what_a_dead_node_told_nobody(new_cluster: NewCluster, redis: Redis, js: JsClients) -> None:
+    """It reached the database and not Redis: no log has the mark and the title, and no revision tells."""
+
+    def has_read(mark: dict[str, Any]) -> bool:
+        return (mark["user_id"], mark["seq"]) == ("bob", 1)
+
+    def is_renamed(told: dict[str, Any]) -> bool:
+        return (told["event"], told.get("title")) == ("updated", "renamed")
+
     async with Proxy(redis.port) as way:
         there = new_cluster(redis.url, 1)[0]
         alone = new_cluster(redis.url.replace(str(redis.port), str(way.port)), 1)[0]
@@ -117,14 +123,17 @@ async def test_read_marks_that_a_dead_node_told_nobody(
             mark = carol.mark()
             address.cut()
             assert (await bob.call("read", seq=1))["ok"]
+            async with alone.api("alice") as api:
+                renamed = await api.patch(f"/api/chat/sessions/{session}", json={"title": "renamed"})
+                assert renamed.status_code == 200
             alone.kill9()
             for door in doors:
-                await door.wait_event(
-                    "read", lambda r: (r["user_id"], r["seq"]) == ("bob", 1), timeout=3 * LEASE + SLACK
-                )
+                await door.wait_event("read", has_read, timeout=3 * LEASE + SLACK)
+                await door.wait_event("session", is_renamed)
             address.refusing = False
             assert (await carol.connected(since=mark, timeout=15))["recovered"]
-            await carol.wait_event("read", lambda r: (r["user_id"], r["seq"]) == ("bob", 1), since=mark)
+            await carol.wait_event("read", has_read, since=mark)
+            await carol.wait_event("session", is_renamed, since=mark)
             # What is told so has no position: where a client goes on from is as good as it was.
             mark = carol.mark()
             address.cut()

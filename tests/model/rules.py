@@ -95,7 +95,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "marks": Rule(
         "a read mark came to no log, or to one that was lost: its readers never hear of it",
-        lambda put: put(untold.UntoldMarks, "tell", _nothing_to_wait_for),
+        lambda put: put(untold.Untold, "tell", _nothing_to_wait_for),
         ("read", "lose_mark"),
     ),
     "parts": Rule(
