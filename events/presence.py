@@ -281,12 +281,16 @@ class Presence:
         if told:
             self._delivery.observer.healed("presence", told)
 
-    async def beat_at_once(self) -> None:
+    async def beat_at_once(self) -> bool:
         """At the start, and when the bus is back: until then others do not know of this node. A bus that is
-        away is no reason not to start. Others come back, too: what they have said is not looked at yet."""
-        with contextlib.suppress(StorageUnavailable):
+        away is no reason not to start (False). Others come back, too: what they have said is not looked at
+        yet."""
+        try:
             async with self._beating:
                 await self._beat()
+        except StorageUnavailable:
+            return False
+        return True
 
     async def goodbye(self) -> None:
         """After the last work of a node that stops in order."""

@@ -74,9 +74,15 @@ def _on_live(
 ) -> list[Callable[[], Awaitable[None]]]:
     """The steps of a node when its bus is back."""
 
-    async def say_who_is_here() -> None:
-        core.tasks.spawn(members.presence.beat_at_once())
-
-    if delivering.outage is None:
+    outage = delivering.outage
+    if outage is None:
         return [writing.leases.on_live]
+
+    async def say() -> None:
+        if await members.presence.beat_at_once():
+            await outage.let_go()
+
+    async def say_who_is_here() -> None:
+        core.tasks.spawn(say())
+
     return [writing.leases.on_live, say_who_is_here]
