@@ -30,13 +30,14 @@ _ANSWERED = Statement(
     )
 )
 _OPEN = Statement(sa.select(sa.func.count()).select_from(turns).where(turns.c.session_id == _ID, IS_OPEN))
+#: What a turn that begins anew keeps; all else is as it is in a new one.
+_KEPT = ("question_id", "session_id", "seq", "fence")
+_RENEWED = [column.name for column in turns.c if column.name not in _KEPT]
 _AGAIN = Statement(
-    sa.text("""
+    sa.text(f"""
 INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state, again_seq)
 VALUES (:question_id, :session_id, :seq, :agent_id, :when_busy, 'queued', :again_seq)
-ON CONFLICT (question_id) DO UPDATE
-SET agent_id = excluded.agent_id, when_busy = excluded.when_busy, state = 'queued',
-    again_seq = excluded.again_seq, answer_id = NULL, outcome = NULL, claimed_until = NULL, stopped = false
+ON CONFLICT (question_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _RENEWED)}
 """).bindparams(
         sa.bindparam("question_id", type_=sa.String),
         sa.bindparam("session_id", type_=sa.String),

@@ -9,12 +9,15 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from storage.branches import Branches
+from storage.branches import Branches, PathEnd
 from storage.database import Database
 from storage.errors import BranchesFull
 from storage.forks import FORKS_IN
-from storage.ops import SIBLINGS, Addressed
+from storage.ops import SIBLINGS, Addressed, EndStream
+from storage.questions import Questions
+from storage.records import TurnRecord
 from storage.rows import IS_OPEN, TURN
 from storage.snapshot import SessionSnapshot, SnapshotReader
 from storage.statement import Statement
@@ -147,3 +150,20 @@ async def test_there_are_so_many_versions_of_a_message(store: Store) -> None:
     # Where one is, it goes on.
     await branches.select("s", first.message_id, exact=False)
     await store.say("more")
+
+
+async def test_a_question_that_is_asked_again_begins_anew(store: Store) -> None:
+    """But for its claims, which are counted on: who had one is fenced off."""
+    await store.session("s", agent_id=1)
+    line, branches = Questions(store.db), Branches(store.db)
+    await store.say("?", message_id="q", asks=Addressed(1, "queue"))
+    await line.claim("s", store.clock(), store.clock())
+    given: dict[str, Any] = {"sender_type": "agent", "sender_id": "1", "message_type": "stream"}
+    await store.say("", message_id="a", status="streaming", reply_to="q", **given)
+    await store.writer.submit(EndStream("s", "a", "failed", "so far"))
+    before = await line.get("q")
+    again = await branches.again("s", "a", Addressed(1, "interrupt"))
+    assert (again.question.message_id, again.head, again.repeat) == ("q", PathEnd("q", True), False)
+    fresh = TurnRecord("q", "s", 1, 1, "interrupt", again_seq=2)
+    assert before is not None and before.fence == 1
+    assert await line.get("q") == structs.replace(fresh, fence=1)
