@@ -23,6 +23,30 @@ export interface AgentRequest {
   resume?: ResumedAnswer;
 }
 
+/** Tell the room what the producer of a stream does, until it says otherwise or the stream ends; null: nothing. */
+export interface AgentStatus {
+  session_id: string;
+  status: string | null;
+  detail?: string | null;
+  message_id?: string | null;
+}
+
+/** What a stream's producer does, until the next one or the stream's end; null: nothing. */
+export interface AgentStatusTold {
+  session_id: string;
+  timestamp: string;
+  message_id: string;
+  status: string | null;
+  detail?: string;
+}
+
+/** To the producer of an open answer (`message_id`): a question that came meanwhile. A `step` part whose `steered` names it takes it up. */
+export interface AgentSteer {
+  session_id: string;
+  message_id: string;
+  message: Message;
+}
+
 /** The answer that counts. `duplicate`: it had been given before. */
 export interface AnswerReply {
   message_id: string;
@@ -100,7 +124,7 @@ export interface Edit {
   branch?: boolean;
   client_message_id?: string | null;
   reply?: boolean;
-  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
 }
 
 /** With `branch` the message is the new one, and the other fields tell of it. */
@@ -307,12 +331,13 @@ export interface Online {
   connections: number;
 }
 
-/** A stream that is being written: its text so far, its parts where there are others, and the index of its next chunk. */
+/** A stream that is being written: its text so far, its parts where there are others, the index of its next chunk, and what its producer does, where it said so. */
 export interface OpenStream {
   message_id: string;
   content: string;
   next_index: number;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
+  agent_status?: ProducerDoes;
 }
 
 /** A part as it is now: it takes the place of the one with its id, or is the message's next. */
@@ -337,7 +362,7 @@ export interface PostFile {
   message?: string | null;
   client_message_id?: string | null;
   reply?: boolean;
-  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
 }
 
 /** Set this connection's status in all its rooms. */
@@ -371,6 +396,12 @@ export interface Problem {
   next_index?: number;
 }
 
+/** What a stream's producer said that it does, such as "thinking", "calling_tool", "searching". */
+export interface ProducerDoes {
+  status: string;
+  detail?: string;
+}
+
 /** Mark everything up to `seq` as read. */
 export interface Read {
   session_id: string;
@@ -401,7 +432,7 @@ export interface Reasoning {
 export interface Regenerate {
   session_id: string;
   message_id: string;
-  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
 }
 
 /** The question, and where the path ends: the answer follows there. `duplicate`: it is being answered already. */
@@ -443,7 +474,7 @@ export interface SendMessage {
   reply_to?: string | null;
   reply?: boolean;
   parts?: (Text | FilePart | Data)[] | null;
-  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | null;
+  when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
 }
 
 /** The message is committed. `duplicate`: it was already, under this id. */
@@ -547,10 +578,11 @@ export interface Source {
   snippet?: string;
 }
 
-/** A new call of the model begins. */
+/** A new call of the model begins. `steered`: the questions that the answer took up with it. */
 export interface Step {
   type: "step";
   id?: string;
+  steered?: string[];
 }
 
 /** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */
@@ -748,18 +780,18 @@ export interface Turn {
   message_id: string;
   seq: number;
   state: "done" | "queued" | "running" | "waiting";
-  when_busy: "interrupt" | "parallel" | "queue" | "reject";
+  when_busy: "interrupt" | "parallel" | "queue" | "reject" | "steer";
   answer_id?: string;
   outcome?: string;
 }
 
-/** A question waits for its turn, or will not be answered. That it is being answered tells the stream that replies to it. */
+/** A question waits for its turn, was taken up by an open answer, or will not be answered. That it is being answered by one of its own tells the stream that replies to it. */
 export interface TurnChanged {
   session_id: string;
   timestamp: string;
   message_id: string;
   state: "done" | "queued" | "running" | "waiting";
-  when_busy: "interrupt" | "parallel" | "queue" | "reject";
+  when_busy: "interrupt" | "parallel" | "queue" | "reject" | "steer";
   answer_id?: string;
   outcome?: string;
 }
@@ -878,7 +910,7 @@ export interface ParleyEvents {
   stream_delta: (payload: DeltaPiece) => void;
   /** A part as it is now: it takes the place of the one with its id, or is the message's next. Logged. */
   stream_part: (payload: PartPiece) => void;
-  /** A question waits for its turn, or will not be answered. Logged. */
+  /** A question waits for its turn, was taken up by an open answer, or will not be answered. Logged. */
   turn: (payload: TurnChanged) => void;
   /** A user has read everything up to `seq`. Logged. */
   read: (payload: ReadMark) => void;
@@ -890,8 +922,12 @@ export interface ParleyEvents {
   presence: (payload: PresenceChanged | PresenceCount) => void;
   /** A user is, or is no longer, typing. Volatile. */
   typing: (payload: TypingChanged) => void;
+  /** What a stream's producer does, until the next one or the stream's end; null: nothing. Volatile. */
+  agent_status: (payload: AgentStatusTold) => void;
   /** A worker's next piece of work; to be acked within five seconds. Direct. */
   agent_request: (payload: AgentRequest, ack: () => void) => void;
+  /** To the producer of an open answer (`message_id`): a question that came meanwhile. Direct. */
+  agent_steer: (payload: AgentSteer) => void;
   /** To the producer: somebody wants this stream stopped; to an agent's workers also with the id of a question that needs no answer any more. Direct. */
   stream_cancel: (payload: StreamCancelled) => void;
   /** The token of this connection ends soon: `auth_refresh` extends it. Direct. */
@@ -943,6 +979,8 @@ export interface ParleyCommands {
   stream_wait: (payload: StreamWait, ack: (reply: Reply<StreamWaitReply>) => void) => void;
   /** Answer what a message waits for: the first answer counts. */
   answer: (payload: GiveAnswer, ack: (reply: Reply<AnswerReply>) => void) => void;
+  /** Tell the room what the producer of a stream does, until it says otherwise or the stream ends; null: nothing. */
+  agent_status: (payload: AgentStatus, ack?: (reply: Reply<Done>) => void) => void;
   /** The stream is finished; its text is committed. */
   stream_end: (payload: StreamEnd, ack: (reply: Reply<ChangedReply>) => void) => void;
   /** Stop an answer, named by itself or by its question, also before it begins; the text so far is kept. */

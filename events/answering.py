@@ -30,6 +30,7 @@ from events.identity import key_of
 from events.ids import new_id
 from events.messages import MessageService
 from events.schema import WhenBusy
+from events.steering import Steering
 from events.streams import Streams
 from events.tasks import Tasks
 from events.views import turn_view
@@ -38,6 +39,7 @@ from storage.errors import StorageError, StorageUnavailable
 from storage.interrupts import all_answered
 from storage.messages import Messages as Store
 from storage.ops import (
+    STEER,
     Addressed,
     AnswerInterrupt,
     Committed,
@@ -92,6 +94,7 @@ class Answering:
         self._messages, self._streams, self._replies = messages, streams, replies
         self._delivery, self._clock = delivery, clock
         self._tasks = Tasks("turns")
+        self.steering = Steering(questions, store, streams, delivery, clock, self._tasks, self._taken_up)
         self._when_busy: Mapping[int, str] = {}
         # Sessions in which this node looks for what is next; True: once more after that.
         self._looking: dict[str, bool] = {}
@@ -135,6 +138,8 @@ class Answering:
             if type(op) is NewMessage:
                 if op.asks is not None:
                     self._asked(record, op.asks)
+                elif op.status == "streaming" and op.sender_type == "agent":
+                    self.steering.begun(record.session_id)
             elif isinstance(op, EndStream):
                 if record.sender_type == "agent":
                     self.go_on(record.session_id)
@@ -143,6 +148,8 @@ class Answering:
                     self.go_on(record.session_id)
             elif isinstance(op, DeleteMessage):
                 self._tasks.spawn(self._deleted(record))
+            else:
+                self.steering.edited(record)
 
     def ask_again(self, question: MessageRecord, asks: Addressed) -> None:
         """A question is in the line once more."""
@@ -192,7 +199,7 @@ class Answering:
             del self._looking[session_id]
 
     async def _claim_next(self, session_id: str) -> None:
-        now, fresh = self._clock(), self._fresh.pop(session_id, set())
+        now, fresh, steers = self._clock(), self._fresh.pop(session_id, set()), False
         for turn in await self._questions.claim(session_id, when(now), when(now + CLAIM)):
             if turn.state == "done":
                 self._stopped(turn)
@@ -202,8 +209,12 @@ class Answering:
                 self._changed(session_id)
                 self._beginning[turn.question_id] = turn
                 self._tasks.spawn(self._begin(turn))
-            elif turn.question_id in fresh:
-                self._tell(turn)
+            else:
+                steers = steers or turn.when_busy == STEER
+                if turn.question_id in fresh:
+                    self._tell(turn)
+        if steers:
+            self.steering.look(session_id)
 
     async def _begin(self, turn: TurnRecord) -> None:
         try:
@@ -327,6 +338,7 @@ class Answering:
         said = msgspec.msgpack.decode(body, type=Stopped)
         self._refuse(said.question_id, StreamClosed(details={"status": "cancelled"}))
         self._replies.give_up(said.question_id)
+        self.steering.withdrawn(said.question_id)
         payload = {"message_id": said.question_id}
         event = make(said.session_id, "stream_cancel", Kind.DIRECT, payload, self._clock())
         for worker in self._delivery.hub.of_user(f"agent:{said.agent_id}"):
@@ -407,6 +419,11 @@ class Answering:
         payload = {name: value for name, value in turn_view(turn).items() if name != "seq"}
         event = make(turn.session_id, "turn", Kind.LOGGED, payload, self._clock(), id=new_id("ev"))
         self._delivery.logs.log_event(event)
+
+    def _taken_up(self, turn: TurnRecord) -> None:
+        """An open answer goes on with it."""
+        self._tell(turn)
+        self._has_begun(turn.question_id, turn.answer_id or "")
 
     def _changed(self, session_id: str) -> None:
         """Who joins is told other turns; no event says that a question is being answered."""

@@ -157,6 +157,7 @@ CATALOG: dict[str, Command] = {
             payloads.AnswerReply,
             _bounds("owner and members", "message", size=f"{ANSWER_BYTES // 1024} KiB of payload, 10 s"),
         ),
+        Command("agent_status", schema.AgentStatus, payloads.Done, _PIECES, pipelined=True),
         Command("stream_end", schema.StreamEnd, payloads.ChangedReply, _bounds(_PRODUCER, "stream")),
         Command(
             "stream_cancel", schema.StreamCancel, payloads.StreamCancelReply, _bounds(_WRITERS, "stream")

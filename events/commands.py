@@ -13,6 +13,7 @@ import msgspec
 from events import schema
 from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import reply_key
+from events.agentstatus import AgentStatuses
 from events.answering import Answering
 from events.branching import Branching
 from events.clock import rfc3339
@@ -34,7 +35,7 @@ from events.parts import shown
 from events.presence import Presence
 from events.ratelimit import RateLimits
 from events.room import Connection, Member
-from events.schema import StreamChunk, StreamDelta, StreamPart
+from events.schema import AgentStatus, StreamChunk, StreamDelta, StreamPart
 from events.sessions import SessionManager
 from events.stream import Stream
 from events.streams import Streams
@@ -61,8 +62,8 @@ class Pending:
 
 
 Done = dict[str, Any] | Pending | Joined
-#: The next piece of a stream.
-Piece = StreamChunk | StreamDelta | StreamPart
+#: The next piece of a stream, or what its producer does meanwhile.
+Piece = StreamChunk | StreamDelta | StreamPart | AgentStatus
 Action = Done | Coroutine[Any, Any, Done]
 
 
@@ -128,6 +129,7 @@ class Commands:
         sessions: SessionManager,
         messages: MessageService,
         streams: Streams,
+        statuses: AgentStatuses,
         answering: Answering,
         branching: Branching,
         interrupts: Interrupts,
@@ -140,7 +142,7 @@ class Commands:
         refresh: Refresh,
     ) -> None:
         self._sessions, self._messages, self._streams = sessions, messages, streams
-        self._answering, self._branching = answering, branching
+        self._statuses, self._answering, self._branching = statuses, answering, branching
         self._interrupts = interrupts
         self._membership, self._joining = membership, joining
         self._presence, self._typing = presence, typing
@@ -170,6 +172,7 @@ class Commands:
             "stream_part": self.stream_part,
             "stream_wait": self.stream_wait,
             "answer": self.answer,
+            "agent_status": self.agent_status,
             "stream_end": self.stream_end,
             "stream_cancel": self.stream_cancel,
             "stream_resume": self.stream_resume,
@@ -368,7 +371,7 @@ class Commands:
         return self._piece(stream, conn, command)
 
     #: They differ in what is written alone.
-    stream_delta = stream_part = stream_chunk
+    stream_delta = stream_part = agent_status = stream_chunk
 
     def _piece(self, stream: Stream, conn: Connection | None, command: Piece) -> dict[str, Any]:
         if stream.room != command.session_id:
@@ -378,15 +381,18 @@ class Commands:
         now = self._sessions.now() if conn is None else conn.heard_at
         self._limits.check_chunk(stream.pace, now)
         stream.uncounted += 1
-        index = command.index
         if type(command) is StreamChunk:
-            written = self._streams.chunk(stream, command.content, index, conn, now, command.part)
+            written = self._streams.chunk(stream, command.content, command.index, conn, now, command.part)
         elif type(command) is StreamDelta:
-            written = self._streams.delta(stream, command.part, command.content, index, conn, now)
-        else:
-            assert type(command) is StreamPart
-            written = self._streams.part(stream, command.part, index, conn, now)
+            written = self._streams.delta(stream, command.part, command.content, command.index, conn, now)
+        elif type(command) is StreamPart:
+            written = self._streams.part(stream, command.part, command.index, conn, now)
             return {"next_index": written, "part_id": command.part.id}
+        else:
+            assert type(command) is AgentStatus
+            self._streams.chunk(stream, "", None, conn, now)  # a sign of life
+            self._statuses.say(stream, command.status, command.detail)
+            return {}
         return {"next_index": written}
 
     async def _others_piece(

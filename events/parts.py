@@ -21,6 +21,8 @@ TEXT = "text"
 MOST = 1000
 #: Bytes of a data part's JSON.
 DATA_BYTES = 64 * 1024
+#: Questions that one step takes up.
+STEERED = 100
 #: Between the texts of text parts, in a message's `content`.
 BETWEEN = "\n\n"
 
@@ -103,7 +105,9 @@ class Data(_Part, kw_only=True, tag="data"):
 
 
 class Step(_Part, kw_only=True, tag="step"):
-    """A new call of the model begins."""
+    """A new call of the model begins. `steered`: the questions that the answer took up with it."""
+
+    steered: Annotated[list[PartId], Meta(min_length=1, max_length=STEERED)] | UnsetType = UNSET
 
 
 Part = Text | Reasoning | Tool | Source | FilePart | Data | Step

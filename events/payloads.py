@@ -112,14 +112,22 @@ class Turn(Struct, kw_only=True):
     outcome: str | UnsetType = UNSET
 
 
+class ProducerDoes(Struct):
+    """What a stream's producer said that it does, such as "thinking", "calling_tool", "searching"."""
+
+    status: str
+    detail: str | UnsetType = UNSET
+
+
 class OpenStream(Struct):
-    """A stream that is being written: its text so far, its parts where there are others, and the index of its
-    next chunk."""
+    """A stream that is being written: its text so far, its parts where there are others, the index of its
+    next chunk, and what its producer does, where it said so."""
 
     message_id: str
     content: str
     next_index: int
     parts: list[Part] | UnsetType = UNSET
+    agent_status: ProducerDoes | UnsetType = UNSET
 
 
 # --- replies
@@ -391,9 +399,26 @@ class AgentRequest(Struct, kw_only=True):
     resume: ResumedAnswer | UnsetType = UNSET
 
 
+class AgentSteer(Struct):
+    """To the producer of an open answer (`message_id`): a question that came meanwhile. A `step` part whose
+    `steered` names it takes it up."""
+
+    session_id: str
+    message_id: str
+    message: Message
+
+
+class AgentStatusTold(SessionEvent, kw_only=True):
+    """What a stream's producer does, until the next one or the stream's end; null: nothing."""
+
+    message_id: str
+    status: str | None
+    detail: str | UnsetType = UNSET
+
+
 class TurnChanged(SessionEvent, kw_only=True):
-    """A question waits for its turn, or will not be answered. That it is being answered tells the stream that
-    replies to it."""
+    """A question waits for its turn, was taken up by an open answer, or will not be answered. That it is
+    being answered by one of its own tells the stream that replies to it."""
 
     message_id: str
     state: Literal["queued", "running", "waiting", "done"]
@@ -569,7 +594,9 @@ EVENTS: dict[str, Outgoing] = {
         Outgoing("system", "volatile", (UserCameOrWent,)),
         Outgoing("presence", "volatile", (PresenceChanged, PresenceCount)),
         Outgoing("typing", "volatile", (TypingChanged,)),
+        Outgoing("agent_status", "volatile", (AgentStatusTold,)),
         Outgoing("agent_request", "direct", (AgentRequest,)),
+        Outgoing("agent_steer", "direct", (AgentSteer,)),
         Outgoing("stream_cancel", "direct", (StreamCancelled,)),
         Outgoing("auth_expiring", "direct", (AuthExpiring,)),
         Outgoing("error", "direct", (ErrorEvent,)),

@@ -27,7 +27,7 @@ Limit = Annotated[int, Meta(ge=1, le=500)]
 
 
 #: What becomes of a question that comes while another answer is open (docs/turns.md).
-WhenBusy = Literal["queue", "interrupt", "parallel", "reject"]
+WhenBusy = Literal["queue", "interrupt", "parallel", "reject", "steer"]
 
 
 class InSession(Struct):
@@ -189,6 +189,15 @@ class StreamPart(InSession, kw_only=True):
     part: Part
     message_id: MessageId | None = None
     index: Count | None = None
+
+
+class AgentStatus(InSession, kw_only=True):
+    """Tell the room what the producer of a stream does, until it says otherwise or the stream ends; null:
+    nothing."""
+
+    status: Annotated[str, Meta(max_length=50, pattern=r"^[a-z][a-z0-9_]*\Z")] | None
+    detail: Annotated[str, Meta(max_length=200)] | None = None
+    message_id: MessageId | None = None
 
 
 #: Why a model ended its answer.

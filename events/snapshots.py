@@ -171,6 +171,8 @@ class Snapshots:
             floors[row.message_id] = index
             written.append((row.message_id, index, text.characters if text else 0))
             told = texts.get(row.message_id) or _written(text)
+            if text is not None and text.status:
+                told = {**told, "agent_status": Raw(text.status.encode())}
             streams.append({"message_id": row.message_id, **told, "next_index": index})
         last_revision = page.last_revision
         reply = self._reply(room, known, role, cut, state, page.last_seq, last_revision) | {

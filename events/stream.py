@@ -9,6 +9,7 @@ from events.errors import ChatError
 from events.parts import NOTHING, Made
 from events.ratelimit import Pace
 from events.rest import Rest
+from events.schema import Message
 from events.streamparts import StreamParts
 from storage.interfaces import StreamText
 from storage.ops import Committed
@@ -39,6 +40,7 @@ class Stream(Pieces):
         "flying",
         "gone",
         "idle_since",
+        "inbox",
         "logged",
         "message_id",
         "owner",
@@ -52,6 +54,8 @@ class Stream(Pieces):
         "settled",
         "start",
         "started_at",
+        "status",
+        "steers",
         "told",
         "uncounted",
         "writer",
@@ -80,6 +84,10 @@ class Stream(Pieces):
         self.conn_id = ""  # the connection that writes it
         self.uncounted = 0  # chunks that do not yet count as activity
         self.pace = Pace()
+        self.status = ""  # what its producer does, as JSON, where it said so
+        # Questions that its producer was told of: in which revision, on which connection.
+        self.steers: dict[str, tuple[int, str]] | None = None
+        self.inbox: dict[str, Message] | None = None  # the same for a writer that runs here, until it looks
         self.writer: Caller | None = None  # who wrote last, and may (`events.producers`)
         self.refusal: ChatError | None = None  # why not any more
         self.agent_task: asyncio.Task[None] | None = None  # its writer, where that runs here

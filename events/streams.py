@@ -6,7 +6,7 @@ and committed at the end.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from events.access import Caller
@@ -90,8 +90,11 @@ class Streams:
         self._here = new_id("streams")
         self._ends = StreamEnds(writer, store, clock)
         self._finals: dict[str, int] = {}  # message id -> pieces, from the end's submit to its commit
-        writing = PieceWriter(chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow)
-        self._finish = writing.finish
+        #: Told of a session in which a stream has another producer.
+        self.on_other_producer: Callable[[str], None] = lambda session_id: None
+        self.writing = writing = PieceWriter(
+            chunks, clock, max_size=max_size, bind=self._bind, overflow=self._overflow
+        )
         self.chunk, self.delta, self.part = writing.chunk, writing.delta, writing.part
         delivery.on_stream_end = self._end_told
 
@@ -201,6 +204,8 @@ class Streams:
     def _bind(self, stream: Stream, conn: Connection | None) -> None:
         if conn is not None:
             self._unbind(stream)
+            if stream.steers and stream.conn_id != conn.id:
+                self.on_other_producer(stream.room)
             stream.conn_id = conn.id
             self._by_conn.setdefault(conn.id, set()).add(stream.message_id)
 
@@ -234,7 +239,8 @@ class Streams:
         stream.floor = Made(record.content, record.parts).weight
         self.open[record.message_id] = stream
         self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
-        self._finish(stream)
+        self.writing.finish(stream)
+        self.on_other_producer(stream.room)
         if written and not stream.flying:
             self._chunks.push(stream, self._clock())
         return stream
@@ -474,7 +480,7 @@ class Streams:
         if stream is None:
             return None
         text, runs = stream.text_from(0)
-        return StreamText(text, len(stream.pieces), stream.start, False, False, runs)
+        return StreamText(text, len(stream.pieces), stream.start, False, False, runs, status=stream.status)
 
     async def read(self, record: MessageRecord, from_index: int) -> Rest:
         """What a reader lacks who has the pieces before one. A message whose pieces are not known any more

@@ -3,14 +3,14 @@
 Text without other parts is written by `chunk` alone, and costs nothing for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from events.chunks import Chunks
 from events.clock import Clock
 from events.errors import IndexConflict, PayloadTooLarge, StreamClosed, ValidationFailed
-from events.parts import TEXT, Part, Text, Tool, check, text_label
+from events.parts import TEXT, Part, Step, Text, Tool, check, text_label
 from events.room import Connection
 from events.stream import Stream
 from events.streamparts import Said, StreamParts
@@ -22,7 +22,7 @@ _ID = 100
 
 class PieceWriter:
     """`max_size` in bytes of UTF-8; `bind` is told which connection writes a stream, `overflow` which stream
-    grew too large, and why that is its end."""
+    grew too large, and why that is its end, `on_steered` which questions a stream has taken up."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class PieceWriter:
     ) -> None:
         self._chunks, self._clock, self._max_size = chunks, clock, max_size
         self._bind, self._overflow = bind, overflow
+        self.on_steered: Callable[[Stream, Sequence[str]], None] = lambda stream, question_ids: None
 
     def chunk(
         self,
@@ -139,6 +140,8 @@ class PieceWriter:
         check(part)
         parts = stream.parts or StreamParts(stream)
         self._open(stream, parts, parts.replacing(stream, msgspec.to_builtins(part)), now)
+        if isinstance(part, Step) and part.steered:
+            self.on_steered(stream, part.steered)
         return expected + 1
 
     @staticmethod

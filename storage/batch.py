@@ -40,11 +40,12 @@ from storage.ops import (
     ResumeStream,
     WaitStream,
 )
-from storage.parts import edited, file_ids, with_files
+from storage.parts import edited, file_ids, taken_up, with_files
 from storage.pieces import Run
 from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
 from storage.shape import maker, shared
+from storage.steered import taking_up
 from storage.tally import Parent, Tally
 from storage.waits import UNFINISHED, WAITING
 
@@ -90,6 +91,8 @@ class Needs:
                 messages.add(op.message_id)
                 if isinstance(op, DeleteMessage):
                     questions.add(op.message_id)
+                elif isinstance(op, EndStream):
+                    questions.update(taken_up(op.parts))
                 continue
             # The first one has posted the files, which is seen before the insert fails.
             if (thorough or posted) and op.client_message_id is not None:
@@ -122,8 +125,9 @@ class Needs:
 
     def turns(self, messages: Iterable[MessageRecord]) -> list[str]:
         """The questions whose turns may move, now that the messages were read: an answer names its own."""
-        answered = {m.reply_to for m in messages if m.status in UNFINISHED and m.reply_to is not None}
-        return sorted(self.questions | answered)
+        written = [message for message in messages if message.status in UNFINISHED]
+        answered = {message.reply_to for message in written if message.reply_to is not None}
+        return sorted(self.questions.union(answered, *(taken_up(message.parts) for message in written)))
 
 
 class Batch:
@@ -190,6 +194,8 @@ class Batch:
         else:
             record = self._delete(session, op)
         self._finish(record, "deleted" if isinstance(op, DeleteMessage) else record.status)
+        if isinstance(op, EndStream) and record.parts:
+            self._finish_steered(record)
         if record.reply_to is not None and before is not None and (record.interrupts or before.interrupts):
             self.written[record.reply_to] = op.written if isinstance(op, WaitStream) else None
         self._change(session, record)
@@ -475,6 +481,13 @@ class Batch:
                 self._turn(turn, state="done", outcome=outcome, claimed_until=None)
             else:
                 self._turn(turn, stopped=True)
+
+    def _finish_steered(self, answer: MessageRecord) -> None:
+        """The questions that an answer took up on its way are done with it, or go on as it does."""
+        for question_id in taken_up(answer.parts):
+            turn = self._turns.get(question_id)
+            if turn is not None and (change := taking_up(answer, turn)):
+                self._turn(turn, **change)
 
     def _turn(self, turn: TurnRecord, **change: object) -> None:
         changed = structs.replace(turn, **change)

@@ -109,7 +109,7 @@ class ChunkAnswer(msgspec.Struct, frozen=True):
 class StreamText(msgspec.Struct, frozen=True):
     """Exactly what a stream's logged chunks add up to. `text` is the message's own; `runs` has all of it in
     order, where there are other parts. `whole` is the same from the beginning on, of one that was read from
-    another chunk on."""
+    another chunk on. `status`: what its producer does, as JSON, where it said so; of a cut alone."""
 
     text: str
     next_index: int
@@ -118,6 +118,7 @@ class StreamText(msgspec.Struct, frozen=True):
     ended: bool  # its end is logged
     runs: tuple[Run, ...] = ()
     whole: tuple[Run, ...] = ()
+    status: str = ""
 
     @property
     def all(self) -> Sequence[Run]:
@@ -216,6 +217,9 @@ class StreamLog(Protocol):
     ) -> "ChunkAnswer | asyncio.Future[ChunkAnswer]":
         """Log and publish chunks, `pieces` of `event.part`, if `event.index` is next; renews the lease. An
         answer, or a future of one where it has to travel."""
+
+    def note(self, stream: str, status: str) -> None:
+        """What its producer does, until its end; "" for nothing. Lost with the log."""
 
     async def close(self, room: str, stream: str) -> StreamText:
         """No more chunks; the text that was logged."""

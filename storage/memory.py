@@ -332,6 +332,10 @@ class MemoryStreams:
         self._leases: dict[str, float] = {}
         self.append = memory.chunk
 
+    def note(self, stream: str, status: str) -> None:
+        if (found := self._memory._streams.get(stream)) is not None:
+            found.status = status
+
     async def close(self, room: str, stream: str) -> StreamText:
         found = self._memory._stream(room, stream)
         found.closed = True
@@ -457,7 +461,7 @@ class _Log:
 
 
 class _Stream(Pieces):
-    __slots__ = ("closed", "ended", "next_index", "over", "room", "start", "touched")
+    __slots__ = ("closed", "ended", "next_index", "over", "room", "start", "status", "touched")
 
     def __init__(self, room: str) -> None:
         super().__init__()
@@ -467,6 +471,7 @@ class _Stream(Pieces):
         self.closed = self.ended = False
         self.over = 0  # revision of its end; 0: not known
         self.touched = 0.0
+        self.status = ""
 
     def begin_anew(self, start: int) -> None:
         """It is written on after its end: a start later than that end, or, where its revision is not known,
@@ -483,7 +488,9 @@ class _Stream(Pieces):
     def as_text(self, from_index: int = 0) -> StreamText:
         text, runs = self.text_from(from_index)
         whole = tuple(self.runs_from(0)) if from_index and self.turns else ()
-        return StreamText(text, self.next_index, self.start, self.closed, self.ended, runs, whole)
+        return StreamText(
+            text, self.next_index, self.start, self.closed, self.ended, runs, whole, self.status
+        )
 
 
 class _Record:

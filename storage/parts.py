@@ -53,3 +53,11 @@ def in_order(parts: Parts | None, files: Sequence[FileRecord]) -> Sequence[FileR
         return files
     places = {file_id: place for place, file_id in enumerate(file_ids(parts))}
     return sorted(files, key=lambda file: places.get(file.file_id, len(places)))
+
+
+def taken_up(parts: Parts | None) -> list[str]:
+    """The questions that an answer took up on its way."""
+    if not parts:
+        return []
+    steps = [part for part in parts if part["type"] == "step"]
+    return [question_id for step in steps for question_id in step.get("steered", ())]

@@ -15,9 +15,10 @@ from storage.database import Database, SqlConnection
 from storage.ops import Addressed
 from storage.pieces import Run
 from storage.records import MessageRecord, TurnRecord
-from storage.rows import IN_LINE, IS_OPEN, TURN
+from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN
 from storage.shape import dict_maker
 from storage.statement import Statement, among
+from storage.steered import may_take_up
 from storage.tables import messages, sessions, turns
 from storage.types import Time
 from storage.waits import UNFINISHED
@@ -77,6 +78,11 @@ _MOVE = Statement(
     turns.update()
     .where(turns.c.question_id == sa.bindparam("which"))
     .values({name: sa.bindparam(name, type_=turns.c[name].type) for name in _MOVING})
+)
+_OPEN_ANSWER = Statement(
+    sa.select(*MESSAGE).where(
+        messages.c.message_id == sa.bindparam("answer_id"), messages.c.status == "streaming"
+    )
 )
 _row, _moved = dict_maker([column.name for column in TURN]), dict_maker(_MOVING, "which")
 _LOCK = Statement(
@@ -263,6 +269,27 @@ class Questions:
         """What the answer of a turn that waits, or has waited, goes on with."""
         row = await self._db.fetch_one(_WRITTEN, which=question_id)
         return [Run(*each) for each in row[0] or ()] if row is not None else []
+
+    async def take_up(self, answer_id: str, session_id: str, question_ids: Sequence[str]) -> list[TurnRecord]:
+        """The answer says that it has taken these up: those that waited for that are being answered by it.
+        What the answer's own parts say at its end counts all the same."""
+
+        async def work(connection: SqlConnection) -> list[TurnRecord]:
+            await connection.fetch_all(_LOCK, session_id=session_id)
+            written = [
+                MessageRecord(*row) for row in await connection.fetch_all(_OPEN_ANSWER, answer_id=answer_id)
+            ]
+            found = [TurnRecord(*row) for row in await connection.fetch_all(_GET, ids=list(question_ids))]
+            taken = [
+                structs.replace(turn, state="running", answer_id=answer_id)
+                for turn in found
+                if any(may_take_up(answer, turn) for answer in written)
+            ]
+            if taken:
+                await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in taken])
+            return taken
+
+        return await self._db.transact(work)
 
     async def keep(self, claimed: Sequence[TurnRecord], until: datetime) -> None:
         """Renew claims."""

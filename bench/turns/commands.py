@@ -135,6 +135,11 @@ async def wide_part(world: World, door: Door) -> Payload:
     return {"message_id": await thinking(world, door), "index": 1, "part": tool | more}
 
 
+async def long_status(world: World, door: Door) -> Payload:
+    said = {"status": "searching", "detail": "ä" * 200, "unknown": texts.wide()}
+    return {"message_id": await world.stream(door.session_id, world.size.pieces), **said}
+
+
 async def long_part(world: World, door: Door) -> Payload:
     part = {"type": "text", "id": "text", "text": texts.escaped(texts.ROOM // 8)}
     return {"message_id": await thinking(world, door), "index": 1, "part": part}
@@ -254,6 +259,7 @@ COMMANDS: Mapping[str, tuple[Input, ...]] = {
         ),
     ),
     "answer": (Input("64 KiB of small objects, each of a schema", wide_answer, home=World.asked),),
+    "agent_status": (Input("an unknown field of 25,000 objects", long_status, home=World.quiet),),
     "stream_end": (
         Input("an answer of many pieces", many_pieces, home=World.quiet),
         Input("an answer whose parts take turns at each piece", many_turns, home=World.quiet),

@@ -1,7 +1,7 @@
 """Writes what an answer consists of into its stream, as parts. Knows no kind of agent, and no wire format."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,7 @@ from events.agents.deltas import (
 from events.agents.earlier import CALL_ID
 from events.agents.toolasking import number_of, part_id
 from events.agents.turn import KeptMetadata, merged
-from events.parts import MOST, TEXT, Part, Reasoning, Source, Step, Tool, Url
+from events.parts import MOST, STEERED, TEXT, Part, Reasoning, Source, Step, Tool, Url
 from events.stream import Stream
 
 #: Of a message's parts, those that are left to text and tools when there are more sources.
@@ -55,22 +55,30 @@ class _Thought(Struct):
 
 
 class AnswerParts:
-    """One answer. Text alone makes no parts. `size`: bytes that its stream may hold.
+    """One answer. Text alone makes no parts. `size`: bytes that its stream may hold. `does` is told, of the
+    stream, what the agent does while it writes nothing (`events.agentstatus`).
 
     What is not shown, and why, `unshown` counts for the log.
     """
 
     def __init__(
-        self, writer: PartWriter, stream: Stream, size: int, before: Sequence[dict[str, Any]] = ()
+        self,
+        writer: PartWriter,
+        stream: Stream,
+        size: int,
+        before: Sequence[dict[str, Any]] = (),
+        *,
+        does: Callable[..., None] = lambda *_: None,
     ) -> None:
         """`before`: parts that it had when it began to wait."""
-        self._writer, self._stream = writer, stream
+        self._writer, self._stream, self._does = writer, stream, does
         self._thought_room, self._snippet_room = int(size * THOUGHTS), int(size * SNIPPETS)
         self._texts, self._wrote, self._new_text = 1, False, False
         self._thoughts: dict[int, _Thought] = {}
         self._metadata = KeptMetadata()
         self._tools: dict[int, Tool] = {}
         self._sources = self._steps = 0
+        self._is_told = False  # what it does, besides writing
         self.unshown: Counter[str] = Counter()
         self._take_up(before)
 
@@ -101,7 +109,7 @@ class AnswerParts:
         elif isinstance(delta, Citation):
             self._source(delta)
         elif isinstance(delta, NextStep):
-            self._next_step()
+            self._next_step(delta)
         elif isinstance(delta, NewText):
             self._new_text = self._wrote
         elif isinstance(delta, StartOver):
@@ -124,6 +132,10 @@ class AnswerParts:
             if tool.state in ("input_streaming", "input_available", "approval_responded"):
                 self._put_tool(number, state="output_error", error=why)
 
+    def _tell(self, status: str | None, detail: str | None = None) -> None:
+        self._is_told = status is not None
+        self._does(self._stream, status, detail)
+
     # --- text
 
     def _text(self, text: str) -> None:
@@ -131,17 +143,21 @@ class AnswerParts:
             self._writer.chunk(self._stream, "", None)  # a sign of life
             return
         self._end_thoughts()
+        if self._is_told:
+            self._tell(None)
         if self._new_text:
             self._texts += 1
         self._new_text, self._wrote = False, True
         part = None if self._texts == 1 else f"{TEXT}-{self._texts}"
         self._writer.chunk(self._stream, text, None, part=part)
 
-    def _next_step(self) -> None:
+    def _next_step(self, delta: NextStep) -> None:
         self._end_thoughts()
         self._steps += 1
         self._new_text = self._wrote
-        self._put(Step(id=f"step-{self._steps}"))
+        self._tell("thinking")
+        steered = list(delta.steered[:STEERED]) or UNSET
+        self._put(Step(id=f"step-{self._steps}", steered=steered))
 
     # --- reasoning
 
@@ -227,6 +243,8 @@ class AnswerParts:
         title = delta.title[:TITLE] if delta.title else UNSET
         changed: dict[str, Any] = {"state": "input_available", "input": delta.input, "input_text": UNSET}
         self._put_tool(delta.call, title=title, **changed)
+        if (tool := self._tools.get(delta.call)) is not None:
+            self._tell("calling_tool", (tool.title or tool.name)[:NAME])
 
     def _tool_asked(self, delta: ToolAsked) -> None:
         self._put_tool(

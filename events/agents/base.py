@@ -14,7 +14,8 @@ from storage.records import AgentRecord
 
 class Request(Struct):
     """One message to be answered. `history` is what was said before it, oldest first; `fence` counts its
-    hand-outs. `resume`: the answer has waited for people, and goes on."""
+    hand-outs. `resume`: the answer has waited for people, and goes on. `steering` fills with messages that
+    come meanwhile and are for this answer, by id: who takes one out says so (`NextStep`)."""
 
     session_id: str
     message: Message
@@ -22,6 +23,7 @@ class Request(Struct):
     agent: AgentRecord
     fence: int = 0
     resume: ResumedAnswer | None = None
+    steering: dict[str, Message] = {}
 
 
 class AnswerFailed(Exception):

@@ -39,7 +39,7 @@ def messages_of(turn: ModelTurn, *, running: bool) -> list[dict[str, Any]]:
     results = [
         {"role": "tool", "tool_call_id": call.tool_call_id, "content": call.output} for call in turn.calls
     ]
-    return [said, *results]
+    return [said, *results, *({"role": "user", "content": text} for text in turn.heard)]
 
 
 def _call(call: CalledTool) -> dict[str, Any]:

@@ -15,7 +15,9 @@ class StartOver(Struct, frozen=True, tag="start_over"):
 
 
 class NextStep(Struct, frozen=True, tag="next_step"):
-    """The model is called again, with what its tools gave."""
+    """The model is called again, with what its tools gave, and with the questions `steered`."""
+
+    steered: tuple[str, ...] = ()
 
 
 class NewText(Struct, frozen=True, tag="new_text"):

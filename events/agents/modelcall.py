@@ -31,11 +31,12 @@ class CalledTool(Struct, frozen=True):
 
 class ModelTurn(Struct, frozen=True):
     """What a model said in one call, and what became of its tool calls. `reasoning` has what goes back to it:
-    each piece with its `provider_metadata`."""
+    each piece with its `provider_metadata`. `heard`: what people said meanwhile."""
 
     text: str = ""
     calls: Sequence[CalledTool] = ()
     reasoning: Sequence[tuple[str, dict[str, Any]]] = ()
+    heard: Sequence[str] = ()
 
 
 class ModelCall(Struct, frozen=True):

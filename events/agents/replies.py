@@ -14,6 +14,7 @@ from events.agents.answerparts import AnswerParts
 from events.agents.base import Agent, AnswerFailed, Request
 from events.agents.deltas import Told, Waits
 from events.agents.outcome import AnswerOutcome
+from events.agentstatus import AgentStatuses
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal, RateLimited
 from events.event import Event, to_json
 from events.failures import translate
@@ -28,6 +29,7 @@ from storage.agents import Agents
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import Committed
+from storage.parts import taken_up
 from storage.pieces import Run
 from storage.records import AgentRecord, MessageRecord
 from storage.waits import WAITING
@@ -69,6 +71,7 @@ class Replies:
         store: Store,
         messages: MessageService,
         streams: Streams,
+        statuses: AgentStatuses,
         kinds: Mapping[str, Agent],
         remote: Remote,
         *,
@@ -76,7 +79,7 @@ class Replies:
         most: int,
     ) -> None:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
-        self._kinds = kinds
+        self._statuses, self._kinds = statuses, kinds
         self._remote, self._first_word = remote, first_word
         self._tasks = Tasks("answers")
         # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
@@ -148,6 +151,7 @@ class Replies:
             self._spawn(kind, request, stream, account)
 
     def _spawn(self, kind: Agent, request: Request, stream: Stream, account: str) -> "asyncio.Task[None]":
+        stream.inbox = request.steering
         begun = stream.agent_task = self._tasks.spawn(self._write(kind, request, stream))
         begun.add_done_callback(lambda _: self._written(account))
         return begun
@@ -305,7 +309,7 @@ class Replies:
         """Ends the stream whatever happens; a cancel from outside has ended it already."""
         outcome = AnswerOutcome()
         before = _parts_before(request)
-        parts = AnswerParts(self._streams, stream, self._streams.max_size, before)
+        parts = AnswerParts(self._streams, stream, self._streams.max_size, before, does=self._statuses.say)
         answer = kind.answer(request)
         waits: Waits | None = None
         try:
@@ -364,12 +368,19 @@ def _parts_before(request: Request) -> list[Any]:
 
 
 def _in_turns(rows: Sequence[MessageRecord]) -> list[MessageRecord]:
-    """A conversation as it was led: each answer behind its question, though others were asked meanwhile."""
+    """A conversation as it was led: each answer behind its question, though others were asked meanwhile, and
+    behind those that it took up."""
     places = {row.message_id: row.seq for row in rows}
+    steered = {
+        question_id: places[row.reply_to]
+        for row in rows
+        if row.reply_to in places and row.parts
+        for question_id in taken_up(row.parts)
+    }
 
-    def place(row: MessageRecord) -> tuple[int, int]:
+    def place(row: MessageRecord) -> tuple[int, int, int]:
         if row.sender_type == "agent" and row.reply_to in places:
-            return places[row.reply_to], row.seq
-        return row.seq, 0
+            return places[row.reply_to], 1, row.seq
+        return steered.get(row.message_id, row.seq), 0, row.seq
 
     return sorted(rows, key=place)

@@ -47,6 +47,13 @@ class FilesTold:
         return [{"type": "text", "text": written}, *shown] if shown else written
 
 
+def in_words(said: Message) -> str:
+    """Its words, and its files by their name."""
+    content = FilesTold({}, pictures=False).content(said, 0)
+    assert isinstance(content, str)
+    return content
+
+
 def tokens_of(content: Content) -> int:
     """About."""
     if isinstance(content, list):

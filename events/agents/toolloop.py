@@ -23,6 +23,7 @@ from events.agents.deltas import (
 from events.agents.earlier import turns_so_far
 from events.agents.modelcall import ModelCall, ModelTurn
 from events.agents.modelcaller import ModelCaller
+from events.agents.toldfiles import in_words
 from events.agents.toolasking import REASON, AskedCall, decisions, number_of, part_id
 from events.agents.toolbox import Toolbox, arguments_of
 from events.agents.toolresults import ToolResult, failed
@@ -86,9 +87,11 @@ async def conversed(
             for each in answer.asked(asking):
                 yield each
             return
-        turns.append(turn.told(results))
+        meanwhile = dict(call.request.steering)
+        call.request.steering.clear()
+        turns.append(turn.told(results, [in_words(message) for message in meanwhile.values()]))
         answer.next_step()
-        yield NextStep()
+        yield NextStep(tuple(meanwhile))
 
 
 class _Answer:

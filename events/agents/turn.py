@@ -1,6 +1,6 @@
 """Gathers what a model says in one call, so that it can be told of it in the next. Sends nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -69,8 +69,8 @@ class TurnReader:
         """Those that the agent is to carry out."""
         return list(self._calls.values())
 
-    def told(self, results: Mapping[int, ToolResult]) -> ModelTurn:
-        """`results` by the calls' numbers."""
+    def told(self, results: Mapping[int, ToolResult], heard: Sequence[str] = ()) -> ModelTurn:
+        """`results` by the calls' numbers; `heard`: what people said meanwhile."""
         called = [
             CalledTool(
                 call.tool_call_id, call.name, _valid(call.input_text), results[call.number].text,
@@ -83,7 +83,7 @@ class TurnReader:
             for thought in self._thoughts.values()
             if thought.provider_metadata is not None
         ]
-        return ModelTurn("".join(self._text), called, reasoning)
+        return ModelTurn("".join(self._text), called, reasoning, heard)
 
 
 def _valid(input_text: str) -> str:

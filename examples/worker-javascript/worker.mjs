@@ -10,6 +10,7 @@ import { io } from "socket.io-client";
 
 const socket = io(process.argv[2], { auth: { token: process.env.AGENT_TOKEN }, transports: ["websocket"] });
 const stopped = new Map(); // the id of an answer → what tells its model to stop
+const meanwhile = new Map(); // → what was asked while it is written
 
 // A piece of an answer is a command, and what it says. More of what people read; empty: still thinking.
 const text = (content) => ["stream_chunk", { content }];
@@ -18,8 +19,9 @@ const part = (whole) => ["stream_part", { part: whole }];
 // More text of a part that is no text: of what the model thinks, or of a tool's input.
 const more = (id, content) => ["stream_delta", { part: id, content }];
 
-// The pieces of an answer. Put your model here.
-async function* think({ message, history }, signal) {
+// The pieces of an answer. Put your model here. What is asked while it is written (`when_busy: "steer"`) is in
+// `heard`: a step takes it up, and what is left there is the next request.
+async function* think({ message, history }, signal, heard) {
   yield text("");
   yield part({ id: "thought", type: "reasoning", text: "" });
   for (const some of ["They may want to know ", "how much was said before."]) yield more("thought", some);
@@ -28,6 +30,10 @@ async function* think({ message, history }, signal) {
   yield part({ ...tool, state: "output_available", output: history.length });
   for (const word of `You said “${message.content}”, and ${history.length} messages came before.`.split(" ")) {
     yield text(word + " ");
+    for (const { message_id, content } of heard.splice(0)) {
+      yield part({ id: message_id, type: "step", steered: [message_id] });
+      yield text(`(And “${content}”.) `);
+    }
     await sleep(50, undefined, { signal });
   }
   yield part({ id: "source", type: "source", url: "https://example.org/counting", title: "How to count" });
@@ -43,6 +49,7 @@ socket.on("agent_request", (request, acknowledge) => {
   acknowledge(); // it is ours
   answer(request, `answer-${randomUUID()}`).catch(console.error);
 });
+socket.on("agent_steer", ({ message_id, message }) => meanwhile.get(message_id)?.push(message));
 // Somebody pressed stop: the text so far is kept.
 socket.on("stream_cancel", ({ message_id }) => stopped.get(message_id)?.abort());
 
@@ -52,9 +59,10 @@ async function answer(request, message_id) {
   if (!begun.ok || begun.message_id !== message_id) return; // another worker was faster
   const stop = new AbortController();
   stopped.set(message_id, stop);
+  meanwhile.set(message_id, []);
   try {
     const pieces = [];
-    for await (const piece of think(request, stop.signal)) {
+    for await (const piece of think(request, stop.signal, meanwhile.get(message_id))) {
       if (piece[1].content === "") {
         await call("stream_chunk", { ...where, content: "" }); // no piece: it has no index
         continue;
@@ -69,6 +77,7 @@ async function answer(request, message_id) {
     throw error;
   } finally {
     stopped.delete(message_id);
+    meanwhile.delete(message_id);
   }
 }
 

@@ -18,6 +18,7 @@ import socketio
 
 sio = socketio.AsyncClient()
 answers: dict[str, asyncio.Task[None]] = {}
+meanwhile: dict[str, list[dict[str, Any]]] = {}
 refused: dict[str, Any] = {}
 
 
@@ -40,8 +41,9 @@ def more(part_id: str, content: str) -> Piece:
     return "stream_delta", {"part": part_id, "content": content}
 
 
-async def think(request: dict[str, Any]) -> AsyncIterator[Piece]:
-    """The pieces of an answer. Put your model here."""
+async def think(request: dict[str, Any], heard: list[dict[str, Any]]) -> AsyncIterator[Piece]:
+    """The pieces of an answer. Put your model here. What is asked while it is written (`when_busy: "steer"`)
+    is in `heard`: a step takes it up, and what is left there is the next request."""
     said, before = request["message"]["content"], request["history"]
     yield text("")
     yield part(id="thought", type="reasoning", text="")
@@ -52,6 +54,10 @@ async def think(request: dict[str, Any]) -> AsyncIterator[Piece]:
     yield part(**tool, state="output_available", output=len(before))
     for word in f"You said “{said}”, and {len(before)} messages came before.".split(" "):
         yield text(word + " ")
+        while heard:
+            more_asked = heard.pop(0)
+            yield part(id=more_asked["message_id"], type="step", steered=[more_asked["message_id"]])
+            yield text(f"(And “{more_asked['content']}”.) ")
         await asyncio.sleep(0.05)
     yield part(id="source", type="source", url="https://example.org/counting", title="How to count")
 
@@ -71,6 +77,12 @@ async def agent_request(request: dict[str, Any]) -> None:
     answers[message_id].add_done_callback(lambda _: answers.pop(message_id))
 
 
+@sio.on("agent_steer")
+async def agent_steer(event: dict[str, Any]) -> None:
+    if event["message_id"] in meanwhile:
+        meanwhile[event["message_id"]].append(event["message"])
+
+
 @sio.on("stream_cancel")
 async def stream_cancel(event: dict[str, Any]) -> None:
     """Somebody pressed stop: the text so far is kept."""
@@ -83,9 +95,10 @@ async def answer(request: dict[str, Any], message_id: str) -> None:
     begun = await call("stream_start", {**where, "reply_to": request["message"]["message_id"]})
     if not begun["ok"] or begun["message_id"] != message_id:
         return  # another worker was asked, too, and was faster
+    heard = meanwhile[message_id] = []
     try:
         pieces: list[Piece] = []
-        async for piece in think(request):
+        async for piece in think(request, heard):
             if piece == text(""):
                 await call("stream_chunk", {**where, "content": ""})  # no piece: it has no index
                 continue
@@ -95,6 +108,8 @@ async def answer(request: dict[str, Any], message_id: str) -> None:
     except Exception as error:
         await call("stream_end", {**where, "error": {"code": "WORKER_FAILED", "message": str(error)}})
         raise
+    finally:
+        del meanwhile[message_id]
 
 
 async def write(where: dict[str, Any], pieces: list[Piece]) -> None:

@@ -17,7 +17,16 @@ export type Reply<T> = ({ ok: true } & T) | { ok: false; error: Problem };
 """
 
 #: Commands that are mostly sent without asking for a reply.
-QUIET = ("leave", "typing", "presence", "read", "stream_chunk", "stream_delta", "stream_part")
+QUIET = (
+    "leave",
+    "typing",
+    "presence",
+    "read",
+    "stream_chunk",
+    "stream_delta",
+    "stream_part",
+    "agent_status",
+)
 
 
 def declarations() -> str:

@@ -51,6 +51,7 @@ def build_answers(
         stores.messages,
         writing.messages,
         writing.streams,
+        writing.statuses,
         kinds,
         HandOut(workers, nodes.ask if nodes is not None else None),
         first_word=core.settings.stream_lease,
@@ -70,6 +71,7 @@ def build_answers(
     )
     core.after_commit.follow(answering.on_committed)
     core.signals.on("stopped", lambda channel, body: answering.stopped(body))
+    core.signals.on("steer", lambda channel, body: answering.steering.heard(body))
     # The way from delivery up to who waits for an answer: answers are streams, and streams are delivered.
     delivering.delivery.on_stream_start = answering.started
     asking = Asking(members.sessions, writing.messages, replies, answering, members.typing, limits)

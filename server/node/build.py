@@ -79,6 +79,7 @@ def _dispatcher(
         members.sessions,
         writing.messages,
         writing.streams,
+        writing.statuses,
         answers.answering,
         answers.branching,
         answers.interrupts,

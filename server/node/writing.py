@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from events.agentstatus import AgentStatuses
 from events.chunks import Chunks
 from events.clock import when
 from events.introductions import Introductions
@@ -25,6 +26,7 @@ class Writing:
     messages: MessageService
     streams: Streams
     leases: Leases
+    statuses: AgentStatuses
 
 
 def build_writing(
@@ -55,7 +57,8 @@ def build_writing(
         on_message=members.notices.note,
     )
     core.after_commit.follow(messages.on_committed)
-    return Writing(writer, uncommitted, messages, streams, leases)
+    statuses = AgentStatuses(delivering.backends.streams, delivery, clock)
+    return Writing(writer, uncommitted, messages, streams, leases, statuses)
 
 
 def _streams(

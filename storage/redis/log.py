@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from storage.interfaces import (
     NOT_GIVEN,
     UNBOUNDED,
@@ -18,6 +20,7 @@ from storage.interfaces import (
     Kind,
     Mark,
     RoomState,
+    StreamText,
     log_began,
 )
 from storage.redis import wire
@@ -153,12 +156,16 @@ class RedisLog:
         self._client.run_script(self._forget, self.keys(room), f"{self._prefix}:stream:")
 
 
+def _text(text: StreamText, status: Sequence[bytes]) -> StreamText:
+    return msgspec.structs.replace(text, status=status[0].decode()) if status else text
+
+
 def _state(found: Sequence[Any]) -> RoomState | None:
     if not found:
         return None
     rev, seq, pos, complete, entries, streams = found
     texts = {
-        name.decode(): text_of(text, index, start, closed=bool(closed), ended=False)
-        for name, index, start, closed, text in streams
+        name.decode(): _text(text_of(text, index, start, closed=bool(closed), ended=False), status)
+        for name, index, start, closed, text, *status in streams
     }
     return RoomState(Mark(rev, seq), pos, bool(complete), [wire.stamped(entry) for entry in entries], texts)

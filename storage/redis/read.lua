@@ -4,7 +4,7 @@
 -- texts beyond which rooms are incomplete; then pairs of room and the position that is asked from.
 -- Answers {epoch and mark, cut, whether this history gave out the client's position, rooms}; a room is {} or
 -- {rev, seq, pos, complete, entries, streams}, a stream
--- {name, next index, start, closed, text (`text_of`)}.
+-- {name, next index, start, closed, text (`text_of`), and what its producer does where it said so}.
 clock()
 if ARGV[5] == '1' then tick() end
 local window, oldest = tonumber(ARGV[4]), now_ms() - ARGV[4] * 1000
@@ -44,7 +44,7 @@ for i = 9, #ARGV, 2 do
         local text, size = '', 0
         if left > 0 then text, size = text_of(s, 0) end
         left = left - size
-        streams[#streams + 1] = {name, next_index(s), s.start, s.closed and 1 or 0, text}
+        streams[#streams + 1] = {name, next_index(s), s.start, s.closed and 1 or 0, text, s.status}
       end
     end
     rooms[#rooms + 1] = {log.rev, log.seq, log.pos, after >= log.trim and left > 0 and 1 or 0, entries, streams}

@@ -4,7 +4,7 @@ local function open_stream(key)
   if marks then
     local m = cmsgpack.unpack(marks)
     if m[1] == epoch then
-      return {key = key, start = m[2], closed = m[3], ended = m[4], room = m[5]}
+      return {key = key, start = m[2], closed = m[3], ended = m[4], room = m[5], status = m[6]}
     end
     redis.call('DEL', key)
   end
@@ -12,7 +12,7 @@ local function open_stream(key)
 end
 
 local function save_stream(s, ttl)
-  local marks = cmsgpack.pack({epoch, s.start, s.closed, s.ended, s.room})
+  local marks = cmsgpack.pack({epoch, s.start, s.closed, s.ended, s.room, s.status})
   if s.fresh then
     redis.call('RPUSH', s.key, marks)
     s.fresh = false

@@ -25,7 +25,7 @@ class RedisStreams:
         self._prefix = client.prefix
         self._chunk = client.script("chunk", "log", "stream")
         self._close = client.script("close", "stream")
-        self._text = client.script("text", "stream")
+        self._text, self._note = client.script("text", "stream"), client.script("note", "stream")
 
     def _key(self, stream: str) -> str:
         return f"{self._prefix}:stream:{stream}"
@@ -42,6 +42,9 @@ class RedisStreams:
         answer, number, stamp, pos = reply
         self._client.saw(stamp, pos)
         return ChunkAnswer(_ANSWERS[answer], number)
+
+    def note(self, stream: str, status: str) -> None:
+        self._client.run_script(self._note, (self._key(stream),), status, self._log.window)
 
     async def close(self, room: str, stream: str) -> StreamText:
         """Raises StorageUnavailable."""

@@ -413,6 +413,8 @@ async def test_everybody_sees_the_same_parts(shared_server: Server, url: str) ->
                 "stop",
                 12,
             )
+            does = [each["status"] for each in alice.named("agent_status")]
+            assert does == ["calling_tool", "thinking", None]
             [told] = [m for m in await alice.history() if m["message_type"] == "stream"]
             assert [part["type"] for part in told["parts"]] == LOOKED
             assert told["content"] == "Let me see.\n\nSeen."

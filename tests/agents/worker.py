@@ -14,11 +14,13 @@ class Worker:
     def __init__(self, server: Server, agent_id: int, *, deaf: bool = False) -> None:
         self.requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()
+        self.steers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._server, self._agent_id, self._deaf = server, agent_id, deaf
         self._released = asyncio.Event()
         self.client = socketio.AsyncClient(reconnection=False)
         self.client.on("agent_request", self._request)
         self.client.on("stream_cancel", self._cancel)
+        self.client.on("agent_steer", self.steers.put)
 
     async def _request(self, request: dict[str, Any]) -> None:
         await self.requests.put(request)
@@ -43,6 +45,10 @@ class Worker:
     async def request(self) -> dict[str, Any]:
         async with asyncio.timeout(10):
             return await self.requests.get()
+
+    async def steer(self) -> dict[str, Any]:
+        async with asyncio.timeout(10):
+            return await self.steers.get()
 
     async def call(self, command: str, /, **payload: Any) -> dict[str, Any]:
         reply: dict[str, Any] = await self.client.call(command, payload, timeout=10)

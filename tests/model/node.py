@@ -158,13 +158,15 @@ class Node:
         self._numbers += 1
         services = self.services
         sink = LineSink(services.hub.flusher, self, socket)
-        caller = Caller("user", sub)
         id = f"{self.name}-{self.process.loop.time():.0f}-{self._numbers}"
-        conn = Connection(id, caller, CODEC, sink, "socketio", services.clock())
+        conn = self.connection(id, sub, sink, services.clock())
         sink.conn = conn
         self.sinks[socket] = sink
         work = self._admit(socket, sink, conn, pid, offset)
         socket.admission = self.world.loop.create_task(work, context=self.process.context)
+
+    def connection(self, id: str, sub: str, sink: LineSink, now: float) -> Connection:
+        return Connection(id, Caller("user", sub), CODEC, sink, "socketio", now)
 
     async def _admit(
         self, socket: "Socket", sink: LineSink, conn: Connection, pid: str | None, offset: str | None

@@ -12,6 +12,8 @@ from tests.model.rules import names
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Schedules of a run of the tests: of ordinary faults, and with stores that go back and clocks that jump.
 ORDINARY, PAST = 80, 60
+#: ... and of people who ask and workers who answer.
+TURNS = 12
 #: Rules that are missed within few schedules; `make faults` leaves out each of them.
 QUICK = ("hold_connection", "witness")
 #: Schedules in which a rule that is left out has to be missed: each is by one in twenty, or more.
@@ -35,6 +37,11 @@ def run(*arguments: str) -> str:
 @pytest.mark.timeout(400)
 def test_promises_hold() -> None:
     run(str(ORDINARY), "--first", os.environ.get("MODEL_SEED", "0"))
+
+
+@pytest.mark.timeout(400)
+def test_every_question_ends_in_one_way() -> None:
+    run(str(TURNS), "--turns", "--first", os.environ.get("MODEL_SEED", "0"))
 
 
 @pytest.mark.timeout(400)

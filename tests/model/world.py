@@ -80,6 +80,10 @@ class World:
     """`seed` names the schedule. `often` are actions that come more often than others: those of `STEERED`
     come in no other schedule."""
 
+    #: Another kind of world has other actions.
+    actions_of = MENU
+    always = ("write", "join")
+
     def __init__(
         self, seed: int, actions: int | None = None, often: tuple[str, ...] = (), past: bool = False
     ) -> None:
@@ -91,16 +95,22 @@ class World:
         self.slow = self.rng.choice((1.0, 1.0, 10.0))
         self.failure: str | None = None
         self.story: list[str] = []
-        always = ("write", "join", *often)
+        always = (*self.always, *often)
         menu = [
             (name, weight)
-            for name, weight in (*MENU, *(PAST if past else ()))
+            for name, weight in (*self.actions_of, *(PAST if past else ()))
             if self.rng.random() < 0.7 or name in always
         ]
         menu += [(name, STEERED_WEIGHT) for name in STEERED if name in often]
         often = often or tuple(self.rng.sample([name for name, _ in menu], 3))
         self.menu = [(name, weight * 6 if name in often else weight) for name, weight in menu]
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def node_of(self, name: str) -> Node:
+        return Node(self, name)
+
+    def client_of(self, name: str) -> Client:
+        return Client(self, name)
 
     # --- what everybody uses
 
@@ -160,14 +170,14 @@ class World:
         self.unnoticed: tuple[list[Node], str | None] | None = None
         self.marks_lost: dict[str, dict[str, int]] = {}
         self.sql = Sql(self.latency)
-        self.nodes = {name: Node(self, name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
+        self.nodes = {name: self.node_of(name) for name in ("N1", "N2", "N3")[: rng.choice((1, 2, 2, 3))]}
         if rng.random() < 0.8:
             await asyncio.wait(
                 [asyncio.create_task(n.started.wait()) for n in self.nodes.values()], timeout=9
             )
         people = ("ann", "bob", "cho")[: rng.randint(1, 3)]
         await self._make_sessions(people)
-        self.clients = [Client(self, name) for name in people]
+        self.clients = [self.client_of(name) for name in people]
         for client in self.clients:
             for room in ROOMS:
                 if rng.random() < 0.8:
@@ -408,7 +418,7 @@ class World:
         dead = [node for node in self.nodes.values() if not node.alive]
         for node in dead if everything else dead[:1]:
             self.note(f"{node.name} starts")
-            self.nodes[node.name] = Node(self, node.name)
+            self.nodes[node.name] = self.node_of(node.name)
 
     def do_freeze_node(self) -> None:
         node = self._node()

@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "index": 0,
         "part": {"id": "r", "type": "reasoning", "text": "x"},
     },
+    "agent_status": {"message_id": "s-1", "status": "searching", "detail": "x"},
     "stream_end": {
         "message_id": "s-1",
         "status": "failed",

@@ -44,14 +44,15 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(node: Server, **settings: Any) -> AsyncIterator[Scene]:
+async def scene(node: Server, workers: Server | None = None, **settings: Any) -> AsyncIterator[Scene]:
+    """`workers`: the node that they are connected to, if it is another one."""
     async with node.api("backend", "service") as api:
         body = {"name": "Remote", "kind": "remote", **settings}
         made = await api.post("/api/chat/agents", json=body)
         agent = made.json()["id"]
     session_id = await new_session(node, agent_id=agent)
     async with (
-        Worker(node, agent) as worker,
+        Worker(workers or node, agent) as worker,
         enter("websocket", node, "alice", session_id) as alice,
     ):
         yield Scene(node, agent, session_id, alice, worker)

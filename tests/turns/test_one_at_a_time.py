@@ -1,26 +1,13 @@
-"""Questions to a busy agent, and questions that are stopped: one node, a worker under the test's control."""
+"""Questions to a busy agent, and questions that are stopped, with a worker under the test's control."""
 
 import asyncio
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from tests.support.server import Server
+from tests.turns.conftest import Place
 from tests.turns.scene import scene
 
 
-@pytest.fixture(scope="module")
-def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("turns")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db") as running:
-        yield running
-
-
-async def test_questions_wait_and_are_answered_in_their_order(node: Server) -> None:
-    async with scene(node) as at:
+async def test_questions_wait_and_are_answered_in_their_order(place: Place) -> None:
+    async with scene(*place) as at:
         first, _, answer = await at.begun()
         second, third = await at.ask("second"), await at.ask("third")
         await at.told(second, "queued")
@@ -42,8 +29,8 @@ async def test_questions_wait_and_are_answered_in_their_order(node: Server) -> N
         ]
 
 
-async def test_a_question_that_waits_is_stopped(node: Server) -> None:
-    async with scene(node) as at:
+async def test_a_question_that_waits_is_stopped(place: Place) -> None:
+    async with scene(*place) as at:
         _, _, answer = await at.begun()
         second, third = await at.ask("second"), await at.ask("third")
         await at.told(third, "queued")
@@ -58,8 +45,8 @@ async def test_a_question_that_waits_is_stopped(node: Server) -> None:
         assert told == ["queued", "done"]
 
 
-async def test_a_stop_before_the_first_word(node: Server) -> None:
-    async with scene(node) as at:
+async def test_a_stop_before_the_first_word(place: Place) -> None:
+    async with scene(*place) as at:
         question = await at.ask("first")
         request = await at.worker.request()
         assert (await at.alice.call("stream_cancel", message_id=question))["status"] == "cancelled"
@@ -72,8 +59,8 @@ async def test_a_stop_before_the_first_word(node: Server) -> None:
         assert (await at.worker.request())["message"]["message_id"] == second
 
 
-async def test_the_call_that_stops_an_answer_takes_its_question(node: Server) -> None:
-    async with scene(node) as at, node.api() as api, node.api("mallory") as stranger:
+async def test_the_call_that_stops_an_answer_takes_its_question(place: Place) -> None:
+    async with scene(*place) as at, at.node.api() as api, at.node.api("mallory") as stranger:
         await at.begun()
         waits = await at.ask("second")
         url = f"/api/chat/streams/{waits}/cancel"
@@ -85,8 +72,8 @@ async def test_the_call_that_stops_an_answer_takes_its_question(node: Server) ->
         assert (await api.get(f"/api/chat/streams/{waits}")).json()["error"]["code"] == "STREAM_NOT_FOUND"
 
 
-async def test_an_answer_is_stopped_by_its_question(node: Server) -> None:
-    async with scene(node) as at:
+async def test_an_answer_is_stopped_by_its_question(place: Place) -> None:
+    async with scene(*place) as at:
         question, _, answer = await at.begun()
         assert (await at.alice.call("stream_cancel", message_id=question))["status"] == "cancelled"
         end = await at.alice.wait_event("stream_end")
@@ -94,8 +81,8 @@ async def test_an_answer_is_stopped_by_its_question(node: Server) -> None:
         assert await at.open() == []
 
 
-async def test_an_interruption_keeps_the_text(node: Server) -> None:
-    async with scene(node) as at:
+async def test_an_interruption_keeps_the_text(place: Place) -> None:
+    async with scene(*place) as at:
         _, _, answer = await at.begun(piece="half of it")
         second = await at.ask("stop, and this", when_busy="interrupt")
         end = await at.alice.wait_event("stream_end")
@@ -105,16 +92,16 @@ async def test_an_interruption_keeps_the_text(node: Server) -> None:
         assert [m["content"] for m in request["history"]] == ["first", "half of it"]
 
 
-async def test_parallel_questions_wait_for_nothing(node: Server) -> None:
-    async with scene(node) as at:
+async def test_parallel_questions_wait_for_nothing(place: Place) -> None:
+    async with scene(*place) as at:
         first, _, _ = await at.begun()
         second = await at.ask("second", when_busy="parallel")
         assert (await at.worker.request())["message"]["message_id"] == second
         assert await at.open() == [(first, "running"), (second, "running")]
 
 
-async def test_a_busy_agent_may_reject(node: Server) -> None:
-    async with scene(node, when_busy="reject") as at:
+async def test_a_busy_agent_may_reject(place: Place) -> None:
+    async with scene(*place, when_busy="reject") as at:
         _, _, answer = await at.begun()
         refused = await at.alice.call("message", content="second")
         assert (refused["ok"], refused["error"]["code"]) == (False, "AGENT_BUSY")
@@ -124,12 +111,12 @@ async def test_a_busy_agent_may_reject(node: Server) -> None:
         assert (await at.worker.request())["message"]["message_id"] == second
 
 
-async def test_a_repeat_of_a_question_is_not_busy(node: Server) -> None:
-    async with scene(node, when_busy="reject") as at:
+async def test_a_repeat_of_a_question_is_not_busy(place: Place) -> None:
+    async with scene(*place, when_busy="reject") as at:
         first = await at.alice.call("message", content="first", client_message_id="1")
         again = await at.alice.call("message", content="first", client_message_id="1")
         assert (again["message_id"], again["duplicate"]) == (first["message_id"], True)
-        async with node.api() as api:
+        async with at.node.api() as api:
             url = f"/api/chat/sessions/{at.session_id}/messages"
             refused = await api.post(url, json={"content": "second"})
             asked = await api.post(f"{url}/stream", json={"content": "second", "stream": False})
@@ -137,9 +124,9 @@ async def test_a_repeat_of_a_question_is_not_busy(node: Server) -> None:
             assert (reply.status_code, reply.json()["error"]["code"]) == (409, "AGENT_BUSY")
 
 
-async def test_who_waits_for_an_answer_hears_that_there_is_none(node: Server) -> None:
+async def test_who_waits_for_an_answer_hears_that_there_is_none(place: Place) -> None:
     """By whatever node the question was given up, and however often it is asked again."""
-    async with scene(node) as at, node.api() as api, node.api("backend", "service") as backend:
+    async with scene(*place) as at, at.node.api() as api, at.node.api("backend", "service") as backend:
         _, _, answer = await at.begun()
         url = f"/api/chat/sessions/{at.session_id}/messages/stream"
         body = {"content": "second", "stream": False, "client_message_id": "2"}
@@ -152,8 +139,8 @@ async def test_who_waits_for_an_answer_hears_that_there_is_none(node: Server) ->
         assert (given_up.status_code, given_up.json()["error"]["code"]) == (404, "AGENT_NOT_FOUND")
 
 
-async def test_a_question_that_waits_is_edited_and_deleted(node: Server) -> None:
-    async with scene(node) as at:
+async def test_a_question_that_waits_is_edited_and_deleted(place: Place) -> None:
+    async with scene(*place) as at:
         _, _, answer = await at.begun()
         second, third = await at.ask("second"), await at.ask("third")
         await at.alice.call("edit", message_id=third, content="third, better")
@@ -164,8 +151,8 @@ async def test_a_question_that_waits_is_edited_and_deleted(node: Server) -> None
         assert request["message"]["content"] == "third, better"
 
 
-async def test_a_question_is_deleted_while_its_worker_thinks(node: Server) -> None:
-    async with scene(node) as at:
+async def test_a_question_is_deleted_while_its_worker_thinks(place: Place) -> None:
+    async with scene(*place) as at:
         question = await at.ask("first")
         request = await at.worker.request()
         await at.alice.call("delete", message_id=question)
@@ -176,11 +163,11 @@ async def test_a_question_is_deleted_while_its_worker_thinks(node: Server) -> No
         assert [m["sender_type"] for m in await at.alice.history()] == ["user"]
 
 
-async def test_a_request_waits_for_its_turn(node: Server) -> None:
-    async with scene(node) as at:
+async def test_a_request_waits_for_its_turn(place: Place) -> None:
+    async with scene(*place) as at:
         _, _, answer = await at.begun()
         url = f"/api/chat/sessions/{at.session_id}/messages/stream"
-        async with node.api() as api:
+        async with at.node.api() as api:
             asking = asyncio.create_task(api.post(url, json={"content": "second", "stream": False}))
             await at.alice.wait_event("turn", lambda turn: turn["state"] == "queued")
             await at.end(answer)

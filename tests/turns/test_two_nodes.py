@@ -146,3 +146,44 @@ async def test_the_node_that_took_an_interruption_dies_right_after(nodes: Nodes,
         request = await worker.request()
         assert request["message"]["message_id"] == "stop-1"
         assert [m["content"] for m in request["history"]] == ["first", "half of it"]
+
+
+async def test_who_goes_on_elsewhere_is_steered_there(nodes: Nodes, agent: int) -> None:
+    """Asked at one node, written at another that dies: what was taken up is the answer's, the rest is told
+    anew."""
+    session_id = await new_session(nodes[0], agent_id=agent)
+    async with enter("websocket", nodes[0], "alice", session_id) as alice:
+        async with Worker(nodes[1], agent) as worker:
+            first = (await alice.message("first"))["message_id"]
+            answer = await worker.write(await worker.request(), "so ", end=False)
+            where = {"session_id": session_id, "message_id": answer}
+            asked = []
+            for text in ("second", "third"):
+                asked.append((await alice.message(text, when_busy="steer"))["message_id"])
+                told = await worker.steer()
+                assert (told["message_id"], told["message"]["message_id"]) == (answer, asked[-1])
+            step = {"type": "step", "id": "heard", "steered": [asked[0]]}
+            assert (await worker.call("stream_part", **where, part=step))["ok"]
+            assert (await worker.call("agent_status", **where, status="searching"))["ok"]
+            assert (await alice.wait_event("agent_status"))["status"] == "searching"
+            async with enter("websocket", nodes[0], "alice", session_id) as late:
+                assert [stream["agent_status"] for stream in late.joined["streams"]] == [
+                    {"status": "searching"}
+                ]
+            taken = await alice.wait_event("turn", lambda turn: turn["state"] == "running")
+            assert (taken["message_id"], taken["answer_id"]) == (asked[0], answer)
+            nodes[1].kill9()
+        async with Worker(nodes[0], agent) as worker:
+            assert (await worker.call("stream_chunk", **where, index=2, content="on"))["ok"]
+            told = await worker.steer()
+            assert (told["message_id"], told["message"]["message_id"]) == (answer, asked[1])
+            assert (await worker.call("stream_end", **where))["ok"]
+            request = await worker.request()
+            assert request["message"]["message_id"] == asked[1]
+            assert [m["message_id"] for m in request["history"]] == [first, asked[0], answer]
+            await worker.write(request, "three")
+            turns = (await alice.call("turns"))["turns"]
+            assert [(t["message_id"], t["outcome"], t["answer_id"] == answer) for t in turns] == [
+                (asked[1], "complete", False), (asked[0], "complete", True), (first, "complete", True)
+            ]  # fmt: skip
+    await nodes[1].start_async()

@@ -1,0 +1,163 @@
+"""Questions that steer an answer while it is written: told to who writes it, on whatever node, and taken up
+by it. What is not taken up waits in line as any other. Knows no kind of agent.
+
+Nothing here is lasting: the line is SQL's (`storage.questions`), and what an answer took up is in its parts.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from events.clock import Clock
+from events.delivery import Delivery
+from events.event import Kind, make
+from events.stream import Stream
+from events.streams import Streams
+from events.tasks import Tasks
+from events.views import told_to_agents
+from storage.batch import BUSY
+from storage.errors import StorageError
+from storage.messages import Messages as Store
+from storage.ops import STEER
+from storage.questions import Questions
+from storage.records import MessageRecord, TurnRecord
+
+#: Sessions and questions that a node remembers; of others it looks less often.
+REMEMBERED = 10_000
+
+log = logging.getLogger("parley.turns")
+
+
+class Steer(msgspec.Struct, array_like=True):
+    """What nodes tell each other: these questions are for who writes the answer. None: for an answer that has
+    not begun yet."""
+
+    session_id: str
+    answer_id: str | None
+    question_ids: list[str]
+
+
+class Steering:
+    """`tell` is given each turn that was taken up."""
+
+    def __init__(
+        self,
+        questions: Questions,
+        store: Store,
+        streams: Streams,
+        delivery: Delivery,
+        clock: Clock,
+        tasks: Tasks,
+        tell: Callable[[TurnRecord], None],
+    ) -> None:
+        self._questions, self._store, self._streams = questions, store, streams
+        self._delivery, self._clock, self._tasks, self._tell = delivery, clock, tasks, tell
+        # Sessions with an answer that is to be steered once it begins, and questions that were told of.
+        self._awaited: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[str, None] = OrderedDict()
+        streams.writing.on_steered = self._steered
+        streams.on_other_producer = self.look
+
+    # --- what is to be told
+
+    def look(self, session_id: str) -> None:
+        """What waits in a session to be taken up is told to who writes there."""
+        self._tasks.spawn(self._look(session_id))
+
+    def begun(self, session_id: str) -> None:
+        """An answer has begun here."""
+        if session_id in self._awaited:
+            del self._awaited[session_id]
+            self.look(session_id)
+
+    def edited(self, message: MessageRecord) -> None:
+        if message.message_id in self._known:
+            self.look(message.session_id)
+
+    async def _look(self, session_id: str, *, again: bool = False) -> None:
+        """`again`: that no answer had begun was told before."""
+        try:
+            turns = await self._questions.open(session_id)
+        except StorageError as error:
+            log.warning("nobody is steered in %s: %s", session_id, error)
+            return
+        waiting = [turn.question_id for turn in turns if (turn.state, turn.when_busy) == ("queued", STEER)]
+        busy = [turn.answer_id for turn in turns if turn.state in BUSY and not turn.stopped]
+        answer_id = next((answer for answer in busy if answer), None)
+        if waiting and busy and (answer_id is not None or not again):
+            said = Steer(session_id, answer_id, waiting)
+            self._delivery.bus.signal("all", "steer", msgspec.msgpack.encode(said))
+
+    # --- whoever writes it here
+
+    def heard(self, body: bytes) -> None:
+        """A signal `steer` came."""
+        said = msgspec.msgpack.decode(body, type=Steer)
+        for question_id in said.question_ids:
+            _remember(self._known, question_id)
+        if said.answer_id is not None:
+            stream = self._streams.open.get(said.answer_id)
+            if stream is not None and stream.ending is None:
+                self._tasks.spawn(self._tell_writer(stream, said.question_ids))
+            return
+        _remember(self._awaited, said.session_id)
+        if any(stream.room == said.session_id for stream in self._streams.open.values()):
+            self._tasks.spawn(self._look(said.session_id, again=True))  # it may have begun meanwhile
+
+    async def _tell_writer(self, stream: Stream, question_ids: Sequence[str]) -> None:
+        try:
+            for question_id in question_ids:
+                question = await self._store.get(question_id)
+                if question is not None and question.deleted_at is None and stream.ending is None:
+                    await self._tell_of(stream, question)
+        except StorageError as error:
+            log.warning("%s is not steered: %s", stream.message_id, error)
+
+    async def _tell_of(self, stream: Stream, question: MessageRecord) -> None:
+        """Once on each connection, and again where it was edited."""
+        if stream.steers is None:
+            stream.steers = {}
+        told = (question.revision, stream.conn_id)
+        if stream.steers.get(question.message_id) == told:
+            return
+        stream.steers[question.message_id] = told
+        files = await self._store.files_with([question])
+        message = told_to_agents(question, files.get(question.message_id, ()))
+        if stream.inbox is not None:
+            stream.inbox[question.message_id] = message
+            return
+        conn = self._delivery.hub.connections.get(stream.conn_id)
+        if conn is not None:
+            payload = {"message_id": stream.message_id, "message": message}
+            conn.send(make(stream.room, "agent_steer", Kind.DIRECT, payload, self._clock()))
+
+    def withdrawn(self, question_id: str) -> None:
+        """It was stopped or deleted: nobody here need take it up any more."""
+        if question_id in self._known:
+            del self._known[question_id]
+            for stream in self._streams.open.values():
+                if stream.inbox is not None:
+                    stream.inbox.pop(question_id, None)
+
+    # --- what was taken up
+
+    def _steered(self, stream: Stream, question_ids: Sequence[str]) -> None:
+        self._tasks.spawn(self._take_up(stream, question_ids))
+
+    async def _take_up(self, stream: Stream, question_ids: Sequence[str]) -> None:
+        try:
+            taken = await self._questions.take_up(stream.message_id, stream.room, question_ids)
+        except StorageError as error:
+            log.warning("%s took up what waits on until its end: %s", stream.message_id, error)
+            return
+        for turn in taken:
+            self._known.pop(turn.question_id, None)
+            self._tell(turn)
+
+
+def _remember(among: OrderedDict[str, None], name: str) -> None:
+    among[name] = None
+    if len(among) > REMEMBERED:
+        among.popitem(last=False)

@@ -1,0 +1,75 @@
+"""What comes at the same moment, from people and workers at two nodes or at one."""
+
+import asyncio
+
+from tests.agents.worker import Worker
+from tests.support.doors import enter, new_session
+from tests.turns.conftest import Place
+from tests.turns.scene import scene
+
+
+async def test_stops_in_the_last_moment(place: Place) -> None:
+    """By the question and by the answer, in two tabs, while its producer ends it: one end, and all hear the
+    same."""
+    async with scene(*place) as at, enter("websocket", place.back, "alice", at.session_id) as other_tab:
+        outcomes = set()
+        for order in ([0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0]):
+            question, _, answer = await at.begun()
+            ending = (
+                at.worker.call("stream_end", session_id=at.session_id, message_id=answer),
+                at.alice.call("stream_cancel", message_id=question),
+                other_tab.call("stream_cancel", message_id=answer),
+            )
+            replies = dict(zip(order, await asyncio.gather(*(ending[n] for n in order)), strict=True))
+            ends = [
+                await door.wait_event("stream_end", lambda end, a=answer: end["message_id"] == a)
+                for door in (at.alice, other_tab)
+            ]
+            turn = (await at.alice.call("turns", limit=1))["turns"][0]
+            assert (turn["message_id"], turn["state"]) == (question, "done")
+            said = {turn["outcome"], *(end["status"] for end in ends)}
+            assert said == {replies[1]["status"]} == {replies[2]["status"]}
+            assert replies[0]["ok"] or replies[0]["error"]["code"] == "STREAM_CLOSED"
+            outcomes |= said
+        assert outcomes <= {"complete", "cancelled"}
+
+
+async def test_a_stop_and_the_first_word(place: Place) -> None:
+    """Either the answer never began, or it began and was stopped."""
+    async with scene(*place) as at:
+        for order in ([0, 1], [1, 0], [0, 1], [1, 0]):
+            question = await at.ask("first")
+            request = await at.worker.request()
+            both = (at.worker.begin(request), at.alice.call("stream_cancel", message_id=question))
+            replies = dict(zip(order, await asyncio.gather(*(both[n] for n in order)), strict=True))
+            assert replies[1]["status"] == "cancelled"
+            turn = (await at.alice.call("turns", limit=1))["turns"][0]
+            assert (turn["state"], turn["outcome"]) == ("done", "cancelled")
+            begun = replies[0]["ok"]
+            assert ("answer_id" in turn) == begun, (replies[0], turn)
+            assert begun or replies[0]["error"]["code"] == "STREAM_CLOSED"
+        assert await at.open() == []
+
+
+async def test_two_people_write_at_once(place: Place) -> None:
+    async with place.front.api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
+    session_id = await new_session(place.front, agent_id=made.json()["id"], members=("bob",))
+    async with (
+        Worker(place.back, made.json()["id"]) as worker,
+        enter("websocket", place.front, "alice", session_id) as alice,
+        enter("socketio", place.back, "bob", session_id) as bob,
+    ):
+        sent = await asyncio.gather(*(door.message(f"{n}") for n in range(4) for door in (alice, bob)))
+        asked = [each["message_id"] for each in sorted(sent, key=lambda each: each["seq"])]
+        answered = []
+        for _ in asked:
+            request = await worker.request()
+            answered.append(request["message"]["message_id"])
+            await worker.write(request, "so")
+        assert answered == asked
+        assert worker.requests.empty()
+        turns = (await bob.call("turns"))["turns"]
+        assert [(turn["message_id"], turn["outcome"]) for turn in reversed(turns)] == [
+            (question, "complete") for question in asked
+        ]
