@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec import structs
+
 from events.answering import Answering
 from events.clock import Clock
 from events.delivery import Delivery
@@ -25,6 +27,8 @@ class Branching:
 
     async def regenerate(self, session_id: str, message_id: str, asks: Addressed) -> dict[str, Any]:
         """Raises MessageMissing, QuestionOpen, BranchesFull, StreamStillOpen, Unavailable."""
+        if asks.when_busy == "steer":  # its answer stands by itself
+            asks = structs.replace(asks, when_busy="queue")
         try:
             again = await self._branches.again(session_id, message_id, asks)
         except StreamStillOpen as error:
