@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
         "parts",
         "recovery",
         "files",
+        "small",
         "search",
         "accessibility",
         "keyboard",
-        "cached",
     ],
 )
 async def test_story(house: Server, story: str) -> None:
@@ -41,6 +41,10 @@ async def test_company(house: Server, story: str) -> None:
     await tell("company.mjs", story, house.url)
 
 
+async def test_the_back_forward_cache(house: Server) -> None:
+    await tell("doors.mjs", "cached", house.url)
+
+
 async def test_five_thousand_messages_stay_quick(house: Server) -> None:
     session_id = await new_session(house, "olga", title="Long")
     async with enter("websocket", house, "olga", session_id) as olga:
@@ -48,13 +52,13 @@ async def test_five_thousand_messages_stay_quick(house: Server) -> None:
         for first in range(0, 5000, 250):
             waiting = [socket.send("message", content=f"line {at}") for at in range(first, first + 250)]
             await asyncio.gather(*waiting)
-    await tell("stories.mjs", "many", house.url, session_id, house.token("olga"))
+    await tell("doors.mjs", "many", house.url, session_id, house.token("olga"))
 
 
 async def test_without_the_official_client(sqlite_template: Path, tmp_path: Path) -> None:
     shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS) as bare:
-        await tell("stories.mjs", "bare", bare.url)
+        await tell("doors.mjs", "bare", bare.url)
 
 
 @pytest.mark.parametrize("strips", [True, False])
@@ -65,7 +69,7 @@ async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool)
     node.env["PUBLIC_URL"] = front.url
     with node, front:
         session = await new_session(node, "olga")
-        await tell("stories.mjs", "below", f"{front.url}/chat", session, node.token("olga"))
+        await tell("doors.mjs", "below", f"{front.url}/chat", session, node.token("olga"))
 
 
 async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: P
     node.env["PUBLIC_URL"] = front.url
     with node, front:
         session = await new_session(node, "olga")
-        await tell("stories.mjs", "transport", node.url, front.url, session, node.token("olga"))
+        await tell("doors.mjs", "transport", node.url, front.url, session, node.token("olga"))
 
 
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:

@@ -158,9 +158,12 @@ const stories = {
     await asked("second");
     const { people, session: id } = await page.evaluate(() => JSON.parse(sessionStorage.getItem("parley-playground")));
     const tab = await playground(page.context().browser(), `${url}/#token=${people[0].token}&session=${id}`);
+    await tab.getByLabel("SSE + REST").check();
     const [mine, others] = [page, tab].map((each) => each.locator(".ask").last());
     await others.getByRole("button", { name: "Deny" }).waitFor();
-    await Promise.all([mine.getByRole("button", { name: "Approve" }).click(), others.getByRole("button", { name: "Deny" }).click()]);
+    // Both at once, also where the first answer has taken the other's buttons away by then.
+    const pressed = await Promise.all([mine.getByRole("button", { name: "Approve" }), others.getByRole("button", { name: "Deny" })].map((each) => each.elementHandle()));
+    await Promise.all(pressed.map((each) => each.evaluate((button) => button.click())));
     const told = await Promise.all([mine, others].map((each) => each.locator(".outcome").textContent()));
     check(told[0] === told[1] && /^It was (approved|denied) by cleo\.$/.test(told[0]), `one answer counts: ${told}`);
     await worker.end(await worker.resume());
@@ -264,7 +267,7 @@ const stories = {
 
     await page.getByRole("button", { name: "Sessions", exact: true }).click();
     await page.fill("#query", word);
-    await page.locator(".hit", { hasText: word }).click();
+    await page.locator(".hit", { hasText: word }).getByText(agent, { exact: true }).click();
     await eva.locator(".message.found-here", { hasText: word }).waitFor(); // on the branch that was left
     worker.close();
   },
