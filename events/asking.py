@@ -1,12 +1,13 @@
 """A message whose sender waits for the answer, and the session that may begin with it. Knows no transport."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from events.access import Caller
 from events.agents.replies import Replies
 from events.answering import Answering
-from events.messages import MessageService
+from events.messages import MessageService, SaidBefore
 from events.ratelimit import RateLimits
 from events.schema import ChatRequest, SendMessage
 from events.sessions import Origin, SessionManager
@@ -59,12 +60,46 @@ class Asking:
         self._typing.clear(session.session_id, caller.key)
         return Asked(asks, (await asyncio.shield(future)).record)
 
-    async def _new_session(self, caller: Caller, request: ChatRequest, origin: Origin) -> SessionRecord:
+    async def ask_after(
+        self,
+        caller: Caller,
+        request: ChatRequest,
+        origin: Origin,
+        earlier: Sequence[SaidBefore],
+        session_id: str | None = None,
+    ) -> Asked:
+        """Commit the question in a session that is made for it, behind what was said `earlier`, in this
+        order.
+
+        A repeat with the same `session_id`, which nobody else may be able to give, is answered with the
+        first. Raises as `ask`.
+        """
+        session = await self._new_session(caller, request, origin, session_id)
+        agent = await self._replies.agent(session.agent_id)
+        most, begins = self._sessions.most_of(caller), session
+        asks = self._answering.asks_of(caller, agent.id, request.when_busy)
+        futures = [
+            self._messages.bring(caller, agent.id, session, most, said, number)
+            for number, said in enumerate(earlier)
+        ]
+        command = _question(request, session.session_id)
+        futures.append(self._messages.send(caller, command, begins=begins, most=most, asks=asks))
+        done = await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
+        *_, asked = done
+        assert not isinstance(asked, BaseException)
+        return Asked(asks, asked.record)
+
+    async def _new_session(
+        self, caller: Caller, request: ChatRequest, origin: Origin, session_id: str | None = None
+    ) -> SessionRecord:
         waiting = self._limits.check(caller, "create")
         if waiting is not None:
             await waiting
         agent_id = int(request.agent_id) if request.agent_id is not None else 1
-        return await self._sessions.new_session(caller, origin, agent_id=agent_id)
+        return await self._sessions.new_session(caller, origin, agent_id=agent_id, session_id=session_id)
 
     async def _writable(self, caller: Caller, session_id: str) -> SessionRecord:
         record, _ = await self._sessions.writable(caller, session_id)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -47,6 +47,13 @@ _said = maker(
 _otherwise = maker(
     NewMessage, Edit, "message_id sender_type sender_id message_type content metadata asks beside introduces"
 )
+
+
+class SaidBefore(NamedTuple):
+    """What was said before a session began, elsewhere: by its agent, or by the one who brings it along."""
+
+    by_agent: bool
+    parts: Sequence[GivenPart]
 
 
 class MessageService:
@@ -118,6 +125,35 @@ class MessageService:
                 introduces=self._introductions.of(command.session_id, caller),
             ),
             conn,
+        )
+
+    def bring(
+        self,
+        caller: Caller,
+        agent_id: int,
+        begins: SessionRecord,
+        most: int | None,
+        said: SaidBefore,
+        number: int,
+    ) -> "asyncio.Future[Committed]":
+        """The `number`th of the messages that a session begins with: it is stored once, and asks nobody.
+        Raises as `send`."""
+        content, parts = given(UNSET, said.parts)
+        return self._uncommitted.submit(
+            caller.account,
+            NewMessage(
+                session_id=begins.session_id,
+                message_id=new_id("msg"),
+                sender_type="agent" if said.by_agent else caller.sender_type,
+                sender_id=str(agent_id) if said.by_agent else caller.sub,
+                message_type="text",
+                content=content,
+                parts=parts,
+                metadata={"brought": True},
+                client_message_id=f"brought:{number}",
+                begins=begins,
+                most=most,
+            ),
         )
 
     def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> "asyncio.Future[Committed]":
@@ -197,16 +233,14 @@ class MessageService:
         if after is not None:
             _, _, last_revision = await self._store.counts(command.session_id)
             reset = after > last_revision or command.lineage not in (None, lineage)
-        kin = NO_KIN
+        records: Sequence[MessageRecord]
         if after is not None and not reset:
             records, has_more, _ = await self._store.changes(
                 command.session_id, after, command.limit, PAGE_BYTES
             )
-        elif session.head_seq is None or command.tree:
-            records, has_more = await self._store.page(command.session_id, **_bounds(command))
+            kin: Mapping[str, Kin] = NO_KIN
         else:
-            found = await self._paths.page(session, **_bounds(command))
-            records, has_more, kin = found.messages, found.has_more, found.kin
+            records, has_more, kin = await self._page(command, session)
         counts, users = await self._names.of_page(command.session_id, records)
         total, last_seq, last_revision = counts
         page: dict[str, Any] = {
@@ -226,6 +260,20 @@ class MessageService:
         if command.tree:
             await self._as_tree(page, session, records)
         return page
+
+    async def newest(self, session: SessionRecord, limit: int) -> Sequence[MessageRecord]:
+        """The last messages of its path, the newest first. Raises Unavailable."""
+        records, _, _ = await self._page(History(session.session_id, limit=limit, order="desc"), session)
+        return records
+
+    async def _page(
+        self, command: History, session: SessionRecord
+    ) -> tuple[Sequence[MessageRecord], bool, Mapping[str, Kin]]:
+        if session.head_seq is None or command.tree:
+            records, has_more = await self._store.page(command.session_id, **_bounds(command))
+            return records, has_more, NO_KIN
+        found = await self._paths.page(session, **_bounds(command))
+        return found.messages, found.has_more, found.kin
 
     async def _as_tree(
         self, page: dict[str, Any], session: SessionRecord, records: Sequence[MessageRecord]

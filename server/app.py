@@ -23,6 +23,7 @@ from events.event import to_json
 from events.held import Held
 from server import gauges
 from server.config import Settings
+from server.dialects.openai import routes as openai
 from server.doors import Doors, build_doors, open_doors
 from server.engine.asgi import Headers
 from server.engine.http import LINE
@@ -81,6 +82,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *search.ROUTES,
         *service.ROUTES,
         *messages.ROUTES,
+        *openai.ROUTES,
         *pages.ROUTES,
         *doors.routes,
     ]

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+from events.agents.replies import HISTORY_MESSAGES
 from events.bounds import (
     EVENT_STREAMS,
     PARTICIPANTS,
@@ -77,6 +78,13 @@ _ANSWER = _writing(
     size=f"`WS_MESSAGE_SIZE_LIMIT` bytes; {SLOW_READER}",
     beyond=("SERVER_FULL", "AGENT_BUSY"),
 )
+#: Its session may be made for it, with what was said before.
+_BEGINNING = replace(
+    _ANSWER,
+    caps=(*_ANSWER.caps, SESSIONS),
+    beyond=(*_ANSWER.beyond, "LIMIT_REACHED"),
+    holds=f"a session, {HISTORY_MESSAGES} messages brought along, {_ANSWER.holds}",
+)
 _CHANGE = _writing(_OWNER, "change")
 _OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))
 _DOWNLOAD = _reading(_READERS, f"`MAX_FILE_SIZE` bytes, {_TAKEN}; {_UNDER_WAY}", "download")
@@ -98,6 +106,7 @@ OPENS: frozenset[Call] = frozenset({("GET", f"{_S}/events")})
 WRITES: dict[Call, str] = {
     ("POST", "/api/chat"): "message",
     ("POST", f"{_S}/messages/stream"): "message",
+    ("POST", "/v1/chat/completions"): "message",
     ("POST", "/api/chat/streams/{message_id}/cancel"): "stream_cancel",
     ("POST", "/api/chat/sessions"): "create_session",
     ("PATCH", _S): "change_session",
@@ -181,6 +190,9 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/api/server/connections"): _OPERATORS,
     ("GET", "/api/server/feedback"): _reading(_OPERATOR, "100 a page"),
     ("DELETE", "/api/server/users/{user_id}"): _OPERATORS,
+    ("POST", "/v1/chat/completions"): _BEGINNING,
+    ("GET", "/v1/models"): _reading(_EVERYBODY, "all that there are"),
+    ("GET", "/v1/models/{model}"): _reading(_EVERYBODY, "one"),
     ("POST", "/api/dev/token"): _unrated(
         "this machine, with `DEBUG`", "for development", PAYLOAD, "FORBIDDEN"
     ),

@@ -25,6 +25,12 @@ _LINES = {
     for with_config in (False, True)
 }
 _GET = Statement(sa.select(*AGENT).where(agents.c.id == sa.bindparam("id")))
+_NAMED = Statement(
+    sa.select(agents.c.id)
+    .where(agents.c.name == sa.bindparam("name", type_=sa.String), agents.c.is_active)
+    .order_by(agents.c.id)
+    .limit(2)
+)
 _WHEN_BUSY = Statement(sa.select(agents.c.id, agents.c.when_busy))
 _NEW = ("name", "avatar_url", "kind", "config", "is_active", "when_busy")
 _CREATE = Statement(agents.insert().values({name: sa.bindparam(name) for name in _NEW}).returning(*AGENT))
@@ -80,6 +86,10 @@ class Agents:
             return None
         row = await self._db.fetch_one(_GET, id=agent_id)
         return None if row is None else AgentRecord(*row)
+
+    async def named(self, name: str) -> Sequence[int]:
+        """The first two of those that are active and have this name."""
+        return [row[0] for row in await self._db.fetch_all(_NAMED, name=name)]
 
     async def create(
         self,

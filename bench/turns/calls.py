@@ -15,6 +15,7 @@ import httpx
 from bench.turns import texts
 from bench.turns.crowd import Listener, gathered, listen, tour
 from bench.turns.world import SETTINGS, World
+from events.agents.replies import HISTORY_MESSAGES
 from migrations.run import upgrade
 from server.bounds import Call
 from tests.files.pictures import jpeg
@@ -156,6 +157,18 @@ async def ask_with_history(world: World) -> AsyncIterator[None]:
         await world.message(session, content=texts.long_text(1000), metadata=texts.wide())
     yield
     await _asked(world, f"/api/chat/sessions/{session}/messages/stream", {"content": "x"})
+
+
+async def chat_completions(world: World) -> AsyncIterator[None]:
+    """As many messages before the question as are stored, of all that a body may hold."""
+    before = [{"role": "user", "content": texts.long_text(1200)} for _ in range(HISTORY_MESSAGES)]
+    body = {"model": "Echo", "stream": True, "messages": [*before, {"role": "user", "content": "x"}]}
+    yield
+    async with world.api().stream("POST", "/v1/chat/completions", json=body) as answer:
+        ok(answer)
+        async for line in answer.aiter_lines():
+            if '"role"' in line:
+                break
 
 
 async def cancel(world: World) -> AsyncIterator[None]:
@@ -307,6 +320,9 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/api/chat/streams/{message_id}"): (
         Dear("256 KiB that JSON escapes", get("/api/chat/streams/msg_sess_answers_1")),
     ),
+    ("POST", "/v1/chat/completions"): (Dear("50 messages before the question", chat_completions),),
+    ("GET", "/v1/models"): (Dear("200 agents with 25,000 objects each", get("/v1/models")),),
+    ("GET", "/v1/models/{model}"): (Dear("one", get("/v1/models/Echo")),),
     ("POST", "/api/chat/streams/{message_id}/cancel"): (Dear("an answer of many pieces", cancel),),
     ("GET", "/api/chat/agents"): (
         Dear("200 agents with 25,000 objects each", get("/api/chat/agents")),

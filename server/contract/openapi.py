@@ -54,7 +54,8 @@ def _statuses() -> list[int]:
 
 
 def _error(status: int) -> Json:
-    codes = ", ".join(f"`{code}`" for code, outside in TABLE.items() if outside.status == status)
+    told = {400: 422}.get(status, status)  # to OpenAI's libraries
+    codes = ", ".join(f"`{code}`" for code, outside in TABLE.items() if outside.status == told)
     return {
         "description": codes,
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},

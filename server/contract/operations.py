@@ -8,6 +8,7 @@ from msgspec import Struct
 from events import payloads, schema
 from events.catalog import CATALOG
 from server.contract.schemas import doc, first_sentence
+from server.dialects.openai.bodies import ChatCompletionRequest
 from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
@@ -157,6 +158,13 @@ OPERATIONS: tuple[RestCall, ...] = (
         "POST", "/api/chat/streams/{message_id}/cancel", "Stop a stream", "streams",
         answer=payloads.StreamCancelReply, errors=GONE,
     ),
+    RestCall(
+        "POST", "/v1/chat/completions", "OpenAI's chat completions: ask an agent", "openai",
+        body=ChatCompletionRequest, errors=(400, *GONE), parameters=KEY,
+        also={502: "The answer is not whole; its text so far is kept"},
+    ),
+    RestCall("GET", "/v1/models", "The agents, as OpenAI's models", "openai"),
+    RestCall("GET", "/v1/models/{model}", "One of them", "openai", errors=(400, 404)),
     RestCall("GET", "/api/chat/agents", "The agents", "agents"),
     RestCall("POST", "/api/chat/agents", "Add an agent (`service`)", "agents", status=201, body=NewAgent),
     RestCall("GET", "/api/chat/agents/{agent_id}", "One agent", "agents", errors=(404,)),
@@ -217,6 +225,7 @@ TAGS = {
     "streams": "Answers while they are being written",
     "files": "Uploads, downloads and signed URLs",
     "agents": "Who answers",
+    "openai": "For OpenAI's libraries: docs/doors.md",
     "commands": "The commands of the sockets, one request each",
     "search": "Finding what was said",
     "server": "For backend services (`role: service`)",

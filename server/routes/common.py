@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from events.access import Caller
 from events.bounds import LATE
 from events.dispatch import forget
-from events.errors import RateLimited, Unauthorized, Unavailable, ValidationFailed
+from events.errors import ChatError, RateLimited, Unauthorized, Unavailable, ValidationFailed
 from events.event import to_json
 from server.bounds import CALLS, GIVES, OPENS, WRITES
 from server.doors import Doors
@@ -34,6 +34,8 @@ P = ParamSpec("P")
 Handler = Callable[[Request], Awaitable[Response]]
 #: A route that answers by itself once it has begun.
 Raw = Callable[[Request, Receive, Send], Awaitable[None]]
+#: The answer that tells an error.
+Told = Callable[[ChatError], Response]
 
 
 def doors_of(request: Request) -> Doors:
@@ -48,16 +50,18 @@ def reply(body: Any, status: int = 200) -> Response:
     return Response(to_json(body), status_code=status, media_type="application/json")
 
 
-def call(method: str, path: str, handler: Handler | Raw, *, head: bool = False) -> Route:
+def call(
+    method: str, path: str, handler: Handler | Raw, *, head: bool = False, told: Told = json_error
+) -> Route:
     """A route, with the bounds that `server.bounds` declares for it: one without any is a KeyError.
 
-    A `Handler` answers with a response, a `Raw` one by itself. Errors get their form, and an unexpected one
-    is logged and told as INTERNAL.
+    A `Handler` answers with a response, a `Raw` one by itself. Errors get their form by `told`, and an
+    unexpected one is logged and told as INTERNAL.
     """
     key = (method, path.replace(":path}", "}"))
     # A command's is asked by `dispatch`.
     rate = None if key in GIVES or key in OPENS else CALLS[key].rate
-    answer = _Call(handler, rate, writes=WRITES.get(key))
+    answer = _Call(handler, rate, writes=WRITES.get(key), told=told)
     return Route(path, answer, methods=[method, "HEAD"] if head else [method])
 
 
@@ -77,7 +81,7 @@ def _answering(handler: Handler | Raw) -> Raw:
     return answer
 
 
-async def _failed(request: Request, failure: Exception) -> Response:
+async def _failed(request: Request, failure: Exception, told: Told) -> Response:
     """What its client is told. Not where it was caught: a frame that its own error leads back to waits for
     the collector, with the body that it holds."""
     services = services_of(request)
@@ -96,7 +100,7 @@ async def _failed(request: Request, failure: Exception) -> Response:
     address = services.address_of(request.scope["client"], request.scope["headers"])
     services.gate.journal.refused(request.method, error, address, request.scope["path"])
     again = error.retryable and by_event_source(request.method, request.headers)
-    answer = come_again(error) if again else json_error(error)
+    answer = come_again(error) if again else told(error)
     if request.scope.get("parley.late"):  # what waits behind it on the connection is not waited for as well
         answer.headers["Connection"] = "close"
     return answer
@@ -106,10 +110,16 @@ class _Call:
     """The ASGI application of one route."""
 
     def __init__(
-        self, handler: Handler | Raw, rate: str | None, *, writes: str | None = None, public: bool = False
+        self,
+        handler: Handler | Raw,
+        rate: str | None,
+        *,
+        writes: str | None = None,
+        public: bool = False,
+        told: Told = json_error,
     ) -> None:
         self._answer, self._rate, self._public = _answering(handler), rate, public
-        self._writes = writes
+        self._writes, self._told = writes, told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -136,7 +146,7 @@ class _Call:
                 check_path(request)
             await self._answer(request, receive, sending)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
-            answer = await _failed(request, failure)
+            answer = await _failed(request, failure, self._told)
             if not status:
                 await answer(scope, receive, sending)
         finally:

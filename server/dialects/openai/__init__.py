@@ -1,0 +1,1 @@
+"""OpenAI's HTTP API: chat completions, responses and models (docs/doors.md). A model is an agent."""

@@ -1,0 +1,164 @@
+"""A request of OpenAI's as a question to a session's agent. Knows no route and no frame."""
+
+import hashlib
+import mimetypes
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from events.access import Caller
+from events.agents.replies import HISTORY_MESSAGES
+from events.asking import Asked
+from events.errors import AgentNotFound, ValidationFailed
+from events.identity import agent_id
+from events.messages import SaidBefore
+from events.parts import BETWEEN, FilePart, GivenPart, Text
+from events.schema import ChatRequest, Metadata, WhenBusy
+from events.sessions import Origin
+from server.dialects.openai.bodies import ChatMessage, ConversationName, ImageContent, TextContent
+from server.services import Services
+from storage.records import MessageRecord, SessionRecord
+
+#: Messages of a session among which those that a call repeats are looked for: some were deleted, some failed.
+LOOKED_AT = 2 * HISTORY_MESSAGES
+
+
+class OpenAICall(NamedTuple):
+    """One request, whichever of the two APIs it came by. `key` makes its repeat the same question."""
+
+    model: str
+    earlier: Sequence[SaidBefore]
+    question: Sequence[GivenPart]
+    session_id: str | None
+    metadata: Metadata
+    when_busy: WhenBusy | None
+    key: str | None
+
+
+async def model_of(services: Services, name: str) -> int:
+    """The agent that a `model` names, by its id or name. Raises AgentNotFound, ValidationFailed."""
+    number = agent_id(name)
+    if number is not None:
+        record = await services.agents.get(number)
+        if record is not None and record.is_active:
+            return number
+    named = [] if "\0" in name else await services.agents.named(name)
+    if len(named) > 1:
+        raise ValidationFailed("several agents have this name; their ids distinguish them", field="model")
+    if not named:
+        raise AgentNotFound(f"no agent is named {name}", details={"field": "model"})
+    return named[0]
+
+
+async def ask(services: Services, caller: Caller, call: OpenAICall, origin: Origin) -> Asked:
+    """Commit the question. Raises what `events.asking` does; ValidationFailed, too: the session has another
+    agent, or did not go as the call says."""
+    agent = await model_of(services, call.model)
+    request = ChatRequest(
+        agent_id=agent,
+        client_message_id=call.key,
+        metadata=call.metadata or None,
+        when_busy=call.when_busy,
+        parts=list(call.question),
+    )
+    asking = services.answers.asking
+    if call.session_id is None:
+        session_id = None if call.key is None else _session_of(caller, call.key)
+        return await asking.ask_after(caller, request, origin, call.earlier, session_id)
+    session, _ = await services.sessions.writable(caller, call.session_id)
+    if session.agent_id != agent:
+        raise ValidationFailed("the session has another agent", field="model")
+    await _check(services, caller, session, call)
+    return await asking.ask(caller, call.session_id, request, origin)
+
+
+def _session_of(caller: Caller, key: str) -> str:
+    """The session of a call that names none: a repeat's is the same, and nobody else's."""
+    name = f"{caller.key}\0{key}".encode()
+    return f"sess_{hashlib.blake2b(name, digest_size=16, person=b'openai').hexdigest()}"
+
+
+async def _check(services: Services, caller: Caller, session: SessionRecord, call: OpenAICall) -> None:
+    """A session has its own memory: what a call says of it is so, or the call is refused. Raises
+    ValidationFailed."""
+    said = [(each.by_agent, _text(each.parts)) for each in call.earlier]
+    if not said:
+        return
+    own = caller.sender_type, caller.sub
+    if call.key and await services.store.by_client_id(session.session_id, *own, call.key) is not None:
+        return  # a repeat, of what was so
+    page = await services.messages.newest(session, LOOKED_AT)
+    known = [(r.sender_type == "agent", r.content) for r in page if _is_known(r)]
+    if known[: len(said)] != said[::-1]:
+        told = "those before the last are not what the session ends with; leave them out"
+        raise ValidationFailed(told, field="messages")
+
+
+def _is_known(record: MessageRecord) -> bool:
+    """Whether a program that keeps the conversation has it."""
+    if record.deleted_at is not None or not record.content:
+        return False
+    return record.sender_type != "agent" or record.status == "complete"
+
+
+def _text(parts: Sequence[GivenPart]) -> str:
+    return BETWEEN.join(part.text for part in parts if isinstance(part, Text))
+
+
+# --- messages
+
+
+def said_in(messages: Sequence[ChatMessage]) -> tuple[list[SaidBefore], list[GivenPart]]:
+    """What was said before, as far as an agent is told, and the question. Raises ValidationFailed."""
+    *before, last = messages
+    if last.role != "user":
+        raise ValidationFailed("the last one is the question: a user's", field="messages")
+    question = _parts(last, len(before))
+    if not question:
+        raise ValidationFailed("say something", field=f"messages[{len(before)}].content")
+    first = max(0, len(before) - HISTORY_MESSAGES)
+    said = [_said(message, place) for place, message in enumerate(before)][first:]
+    return [each for each in said if each.parts], question
+
+
+def _said(message: ChatMessage, place: int) -> SaidBefore:
+    """Whoever is not the assistant is the caller: a `system` message has no more weight than its sender."""
+    if message.role in ("tool", "function") or message.tool_calls or message.function_call:
+        raise ValidationFailed("agents call their tools themselves", field=f"messages[{place}]")
+    return SaidBefore(message.role == "assistant", _parts(message, place))
+
+
+def _parts(message: ChatMessage, place: int) -> list[GivenPart]:
+    content = message.content
+    if isinstance(content, str):
+        return [Text(text=content)] if content else []
+    parts: list[GivenPart] = []
+    for part in content or ():
+        if isinstance(part, ImageContent):
+            if message.role == "assistant":
+                raise ValidationFailed("an assistant says texts", field=f"messages[{place}].content")
+            parts.append(_picture(part))
+        else:
+            text = part.text if isinstance(part, TextContent) else part.refusal
+            parts += [Text(text=text)] if text else []
+    return parts
+
+
+def _picture(part: ImageContent) -> FilePart:
+    url = part.image_url.url
+    guessed, _ = mimetypes.guess_type(urlsplit(url).path)
+    kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
+    return FilePart(url=url, media_type=kind)
+
+
+def session_in(conversation: str | ConversationName | None, metadata: Metadata) -> str | None:
+    """The session that a call names; `metadata` has the rest afterwards. Raises ValidationFailed."""
+    named = conversation.id if isinstance(conversation, ConversationName) else conversation
+    other = metadata.pop("session_id", None)
+    if other is not None and not (isinstance(other, str) and 0 < len(other) <= 100 and "\0" not in other):
+        raise ValidationFailed("a session's id", field="metadata.session_id")
+    if named is not None and other is not None and named != other:
+        raise ValidationFailed(
+            "names another session than conversation", field="metadata.session_id", joint=" "
+        )
+    return named or other

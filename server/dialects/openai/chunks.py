@@ -1,0 +1,158 @@
+"""An answer as chat completion chunks, and as one chat completion."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from events.event import to_json
+from server.dialects.answerlines import AnswerLine, Frames
+from server.dialects.openai.errors import broken_off
+from server.dialects.openai.usage import of_completion
+from server.dialects.steps import EndStep, PartStep, Steps, TextStep, ThoughtStep, whole
+from server.transports.codecs import one_line
+from storage.records import MessageRecord
+
+Json = dict[str, Any]
+DONE = b"data: [DONE]\n\n"
+#: What was told of the answer cannot be taken back.
+CHANGED = {"code": "ANSWER_CHANGED", "message": "the answer was written anew; its message has all of it"}
+
+
+class ChatChunks(Frames):
+    """`created` in seconds since the epoch."""
+
+    def __init__(self, model: str, session_id: str, created: int, *, with_usage: bool) -> None:
+        super().__init__()
+        self._model, self._session_id, self._created = model, session_id, created
+        self._with_usage = with_usage
+        self._steps, self._extras = Steps(), Extras()
+        self._message_id = ""
+
+    def tell(self, line: AnswerLine) -> Iterator[bytes]:
+        self._message_id = line.message_id or self._message_id
+        if not line.type:
+            told = {"message": line.message, "code": line.code, "retryable": line.retryable}
+            yield self._broken_off("streaming", told)  # to its reader alone: the answer goes on
+        elif line.type == "stream_start":
+            # Its helpers keep what they know from the first chunk: the session is told there.
+            yield self._chunk({"role": "assistant", "content": ""}, metadata={"session_id": self._session_id})
+        for step in self._steps.take(line):
+            match step:
+                case TextStep(text):
+                    yield self._chunk({"content": text})
+                case ThoughtStep(text):
+                    yield self._chunk({"reasoning_content": text})
+                case PartStep(part):
+                    delta = self._extras.delta_of(part)
+                    if delta:
+                        yield self._chunk(delta)
+                case EndStep():
+                    yield from self._end(step)
+
+    def _end(self, end: EndStep) -> Iterator[bytes]:
+        line = end.line
+        if line.status != "complete" or end.changed:
+            yield self._broken_off(line.status, CHANGED if end.changed else line.error)
+            return
+        if line.finish_reason == "error":
+            yield self._broken_off("failed", None)
+            return
+        yield self._chunk({}, self._extras.finish(line.finish_reason))
+        if self._with_usage:
+            yield self._frame(choices=[], usage=of_completion(line.usage, line.tokens_used))
+        self.ended = True
+        yield DONE
+
+    def _chunk(self, delta: Json, finish_reason: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        if self._with_usage:
+            more["usage"] = None
+        return self._frame(choices=[choice], **more)
+
+    def _frame(self, **more: Any) -> bytes:
+        head = {
+            "id": self._message_id,
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+        }
+        return b"data: " + one_line(to_json(head | more)) + b"\n\n"
+
+    def _broken_off(self, status: str, error: Json | None) -> bytes:
+        """A clean end would be taken for success: no `[DONE]`."""
+        self.ended = True
+        told = broken_off(status, error, message_id=self._message_id, session_id=self._session_id)
+        return b"data: " + one_line(to_json({"error": told})) + b"\n\n"
+
+
+class Extras:
+    """What an answer has besides text and thoughts. Entries of a list have an `index`, by which OpenAI's own
+    helpers put streams together; without one they fail."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def delta_of(self, part: Json) -> Json | None:
+        if part["type"] == "tool":
+            # A tool that the agent called itself is none that the caller is to call: its program would.
+            name = "tool_calls" if part.get("executed_by") == "client" else "agent_tool_calls"
+            return self._listed(name, call_of(part))
+        if part["type"] == "source" and "url" in part:
+            cited = {"url": part["url"], "title": part.get("title") or part["url"]}
+            citation = {"start_index": 0, "end_index": 0, **cited}
+            return self._listed("annotations", {"type": "url_citation", "url_citation": citation})
+        return None
+
+    def _listed(self, name: str, entry: Json) -> Json:
+        index = self._counts.get(name, 0)
+        self._counts[name] = index + 1
+        return {name: [{"index": index, **entry}]}
+
+    def finish(self, reason: str | None) -> str:
+        if reason in ("length", "content_filter"):
+            return reason
+        return "tool_calls" if "tool_calls" in self._counts else "stop"
+
+
+def call_of(tool: Json) -> Json:
+    """A tool's call; one that has ended with what came of it."""
+    arguments = to_json(tool["input"]).decode() if "input" in tool else tool.get("input_text", "")
+    called: Json = {
+        "id": tool["tool_call_id"],
+        "type": "function",
+        "function": {"name": tool["name"], "arguments": arguments},
+    }
+    if tool.get("executed_by") == "client":
+        return called
+    for name in ("state", "output", "error"):
+        if name in tool:
+            called[name] = tool[name]
+    return called
+
+
+def completion(record: MessageRecord, model: str) -> Json:
+    """A whole answer that is `complete`."""
+    message: Json = {"role": "assistant", "content": record.content or None, "refusal": None}
+    extras = Extras()
+    for step in whole("", record.parts or ()):
+        match step:
+            case ThoughtStep(text):
+                message["reasoning_content"] = message.get("reasoning_content", "") + text
+            case PartStep(part):
+                for name, entries in (extras.delta_of(part) or {}).items():
+                    entries[0].pop("index")
+                    message.setdefault(name, []).extend(entries)
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": extras.finish(record.finish_reason),
+    }
+    return {
+        "id": record.message_id,
+        "object": "chat.completion",
+        "created": int(record.created_at.timestamp()),
+        "model": model,
+        "choices": [choice],
+        "usage": of_completion(record.usage, record.tokens_used),
+        "metadata": {"session_id": record.session_id},
+    }

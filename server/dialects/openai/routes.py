@@ -1,0 +1,112 @@
+"""`/v1`: the calls of OpenAI's libraries."""
+
+from collections import Counter
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Send
+
+from events.errors import AgentNotFound, ValidationFailed
+from server.dialects.answerlines import ToldInFrames
+from server.dialects.openai.asking import OpenAICall, ask, model_of, said_in, session_in
+from server.dialects.openai.bodies import ChatCompletionRequest
+from server.dialects.openai.chunks import ChatChunks, completion
+from server.dialects.openai.errors import not_whole, openai_error
+from server.routes.common import Handler, Raw, call, caller_of, doors_of, perform, reply
+from server.routes.reading import body_of, clean, services_of, struct_of
+from server.routes.sessions import origin_of
+from server.routes.streams import FROM_THE_BEGINNING, answer_begins
+from storage.records import AgentLine
+
+
+def route(method: str, path: str, handler: Handler | Raw) -> Route:
+    return call(method, path, handler, told=openai_error)
+
+
+# --- chat completions
+
+
+async def chat_completions(request: Request, receive: Receive, send: Send) -> None:
+    """`POST /v1/chat/completions`. A client that goes does not stop the answer."""
+    services, caller = services_of(request), await caller_of(request)
+    body = struct_of(ChatCompletionRequest, await body_of(request))
+    asked_for = _call_of(body, request)
+    door = doors_of(request).event_streams
+    if body.stream:
+        await door.admit(request.scope, caller)
+    asked = await perform(request, ask, services, caller, asked_for, origin_of(request))
+    session_id = asked.message.session_id
+    begin = answer_begins(services, asked, b"", FROM_THE_BEGINNING)
+    if body.stream:
+        options = body.stream_options
+        with_usage = bool(options is not None and options.include_usage)
+        chunks = ChatChunks(body.model, session_id, int(services.clock()), with_usage=with_usage)
+        await door.answer(request.scope, receive, ToldInFrames(send, chunks), caller, session_id, begin)
+        return
+    message_id = await door.whole(request.scope, receive, caller, session_id, begin)
+    if message_id is None:
+        return
+    record = await services.messages.get(session_id, message_id)
+    whole = record.status == "complete" and record.finish_reason != "error"
+    answer = reply(completion(record, body.model)) if whole else not_whole(record)
+    await answer(request.scope, receive, send)
+
+
+def _call_of(body: ChatCompletionRequest, request: Request) -> OpenAICall:
+    """Raises ValidationFailed."""
+    if body.response_format is not None and body.response_format.get("type") != "text":
+        raise ValidationFailed("agents answer with text", field="response_format")
+    if body.logprobs:
+        raise ValidationFailed("agents tell none", field="logprobs")
+    earlier, question = said_in(body.messages)
+    metadata = dict(body.metadata or {})
+    session_id = session_in(body.conversation, metadata)
+    return OpenAICall(body.model, earlier, question, session_id, metadata, body.when_busy, key_of(request))
+
+
+def key_of(request: Request) -> str | None:
+    """Raises ValidationFailed."""
+    key = request.headers.get("idempotency-key")
+    if key and len(clean({"Idempotency-Key": key})["Idempotency-Key"]) > 255:
+        raise ValidationFailed("at most 255 characters", field="Idempotency-Key")
+    return key or None
+
+
+# --- models
+
+
+async def models(request: Request) -> Response:
+    """`GET /v1/models`: the agents that one may ask."""
+    services, _ = services_of(request), await caller_of(request)
+    lines = [line for line in await services.agents.lines(with_config=False) if line.is_active]
+    named = Counter(line.name for line in lines)
+    data = [_model(line, unique=named[line.name] == 1) for line in lines]
+    return reply({"object": "list", "data": data})
+
+
+async def model(request: Request) -> Response:
+    """`GET /v1/models/{model}`."""
+    services, _ = services_of(request), await caller_of(request)
+    name = request.path_params["model"]
+    found = await services.agents.get(await model_of(services, name))
+    if found is None:
+        raise AgentNotFound
+    return reply(_shown(name))
+
+
+def _model(agent: AgentLine, *, unique: bool) -> dict[str, Any]:
+    return _shown(agent.name if unique and not agent.name.isdigit() else str(agent.id))
+
+
+def _shown(name: str) -> dict[str, Any]:
+    # Nobody knows when an agent was made.
+    return {"id": name, "object": "model", "created": 0, "owned_by": "parley"}
+
+
+ROUTES = [
+    route("POST", "/v1/chat/completions", chat_completions),
+    route("GET", "/v1/models", models),
+    route("GET", "/v1/models/{model:path}", model),
+]
