@@ -151,8 +151,11 @@ class Healer:
                 continue
             changed: dict[str, tuple[Mark, list[Event]]] = {}
             for name, room in rooms.items():
-                base = room.mark
-                _, events = await delivery.changes.since(name, base)
+                base, state = room.mark, cut.rooms[name]
+                newest, events = await delivery.changes.since(name, base)
+                if state is not None and state.last.rev > newest.rev:
+                    await self._log_is_ahead(room, state, newest, lineage)
+                    return False
                 changed[name] = base, events
             if not await self._proving.all_proved(rooms.values(), lineage):
                 return False
@@ -181,6 +184,15 @@ class Healer:
         await delivery.logs.pay()
         delivery.untold.tell_soon()
         return True
+
+    async def _log_is_ahead(self, room: Room, state: RoomState, newest: Mark, lineage: str) -> None:
+        """The log, which is written after the commit, holds more than the database that was read after it:
+        who was served that has left. Raises StorageUnavailable."""
+        if await self._rooms.remade(room):
+            self._delivery.log.forget(room.name)  # it was of another session under this id
+        else:
+            text = f"a session is at revision {newest.rev}, its log at {state.last.rev}"
+            await self._proving.behind(text, lineage)
 
     def _make_whole(self, room: Room, changed: Sequence[Event], state: RoomState) -> None:
         """What was missed: `changed` from SQL, from the log what SQL does not tell."""
