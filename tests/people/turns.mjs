@@ -70,6 +70,10 @@ const stories = {
     await worker.write(answer, "half of ");
     await ada.locator(".message.agent.streaming", { hasText: "half of" }).waitFor();
     await fits(page, "an answer that can be stopped");
+    await worker.call("agent_status", { ...answer.where, status: "calling_tool", detail: "ships" });
+    await ada.getByText("calling a tool: ships…").waitFor();
+    await worker.call("agent_status", { ...answer.where, status: null });
+    await ada.locator(".doing").waitFor({ state: "detached" });
     await stop.click();
     await ada.locator(".message.agent", { hasText: "half of" }).getByText("stopped", { exact: true }).waitFor();
     check((await worker.cancelled.next()) === answer.where.message_id, "the worker is told which answer");
