@@ -19,7 +19,7 @@ from tests.support.processes import kill_tree, spawn
 from tests.support.server import Server, environment
 from tests.support.services import Postgres
 
-MESSAGES = 40_000
+MESSAGES = 16_000
 CONTENTS = ("", "plain", "한국어 'quotes' \"and\" \\ slashes", "emoji 🎉\n\ttab", "x" * 300)
 TABLES = (
     "agents", "chat_sessions", "chat_messages", "chat_participants", "chat_files", "chat_feedback", "people",
@@ -171,7 +171,7 @@ async def test_killed_twice_every_row_is_equal(
     file = tmp_path / "parley.db"
     fill(file)
     target, sql = empty
-    for least in (5_000, 15_000):
+    for least in (2_000, 6_000):
         log = tmp_path / f"log{least}"
         process = spawn(arguments(sqlite_url, target), log=log, **environment_of(tmp_path))
         async with asyncio.timeout(60):
@@ -183,7 +183,7 @@ async def test_killed_twice_every_row_is_equal(
                 except subprocess.CalledProcessError:  # not migrated yet
                     continue
         kill_tree(process)
-    assert 15_000 <= int(sql("SELECT count(*) FROM chat_messages")) < MESSAGES
+    assert 6_000 <= int(sql("SELECT count(*) FROM chat_messages")) < MESSAGES
     # A half-made copy is not served, and nothing else is copied into it.
     node = Server(tmp_path / "refused", target)
     with pytest.raises(RuntimeError, match="unfinished copy"):

@@ -20,7 +20,7 @@ from storage.sessions import Sessions
 from tests.support.processes import kill_tree, spawn
 from tests.support.server import Server, environment
 
-ROWS = 100_000
+ROWS = 40_000
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 TABLE = """CREATE TABLE sessions (session_id TEXT PRIMARY KEY, user_id TEXT, metadata TEXT,
     created_at TIMESTAMP, expires_at TIMESTAMP, last_activity TIMESTAMP, request_count INTEGER)"""
@@ -144,14 +144,14 @@ async def test_killed_twice_every_good_row_is_there_once(
         rows[number][field] = value
     old_store(tmp_path / "old.db", rows)
     arguments, env = command(database_url, tmp_path)
-    for least in (10_000, 30_000):
+    for least in (4_000, 12_000):
         process = spawn(arguments, log=tmp_path / f"log{least}", env=env, cwd=tmp_path)
         async with asyncio.timeout(60):
             while await counted(database_url) < least:
                 assert process.poll() is None, (tmp_path / f"log{least}").read_text()
         kill_tree(process)
     interrupted = await counted(database_url)
-    assert 30_000 <= interrupted < ROWS - len(bad)
+    assert 12_000 <= interrupted < ROWS - len(bad)
     done = run(database_url, tmp_path, "--report", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
     assert f"{ROWS} rows: {ROWS - len(bad) - interrupted} imported" in done.stderr
