@@ -335,3 +335,55 @@ async def test_a_schema_takes_no_time(node: Server) -> None:
         async with asyncio.timeout(5):
             refused = await say(at.alice, answer, payload="x")
         assert refused["error"]["message"] == "payload takes too long to be checked"
+
+
+def often(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same thousands of times."""
+    much = {"allOf": [{"$ref": "#/$defs/it"}] * 90}
+    return {"$defs": {"it": schema, "much": much}, "allOf": [{"$ref": "#/$defs/much"}] * 90}
+
+
+#: Work of the library's own, within one keyword; what is given then.
+LABORIOUS: dict[str, tuple[dict[str, Any], Any]] = {
+    "schemas that say nothing": ({"items": {}}, [1] * 30_000),
+    "none that fits": ({"anyOf": [False, True]}, ["a"] * 10_000),
+    "nothing": ({"not": False}, ["a"] * 10_000),
+    "a long constant": ({"const": [1] * 4000}, [1] * 4000),
+    "names": ({"propertyNames": {}}, {str(n): 1 for n in range(5000)}),
+    "unknown keywords": ({str(n): 1 for n in range(1200)}, "a"),
+    "pairs": ({"uniqueItems": True}, [{"a": [*[1] * 200, n]} for n in range(60)]),
+}
+
+
+async def test_no_keyword_takes_more_than_it_counts_as(node: Server) -> None:
+    asks = [
+        {"id": name, "reason": "input_required", "response_schema": often(schema)}
+        for name, (schema, _) in LABORIOUS.items()
+    ]
+    async with scene(node) as at:
+        for some in (asks[:4], asks[4:]):
+            _, answer = await waiting(at, *some)
+            for each in some:
+                _, given = LABORIOUS[each["id"]]
+                async with asyncio.timeout(5):
+                    refused = await say(at.alice, answer, interrupt_id=each["id"], payload=given)
+                assert refused["error"]["message"] == "payload takes too long to be checked", each["id"]
+            await at.alice.call("stream_cancel", message_id=answer)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "^b"},
+        {"pattern": "a{99999999999999999999}"},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "$ref": "#/$defs/it", "$defs": {
+            "it": {"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^b"},
+        }},
+        {"allOf": [{"$schema": "http://json-schema.org/draft-07/schema#", "pattern": "^b"}]},
+    ],
+)  # fmt: skip
+async def test_no_pattern_is_looked_at(node: Server, schema: dict[str, Any]) -> None:
+    """However it is said, and by whatever edition of the standard."""
+    async with scene(node) as at:
+        _, answer = await waiting(at, response_schema=schema)
+        assert (await say(at.alice, answer, payload="a"))["ok"]
