@@ -12,7 +12,7 @@ import msgspec
 
 from events.clock import Clock
 from events.delivery import Delivery
-from events.event import Kind, make
+from events.event import Kind, make, to_json
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
@@ -21,11 +21,15 @@ from storage.batch import BUSY
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import STEER
+from storage.parts import TAKEN_UP
 from storage.questions import Questions
 from storage.records import MessageRecord, TurnRecord
 
 #: Sessions and questions that a node remembers; of others it looks less often.
 REMEMBERED = 10_000
+#: Bytes of all that one answer is told of: its writer keeps them, and is sent some at once. The rest waits in
+#: line.
+TOLD_BYTES = 512 * 1024
 
 log = logging.getLogger("parley.turns")
 
@@ -57,6 +61,8 @@ class Steering:
         # Sessions with an answer that is to be steered once it begins, and questions that were told of.
         self._awaited: OrderedDict[str, None] = OrderedDict()
         self._known: OrderedDict[str, None] = OrderedDict()
+        # What answers have taken up that is not written yet, by the answer.
+        self._taking: dict[str, dict[str, None]] = {}
         streams.writing.on_steered = self._steered
         streams.on_other_producer = self.look
 
@@ -119,12 +125,19 @@ class Steering:
         """Once on each connection, and again where it was edited."""
         if stream.steers is None:
             stream.steers = {}
-        told = (question.revision, stream.conn_id)
-        if stream.steers.get(question.message_id) == told:
+        if _was_told(stream, question):
             return
-        stream.steers[question.message_id] = told
         files = await self._store.files_with([question])
         message = told_to_agents(question, files.get(question.message_id, ()))
+        size = len(to_json(message))
+        if _was_told(stream, question):
+            return
+        if stream.inbox is not None:
+            stream.inbox.pop(question.message_id, None)  # as it was before it was edited
+        others = sum(told[2] for id, told in stream.steers.items() if id != question.message_id)
+        if others + size > TOLD_BYTES:
+            return
+        stream.steers[question.message_id] = question.revision, stream.conn_id, size
         if stream.inbox is not None:
             stream.inbox[question.message_id] = message
             return
@@ -144,17 +157,33 @@ class Steering:
     # --- what was taken up
 
     def _steered(self, stream: Stream, question_ids: Sequence[str]) -> None:
-        self._tasks.spawn(self._take_up(stream, question_ids))
+        """Whoever may write a stream may say so in each of its pieces: one asks the database at a time."""
+        if stream.owner[0] != "agent":
+            return
+        taking = self._taking.get(stream.message_id)
+        if taking is None:
+            taking = self._taking[stream.message_id] = {}
+            self._tasks.spawn(self._take_up(stream, taking))
+        if len(taking) < TAKEN_UP:
+            taking.update(dict.fromkeys(question_ids))
 
-    async def _take_up(self, stream: Stream, question_ids: Sequence[str]) -> None:
+    async def _take_up(self, stream: Stream, taking: dict[str, None]) -> None:
         try:
-            taken = await self._questions.take_up(stream.message_id, stream.room, question_ids)
+            while taking:
+                some = list(taking)
+                taking.clear()
+                for turn in await self._questions.take_up(stream.message_id, stream.room, some):
+                    self._known.pop(turn.question_id, None)
+                    self._tell(turn)
         except StorageError as error:
             log.warning("%s took up what waits on until its end: %s", stream.message_id, error)
-            return
-        for turn in taken:
-            self._known.pop(turn.question_id, None)
-            self._tell(turn)
+        finally:
+            del self._taking[stream.message_id]
+
+
+def _was_told(stream: Stream, question: MessageRecord) -> bool:
+    told = (stream.steers or {}).get(question.message_id)
+    return told is not None and told[:2] == (question.revision, stream.conn_id)
 
 
 def _remember(among: OrderedDict[str, None], name: str) -> None:

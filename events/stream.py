@@ -85,8 +85,8 @@ class Stream(Pieces):
         self.uncounted = 0  # chunks that do not yet count as activity
         self.pace = Pace()
         self.status = ""  # what its producer does, as JSON, where it said so
-        # Questions that its producer was told of: in which revision, on which connection.
-        self.steers: dict[str, tuple[int, str]] | None = None
+        # Questions that its producer was told of: in which revision, on which connection, and their bytes.
+        self.steers: dict[str, tuple[int, str, int]] | None = None
         self.inbox: dict[str, Message] | None = None  # the same for a writer that runs here, until it looks
         self.writer: Caller | None = None  # who wrote last, and may (`events.producers`)
         self.refusal: ChatError | None = None  # why not any more

@@ -3,6 +3,7 @@ Which parts there are is `events.parts`' to know.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from storage.records import FileRecord, MessageRecord
@@ -11,6 +12,8 @@ Parts = Sequence[dict[str, Any]]
 
 #: The id of a text part that an edit adds: the one that nobody named.
 TEXT = "text"
+#: Questions that an answer takes up, as its parts say: ten times as many as wait in a session at once.
+TAKEN_UP = 1000
 
 
 def file_ids(parts: Parts | None) -> list[str]:
@@ -56,8 +59,8 @@ def in_order(parts: Parts | None, files: Sequence[FileRecord]) -> Sequence[FileR
 
 
 def taken_up(parts: Parts | None) -> list[str]:
-    """The questions that an answer took up on its way."""
+    """The questions that an answer took up on its way, the first of them."""
     if not parts:
         return []
-    steps = [part for part in parts if part["type"] == "step"]
-    return [question_id for step in steps for question_id in step.get("steered", ())]
+    steps = (part for part in parts if part["type"] == "step")
+    return list(islice((question_id for step in steps for question_id in step.get("steered", ())), TAKEN_UP))

@@ -158,6 +158,19 @@ async def test_only_what_was_meant_for_it_is_taken_up(at: Scene) -> None:
     assert (await at.worker.request())["message"]["message_id"] == waits
 
 
+async def test_an_answer_is_told_of_so_much_alone(at: Scene) -> None:
+    """Its writer keeps it, and whoever asks may say much: the rest is answered next."""
+    _, _, answer_id = await at.begun()
+    asked = [await at.ask(f"{number} " + "x" * 200_000) for number in range(3)]
+    last = await at.ask("and this")
+    told = [(await at.worker.steer())["message"]["message_id"] for _ in range(3)]
+    assert told == [*asked[:2], last]
+    await take_up(at, answer_id, *told)
+    await at.end(answer_id)
+    assert (await at.worker.request())["message"]["message_id"] == asked[2]
+    assert at.worker.steers.empty()
+
+
 async def test_who_waits_for_the_answer_reads_the_one_that_took_it_up(at: Scene) -> None:
     _, _, answer_id = await at.begun()
     url = f"/api/chat/sessions/{at.session_id}/messages/stream"
@@ -245,4 +258,38 @@ async def test_an_answer_that_has_not_begun_is_awaited_in_silence() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert [msgspec.msgpack.decode(body)[1] for body in said] == [None, "a"]
+    await tasks.stop()
+
+
+async def test_one_answer_asks_the_database_once_at_a_time() -> None:
+    """Whatever its pieces say, and whoever writes it."""
+    asked: list[list[str]] = []
+    goes_on = asyncio.Event()
+
+    async def take_up(_: str, __: str, question_ids: list[str]) -> list[TurnRecord]:
+        asked.append(question_ids)
+        await goes_on.wait()
+        return []
+
+    writing = SimpleNamespace()
+    unused: Any = None
+    questions: Any = SimpleNamespace(take_up=take_up)
+    streams: Any = SimpleNamespace(open={}, writing=writing)
+    tasks = Tasks("steering")
+    Steering(questions, unused, streams, unused, unused, tasks, unused)
+    answer = SimpleNamespace(message_id="a", room="s", owner=("agent", "1"))
+    of_a_person = SimpleNamespace(message_id="b", room="s", owner=("user", "eve"))
+    writing.on_steered(answer, ["first"])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for number in range(5000):
+        writing.on_steered(answer, [f"{number % 2000}"])
+        writing.on_steered(of_a_person, [f"{number}"])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asked == [["first"]]
+    goes_on.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [len(each) for each in asked] == [1, 1000]
     await tasks.stop()
