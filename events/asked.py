@@ -6,7 +6,7 @@ nothing is fetched for them.
 
 import asyncio
 import importlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,8 +22,10 @@ from events.storable import storable
 MOST_OF_MESSAGE: Final = 100
 #: Of a `response_schema`: forms that people fill in are much smaller.
 SCHEMA_BYTES, SCHEMA_DEPTH = 16 * 1024, 32
-#: Of all that one wait asks.
+#: Of all that one wait asks, and of all that a message asks and was answered: its readers are told all of it
+#: with each answer.
 ASKED_BYTES: Final = 64 * 1024
+MESSAGE_BYTES: Final = 256 * 1024
 #: Of an answer's payload: what a tool of the page gave is told to a model, too.
 ANSWER_BYTES, ANSWER_DEPTH = 64 * 1024, 64
 #: Keywords that a schema may not have: with them another's text is a pattern that may run for hours, or
@@ -34,13 +36,14 @@ FORBIDDEN = ("patternProperties", "$dynamicRef", "$dynamicAnchor", "$anchor", "$
 _LIBRARY = "events.answerschemas"
 
 
-async def asked(given: Sequence[Interrupt], known: Collection[str]) -> list[dict[str, Any]]:
-    """Interrupts as they are stored; `known` ids are taken. Raises ValidationFailed."""
+async def asked(given: Sequence[Interrupt], known: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Interrupts as they are stored; `known` are those that the message has. Raises ValidationFailed."""
     if len(known) + len(given) > MOST_OF_MESSAGE:
         raise ValidationFailed(f"a message asks at most {MOST_OF_MESSAGE} times", field="interrupts")
     if len(msgspec.json.encode(given)) > ASKED_BYTES:
         raise ValidationFailed(f"at most {ASKED_BYTES} bytes together", field="interrupts")
-    taken, stored = set(known), []
+    _check_room(known, given, "interrupts")
+    taken, stored = {each["id"] for each in known}, []
     for place, each in enumerate(given):
         here = f"interrupts[{place}]"
         if each.id in taken:
@@ -56,14 +59,21 @@ async def asked(given: Sequence[Interrupt], known: Collection[str]) -> list[dict
     return stored
 
 
-async def check_answer(payload: Any, schema: dict[str, Any] | None) -> None:
-    """Raises ValidationFailed."""
+async def check_answer(payload: Any, schema: dict[str, Any] | None, known: Sequence[dict[str, Any]]) -> None:
+    """`known` are the interrupts of its message. Raises ValidationFailed."""
     if len(msgspec.json.encode(payload)) > ANSWER_BYTES:
         raise ValidationFailed(f"at most {ANSWER_BYTES} bytes", field="payload")
     if deeper_than(ANSWER_DEPTH, payload):
         raise ValidationFailed(f"at most {ANSWER_DEPTH} levels", field="payload")
+    _check_room(known, payload, "payload")
     if schema is not None:
         await _off_loop("check_payload", payload, schema)
+
+
+def _check_room(known: Sequence[dict[str, Any]], more: Any, field: str) -> None:
+    if len(msgspec.json.encode(known)) + len(msgspec.json.encode(more)) > MESSAGE_BYTES:
+        told = f"a message asks and is answered at most {MESSAGE_BYTES} bytes in all"
+        raise ValidationFailed(told, field=field)
 
 
 async def _off_loop(name: str, *given: Any) -> None:

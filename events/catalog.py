@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from events import payloads, schema
-from events.asked import ANSWER_BYTES, MOST_OF_MESSAGE, SCHEMA_BYTES, SCHEMA_DEPTH
+from events.asked import ANSWER_BYTES, MESSAGE_BYTES, MOST_OF_MESSAGE, SCHEMA_BYTES, SCHEMA_DEPTH
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
 from storage.ops import FORKS, OPEN_QUESTIONS, SIBLINGS
 
@@ -36,6 +36,7 @@ INTERRUPTS = (
     f"{schema.MOST_INTERRUPTS} interrupts, {MOST_OF_MESSAGE} of a message; schemas of "
     f"{SCHEMA_BYTES // 1024} KiB, {SCHEMA_DEPTH} levels; 10 s"
 )
+ANSWER = f"{ANSWER_BYTES // 1024} KiB of payload, {MESSAGE_BYTES // 1024} KiB of a message's in all, 10 s"
 PAGE = "256 KiB or 500 messages a page, 10 s"
 
 
@@ -155,7 +156,7 @@ CATALOG: dict[str, Command] = {
             "answer",
             schema.GiveAnswer,
             payloads.AnswerReply,
-            _bounds("owner and members", "message", size=f"{ANSWER_BYTES // 1024} KiB of payload, 10 s"),
+            _bounds("owner and members", "message", size=ANSWER, holds="what it says, in the message"),
         ),
         Command("agent_status", schema.AgentStatus, payloads.Done, _PIECES, pipelined=True),
         Command("stream_end", schema.StreamEnd, payloads.ChangedReply, _bounds(_PRODUCER, "stream")),

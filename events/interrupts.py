@@ -39,7 +39,7 @@ class Interrupts:
         turn = await self._questions.get(record.reply_to) if record is not None and record.reply_to else None
         if record is None or turn is None or turn.answer_id != record.message_id:
             raise ValidationFailed("is not the answer to a question", field="message_id", joint=" ")
-        return await asked(given, [each["id"] for each in record.interrupts or ()])
+        return await asked(given, record.interrupts or ())
 
     async def answer(
         self, caller: Caller, command: GiveAnswer, conn: Owner | None = None
@@ -56,15 +56,17 @@ class Interrupts:
         if command.client_message_id is not None:
             answer["client_message_id"] = command.client_message_id
         if known is not None and interrupts.is_open(known):
-            await self._check(command, known)
+            await self._check(command, known, record.interrupts or ())
         op = AnswerInterrupt(command.session_id, command.message_id, command.interrupt_id, answer)
         return self._uncommitted.submit(caller.account, op, conn)
 
     @staticmethod
-    async def _check(command: GiveAnswer, known: interrupts.Interrupt) -> None:
+    async def _check(
+        command: GiveAnswer, known: interrupts.Interrupt, others: Sequence[interrupts.Interrupt]
+    ) -> None:
         schema = known.get("response_schema") if command.status == "resolved" else None
         if command.payload is not UNSET:
-            await check_answer(command.payload, schema)
+            await check_answer(command.payload, schema, others)
         elif schema is not None:
             raise ValidationFailed("is required", field="payload", joint=" ")
 

@@ -337,6 +337,20 @@ async def test_a_schema_takes_no_time(node: Server) -> None:
         assert refused["error"]["message"] == "payload takes too long to be checked"
 
 
+async def test_all_that_a_message_is_answered_is_bounded(node: Server) -> None:
+    """Its readers are told all of it with each answer."""
+    asks = [{"id": f"more {number}", "reason": "input_required"} for number in range(5)]
+    async with scene(node) as at:
+        _, answer = await waiting(at, *asks)
+        given = [
+            await say(at.alice, answer, interrupt_id=each["id"], payload=str(number) * 60_000)
+            for number, each in enumerate(asks)
+        ]
+        assert [each["ok"] for each in given] == [True] * 4 + [False]
+        assert given[4]["error"]["details"]["field"] == "payload"
+        assert (await say(at.alice, answer, interrupt_id="more 4", payload="short"))["ok"]
+
+
 def often(schema: dict[str, Any]) -> dict[str, Any]:
     """The same thousands of times."""
     much = {"allOf": [{"$ref": "#/$defs/it"}] * 90}
