@@ -185,6 +185,12 @@ async def test_a_repeat_with_its_key_is_the_same_question(either: Server) -> Non
     assert [m["content"] for m in await history(either, session["conversation"])] == [
         "before", "so", QUESTION, QUESTION,
     ]  # fmt: skip
+    async with library(either) as client:
+        # What brings more along is another question: nothing is put behind what was said.
+        more: Any = [*messages[:-1], {"role": "assistant", "content": "indeed"}, *ASKED]
+        another = await client.chat.completions.create(model="Echo", messages=more, extra_headers=key)
+    assert another.metadata["session_id"] != session["conversation"]  # type: ignore[attr-defined]
+    assert len(await history(either, session["conversation"])) == 4
     async with library(either, "bob") as client:
         other = await client.chat.completions.create(model="Echo", messages=messages, extra_headers=key)
     assert other.id != again.id
@@ -222,6 +228,14 @@ async def test_sessions_and_rights_are_those_of_every_door(parley: Server) -> No
         ({"messages": [{"role": "assistant", "content": "so"}]}, "messages"),
         ({"messages": [{"role": "tool", "tool_call_id": "1", "content": "x"}, *ASKED]}, "messages[0]"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://["}}]}
+                ]
+            },
+            "messages[0].content",
+        ),
     ],
 )
 async def test_what_cannot_be_done_is_refused(parley: Server, asked: dict[str, Any], param: str) -> None:

@@ -63,7 +63,7 @@ async def ask(services: Services, caller: Caller, call: OpenAICall, origin: Orig
     )
     asking = services.answers.asking
     if call.session_id is None:
-        session_id = None if call.key is None else _session_of(caller, call.key)
+        session_id = None if call.key is None else _session_of(caller, call.key, agent, len(call.earlier))
         return await asking.ask_after(caller, request, origin, call.earlier, session_id)
     session, _ = await services.sessions.writable(caller, call.session_id)
     if session.agent_id != agent:
@@ -72,9 +72,10 @@ async def ask(services: Services, caller: Caller, call: OpenAICall, origin: Orig
     return await asking.ask(caller, call.session_id, request, origin)
 
 
-def _session_of(caller: Caller, key: str) -> str:
-    """The session of a call that names none: a repeat's is the same, and nobody else's."""
-    name = f"{caller.key}\0{key}".encode()
+def _session_of(caller: Caller, key: str, agent: int, earlier: int) -> str:
+    """The session of a call that names none: a repeat's is the same, and nobody else's. What asks another
+    agent, or brings more along, is no repeat: nothing is put behind what was said meanwhile."""
+    name = f"{caller.key}\0{key}\0{agent}\0{earlier}".encode()
     return f"sess_{hashlib.blake2b(name, digest_size=16, person=b'openai').hexdigest()}"
 
 
@@ -137,16 +138,19 @@ def _parts(message: ChatMessage, place: int) -> list[GivenPart]:
         if isinstance(part, ImageContent):
             if message.role == "assistant":
                 raise ValidationFailed("an assistant says texts", field=f"messages[{place}].content")
-            parts.append(_picture(part))
+            parts.append(_picture(part, place))
         else:
             text = part.text if isinstance(part, TextContent) else part.refusal
             parts += [Text(text=text)] if text else []
     return parts
 
 
-def _picture(part: ImageContent) -> FilePart:
+def _picture(part: ImageContent, place: int) -> FilePart:
     url = part.image_url.url
-    guessed, _ = mimetypes.guess_type(urlsplit(url).path)
+    try:
+        guessed, _ = mimetypes.guess_type(urlsplit(url).path)
+    except ValueError as error:
+        raise ValidationFailed("no address", field=f"messages[{place}].content") from error
     kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
     return FilePart(url=url, media_type=kind)
 
