@@ -1,8 +1,9 @@
 """What branches cost one who joins: two sessions of 10,000 messages, one of them with 500 branches.
 
-    python -m bench.branches [postgresql://…/empty]
+    python -m bench.branches                            in SQLite
+    python -m bench.branches postgresql://…/empty
 
-Joins go in turns to one and the other, each to a room that nobody is in. Without an address, SQLite.
+Joins go in turns to one and the other, each to a room that nobody is in.
 """
 
 import asyncio

@@ -336,7 +336,8 @@ class Answering:
     def stopped(self, body: bytes) -> None:
         """A question was stopped before its answer began: who was about to begin it here need not."""
         said = msgspec.msgpack.decode(body, type=Stopped)
-        self._refuse(said.question_id, StreamClosed(details={"status": "cancelled"}))
+        if said.question_id in self._waiting:
+            self._tasks.spawn(self._look_for_waiting())
         self._replies.give_up(said.question_id)
         self.steering.withdrawn(said.question_id)
         payload = {"message_id": said.question_id}
@@ -373,7 +374,7 @@ class Answering:
         if turn.answer_id is not None:
             return turn.answer_id
         if turn.state == "done":
-            raise StreamClosed(details={"status": turn.outcome})
+            raise await self._why(turn)
         self.go_on(question.session_id)
         return None
 
@@ -383,7 +384,13 @@ class Answering:
             if turn.answer_id is not None:
                 self._has_begun(question_id, turn.answer_id)
             elif turn.state == "done":
-                self._refuse(question_id, StreamClosed(details={"status": turn.outcome}))
+                self._refuse(question_id, await self._why(turn))
+
+    async def _why(self, turn: TurnRecord) -> ChatError:
+        """There is no answer to a turn that is done."""
+        if turn.outcome == "failed" and await self._agents.get(turn.agent_id) is None:
+            return AgentNotFound()
+        return StreamClosed(details={"status": turn.outcome})
 
     def started(self, event: Event) -> None:
         """A stream began in a room of this node: perhaps it is the answer that somebody waits for."""

@@ -11,6 +11,7 @@ import socketio
 from tests.cluster.conftest import Nodes
 from tests.support.doors import Door, enter, new_session
 from tests.support.jsclient import JsClients
+from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
 
 
@@ -150,6 +151,7 @@ async def test_people_are_known_on_every_node(steady: Nodes) -> None:
     ):
         answer = (await agent.post(f"{path}/messages", json={"content": "one"})).json()["message_id"]
         async with enter("websocket", steady[2], "fred", session, claims=fred) as before:
+            await written(steady[1], "gina", home)
             await api.put(f"{path}/participants/gina", json={"role": "member"})
             added = await outside.wait_event("session", lambda event: event["event"] == "added")
             assert (added["session_id"], added["title"]) == (session, "Lunch")
@@ -158,9 +160,7 @@ async def test_people_are_known_on_every_node(steady: Nodes) -> None:
             sent = (await api.post(f"{path}/messages", json={"content": "two", "reply": False})).json()
             told = await outside.wait_event("session", lambda event: event.get("last_seq") == sent["seq"])
             assert told["unread_count"] == 2
-            async with steady[1].api("fred") as elsewhere, asyncio.timeout(10):
-                while "fred" not in (await elsewhere.get(path)).json().get("users", {}):
-                    await asyncio.sleep(0.05)  # a name is written within a second
+            await written(steady[1], "fred", session)
             async with enter("rest", steady[1], "gina", session, claims={"name": "Gina"}) as gina:
                 assert gina.joined["users"]["fred"] == fred
                 assert (await before.call("feedback", message_id=answer, value="up"))["ok"]
@@ -173,6 +173,13 @@ async def test_people_are_known_on_every_node(steady: Nodes) -> None:
                 assert "feedback" not in (await gina.history())[0]
             await api.delete(f"{path}/participants/gina")
             await outside.wait_event("session", lambda event: event["event"] == "removed")
+
+
+async def written(node: Server, user: str, session: str) -> None:
+    """A name is, within a second."""
+    async with node.api(user) as api, asyncio.timeout(10):
+        while user not in (await api.get(f"/api/chat/sessions/{session}")).json().get("users", {}):
+            await asyncio.sleep(0.05)
 
 
 def knows(reader: Door) -> dict[str, str]:

@@ -477,7 +477,13 @@ async def test_mint_makes_what_authenticate_takes() -> None:
     clock.now += 1
     caller = await Authenticator(given, clock).authenticate(token)
     assert caller == Caller(
-        "agent", "7", "Alice", frozenset({"s1", "s2"}), "member", expires_at, pytest.approx(NOW + 0.123)
+        "agent",
+        "7",
+        "Alice",
+        sessions=frozenset({"s1", "s2"}),
+        session_role="member",
+        expires_at=expires_at,
+        issued_at=pytest.approx(NOW + 0.123),
     )
 
 

@@ -37,7 +37,7 @@ def streams_of(account: str, count: int) -> list[Stream]:
     for number in range(count):
         now = datetime.now(UTC)
         record: Any = SimpleNamespace(
-            session_id="s", message_id=f"{account}-{number}", revision=1, created_at=now
+            session_id="s", message_id=f"{account}-{number}", revision=1, created_at=now, interrupts=None
         )
         made.append(stream := Stream(record, ("user", account), 0.0, account))
         add(stream, "x" * TEXT)
@@ -51,7 +51,8 @@ def add(stream: Stream, text: str) -> None:
 
 
 def leases_of(store: Saved, streams: list[Stream]) -> Leases:
-    opened: Any = SimpleNamespace(open={stream.message_id: stream for stream in streams}, stopping=False)
+    by_id = {stream.message_id: stream for stream in streams}
+    opened: Any = SimpleNamespace(open=by_id, stopping=False, stop_waiting=lambda: None)
     log: Any = store
     delivery: Any = SimpleNamespace(live=True)
     ticks = iter(range(10**6))
