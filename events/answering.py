@@ -277,7 +277,7 @@ class Answering:
     async def _give_up(self, turn: TurnRecord, outcome: str, error: Exception) -> None:
         """`error`: for who waits for the answer here. Who stopped the question meanwhile has told of it."""
         self._refuse(turn.question_id, error)
-        if await self._questions.finish(turn.question_id, outcome):
+        if await self._questions.finish(turn, outcome):
             self._tell(msgspec.structs.replace(turn, state="done", outcome=outcome))
             self._signal_stop(turn)  # who waits may do so at another node
         self.go_on(turn.session_id)

@@ -25,19 +25,23 @@ _LOCK = Statement(
 _GET = Statement(sa.select(*MESSAGE).where(messages.c.message_id == sa.bindparam("id")))
 _TURN = Statement(sa.select(*TURN).where(turns.c.question_id == sa.bindparam("id")))
 _ANSWERED = Statement(
-    sa.select(turns.c.question_id).where(
-        turns.c.session_id == _ID, turns.c.answer_id == sa.bindparam("id", type_=sa.String)
-    )
+    sa.select(turns.c.question_id)
+    .where(turns.c.session_id == _ID, turns.c.answer_id == sa.bindparam("id", type_=sa.String))
+    # It may have taken up later ones.
+    .order_by(turns.c.seq)
+    .limit(1)
 )
 _OPEN = Statement(sa.select(sa.func.count()).select_from(turns).where(turns.c.session_id == _ID, IS_OPEN))
-#: What a turn that begins anew keeps; all else is as it is in a new one.
+#: What a turn that begins anew keeps; all else is as it is in a new one. Its claims are counted on: who had
+#: one is fenced off.
 _KEPT = ("question_id", "session_id", "seq", "fence")
 _RENEWED = [column.name for column in turns.c if column.name not in _KEPT]
 _AGAIN = Statement(
     sa.text(f"""
 INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state, again_seq)
 VALUES (:question_id, :session_id, :seq, :agent_id, :when_busy, 'queued', :again_seq)
-ON CONFLICT (question_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _RENEWED)}
+ON CONFLICT (question_id) DO UPDATE
+SET fence = chat_turns.fence + 1, {", ".join(f"{name} = excluded.{name}" for name in _RENEWED)}
 """).bindparams(
         sa.bindparam("question_id", type_=sa.String),
         sa.bindparam("session_id", type_=sa.String),

@@ -308,14 +308,20 @@ class Questions:
         """Turns whose answers are not being written any more: a node of an earlier release ended them."""
         await self._db.execute(_MEND)
 
-    async def finish(self, question_id: str, outcome: str) -> bool:
-        """An open turn whose answer is not there to end it. False: it was done before."""
-        return await self._db.execute(_FINISH, which=question_id, outcome=outcome) > 0
+    async def finish(self, claimed: TurnRecord, outcome: str) -> bool:
+        """An open turn whose answer is not there to end it. False: it was done before, or is another's to
+        answer."""
+        which = claimed.question_id
+        return await self._db.execute(_FINISH, which=which, fence=claimed.fence, outcome=outcome) > 0
 
 
 _FINISH = Statement(
     turns.update()
-    .where(turns.c.question_id == sa.bindparam("which"), turns.c.state != "done")
+    .where(
+        turns.c.question_id == sa.bindparam("which"),
+        turns.c.fence == sa.bindparam("fence"),
+        turns.c.state != "done",
+    )
     .values(state="done", outcome=sa.bindparam("outcome", type_=sa.String), claimed_until=None)
 )
 

@@ -95,7 +95,7 @@ class Replies:
         return record
 
     async def reply(
-        self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int, fence: int = 0
+        self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int, fence: int
     ) -> str:
         """Begin the answer; its id, once it has begun. `account`: of who asked, "" for an operator, who has
         no cap. `after`: the session's number when it was asked. `fence` counts the hand-outs of the question.
@@ -104,21 +104,21 @@ class Replies:
         """
         if not agent.is_active:
             error = AgentUnavailable("the agent is switched off")
-            return (await self._fail(agent, message, error)).record.message_id
+            return (await self._fail(agent, message, error, fence)).record.message_id
         if agent.kind == REMOTE:
             return await asyncio.shield(self._ask(agent, message, after, fence))
         kind = self._kinds.get(agent.kind)
         if kind is None:
             error = AgentUnavailable(f"agents of kind {agent.kind} are not set up")
-            return (await self._fail(agent, message, error)).record.message_id
+            return (await self._fail(agent, message, error, fence)).record.message_id
         if account and self._writing[account] >= self._most:
             busy = RateLimited(f"at most {self._most} answers at a time")
-            return (await self._fail(agent, message, busy)).record.message_id
+            return (await self._fail(agent, message, busy, fence)).record.message_id
         self._writing[account] += 1
         begun: asyncio.Task[None] | None = None
         try:
             request = await self._request(agent, message, fence)
-            stream, done = await self._begin(agent, message)
+            stream, done = await self._begin(agent, message, fence)
             if stream is not None and not done.duplicate:
                 begun = self._spawn(kind, request, stream, account)
             return done.record.message_id
@@ -210,7 +210,7 @@ class Replies:
             except AgentUnavailable as refused:
                 begun, error = None, refused
             if begun is None:
-                begun = (await self._fail(agent, message, error)).record.message_id
+                begun = (await self._fail(agent, message, error, fence)).record.message_id
             if not asked.done():
                 asked.set_result(begun)
         except (ChatError, StorageError) as failure:
@@ -260,16 +260,21 @@ class Replies:
             message.session_id, "agent", str(agent_id), reply_key(message.message_id)
         )
 
-    async def _begin(self, agent: AgentRecord, message: MessageRecord) -> tuple[Stream | None, Committed]:
+    async def _begin(
+        self, agent: AgentRecord, message: MessageRecord, fence: int
+    ) -> tuple[Stream | None, Committed]:
         command = StreamStart(
             session_id=message.session_id,
             client_message_id=reply_key(message.message_id),
             reply_to=message.message_id,
+            fence=fence,
         )
         return await self._streams.start(("agent", str(agent.id)), command, adopt=False)
 
-    async def _fail(self, agent: AgentRecord, message: MessageRecord, error: ChatError) -> Committed:
-        stream, done = await self._begin(agent, message)
+    async def _fail(
+        self, agent: AgentRecord, message: MessageRecord, error: ChatError, fence: int
+    ) -> Committed:
+        stream, done = await self._begin(agent, message, fence)
         if stream is not None and not done.duplicate:
             end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
             await asyncio.shield(end)

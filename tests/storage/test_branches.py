@@ -13,7 +13,7 @@ from msgspec import structs
 
 from storage.branches import Branches, PathEnd
 from storage.database import Database
-from storage.errors import BranchesFull
+from storage.errors import BranchesFull, FencedOff
 from storage.forks import FORKS_IN
 from storage.ops import SIBLINGS, Addressed, EndStream
 from storage.questions import Questions
@@ -166,4 +166,8 @@ async def test_a_question_that_is_asked_again_begins_anew(store: Store) -> None:
     assert (again.question.message_id, again.head, again.repeat) == ("q", PathEnd("q", True), False)
     fresh = TurnRecord("q", "s", 1, 1, "interrupt", again_seq=2)
     assert before is not None and before.fence == 1
-    assert await line.get("q") == structs.replace(fresh, fence=1)
+    assert await line.get("q") == structs.replace(fresh, fence=2)
+    assert not await line.finish(before, "failed")
+    late = store.say("", status="streaming", reply_to="q", fence=before.fence, **given)
+    with pytest.raises(FencedOff):
+        await late

@@ -243,6 +243,8 @@ async def test_the_turn_of_an_old_question(line: Line, store: Store) -> None:
     asked = await line.questions.ask(old.record, Addressed(1, "parallel"))
     assert (asked.when_busy, asked.seq) == ("queue", old.record.seq)
     assert await line.claim() == [("a", "running")]
-    assert await line.questions.finish("a", "failed")
-    assert not await line.questions.finish("a", "deleted")
+    assert not await line.questions.finish(asked, "failed")  # it was claimed since
+    claimed = await line.turn("a")
+    assert await line.questions.finish(claimed, "failed")
+    assert not await line.questions.finish(claimed, "deleted")
     assert await line.state("a") == ("done", None, "failed")
