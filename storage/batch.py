@@ -196,8 +196,8 @@ class Batch:
         self._finish(record, "deleted" if isinstance(op, DeleteMessage) else record.status)
         if isinstance(op, EndStream) and record.parts:
             self._finish_steered(record)
-        if record.reply_to is not None and before is not None and (record.interrupts or before.interrupts):
-            self.written[record.reply_to] = op.written if isinstance(op, WaitStream) else None
+        if before is not None and (record.interrupts or before.interrupts) and self._turn_of(record):
+            self.written[record.reply_to or ""] = op.written if isinstance(op, WaitStream) else None
         self._change(session, record)
         return self._accepted(session, op, record, files=files)
 
@@ -206,7 +206,7 @@ class Batch:
         if isinstance(op, AnswerInterrupt | ResumeStream):
             self._check_open(session)
         message = self._target(op)
-        turn = self._turns.get(message.reply_to or "")
+        turn = self._turn_of(message)
         record = waits.gone_on(message, turn, op, self.now)
         if record is None:
             return self._accepted(session, op, message, duplicate=True)
@@ -215,6 +215,11 @@ class Batch:
         if turn is not None and turn.state != "done" and not isinstance(op, ForgetAnswers):
             self._turn(turn, **waits.moved(turn, record, self.now, record.status))
         return self._accepted(session, op, record)
+
+    def _turn_of(self, answer: MessageRecord) -> TurnRecord | None:
+        """None where its question has another answer now."""
+        turn = self._turns.get(answer.reply_to or "")
+        return turn if turn is not None and turn.answer_id == answer.message_id else None
 
     def _change(self, session: Tally, record: MessageRecord) -> None:
         session.last_revision = record.revision
@@ -422,14 +427,18 @@ class Batch:
 
     def _end(self, session: Tally, op: EndStream) -> MessageRecord:
         message = self._target(op)
+        asked = waits.asked(message, op, self.now)
+        revision = session.last_revision + 1
+        if message.status == WAITING:  # who stops it may have read it before, and knows less of it
+            return structs.replace(message, revision=revision, interrupts=asked, status=op.status)
         return structs.replace(
             message,
-            revision=session.last_revision + 1,
-            interrupts=waits.asked(message, op, self.now),
+            revision=revision,
+            interrupts=asked,
             content=message.content if op.content is None else op.content,
             parts=message.parts if op.content is None else op.parts,
             metadata={**message.metadata, **op.metadata} if op.metadata else message.metadata,
-            **{name: getattr(op, name) for name in (_SAID if message.status != WAITING else ("status",))},
+            **{name: getattr(op, name) for name in _SAID},
         )
 
     # --- turns

@@ -135,7 +135,8 @@ _EXPIRED = Statement(
     .limit(LOOK)
 )
 _asked = turns.alias("asked")
-#: Answers that wait though nobody may answer: their question was deleted, or their session has ended.
+#: Answers that wait though nothing would go on with them: their question was deleted, or has another answer,
+#: or their session has ended.
 _IN_VAIN = Statement(
     sa.select(messages.c.session_id, messages.c.message_id)
     .join(sessions, sessions.c.session_id == messages.c.session_id)
@@ -146,7 +147,9 @@ _IN_VAIN = Statement(
             sessions.c.ended_at.is_not(None),
             sa.not_(
                 sa.exists().where(
-                    _asked.c.question_id == messages.c.reply_to, _asked.c.state != sa.literal_column("'done'")
+                    _asked.c.question_id == messages.c.reply_to,
+                    _asked.c.answer_id == messages.c.message_id,
+                    _asked.c.state != sa.literal_column("'done'"),
                 )
             ),
         ),

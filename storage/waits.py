@@ -31,7 +31,10 @@ def asked(message: MessageRecord, op: EndStream, now: datetime) -> list[Interrup
     if message.status not in UNFINISHED or (message.status == WAITING and (waits or op.status != STOPPED)):
         raise StreamNotOpen(message.status)
     if isinstance(op, WaitStream):
-        return [*(message.interrupts or ()), *op.interrupts]
+        known = message.interrupts or ()
+        if any(interrupts.find(known, each["id"]) for each in op.interrupts):
+            raise StreamNotOpen(WAITING)  # a try that was given up has done it, and it was written on since
+        return [*known, *op.interrupts]
     return interrupts.stopped(message.interrupts, now)
 
 
