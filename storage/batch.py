@@ -28,6 +28,7 @@ from storage.ops import (
     INTERRUPT,
     OPEN_QUESTIONS,
     REJECT,
+    STEER,
     AnswerInterrupt,
     Committed,
     DeleteMessage,
@@ -67,6 +68,7 @@ class Needs:
         "owners",
         "questions",
         "session_ids",
+        "steering",
     )
 
     def __init__(self, ops: Iterable[Op], *, thorough: bool = False) -> None:
@@ -83,6 +85,7 @@ class Needs:
         questions: set[str] = set()
         asking: set[str] = set()
         beside: set[str] = set()
+        steering: set[str] = set()
         for op in ops:
             sessions.add(op.session_id)
             posted = file_ids(op.parts) if isinstance(op, NewMessage | EndStream) else ()
@@ -108,6 +111,8 @@ class Needs:
                 beside.add(op.beside)
             if op.asks is not None:
                 asking.add(op.session_id)
+                if op.asks.when_busy == STEER:
+                    steering.add(op.session_id)
             if op.begins is not None and op.most is not None:
                 owners[op.begins.user_id] = op.most
         # Sorted: two nodes that lock the same rows do so in the same order.
@@ -120,6 +125,8 @@ class Needs:
         #: Messages whose turn is to be looked at, and sessions whose open turns are.
         self.questions = questions
         self.asking = sorted(asking)
+        #: Sessions with questions that may steer an answer of their own branch.
+        self.steering = steering
         #: Messages of which there are to be other versions.
         self.beside = beside
 
@@ -289,7 +296,7 @@ class Batch:
         if op.asks is not None:
             if op.asks.when_busy == INTERRUPT:
                 self._interrupt(op.session_id)
-            turn = asked(op, record.seq)
+            turn = self._on_its_branch(session, asked(op, record.seq))
             self.asked.append(turn)
             self._turns[turn.question_id] = turn
         if op.client_message_id is not None:
@@ -456,6 +463,16 @@ class Batch:
         open_turns = sum(1 for turn in turns if turn.session_id == session_id and turn.state != "done")
         if open_turns >= (1 if when_busy == REJECT else OPEN_QUESTIONS):
             raise QuestionOpen(session_id)
+
+    def _on_its_branch(self, session: Tally, turn: TurnRecord) -> TurnRecord:
+        """Whoever reads the answer does not see a question on another branch: it steers nothing there."""
+        if turn.when_busy != STEER or session.grafts is None:
+            return turn
+        tree, others = session.grafts.tree, self._turns.values()
+        busy = [each.seq for each in others if each.session_id == turn.session_id and each.state in BUSY]
+        if all(tree.is_on(seq, turn.seq) for seq in busy):
+            return turn
+        return structs.replace(turn, when_busy="queue")
 
     def _interrupt(self, session_id: str) -> None:
         """What is being answered is to end."""

@@ -149,7 +149,10 @@ class Branches:
             answer = named if named is not question else None
             if answer is None and turn is not None and turn.answer_id is not None:
                 answer = await session.message(turn.answer_id)
-            end = question.seq if answer is None else session.tree.parent(answer.seq)
+            end = question.seq
+            # One that took the question up on its way stands before it.
+            if answer is not None and answer.seq > question.seq:
+                end = session.tree.parent(answer.seq)
             check_room(session.tree, end)
             head = await session.lead_to(end)
             if asks.when_busy == INTERRUPT:

@@ -74,7 +74,8 @@ async def read_grafts(
         mine = [message for message in messages if message.session_id == session.session_id]
         others = [message for message in mine if message.message_id in needs.beside]
         asked = [message.seq for message in mine if message.message_id in needs.questions]
-        if others or (session.head_seq is not None and (asked or session.head_seq != session.last_seq)):
+        looks = asked or session.session_id in needs.steering or session.head_seq != session.last_seq
+        if others or (session.head_seq is not None and looks):
             session.grafts = await _grafts(connection, session, others, asked)
 
 

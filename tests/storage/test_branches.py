@@ -171,3 +171,42 @@ async def test_a_question_that_is_asked_again_begins_anew(store: Store) -> None:
     late = store.say("", status="streaming", reply_to="q", fence=before.fence, **given)
     with pytest.raises(FencedOff):
         await late
+
+
+GIVEN: dict[str, Any] = {"sender_type": "agent", "sender_id": "1", "message_type": "stream"}
+
+
+async def test_what_an_answer_took_up_is_asked_again(store: Store) -> None:
+    """That answer stands before it: the path ends with the question, and the new answer is on it."""
+    await store.session("s", agent_id=1)
+    line, branches = Questions(store.db), Branches(store.db)
+    await store.say("?", message_id="q", asks=Addressed(1, "queue"))
+    await line.claim("s", store.clock(), store.clock())
+    await store.say("", message_id="a", status="streaming", reply_to="q", **GIVEN)
+    await store.say("and this?", message_id="p", asks=Addressed(1, "steer"))
+    step = {"type": "step", "id": "1", "steered": ["p"]}
+    await store.writer.submit(EndStream("s", "a", "complete", "both", parts=[step]))
+    taken = await line.get("p")
+    assert taken is not None and (taken.state, taken.answer_id) == ("done", "a")
+    assert (await branches.again("s", "p", Addressed(1, "queue"))).head.message_id == "p"
+    await line.claim("s", store.clock(), store.clock())
+    await store.say("", message_id="b", status="streaming", reply_to="p", **GIVEN)
+    assert [message.message_id for message in (await read(store)).messages] == ["q", "a", "p", "b"]
+
+
+async def test_nobody_is_steered_from_another_branch(store: Store) -> None:
+    """Who shows the question does not show the answer."""
+    await store.session("s", agent_id=1)
+    line, branches = Questions(store.db), Branches(store.db)
+    asks = Addressed(1, "steer")
+    await store.say("first")
+    await store.say("?", message_id="q", asks=asks)
+    await line.claim("s", store.clock(), store.clock())
+    await store.say("", message_id="a", status="streaming", reply_to="q", **GIVEN)
+    await store.say("otherwise?", message_id="p", beside="q", asks=asks)
+    await store.say("and?", message_id="behind-p", asks=asks)
+    await branches.select("s", "q", exact=False)
+    await store.say("and?", message_id="behind-a", asks=asks)
+    found = await line.of(["q", "p", "behind-p", "behind-a"])
+    ways = {question_id: turn.when_busy for question_id, turn in found.items()}
+    assert ways == {"q": "steer", "p": "queue", "behind-p": "queue", "behind-a": "steer"}
