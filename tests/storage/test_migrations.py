@@ -115,6 +115,33 @@ def test_messages_of_before_are_as_they_were(empty_url: str) -> None:
     assert asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages")) == before
 
 
+def test_turns_and_people_of_before_are_as_they_were(empty_url: str) -> None:
+    """And back: nobody there goes on with what waits, and nobody is without a name."""
+    upgrade(empty_url, "0011")
+    turns = [
+        f"INSERT INTO chat_turns VALUES ('{state}', 's', {seq}, 3, 'queue', '{state}', 1, 'm', NULL, NULL)"
+        for seq, state in enumerate(("queued", "running", "done"), 1)
+    ]
+    people = ["INSERT INTO people VALUES ('u', 'Ada')"]
+    asyncio.run(_run(empty_url, [*_AGENTS_AND_A_SESSION, _MESSAGE, *turns, *people]))
+    before = asyncio.run(_rows(empty_url, _TURNS))
+    upgrade(empty_url)
+    assert asyncio.run(_rows(empty_url, _TURNS)) == [(*row, False, 0, None, None) for row in before]
+    assert asyncio.run(_rows(empty_url, "SELECT * FROM people")) == [("u", "Ada", None, None)]
+    later = [
+        "UPDATE chat_turns SET state = 'waiting' WHERE state = 'running'",
+        "UPDATE chat_messages SET status = 'waiting'",
+        "INSERT INTO people (user_id) VALUES ('v')",
+    ]
+    asyncio.run(_run(empty_url, later))
+    downgrade(empty_url, "0011")
+    states = [(row[0], row[5], row[8]) for row in asyncio.run(_rows(empty_url, _TURNS))]
+    assert states == [("done", "done", None), ("queued", "queued", None), ("running", "done", "cancelled")]
+    assert asyncio.run(_rows(empty_url, "SELECT status FROM chat_messages")) == [("cancelled",)]
+    assert asyncio.run(_rows(empty_url, "SELECT * FROM people")) == [("u", "Ada")]
+
+
+_TURNS = "SELECT * FROM chat_turns ORDER BY question_id"
 _MESSAGE = """
 INSERT INTO chat_messages (session_id, message_id, seq, revision, sender_type, sender_id, message_type,
     status, content, metadata, created_at)
