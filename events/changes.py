@@ -87,20 +87,21 @@ class Changes:
         return read_event(room, user, record.read_seq, self._clock()) if record is not None else None
 
     async def unrevised(self, rooms: Collection[str]) -> list[Event]:
-        """How far each has read in these rooms (of many in one room, those who are furthest), and titles that
-        were changed lately. Without a place in a log: who is told one goes on from where it was."""
+        """How far each has read in these rooms (of many in one room, those who are furthest), titles that
+        were changed lately, and where paths end. Without a place in a log: who is told one goes on from where
+        it was."""
         now = self._clock()
         found = await self._participants.marks(rooms)
         titles = await self._sessions.titles(rooms, when(now - LATELY))
+        heads = await self._sessions.heads(rooms)
         marks = [
             read_event(room, user, seq, now, Kind.DIRECT)
             for room, marks in found.items()
             for user, seq in sessionview.marks(marks).items()
         ]
-        return marks + [
-            make(room, "session", Kind.DIRECT, {"event": "updated", "title": title}, now)
-            for room, title in titles.items()
-        ]
+        told = [(room, {"event": "updated", "title": title}) for room, title in titles.items()]
+        told += [(room, {"event": "head", "head_id": head}) for room, head in heads.items()]
+        return marks + [make(room, "session", Kind.DIRECT, payload, now) for room, payload in told]
 
     async def _senders(self, records: Iterable[MessageRecord]) -> Mapping[tuple[str, str], Person]:
         """Users as a message's sender: whether readers know what they are called, nobody knows here."""

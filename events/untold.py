@@ -1,5 +1,6 @@
-"""Read marks and titles that members may lack. They have no revision, so that no comparison of counters finds
-one that its node committed and told nobody of: where that may have happened, the database is asked.
+"""Read marks, titles and ends of paths that members may lack. They have no revision, so that no comparison of
+counters finds one that its node committed and told nobody of: where that may have happened, the database is
+asked.
 
 A member may be told them twice, which does no harm. Knows the log as where to put a mark that was moved here.
 """

@@ -129,6 +129,11 @@ _STATES = Statement(
         sessions.c.session_id, sessions.c.last_revision, sessions.c.status, sessions.c.expires_at
     ).where(among(sessions.c.session_id, "ids"))
 )
+_HEADS = Statement(
+    sa.select(sessions.c.session_id, sessions.c.head_id).where(
+        among(sessions.c.session_id, "ids"), sessions.c.head_id.is_not(None)
+    )
+)
 _TITLES = Statement(
     sa.select(sessions.c.session_id, sessions.c.title).where(
         among(sessions.c.session_id, "ids"),
@@ -370,6 +375,10 @@ class Sessions:
         """Of these sessions, those that were changed at or after `since`."""
         rows = await self._db.fetch_all(_TITLES, ids=list(session_ids), since=since)
         return {row[0]: row[1] for row in rows}
+
+    async def heads(self, session_ids: Collection[str]) -> dict[str, str]:
+        """The messages at which their paths end, of those of these sessions that have branches."""
+        return {row[0]: row[1] for row in await self._db.fetch_all(_HEADS, ids=list(session_ids))}
 
     async def poll(
         self, session_ids: Sequence[str], since: datetime

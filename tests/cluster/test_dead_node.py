@@ -91,13 +91,17 @@ async def test_its_clients_are_served_again_soon(
 
 
 async def test_what_a_dead_node_told_nobody(new_cluster: NewCluster, redis: Redis, js: JsClients) -> None:
-    """It reached the database and not Redis: no log has the mark and the title, and no revision tells."""
+    """It reached the database and not Redis: no log has the mark, the title and the end of the path, and no
+    revision tells."""
 
     def has_read(mark: dict[str, Any]) -> bool:
         return (mark["user_id"], mark["seq"]) == ("bob", 1)
 
     def is_renamed(told: dict[str, Any]) -> bool:
         return (told["event"], told.get("title")) == ("updated", "renamed")
+
+    def is_led_back(told: dict[str, Any]) -> bool:
+        return (told["event"], told.get("head_id")) == ("head", one)
 
     async with Proxy(redis.port) as way:
         there = new_cluster(redis.url, 1)[0]
@@ -115,14 +119,16 @@ async def test_what_a_dead_node_told_nobody(new_cluster: NewCluster, redis: Redi
             ]
             carol = await js.open(address.url, there.token("carol"), transports=["websocket"])
             assert (await carol.emit("join", {"session_id": session}))["ok"]
-            await bob.message("one", reply=False)
-            await carol.wait_event("message")
+            one = (await bob.message("one", reply=False))["message_id"]
+            await bob.message("two", reply=False)
+            await carol.wait_event("message", lambda m: m["content"] == "two")
             way.refusing = True
             way.half_open()
             address.refusing = True  # carol is away while the others are told
             mark = carol.mark()
             address.cut()
             assert (await bob.call("read", seq=1))["ok"]
+            assert (await bob.call("select", message_id=one, exact=True))["ok"]
             async with alone.api("alice") as api:
                 renamed = await api.patch(f"/api/chat/sessions/{session}", json={"title": "renamed"})
                 assert renamed.status_code == 200
@@ -130,10 +136,14 @@ async def test_what_a_dead_node_told_nobody(new_cluster: NewCluster, redis: Redi
             for door in doors:
                 await door.wait_event("read", has_read, timeout=3 * LEASE + SLACK)
                 await door.wait_event("session", is_renamed)
+                await door.wait_event("session", is_led_back)
             address.refusing = False
             assert (await carol.connected(since=mark, timeout=15))["recovered"]
             await carol.wait_event("read", has_read, since=mark)
             await carol.wait_event("session", is_renamed, since=mark)
+            await carol.wait_event("session", is_led_back, since=mark)
+            async with enter("websocket", there, "bob", session) as late:
+                assert [m["content"] for m in late.joined["messages"]] == ["one"]
             # What is told so has no position: where a client goes on from is as good as it was.
             mark = carol.mark()
             address.cut()
