@@ -4,14 +4,22 @@ from typing import Any
 
 from msgspec import structs
 
+from events.access import Caller
 from events.answering import Answering
 from events.clock import Clock
 from events.delivery import Delivery
+from events.errors import Forbidden
 from events.event import Kind, make
 from events.ids import new_id
 from storage.branches import Branches, PathEnd
 from storage.errors import StreamStillOpen
 from storage.ops import INTERRUPT, Addressed
+
+
+def check_leads(caller: Caller) -> None:
+    """An agent writes where people lead it. Raises Forbidden."""
+    if caller.role == "agent":
+        raise Forbidden
 
 
 class Branching:

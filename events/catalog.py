@@ -103,9 +103,19 @@ CATALOG: dict[str, Command] = {
             "regenerate",
             schema.Regenerate,
             payloads.RegenerateReply,
-            _bounds(_WRITERS, "message", holds=f"an answer as `message` ({_BRANCHES})", beyond=_BRANCHING),
+            _bounds(
+                "owner and members",
+                "message",
+                holds=f"an answer as `message` ({_BRANCHES})",
+                beyond=_BRANCHING,
+            ),
         ),
-        Command("select", schema.Select, payloads.SelectReply, _bounds(_WRITERS, "message", holds="a mark")),
+        Command(
+            "select",
+            schema.Select,
+            payloads.SelectReply,
+            _bounds("owner and members", "message", holds="a mark"),
+        ),
         Command("delete", schema.Delete, payloads.ChangedReply, _bounds("its sender, the owner", "message")),
         Command(
             "file",

@@ -15,7 +15,7 @@ from events.access import MAY_WRITE, Caller, SessionRole, require
 from events.agents.replies import reply_key
 from events.agentstatus import AgentStatuses
 from events.answering import Answering
-from events.branching import Branching
+from events.branching import Branching, check_leads
 from events.clock import rfc3339
 from events.errors import (
     AgentNotFound,
@@ -271,6 +271,7 @@ class Commands:
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
         if command.branch:
             agent_id = await self._may_ask(caller, conn, command.session_id)
+            check_leads(caller)
             asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
             future = self._messages.branch(caller, command, conn, asks)
             self._typing.clear(command.session_id, caller.key)
@@ -280,6 +281,7 @@ class Commands:
 
     async def regenerate(self, caller: Caller, conn: Connection | None, command: schema.Regenerate) -> Done:
         agent_id, _ = await self._writable(caller, command.session_id)
+        check_leads(caller)
         if agent_id is None:
             raise AgentNotFound("the session has no agent")
         asks = self._answering.asks_of(caller, agent_id, command.when_busy)
@@ -287,6 +289,7 @@ class Commands:
 
     async def select(self, caller: Caller, conn: Connection | None, command: schema.Select) -> Done:
         await self._may_write(caller, conn, command.session_id, 1)
+        check_leads(caller)
         return await self._branching.select(command.session_id, command.message_id, command.exact)
 
     async def delete(self, caller: Caller, conn: Connection | None, command: schema.Delete) -> Done:

@@ -248,6 +248,10 @@ async def test_who_may(nodes: Sequence[Server]) -> None:
                 assert refused["error"]["code"] == "FORBIDDEN"
                 refused = await stranger.call(command, message_id=answer)
                 assert refused["error"]["code"] in ("MESSAGE_NOT_FOUND", "AGENT_NOT_FOUND")
+        its_own = {"session_id": at.session_id, "message_id": answer}
+        for command, said in (("regenerate", {}), ("select", {}), ("edit", {"content": "?", "branch": True})):
+            refused = await at.worker.call(command, **its_own, **said)
+            assert refused["error"]["code"] == "FORBIDDEN", command
         await at.call("delete", message_id=question)
         assert await at.refused("regenerate", message_id=answer) == "MESSAGE_NOT_FOUND"
         assert await at.refused("edit", message_id=question, content="?", branch=True) == "MESSAGE_NOT_FOUND"
