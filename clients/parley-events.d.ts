@@ -442,7 +442,7 @@ export interface RegenerateReply {
   duplicate?: boolean;
 }
 
-/** An answer that has waited: `interrupts` with what was answered, `content` and `parts` as they are, `usage` so far. `stream_start` with `message_id` and the request's `fence` goes on with it, from `next_index`. */
+/** An answer that has waited: `interrupts` with what was answered, `content` and `parts` as they are, `usage` so far, `steered` the questions that it took up on its way. `stream_start` with `message_id` and the request's `fence` goes on with it, from `next_index`. */
 export interface ResumedAnswer {
   message_id: string;
   next_index: number;
@@ -450,6 +450,7 @@ export interface ResumedAnswer {
   content: string;
   parts?: (Text | Reasoning | Tool | Source | FilePart | Data | Step)[];
   usage?: Usage;
+  steered?: Message[];
 }
 
 /** Lead the session's path through a message, to the newest one behind it; with `exact`, only up to it. */

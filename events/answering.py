@@ -264,8 +264,9 @@ class Answering:
         if answer is None or answer.status != WAITING:
             return
         written = await self._questions.written(turn.question_id)
+        steered = await self._questions.taken_up_by(answer)
         try:
-            await self._replies.go_on(agent, question, answer, written, account, turn.fence)
+            await self._replies.go_on(agent, question, answer, written, steered, account, turn.fence)
         except AgentUnavailable as error:
             log.info("nobody goes on with %s yet: %s", answer.message_id, error)
             wait = min(AGAIN * 2 ** min(turn.fence, 10), LATEST)

@@ -377,7 +377,7 @@ class TypingChanged(SessionEvent, kw_only=True):
 
 class ResumedAnswer(Struct, kw_only=True):
     """An answer that has waited: `interrupts` with what was answered, `content` and `parts` as they are,
-    `usage` so far.
+    `usage` so far, `steered` the questions that it took up on its way.
     `stream_start` with `message_id` and the request's `fence` goes on with it, from `next_index`."""
 
     message_id: str
@@ -386,6 +386,7 @@ class ResumedAnswer(Struct, kw_only=True):
     content: str
     parts: list[Part] | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
+    steered: list[Message] | UnsetType = UNSET
 
 
 class AgentRequest(Struct, kw_only=True):

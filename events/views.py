@@ -90,7 +90,7 @@ def told_to_agents(record: MessageRecord, files: Sequence[FileRecord] = ()) -> M
     return view(record, files, parts_as=list)
 
 
-def resumed(record: MessageRecord, written: Iterable[Run]) -> ResumedAnswer:
+def resumed(record: MessageRecord, written: Iterable[Run], steered: list[Message]) -> ResumedAnswer:
     """An answer that has waited, as its producer goes on with it."""
     said = sum(run.count for run in written if not is_of_server(run.part))
     told = ResumedAnswer(
@@ -103,6 +103,8 @@ def resumed(record: MessageRecord, written: Iterable[Run]) -> ResumedAnswer:
         told.parts = record.parts  # type: ignore[assignment]
     if record.usage is not None:
         told.usage = convert(record.usage, Usage)
+    if steered:
+        told.steered = steered
     return told
 
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from storage.batch import BUSY, Batch
 from storage.database import Database, SqlConnection
 from storage.ops import Addressed
+from storage.parts import taken_up
 from storage.pieces import Run
 from storage.records import MessageRecord, TurnRecord
 from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN
@@ -293,6 +294,13 @@ class Questions:
             return taken
 
         return await self._db.transact(work)
+
+    async def taken_up_by(self, answer: MessageRecord) -> list[str]:
+        """The questions that an answer took up on its way, in their order."""
+        named = taken_up(answer.parts)
+        found = await self.of(named) if named else {}
+        mine = [turn for turn in found.values() if turn.answer_id == answer.message_id]
+        return [turn.question_id for turn in sorted(mine, key=lambda turn: turn.seq)]
 
     async def keep(self, claimed: Sequence[TurnRecord], until: datetime) -> None:
         """Renew claims."""

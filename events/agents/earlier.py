@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from events.agents.modelcall import CalledTool, ModelTurn
 from events.agents.reading import ENCRYPTED
@@ -22,11 +23,17 @@ def turns_of(said: Message) -> list[ModelTurn]:
     return turns if any(turn.calls for turn in turns) else []
 
 
-def turns_so_far(parts: Iterable[dict[str, Any]], results: Mapping[str, str]) -> list[ModelTurn]:
+def turns_so_far(
+    parts: Iterable[dict[str, Any]], results: Mapping[str, str], steered: Mapping[str, str]
+) -> list[ModelTurn]:
     """Of an answer that goes on. `results`: what the model is told of calls that had none, by their parts'
-    ids."""
+    ids; `steered`: what was said meanwhile, by the messages' ids."""
     told = [part | {"output": results[part["id"]]} if part.get("id") in results else part for part in parts]
-    return [_turn(step) for step in _steps(told)]
+    turns = [_turn(step) for step in _steps(told)]
+    for number, step in enumerate(part for part in told if part["type"] == "step"):
+        heard = tuple(steered[each] for each in step.get("steered", ()) if each in steered)
+        turns[number] = structs.replace(turns[number], heard=heard)
+    return turns
 
 
 def _steps(parts: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -20,7 +20,7 @@ from events.event import Event, to_json
 from events.failures import translate
 from events.messages import MessageService
 from events.parts import TEXT
-from events.schema import StreamStart
+from events.schema import Message, StreamStart
 from events.stream import Stream
 from events.streams import Streams
 from events.tasks import Tasks
@@ -132,16 +132,17 @@ class Replies:
         message: MessageRecord,
         answer: MessageRecord,
         written: Sequence[Run],
+        steered: Sequence[str],
         account: str,
         fence: int,
     ) -> None:
-        """Write on an answer that has waited. Raises AgentUnavailable where nobody does now; Conflict,
-        StreamClosed where somebody else does."""
+        """Write on an answer that has waited, and took up these questions. Raises AgentUnavailable where
+        nobody does now; Conflict, StreamClosed where somebody else does."""
         kind = self._kinds.get(agent.kind)
         if not agent.is_active or (kind is None and agent.kind != REMOTE):
             raise AgentUnavailable("the agent is switched off")
         request = await self._request(agent, message, fence)
-        request.resume = resumed(answer, written)
+        request.resume = resumed(answer, written, await self._told(steered))
         if kind is None:
             await self._ask_on(request, answer)
             return
@@ -302,6 +303,18 @@ class Replies:
         history.reverse()
         asked = told_to_agents(message, files.get(message.message_id, ()))
         return Request(message.session_id, asked, history, agent, fence)
+
+    async def _told(self, message_ids: Sequence[str]) -> list[Message]:
+        """As many as a request has room for."""
+        found = [record for each in message_ids if (record := await self._store.get(each)) is not None]
+        files, told, size = await self._store.files_with(found), list[Message](), 0
+        for record in found:
+            shown = told_to_agents(record, files.get(record.message_id, ()))
+            size += len(to_json(shown)) + 1
+            if size > HISTORY_BYTES:
+                break
+            told.append(shown)
+        return told
 
     async def _so_far(self, record: MessageRecord) -> MessageRecord:
         """An answer that is being written has its text in its stream."""

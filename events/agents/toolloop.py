@@ -173,7 +173,8 @@ class _Answer:
         async with aclosing(self.carried_out(allowed, results, are_shown=True)) as shown:
             async for delta in shown:
                 yield delta
-        turns += turns_so_far(parts, {part_id(number): result.text for number, result in results.items()})
+        told = {part_id(number): result.text for number, result in results.items()}
+        turns += turns_so_far(parts, told, {said.message_id: in_words(said) for said in resume.steered or ()})
 
     def _take_up(self, parts: Sequence[dict[str, Any]], waited: int) -> None:
         """Count on from what there is; so many of the calls were not made yet."""

@@ -19,6 +19,7 @@ from tests.support.doors import enter
 from tests.support.server import Server
 from tests.turns.conftest import Place
 from tests.turns.scene import Scene, scene
+from tests.turns.test_waiting_tools import WHERE
 
 
 @pytest.fixture
@@ -210,6 +211,39 @@ async def test_a_model_hears_of_it_between_two_calls(shared_server: Server, tmp_
     steps = [part.get("steered") for part in told["parts"] if part["type"] == "step"]
     assert steps[-1] == [second] and told["content"] == "Both."
     assert [each["role"] for each in served.asked[-1]["messages"][-2:]] == ["tool", "user"]
+
+
+async def test_a_model_that_waited_knows_what_it_took_up(shared_server: Server, tmp_path: Any) -> None:
+    """It asks the page once it has heard it."""
+
+    def choose(asked: dict[str, Any]) -> Plan:
+        if "Delft" in [m["content"] for m in asked["messages"]]:
+            return answer("Both.")
+        told = [m["content"] for m in asked["messages"] if m["role"] == "user"]
+        return calling(("where", {})) if "and this" in told else calling(("add", {"a": 1, "b": 1}))
+
+    with tool_server(tmp_path) as (url, _):
+        async with upstream(answer("unused")) as served:
+            served.choose = choose
+            session_id = await openai_session(
+                shared_server,
+                served,
+                tools=[{"url": url}],
+                page_tools=[WHERE],
+                tool_limits={"rounds": 100},
+                **PATIENT,
+            )
+            async with enter("websocket", shared_server, "alice", session_id) as alice:
+                await alice.message("this")
+                await alice.wait_event("stream_start")
+                await alice.message("and this", when_busy="steer")
+                waits = await alice.wait_event("stream_end")
+                [asked] = waits["interrupts"]
+                where = {"message_id": waits["message_id"], "interrupt_id": asked["id"]}
+                assert (await alice.call("answer", **where, status="resolved", payload="Delft"))["ok"]
+                await alice.wait_event("stream_end", lambda end: end["status"] == "complete")
+    said = [(m["role"], m["content"]) for m in served.asked[-1]["messages"]]
+    assert said[-3:-2] == [("user", "and this")]
 
 
 async def test_a_model_that_does_not_look_is_asked_next(shared_server: Server) -> None:
