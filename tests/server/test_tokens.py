@@ -151,6 +151,18 @@ async def test_a_name_that_is_none_is_left_out(name: Any) -> None:
     assert (await authenticator().authenticate(signed({"name": name}))).name is None
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Ada\nroot: ok", "Ada root: ok"),
+        ("\u202eadA\x1b[2J", " adA [2J"),
+        ("\u0646\u06cc\u0645\u200c\u0641 \U0001f469\u200d\U0001f4bb", None),
+    ],
+)
+async def test_a_name_is_one_line_and_turns_nothing_around(name: str, shown: str | None) -> None:
+    assert (await authenticator().authenticate(signed({"name": name}))).name == (shown or name)
+
+
 # Times.
 
 
