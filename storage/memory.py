@@ -273,7 +273,8 @@ class Memory:
         if log.rev < start:
             return ChunkAnswer("gap", log.rev)
         stream = self._streams.get(event.stream) or self._stream(event.room, event.stream)
-        stream.begin_anew(start)
+        if stream.closed:
+            stream.begin_anew(start)
         stream.start = start
         if stream.closed:
             return ChunkAnswer("closed", stream.next_index)
@@ -476,7 +477,9 @@ class _Stream(Pieces):
     def begin_anew(self, start: int) -> None:
         """It is written on after its end: a start later than that end, or, where its revision is not known,
         one that has room for it behind the last start."""
-        if self.closed and 0 < (self.over or (self.start and self.start + 1)) < start:
+        if not self.closed:
+            return
+        if 0 < (self.over or (self.start and self.start + 1)) < start:
             self.closed = self.ended = False
             self.restart()
 
