@@ -15,6 +15,7 @@ from storage.participants import Participants
 from storage.people import People
 from storage.records import FileRecord, MessageRecord, Person
 from storage.sessions import Sessions
+from storage.waits import WAITING
 
 #: Seconds for which a session's change may have been told to nobody: a node that was cut off from Redis for
 #: longer, and then died, is a rare one.
@@ -64,6 +65,8 @@ class Changes:
                         files=files.get(record.message_id, ()),
                         first_rev=before + 1,
                         sender=senders.get((record.sender_type, record.sender_id)) if created else None,
+                        # Whoever has it open as a stream is told its end.
+                        at_end=record.status == WAITING,
                     )
                 )
                 before = record.revision

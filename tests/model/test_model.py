@@ -56,6 +56,7 @@ def test_promises_hold_where_the_past_changes() -> None:
         (1008852, ()),  # a user was said to have gone while its connection was cut off
         (1002887, ()),  # a node died between the commit of a read mark and its log
         (1009998, ()),  # the database had moved a read mark, and its answer was lost
+        (105, ("--turns",)),  # the second wait of an answer was told from the database, as no end
         (1003540, ("--past",)),  # an edit was lost, and another edit of that message hid it
         (1003727, ("--past",)),  # the reply to a second join was lost
         (1005778, ("--past",)),  # the database went back to where its lineage had another name

@@ -1,4 +1,5 @@
-"""A world in which people ask and workers answer: every question ends in one of its ways, in order.
+"""A world in which people ask and workers answer: every question ends in one of its ways, in order, and what
+an answer asks of people has one answer.
 
 What else belongs to a turn is an action of `ACTIONS`, and what it promises a check of `TurnsWorld._verdict`.
 """
@@ -26,6 +27,7 @@ WHEN_BUSY = ("queue", "queue", "queue", "steer", "steer", "interrupt", "parallel
 ACTIONS = (
     ("ask", 14),
     ("stop", 4),
+    ("answer", 6),
     ("edit", 2),
     ("delete", 2),
     ("join", 2),
@@ -53,6 +55,15 @@ class Answer(NamedTuple):
     status: str
     deleted: bool
     steered: list[str]
+
+
+class Asked(NamedTuple):
+    """What an answer asks of people: `answer` is theirs."""
+
+    session_id: str
+    message_id: str
+    interrupt_id: str
+    answer: dict[str, Any] | None
 
 
 class Turn(NamedTuple):
@@ -119,7 +130,8 @@ class TurnsNode(Node):
 
 
 class Person(Client):
-    """`asked` has what was acknowledged, `stops` what was said of what was stopped."""
+    """`asked` has what was acknowledged, `stops` what was said of what was stopped, `given` what of what
+    answers ask."""
 
     world: "TurnsWorld"
 
@@ -127,6 +139,7 @@ class Person(Client):
         super().__init__(world, name)
         self.asked: list[str] = []
         self.stops: list[tuple[str, str]] = []
+        self.given: list[Asked] = []
 
     async def ask(self, room: str, when_busy: str) -> None:
         self._numbers += 1
@@ -172,15 +185,29 @@ class Person(Client):
         if reply is not None:
             self.stops.append((turn.question_id, reply["status"]))
 
+    async def answer(self, asked: Asked, status: str) -> None:
+        reply = await self.insist(
+            "answer",
+            session_id=asked.session_id,
+            message_id=asked.message_id,
+            interrupt_id=asked.interrupt_id,
+            status=status,
+            payload=self.name,
+        )
+        if reply is not None:
+            self.given.append(asked._replace(answer=reply["answer"]))
+
 
 class Worker(Client):
-    """Answers each request in some pieces; takes up what steers it, or does not; may go away in between."""
+    """Answers each request in some pieces; takes up what steers it, or not; asks people, and goes on with
+    what they say; may go away in between."""
 
     world: "TurnsWorld"
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.steers: dict[str, list[str]] = {}
+        self._asks = itertools.count()
 
     def heard(self, socket: Socket, line: bytes) -> None:
         kind, _, rest = line.partition(b"\t")
@@ -199,7 +226,10 @@ class Worker(Client):
     async def _answer(self, request: dict[str, Any]) -> None:
         rng, question = self.world.rng, request["message"]["message_id"]
         await asyncio.sleep(rng.choice((0, 0, 0.01, 0.3, 2, 8)))
-        begun = await self._begin(request["session_id"], question)
+        if "resume" in request:
+            begun = await self._go_on(request)
+        else:
+            begun = await self._begin(request["session_id"], question)
         if begun is None:
             return
         where = {"session_id": request["session_id"], "message_id": begun["message_id"]}
@@ -211,7 +241,15 @@ class Worker(Client):
                 return  # it was stopped; or this worker dies, and another one is there
             index = reply["next_index"]
             await asyncio.sleep(rng.choice((0, 0, 0.01, 0.3, 2)))
-        await self._insist("stream_end", where)
+        if self.world.chance(0.2):
+            asked = [{"id": f"{self.name}.{next(self._asks)}", "reason": "choice"} for _ in range(2)]
+            await self._insist("stream_wait", where | {"interrupts": asked[: rng.choice((1, 2))]})
+        else:
+            await self._insist("stream_end", where)
+
+    async def _go_on(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        claim = {"message_id": request["resume"]["message_id"], "fence": request["fence"]}
+        return await self._insist("stream_start", {"session_id": request["session_id"], **claim})
 
     async def _begin(self, room: str, question: str) -> dict[str, Any] | None:
         before = self.world.turn(question)
@@ -247,7 +285,7 @@ class Worker(Client):
 
 class TurnsWorld(World):
     actions_of = ACTIONS
-    always = ("ask", "stop", "join")
+    always = ("ask", "stop", "answer", "join")
     clients: list[Person]
 
     def node_of(self, name: str) -> Node:
@@ -280,6 +318,13 @@ class TurnsWorld(World):
             for _ in range(self.rng.choice((1, 1, 2))):
                 self.spawn(self.rng.choice(self.clients).stop(turn, named))
 
+    def do_answer(self) -> None:
+        left = [each for each in self.people_asked() if each.answer is None]
+        if left:
+            asked = self.rng.choice(left)
+            for client in self.rng.choices(self.clients, k=2):
+                self.spawn(client.answer(asked, self.rng.choice(("resolved", "cancelled"))))
+
     def do_drop_worker(self) -> None:
         worker = self.rng.choice(self.workers)
         if worker.socket is not None:
@@ -305,12 +350,23 @@ class TurnsWorld(World):
         )
         return {row[0]: Answer(*row[:7], _steered(row[7])) for row in rows}
 
+    def people_asked(self) -> list[Asked]:
+        rows = self.sql.raw.execute(
+            "SELECT session_id, message_id, interrupts FROM chat_messages WHERE interrupts IS NOT NULL"
+        )
+        return [
+            Asked(session_id, message_id, each["id"], each.get("answer"))
+            for session_id, message_id, interrupts in rows
+            for each in json.loads(interrupts)
+        ]
+
     # --- rest, and the verdict
 
     async def _rest(self) -> None:
         await super()._rest()
         waited = 0
         while waited < ANSWERED and any(turn.state != "done" for turn in self.turns().values()):
+            self.do_answer()
             await asyncio.sleep(5)
             waited += 5
         await asyncio.sleep(5)
@@ -328,6 +384,14 @@ class TurnsWorld(World):
             for question_id, status in client.stops:
                 if turns[question_id].outcome != status:
                     self.wrong(f"{client.name} stopped {turns[question_id]} and was told {status}")
+        asked = {(each.message_id, each.interrupt_id): each for each in self.people_asked()}
+        for client in self.clients:
+            for given in client.given:
+                if asked.get((given.message_id, given.interrupt_id)) != given:
+                    self.wrong(f"{client.name} was told that {given} counts")
+        for each in asked.values():
+            if each.answer is None:
+                self.wrong(f"{each} is asked for ever")
         for turn in turns.values():
             self._check_one_end(turn, answers)
         self._check_order(turns, answers)
