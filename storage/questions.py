@@ -6,6 +6,8 @@ between, each time under the lock of their session: no two nodes begin two answe
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from msgspec import structs
@@ -19,7 +21,7 @@ from storage.records import MessageRecord, TurnRecord
 from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN
 from storage.shape import dict_maker
 from storage.statement import Statement, among
-from storage.steered import may_take_up
+from storage.steered import left_without, may_take_up
 from storage.tables import messages, sessions, turns
 from storage.types import Time
 from storage.waits import UNFINISHED
@@ -64,16 +66,17 @@ _BEGUN = Statement(
     .values(answer_id=sa.bindparam("answer_id", type_=sa.String), claimed_until=None)
 )
 _answers = messages.alias("answers")
-_OUTCOME = sa.select(_answers.c.status).where(_answers.c.message_id == turns.c.answer_id)
-_MEND = Statement(
-    turns.update()
-    .where(
-        IS_OPEN,
-        turns.c.state == "running",
-        turns.c.answer_id.is_not(None),
-        sa.exists(_OUTCOME.where(*(_answers.c.status != status for status in sorted(UNFINISHED)))),
+_left_open = sa.and_(
+    IS_OPEN,
+    turns.c.state == "running",
+    turns.c.answer_id == _answers.c.message_id,
+    *(_answers.c.status != status for status in sorted(UNFINISHED)),
+)
+_LEFT_OPEN = Statement(sa.select(turns.c.session_id).where(_left_open).distinct().limit(LOOK))
+_LEFT_OPEN_IN = Statement(
+    sa.select(*TURN, _answers.c.status, _answers.c.reply_to, _answers.c.parts).where(
+        _left_open, turns.c.session_id == sa.bindparam("session_id")
     )
-    .values(state="done", outcome=_OUTCOME.scalar_subquery())
 )
 _MOVE = Statement(
     turns.update()
@@ -316,8 +319,17 @@ class Questions:
         await self._db.execute(_BEGUN, which=turn.question_id, fence=turn.fence, answer_id=answer_id)
 
     async def mend(self) -> None:
-        """Turns whose answers are not being written any more: a node of an earlier release ended them."""
-        await self._db.execute(_MEND)
+        """Turns whose answers are not being written any more, and that these left open: a node of an earlier
+        release ended them, or what says that a question was taken up was lost with its node."""
+
+        async def work(connection: SqlConnection, session_id: str) -> None:
+            await connection.fetch_all(_LOCK, session_id=session_id)
+            ended = [_left(row) for row in await connection.fetch_all(_LEFT_OPEN_IN, session_id=session_id)]
+            if ended:
+                await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in ended])
+
+        for (session_id,) in await self._db.fetch_all(_LEFT_OPEN):
+            await self._db.transact(partial(work, session_id=session_id))
 
     async def finish(self, claimed: TurnRecord, outcome: str) -> bool:
         """An open turn whose answer is not there to end it. False: it was done before, or is another's to
@@ -358,3 +370,9 @@ def _due(waiting: Sequence[TurnRecord], now: datetime) -> list[TurnRecord]:
     if not any(turn.state in BUSY for turn in waiting):
         due += [turn for turn in queued if turn.when_busy != "parallel"][:1]
     return [*lapsed, *due]
+
+
+def _left(row: Sequence[Any]) -> TurnRecord:
+    """As a turn is to be whose answer has ended without it."""
+    turn, (status, reply_to, parts) = TurnRecord(*row[: len(TURN)]), row[len(TURN) :]
+    return structs.replace(turn, **left_without(turn, status, reply_to, parts))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from storage.ops import STEER
+from storage.parts import taken_up
 from storage.records import MessageRecord, TurnRecord
 
 #: Of an answer that is written no more.
@@ -23,3 +24,16 @@ def taking_up(answer: MessageRecord, turn: TurnRecord) -> dict[str, Any]:
         return {}
     change = {"answer_id": answer.message_id, "state": "running"}
     return change | ({"state": "done", "outcome": answer.status} if answer.status in ENDED else {})
+
+
+def left_without(
+    turn: TurnRecord, status: str, reply_to: str | None, parts: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """What changes of an open turn whose answer has ended, as `status`. One that was taken up on the way, and
+    that the answer does not name, waits again: the part that named it was lost with its node."""
+    taken = reply_to not in (None, turn.question_id) and turn.when_busy == STEER
+    if not taken or turn.question_id in taken_up(parts):
+        return {"state": "done", "outcome": status}
+    if turn.stopped:
+        return {"state": "done", "outcome": "cancelled", "answer_id": None}
+    return {"state": "queued", "answer_id": None, "claimed_until": None}

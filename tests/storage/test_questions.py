@@ -236,6 +236,23 @@ async def test_a_worker_that_does_not_name_its_question(line: Line, store: Store
     assert await line.state("a") == ("done", "A", "failed")
 
 
+async def test_what_an_ended_answer_does_not_name_waits_again(line: Line, store: Store) -> None:
+    """It was taken up, and the part that says so was lost with its node."""
+    await store.writer.submit(question("a"))
+    await line.claim()
+    await store.writer.submit(answer("A", "a"))
+    for name in ("b", "c"):
+        await store.writer.submit(question(name, "steer"))
+    await line.questions.take_up("A", "s", ["b", "c"])
+    step = {"id": "s1", "type": "step", "steered": ["c"]}
+    await store.writer.submit(EndStream("s", "A", "interrupted", "half", parts=[step]))
+    assert await line.state("b") == ("running", "A", None)
+    await line.questions.mend()
+    assert await line.state("c") == ("done", "A", "interrupted")
+    assert await line.claim() == [("b", "running")]
+    assert await line.state("b") == ("running", None, None)
+
+
 async def test_the_turn_of_an_old_question(line: Line, store: Store) -> None:
     old = await store.writer.submit(NewMessage("s", "a", None, "user", "alice", "text", "?"))
     assert await line.claim() == []
