@@ -151,7 +151,7 @@ async def test_people_are_known_on_every_node(steady: Nodes) -> None:
     ):
         answer = (await agent.post(f"{path}/messages", json={"content": "one"})).json()["message_id"]
         async with enter("websocket", steady[2], "fred", session, claims=fred) as before:
-            await written(steady[1], "gina", home)
+            await written(steady[0], "gina", home)
             await api.put(f"{path}/participants/gina", json={"role": "member"})
             added = await outside.wait_event("session", lambda event: event["event"] == "added")
             assert (added["session_id"], added["title"]) == (session, "Lunch")
