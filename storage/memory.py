@@ -477,9 +477,7 @@ class _Stream(Pieces):
     def begin_anew(self, start: int) -> None:
         """It is written on after its end: a start later than that end, or, where its revision is not known,
         one that has room for it behind the last start."""
-        if not self.closed:
-            return
-        if 0 < (self.over or (self.start and self.start + 1)) < start:
+        if self.closed and 0 < (self.over or (self.start and self.start + 1)) < start:
             self.closed = self.ended = False
             self.restart()
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,19 @@ class Place(NamedTuple):
     back: Server
 
 
+@contextmanager
+def two_nodes(folder: Path, postgres: Postgres, template: str) -> Iterator[Nodes]:
+    """With a database and a Redis of their own."""
+    name = postgres.create_database(template)
+    with Redis() as redis:
+        nodes = Nodes(folder, postgres.url(name), redis.url, 2)
+        try:
+            yield nodes.start()
+        finally:
+            nodes.close()
+    postgres.drop_database(name)
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("turns")
@@ -28,13 +42,22 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         with Server(folder, f"sqlite:///{folder}/parley.db") as node:
             yield Place(node, node)
         return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    name = postgres.create_database(request.getfixturevalue("postgres_template"))
-    with Redis() as redis:
-        nodes = Nodes(folder, postgres.url(name), redis.url, 2)
-        try:
-            nodes.start()
-            yield Place(nodes[0], nodes[1])
-        finally:
-            nodes.close()
-    postgres.drop_database(name)
+    given = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
+    with two_nodes(folder, *given) as nodes:
+        yield Place(nodes[0], nodes[1])
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nodes]:
+    with two_nodes(tmp_path_factory.mktemp("nodes"), postgres, postgres_template) as running:
+        yield running
+
+
+@pytest.fixture
+async def agent(nodes: Nodes) -> int:
+    async with nodes[0].api("backend", "service") as api:
+        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
+        agent_id: int = made.json()["id"]
+        return agent_id

@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.agents.worker import Worker
-from tests.cluster.conftest import Nodes
 from tests.support.doors import Door, enter, new_session
 from tests.support.server import Server
-from tests.support.services import Postgres, Redis
 from tests.turns.branchmodel import Follower, Model
+from tests.turns.conftest import two_nodes
 from tests.turns.talk import ids, talk
 
 
@@ -30,15 +29,9 @@ def nodes(
         with Server(folder, f"sqlite:///{folder}/parley.db") as running:
             yield (running, running)
         return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    name = postgres.create_database(request.getfixturevalue("postgres_template"))
-    with Redis() as redis:
-        cluster = Nodes(folder, postgres.url(name), redis.url, 2)
-        try:
-            yield cluster.start().servers
-        finally:
-            cluster.close()
-    postgres.drop_database(name)
+    given = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
+    with two_nodes(folder, *given) as cluster:
+        yield cluster.servers
 
 
 async def test_an_answer_is_given_anew_and_chosen_between(nodes: Sequence[Server]) -> None:

@@ -1,10 +1,7 @@
 """The line of questions over two nodes with PostgreSQL and Redis: any node goes on with it."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
-
-import pytest
 
 from storage.database import Database
 from storage.ops import Addressed, NewMessage
@@ -12,29 +9,6 @@ from storage.writer import Writer
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.support.doors import enter, new_session
-from tests.support.services import Postgres, Redis
-
-
-@pytest.fixture(scope="module")
-def nodes(
-    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nodes]:
-    name = postgres.create_database(postgres_template)
-    with Redis() as redis:
-        running = Nodes(tmp_path_factory.mktemp("two"), postgres.url(name), redis.url, 2)
-        try:
-            yield running.start()
-        finally:
-            running.close()
-    postgres.drop_database(name)
-
-
-@pytest.fixture
-async def agent(nodes: Nodes) -> int:
-    async with nodes[0].api("backend", "service") as api:
-        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
-        agent_id: int = made.json()["id"]
-        return agent_id
 
 
 async def test_the_line_goes_through_both_nodes(nodes: Nodes, agent: int) -> None:

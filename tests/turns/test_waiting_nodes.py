@@ -1,37 +1,11 @@
 """Answers that wait, over two nodes with PostgreSQL and Redis: whichever node dies, and after all of them."""
 
 import asyncio
-from collections.abc import Iterator
-
-import pytest
 
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.support.doors import Door, enter, new_session
-from tests.support.services import Postgres, Redis
 from tests.turns.waits import TOOL, ask_approval, go_on, say
-
-
-@pytest.fixture(scope="module")
-def nodes(
-    postgres: Postgres, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nodes]:
-    name = postgres.create_database(postgres_template)
-    with Redis() as redis:
-        running = Nodes(tmp_path_factory.mktemp("waiting"), postgres.url(name), redis.url, 2)
-        try:
-            yield running.start()
-        finally:
-            running.close()
-    postgres.drop_database(name)
-
-
-@pytest.fixture
-async def agent(nodes: Nodes) -> int:
-    async with nodes[0].api("backend", "service") as api:
-        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
-        agent_id: int = made.json()["id"]
-        return agent_id
 
 
 async def waiting(nodes: Nodes, agent: int, ask_at: int = 0) -> tuple[str, str]:
