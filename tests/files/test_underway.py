@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -60,17 +60,15 @@ async def begun(
     """`before`: parts that come before the file. `address`: from where, to a server behind a proxy."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
     length = len(before) + len(HEAD) + size + len(TAIL)
-    writer.write(
-        f"POST /api/chat/sessions/{room}/files HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
-        f"Authorization: Bearer {token or node.token(user)}\r\nX-Forwarded-For: {address}\r\n"
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
-    )
-    writer.write(before + HEAD + b"x" * (size - 1))
-    await writer.drain()
-    try:
+    with closing(writer):
+        writer.write(
+            f"POST /api/chat/sessions/{room}/files HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+            f"Authorization: Bearer {token or node.token(user)}\r\nX-Forwarded-For: {address}\r\n"
+            f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
+        )
+        writer.write(before + HEAD + b"x" * (size - 1))
+        await writer.drain()
         yield Slow(reader, writer)
-    finally:
-        writer.close()
 
 
 def field(name: str, value: bytes) -> bytes:
@@ -87,9 +85,9 @@ async def underway(node: Server, files: int, beside: int = 0) -> None:
 async def _gauge(node: Server) -> float:
     """Asked often, while uploads have half a minute: a client for each time would take most of that."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    lines = (await reader.read()).decode().splitlines()
-    writer.close()
+    with closing(writer):
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        lines = (await reader.read()).decode().splitlines()
     return float(next(line for line in lines if line.startswith("parley_uploading_bytes ")).split()[1])
 
 
