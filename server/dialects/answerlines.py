@@ -30,6 +30,8 @@ class AnswerLine(Struct):
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     tokens_used: int | None = None
+    #: What an answer asks that waits for people.
+    interrupts: list[dict[str, Any]] | None = None
     #: Of an error.
     code: str = ""
     message: str = ""

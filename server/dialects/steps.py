@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from events.parts import BETWEEN
+from events.parts import BETWEEN, TEXT
 from server.dialects.answerlines import AnswerLine
 
 Part = dict[str, Any]
@@ -15,15 +15,18 @@ ENDED = CALLED - {"input_available"}
 
 
 class TextStep(NamedTuple):
-    """More of the answer's text."""
+    """More of the answer's text, in the text part with this id. A second one begins with a blank line."""
 
     text: str
+    part_id: str = TEXT
 
 
 class ThoughtStep(NamedTuple):
-    """More of what the model thought; each reasoning begins with a blank line behind the one before."""
+    """More of what the model thought, in the reasoning with this id. The first of each may be empty: it has
+    begun."""
 
     text: str
+    part_id: str
 
 
 class PartStep(NamedTuple):
@@ -45,19 +48,19 @@ Step = TextStep | ThoughtStep | PartStep | EndStep
 class _Told:
     """How far a text was told, in constant memory."""
 
-    __slots__ = ("_digest", "_length")
+    __slots__ = ("_digest", "length")
 
     def __init__(self) -> None:
-        self._digest, self._length = blake2b(digest_size=16), 0
+        self._digest, self.length = blake2b(digest_size=16), 0
 
     def add(self, text: str) -> None:
         self._digest.update(text.encode())
-        self._length += len(text)
+        self.length += len(text)
 
     def rest(self, whole: str) -> str | None:
         """What is still to be told of a text; None where it begins otherwise."""
-        known = blake2b(whole[: self._length].encode(), digest_size=16).digest()
-        return whole[self._length :] if known == self._digest.digest() else None
+        known = blake2b(whole[: self.length].encode(), digest_size=16).digest()
+        return whole[self.length :] if known == self._digest.digest() else None
 
 
 class Steps:
@@ -69,31 +72,44 @@ class Steps:
         self._parts: set[str] = set()
 
     def take(self, line: AnswerLine) -> Iterator[Step]:
+        changed = False
         match line.type:
-            case "stream_chunk":
-                yield from self._more(line.content or "")
             case "stream_delta":
                 yield from self._thought(line.part, line.content or "")
             case "stream_part":
                 yield from self._part(line.part)
-        for part in line.parts or ():
-            yield from self._part(part)
+            case "stream_chunk" if line.parts is None:
+                yield from self._more(line.content or "", line.part or TEXT)
+            case "stream_chunk" | "stream_end":  # all so far, where nobody knows the pieces
+                changed = line.content is not None and self._text.rest(line.content) is None
+                yield from self._parts_of(line.parts or (), changed)
+                if not changed:
+                    yield from self._more((line.content or "")[self._text.length :], TEXT)
         if line.type == "stream_end":
-            rest = "" if line.content is None else self._text.rest(line.content)
-            yield from self._more(rest or "")
-            yield EndStep(line, rest is None)
+            yield EndStep(line, changed)
 
-    def _more(self, text: str) -> Iterator[Step]:
+    def _more(self, text: str, part_id: str) -> Iterator[Step]:
         if text:
             self._text.add(text)
-            yield TextStep(text)
+            yield TextStep(text, part_id)
+
+    def _parts_of(self, parts: Sequence[Part], changed: bool) -> Iterator[Step]:
+        """What is new in all parts so far, in their order."""
+        between, end = "", 0
+        for part in parts:
+            if part["type"] != "text":
+                yield from self._part(part)
+            elif not changed:
+                text = between + part["text"]
+                begin, between, end = end, BETWEEN, end + len(text)
+                yield from self._more(text[max(0, self._text.length - begin) :], part["id"])
 
     def _thought(self, part_id: str, text: str) -> Iterator[Step]:
         """Of a reasoning that was opened; a tool's input is told when it is whole."""
         told = self._thoughts.get(part_id)
         if told is not None and text:
             told.add(text)
-            yield ThoughtStep(text)
+            yield ThoughtStep(text, part_id)
 
     def _part(self, part: Part) -> Iterator[Step]:
         part_id = part["id"]
@@ -110,10 +126,8 @@ class Steps:
     def _reasoning(self, part_id: str, whole: str) -> Iterator[Step]:
         """Thoughts that are thought anew are told no more: they are not the answer."""
         if part_id not in self._thoughts:
-            between = BETWEEN if self._thoughts else ""
             self._thoughts[part_id] = _Told()
-            if between:
-                yield ThoughtStep(between)
+            yield ThoughtStep("", part_id)
         yield from self._thought(part_id, self._thoughts[part_id].rest(whole) or "")
 
 
@@ -124,6 +138,4 @@ def is_told(tool: Part) -> bool:
 
 def whole(content: str, parts: Sequence[Part]) -> list[Step]:
     """The steps of an answer that has ended, but its end."""
-    steps = Steps()
-    told = [step for part in parts for step in steps.take(AnswerLine("stream_part", part=part))]
-    return [*told, TextStep(content)] if content else told
+    return list(Steps().take(AnswerLine("stream_chunk", content=content, parts=list(parts))))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from events.event import to_json
+from events.parts import BETWEEN
 from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.openai.errors import broken_off
 from server.dialects.openai.usage import of_completion
@@ -24,7 +25,7 @@ class ChatChunks(Frames):
         super().__init__()
         self._model, self._session_id, self._created = model, session_id, created
         self._with_usage = with_usage
-        self._steps, self._extras = Steps(), Extras()
+        self._steps, self._extras, self._thoughts = Steps(), Extras(), Thoughts()
         self._message_id = ""
 
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
@@ -39,8 +40,10 @@ class ChatChunks(Frames):
             match step:
                 case TextStep(text):
                     yield self._chunk({"content": text})
-                case ThoughtStep(text):
-                    yield self._chunk({"reasoning_content": text})
+                case ThoughtStep():
+                    thought = self._thoughts.more(step)
+                    if thought:
+                        yield self._chunk({"reasoning_content": thought})
                 case PartStep(part):
                     delta = self._extras.delta_of(part)
                     if delta:
@@ -82,6 +85,19 @@ class ChatChunks(Frames):
         self.ended = True
         told = broken_off(status, error, message_id=self._message_id, session_id=self._session_id)
         return b"data: " + one_line(to_json({"error": told})) + b"\n\n"
+
+
+class Thoughts:
+    """All reasoning as one text: a blank line between two of them."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def more(self, step: ThoughtStep) -> str:
+        begins = step.part_id not in self._known
+        between = BETWEEN if begins and self._known else ""
+        self._known.add(step.part_id)
+        return between + step.text
 
 
 class Extras:
@@ -132,11 +148,11 @@ def call_of(tool: Json) -> Json:
 def completion(record: MessageRecord, model: str) -> Json:
     """A whole answer that is `complete`."""
     message: Json = {"role": "assistant", "content": record.content or None, "refusal": None}
-    extras = Extras()
+    extras, thoughts = Extras(), Thoughts()
     for step in whole("", record.parts or ()):
         match step:
-            case ThoughtStep(text):
-                message["reasoning_content"] = message.get("reasoning_content", "") + text
+            case ThoughtStep():
+                message["reasoning_content"] = message.get("reasoning_content", "") + thoughts.more(step)
             case PartStep(part):
                 for name, entries in (extras.delta_of(part) or {}).items():
                     entries[0].pop("index")
