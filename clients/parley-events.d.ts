@@ -14,13 +14,14 @@ export interface AgentBrief {
   avatar_url: string | null;
 }
 
-/** A worker's next piece of work; to be acked within five seconds. `fence` counts the hand-outs of a question: who gives it to `stream_start` is refused where a later one has been made. */
+/** A worker's next piece of work; to be acked within five seconds. `fence` counts the hand-outs of a question: who gives it to `stream_start` is refused where a later one has been made. `tools`: of the page, that the question brings. */
 export interface AgentRequest {
   session_id: string;
   message: Message;
   history: Message[];
   fence: number;
   resume?: ResumedAnswer;
+  tools?: PageTool[];
 }
 
 /** Tell the room what the producer of a stream does, until it says otherwise or the stream ends; null: nothing. */
@@ -116,7 +117,7 @@ export interface DeltaPiece {
 /** Nothing but `ok`. */
 export interface Done {}
 
-/** Change the content of one's own message; with `branch`, beside it: the other version is a message of its own, and is answered anew. The last three are of that alone. */
+/** Change the content of one's own message; with `branch`, beside it: the other version is a message of its own, and is answered anew. The last four are of that alone. */
 export interface Edit {
   session_id: string;
   message_id: string;
@@ -125,6 +126,7 @@ export interface Edit {
   client_message_id?: string | null;
   reply?: boolean;
   when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
+  tools?: PageTool[] | null;
 }
 
 /** With `branch` the message is the new one, and the other fields tell of it. */
@@ -340,6 +342,14 @@ export interface OpenStream {
   agent_status?: ProducerDoes;
 }
 
+/** A tool of the page: it is told the call's arguments, and answers with what it gives. `parameters` is a JSON Schema of an object. */
+export interface PageTool {
+  name: string;
+  description?: string;
+  parameters?: Record<string, unknown>;
+  title?: string | null;
+}
+
 /** A part as it is now: it takes the place of the one with its id, or is the message's next. */
 export interface PartPiece {
   session_id: string;
@@ -428,11 +438,12 @@ export interface Reasoning {
   provider_metadata?: Record<string, unknown>;
 }
 
-/** Answer a question anew, named by itself or by its answer: the new answer stands beside the old one. */
+/** Answer a question anew, named by itself or by its answer: the new answer stands beside the old one. `tools` come in place of those that the question brought. */
 export interface Regenerate {
   session_id: string;
   message_id: string;
   when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
+  tools?: PageTool[] | null;
 }
 
 /** The question, and where the path ends: the answer follows there. `duplicate`: it is being answered already. */
@@ -465,7 +476,7 @@ export interface SelectReply {
   head_id: string;
 }
 
-/** Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed. */
+/** Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed. `tools`: those of the page that its answer may call. */
 export interface SendMessage {
   session_id: string;
   content?: string;
@@ -476,6 +487,7 @@ export interface SendMessage {
   reply?: boolean;
   parts?: (Text | FilePart | Data)[] | null;
   when_busy?: "interrupt" | "parallel" | "queue" | "reject" | "steer" | null;
+  tools?: PageTool[] | null;
 }
 
 /** The message is committed. `duplicate`: it was already, under this id. */

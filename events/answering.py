@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from events.access import Caller
+from events.agents.base import PosedQuestion
 from events.agents.replies import Replies
 from events.clock import Clock, when
 from events.delivery import Delivery
@@ -29,6 +30,7 @@ from events.failures import translate
 from events.identity import key_of
 from events.ids import new_id
 from events.messages import MessageService
+from events.pagetools import PageTool, as_tools, brought
 from events.schema import WhenBusy
 from events.steering import Steering
 from events.streams import Streams
@@ -111,16 +113,30 @@ class Answering:
     # --- questions
 
     def asks(
-        self, caller: Caller, agent_id: int | None, reply: bool, when_busy: WhenBusy | None = None
+        self,
+        caller: Caller,
+        agent_id: int | None,
+        reply: bool,
+        when_busy: WhenBusy | None = None,
+        tools: Sequence[PageTool] | None = None,
     ) -> Addressed | None:
-        """What a `user` message in a session with an agent is, unless it says otherwise."""
+        """What a `user` message in a session with an agent is, unless it says otherwise. Raises
+        ValidationFailed."""
         if caller.role != "user" or not reply or agent_id is None:
             return None
-        return self.asks_of(caller, agent_id, when_busy)
+        return self.asks_of(caller, agent_id, when_busy, tools)
 
-    def asks_of(self, caller: Caller, agent_id: int, when_busy: WhenBusy | None) -> Addressed:
+    def asks_of(
+        self,
+        caller: Caller,
+        agent_id: int,
+        when_busy: WhenBusy | None,
+        tools: Sequence[PageTool] | None = None,
+    ) -> Addressed:
+        """Raises ValidationFailed."""
         account = caller.account if caller.role == "user" else ""
-        return Addressed(agent_id, when_busy or self._when_busy.get(agent_id, "queue"), account)
+        busy: str = when_busy or self._when_busy.get(agent_id, "queue")
+        return Addressed(agent_id, busy, account, brought(tools) if tools else None)
 
     async def learn(self) -> None:
         """What each agent does while it is busy. Called from time to time. Raises StorageUnavailable."""
@@ -231,12 +247,12 @@ class Answering:
                 return
             account = self._links.pop(turn.question_id, None)
             account = account_of(question) if account is None else account
+            tools = as_tools(await self._questions.brought(turn.question_id)) if turn.brings else ()
+            posed = PosedQuestion(question, turn.place, turn.fence, tools)
             if turn.answer_id is not None:
-                await self._resume(turn, agent, question, account)
+                await self._resume(turn, agent, posed, account)
                 return
-            answer_id = await self._replies.reply(
-                agent, question, account, after=turn.place, fence=turn.fence
-            )
+            answer_id = await self._replies.reply(agent, posed, account)
             self._has_begun(turn.question_id, answer_id)
             await self._questions.begun(turn, answer_id)
         except asyncio.CancelledError:
@@ -257,7 +273,7 @@ class Answering:
             self._beginning.pop(turn.question_id, None)
 
     async def _resume(
-        self, turn: TurnRecord, agent: AgentRecord, question: MessageRecord, account: str
+        self, turn: TurnRecord, agent: AgentRecord, question: PosedQuestion, account: str
     ) -> None:
         """Its answer has waited, and all that it asked was answered."""
         answer = await self._store.get(turn.answer_id or "")
@@ -266,7 +282,7 @@ class Answering:
         written = await self._questions.written(turn.question_id)
         steered = await self._questions.taken_up_by(answer)
         try:
-            await self._replies.go_on(agent, question, answer, written, steered, account, turn.fence)
+            await self._replies.go_on(agent, question, answer, written, steered, account)
         except AgentUnavailable as error:
             log.info("nobody goes on with %s yet: %s", answer.message_id, error)
             wait = min(AGAIN * 2 ** min(turn.fence, 10), LATEST)

@@ -55,7 +55,7 @@ class Asking:
         agent = await self._replies.agent(session.agent_id)
         command = _question(request, session.session_id)
         most = self._sessions.most_of(caller) if begins is not None else None
-        asks = self._answering.asks_of(caller, agent.id, request.when_busy)
+        asks = self._answering.asks_of(caller, agent.id, request.when_busy, request.tools)
         future = self._messages.send(caller, command, begins=begins, most=most, asks=asks)
         self._typing.clear(session.session_id, caller.key)
         return Asked(asks, (await asyncio.shield(future)).record)
@@ -77,7 +77,7 @@ class Asking:
         session = await self._new_session(caller, request, origin, session_id)
         agent = await self._replies.agent(session.agent_id)
         most, begins = self._sessions.most_of(caller), session
-        asks = self._answering.asks_of(caller, agent.id, request.when_busy)
+        asks = self._answering.asks_of(caller, agent.id, request.when_busy, request.tools)
         futures = [
             self._messages.bring(caller, agent.id, session, most, said, number)
             for number, said in enumerate(earlier)

@@ -263,7 +263,7 @@ class Commands:
 
     async def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
         agent_id = await self._may_ask(caller, conn, command.session_id)
-        asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
+        asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
         future = self._messages.send(caller, command, conn, asks=asks)
         self._typing.clear(command.session_id, caller.key)
         return Pending(future, sent)
@@ -272,7 +272,7 @@ class Commands:
         if command.branch:
             agent_id = await self._may_ask(caller, conn, command.session_id)
             check_leads(caller)
-            asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy)
+            asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
             future = self._messages.branch(caller, command, conn, asks)
             self._typing.clear(command.session_id, caller.key)
             return Pending(future, branched)
@@ -284,7 +284,7 @@ class Commands:
         check_leads(caller)
         if agent_id is None:
             raise AgentNotFound("the session has no agent")
-        asks = self._answering.asks_of(caller, agent_id, command.when_busy)
+        asks = self._answering.asks_of(caller, agent_id, command.when_busy, command.tools)
         return await self._branching.regenerate(command.session_id, command.message_id, asks)
 
     async def select(self, caller: Caller, conn: Connection | None, command: schema.Select) -> Done:

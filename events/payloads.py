@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from events.pagetools import PageTool
 from events.parts import Part
 from events.schema import (
     AskedInterrupt,
@@ -391,13 +392,15 @@ class ResumedAnswer(Struct, kw_only=True):
 
 class AgentRequest(Struct, kw_only=True):
     """A worker's next piece of work; to be acked within five seconds. `fence` counts the hand-outs of a
-    question: who gives it to `stream_start` is refused where a later one has been made."""
+    question: who gives it to `stream_start` is refused where a later one has been made. `tools`: of the
+    page, that the question brings."""
 
     session_id: str
     message: Message
     history: list[Message]
     fence: int
     resume: ResumedAnswer | UnsetType = UNSET
+    tools: list[PageTool] | UnsetType = UNSET
 
 
 class AgentSteer(Struct):

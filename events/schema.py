@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from events.pagetools import PageTools
 from events.parts import MOST, GivenPart, Part, PartId
 from storage.records import Person
 from storage.tables import COMMENT_LENGTH
@@ -52,7 +53,8 @@ class Leave(InSession):
 
 
 class SendMessage(InSession, kw_only=True):
-    """Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed."""
+    """Send a message: text, or `parts`, of which `content` follows. The reply says that it is committed.
+    `tools`: those of the page that its answer may call."""
 
     content: Content | UnsetType = UNSET
     client_message_id: ClientMessageId | None = None
@@ -62,11 +64,12 @@ class SendMessage(InSession, kw_only=True):
     reply: bool = True
     parts: GivenParts | None = None
     when_busy: WhenBusy | None = None
+    tools: PageTools | None = None
 
 
 class Edit(InSession, kw_only=True):
     """Change the content of one's own message; with `branch`, beside it: the other version is a message of
-    its own, and is answered anew. The last three are of that alone."""
+    its own, and is answered anew. The last four are of that alone."""
 
     message_id: MessageId
     content: Content
@@ -74,13 +77,16 @@ class Edit(InSession, kw_only=True):
     client_message_id: ClientMessageId | None = None
     reply: bool = True
     when_busy: WhenBusy | None = None
+    tools: PageTools | None = None
 
 
 class Regenerate(InSession, kw_only=True):
-    """Answer a question anew, named by itself or by its answer: the new answer stands beside the old one."""
+    """Answer a question anew, named by itself or by its answer: the new answer stands beside the old one.
+    `tools` come in place of those that the question brought."""
 
     message_id: MessageId
     when_busy: WhenBusy | None = None
+    tools: PageTools | None = None
 
 
 class Select(InSession, kw_only=True):
@@ -338,6 +344,7 @@ class ChatRequest(Struct, kw_only=True):
     when_busy: WhenBusy | None = None
     stream: bool = True
     parts: GivenParts | None = None
+    tools: PageTools | None = None
 
 
 # --- what goes out

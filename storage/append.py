@@ -101,7 +101,7 @@ def is_plain(op: Op) -> bool:
         and op.parts is None
         and op.begins is None
         and op.beside is None
-        and (op.asks is None or op.asks.when_busy not in LOOKS)
+        and (op.asks is None or (op.asks.when_busy not in LOOKS and op.asks.tools is None))
     )
 
 

@@ -6,6 +6,7 @@ Pure: no database, no clock. What it leaves in `begun`, `inserted`, `changed`, `
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec import structs
 
@@ -167,6 +168,8 @@ class Batch:
         self.turned: dict[str, TurnRecord] = {}
         #: Of turns that wait now, or have waited, by the question: with what their answers go on.
         self.written: dict[str, Sequence[Run] | None] = {}
+        #: Tools that questions bring; None: they are gone with their question.
+        self.brought: dict[str, Sequence[dict[str, Any]] | None] = {}
         self._turns = {turn.question_id: turn for turn in turns}
         self._files = {file.file_id: file for file in files}
         self._messages: dict[str, MessageRecord] = {}
@@ -200,6 +203,8 @@ class Batch:
             record = self._edit(session, op)
         else:
             record = self._delete(session, op)
+            if (turn := self._turns.get(op.message_id)) is not None and turn.brings:
+                self.brought[op.message_id] = None
         self._finish(record, "deleted" if isinstance(op, DeleteMessage) else record.status)
         if isinstance(op, EndStream) and record.parts:
             self._finish_steered(record)
@@ -299,6 +304,8 @@ class Batch:
             turn = self._on_its_branch(session, asked(op, record.seq))
             self.asked.append(turn)
             self._turns[turn.question_id] = turn
+            if turn.brings:
+                self.brought[turn.question_id] = op.asks.tools
         if op.client_message_id is not None:
             self._by_client[_key(op, op.client_message_id)] = op.message_id
         return self._accepted(session, op, record, files=files)
@@ -555,7 +562,14 @@ STOPPED = frozenset({"cancelled", "deleted"})
 def asked(op: NewMessage, seq: int) -> TurnRecord:
     """The turn of a question at its place."""
     assert op.asks is not None
-    return TurnRecord(op.message_id, op.session_id, seq, op.asks.agent_id, op.asks.when_busy)
+    return TurnRecord(
+        op.message_id,
+        op.session_id,
+        seq,
+        op.asks.agent_id,
+        op.asks.when_busy,
+        brings=op.asks.tools is not None,
+    )
 
 
 #: A new message's record, at its place.

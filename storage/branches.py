@@ -9,6 +9,7 @@ from storage.database import Database, SqlConnection
 from storage.errors import MessageMissing, QuestionOpen, SessionMissing, StreamStillOpen
 from storage.forks import ids_of, move_heads, tree_of
 from storage.ops import INTERRUPT, OPEN_QUESTIONS, REJECT, Addressed
+from storage.questions import BRING
 from storage.records import MessageRecord, TurnRecord
 from storage.rows import IS_OPEN, MESSAGE, TURN
 from storage.statement import Statement
@@ -34,7 +35,7 @@ _ANSWERED = Statement(
 _OPEN = Statement(sa.select(sa.func.count()).select_from(turns).where(turns.c.session_id == _ID, IS_OPEN))
 #: What a turn that begins anew keeps; all else is as it is in a new one. Its claims are counted on: who had
 #: one is fenced off.
-_KEPT = ("question_id", "session_id", "seq", "fence")
+_KEPT = ("question_id", "session_id", "seq", "fence", "tools")
 _RENEWED = [column.name for column in turns.c if column.name not in _KEPT]
 _AGAIN = Statement(
     sa.text(f"""
@@ -131,7 +132,7 @@ class Branches:
 
     async def again(self, session_id: str, message_id: str, asks: Addressed) -> Again:
         """Put a question in the line once more, named by itself or by its answer; the path ends where the
-        answer that was there began.
+        answer that was there began. Its tools are those that it brought, or brings now.
 
         Raises QuestionOpen, BranchesFull; StreamStillOpen (its id): its answer is being written.
         """
@@ -166,6 +167,8 @@ class Branches:
                 when_busy=asks.when_busy,
                 again_seq=session.tree.last,
             )
+            if asks.tools is not None:
+                await connection.execute(BRING, which=question.message_id, tools=asks.tools)
             return Again(question, head, False)
 
         return await self._db.transact(work)

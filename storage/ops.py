@@ -23,11 +23,12 @@ SIBLINGS, FORKS = 100, 2000
 
 class Addressed(Struct, frozen=True):
     """A message is a question to an agent: it is stored with its turn. `account`: for whom its answer counts,
-    "" for nobody; it is not stored."""
+    "" for nobody; it is not stored. `tools`: those of the page that it brings for its answer."""
 
     agent_id: int
     when_busy: str
     account: str = ""
+    tools: Sequence[dict[str, Any]] | None = None
 
 
 class Introduction(Struct, frozen=True):

@@ -18,7 +18,7 @@ from storage.ops import Addressed
 from storage.parts import taken_up
 from storage.pieces import Run
 from storage.records import MessageRecord, TurnRecord
-from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN
+from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN, TURN_STORED
 from storage.shape import dict_maker
 from storage.statement import Statement, among
 from storage.steered import left_without, may_take_up
@@ -31,7 +31,7 @@ _MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until", "stopped",
 #: Sessions that one look brings to light.
 LOOK = 100
 
-_INSERT = Statement(turns.insert().values({column.name: sa.bindparam(column.name) for column in TURN}))
+_INSERT = Statement(turns.insert().values({column.name: sa.bindparam(column.name) for column in TURN_STORED}))
 _ENSURE = Statement(
     sa.text("""
 INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state)
@@ -88,7 +88,7 @@ _OPEN_ANSWER = Statement(
         messages.c.message_id == sa.bindparam("answer_id"), messages.c.status == "streaming"
     )
 )
-_row, _moved = dict_maker([column.name for column in TURN]), dict_maker(_MOVING, "which")
+_row, _moved = dict_maker([column.name for column in TURN_STORED]), dict_maker(_MOVING, "which")
 _LOCK = Statement(
     sa.select(sessions.c.session_id)
     .where(sessions.c.session_id == sa.bindparam("session_id"))
@@ -165,6 +165,12 @@ _WRITE = Statement(
     .where(turns.c.question_id == sa.bindparam("which"))
     .values(written=sa.bindparam("written", type_=turns.c.written.type))
 )
+BRING = Statement(
+    turns.update()
+    .where(turns.c.question_id == sa.bindparam("which"))
+    .values(tools=sa.bindparam("tools", type_=turns.c.tools.type))
+)
+_BROUGHT = Statement(sa.select(turns.c.tools).where(turns.c.question_id == sa.bindparam("which")))
 _WRITTEN = Statement(sa.select(turns.c.written).where(turns.c.question_id == sa.bindparam("which")))
 
 
@@ -184,6 +190,9 @@ async def write_turns(connection: SqlConnection, batch: Batch) -> None:
                 for question, runs in batch.written.items()
             ],
         )
+    if batch.brought:
+        given = [{"which": which, "tools": tools} for which, tools in batch.brought.items()]
+        await connection.execute_many(BRING, given)
 
 
 class Questions:
@@ -276,6 +285,11 @@ class Questions:
         """What the answer of a turn that waits, or has waited, goes on with."""
         row = await self._db.fetch_one(_WRITTEN, which=question_id)
         return [Run(*each) for each in row[0] or ()] if row is not None else []
+
+    async def brought(self, question_id: str) -> Sequence[dict[str, Any]]:
+        """The tools that a question brought."""
+        row = await self._db.fetch_one(_BROUGHT, which=question_id)
+        return (row[0] or ()) if row is not None else ()
 
     async def take_up(self, answer_id: str, session_id: str, question_ids: Sequence[str]) -> list[TurnRecord]:
         """The answer says that it has taken these up: those that waited for that are being answered by it.

@@ -145,7 +145,7 @@ class TurnRecord(Struct, frozen=True):
     """A question to an agent, and how far its answer is: `state` is "queued", "running", "waiting" or "done".
     `fence` counts the claims of it, `outcome` says how it is done. `stopped`: it is to end, by any node.
     `again_seq` is the session's last number when it was asked again, 0 if it was not. `expires_at`: when the
-    first question of one that waits expires."""
+    first question of one that waits expires. `brings`: there are tools of its own."""
 
     question_id: str
     session_id: str
@@ -160,6 +160,7 @@ class TurnRecord(Struct, frozen=True):
     stopped: bool = False
     again_seq: int = 0
     expires_at: datetime | None = None
+    brings: bool = False
 
     @property
     def place(self) -> int:

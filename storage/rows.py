@@ -33,7 +33,9 @@ MESSAGE = _columns(messages, MessageRecord)
 PARTICIPANT = _columns(participants, ParticipantRecord)
 FILE = _columns(files, FileRecord)
 AGENT = _columns(agents, AgentRecord)
-TURN = _columns(turns, TurnRecord)
+#: Stored as they are; `brings` says whether there is what is read apart.
+TURN_STORED = tuple(turns.c[name] for name in TurnRecord.__struct_fields__ if name != "brings")
+TURN = (*TURN_STORED, turns.c.tools.is_not(None).label("brings"))
 FEEDBACK = _columns(feedback, FeedbackRecord)
 #: Turns that are not done. The word stands in the text: their index is not taken for a parameter.
 IS_OPEN = turns.c.state != sa.literal_column("'done'")

@@ -170,7 +170,8 @@ messages = sa.Table(
 #: Questions to agents, and how far their answers are (docs/turns.md). `claimed_until`: the node that begins
 #: the answer, or goes on with it, has so long for it. `stopped`: it is to end, whichever node does it.
 #: `written`: what the answer's stream was written in when it began to wait, with which it goes on
-#: (`storage.pieces`). No foreign key to the messages, as with `reply_to`.
+#: (`storage.pieces`). `tools`: the page's, of this question alone. No foreign key to the messages, as with
+#: `reply_to`.
 turns = sa.Table(
     "chat_turns",
     metadata,
@@ -194,6 +195,7 @@ turns = sa.Table(
     sa.Column("again_seq", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("expires_at", Time),
     sa.Column("written", Document),
+    sa.Column("tools", Document),
     _one_of("state", "queued", "running", "waiting", "done"),
     # All of a session, and a page of them.
     sa.Index(None, "session_id", "seq"),

@@ -440,7 +440,7 @@ def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
 
 def size_of(op: Op) -> int:
     """In characters of content."""
-    if type(op) is NewMessage and not op.parts and not op.metadata:
+    if type(op) is NewMessage and not op.parts and not op.metadata and (op.asks is None or not op.asks.tools):
         return len(op.content)
     if isinstance(op, AnswerInterrupt):
         return weight(op.answer)
@@ -453,7 +453,11 @@ def size_of(op: Op) -> int:
         size += weight(op.parts)
     if isinstance(op, WaitStream):
         return size + weight([*op.interrupts]) + sum(len(run.text) for run in op.written)
-    return size + weight(op.metadata) if isinstance(op, NewMessage) and op.metadata else size
+    if not isinstance(op, NewMessage):
+        return size
+    if op.asks is not None and op.asks.tools:
+        size += weight([*op.asks.tools])
+    return size + weight(op.metadata) if op.metadata else size
 
 
 def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:

@@ -1,21 +1,33 @@
 """The interface of agents: a request, and the pieces of its answer."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from events.agents.deltas import Delta
 from events.agents.faults import Fault
+from events.pagetools import PageTool
 from events.payloads import ResumedAnswer
 from events.schema import Message
-from storage.records import AgentRecord
+from storage.records import AgentRecord, MessageRecord
+
+
+class PosedQuestion(NamedTuple):
+    """A message that is to be answered. `place`: the session's number when it was asked; `fence` counts its
+    hand-outs; `tools`: of the page, that it brings."""
+
+    message: MessageRecord
+    place: int
+    fence: int
+    tools: Sequence[PageTool] = ()
 
 
 class Request(Struct):
     """One message to be answered. `history` is what was said before it, oldest first; `fence` counts its
     hand-outs. `resume`: the answer has waited for people, and goes on. `steering` fills with messages that
-    come meanwhile and are for this answer, by id: who takes one out says so (`NextStep`)."""
+    come meanwhile and are for this answer, by id: who takes one out says so (`NextStep`). `tools`: of the
+    page, that the message brings."""
 
     session_id: str
     message: Message
@@ -24,6 +36,7 @@ class Request(Struct):
     fence: int = 0
     resume: ResumedAnswer | None = None
     steering: dict[str, Message] = {}
+    tools: Sequence[PageTool] = ()
 
 
 class AnswerFailed(Exception):

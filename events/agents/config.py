@@ -8,15 +8,15 @@ from msgspec import Meta, Struct
 from events.agents.headers import FRAMING, KEYS, check_header
 from events.agents.thinking import Thinking
 from events.agents.toolconfig import (
-    MOST_PAGE_TOOLS,
     MOST_SERVERS,
+    AgentPageTool,
     KeyName,
-    PageTool,
     ToolLimits,
     ToolServer,
     check_tools,
 )
 from events.agents.upstreams import split
+from events.pagetools import MOST_PAGE_TOOLS
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Tokens = Annotated[int, Meta(ge=1)]
@@ -64,7 +64,7 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     image_side: Annotated[int, Meta(ge=64, le=2048)] = 1024
     pdf: bool = False
     tools: Annotated[list[ToolServer], Meta(max_length=MOST_SERVERS)] = []
-    page_tools: Annotated[list[PageTool], Meta(max_length=MOST_PAGE_TOOLS)] = []
+    page_tools: Annotated[list[AgentPageTool], Meta(max_length=MOST_PAGE_TOOLS)] = []
     tool_limits: ToolLimits = ToolLimits()
     first_token_timeout: Seconds = 60.0
     timeout: Seconds = 60.0

@@ -103,6 +103,8 @@ class OpenAI(Agent):
             async with aclosing(while_waiting(box.fill(config.tools))) as signs:
                 async for sign in signs:
                     yield sign
+        if request.tools:
+            box.bring(request.tools)
         attached: Attached = {}
         try:
             async with aclosing(self._gathered(request, config, attached)) as signs:

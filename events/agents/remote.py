@@ -5,6 +5,7 @@ Knows no transport: a worker is a connection with an agent's token that can be a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from events.agents.base import Request
 from events.errors import AgentUnavailable
@@ -65,13 +66,17 @@ class HandOut:
 
     async def __call__(self, request: Request) -> None:
         """Raises AgentUnavailable if no worker takes it."""
-        told = {
+        told: dict[str, Any] = {
             "session_id": request.session_id,
             "message": request.message,
             "history": request.history,
             "fence": request.fence,
         }
-        payload = to_json(told if request.resume is None else told | {"resume": request.resume})
+        if request.resume is not None:
+            told["resume"] = request.resume
+        if request.tools:
+            told["tools"] = request.tools
+        payload = to_json(told)
         key = f"agent:{request.agent.id}"
         if await self._workers.offer(key, request.session_id, payload):
             return

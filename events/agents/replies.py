@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from events.agents.answerparts import AnswerParts
-from events.agents.base import Agent, AnswerFailed, Request
+from events.agents.base import Agent, AnswerFailed, PosedQuestion, Request
 from events.agents.deltas import Told, Waits
 from events.agents.outcome import AnswerOutcome
 from events.agentstatus import AgentStatuses
@@ -94,31 +94,29 @@ class Replies:
             raise AgentNotFound
         return record
 
-    async def reply(
-        self, agent: AgentRecord, message: MessageRecord, account: str, *, after: int, fence: int
-    ) -> str:
+    async def reply(self, agent: AgentRecord, question: PosedQuestion, account: str) -> str:
         """Begin the answer; its id, once it has begun. `account`: of who asked, "" for an operator, who has
-        no cap. `after`: the session's number when it was asked. `fence` counts the hand-outs of the question.
+        no cap.
 
         The answer to a message is begun once: a repeat gets the first one's placeholder.
         """
         if not agent.is_active:
             error = AgentUnavailable("the agent is switched off")
-            return (await self._fail(agent, message, error, fence)).record.message_id
+            return (await self._fail(agent, question, error)).record.message_id
         if agent.kind == REMOTE:
-            return await asyncio.shield(self._ask(agent, message, after, fence))
+            return await asyncio.shield(self._ask(agent, question))
         kind = self._kinds.get(agent.kind)
         if kind is None:
             error = AgentUnavailable(f"agents of kind {agent.kind} are not set up")
-            return (await self._fail(agent, message, error, fence)).record.message_id
+            return (await self._fail(agent, question, error)).record.message_id
         if account and self._writing[account] >= self._most:
             busy = RateLimited(f"at most {self._most} answers at a time")
-            return (await self._fail(agent, message, busy, fence)).record.message_id
+            return (await self._fail(agent, question, busy)).record.message_id
         self._writing[account] += 1
         begun: asyncio.Task[None] | None = None
         try:
-            request = await self._request(agent, message, fence)
-            stream, done = await self._begin(agent, message, fence)
+            request = await self._request(agent, question)
+            stream, done = await self._begin(agent, question)
             if stream is not None and not done.duplicate:
                 begun = self._spawn(kind, request, stream, account)
             return done.record.message_id
@@ -129,24 +127,23 @@ class Replies:
     async def go_on(
         self,
         agent: AgentRecord,
-        message: MessageRecord,
+        question: PosedQuestion,
         answer: MessageRecord,
         written: Sequence[Run],
         steered: Sequence[str],
         account: str,
-        fence: int,
     ) -> None:
         """Write on an answer that has waited, and took up these questions. Raises AgentUnavailable where
         nobody does now; Conflict, StreamClosed where somebody else does."""
         kind = self._kinds.get(agent.kind)
         if not agent.is_active or (kind is None and agent.kind != REMOTE):
             raise AgentUnavailable("the agent is switched off")
-        request = await self._request(agent, message, fence)
+        request = await self._request(agent, question)
         request.resume = resumed(answer, written, await self._told(steered))
         if kind is None:
             await self._ask_on(request, answer)
             return
-        stream, done = await self._streams.resume(("agent", str(agent.id)), "", answer, fence)
+        stream, done = await self._streams.resume(("agent", str(agent.id)), "", answer, question.fence)
         if not done.duplicate:
             self._writing[account] += 1
             self._spawn(kind, request, stream, account)
@@ -185,58 +182,54 @@ class Replies:
             del self._asked[question_id]
             asked.cancel()
 
-    def _ask(
-        self, agent: AgentRecord, message: MessageRecord, after: int, fence: int
-    ) -> "asyncio.Future[str]":
+    def _ask(self, agent: AgentRecord, question: PosedQuestion) -> "asyncio.Future[str]":
         """Hand the request to a worker, once; the id of the answer's placeholder."""
-        asked = self._asked.get(message.message_id)
+        question_id = question.message.message_id
+        asked = self._asked.get(question_id)
         if asked is None:
-            asked = self._asked[message.message_id] = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._hand_out(agent, message, after, fence, asked))
+            asked = self._asked[question_id] = asyncio.get_running_loop().create_future()
+            self._tasks.spawn(self._hand_out(agent, question, asked))
         return asked
 
     async def _hand_out(
-        self,
-        agent: AgentRecord,
-        message: MessageRecord,
-        after: int,
-        fence: int,
-        asked: "asyncio.Future[str]",
+        self, agent: AgentRecord, question: PosedQuestion, asked: "asyncio.Future[str]"
     ) -> None:
+        question_id = question.message.message_id
         try:
             try:
-                await self._remote(await self._request(agent, message, fence))
-                begun = await self._begun(agent, message, after, asked)
+                await self._remote(await self._request(agent, question))
+                begun = await self._begun(agent, question, asked)
                 error = AgentUnavailable("the worker that took the request began no answer")
             except AgentUnavailable as refused:
                 begun, error = None, refused
             if begun is None:
-                begun = (await self._fail(agent, message, error, fence)).record.message_id
+                begun = (await self._fail(agent, question, error)).record.message_id
             if not asked.done():
                 asked.set_result(begun)
         except (ChatError, StorageError) as failure:
-            log.warning("no answer to %s: %s", message.message_id, failure)
+            log.warning("no answer to %s: %s", question_id, failure)
             if not asked.done():
                 asked.set_exception(translate(failure) or failure)
                 asked.exception()  # nobody may be waiting
         except Exception:
-            log.exception("no answer to %s", message.message_id)
+            log.exception("no answer to %s", question_id)
             if not asked.done():
                 asked.set_exception(Internal())
                 asked.exception()
         finally:
-            del self._asked[message.message_id]
+            del self._asked[question_id]
             asked.cancel()
 
     async def _begun(
-        self, agent: AgentRecord, message: MessageRecord, after: int, asked: "asyncio.Future[str]"
+        self, agent: AgentRecord, question: PosedQuestion, asked: "asyncio.Future[str]"
     ) -> str | None:
         """The answer that a worker begins in time: seen in the room if it is on this node, else in SQL."""
         await asyncio.wait([asked], timeout=self._first_word)
         if asked.done():
             return asked.result()
+        message = question.message
         later, _ = await self._store.page(
-            message.session_id, after_seq=after, limit=ANSWER_WITHIN, max_bytes=HISTORY_BYTES
+            message.session_id, after_seq=question.place, limit=ANSWER_WITHIN, max_bytes=HISTORY_BYTES
         )
         answers = [r for r in later if (r.sender_type, r.sender_id) == ("agent", str(agent.id))]
         return next((r.message_id for r in answers if r.reply_to in (None, message.message_id)), None)
@@ -261,27 +254,25 @@ class Replies:
             message.session_id, "agent", str(agent_id), reply_key(message.message_id)
         )
 
-    async def _begin(
-        self, agent: AgentRecord, message: MessageRecord, fence: int
-    ) -> tuple[Stream | None, Committed]:
+    async def _begin(self, agent: AgentRecord, question: PosedQuestion) -> tuple[Stream | None, Committed]:
+        message = question.message
         command = StreamStart(
             session_id=message.session_id,
             client_message_id=reply_key(message.message_id),
             reply_to=message.message_id,
-            fence=fence,
+            fence=question.fence,
         )
         return await self._streams.start(("agent", str(agent.id)), command, adopt=False)
 
-    async def _fail(
-        self, agent: AgentRecord, message: MessageRecord, error: ChatError, fence: int
-    ) -> Committed:
-        stream, done = await self._begin(agent, message, fence)
+    async def _fail(self, agent: AgentRecord, question: PosedQuestion, error: ChatError) -> Committed:
+        stream, done = await self._begin(agent, question)
         if stream is not None and not done.duplicate:
             end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
             await asyncio.shield(end)
         return done
 
-    async def _request(self, agent: AgentRecord, message: MessageRecord, fence: int) -> Request:
+    async def _request(self, agent: AgentRecord, question: PosedQuestion) -> Request:
+        message = question.message
         rows = await self._store.context(message.session_id, message.seq, HISTORY_MESSAGES, HISTORY_BYTES)
         files = await self._store.files_with([*rows, message])
         history, size = [], 0
@@ -302,7 +293,7 @@ class Replies:
             history.append(shown)
         history.reverse()
         asked = told_to_agents(message, files.get(message.message_id, ()))
-        return Request(message.session_id, asked, history, agent, fence)
+        return Request(message.session_id, asked, history, agent, question.fence, tools=question.tools)
 
     async def _told(self, message_ids: Sequence[str]) -> list[Message]:
         """As many as a request has room for."""

@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from events.agents.base import AnswerFailed
 from events.agents.modelcall import OfferedTool
-from events.agents.toolconfig import PageTool, ToolLimits, ToolServer
+from events.agents.toolconfig import ToolLimits, ToolServer
 from events.agents.toolresults import ToolResult, failed, result_of
 from events.agents.toolserver import ListedTool, ToolServerFailed
 from events.agents.toolsessions import ToolSessions
+from events.pagetools import PageTool
 
 #: Of a name that a model is told: what every API takes.
 NAME = 64
@@ -64,6 +66,21 @@ class Toolbox:
                     return
                 self._tools[offer.name] = _Tool(server, tool)
                 self.offered.append(offer)
+
+    def bring(self, of_question: Sequence[PageTool]) -> None:
+        """Tools that the question brings, after those of the agent. Raises AnswerFailed: a model that is
+        offered less than the page says would answer another question."""
+        for tool in of_question:
+            if tool.name in self._of_page:
+                continue  # as the agent has it
+            if tool.name in self._tools:
+                raise _refused(f"the agent has a tool {tool.name} of its own")
+            self._of_page[tool.name] = tool
+            self.offered.append(OfferedTool(tool.name, tool.description, _schema(tool.parameters)))
+        if len(self.offered) > self._limits.tools:
+            raise _refused(f"with the agent's there are more than {self._limits.tools}")
+        if len(msgspec.json.encode(self.offered)) > self._limits.description_bytes:
+            raise _refused(f"with the agent's they have more than {self._limits.description_bytes} bytes")
 
     async def _listed(self, server: ToolServer) -> list[ListedTool]:
         try:
@@ -166,6 +183,10 @@ def arguments_of(input_text: str) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise ValueError("no object")
     return made
+
+
+def _refused(why: str) -> AnswerFailed:
+    return AnswerFailed("TOOLS_REFUSED", f"the question's tools cannot be offered: {why}")
 
 
 def _schema(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`tools` of an agent's config: which MCP servers it may use, and how far. Knows no MCP and no settings."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from events.agents.headers import FRAMING, KEYS, check_header
 from events.agents.upstreams import split
+from events.pagetools import PageTool
 
 #: A variable whose value may be sent away: no other secret of the process has such a name.
 KeyName = Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)]
@@ -15,8 +16,6 @@ _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 #: Servers of one agent: each may be a connection, or a process.
 MOST_SERVERS = 16
-#: Tools of the page that one agent may call.
-MOST_PAGE_TOOLS = 64
 #: Headers that are the protocol's own.
 _PROTOCOL = frozenset(["mcp-session-id", "mcp-protocol-version", "last-event-id"])
 
@@ -61,14 +60,8 @@ class ToolServer(Struct, kw_only=True, forbid_unknown_fields=True):
         return f"{origin.host}:{origin.port}"
 
 
-class PageTool(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A tool of the page: it is told the call's arguments, and answers with what it gives. `parameters` is a
-    JSON Schema of an object."""
-
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-    description: Annotated[str, Meta(max_length=10_000)] = ""
-    parameters: dict[str, Any] = {}
-    title: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+class AgentPageTool(PageTool, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One that all of an agent's questions have."""
 
 
 class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +79,7 @@ class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description_bytes: Annotated[int, Meta(ge=256, le=1024 * 1024)] = 64 * 1024
 
 
-def check_tools(servers: list[ToolServer], of_page: list[PageTool]) -> None:
+def check_tools(servers: list[ToolServer], of_page: list[AgentPageTool]) -> None:
     """Raises msgspec.ValidationError."""
     if len({tool.name for tool in of_page}) < len(of_page):
         raise msgspec.ValidationError("page_tools: two have the same name")

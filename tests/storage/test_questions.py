@@ -74,6 +74,19 @@ async def test_a_repeat_asks_nothing(line: Line, store: Store) -> None:
     assert await line.claim() == [("a", "running")]
 
 
+async def test_what_a_question_brings_goes_with_it(line: Line, store: Store) -> None:
+    """Also where many are stored at once; nothing of it is left when it is deleted."""
+    tools = [{"name": "paint"}]
+    brings = NewMessage("s", "a", "c-a", "user", "alice", "text", "?", asks=Addressed(1, "queue", "", tools))
+    await asyncio.gather(store.writer.submit(brings), store.writer.submit(question("b")))
+    brought = {each: (await line.turn(each)).brings for each in "ab"}
+    assert brought == {"a": True, "b": False}
+    assert await line.questions.brought("a") == tools
+    await store.writer.submit(DeleteMessage("s", "a"))
+    assert (await line.turn("a")).brings is False
+    assert await line.questions.brought("a") == ()
+
+
 async def test_parallel_ones_wait_for_nobody(line: Line, store: Store) -> None:
     await store.writer.submit(question("a"))
     await store.writer.submit(question("b"))
