@@ -390,7 +390,7 @@ class AskedInterrupt(Interrupt, kw_only=True):
     answer: InterruptAnswer | UnsetType = UNSET
 
 
-class Message(Struct, kw_only=True):
+class Message(Struct):
     """A message as history, `join` and events show it. Times are RFC 3339 UTC."""
 
     message_id: str

@@ -3,6 +3,8 @@
 """
 
 from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from msgspec import Struct, structs
@@ -32,8 +34,10 @@ def maker(target: type[T], source: type[Struct], given: str, but: str = "") -> C
     for field in structs.fields(target):
         if field.required and field.name not in (*more, *copied):
             raise TypeError(f"nothing gives {target.__name__}.{field.name}")
-    values = [*(f"{name}=source.{name}" for name in copied), *(f"{name}={name}" for name in more)]
-    return _function(more, f"made({', '.join(values)})", made=target)
+    values = {**{name: f"source.{name}" for name in copied}, **{name: name for name in more}}
+    first = tuple(takewhile(values.__contains__, _positional(target)))
+    named = [f"{name}={value}" for name, value in values.items() if name not in first]
+    return _function(more, f"made({', '.join([*map(values.__getitem__, first), *named])})", made=target)
 
 
 def dict_maker(fields: Iterable[str], given: str = "") -> Callable[..., dict[str, Any]]:
@@ -50,6 +54,11 @@ def rows_maker(fields: Iterable[str]) -> Callable[[Iterable[Any]], list[tuple[An
     row = ", ".join(f"source.{name}" for name in fields)
     made: Callable[..., Any] = eval(f"lambda sources: [({row},) for source in sources]")
     return made
+
+
+def _positional(of: type[Struct]) -> list[str]:
+    """The fields that it takes by their place: msgspec needs a third of the time for them."""
+    return [p.name for p in signature(of).parameters.values() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
 
 
 def _function(given: Iterable[str], body: str, **known: Any) -> Callable[..., Any]:
