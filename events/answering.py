@@ -365,6 +365,9 @@ class Answering:
 
     # --- who waits for an answer
 
+    async def turn_of(self, question_id: str) -> TurnRecord | None:
+        return await self._questions.get(question_id)
+
     async def answer_to(self, asks: Addressed, question: MessageRecord) -> MessageRecord:
         """The placeholder of a question's answer, once it has begun. The caller is in the room.
 

@@ -85,6 +85,14 @@ _BEGINNING = replace(
     beyond=(*_ANSWER.beyond, "LIMIT_REACHED"),
     holds=f"a session, {HISTORY_MESSAGES} messages brought along, {_ANSWER.holds}",
 )
+_STREAM = Bounds(
+    _READERS,
+    "read",
+    f"`STREAM_MAX_SIZE` bytes; {SLOW_READER}",
+    (*_REFUSED, "SERVER_FULL"),
+    (REQUESTS, EVENT_STREAMS, READERS),
+    "while it is written a connection, which counts as `connect` too",
+)
 _CHANGE = _writing(_OWNER, "change")
 _OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))
 _DOWNLOAD = _reading(_READERS, f"`MAX_FILE_SIZE` bytes, {_TAKEN}; {_UNDER_WAY}", "download")
@@ -107,6 +115,8 @@ WRITES: dict[Call, str] = {
     ("POST", "/api/chat"): "message",
     ("POST", f"{_S}/messages/stream"): "message",
     ("POST", "/v1/chat/completions"): "message",
+    ("POST", "/v1/responses"): "message",
+    ("POST", "/v1/responses/{response_id}/cancel"): "stream_cancel",
     ("POST", "/api/chat/streams/{message_id}/cancel"): "stream_cancel",
     ("POST", "/api/chat/sessions"): "create_session",
     ("PATCH", _S): "change_session",
@@ -151,14 +161,7 @@ CALLS: dict[Call, Bounds] = {
         "a connection",
     ),
     ("POST", f"{_S}/messages/stream"): _ANSWER,
-    ("GET", "/api/chat/streams/{message_id}"): Bounds(
-        _READERS,
-        "read",
-        f"`STREAM_MAX_SIZE` bytes; {SLOW_READER}",
-        (*_REFUSED, "SERVER_FULL"),
-        (REQUESTS, EVENT_STREAMS, READERS),
-        "while it is written a connection, which counts as `connect` too",
-    ),
+    ("GET", "/api/chat/streams/{message_id}"): _STREAM,
     ("POST", "/api/chat/streams/{message_id}/cancel"): _command("stream_cancel"),
     ("GET", "/api/chat/agents"): _reading(_EVERYBODY, "all that there are"),
     ("POST", "/api/chat/agents"): _OPERATORS,
@@ -191,6 +194,12 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/api/server/feedback"): _reading(_OPERATOR, "100 a page"),
     ("DELETE", "/api/server/users/{user_id}"): _OPERATORS,
     ("POST", "/v1/chat/completions"): _BEGINNING,
+    ("POST", "/v1/responses"): _BEGINNING,
+    ("GET", "/v1/responses/{response_id}"): _STREAM,
+    ("POST", "/v1/responses/{response_id}/cancel"): _command("stream_cancel"),
+    ("GET", "/v1/responses/{response_id}/input_items"): _reading(
+        _READERS, f"a question and {HISTORY_MESSAGES} messages brought along"
+    ),
     ("GET", "/v1/models"): _reading(_EVERYBODY, "all that there are"),
     ("GET", "/v1/models/{model}"): _reading(_EVERYBODY, "one"),
     ("POST", "/api/dev/token"): _unrated(

@@ -18,6 +18,7 @@ from bench.turns.world import SETTINGS, World
 from events.agents.replies import HISTORY_MESSAGES
 from migrations.run import upgrade
 from server.bounds import Call
+from tests.agents.worker import Worker
 from tests.files.pictures import jpeg
 from tests.people.conftest import CLIENT
 from tests.support.rawclient import RawClient
@@ -159,16 +160,59 @@ async def ask_with_history(world: World) -> AsyncIterator[None]:
     await _asked(world, f"/api/chat/sessions/{session}/messages/stream", {"content": "x"})
 
 
+def _brought(size: int = 1200) -> list[dict[str, str]]:
+    """As many messages as are stored, of all that a body may hold, and a question."""
+    before = [{"role": "user", "content": texts.long_text(size)} for _ in range(HISTORY_MESSAGES)]
+    return [*before, {"role": "user", "content": "x"}]
+
+
 async def chat_completions(world: World) -> AsyncIterator[None]:
-    """As many messages before the question as are stored, of all that a body may hold."""
-    before = [{"role": "user", "content": texts.long_text(1200)} for _ in range(HISTORY_MESSAGES)]
-    body = {"model": "Echo", "stream": True, "messages": [*before, {"role": "user", "content": "x"}]}
+    body = {"model": "Echo", "stream": True, "messages": _brought()}
     yield
     async with world.api().stream("POST", "/v1/chat/completions", json=body) as answer:
         ok(answer)
         async for line in answer.aiter_lines():
             if '"role"' in line:
                 break
+
+
+async def responses(world: World) -> AsyncIterator[None]:
+    body = {"model": "Echo", "stream": True, "input": _brought()}
+    yield
+    async with world.api().stream("POST", "/v1/responses", json=body) as answer:
+        ok(answer)
+        async for line in answer.aiter_lines():
+            if "response.in_progress" in line:
+                break
+
+
+def response(path: str) -> Run:
+    """An answer with as much text as a message may have."""
+
+    async def run(world: World) -> AsyncIterator[None]:
+        response_id = await _responded(world, *[texts.escaped()] * 6)
+        client = world.api()
+        yield
+        ok(await client.get(f"/v1/responses/{response_id}{path}"))
+
+    return run
+
+
+async def cancel_response(world: World) -> AsyncIterator[None]:
+    response_id = await _responded(world, *["x"] * world.size.pieces, end=False)
+    yield
+    ok(await world.api().post(f"/v1/responses/{response_id}/cancel"))
+
+
+async def _responded(world: World, *pieces: str, end: bool = True) -> str:
+    """A response of the agent's, of these pieces."""
+    async with Worker(world.server, int(world.agent)) as worker:
+        body = {"model": world.agent, "background": True, "input": _brought()}
+        made = ok(await world.api().post("/v1/responses", json=body)).json()
+        while (request := await worker.request())["session_id"] != made["conversation"]["id"]:
+            pass
+        await worker.write(request, *pieces, end=end)
+        return str(made["id"])
 
 
 async def cancel(world: World) -> AsyncIterator[None]:
@@ -321,6 +365,15 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
         Dear("256 KiB that JSON escapes", get("/api/chat/streams/msg_sess_answers_1")),
     ),
     ("POST", "/v1/chat/completions"): (Dear("50 messages before the question", chat_completions),),
+    ("POST", "/v1/responses"): (Dear("50 messages before the question", responses),),
+    ("GET", "/v1/responses/{response_id}"): (
+        Dear("an answer of 256 KiB that JSON escapes, as events", response("?stream=true")),
+        Dear("the same, whole", response("")),
+    ),
+    ("POST", "/v1/responses/{response_id}/cancel"): (Dear("an answer of many pieces", cancel_response),),
+    ("GET", "/v1/responses/{response_id}/input_items"): (
+        Dear("50 messages before the question", response("/input_items?limit=100")),
+    ),
     ("GET", "/v1/models"): (Dear("200 agents with 25,000 objects each", get("/v1/models")),),
     ("GET", "/v1/models/{model}"): (Dear("one", get("/v1/models/Echo")),),
     ("POST", "/api/chat/streams/{message_id}/cancel"): (Dear("an answer of many pieces", cancel),),

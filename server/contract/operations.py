@@ -9,6 +9,7 @@ from events import payloads, schema
 from events.catalog import CATALOG
 from server.contract.schemas import doc, first_sentence
 from server.dialects.openai.bodies import ChatCompletionRequest
+from server.dialects.openai.responsebodies import InputItemsQuery, ResponseQuery, ResponseRequest
 from server.routes.agents import ChangedAgent, NewAgent
 from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
@@ -162,6 +163,20 @@ OPERATIONS: tuple[RestCall, ...] = (
         "POST", "/v1/chat/completions", "OpenAI's chat completions: ask an agent", "openai",
         body=ChatCompletionRequest, errors=(400, *GONE), parameters=KEY,
         also={502: "The answer is not whole; its text so far is kept"},
+    ),
+    RestCall(
+        "POST", "/v1/responses", "OpenAI's Responses: ask an agent", "openai",
+        body=ResponseRequest, errors=(400, *GONE), parameters=KEY,
+        also={502: "The answer is not whole; its text so far is kept"},
+    ),
+    RestCall(
+        "GET", "/v1/responses/{response_id}", "A response as it is, or its events from one on", "openai",
+        query=ResponseQuery, errors=(400, 404),
+    ),
+    RestCall("POST", "/v1/responses/{response_id}/cancel", "Stop a response", "openai", errors=GONE),
+    RestCall(
+        "GET", "/v1/responses/{response_id}/input_items", "What was asked", "openai",
+        query=InputItemsQuery, errors=(400, 404),
     ),
     RestCall("GET", "/v1/models", "The agents, as OpenAI's models", "openai"),
     RestCall("GET", "/v1/models/{model}", "One of them", "openai", errors=(400, 404)),

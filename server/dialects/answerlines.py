@@ -4,6 +4,7 @@ Reading them where they leave, in order and merged for slow readers, is what a c
 dialect sees each answer as everybody else does. Knows no dialect.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from msgspec import Struct
 from starlette.types import Message, Send
 
 from server.transports.eventstream import COMMENT
+from storage.turns import LONG
 
 
 class AnswerLine(Struct):
@@ -44,6 +46,10 @@ class Frames(ABC):
     def __init__(self) -> None:
         self.ended = False
 
+    def opening(self) -> bytes:
+        """What the response begins with, before the answer does."""
+        return b""
+
     @abstractmethod
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         """The frames of the next line."""
@@ -63,17 +69,26 @@ class ToldInFrames:
         self._send, self._frames = send, frames
 
     async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._send(message)
+            opening = self._frames.opening()
+            if opening:
+                await self._send({"type": "http.response.body", "body": opening, "more_body": True})
+            return
         if message["type"] == "http.response.body":
-            body = b"".join(self._told(message.get("body", b"")))
-            last = not message.get("more_body", False)
-            if last and not self._frames.ended:
-                body += b"".join(self._frames.tell(CUT_OFF))
+            body, last = b"", not message.get("more_body", False)
+            for frame in self._told(message.get("body", b""), last):
+                body += frame
+                if len(body) >= LONG:  # others have their turn of the loop
+                    await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                    await asyncio.sleep(0)
+                    body = b""
             if not body and not last:
                 return
             message = {**message, "body": body}
         await self._send(message)
 
-    def _told(self, body: bytes) -> Iterator[bytes]:
+    def _told(self, body: bytes, last: bool) -> Iterator[bytes]:
         if body == COMMENT:
             yield body
             return
@@ -81,3 +96,5 @@ class ToldInFrames:
             for line in event.split(b"\n"):
                 if line.startswith(b"data: ") and not self._frames.ended:
                     yield from self._frames.tell(_decode(line[6:]))
+        if last and not self._frames.ended:
+            yield from self._frames.tell(CUT_OFF)

@@ -47,13 +47,19 @@ class ResumePoint:
 
 
 async def _from(
-    services: Services, record: MessageRecord, place: ResumePoint, head: bytes = b""
+    services: Services,
+    record: MessageRecord,
+    place: ResumePoint,
+    head: bytes = b"",
+    *,
+    in_order: bool = False,
 ) -> StreamedAnswer:
-    """The text of a stream from a place on."""
+    """The text of a stream from a place on. `in_order`: where its pieces are not known any more, its end
+    alone tells all parts; else all of the text comes before."""
     rest = await services.streams.read(record, place.index)
     lines = [head]
     ended = rest.status != "streaming"
-    if not (ended and place.ended):
+    if not (ended and (place.ended or (in_order and rest.lacks))):
         lines += _pieces(record, rest, ended)
     if ended:
         end = stream_events.ended(record, whole=rest.lacks)
@@ -75,8 +81,10 @@ def _pieces(record: MessageRecord, rest: Rest, ended: bool) -> Iterator[bytes]:
 FROM_THE_BEGINNING = ResumePoint(None, 0)
 
 
-def answer_begins(services: Services, asked: Asked, head: bytes, place: ResumePoint) -> Begin:
-    """The function that waits for the answer to a question."""
+def answer_begins(
+    services: Services, asked: Asked, head: bytes, place: ResumePoint, *, in_order: bool = False
+) -> Begin:
+    """The function that waits for the answer to a question. `in_order` as in `_from`."""
     message = asked.message
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
@@ -85,7 +93,8 @@ def answer_begins(services: Services, asked: Asked, head: bytes, place: ResumePo
         current = await services.messages.get(message.session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
-        return await _from(services, current, here, head + line(start, here.event_id(current.message_id)))
+        told = head + line(start, here.event_id(current.message_id))
+        return await _from(services, current, here, told, in_order=in_order)
 
     return begin
 

@@ -111,10 +111,15 @@ class EventStreamDoor:
         caller: Caller,
         session_id: str,
         first: "Begin",
+        *,
+        at_once: bool = False,
     ) -> None:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
-        it can be missed. Raises ChatError before anything is sent."""
+        it can be missed. Raises ChatError before anything is sent. `at_once`: the response begins before the
+        answer does."""
         head = AnswerHead(send)
+        if at_once:
+            await head.send()
 
         async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
             return await head.meanwhile(first(conn, stream))

@@ -216,7 +216,7 @@ async def test_the_javascript_library(parley: Server) -> None:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=JS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        for _ in range(2):
+        for _ in range(4):
             where = await begun(worker, await worker.request())
             await worker.call("stream_chunk", **where, index=0, content="So far")
             await worker.call("stream_end", **where, status="interrupted")
@@ -225,6 +225,14 @@ async def test_the_javascript_library(parley: Server) -> None:
     seen = json.loads(output)
     assert seen["streamed_error"] == seen["whole_error"] == "interrupted"
     assert seen["streamed_text"] == "So far"
+    assert seen["failed"] == ["failed", "interrupted", "So far"]
+    assert seen["response_error"] == "interrupted"
+    for answer in seen["responses"]:
+        stored = (await history(parley, answer["session_id"]))[-1]
+        assert (answer["status"], answer["output_text"]) == ("completed", stored["content"])
+        assert answer["output"] == ["reasoning", "mcp_call", "mcp_call", "message"]
+    assert seen["rest"] == seen["expected"]
+    assert seen["again"] == stored["content"]
     assert "Echo" in seen["models"]
     for how in ("whole", "streamed"):
         answer = seen[how]

@@ -1,5 +1,5 @@
 // OpenAI's own library against a Parley: node openai.mjs BASE_URL TOKEN MODEL; what it saw, as one JSON object.
-// MODEL breaks off both times that it is asked.
+// MODEL breaks off each time that it is asked.
 import OpenAI from "openai";
 
 const [baseURL, apiKey, model] = process.argv.slice(2);
@@ -19,6 +19,27 @@ try {
     seen.streamed_text += chunk.choices[0].delta.content ?? "";
 } catch (error) { seen.streamed_error = error.code; }
 seen.whole_error = await client.chat.completions.create(broken).catch((error) => error.code);
+
+// The same as responses: the helper takes no event that does not fit those before it.
+const failing = { model, input: "?" };
+const failed = await client.responses.stream(failing).finalResponse();
+seen.failed = [failed.status, failed.error.code, failed.output_text];
+seen.response_error = await client.responses.create(failing).catch((error) => error.code);
+const asked = { model: "Echo", input: "/parts" };
+const streamed = await client.responses.stream(asked).finalResponse();
+const whole = await client.responses.retrieve(streamed.id);
+seen.responses = [streamed, whole].map(({ status, output_text, output, conversation }) =>
+  ({ status, output_text, output: output.map(({ type }) => type), session_id: conversation.id }));
+const events = [];
+for await (const event of await client.responses.retrieve(streamed.id, { stream: true })) events.push(event);
+const middle = events[Math.floor(events.length / 2)].sequence_number;
+const rest = await client.responses.retrieve(streamed.id, { stream: true, starting_after: middle });
+seen.rest = [];
+for await (const { sequence_number } of rest) seen.rest.push(sequence_number);
+seen.expected = events.map((event) => event.sequence_number).filter((number) => number > middle);
+// The helper asks for all of it, and leaves out what its caller has.
+const again = client.responses.stream({ response_id: streamed.id, starting_after: middle });
+seen.again = (await again.finalResponse()).output_text;
 
 seen.models = [];
 for await (const { id } of client.models.list()) seen.models.push(id);

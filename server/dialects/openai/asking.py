@@ -15,6 +15,7 @@ from events.messages import SaidBefore
 from events.parts import BETWEEN, FilePart, GivenPart, Text
 from events.schema import ChatRequest, Metadata, WhenBusy
 from events.sessions import Origin
+from events.views import PAGE_BYTES
 from server.dialects.openai.bodies import ChatMessage, ConversationName, ImageContent, TextContent
 from server.services import Services
 from storage.records import MessageRecord, SessionRecord
@@ -24,7 +25,8 @@ LOOKED_AT = 2 * HISTORY_MESSAGES
 
 
 class OpenAICall(NamedTuple):
-    """One request, whichever of the two APIs it came by. `key` makes its repeat the same question."""
+    """One request, whichever of the two APIs it came by. `key` makes its repeat the same question; `field`
+    is what its messages came in. `instructions` are the caller's own words, before all others."""
 
     model: str
     earlier: Sequence[SaidBefore]
@@ -33,6 +35,8 @@ class OpenAICall(NamedTuple):
     metadata: Metadata
     when_busy: WhenBusy | None
     key: str | None
+    field: str = "messages"
+    instructions: str | None = None
 
 
 async def model_of(services: Services, name: str) -> int:
@@ -63,13 +67,18 @@ async def ask(services: Services, caller: Caller, call: OpenAICall, origin: Orig
     )
     asking = services.answers.asking
     if call.session_id is None:
-        session_id = None if call.key is None else _session_of(caller, call.key, agent, len(call.earlier))
-        return await asking.ask_after(caller, request, origin, call.earlier, session_id)
+        earlier = [*_instructed(call), *call.earlier][:HISTORY_MESSAGES]
+        session_id = None if call.key is None else _session_of(caller, call.key, agent, len(earlier))
+        return await asking.ask_after(caller, request, origin, earlier, session_id)
     session, _ = await services.sessions.writable(caller, call.session_id)
     if session.agent_id != agent:
         raise ValidationFailed("the session has another agent", field="model")
     await _check(services, caller, session, call)
     return await asking.ask(caller, call.session_id, request, origin)
+
+
+def _instructed(call: OpenAICall) -> list[SaidBefore]:
+    return [SaidBefore(by_agent=False, parts=[Text(text=call.instructions)])] if call.instructions else []
 
 
 def _session_of(caller: Caller, key: str, agent: int, earlier: int) -> str:
@@ -83,16 +92,25 @@ async def _check(services: Services, caller: Caller, session: SessionRecord, cal
     """A session has its own memory: what a call says of it is so, or the call is refused. Raises
     ValidationFailed."""
     said = [(each.by_agent, _text(each.parts)) for each in call.earlier]
-    if not said:
+    if not said and not call.instructions:
         return
     own = caller.sender_type, caller.sub
     if call.key and await services.store.by_client_id(session.session_id, *own, call.key) is not None:
         return  # a repeat, of what was so
+    if call.instructions:
+        await _check_instructions(services, session.session_id, call.instructions)
     page = await services.messages.newest(session, LOOKED_AT)
     known = [(r.sender_type == "agent", r.content) for r in page if _is_known(r)]
     if known[: len(said)] != said[::-1]:
         told = "those before the last are not what the session ends with; leave them out"
-        raise ValidationFailed(told, field="messages")
+        raise ValidationFailed(told, field=call.field)
+
+
+async def _check_instructions(services: Services, session_id: str, instructions: str) -> None:
+    """A session has those with which it began. Raises ValidationFailed."""
+    first, _ = await services.store.page(session_id, order="asc", limit=1, max_bytes=PAGE_BYTES)
+    if not first or not first[0].metadata.get("brought") or first[0].content != instructions:
+        raise ValidationFailed("not those with which the session began", field="instructions")
 
 
 def _is_known(record: MessageRecord) -> bool:
@@ -153,6 +171,13 @@ def _picture(part: ImageContent, place: int) -> FilePart:
         raise ValidationFailed("no address", field=f"messages[{place}].content") from error
     kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
     return FilePart(url=url, media_type=kind)
+
+
+def key_in(header: str | None) -> str | None:
+    """What makes a call's repeat the same question. Raises ValidationFailed."""
+    if header and ("\0" in header or len(header) > 255):
+        raise ValidationFailed("at most 255 characters", field="Idempotency-Key")
+    return header or None
 
 
 def session_in(conversation: str | ConversationName | None, metadata: Metadata) -> str | None:

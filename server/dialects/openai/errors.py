@@ -65,10 +65,11 @@ def http_status(status: str, code: str) -> int:
     return STATUS.get(TABLE[code].status, TABLE[code].status) if code in TABLE else 502
 
 
-def not_whole(record: MessageRecord) -> Response:
+def not_whole(record: MessageRecord, **ids: str) -> Response:
     """The whole HTTP answer for an answer that is not `complete`, or whose model says that it failed."""
     status = "failed" if record.status == "complete" else record.status
-    error = broken_off(status, record.error, message_id=record.message_id, session_id=record.session_id)
+    ids |= {"message_id": record.message_id, "session_id": record.session_id}
+    error = broken_off(status, record.error, **ids)
     return Response(
         orjson.dumps({"error": error}),
         status_code=http_status(status, error["code"]),

@@ -10,12 +10,13 @@ from starlette.types import Receive, Send
 
 from events.errors import AgentNotFound, ValidationFailed
 from server.dialects.answerlines import ToldInFrames
-from server.dialects.openai.asking import OpenAICall, ask, model_of, said_in, session_in
+from server.dialects.openai.asking import OpenAICall, ask, key_in, model_of, said_in, session_in
 from server.dialects.openai.bodies import ChatCompletionRequest
 from server.dialects.openai.chunks import ChatChunks, completion
 from server.dialects.openai.errors import not_whole, openai_error
+from server.dialects.openai.responses import cancel, create, input_items, retrieve
 from server.routes.common import Handler, Raw, call, caller_of, doors_of, perform, reply
-from server.routes.reading import body_of, clean, services_of, struct_of
+from server.routes.reading import body_of, services_of, struct_of
 from server.routes.sessions import origin_of
 from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from storage.records import AgentLine
@@ -38,7 +39,7 @@ async def chat_completions(request: Request, receive: Receive, send: Send) -> No
         await door.admit(request.scope, caller)
     asked = await perform(request, ask, services, caller, asked_for, origin_of(request))
     session_id = asked.message.session_id
-    begin = answer_begins(services, asked, b"", FROM_THE_BEGINNING)
+    begin = answer_begins(services, asked, b"", FROM_THE_BEGINNING, in_order=True)
     if body.stream:
         options = body.stream_options
         with_usage = bool(options is not None and options.include_usage)
@@ -62,16 +63,8 @@ def _call_of(body: ChatCompletionRequest, request: Request) -> OpenAICall:
         raise ValidationFailed("agents tell none", field="logprobs")
     earlier, question = said_in(body.messages)
     metadata = dict(body.metadata or {})
-    session_id = session_in(body.conversation, metadata)
-    return OpenAICall(body.model, earlier, question, session_id, metadata, body.when_busy, key_of(request))
-
-
-def key_of(request: Request) -> str | None:
-    """Raises ValidationFailed."""
-    key = request.headers.get("idempotency-key")
-    if key and len(clean({"Idempotency-Key": key})["Idempotency-Key"]) > 255:
-        raise ValidationFailed("at most 255 characters", field="Idempotency-Key")
-    return key or None
+    session_id, key = session_in(body.conversation, metadata), key_in(request.headers.get("idempotency-key"))
+    return OpenAICall(body.model, earlier, question, session_id, metadata, body.when_busy, key)
 
 
 # --- models
@@ -107,6 +100,10 @@ def _shown(name: str) -> dict[str, Any]:
 
 ROUTES = [
     route("POST", "/v1/chat/completions", chat_completions),
+    route("POST", "/v1/responses", create),
+    route("GET", "/v1/responses/{response_id}", retrieve),
+    route("POST", "/v1/responses/{response_id}/cancel", cancel),
+    route("GET", "/v1/responses/{response_id}/input_items", input_items),
     route("GET", "/v1/models", models),
     route("GET", "/v1/models/{model:path}", model),
 ]

@@ -25,3 +25,19 @@ def of_completion(usage: Counts | None, tokens_used: int | None) -> Counts:
         "prompt_tokens_details": {"cached_tokens": usage.get("cached_input_tokens") or 0},
         "completion_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens") or 0},
     }
+
+
+def of_response(usage: Counts | None, tokens_used: int | None) -> Counts:
+    given, output, total = _counts(usage, tokens_used)
+    usage = usage or {}
+    cached = {
+        "cached_tokens": usage.get("cached_input_tokens") or 0,
+        "cache_write_tokens": usage.get("cache_write_input_tokens") or 0,
+    }
+    return {
+        "input_tokens": given,
+        "input_tokens_details": cached,
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens") or 0},
+        "total_tokens": total,
+    }

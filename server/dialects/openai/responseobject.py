@@ -1,0 +1,124 @@
+"""The object of a response: a question, and how far its answer is. Its id is the question's, which is known
+from the first moment on. Reads nothing."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from server.dialects.openai.errors import broken_off
+from server.dialects.openai.output import Json, Output
+from server.dialects.openai.usage import of_response
+from server.dialects.steps import whole
+from storage.records import MessageRecord
+
+PREFIX = "resp_"
+#: Why an answer is incomplete that is `complete`.
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+class ResponseHead(NamedTuple):
+    """What is the same from a response's beginning to its end. `created_at` in seconds since the epoch."""
+
+    id: str
+    session_id: str
+    created_at: int
+    model: str
+    metadata: dict[str, Any]
+    background: bool = False
+
+
+class Verdict(NamedTuple):
+    """How an answer is told that has ended, or waits. `of_items`: the status of what was open."""
+
+    event: str
+    status: str
+    error: Json | None = None
+    incomplete: Json | None = None
+    waits: bool = False
+
+    @property
+    def of_items(self) -> str:
+        return "completed" if self.status == "completed" else "incomplete"
+
+
+def id_of(question_id: str) -> str:
+    return PREFIX + question_id
+
+
+def head_of(question: MessageRecord, model: str, *, background: bool = False) -> ResponseHead:
+    created = int(question.created_at.timestamp())
+    told = {**question.metadata, "session_id": question.session_id}
+    return ResponseHead(
+        id_of(question.message_id), question.session_id, created, model, told, background=background
+    )
+
+
+def verdict_on(status: str, finish_reason: str | None, error: Json | None) -> Verdict:
+    if status == "complete" and finish_reason != "error":
+        reason = _INCOMPLETE.get(finish_reason or "")
+        if reason is not None:
+            return Verdict("incomplete", "incomplete", incomplete={"reason": reason})
+        return Verdict("completed", "completed")
+    if status == "waiting":
+        return Verdict("incomplete", "incomplete", incomplete={"reason": "waiting"}, waits=True)
+    told = broken_off("failed" if status == "complete" else status, error)
+    failure = {"code": told["code"], "message": told["message"]}
+    return Verdict("failed", "cancelled" if status == "cancelled" else "failed", error=failure)
+
+
+def answered(head: ResponseHead, answer: MessageRecord) -> Json:
+    """Of an answer as it is stored."""
+    output = Output()
+    output.message_id = answer.message_id
+    for step in whole(answer.content, answer.parts or ()):
+        for _ in output.take(step):
+            pass
+    if answer.status == "streaming":
+        return response(head, "in_progress", output.items("in_progress"))
+    verdict = verdict_on(answer.status, answer.finish_reason, answer.error)
+    return response(head, verdict, output.items(verdict.of_items), answer.usage, answer.tokens_used)
+
+
+def unanswered(head: ResponseHead, outcome: str) -> Json:
+    """Of a question that was given up before its answer began."""
+    return response(head, verdict_on(outcome, None, None))
+
+
+def response(
+    head: ResponseHead,
+    verdict: Verdict | str,
+    items: Sequence[Json] = (),
+    usage: Json | None = None,
+    tokens_used: int | None = None,
+) -> Json:
+    """With all fields that OpenAI's types require. A `verdict` that is a text is the status of one that has
+    not ended."""
+    if isinstance(verdict, str):
+        verdict = Verdict("", verdict)
+    ended = bool(verdict.event) and not verdict.waits
+    return {
+        "id": head.id,
+        "object": "response",
+        "created_at": head.created_at,
+        "status": verdict.status,
+        "background": head.background,
+        "error": verdict.error,
+        "incomplete_details": verdict.incomplete,
+        "instructions": None,
+        "max_output_tokens": None,
+        "model": head.model,
+        "output": list(items),
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "conversation": {"id": head.session_id},
+        "reasoning": {"effort": None, "summary": None},
+        "store": True,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "truncation": "disabled",
+        "usage": of_response(usage, tokens_used) if ended else None,
+        "user": None,
+        "metadata": head.metadata,
+    }
