@@ -17,9 +17,11 @@ OPEN = sa.text("state <> 'done'")
 
 
 def upgrade() -> None:
+    """An operator may have made `parent_seq` and its index before, without a lock (docs/operations.md)."""
+    by_hand = op.get_bind().dialect.name == "postgresql"
     op.add_column("chat_sessions", sa.Column("head_seq", BIG, nullable=True))
     op.add_column("chat_sessions", sa.Column("head_id", sa.String(length=100), nullable=True))
-    op.add_column("chat_messages", sa.Column("parent_seq", BIG, nullable=True))
+    op.add_column("chat_messages", sa.Column("parent_seq", BIG, nullable=True), if_not_exists=by_hand or None)
     op.add_column("chat_messages", sa.Column("parent_id", sa.String(length=100), nullable=True))
     op.add_column("chat_turns", sa.Column("again_seq", BIG, server_default="0", nullable=False))
     op.create_index(
@@ -28,6 +30,7 @@ def upgrade() -> None:
         ["session_id", "seq", "parent_seq"],
         postgresql_where=FORKS,
         sqlite_where=FORKS,
+        if_not_exists=by_hand,
     )
     # Of two indexes that serve alike SQLite takes the younger one: that of open questions has few rows.
     op.drop_index("chat_turns_open_idx", "chat_turns")

@@ -1,6 +1,7 @@
 """The migrations: up, down, and that they make what the tables say."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from migrations.run import async_url, current, downgrade, upgrade
 from storage.tables import is_ours, metadata
+from tests.support.server import ROOT
 from tests.support.services import Postgres
 
 
@@ -50,11 +53,7 @@ async def test_going_down_leaves_nothing(database_url: str) -> None:
 
 
 async def test_tables_and_migrations_agree(database_url: str) -> None:
-    def differences(connection: Connection) -> Any:
-        context = MigrationContext.configure(connection, opts={"include_name": is_ours})
-        return compare_metadata(context, metadata)
-
-    assert await ask(database_url, differences) == []
+    assert await ask(database_url, _differences) == []
 
 
 async def test_checks_and_foreign_keys_are_in_the_database(database_url: str) -> None:
@@ -115,6 +114,27 @@ def test_messages_of_before_are_as_they_were(empty_url: str) -> None:
     assert asyncio.run(_rows(empty_url, "SELECT * FROM chat_messages")) == before
 
 
+def test_a_large_table_is_made_ready_before(postgres: Postgres) -> None:
+    """As docs/operations.md says; the migrations then find what they would make, and look at no row."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    [made] = re.findall(r"^ALTER TABLE chat_messages .*?(?=^```)", text, re.M | re.S)
+    name = postgres.create_database()
+    url = postgres.url(name)
+    upgrade(url, "0013")
+    asyncio.run(_run(url, [*_AGENTS_AND_A_SESSION, _MESSAGE]))
+    for statement in made.split(";\n"):
+        postgres.sql(statement, name)
+    upgrade(url)
+    columns = "SELECT convalidated FROM pg_constraint WHERE conname = 'chat_messages_status_check'"
+    assert asyncio.run(_rows(url, columns)) == [(False,)]
+    asyncio.run(_run(url, ["UPDATE chat_messages SET status = 'waiting'"]))
+    with pytest.raises(IntegrityError):
+        asyncio.run(_run(url, ["UPDATE chat_messages SET status = 'asleep'"]))
+    asyncio.run(_run(url, ["ALTER TABLE chat_messages VALIDATE CONSTRAINT chat_messages_status_check"]))
+    assert asyncio.run(ask(url, _differences)) == []
+    postgres.drop_database(name)
+
+
 def test_turns_and_people_of_before_are_as_they_were(empty_url: str) -> None:
     """And back: nobody there goes on with what waits, and nobody is without a name."""
     upgrade(empty_url, "0011")
@@ -139,6 +159,10 @@ def test_turns_and_people_of_before_are_as_they_were(empty_url: str) -> None:
     assert states == [("done", "done", None), ("queued", "queued", None), ("running", "done", "cancelled")]
     assert asyncio.run(_rows(empty_url, "SELECT status FROM chat_messages")) == [("cancelled",)]
     assert asyncio.run(_rows(empty_url, "SELECT * FROM people")) == [("u", "Ada")]
+
+
+def _differences(connection: Connection) -> Any:
+    return compare_metadata(MigrationContext.configure(connection, opts={"include_name": is_ours}), metadata)
 
 
 _TURNS = "SELECT * FROM chat_turns ORDER BY question_id"
