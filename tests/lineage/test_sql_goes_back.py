@@ -103,6 +103,36 @@ async def test_live_members_get_every_message(
             await door.wait_event("message", lambda m: m["content"] == "and on")
 
 
+async def test_nobody_is_left_who_knows_what_was_lost(
+    new_cluster: NewCluster, own_redis: Redis, own_postgres: tuple[Postgres, str], tmp_path: Path
+) -> None:
+    """Redis is out of reach while the database goes back, and the node that served what is lost has ended.
+    Once Redis is back its log tells, before anybody says anything."""
+    postgres, url = own_postgres
+    nodes = new_cluster(own_redis.url, 1, database_url=url)
+    session = await new_session(nodes[0], "alice")
+    async with enter("websocket", nodes[0], "alice", session) as alice:
+        await say(alice, ["kept"])
+        await backed_up(postgres, tmp_path / "copy")
+        await say(alice, ["lost 1", "lost 2"])
+        await alice.wait_event("message", lambda m: m["content"] == "lost 2")
+        held = alice.joined["lineage"]
+        own_redis.pause()
+        nodes[0].kill9()
+    await go_back(postgres, tmp_path / "copy")
+    await nodes[0].start_async()
+    async with enter("websocket", nodes[0], "alice", session) as alice:
+        assert (alice.joined["last_revision"], alice.joined["lineage"]) == (1, held)
+        own_redis.resume()
+        async with asyncio.timeout(10):
+            while (await alice.call("history"))["lineage"] == held:
+                await asyncio.sleep(0.05)
+        async with enter("websocket", nodes[0], "alice", session, after_revision=3, lineage=held) as back:
+            assert back.joined["reset"] and contents(back.joined["messages"]) == ["kept"]
+        await alice.message("after")
+        await alice.wait_event("message", lambda m: m["content"] == "after")
+
+
 @pytest.mark.parametrize("say_so", [True, False])
 async def test_the_restore_procedure(
     own_redis: Redis,
