@@ -72,9 +72,11 @@ class ToolDecided(Struct, frozen=True, tag="tool_decided"):
 
 
 class Waits(Struct, frozen=True, tag="waits"):
-    """The answer ends here until people have answered: `interrupts` as a message has them. The last piece."""
+    """The answer ends here until people have answered: `interrupts` as a message has them. The last piece.
+    `seconds`: for which they are asked, None: nothing ends that."""
 
     interrupts: tuple[dict[str, Any], ...]
+    seconds: float | None = None
 
 
 class ToolOutput(Struct, frozen=True, tag="tool_output"):

@@ -15,6 +15,7 @@ from events.agents.base import Agent, AnswerFailed, PosedQuestion, Request
 from events.agents.deltas import Told, Waits
 from events.agents.outcome import AnswerOutcome
 from events.agentstatus import AgentStatuses
+from events.clock import Clock, rfc3339, when
 from events.errors import AgentNotFound, AgentUnavailable, ChatError, Internal, RateLimited
 from events.event import Event, to_json
 from events.failures import translate
@@ -74,13 +75,14 @@ class Replies:
         statuses: AgentStatuses,
         kinds: Mapping[str, Agent],
         remote: Remote,
+        clock: Clock,
         *,
         first_word: float = 60.0,
         most: int,
     ) -> None:
         self._agents, self._store, self._messages, self._streams = agents, store, messages, streams
         self._statuses, self._kinds = statuses, kinds
-        self._remote, self._first_word = remote, first_word
+        self._remote, self._clock, self._first_word = remote, clock, first_word
         self._tasks = Tasks("answers")
         # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
         self._asked: dict[str, asyncio.Future[str]] = {}
@@ -331,9 +333,8 @@ class Replies:
                     outcome.take(delta)
             if waits is not None:
                 parts.wait()
-                end = self._streams.end(
-                    stream, WAITING, interrupts=waits.interrupts, **outcome.said("tool_calls")
-                )
+                asked = self._timed(waits)
+                end = self._streams.end(stream, WAITING, interrupts=asked, **outcome.said("tool_calls"))
             else:
                 parts.end(NOT_CALLED)
                 end = self._streams.end(stream, "complete", **outcome.said())
@@ -353,6 +354,13 @@ class Replies:
             await asyncio.shield(end)
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
+
+    def _timed(self, waits: Waits) -> list[dict[str, Any]]:
+        """What people are asked, and until when."""
+        if waits.seconds is None:
+            return list(waits.interrupts)
+        until = rfc3339(when(self._clock() + waits.seconds))
+        return [each | {"expires_at": until} for each in waits.interrupts]
 
     def _failed(
         self, stream: Stream, parts: AnswerParts, outcome: AnswerOutcome, code: str, text: str

@@ -49,6 +49,7 @@ class Toolbox:
         self._left = limits.total_bytes
         self._calls = self._running = 0
         self._seconds, self._until = limits.seconds, 0.0
+        self.answer_seconds = limits.answer_seconds
         self._places = asyncio.Semaphore(limits.parallel)
 
     async def fill(self, servers: Sequence[ToolServer]) -> None:

@@ -13,6 +13,8 @@ from events.pagetools import PageTool
 KeyName = Annotated[str, Meta(pattern=r"^[A-Z0-9_]*API_KEY\Z", max_length=100)]
 _Word = Annotated[str, Meta(max_length=1000, pattern=r"^[^\0]*\Z")]
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
+#: Thirty days: who has not answered by then will not.
+_Patience = Annotated[float, Meta(gt=0, le=30 * 24 * 3600)]
 
 #: Servers of one agent: each may be a connection, or a process.
 MOST_SERVERS = 16
@@ -67,7 +69,8 @@ class AgentPageTool(PageTool, kw_only=True, frozen=True, forbid_unknown_fields=T
 class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`rounds`: model calls of one answer after which tools may run; `seconds`: for all its tool calls.
     `output_bytes` of one result, `total_bytes` of all: both fit a stream of STREAM_MAX_SIZE.
-    `tools` and `description_bytes`: what a model is offered, names and schemas included."""
+    `tools` and `description_bytes`: what a model is offered, names and schemas included. `answer_seconds`:
+    for what people are asked; without it, for as long as the session lives."""
 
     rounds: Annotated[int, Meta(ge=1, le=100)] = 10
     calls: Annotated[int, Meta(ge=1, le=500)] = 64
@@ -77,6 +80,7 @@ class ToolLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     total_bytes: Annotated[int, Meta(ge=256, le=16 * 1024 * 1024)] = 96 * 1024
     tools: Annotated[int, Meta(ge=1, le=1000)] = 128
     description_bytes: Annotated[int, Meta(ge=256, le=1024 * 1024)] = 64 * 1024
+    answer_seconds: _Patience | None = None
 
 
 def check_tools(servers: list[ToolServer], of_page: list[AgentPageTool]) -> None:

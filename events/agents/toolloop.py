@@ -152,7 +152,7 @@ class _Answer:
             title, by_page = self._box.title(call.name), self._box.is_of_page(call.name)
             yield ToolAsked(call.number, arguments_of(call.input_text), title, by_page)
             asking.append(AskedCall(call.number, call.tool_call_id, call.name, title, by_page))
-        yield Waits(tuple(each.interrupt() for each in asking))
+        yield Waits(tuple(each.interrupt() for each in asking), self._box.answer_seconds)
 
     async def resumed(self, resume: ResumedAnswer, turns: list[ModelTurn]) -> AsyncGenerator[Delta, None]:
         """What people have said takes effect; `turns` are those so far then."""

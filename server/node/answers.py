@@ -54,6 +54,7 @@ def build_answers(
         writing.statuses,
         kinds,
         HandOut(workers, nodes.ask if nodes is not None else None),
+        stores.clock,
         first_word=core.settings.stream_lease,
         most=core.settings.max_streams_per_user,
     )

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,21 @@ async def test_a_tool_of_the_page(shared_server: Server) -> None:
     assert (by_id["tool-1"]["executed_by"], by_id["tool-1"]["output"]) == ("client", {"city": "Delft"})
     assert (by_id["tool-2"]["state"], by_id["tool-2"]["error"]) == ("output_error", "it was not carried out")
     assert results(served.asked[2]) == ['{"city":"Delft"}', "Error: it was not carried out"]
+
+
+async def test_people_are_asked_for_so_long(shared_server: Server) -> None:
+    """As the agent's config says. What nobody answers is not carried out, and the model is told why."""
+    async with upstream(calling(("where", {})), answer("Somewhere.")) as served:
+        session_id = await openai_session(
+            shared_server, served, page_tools=[WHERE], tool_limits={"answer_seconds": 0.5}, **PATIENT
+        )
+        async with enter("websocket", shared_server, "alice", session_id) as alice:
+            [asked] = (await waiting(alice))["interrupts"]
+            assert datetime.fromisoformat(asked["expires_at"]) > datetime.now(UTC) - timedelta(seconds=10)
+            stored, by_id = await ended(alice)
+    assert stored["interrupts"][0]["answer"]["why"] == "expired"
+    assert (stored["content"], by_id["tool-1"]["error"]) == ("Somewhere.", "nobody answered in time")
+    assert results(served.asked[1]) == ["Error: nobody answered in time"]
 
 
 async def test_a_stop_while_it_waits(shared_server: Server) -> None:
