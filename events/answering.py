@@ -189,6 +189,14 @@ class Answering:
             log.warning("nobody is told of %s, which was deleted: %s", message.message_id, error)
         self.go_on(message.session_id)
 
+    async def erased(self, messages: Sequence[MessageRecord]) -> None:
+        """The same of all at once. Raises Unavailable."""
+        for turn in (await self._questions.of([message.message_id for message in messages])).values():
+            if turn.outcome == "deleted":
+                self._stopped(turn)
+            if turn.outcome == "deleted" or turn.stopped:
+                self.go_on(turn.session_id)
+
     # --- the next one
 
     def go_on(self, session_id: str) -> None:

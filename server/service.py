@@ -58,6 +58,7 @@ class ServiceApi:
 
     def __init__(self, node: Node) -> None:
         self._services, self._node_id, self._tasks = node.services, node.core.node_id, node.core.tasks
+        self._answering = node.answers.answering
         self._bus, self._messages = node.delivering.backends.bus, node.stores.messages
         self._revoked, self._names = node.gate.revoked, node.gate.names
         self._files, self._admission = node.members.file_care, node.admission
@@ -219,6 +220,7 @@ class ServiceApi:
                 break
             messages += len(erased)
             self._tell(erased)
+            await self._answering.erased(erased)
         while forgotten := await self._messages.erase_answers(key, now=when(services.clock())):
             self._tell(forgotten)
         await self._names.erase(key)

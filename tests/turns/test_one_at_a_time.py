@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.support.doors import enter
 from tests.turns.conftest import Place
 from tests.turns.scene import scene
 
@@ -149,6 +150,26 @@ async def test_a_question_that_waits_is_edited_and_deleted(place: Place) -> None
         await at.end(answer)
         request = await at.worker.request()
         assert request["message"]["content"] == "third, better"
+
+
+async def test_who_asked_is_erased(place: Place) -> None:
+    """What waits, and what a worker has, is done; all hear of it, and the next one is begun."""
+    async with scene(*place) as at, place.back.api("backend", "service") as backend:
+        url = f"/api/chat/sessions/{at.session_id}/participants/bob"
+        assert (await backend.put(url, json={"role": "member"})).status_code == 200
+        async with enter("websocket", place.back, "bob", at.session_id) as bob:
+            asked = [(await bob.message(text))["message_id"] for text in ("first", "second")]
+            await at.worker.request()
+            last = await at.ask("third")
+            erased = await backend.delete("/api/server/users/bob")
+            assert erased.json()["messages"] == 2, erased.text
+        for question in asked:
+            assert (await at.told(question, "done"))["outcome"] == "deleted"
+        async with asyncio.timeout(10):
+            assert {await at.worker.cancelled.get(), await at.worker.cancelled.get()} == set(asked)
+        request = await at.worker.request()
+        assert request["message"]["message_id"] == last
+        await at.worker.write(request, "so")
 
 
 async def test_a_question_is_deleted_while_its_worker_thinks(place: Place) -> None:
