@@ -227,7 +227,8 @@ class MessageService:
         return record
 
     async def history(self, command: History, session: SessionRecord) -> dict[str, Any]:
-        """A page, oldest first unless `order` says otherwise. Raises ValidationFailed, Unavailable."""
+        """A page, oldest first unless `order` says otherwise. `session` was read just now: who goes on from
+        what it says was last lacks nothing that was committed since. Raises ValidationFailed, Unavailable."""
         lineage = self._lineage_of(session.trace_id)
         after = command.after_revision
         if after is not None:
@@ -241,14 +242,13 @@ class MessageService:
             kin: Mapping[str, Kin] = NO_KIN
         else:
             records, has_more, kin = await self._page(command, session)
-        counts, users = await self._names.of_page(command.session_id, records)
-        total, last_seq, last_revision = counts
+        (total, _, _), users = await self._names.of_page(command.session_id, records)
         page: dict[str, Any] = {
             "messages": await self.views(records, kin),
             "has_more": has_more,
             "total": total,
-            "last_seq": last_seq,
-            "last_revision": last_revision,
+            "last_seq": session.last_seq,
+            "last_revision": session.last_revision,
             "lineage": lineage,
         }
         if users:

@@ -47,7 +47,7 @@ from storage.pieces import Run
 from storage.records import PLACE, TOMBSTONE, FileRecord, MessageRecord, SessionRecord, TurnRecord
 from storage.senders import sender_of
 from storage.shape import maker, shared
-from storage.steered import taking_up
+from storage.steered import on_its_branch, taking_up
 from storage.tally import Parent, Tally
 from storage.waits import UNFINISHED, WAITING
 
@@ -301,7 +301,9 @@ class Batch:
         if op.asks is not None:
             if op.asks.when_busy == INTERRUPT:
                 self._interrupt(op.session_id)
-            turn = self._on_its_branch(session, asked(op, record.seq))
+            turn = asked(op, record.seq)
+            if session.grafts is not None:
+                turn = on_its_branch(turn, session.grafts.tree, self._busy(op.session_id))
             self.asked.append(turn)
             self._turns[turn.question_id] = turn
             if turn.brings:
@@ -471,21 +473,13 @@ class Batch:
         if open_turns >= (1 if when_busy == REJECT else OPEN_QUESTIONS):
             raise QuestionOpen(session_id)
 
-    def _on_its_branch(self, session: Tally, turn: TurnRecord) -> TurnRecord:
-        """Whoever reads the answer does not see a question on another branch: it steers nothing there."""
-        if turn.when_busy != STEER or session.grafts is None:
-            return turn
-        tree, others = session.grafts.tree, self._turns.values()
-        busy = [each.seq for each in others if each.session_id == turn.session_id and each.state in BUSY]
-        if all(tree.is_on(seq, turn.seq) for seq in busy):
-            return turn
-        return structs.replace(turn, when_busy="queue")
+    def _busy(self, session_id: str) -> list[TurnRecord]:
+        return [each for each in self._turns.values() if each.session_id == session_id and each.state in BUSY]
 
     def _interrupt(self, session_id: str) -> None:
         """What is being answered is to end."""
-        for turn in list(self._turns.values()):
-            if turn.session_id == session_id and turn.state in BUSY:
-                self._turn(turn, stopped=True)
+        for turn in self._busy(session_id):
+            self._turn(turn, stopped=True)
 
     def _begin(self, question_id: str, op: NewMessage) -> None:
         """An answer begins. One to a question that was stopped before does not."""
@@ -496,7 +490,9 @@ class Batch:
             raise StreamNotOpen(turn.outcome)
         if turn.stopped and turn.answer_id is None:
             raise StreamNotOpen("cancelled")
-        if op.fence is not None and op.fence != turn.fence:
+        # One that was handed out and stands in line again is in nobody's hands.
+        is_handed_out = turn.state != "queued" or turn.fence == 0
+        if not is_handed_out or op.fence not in (None, turn.fence):
             raise FencedOff(question_id)
         if turn.state != "done" and turn.answer_id is None:
             self._turn(turn, state="running", answer_id=op.message_id, outcome=None, claimed_until=None)

@@ -23,8 +23,9 @@ _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 _IS_FORK = messages.c.parent_seq != messages.c.seq - sa.literal_column("1")
 FORKS_IN = sa.select(messages.c.seq, messages.c.parent_seq).where(_SESSION, _IS_FORK)
 _FORKS = Statement(FORKS_IN)
-IDS_IN = sa.select(messages.c.seq, messages.c.message_id).where(_SESSION, among(messages.c.seq, "numbers"))
-_IDS = Statement(IDS_IN)
+_IDS = Statement(
+    sa.select(messages.c.seq, messages.c.message_id).where(_SESSION, among(messages.c.seq, "numbers"))
+)
 _FILES = Statement(sa.select(*FILE).where(among(files.c.file_id, "ids")))
 _MOVE = Statement(
     sessions.update()

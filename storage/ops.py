@@ -10,7 +10,7 @@ from storage.pieces import Run
 from storage.records import Draft, FileRecord, MessageRecord, Outcome, Person, SessionRecord
 
 #: What becomes of a question that comes while an answer is open (docs/turns.md).
-REJECT, INTERRUPT, STEER = "reject", "interrupt", "steer"
+QUEUE, REJECT, INTERRUPT, STEER = "queue", "reject", "interrupt", "steer"
 #: Those of them that look at what is open.
 LOOKS = frozenset({REJECT, INTERRUPT})
 #: Questions of a session that may be open at a time: `join` and each look for what is next read them all.

@@ -9,17 +9,18 @@ from msgspec import Struct
 
 from storage.batched_select import BatchedSelect
 from storage.database import Database
-from storage.forks import IDS_IN, ids_of, tree_of
+from storage.forks import ids_of, tree_of
 from storage.messages import cut_page, is_from_below, page_select
 from storage.records import MessageRecord, SessionRecord
-from storage.statement import Statement
+from storage.statement import Statement, among
 from storage.tables import messages
 from storage.tree import Tree
 from storage.types import Time
 
 
 class Kin(Struct, frozen=True):
-    """The message that one follows, None: it is the first; and all that follow the same, if several do."""
+    """The message that one follows, None: it is the first; and all that follow the same, if several do. A
+    deleted one counts where it is shown, or something follows it."""
 
     parent_id: str | None
     siblings: Sequence[str] = ()
@@ -47,11 +48,18 @@ _BEFORE = _last_before(messages.c.created_at < _AT)
 _UNTIL = _last_before(messages.c.created_at <= _AT)
 
 
+#: Ids, and whether they are of deleted messages.
+_NAMED_IN = sa.select(messages.c.seq, messages.c.message_id, messages.c.deleted_at.is_not(None)).where(
+    messages.c.session_id == sa.bindparam("session_id", type_=sa.String),
+    among(messages.c.seq, "numbers"),
+)
+
+
 @lru_cache
 def _page(descending: bool) -> BatchedSelect:
     """A page, and the ids of those that are named in it."""
     page = page_select(frozenset({"seqs"}), "seq", descending=descending)
-    return BatchedSelect(page, IDS_IN, each="session_id")
+    return BatchedSelect(page, _NAMED_IN, each="session_id")
 
 
 class Paths:
@@ -92,12 +100,12 @@ class Paths:
             return PathPage([], False, {})
         parents = {seq: tree.parent(seq) for seq in seqs}
         families = {parent: tree.children(parent) for parent in set(parents.values())}
-        shown = {parent: family for parent, family in families.items() if len(family) > 1}
+        several = {parent: family for parent, family in families.items() if len(family) > 1}
         found = await _page(descending).fetch(
             self._db,
             [session.session_id],
             seqs=seqs,
-            numbers=sorted({*families, *(seq for family in shown.values() for seq in family)} - {0}),
+            numbers=sorted({*families, *(seq for family in several.values() for seq in family)} - {0}),
             rows=limit + 1,
             max_bytes=max_bytes,
         )
@@ -106,7 +114,11 @@ class Paths:
         if descending and order != "desc":
             records.reverse()
         ids: dict[int, str] = {row[0]: row[1] for row in named}
-        siblings = {parent: [ids[seq] for seq in family] for parent, family in shown.items()}
+        gone = {row[0] for row in named if row[2] and row[0] not in parents and not tree.children(row[0])}
+        siblings = {
+            parent: [ids[seq] for seq in family if seq not in gone] for parent, family in several.items()
+        }
+        siblings = {parent: family for parent, family in siblings.items() if len(family) > 1}
         kin = {
             record.message_id: Kin(ids.get(parents[record.seq]), siblings.get(parents[record.seq], ()))
             for record in records

@@ -14,14 +14,15 @@ from msgspec import structs
 
 from storage.batch import BUSY, Batch
 from storage.database import Database, SqlConnection
-from storage.ops import Addressed
+from storage.forks import tree_of
+from storage.ops import QUEUE, STEER, Addressed
 from storage.parts import taken_up
 from storage.pieces import Run
 from storage.records import MessageRecord, TurnRecord
 from storage.rows import IN_LINE, IS_OPEN, MESSAGE, TURN, TURN_STORED
 from storage.shape import dict_maker
 from storage.statement import Statement, among
-from storage.steered import left_without, may_take_up
+from storage.steered import left_without, may_take_up, on_its_branch
 from storage.tables import messages, sessions, turns
 from storage.types import Time
 from storage.waits import UNFINISHED
@@ -83,6 +84,10 @@ _MOVE = Statement(
     .where(turns.c.question_id == sa.bindparam("which"))
     .values({name: sa.bindparam(name, type_=turns.c[name].type) for name in _MOVING})
 )
+#: What steers nothing waits as any other.
+_OTHERWISE = Statement(
+    turns.update().where(turns.c.question_id == sa.bindparam("which")).values(when_busy=QUEUE)
+)
 _OPEN_ANSWER = Statement(
     sa.select(*MESSAGE).where(
         messages.c.message_id == sa.bindparam("answer_id"), messages.c.status == "streaming"
@@ -90,7 +95,7 @@ _OPEN_ANSWER = Statement(
 )
 _row, _moved = dict_maker([column.name for column in TURN_STORED]), dict_maker(_MOVING, "which")
 _LOCK = Statement(
-    sa.select(sessions.c.session_id)
+    sa.select(sessions.c.head_seq, sessions.c.last_seq)
     .where(sessions.c.session_id == sa.bindparam("session_id"))
     .with_for_update(key_share=True)
 )
@@ -230,7 +235,7 @@ class Questions:
         that are "queued" still."""
 
         async def work(connection: SqlConnection) -> list[TurnRecord]:
-            await connection.fetch_all(_LOCK, session_id=session_id)
+            session = await connection.fetch_one(_LOCK, session_id=session_id)
             rows = await connection.fetch_all(_OPEN, ids=[session_id])
             found = [TurnRecord(*row) for row in rows]
             ended = [_cancelled(turn) for turn in found if turn.stopped and turn.answer_id is None]
@@ -243,6 +248,8 @@ class Questions:
             if moved := [*ended, *claimed]:
                 await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in moved])
             left = [turn for turn in waiting if turn not in due]
+            if claimed and session is not None and session[0] is not None:
+                left = await _on_their_branch(connection, session_id, session[1], claimed, left)
             return [*moved, *(turn for turn in left if turn.stopped or turn.state == "queued")]
 
         return await self._db.transact(work)
@@ -361,6 +368,24 @@ _FINISH = Statement(
     )
     .values(state="done", outcome=sa.bindparam("outcome", type_=sa.String), claimed_until=None)
 )
+
+
+async def _on_their_branch(
+    connection: SqlConnection,
+    session_id: str,
+    last: int,
+    begun: Sequence[TurnRecord],
+    waiting: Sequence[TurnRecord],
+) -> list[TurnRecord]:
+    """Those that wait, where answers begin now: a question on another branch steers none of these."""
+    if not any(turn.when_busy == STEER and turn.state == "queued" for turn in waiting):
+        return list(waiting)
+    tree = await tree_of(connection, session_id, last)
+    left = [on_its_branch(turn, tree, begun) for turn in waiting]
+    changed = [turn for turn, before in zip(left, waiting, strict=True) if turn is not before]
+    if changed:
+        await connection.execute_many(_OTHERWISE, [{"which": turn.question_id} for turn in changed])
+    return left
 
 
 def _cancelled(turn: TurnRecord) -> TurnRecord:

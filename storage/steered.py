@@ -1,13 +1,27 @@
 """What becomes of a question that an open answer takes up on its way. Pure: no database."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from storage.ops import STEER
+from msgspec import structs
+
+from storage.ops import QUEUE, STEER
 from storage.parts import taken_up
 from storage.records import MessageRecord, TurnRecord
+from storage.tree import Tree
 
 #: Of an answer that is written no more.
 ENDED = frozenset({"complete", "cancelled", "interrupted", "failed"})
+
+
+def on_its_branch(turn: TurnRecord, tree: Tree, answered: Iterable[TurnRecord]) -> TurnRecord:
+    """A question that waits, where these are answered: one on another branch steers none of their answers,
+    because whoever reads these does not see it."""
+    if turn.when_busy != STEER or turn.state != "queued":
+        return turn
+    if all(tree.is_on(each.seq, turn.seq) or tree.is_on(turn.seq, each.seq) for each in answered):
+        return turn
+    return structs.replace(turn, when_busy=QUEUE)
 
 
 def may_take_up(answer: MessageRecord, turn: TurnRecord) -> bool:

@@ -21,6 +21,7 @@ export class Room extends EventTarget {
     this.next = new Map(); // stream -> index of what comes next in it
     this.turns = new Turns();
     this.stale = false; // what is shown is not the path to the head any more
+    this.branched = false;
   }
 
   /** A `join` reply or a `welcome`. With `resumed`, what we have stays and is brought up to date. */
@@ -45,6 +46,7 @@ export class Room extends EventTarget {
         this.next.set(stream.message_id, stream.next_index);
       }
     }
+    this.branched = "head_id" in reply;
     this.lastSeq = resumed ? Math.max(this.lastSeq, reply.last_seq) : reply.last_seq;
     // Some of what changed may be on the next page.
     const shown = reply.messages.at(-1)?.revision ?? 0;
@@ -66,6 +68,7 @@ export class Room extends EventTarget {
   /** The newest page of the path to the head, where the session has branches. What else is known stays known. */
   path(page) {
     this._learn(page.users);
+    this.branched = true;
     this.messages = page.messages.map((message) => {
       const known = this.byId.get(message.message_id);
       if (known && !this.next.has(message.message_id) && known.revision <= message.revision) set(known, message);
@@ -98,6 +101,7 @@ export class Room extends EventTarget {
       case "message_deleted":
         this.typing.delete(name === "message" ? data.sender_id : "");
         this._asked(name, data);
+        if (name === "message_deleted" && this._isVersion(data.message_id)) this.stale = true;
         this._change(data);
         if (this.session?.agent) this._tell("turns");
         break;
@@ -267,9 +271,15 @@ export class Room extends EventTarget {
     this._tell("grown", { message });
   }
 
+  /** Whether it is one of several, of which another may be shown. */
+  _isVersion(id) {
+    return this.messages.some(({ siblings }) => siblings?.includes(id));
+  }
+
   _change(message) {
     const known = this.byId.get(message.message_id);
     if (known && known.revision > message.revision) return;
+    if (!known && this.branched && message.seq <= this.lastSeq) return; // on a branch that was never shown here
     this._put(message);
     this.lastSeq = Math.max(this.lastSeq, message.seq);
     this._tell(known ? "changed" : "added", { message: this.byId.get(message.message_id) });

@@ -12,8 +12,8 @@ from tests.model.rules import names
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Schedules of a run of the tests: of ordinary faults, and with stores that go back and clocks that jump.
 ORDINARY, PAST = 80, 60
-#: ... and of people who ask and workers who answer.
-TURNS = 12
+#: ... and of people who ask and workers who answer; and who ask again, and go back.
+TURNS, BRANCHES = 8, 10
 #: Rules that are missed within few schedules; `make faults` leaves out each of them.
 QUICK = ("hold_connection", "witness")
 #: Schedules in which a rule that is left out has to be missed: each is by one in twenty, or more.
@@ -45,6 +45,11 @@ def test_every_question_ends_in_one_way() -> None:
 
 
 @pytest.mark.timeout(400)
+def test_everybody_is_shown_the_path_to_the_head() -> None:
+    run(str(BRANCHES), "--branches", "--first", os.environ.get("MODEL_SEED", "0"))
+
+
+@pytest.mark.timeout(400)
 def test_promises_hold_where_the_past_changes() -> None:
     run(str(PAST), "--past", "--first", os.environ.get("MODEL_SEED", "0"))
 
@@ -57,6 +62,8 @@ def test_promises_hold_where_the_past_changes() -> None:
         (1002887, ()),  # a node died between the commit of a read mark and its log
         (1009998, ()),  # the database had moved a read mark, and its answer was lost
         (105, ("--turns",)),  # the second wait of an answer was told from the database, as no end
+        (1, ("--branches",)),  # a question steered an answer on another branch that had begun after it
+        (36, ("--branches",)),  # a page of a path said that it had a message that was committed meanwhile
         (1003540, ("--past",)),  # an edit was lost, and another edit of that message hid it
         (1003727, ("--past",)),  # the reply to a second join was lost
         (1005778, ("--past",)),  # the database went back to where its lineage had another name

@@ -75,6 +75,12 @@ class Turn(NamedTuple):
     answer_id: str | None
     outcome: str | None
     stopped: bool
+    again_seq: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """In the line."""
+        return max(self.seq, self.again_seq), self.again_seq
 
     @property
     def is_open(self) -> bool:
@@ -164,6 +170,7 @@ class Person(Client):
         """Whatever node dies now."""
         now = self.world.turns()
         left = [turn for turn in open_before if now[turn.question_id].is_open]
+        left = [turn for turn in left if now[turn.question_id].again_seq == turn.again_seq]
         if any(not now[turn.question_id].stopped for turn in left):
             self.wrong(f"{left} go on, which {question_id} interrupts")
 
@@ -256,7 +263,8 @@ class Worker(Client):
         begun = await self._insist("stream_start", {"session_id": room, "reply_to": question})
         if begun is None or begun.get("status", "streaming") != "streaming":
             return None
-        if before is not None and before.is_stopped:
+        now = self.world.turn(question)
+        if before is not None and before.is_stopped and now is not None and now.again_seq == before.again_seq:
             self.wrong(f"the answer to {question} began, which was {before.outcome}")
         self.world.begun.setdefault(begun["message_id"], begun["revision"])
         return begun
@@ -335,7 +343,7 @@ class TurnsWorld(World):
 
     def turns(self) -> dict[str, Turn]:
         rows = self.sql.raw.execute(
-            "SELECT question_id, session_id, seq, when_busy, state, answer_id, outcome, stopped"
+            "SELECT question_id, session_id, seq, when_busy, state, answer_id, outcome, stopped, again_seq"
             " FROM chat_turns ORDER BY session_id, seq"
         )
         return {row[0]: Turn(*row) for row in rows}
@@ -382,7 +390,7 @@ class TurnsWorld(World):
                 if question_id not in turns:
                     self.wrong(f"{question_id} was acknowledged, and is no question")
             for question_id, status in client.stops:
-                if turns[question_id].outcome != status:
+                if turns[question_id].outcome != status and not turns[question_id].again_seq:
                     self.wrong(f"{client.name} stopped {turns[question_id]} and was told {status}")
         asked = {(each.message_id, each.interrupt_id): each for each in self.people_asked()}
         for client in self.clients:
@@ -402,6 +410,8 @@ class TurnsWorld(World):
         steered = [answer.message_id for answer in answers.values() if turn.question_id in answer.steered]
         if turn.state != "done" or turn.outcome is None:
             self.wrong(f"{turn} never ends")
+        elif turn.again_seq:
+            self._check_last(turn, own, answer)
         elif len(own) > 1 or (own and own != [turn.answer_id]):
             self.wrong(f"{turn} is answered by {own}")
         elif turn.answer_id is None and (turn.outcome not in (*STOPPED, "failed") or own):
@@ -413,10 +423,19 @@ class TurnsWorld(World):
         elif steered and not turn.is_stopped and turn.answer_id not in steered:
             self.wrong(f"{turn} was taken up by {steered}")
 
+    def _check_last(self, turn: Turn, own: list[str], answer: Answer | None) -> None:
+        """Of one that was asked again: the last answer is its own, unless it was stopped before it began."""
+        if turn.answer_id is None and turn.outcome not in (*STOPPED, "failed"):
+            self.wrong(f"{turn} ends without an answer")
+        elif turn.answer_id is not None and (answer is None or answer.status != turn.outcome):
+            self.wrong(f"{turn} ended with {answer}")
+        elif turn.answer_id is not None and own[-1:] != [turn.answer_id]:
+            self.wrong(f"{turn} is answered by {own}")
+
     def _check_order(self, turns: dict[str, Turn], answers: dict[str, Answer]) -> None:
         """In each session, answers to what does not go beside others come one after the other."""
         before: dict[str, Answer] = {}
-        for turn in turns.values():
+        for turn in sorted(turns.values(), key=lambda turn: turn.place):
             answer = answers.get(turn.answer_id or "")
             if answer is None or turn.when_busy == "parallel" or answer.reply_to != turn.question_id:
                 continue

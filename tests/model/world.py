@@ -273,7 +273,7 @@ class World:
         if not view.joined:
             self.wrong(f"{who} has not joined")
             return
-        stored = self.sql.messages(room)
+        stored = self._shown_to(room, view)
         if set(view.messages) != set(stored):
             missing, more = set(stored) - set(view.messages), set(view.messages) - set(stored)
             self.wrong(f"{who} lacks {sorted(missing)} and has {sorted(more)} too many")
@@ -298,6 +298,10 @@ class World:
             self.wrong(f"{who} sees {sorted(view.online)} online; there are {sorted(there)}")
         if view.sure and view.typing:
             self.wrong(f"{who} sees {sorted(view.typing)} typing for ever")
+
+    def _shown_to(self, room: str, view: Any) -> dict[str, tuple[dict[str, Any], str, bool]]:
+        """As `Sql.messages`: what a page has to know of."""
+        return self.sql.messages(room)
 
     def _compare_made(self, what: str, shown: dict[str, Any], made: dict[str, Any]) -> None:
         content, parts = made["content"], [_without_secrets(part) for part in parts_of(made)]

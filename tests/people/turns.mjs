@@ -236,7 +236,7 @@ const stories = {
     await reach(page, "Regenerate"); // the last
     await reach(page, "Regenerate"); // the first
     await page.keyboard.press("Enter");
-    await worker.answer("second try");
+    const again = await worker.answer("second try");
     for (const pane of [eva, tab.locator(".pane")]) {
       await saying(pane, "second try").getByRole("group", { name: "Version 2 of 2" }).waitFor();
       check((await pane.locator(".message").count()) === 2, "what followed the first is on its branch");
@@ -268,6 +268,15 @@ const stories = {
     check((await eva.locator(".message").count()) === 4, "the old one is not shown with it");
     await question.getByRole("button", { name: "Version before" }).press("Enter");
     await saying(eva, "more of it").waitFor();
+    // An answer that goes is no version any more; a question that goes is one: its answer is there.
+    const remove = (messageId) =>
+      page.evaluate(
+        ([url, token]) => fetch(url, { method: "DELETE", headers: { Authorization: `Bearer ${token}` } }),
+        [`${url}/api/chat/sessions/${id}/messages/${messageId}`, people[0].token],
+      );
+    await remove(again.where.message_id);
+    await saying(eva, "first try").getByRole("group", { name: "Version 1 of 2" }).waitFor({ state: "detached" });
+    await saying(eva, "and then?").getByRole("group", { name: "Version 1 of 2" }).waitFor();
 
     await page.getByRole("button", { name: "Sessions", exact: true }).click();
     await page.fill("#query", word);

@@ -135,6 +135,21 @@ async def test_who_asks_again_while_it_is_being_answered(nodes: Sequence[Server]
         assert {turn["state"] for turn in turns} == {"done"}
 
 
+async def test_who_was_asked_before_does_not_answer_out_of_turn(nodes: Sequence[Server]) -> None:
+    """It took the request and slept; the question was stopped, and stands in line once more."""
+    async with talk(nodes) as at:
+        question = await at.ask("one")
+        asleep = await at.worker.request()
+        await at.call("stream_cancel", message_id=question)
+        await at.ask("two")
+        running = await at.worker.write(await at.worker.request(), "so ", end=False)
+        await at.call("regenerate", message_id=question)
+        late = await at.worker.begin(asleep)
+        assert late["error"]["code"] == "CONFLICT"
+        await at.worker.call("stream_end", session_id=at.session_id, message_id=running)
+        await at.answer(question, "1")
+
+
 async def test_an_answer_stays_on_the_branch_of_its_question(nodes: Sequence[Server]) -> None:
     async with talk(nodes) as at:
         one, first = await at.round("one")
@@ -148,6 +163,51 @@ async def test_an_answer_stays_on_the_branch_of_its_question(nodes: Sequence[Ser
         assert await at.path() == [three, answer]
         assert (await at.call("select", message_id=one))["head_id"] == late
         assert await at.path() == [one, first, two, late]
+
+
+async def test_what_begins_on_another_branch_is_not_steered(nodes: Sequence[Server]) -> None:
+    """A question steers the answer on its branch; the next answer is given on the one that was left."""
+    async with talk(nodes) as at:
+        one = await at.ask("one")
+        request = await at.worker.request()
+        first = await at.worker.write(request, "so ", end=False)
+        two = await at.ask("two")
+        await at.call("select", message_id=one, exact=True)
+        mind = await at.ask("and mind this", when_busy="steer")
+        assert (await at.worker.steer())["message"]["message_id"] == mind
+        await at.worker.call("stream_end", session_id=at.session_id, message_id=first)
+        second = await at.worker.write(await at.worker.request(), "2", end=False)
+        turns = {turn["message_id"]: turn for turn in (await at.joined(0))["turns"]}
+        assert (turns[two]["answer_id"], turns[mind]["when_busy"]) == (second, "queue")
+        where = {"session_id": at.session_id, "message_id": second}
+        await at.worker.call("stream_part", **where, part={"type": "step", "id": "s", "steered": [mind]})
+        await at.worker.call("stream_end", **where)
+        _, told = await at.answer(mind, "3")
+        assert told == ["one"]
+        assert at.worker.steers.empty()
+
+
+async def test_a_deleted_version_counts_where_something_follows_it(nodes: Sequence[Server]) -> None:
+    async with talk(nodes) as at:
+        one = await at.ask("one", reply=False)
+        versions = [one]
+        for text in ("ONE", "1", "i"):
+            said = await at.call("edit", message_id=one, content=text, branch=True, reply=False)
+            versions.append(said["message_id"])
+        await at.call("select", message_id=one)
+        behind = await at.ask("behind the first", reply=False)
+        await at.call("select", message_id=versions[3])
+        for each in (one, versions[1]):
+            await at.call("delete", message_id=each)
+        for node in (0, 1):
+            (shown,) = (await at.joined(node))["messages"]
+            assert (shown["message_id"], shown["siblings"]) == (versions[3], [one, *versions[2:]])
+        await at.call("delete", message_id=versions[3])
+        (shown,) = await at.bob.history()
+        assert shown["siblings"] == [one, *versions[2:]], "one that is shown is among its own"
+        await at.call("select", message_id=one)
+        assert await at.path() == [one, behind]
+        assert (await at.bob.history())[0]["siblings"] == [one, versions[2]]
 
 
 async def test_what_is_said_at_once_is_one_line(nodes: Sequence[Server]) -> None:

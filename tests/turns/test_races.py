@@ -5,7 +5,8 @@ import asyncio
 from tests.agents.worker import Worker
 from tests.support.doors import enter, new_session
 from tests.turns.conftest import Place
-from tests.turns.scene import scene
+from tests.turns.scene import Scene, scene
+from tests.turns.waits import ask_approval, say
 
 
 async def test_stops_in_the_last_moment(place: Place) -> None:
@@ -73,3 +74,67 @@ async def test_two_people_write_at_once(place: Place) -> None:
         assert [(turn["message_id"], turn["outcome"]) for turn in reversed(turns)] == [
             (question, "complete") for question in asked
         ]
+
+
+async def all_done(at: Scene, newest: int) -> list[tuple[str, str]]:
+    """The newest questions, the oldest first: (id, outcome)."""
+    turns = (await at.alice.call("turns", limit=newest))["turns"]
+    assert {turn["state"] for turn in turns} == {"done"}
+    assert await at.open() == []
+    return [(turn["message_id"], turn["outcome"]) for turn in reversed(turns)]
+
+
+async def test_an_edit_at_the_moment_of_its_turn(place: Place) -> None:
+    """It is answered once: as it was, or as it is."""
+    async with scene(*place) as at:
+        for order in ([0, 1], [1, 0], [0, 1]):
+            first, _, answer = await at.begun()
+            second = await at.ask("second")
+            both = (at.end(answer), at.alice.call("edit", message_id=second, content="better"))
+            replies = dict(zip(order, await asyncio.gather(*(both[n] for n in order)), strict=True))
+            assert replies[1] and replies[1]["ok"]
+            request = await at.worker.request()
+            assert request["message"]["message_id"] == second
+            assert request["message"]["content"] in ("second", "better")
+            await at.worker.write(request, "so")
+            assert (await at.alice.history())[-2]["content"] == "better"
+            assert await all_done(at, 2) == [(first, "complete"), (second, "complete")]
+            assert at.worker.requests.empty()
+
+
+async def test_an_approval_while_its_question_is_deleted(place: Place) -> None:
+    """Whichever is first: nothing is paid, and nothing stays open."""
+    async with scene(*place) as at, enter("websocket", place.back, "alice", at.session_id) as other_tab:
+        for order in ([0, 1], [1, 0], [0, 1]):
+            question, _, answer = await at.begun()
+            assert (await ask_approval(at.worker, at.session_id, answer))["ok"]
+            both = (say(at.alice, answer), other_tab.call("delete", message_id=question))
+            replies = dict(zip(order, await asyncio.gather(*(both[n] for n in order)), strict=True))
+            assert replies[1]["ok"]
+            assert replies[0]["ok"] or replies[0]["error"]["code"] == "CONFLICT"
+            end = await at.alice.wait_event(
+                "stream_end", lambda e, a=answer: (e["message_id"], e["status"]) == (a, "cancelled")
+            )
+            assert end["interrupts"][0]["answer"].get("why", "given") in ("stopped", "given")
+            assert await all_done(at, 1) == [(question, "cancelled")]
+            while not at.worker.requests.empty():
+                claim = {"message_id": answer, "fence": at.worker.requests.get_nowait()["fence"]}
+                late = await at.worker.call("stream_start", session_id=at.session_id, **claim)
+                assert late["error"]["code"] == "STREAM_CLOSED"
+
+
+async def test_regenerate_at_the_moment_of_the_end(place: Place) -> None:
+    """It is still open, or it is answered anew."""
+    async with scene(*place) as at:
+        for order in ([0, 1], [1, 0], [0, 1]):
+            question, _, answer = await at.begun()
+            both = (at.end(answer), at.alice.call("regenerate", message_id=answer))
+            replies = dict(zip(order, await asyncio.gather(*(both[n] for n in order)), strict=True))
+            again = replies[1]
+            assert again
+            if again["ok"]:
+                await at.worker.write(await at.worker.request(), "otherwise")
+            else:
+                assert again["error"]["code"] == "STREAM_OPEN"
+            assert await all_done(at, 1) == [(question, "complete")]
+            assert at.worker.requests.empty()
