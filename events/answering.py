@@ -244,7 +244,11 @@ class Answering:
         try:
             question = await self._store.get(turn.question_id)
             agent = await self._agents.get(turn.agent_id)
-            if question is None or question.deleted_at is not None:
+            is_gone = question is None or question.deleted_at is not None
+            if turn.answer_id is not None and (is_gone or agent is None):
+                await self._end_answer(turn)
+                return
+            if question is None or is_gone:
                 await self._give_up(turn, "deleted", StreamClosed(details={"status": "deleted"}))
                 return
             if agent is None:
@@ -301,11 +305,28 @@ class Answering:
 
     async def _give_up(self, turn: TurnRecord, outcome: str, error: Exception) -> None:
         """`error`: for who waits for the answer here. Who stopped the question meanwhile has told of it."""
+        if turn.answer_id is not None:
+            await self._fail_answer(turn, turn.answer_id, error)
+            return
         self._refuse(turn.question_id, error)
         if await self._questions.finish(turn, outcome):
             self._tell(msgspec.structs.replace(turn, state="done", outcome=outcome))
             self._signal_stop(turn)  # who waits may do so at another node
         self.go_on(turn.session_id)
+
+    async def _fail_answer(self, turn: TurnRecord, answer_id: str, error: Exception) -> None:
+        """An answer that has waited ends with its text, and its turn with it."""
+        told = error if isinstance(error, ChatError) else Internal()
+        try:
+            answer = await self._store.get(answer_id)
+            if answer is not None:
+                await self._replies.fail_on(answer, told, turn.fence)
+            return
+        except (ChatError, StorageError) as failure:
+            log.info("%s cannot be written on, and is stopped: %s", answer_id, failure)
+        except Exception:
+            log.exception("%s cannot be written on, and is stopped", answer_id)
+        await self._end_answer(turn)
 
     async def sweep(self) -> None:
         """Keep what this node is about to begin; go on with what no node does. Called at least every third of

@@ -216,15 +216,20 @@ class Streams:
             if not mine:
                 del self._by_conn[stream.conn_id]
 
-    async def _adopt(self, record: MessageRecord, account: str) -> Stream:
-        """Its producer goes on here, after what the log has. Raises Unavailable; StreamClosed where the log
-        is gone: nobody can tell which chunk the text saved last ended with."""
+    async def _adopt(self, record: MessageRecord, account: str, *, anew: bool = False) -> Stream:
+        """Its producer goes on here, after what the log has; `anew`: it has just waited, and nobody has
+        written it since. Raises Unavailable; StreamClosed where it was stopped meanwhile, or the log is gone:
+        nobody can tell which chunk the text saved last ended with."""
         stream = Stream(record, (record.sender_type, record.sender_id), self._clock(), account)
-        try:
-            text = await self._log.read(record.session_id, record.message_id)
-            await self._log.renew({record.message_id: self._held})
-        except StorageUnavailable as error:
-            raise Unavailable from error
+        text = None
+        if anew:
+            await self._hold_lease(stream)
+        else:
+            try:
+                text = await self._log.read(record.session_id, record.message_id)
+                await self._log.renew({record.message_id: self._held})
+            except StorageUnavailable as error:
+                raise Unavailable from error
         written = await before_it_waited(self._questions, record, text)
         known = self.open.get(record.message_id)
         if known is not None:
@@ -239,11 +244,20 @@ class Streams:
         stream.floor = Made(record.content, record.parts).weight
         self.open[record.message_id] = stream
         self._delivery.bus.signal("all", "adopted", f"{self._here}:{record.message_id}".encode())
+        await self._check_open(stream)
         self.writing.finish(stream)
         self.on_other_producer(stream.room)
         if written and not stream.flying:
             self._chunks.push(stream, self._clock())
         return stream
+
+    async def _check_open(self, stream: Stream) -> None:
+        """Whoever stopped it while it was about to be written here has told nobody. Raises StreamClosed."""
+        record = await self._store.get(stream.message_id)
+        status = record.status if record is not None else STOPPED
+        if status != "streaming":
+            self.ended_elsewhere(stream.message_id)
+            raise StreamClosed(details={"status": status})
 
     async def resume(
         self, owner: tuple[str, str], account: str, record: MessageRecord, fence: int
@@ -255,7 +269,9 @@ class Streams:
             done = await self._writer.submit(ResumeStream(record.session_id, record.message_id, fence))
         except StorageError as error:
             raise translate(error) or error from error
-        stream = self.open.get(record.message_id) or await self._adopt(done.record, account)
+        stream = self.open.get(record.message_id)
+        if stream is None:
+            stream = await self._adopt(done.record, account, anew=not done.duplicate)
         stream.fence = fence
         return stream, done
 
@@ -419,11 +435,18 @@ class Streams:
         if record is None or record.session_id != session_id or record.message_type != "stream":
             raise StreamNotFound
         if record.status == WAITING:
-            return await self._wait(self._writer.submit(EndStream(session_id, message_id, STOPPED)))
-        if record.status != "streaming":
+            status = await self._wait(self._writer.submit(EndStream(session_id, message_id, STOPPED)))
+        elif record.status != "streaming":
             return record.status
+        else:
+            self._tell_writers(message_id)
+            status = await self.end_for(record, STOPPED)
+        self._tell_writers(message_id)  # once more: somebody may have begun to write it meanwhile
+        return status
+
+    def _tell_writers(self, message_id: str) -> None:
+        """Whoever writes it ends it, with all its text."""
         self._delivery.bus.signal("all", "cancel", message_id.encode())
-        return await self.end_for(record, "cancelled")
 
     def cancelled(self, message_id: str) -> None:
         """Another node has ended it, on somebody's wish."""

@@ -145,10 +145,17 @@ class Replies:
         if kind is None:
             await self._ask_on(request, answer)
             return
-        stream, done = await self._streams.resume(("agent", str(agent.id)), "", answer, question.fence)
-        if not done.duplicate:
+        stream, _ = await self._streams.resume(("agent", str(agent.id)), "", answer, question.fence)
+        # The commit's answer may have been lost, and it was tried again: the claim is this node's alone.
+        if stream.agent_task is None:
             self._writing[account] += 1
             self._spawn(kind, request, stream, account)
+
+    async def fail_on(self, answer: MessageRecord, error: ChatError, fence: int) -> None:
+        """The same where it cannot be written on. Raises ChatError, StorageError."""
+        stream, _ = await self._streams.resume((answer.sender_type, answer.sender_id), "", answer, fence)
+        told = {"code": error.code, "message": error.text}
+        await asyncio.shield(self._streams.end(stream, "failed", error=told))
 
     def _spawn(self, kind: Agent, request: Request, stream: Stream, account: str) -> "asyncio.Task[None]":
         stream.inbox = request.steering

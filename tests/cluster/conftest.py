@@ -27,7 +27,9 @@ SHORT = {
 
 
 class Nodes:
-    """A cluster: `cluster[0]`, `cluster[1]`, …"""
+    """A cluster: `cluster[0]`, `cluster[1]`, … `redis`: where it is theirs alone."""
+
+    redis: Redis | None = None
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, count: int, **settings: str) -> None:
         more = {**SHORT, "REDIS_URL": redis_url, **settings}

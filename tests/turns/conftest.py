@@ -3,11 +3,15 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from storage.database import Database
+from storage.ops import Op
+from storage.writer import Writer
 from tests.cluster.conftest import Nodes
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
@@ -26,6 +30,7 @@ def two_nodes(folder: Path, postgres: Postgres, template: str) -> Iterator[Nodes
     name = postgres.create_database(template)
     with Redis() as redis:
         nodes = Nodes(folder, postgres.url(name), redis.url, 2)
+        nodes.redis = redis
         try:
             yield nodes.start()
         finally:
@@ -53,6 +58,19 @@ def nodes(
 ) -> Iterator[Nodes]:
     with two_nodes(tmp_path_factory.mktemp("nodes"), postgres, postgres_template) as running:
         yield running
+
+
+async def commit(database_url: str, op: Op) -> None:
+    """By a writer of its own: who took the command does nothing more."""
+    database = Database(database_url)
+    await database.connect()
+    writer = Writer(database, lambda: datetime.now(UTC), lambda _: None)
+    writer.start()
+    try:
+        await writer.submit(op)
+    finally:
+        await writer.stop()
+        await database.disconnect()
 
 
 @pytest.fixture

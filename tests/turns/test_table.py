@@ -7,6 +7,7 @@ from pathlib import Path
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "turns.md"
 ONE, STEERING, RACES = "test_one_at_a_time", "test_steering", "test_races"
 WAITING, WAITING_NODES = "test_waiting", "test_waiting_nodes"
+TAKING_ON = "test_taking_on"
 NODES, STORED, BRANCHES = "test_two_nodes", "storage.test_questions", "test_branches"
 
 #: State and what happens, as the table has them; and who carries it out, in `tests/turns/` unless it says.
@@ -47,6 +48,10 @@ LINES = {
         WAITING,
         "it_goes_on_when_it_is_answered",
     ),
+    ("`waiting`", "nobody can go on with it: what it was told cannot be read any more"): (
+        TAKING_ON,
+        "what_cannot_be_gone_on_with_fails",
+    ),
     (
         "`waiting`",
         "`stream_cancel` with its id or its answer's; it is deleted, or `interrupt`ed; its session ends",
@@ -73,9 +78,32 @@ LINES = {
 }
 
 
+#: What users of others report; and who tries it, at two nodes or by two at once.
+REPORTED = {
+    "a stop before the first word": (ONE, "a_stop_before_the_first_word"),
+    "... at the same moment": (RACES, "a_stop_and_the_first_word"),
+    "a stop in the last moment, twice, from another tab": (RACES, "stops_in_the_last_moment"),
+    "a stop while an approved answer is gone on with": (TAKING_ON, "a_stop_while_it_is_gone_on_with"),
+    "approved in two tabs at once": (WAITING_NODES, "two_tabs_at_two_nodes"),
+    "approved after it expired": (WAITING, "an_answer_after_its_time"),
+    "edited while it waits in line": (ONE, "a_question_that_waits_is_edited_and_deleted"),
+    "... at the moment of its turn": (RACES, "an_edit_at_the_moment_of_its_turn"),
+    "regenerated while it is answered": (BRANCHES, "who_asks_again_while_it_is_being_answered"),
+    "... at the moment of the end": (RACES, "regenerate_at_the_moment_of_the_end"),
+    "its question deleted while it waits": (WAITING, "its_question_is_deleted"),
+    "... and approved at once": (RACES, "an_approval_while_its_question_is_deleted"),
+    "two people who write at once": (RACES, "two_people_write_at_once"),
+    "a worker that wakes when it was fenced off": (WAITING, "who_was_fenced_off_writes_nothing"),
+    "... where the question is in line again": (
+        BRANCHES,
+        "who_was_asked_before_does_not_answer_out_of_turn",
+    ),
+}
+
+
 def test_each_line_of_the_table_has_a_test() -> None:
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]+ \| [^|]+ \|$", DOCUMENT.read_text(), re.M)
     assert [row for row in rows if row[0] not in ("state", "---")] == list(LINES)
-    for module, test in LINES.values():
+    for module, test in (*LINES.values(), *REPORTED.values()):
         home = module if "." in module else f"turns.{module}"
         assert hasattr(import_module(f"tests.{home}"), f"test_{test}"), (module, test)

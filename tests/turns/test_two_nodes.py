@@ -1,14 +1,12 @@
 """The line of questions over two nodes with PostgreSQL and Redis: any node goes on with it."""
 
 import asyncio
-from datetime import UTC, datetime
 
-from storage.database import Database
 from storage.ops import Addressed, NewMessage
-from storage.writer import Writer
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.support.doors import enter, new_session
+from tests.turns.conftest import commit
 
 
 async def test_the_line_goes_through_both_nodes(nodes: Nodes, agent: int) -> None:
@@ -105,16 +103,9 @@ async def test_the_node_that_took_an_interruption_dies_right_after(nodes: Nodes,
     async with Worker(nodes[1], agent) as worker, enter("websocket", nodes[0], "alice", session_id) as alice:
         await alice.message("first")
         answer = await worker.write(await worker.request(), "half of it", end=False)
-        database = Database(nodes[0].database_url)
-        await database.connect()
-        writer = Writer(database, lambda: datetime.now(UTC), lambda _: None)
-        writer.start()
         asks = Addressed(agent, "interrupt")
-        await writer.submit(
-            NewMessage(session_id, "stop-1", None, "user", "alice", "text", "stop, and this", asks=asks)
-        )
-        await writer.stop()
-        await database.disconnect()
+        said = NewMessage(session_id, "stop-1", None, "user", "alice", "text", "stop, and this", asks=asks)
+        await commit(nodes[0].database_url, said)
         end = await alice.wait_event("stream_end")
         assert (end["message_id"], end["status"]) == (answer, "cancelled")
         request = await worker.request()

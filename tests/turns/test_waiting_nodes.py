@@ -2,9 +2,15 @@
 
 import asyncio
 
+from storage.ops import AnswerInterrupt
+from tests.agents.test_openai import openai_session
+from tests.agents.toolservers import calling
+from tests.agents.upstream import answer, upstream
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.support.doors import Door, enter, new_session
+from tests.turns.conftest import commit
+from tests.turns.test_waiting_tools import PATIENT, WHERE
 from tests.turns.waits import TOOL, ask_approval, go_on, say
 
 
@@ -68,6 +74,22 @@ async def test_all_of_it_starts_anew(nodes: Nodes, agent: int) -> None:
         assert (await ended(alice, answer))["content"] == "I am about to pay. Paid."
 
 
+async def test_it_is_gone_on_with_while_redis_is_away(nodes: Nodes, agent: int) -> None:
+    session_id, answer = await waiting(nodes, agent)
+    assert nodes.redis is not None
+    nodes.redis.pause()
+    try:
+        async with (
+            Worker(nodes[0], agent) as worker,
+            enter("websocket", nodes[0], "alice", session_id) as alice,
+        ):
+            assert (await say(alice, answer))["ok"]
+            assert (await go_on(worker, await worker.request(), "Paid."))["next_index"] == 2
+            assert (await ended(alice, answer))["content"] == "I am about to pay. Paid."
+    finally:
+        nodes.redis.resume()
+
+
 async def test_the_node_dies_that_was_told(nodes: Nodes, agent: int) -> None:
     """The answer is acknowledged; whoever lives hands it to the first worker that comes."""
     session_id, answer = await waiting(nodes, agent, 1)
@@ -82,6 +104,27 @@ async def test_the_node_dies_that_was_told(nodes: Nodes, agent: int) -> None:
             request = await worker.requests.get()
         await go_on(worker, request, "Paid.")
         assert (await ended(alice, answer))["content"] == "I am about to pay. Paid."
+    await nodes[0].start_async()
+
+
+async def test_another_node_goes_on_with_a_model(nodes: Nodes) -> None:
+    """The one that asked people dies while it waits; the one that took the last answer, right after: a writer
+    is all that there was of it."""
+    called = calling(("where", {}), text="Let me see.")
+    async with upstream(called, answer("You are in Delft.")) as served:
+        session_id = await openai_session(nodes[0], served, page_tools=[WHERE], **PATIENT)
+        async with enter("websocket", nodes[0], "alice", session_id) as alice:
+            await alice.message("where am I?")
+            waits = await alice.wait_event("stream_end")
+            assert waits["status"] == "waiting"
+            nodes[0].kill9()
+        async with enter("websocket", nodes[1], "alice", session_id) as alice:
+            given = {"status": "resolved", "user_id": "alice", "payload": "Delft"}
+            op = AnswerInterrupt(session_id, waits["message_id"], "tool-1", given)
+            await commit(nodes[1].database_url, op)
+            whole = await ended(alice, waits["message_id"])
+    assert whole["content"] == "Let me see.\n\nYou are in Delft."
+    assert [message["role"] for message in served.asked[1]["messages"]] == ["user", "assistant", "tool"]
     await nodes[0].start_async()
 
 
