@@ -220,7 +220,7 @@ export interface History {
   tree?: boolean;
 }
 
-/** `turns`: the session's open ones. `head_id`: where the path ends, if the session has branches. With `tree: true` the messages are in `tree`, those of all branches. */
+/** `turns`: the session's open ones; `unanswered`, where there are some: those of the page, the newest hundred. `head_id`: where the path ends, if the session has branches. With `tree: true` the messages are in `tree`, those of all branches. */
 export interface HistoryReply {
   messages: Message[];
   turns: Turn[];
@@ -233,6 +233,7 @@ export interface HistoryReply {
   reset?: boolean;
   head_id?: string | null;
   tree?: MessageNode[];
+  unanswered?: Unanswered[];
 }
 
 /** What a message asks of people before it goes on. `response_schema` is a JSON Schema of the answer's `payload`; `expires_at` an RFC 3339 time. */
@@ -263,7 +264,7 @@ export interface Join {
   lineage?: string | null;
 }
 
-/** A snapshot that live events carry on without a gap. `head_id`: where the path ends, if the session has branches. */
+/** A snapshot that live events carry on without a gap. `head_id`: where the path ends, if the session has branches. `unanswered`: where there are some, the newest hundred. */
 export interface JoinReply {
   session: SessionDetails;
   messages: Message[];
@@ -279,6 +280,7 @@ export interface JoinReply {
   users?: Record<string, Person>;
   reset?: boolean;
   head_id?: string;
+  unanswered?: Unanswered[];
 }
 
 /** Leave the session's room. */
@@ -836,6 +838,12 @@ export interface TypingChanged {
   is_typing: boolean;
 }
 
+/** A question that ended without an answer: `cancelled`, or `failed`. */
+export interface Unanswered {
+  message_id: string;
+  outcome: string;
+}
+
 /** Tokens that an answer cost, as far as its producer knows. */
 export interface Usage {
   input_tokens?: number | null;
@@ -871,6 +879,7 @@ export interface Welcome {
   users?: Record<string, Person>;
   reset?: boolean;
   head_id?: string;
+  unanswered?: Unanswered[];
   connection_id: string;
   recovered: boolean;
 }

@@ -35,7 +35,7 @@ from events.schema import WhenBusy
 from events.steering import Steering
 from events.streams import Streams
 from events.tasks import Tasks
-from events.views import turn_view
+from events.views import turn_view, unanswered_view
 from storage.agents import Agents
 from storage.errors import StorageError, StorageUnavailable
 from storage.interrupts import all_answered
@@ -252,10 +252,7 @@ class Answering:
                 await self._give_up(turn, "deleted", StreamClosed(details={"status": "deleted"}))
                 return
             if agent is None:
-                if turn.answer_id is not None:
-                    await self._streams.cancel(turn.session_id, turn.answer_id)
-                else:
-                    await self._give_up(turn, "failed", AgentNotFound())
+                await self._give_up(turn, "failed", AgentNotFound())
                 return
             account = self._links.pop(turn.question_id, None)
             account = account_of(question) if account is None else account
@@ -461,9 +458,15 @@ class Answering:
 
     # --- views
 
-    async def open(self, session_id: str) -> list[dict[str, Any]]:
-        """Raises Unavailable."""
-        return [turn_view(turn) for turn in await self._questions.open(session_id)]
+    async def shown(self, session_id: str, seqs: Sequence[int], *, changes: bool) -> dict[str, Any]:
+        """What a page with messages of these numbers says of its session's turns. `changes`: its reader has
+        others, too. Raises Unavailable."""
+        first, last = (0, LAST) if changes else (min(seqs, default=LAST), max(seqs, default=0))
+        open_turns, unanswered = await self._questions.with_page(session_id, first, last)
+        shown: dict[str, Any] = {"turns": [turn_view(turn) for turn in open_turns]}
+        if unanswered:
+            shown["unanswered"] = [unanswered_view(each) for each in unanswered]
+        return shown
 
     async def page(self, session_id: str, before_seq: int | None, limit: int) -> dict[str, Any]:
         """Raises Unavailable."""

@@ -313,10 +313,13 @@ class Commands:
     async def history(self, caller: Caller, conn: Connection | None, command: schema.History) -> Done:
         record, role = await self._read(caller, command.session_id)
         page = await self._messages.history(command, record)
+        seqs = [m.seq for m in page["messages"] or [node["message"] for node in page.get("tree", ())]]
         if record.rated:
             page["messages"] = await self._feedback.shown(page["messages"], caller, role, record.session_id)
-        open_turns = await self._answering.open(command.session_id) if record.agent_id is not None else []
-        return page | {"turns": open_turns}
+        if record.agent_id is None:
+            return page | {"turns": []}
+        changes = command.after_revision is not None
+        return page | await self._answering.shown(command.session_id, seqs, changes=changes)
 
     async def turns(self, caller: Caller, conn: Connection | None, command: schema.Turns) -> Done:
         await self._readable(caller, command.session_id)

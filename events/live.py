@@ -116,4 +116,5 @@ class Known:
     at: float  # when it was read, in epoch seconds
     lineage: str  # of the history that it was read from, or of one before
     people: "Everybody"
+    unanswered: Raw | None = None  # questions that ended without an answer, if there are any
     views: dict[SessionRole, bytes] = field(default_factory=dict)  # as each role sees it, but for what moves

@@ -113,6 +113,13 @@ class Turn(Struct, kw_only=True):
     outcome: str | UnsetType = UNSET
 
 
+class Unanswered(Struct):
+    """A question that ended without an answer: `cancelled`, or `failed`."""
+
+    message_id: str
+    outcome: str
+
+
 class ProducerDoes(Struct):
     """What a stream's producer said that it does, such as "thinking", "calling_tool", "searching"."""
 
@@ -140,7 +147,7 @@ class Done(Struct):
 
 class JoinReply(Struct, kw_only=True):
     """A snapshot that live events carry on without a gap. `head_id`: where the path ends, if the session has
-    branches."""
+    branches. `unanswered`: where there are some, the newest hundred."""
 
     session: SessionDetails
     messages: list[Message]
@@ -156,6 +163,7 @@ class JoinReply(Struct, kw_only=True):
     users: Users | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
     head_id: str | UnsetType = UNSET
+    unanswered: list[Unanswered] | UnsetType = UNSET
 
 
 class Welcome(JoinReply, kw_only=True):
@@ -222,8 +230,9 @@ class MessageNode(Struct):
 
 
 class HistoryReply(Struct, kw_only=True):
-    """`turns`: the session's open ones. `head_id`: where the path ends, if the session has branches. With
-    `tree: true` the messages are in `tree`, those of all branches."""
+    """`turns`: the session's open ones; `unanswered`, where there are some: those of the page, the newest
+    hundred. `head_id`: where the path ends, if the session has branches. With `tree: true` the messages are
+    in `tree`, those of all branches."""
 
     messages: list[Message]
     turns: list[Turn]
@@ -236,6 +245,7 @@ class HistoryReply(Struct, kw_only=True):
     reset: bool | UnsetType = UNSET
     head_id: str | UnsetType | None = UNSET
     tree: list[MessageNode] | UnsetType = UNSET
+    unanswered: list[Unanswered] | UnsetType = UNSET
 
 
 class TurnsReply(Struct, kw_only=True):

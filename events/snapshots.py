@@ -23,11 +23,11 @@ from events.room import Room
 from events.schema import Message
 from events.seat import ENDED, Seat
 from events.sessions import SessionManager
-from events.views import PAGE_BYTES, turn_view
+from events.views import PAGE_BYTES, turn_view, unanswered_view
 from storage.batch_loader import BatchLoader
 from storage.interfaces import Cut, RoomState, StreamText
 from storage.records import REMOVED, SessionRecord
-from storage.snapshot import SnapshotReader
+from storage.snapshot import SessionSnapshot, SnapshotReader
 from storage.turns import LONG
 
 #: Messages kept of a session that is known: what a join asks for if it does not say.
@@ -233,6 +233,8 @@ class Snapshots:
             reply["users"] = known.people.told
         if known.record.head_id is not None:
             reply["head_id"] = known.record.head_id
+        if known.unanswered is not None:
+            reply["unanswered"] = known.unanswered
         return reply
 
     def _view(self, known: Known, role: SessionRole) -> bytes:
@@ -268,7 +270,8 @@ class Snapshots:
         persons = self._names.over(found.persons, (record.user_id, *found.standings))
         people = Everybody(persons, found.agent)
         return Known(
-            record, found.agent, found.standings, marks, turns, page, self._clock(), lineage, people
+            record, found.agent, found.standings, marks, turns, page, self._clock(), lineage, people,
+            _unanswered(found, of_page=after_revision is None),
         )  # fmt: skip
 
     async def forget(self, rooms: Mapping[str, Room]) -> None:
@@ -277,6 +280,13 @@ class Snapshots:
         for room in rooms.values():
             if room.known is not None and room.known.at < oldest:
                 room.changed()
+
+
+def _unanswered(found: SessionSnapshot, *, of_page: bool) -> Raw | None:
+    """Among the messages that are told; to who has others already, all that are known."""
+    first = found.messages[0].seq if of_page and found.messages else 0
+    told = [unanswered_view(each) for each in found.unanswered if each.seq >= first]
+    return Raw(to_json(told)) if told else None
 
 
 def are_long(state: RoomState) -> bool:

@@ -18,6 +18,7 @@ from storage.paths import Kin
 from storage.pieces import Run
 from storage.records import FileRecord, MessageRecord, Person, TurnRecord
 from storage.shape import maker
+from storage.unanswered import Unanswered
 from storage.waits import WAITING
 
 #: Bytes of a page, whatever its limit says (contract, section 3).
@@ -169,6 +170,10 @@ def turn_view(turn: TurnRecord) -> dict[str, Any]:
     if turn.outcome is not None:
         told["outcome"] = turn.outcome
     return told
+
+
+def unanswered_view(question: Unanswered) -> dict[str, str]:
+    return {"message_id": question.question_id, "outcome": question.outcome}
 
 
 def read_event(room: str, user: str, seq: int, now: float, kind: Kind = Kind.LOGGED) -> Event:

@@ -6,13 +6,14 @@ between, each time under the lock of their session: no two nodes begin two answe
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import structs
 
 from storage.batch import BUSY, Batch
+from storage.batched_select import BatchedSelect
 from storage.database import Database, SqlConnection
 from storage.forks import tree_of
 from storage.ops import QUEUE, STEER, Addressed
@@ -25,6 +26,7 @@ from storage.statement import Statement, among
 from storage.steered import left_without, may_take_up, on_its_branch
 from storage.tables import messages, sessions, turns
 from storage.types import Time
+from storage.unanswered import UNANSWERED_IN, Unanswered
 from storage.waits import UNFINISHED
 
 #: Columns that a change of a turn writes.
@@ -102,6 +104,16 @@ _LOCK = Statement(
 _OPEN = Statement(
     sa.select(*TURN).where(among(turns.c.session_id, "ids"), IS_OPEN).order_by(turns.c.session_id, *IN_LINE)
 )
+
+
+@lru_cache
+def _with_page() -> BatchedSelect:
+    """What a page of messages says of turns."""
+    open_turns = sa.select(*TURN).where(turns.c.session_id == sa.bindparam("session_id"), IS_OPEN)
+    seqs = turns.c.seq.between(sa.bindparam("first"), sa.bindparam("last"))
+    return BatchedSelect(open_turns.order_by(*IN_LINE), UNANSWERED_IN.where(seqs), each="session_id")
+
+
 _GET = Statement(sa.select(*TURN).where(among(turns.c.question_id, "ids")))
 _OF_SESSION = Statement(
     sa.select(*TURN)
@@ -217,6 +229,14 @@ class Questions:
     async def open(self, session_id: str) -> list[TurnRecord]:
         """Those that are not done, in the order in which they were asked."""
         return [TurnRecord(*row) for row in await self._db.fetch_all(_OPEN, ids=[session_id])]
+
+    async def with_page(
+        self, session_id: str, first: int, last: int
+    ) -> tuple[list[TurnRecord], list[Unanswered]]:
+        """The same, and those between these numbers that ended without an answer, the newest."""
+        found = await _with_page().fetch(self._db, [session_id], first=first, last=last)
+        turned, unanswered = found[session_id]
+        return [TurnRecord(*row) for row in turned], [Unanswered(*row) for row in unanswered]
 
     async def page(self, session_id: str, before_seq: int, limit: int) -> list[TurnRecord]:
         """The newest first."""

@@ -24,6 +24,7 @@ from storage.records import (
 from storage.rows import AGENT, IN_LINE, IS_OPEN, PARTICIPANT, SESSION, TURN
 from storage.tables import agents, participants, people, sessions, turns
 from storage.tree import Tree
+from storage.unanswered import UNANSWERED_IN, Unanswered
 
 _ID = sa.bindparam("session_id", type_=sa.String)
 _NAMED = (people.c.name, people.c.avatar_url)
@@ -40,6 +41,7 @@ _PEOPLE = (
     .select_from(participants.outerjoin(people, people.c.user_id == participants.c.user_id))
     .where(participants.c.session_id == _ID)
 )
+_OF_IT = (_SESSION, _AGENT, _PEOPLE)
 _TURNS = sa.select(*TURN).where(turns.c.session_id == _ID, IS_OPEN).order_by(*IN_LINE)
 
 
@@ -47,7 +49,7 @@ class SessionSnapshot(Struct, frozen=True):
     """`standings` of participants by user id; read marks also of those who only read. `messages` of the path,
     oldest first, or in order of revision where it was asked for what changed; `has_more` of them. `persons`:
     the owner and others who take part, took part or have read, where they have a name or a picture. `kin` by
-    message_id, where there are branches."""
+    message_id, where there are branches. `unanswered`: the newest, also of those that are not in the page."""
 
     session: SessionRecord
     agent: AgentRecord | None
@@ -58,6 +60,7 @@ class SessionSnapshot(Struct, frozen=True):
     open_streams: list[OpenStream]
     open_turns: list[TurnRecord]
     persons: dict[str, Person]
+    unanswered: list[Unanswered]
     kin: Mapping[str, Kin] = {}
 
 
@@ -65,9 +68,9 @@ class SessionSnapshot(Struct, frozen=True):
 def _all(changes: bool) -> BatchedSelect:
     if changes:
         page = page_select(frozenset({"after_revision"}), "revision", descending=False)
-        return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, each="session_id")
+        return BatchedSelect(*_OF_IT, page, OPEN_IN, _TURNS, UNANSWERED_IN, each="session_id")
     page = page_select(frozenset(), "seq", descending=True)
-    return BatchedSelect(_SESSION, _AGENT, _PEOPLE, page, OPEN_IN, _TURNS, FORKS_IN, each="session_id")
+    return BatchedSelect(*_OF_IT, page, OPEN_IN, _TURNS, UNANSWERED_IN, FORKS_IN, each="session_id")
 
 
 class SnapshotReader:
@@ -118,7 +121,7 @@ class SnapshotReader:
 
     @staticmethod
     def _made(rows: Sequence[list[Row]], changes: bool, limit: int, max_bytes: int) -> SessionSnapshot:
-        found, agent, those, page, streams, open_turns = rows[:6]
+        found, agent, those, page, streams, open_turns, unanswered = rows[:7]
         *owner, name, avatar_url = found[0]
         session = SessionRecord(*owner)
         if session.head_seq is not None and not changes:
@@ -143,4 +146,5 @@ class SnapshotReader:
             [OpenStream(*row) for row in streams],
             [TurnRecord(*row) for row in open_turns],
             persons,
+            [Unanswered(*row) for row in unanswered],
         )

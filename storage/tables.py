@@ -207,6 +207,14 @@ turns = sa.Table(
         postgresql_where=sa.text("state <> 'done'"),
         sqlite_where=sa.text("state <> 'done'"),
     ),
+    # Few of these were stopped before their answer began.
+    sa.Index(
+        "chat_turns_unanswered_idx",
+        "session_id",
+        "seq",
+        postgresql_where=sa.text("state = 'done' AND answer_id IS NULL"),
+        sqlite_where=sa.text("state = 'done' AND answer_id IS NULL"),
+    ),
 )
 
 participants = sa.Table(

@@ -35,7 +35,7 @@ export class Room extends EventTarget {
       this.older = reply.has_more;
     }
     this.next.clear();
-    this.turns.snapshot(reply.turns);
+    this.turns.snapshot(reply.turns, reply.unanswered);
     for (const message of reply.messages) this._put(message);
     this.stale = resumed && (this.stale || "head_id" in reply); // changes of all branches came
     for (const stream of reply.streams) {
@@ -60,6 +60,7 @@ export class Room extends EventTarget {
   /** A page before the first message. */
   prepend(page) {
     this._learn(page.users);
+    this.turns.ended(page.unanswered);
     for (const message of page.messages) this._put(message, true);
     this.older = page.has_more;
     this._tell("older");
@@ -68,6 +69,7 @@ export class Room extends EventTarget {
   /** The newest page of the path to the head, where the session has branches. What else is known stays known. */
   path(page) {
     this._learn(page.users);
+    this.turns.ended(page.unanswered);
     this.branched = true;
     this.messages = page.messages.map((message) => {
       const known = this.byId.get(message.message_id);
@@ -88,7 +90,7 @@ export class Room extends EventTarget {
       this._put(message);
       this.lastRevision = Math.max(this.lastRevision, message.revision);
     }
-    this.turns.snapshot(page.turns);
+    this.turns.snapshot(page.turns, page.unanswered);
     this._tell("reset");
   }
 

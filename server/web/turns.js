@@ -9,9 +9,14 @@ export class Turns {
     this.over = new Set(); // questions that are open no more
   }
 
-  /** All that are open, as `join` and `history` tell them. */
-  snapshot(turns = []) {
+  /** All that are open, as `join` and `history` tell them, and those of the page that ended without an answer. */
+  snapshot(turns = [], unanswered = []) {
     this.open = new Map(turns.map((turn) => [turn.message_id, turn]));
+    this.ended(unanswered);
+  }
+
+  ended(unanswered = []) {
+    for (const { message_id, outcome } of unanswered) if (!this.open.has(message_id)) this.done(message_id, outcome);
   }
 
   /** A question was committed. What becomes of it is told later; "asked" is our guess until then. */

@@ -56,6 +56,10 @@ const stories = {
     await stop.waitFor({ state: "hidden" });
     const late = await worker.call("stream_start", { session_id: message.session_id, reply_to: message.message_id }).catch(({ code }) => code);
     check(late === "STREAM_CLOSED", `a late answer is refused: ${late}`);
+    await page.reload();
+    await page.waitForSelector("body[data-ready]");
+    await saying(ada, "are you there?").getByText("stopped", { exact: true }).waitFor(); // no answer says so
+    await saying(ada, "are you there?").getByRole("button", { name: "Ask again" }).waitFor();
 
     // What never left is taken back.
     await ada.getByRole("button", { name: "Cut the network" }).click();

@@ -23,6 +23,7 @@ from storage.snapshot import SessionSnapshot, SnapshotReader
 from storage.statement import Statement
 from storage.tables import turns
 from storage.tree import Tree
+from storage.unanswered import UNANSWERED_IN
 from tests.storage.conftest import Store
 
 PAGE = 1 << 20
@@ -112,19 +113,26 @@ _OPEN_IN = sa.select(*TURN).where(turns.c.session_id == sa.bindparam("session_id
 
 
 @pytest.mark.parametrize(
-    ("select", "index"), [(FORKS_IN, "chat_messages_forks_idx"), (_OPEN_IN, "chat_turns_open_idx")]
+    ("select", "index"),
+    [
+        (FORKS_IN, "chat_messages_forks_idx"),
+        (_OPEN_IN, "chat_turns_open_idx"),
+        (UNANSWERED_IN, "chat_turns_unanswered_idx"),
+    ],
 )
 async def test_what_is_not_there_is_not_looked_for_among_all(
     db: Database, select: sa.Select[Any], index: str
 ) -> None:
-    """Every join asks for branches and open questions: each has an index of nothing else."""
-    asked = Statement(select).on(db.dialect).sql
+    """Every join asks for branches, open questions and those without an answer: each has an index of nothing
+    else."""
+    made = Statement(select).on(db.dialect)
+    asked, given = made.sql, made.arguments({"session_id": "s"})
     async with db.transaction() as connection:
         if db.dialect == "postgresql":
             await connection.command("SET LOCAL enable_seqscan = off")  # empty tables
-            plan = await connection.raw.fetch(f"EXPLAIN {asked}", "s")
+            plan = await connection.raw.fetch(f"EXPLAIN {asked}", *given)
         else:
-            plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {asked}", ["s"])
+            plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {asked}", given)
     assert index in str([tuple(row) for row in plan])
 
 

@@ -62,7 +62,7 @@ async def test_everything_as_read_by_itself(store: Store, clock: StillClock) -> 
 async def test_bare_and_missing(store: Store) -> None:
     record = await store.session()
     await store.session("gone", status="deleted")
-    assert await snapshot(store) == SessionSnapshot(record, None, {}, {}, [], False, [], [], {})
+    assert await snapshot(store) == SessionSnapshot(record, None, {}, {}, [], False, [], [], {}, [])
     for session_id in ("gone", "missing"):
         assert await SnapshotReader(store.db).read(session_id, None, 50, PAGE) is None
 

@@ -60,6 +60,39 @@ async def test_a_stop_before_the_first_word(place: Place) -> None:
         assert (await at.worker.request())["message"]["message_id"] == second
 
 
+async def test_who_comes_later_knows_what_was_not_answered(place: Place) -> None:
+    """No answer says so; one that was deleted shows it itself."""
+    async with scene(*place) as at:
+        first, _, answer = await at.begun()
+        stopped, deleted = await at.ask("second"), await at.ask("third")
+        await at.alice.call("stream_cancel", message_id=stopped)
+        await at.alice.call("delete", message_id=deleted)
+        await at.end(answer)
+        await at.alice.wait_event("stream_end")
+        last = await at.ask("fourth")
+        await at.worker.write(await at.worker.request(), "so")
+        told = [{"message_id": stopped, "outcome": "cancelled"}]
+        async with enter("websocket", place.back, "alice", at.session_id) as late:
+            assert late.joined["unanswered"] == told
+            seen = late.joined["last_revision"]
+            assert (await late.call("history"))["unanswered"] == told
+            assert (await late.call("history", tree=True))["unanswered"] == told
+            assert "unanswered" not in await late.call("history", limit=2), "it is in another page"
+            assert (await late.call("history", after_revision=seen))["unanswered"] == told
+        async with enter("websocket", place.back, "alice", at.session_id, after_revision=seen) as late:
+            assert (late.joined["messages"], late.joined["unanswered"]) == ([], told)
+        async with enter("websocket", place.back, "alice", at.session_id, limit=1) as late:
+            assert late.joined["turns"] == []
+        assert {first, last} == {t["message_id"] for t in (await at.alice.call("turns"))["turns"]} - {
+            stopped,
+            deleted,
+        }
+        await at.alice.call("regenerate", message_id=stopped)
+        await at.worker.write(await at.worker.request(), "so")
+        async with enter("websocket", place.back, "alice", at.session_id) as late:
+            assert "unanswered" not in late.joined
+
+
 async def test_the_call_that_stops_an_answer_takes_its_question(place: Place) -> None:
     async with scene(*place) as at, at.node.api() as api, at.node.api("mallory") as stranger:
         await at.begun()
