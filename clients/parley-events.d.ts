@@ -639,10 +639,11 @@ export interface StreamDelta {
   index?: number | null;
 }
 
-/** The stream is finished; its text is committed. */
+/** The stream is finished; its text is committed. `index` is how many pieces it has: with fewer known, it goes on. */
 export interface StreamEnd {
   session_id: string;
   message_id?: string | null;
+  index?: number | null;
   status?: "cancelled" | "complete" | "failed" | "interrupted";
   tokens_used?: number | null;
   latency_ms?: number | null;
@@ -753,11 +754,12 @@ export interface StreamStarted {
   parent_id?: string | null;
 }
 
-/** The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. For answers to questions alone. */
+/** The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. For answers to questions alone. `index` as at the end. */
 export interface StreamWait {
   session_id: string;
   interrupts: Interrupt[];
   message_id?: string | null;
+  index?: number | null;
 }
 
 /** `status` is "waiting", unless something else was faster. */

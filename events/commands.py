@@ -431,16 +431,13 @@ class Commands:
         return self._piece(stream, conn, command)
 
     async def stream_end(self, caller: Caller, conn: Connection | None, command: schema.StreamEnd) -> Done:
-        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
-        if stream is None:
-            assert command.message_id is not None
-            stream = await self._own_stream(caller, command.session_id, command.message_id)
-        if stream.room != command.session_id:
-            raise StreamNotFound
+        stream, adopted = await self._to_end(caller, conn, command)
         if not await self._still_writes(caller, stream):
             return Pending(_for_a_while(self._streams.end(stream, "interrupted")), changed)
         error = {"code": command.error.code, "message": command.error.message} if command.error else None
         status = "failed" if error and command.status == "complete" else command.status
+        if status == "complete":
+            self._streams.writing.check_whole(stream, command.index, adopted=adopted)
         said = _said(command)
         if command.usage is not None:
             said["usage"] = msgspec.to_builtins(command.usage) or None
@@ -448,12 +445,8 @@ class Commands:
         return Pending(_for_a_while(future), changed)
 
     async def stream_wait(self, caller: Caller, conn: Connection | None, command: schema.StreamWait) -> Done:
-        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
-        if stream is None:
-            assert command.message_id is not None
-            stream = await self._own_stream(caller, command.session_id, command.message_id)
-        if stream.room != command.session_id:
-            raise StreamNotFound
+        stream, adopted = await self._to_end(caller, conn, command)
+        self._streams.writing.check_whole(stream, command.index, adopted=adopted)
         await self._count_chunks(caller, stream)
         asked = await self._interrupts.asked(stream, command.interrupts)
         future = self._streams.end(stream, "waiting", interrupts=asked)
@@ -463,6 +456,19 @@ class Commands:
         _, role = await self._writable(caller, command.session_id)
         require(role, MAY_ANSWER)
         return Pending(await self._interrupts.answer(caller, command, conn), answer_given)
+
+    async def _to_end(
+        self, caller: Caller, conn: Connection | None, command: schema.StreamEnd | schema.StreamWait
+    ) -> tuple[Stream, bool]:
+        """The stream that is to end, and whether it was taken over for that."""
+        stream = self._streams.find(caller, conn, command.session_id, command.message_id)
+        adopted = stream is None
+        if stream is None:
+            assert command.message_id is not None
+            stream = await self._own_stream(caller, command.session_id, command.message_id)
+        if stream.room != command.session_id:
+            raise StreamNotFound
+        return stream, adopted
 
     async def _own_stream(self, caller: Caller, session_id: str, message_id: str) -> Stream:
         """A stream that is not written here. Only those who may see the session learn that it is

@@ -229,9 +229,11 @@ class StreamError(Struct):
 
 
 class StreamEnd(InSession, kw_only=True):
-    """The stream is finished; its text is committed."""
+    """The stream is finished; its text is committed. `index` is how many pieces it has: with fewer known, it
+    goes on."""
 
     message_id: MessageId | None = None
+    index: Count | None = None
     status: Literal["complete", "cancelled", "interrupted", "failed"] = "complete"
     tokens_used: Count | None = None
     latency_ms: Count | None = None
@@ -260,10 +262,11 @@ MOST_INTERRUPTS = 20
 
 class StreamWait(InSession, kw_only=True):
     """The stream ends, and its message waits for people: for an `answer` to each of `interrupts`. For answers
-    to questions alone."""
+    to questions alone. `index` as at the end."""
 
     interrupts: Annotated[list[Interrupt], Meta(min_length=1, max_length=MOST_INTERRUPTS)]
     message_id: MessageId | None = None
+    index: Count | None = None
 
 
 AnswerStatus = Literal["resolved", "cancelled"]

@@ -158,6 +158,17 @@ class PieceWriter:
         if stream.parts is not None and (said := stream.parts.unfinished(stream)):
             self._open(stream, stream.parts, said, self._clock())
 
+    @staticmethod
+    def check_whole(stream: Stream, said: int | None, *, adopted: bool) -> None:
+        """Before a stream's end: its producer has said no more than is known. `said`: its number of pieces,
+        where it tells. `adopted`: for this end, so that nothing known may be all of it lost.
+
+        Raises IndexConflict.
+        """
+        known = stream.next_index
+        if known < said if said is not None else adopted and not known:
+            raise IndexConflict(known)
+
     # --- each once, in order, within bounds
 
     def _next(self, stream: Stream, index: int | None, conn: Connection | None, now: float) -> int | None:

@@ -49,7 +49,7 @@ async def ask(request: dict[str, Any]) -> None:
     tool = {"id": "pay", "type": "tool", "tool_call_id": tool_call_id, "name": "pay", "input": {"euros": 5}}
     await call("stream_part", {**where, "index": 1, "part": {**tool, "state": "approval_requested"}})
     asked = {"id": "pay", "reason": "confirmation", "message": "Pay 5 EUR?", "tool_call_id": tool_call_id}
-    await call("stream_wait", {**where, "interrupts": [{**asked, "response_schema": APPROVAL}]})
+    await call("stream_wait", {**where, "index": 2, "interrupts": [{**asked, "response_schema": APPROVAL}]})
 
 
 async def go_on(request: dict[str, Any]) -> None:

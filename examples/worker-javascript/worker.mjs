@@ -70,7 +70,8 @@ async function answer(request, message_id) {
       pieces.push(piece);
       await write(where, pieces);
     }
-    await call("stream_end", { ...where, finish_reason: "stop" });
+    pieces.push(["stream_end", { finish_reason: "stop" }]);
+    await write(where, pieces);
   } catch (error) {
     if (stop.signal.aborted) return;
     await call("stream_end", { ...where, error: { code: "WORKER_FAILED", message: error.message } });
@@ -89,7 +90,7 @@ async function write(where, pieces) {
     const { error, next_index } = await call(command, { ...where, index, ...said });
     if (error?.code === "RATE_LIMIT") await sleep(error.retry_after);
     else if (error && error.code !== "INDEX_CONFLICT") throw new Error(`${error.code}: ${error.message}`);
-    else index = error ? error.next_index : next_index;
+    else index = error ? error.next_index : next_index ?? pieces.length;
   }
 }
 

@@ -104,7 +104,8 @@ async def answer(request: dict[str, Any], message_id: str) -> None:
                 continue
             pieces.append(piece)
             await write(where, pieces)
-        await call("stream_end", {**where, "finish_reason": "stop"})
+        pieces.append(("stream_end", {"finish_reason": "stop"}))
+        await write(where, pieces)
     except Exception as error:
         await call("stream_end", {**where, "error": {"code": "WORKER_FAILED", "message": str(error)}})
         raise
@@ -124,7 +125,7 @@ async def write(where: dict[str, Any], pieces: list[Piece]) -> None:
         elif error and error["code"] != "INDEX_CONFLICT":
             raise RuntimeError(f"{error['code']}: {error['message']}")
         else:
-            index = reply["next_index"] if reply["ok"] else error["next_index"]
+            index = error["next_index"] if error else reply.get("next_index", len(pieces))
 
 
 async def call(command: str, payload: dict[str, Any]) -> dict[str, Any]:

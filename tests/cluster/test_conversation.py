@@ -286,6 +286,21 @@ async def test_a_half_open_connection_is_taken_over_by_another_node(steady: Node
             assert not [e for e in bob.named("presence", mark) if e["user_id"] == "alice"]
 
 
+async def test_an_answer_of_which_its_next_node_knows_nothing_is_not_whole(steady: Nodes) -> None:
+    session = await new_session(steady[0], "alice")
+    async with enter("websocket", steady[0], "alice", session) as one:
+        begun = await one.call("stream_start")
+        async with enter("rest", steady[1], "alice", session) as two:
+            early = await two.call("stream_end", message_id=begun["message_id"])
+            assert (early["error"]["code"], early["error"]["next_index"]) == ("INDEX_CONFLICT", 0)
+            said = await two.call("stream_chunk", message_id=begun["message_id"], index=0, content="whole")
+            assert said["next_index"] == 1
+            assert (await two.call("stream_end", message_id=begun["message_id"], index=1))["ok"]
+        end = await one.wait_event("stream_end")
+        assert end["status"] == "complete"
+        assert "".join(chunk["content"] for chunk in one.named("stream_chunk")) == "whole"
+
+
 async def test_a_stock_emitter_reaches_members_on_every_node(steady: Nodes) -> None:
     session = await new_session(steady[0], "alice")
     redis_url = steady[0].env["REDIS_URL"]

@@ -486,7 +486,7 @@ class Client:
                     told = {"session_id": room, "message_id": stream, "index": at, **payload}
                     at = (await self.call(command, **told))["next_index"]
                     await asyncio.sleep(self.world.rng.choice((0, 0, 0.02, 0.3)))
-                await self.call("stream_end", session_id=room, message_id=stream)
+                await self.call("stream_end", session_id=room, message_id=stream, index=len(said))
                 return
             except Gone:
                 continue

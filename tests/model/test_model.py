@@ -59,6 +59,7 @@ def test_promises_hold_where_the_past_changes() -> None:
     ("seed", "more"),
     [
         (1008852, ()),  # a user was said to have gone while its connection was cut off
+        (1000432, ()),  # Redis was empty, the node died, and a text's end was taken for all of it
         (1002887, ()),  # a node died between the commit of a read mark and its log
         (1009998, ()),  # the database had moved a read mark, and its answer was lost
         (105, ("--turns",)),  # the second wait of an answer was told from the database, as no end

@@ -85,11 +85,13 @@ async def test_indices(node: Server, kind: str) -> None:
         gap = await alice.call("stream_chunk", message_id=message_id, index=3, content="X")
         assert gap["error"]["code"] == "INDEX_CONFLICT"
         assert gap["error"]["next_index"] == gap["error"]["details"]["next_index"] == 2
+        short = await alice.call("stream_end", message_id=message_id, index=3)
+        assert (short["error"]["code"], short["error"]["next_index"]) == ("INDEX_CONFLICT", 2)
         await write(alice, message_id, "c", index=2)
         again = await alice.call("stream_start", message_id=message_id)
         assert (again["duplicate"], again["next_index"]) == (True, 3)
         await alice.call(
-            "stream_end", message_id=message_id, tokens_used=11, latency_ms=22, status="failed",
+            "stream_end", message_id=message_id, index=3, tokens_used=11, latency_ms=22, status="failed",
             error={"code": "TIRED", "message": "no more"},
         )  # fmt: skip
         end = await bob.wait_event("stream_end")
