@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from events.errors import ValidationFailed
 from events.ids import new_id
-from events.parts import TEXT, Data, FilePart, GivenPart, Stored, Text, check, content_of
+from events.parts import TEXT, Data, FilePart, GivenPart, Stored, Text, Tool, check, content_of
 from storage.parts import file_ids
 
 
@@ -17,7 +17,7 @@ class Given(NamedTuple):
     parts: list[Stored] | None
 
 
-def given(content: str | UnsetType, parts: Sequence[GivenPart]) -> Given:
+def given(content: str | UnsetType, parts: Sequence[GivenPart | Tool]) -> Given:
     """What a message says: without parts where all it says is one text. Raises ValidationFailed."""
     ids = _Ids(parts)
     stored = []
@@ -39,11 +39,11 @@ class _Ids:
     """Those that parts have, and others for those that have none. The first text without one is the text that
     nobody named."""
 
-    def __init__(self, parts: Sequence[GivenPart]) -> None:
+    def __init__(self, parts: Sequence[GivenPart | Tool]) -> None:
         self._given = {part.id for part in parts if part.id}
         self._taken: set[str] = set()
 
-    def of(self, part: GivenPart, here: str) -> str:
+    def of(self, part: GivenPart | Tool, here: str) -> str:
         """Raises ValidationFailed."""
         known = part.id or (TEXT if isinstance(part, Text) and self._is_free(TEXT) else new_id("part"))
         if known in self._taken:
@@ -55,7 +55,7 @@ class _Ids:
         return part_id not in self._given and part_id not in self._taken
 
 
-def _check(part: GivenPart, here: str) -> None:
+def _check(part: GivenPart | Tool, here: str) -> None:
     """What goes for a message, and not for a stream."""
     match part:
         case Text():

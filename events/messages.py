@@ -17,7 +17,7 @@ from events.given import given
 from events.ids import new_id
 from events.introductions import Introductions
 from events.names import Names
-from events.parts import FilePart, GivenPart, Text
+from events.parts import FilePart, GivenPart, Text, Tool
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
 from events.uncommitted import Uncommitted
 from events.views import PAGE_BYTES, event_of, read_event, view
@@ -50,10 +50,11 @@ _otherwise = maker(
 
 
 class SaidBefore(NamedTuple):
-    """What was said before a session began, elsewhere: by its agent, or by the one who brings it along."""
+    """What was said before a session began, elsewhere: by its agent, which may have called tools, or by the
+    one who brings it along."""
 
     by_agent: bool
-    parts: Sequence[GivenPart]
+    parts: Sequence[GivenPart | Tool]
 
 
 class MessageService:

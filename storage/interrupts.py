@@ -27,6 +27,12 @@ def find(interrupts: Iterable[Interrupt] | None, interrupt_id: str) -> Interrupt
     return next((each for each in interrupts or () if each["id"] == interrupt_id), None)
 
 
+def find_call(interrupts: Sequence[Interrupt] | None, tool_call_id: str) -> Interrupt | None:
+    """What was asked about a call of a tool; the last, for it may be asked about twice."""
+    about = (each for each in reversed(interrupts or ()) if each.get("tool_call_id") == tool_call_id)
+    return next(about, None)
+
+
 def all_answered(interrupts: Iterable[Interrupt] | None) -> bool:
     return not any(map(is_open, interrupts or ()))
 

@@ -1,12 +1,13 @@
 """What is new in each line of an answer, for readers who can only be told more, and never take anything back.
 Knows no dialect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from events.parts import BETWEEN, TEXT
 from server.dialects.answerlines import AnswerLine
+from storage.interrupts import Interrupt, is_open
 
 Part = dict[str, Any]
 #: States after which a call of a tool is told: it is written, or it has ended.
@@ -36,10 +37,12 @@ class PartStep(NamedTuple):
 
 
 class EndStep(NamedTuple):
-    """The end. `changed`: a text that was told is not the answer's any more."""
+    """The end. `changed`: a text that was told is not the answer's any more. `calls`: it waits for what tools
+    of the reader's give."""
 
     line: AnswerLine
     changed: bool
+    calls: bool = False
 
 
 Step = TextStep | ThoughtStep | PartStep | EndStep
@@ -70,6 +73,7 @@ class Steps:
         self._text = _Told()
         self._thoughts: dict[str, _Told] = {}
         self._parts: set[str] = set()
+        self._called: set[str] = set()
 
     def take(self, line: AnswerLine) -> Iterator[Step]:
         changed = False
@@ -86,7 +90,7 @@ class Steps:
                 if not changed:
                     yield from self._more((line.content or "")[self._text.length :], TEXT)
         if line.type == "stream_end":
-            yield EndStep(line, changed)
+            yield EndStep(line, changed, awaits_calls(line.interrupts, self._called))
 
     def _more(self, text: str, part_id: str) -> Iterator[Step]:
         if text:
@@ -118,6 +122,8 @@ class Steps:
                 yield from self._reasoning(part_id, part["text"])
             case "tool" if part_id not in self._parts and is_told(part):
                 self._parts.add(part_id)
+                if is_to_call(part):
+                    self._called.add(part["tool_call_id"])
                 yield PartStep(part)
             case "source" | "file" if part_id not in self._parts:
                 self._parts.add(part_id)
@@ -134,6 +140,16 @@ class Steps:
 def is_told(tool: Part) -> bool:
     """A page's tool when it is to be called, all others when they have ended."""
     return tool["state"] in (CALLED if tool.get("executed_by") == "client" else ENDED)
+
+
+def is_to_call(tool: Part) -> bool:
+    """Whether a reader's tool is to be called."""
+    return tool.get("executed_by") == "client" and tool["state"] == "input_available"
+
+
+def awaits_calls(interrupts: Sequence[Interrupt] | None, called: Container[str]) -> bool:
+    """Whether an answer waits for what one of these calls gives."""
+    return any(is_open(each) and each.get("tool_call_id", "") in called for each in interrupts or ())
 
 
 def whole(content: str, parts: Sequence[Part]) -> list[Step]:

@@ -46,7 +46,7 @@ class ResumePoint:
         return f"{message_id}:{END if self.ended else self.index}"
 
 
-async def _from(
+async def answer_from(
     services: Services,
     record: MessageRecord,
     place: ResumePoint,
@@ -84,7 +84,7 @@ FROM_THE_BEGINNING = ResumePoint(None, 0)
 def answer_begins(
     services: Services, asked: Asked, head: bytes, place: ResumePoint, *, in_order: bool = False
 ) -> Begin:
-    """The function that waits for the answer to a question. `in_order` as in `_from`."""
+    """The function that waits for the answer to a question. `in_order` as in `answer_from`."""
     message = asked.message
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
@@ -94,7 +94,7 @@ def answer_begins(
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
         told = head + line(start, here.event_id(current.message_id))
-        return await _from(services, current, here, told, in_order=in_order)
+        return await answer_from(services, current, here, told, in_order=in_order)
 
     return begin
 
@@ -177,14 +177,14 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         current = await services.messages.get(record.session_id, record.message_id)
-        return await _from(services, current, place)
+        return await answer_from(services, current, place)
 
     door = doors_of(request).event_streams
     if record.status != "streaming":
         if place.ended:  # to an EventSource a 204 alone says that there is nothing more to ask for
             await Response(status_code=204)(request.scope, receive, send)
             return
-        await door.finished(send, await _from(services, record, place))
+        await door.finished(send, await answer_from(services, record, place))
         return
     await door.admit(request.scope, caller)
     await door.answer(request.scope, receive, send, caller, record.session_id, begin)

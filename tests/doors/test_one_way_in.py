@@ -33,6 +33,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/chat/completions"): {
         "json": {"model": "1", "messages": [{"role": "user", "content": "hi"}]}
     },
+    ("POST", "/v1/responses"): {"json": {"model": "1", "input": "hi"}},
+    ("POST", "/v1/responses/{response_id}/cancel"): {},
     ("POST", "/api/chat/streams/{message_id}/cancel"): {},
     ("POST", BASE): {"json": {}},
     ("PATCH", S): {"json": {"title": "t"}},
@@ -94,11 +96,13 @@ async def asked(api: httpx.AsyncClient, call: tuple[str, str], **places: Any) ->
 
 
 async def places_for(node: Server, alice: httpx.AsyncClient, service: httpx.AsyncClient) -> dict[str, Any]:
-    """What the paths name: a session with a message and an agent of its own."""
+    """What the paths name: a session with a message and an agent of its own, and a response."""
     session_id = await new_session(node, agent_id=1)
     sent = await alice.post(f"{BASE}/{session_id}/messages", json=MESSAGE)
     agent = await service.post("/api/chat/agents", json={"name": "one", "kind": "echo"})
+    response = await alice.post("/v1/responses", json={"model": "1", "input": "hi"})
     return {
+        "response_id": response.json()["id"],
         "session_id": session_id,
         "message_id": sent.json()["message_id"],
         "agent_id": agent.json()["id"],
@@ -227,7 +231,8 @@ async def test_each_write_is_answered_in_time(
 async def test_each_write_has_its_rate(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     """A flood of one kind is refused at every call of its bucket, and counted as what was refused."""
     node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="3")
-    places = {"session_id": "none", "message_id": "none", "agent_id": "7", "user_id": "bob"}
+    places = dict.fromkeys(("session_id", "message_id", "response_id"), "none")
+    places |= {"agent_id": "7", "user_id": "bob"}
     buckets: dict[str, list[tuple[str, str]]] = {}
     for call in WRITES:
         buckets.setdefault(CALLS[call].rate or "", []).append(call)

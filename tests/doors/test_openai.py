@@ -223,10 +223,11 @@ async def test_sessions_and_rights_are_those_of_every_door(parley: Server) -> No
     ("asked", "param"),
     [
         ({"n": 2}, "n"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        ({"functions": [{"name": "f"}]}, "functions"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"messages": [{"role": "assistant", "content": "so"}]}, "messages"),
-        ({"messages": [{"role": "tool", "tool_call_id": "1", "content": "x"}, *ASKED]}, "messages[0]"),
+        ({"messages": [*ASKED, {"role": "tool", "tool_call_id": "1", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
         (
             {

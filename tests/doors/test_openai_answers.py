@@ -11,6 +11,7 @@ from server.dialects.answerlines import ToldInFrames
 from server.dialects.openai.chunks import ChatChunks
 from server.transports.eventstream import COMMENT, RETRY
 from tests.doors.test_openai import ASKED, QUESTION, history, library, working
+from tests.doors.test_openai_tools import answer_with_a_call, go_on
 from tests.support.doors import enter, new_session
 from tests.support.server import ROOT, Server
 from tests.support.services import program
@@ -63,7 +64,8 @@ async def test_a_tool_of_the_callers_is_a_tool_call(parley: Server) -> None:
             await worker.call("stream_end", **where, finish_reason="tool_calls")
             choice = await asking
             (call,) = choice.message.tool_calls
-            assert (call.id, call.function.name, call.function.arguments) == ("call-9", "pick", '{"of":2}')
+            called = (call.id, call.function.name, call.function.arguments)
+            assert called == (f"call-9@{where['message_id']}", "pick", '{"of":2}')
             assert choice.finish_reason == "tool_calls"
 
 
@@ -216,6 +218,9 @@ async def test_the_javascript_library(parley: Server) -> None:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=JS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
+        for _ in range(2):
+            await answer_with_a_call(worker)
+            await go_on(worker)
         for _ in range(4):
             where = await begun(worker, await worker.request())
             await worker.call("stream_chunk", **where, index=0, content="So far")
@@ -224,6 +229,7 @@ async def test_the_javascript_library(parley: Server) -> None:
     assert process.returncode == 0, errors.decode()
     seen = json.loads(output)
     assert seen["streamed_error"] == seen["whole_error"] == "interrupted"
+    assert seen["ran"] == seen["ran_streamed"] == "The second."
     assert seen["streamed_text"] == "So far"
     assert seen["failed"] == ["failed", "interrupted", "So far"]
     assert seen["response_error"] == "interrupted"

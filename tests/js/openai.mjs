@@ -1,5 +1,5 @@
 // OpenAI's own library against a Parley: node openai.mjs BASE_URL TOKEN MODEL; what it saw, as one JSON object.
-// MODEL breaks off each time that it is asked.
+// MODEL calls the first two programs' tool, and breaks off each time that it is asked later.
 import OpenAI from "openai";
 
 const [baseURL, apiKey, model] = process.argv.slice(2);
@@ -11,6 +11,13 @@ function shown({ choices: [{ message, finish_reason }], metadata }) {
   const { content, reasoning_content: reasoning, tool_calls = [] } = message;
   return { content, reasoning, finish_reason, tool_calls: tool_calls.length, session_id: metadata.session_id };
 }
+
+// The library calls functions by itself; it sends the whole conversation each time.
+const parameters = { type: "object", properties: { of: { type: "integer" } } };
+const pick = { name: "pick", parameters, parse: JSON.parse, function: ({ of }) => ({ picked: of }) };
+const tooled = { model, messages: [{ role: "user", content: "Which?" }], tools: [{ type: "function", function: pick }] };
+seen.ran = await client.chat.completions.runTools(tooled).finalContent();
+seen.ran_streamed = await client.chat.completions.runTools({ ...tooled, stream: true }).finalContent();
 
 const broken = { model, messages: [{ role: "user", content: "?" }] };
 seen.streamed_text = "";

@@ -1,10 +1,8 @@
 """A request of OpenAI's as a question to a session's agent. Knows no route and no frame."""
 
 import hashlib
-import mimetypes
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from events.access import Caller
 from events.agents.replies import HISTORY_MESSAGES
@@ -12,31 +10,49 @@ from events.asking import Asked
 from events.errors import AgentNotFound, ValidationFailed
 from events.identity import agent_id
 from events.messages import SaidBefore
-from events.parts import BETWEEN, FilePart, GivenPart, Text
+from events.pagetools import PageTool
+from events.parts import BETWEEN, GivenPart, Text, Tool
 from events.schema import ChatRequest, Metadata, WhenBusy
 from events.sessions import Origin
 from events.views import PAGE_BYTES
-from server.dialects.openai.bodies import ChatMessage, ConversationName, ImageContent, TextContent
+from server.dialects.behind import Behind
+from server.dialects.following import goes_on
+from server.dialects.openai.bodies import ConversationName
+from server.dialects.openai.conversation import Conversation
+from server.dialects.openai.toolcalls import go_on
+from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from server.services import Services
+from server.transports.eventstream import Begin
 from storage.records import MessageRecord, SessionRecord
 
 #: Messages of a session among which those that a call repeats are looked for: some were deleted, some failed.
 LOOKED_AT = 2 * HISTORY_MESSAGES
+#: Commits a question (`ask`), under its route's name.
+Asking = Callable[["OpenAICall"], Awaitable[Asked]]
 
 
 class OpenAICall(NamedTuple):
     """One request, whichever of the two APIs it came by. `key` makes its repeat the same question; `field`
-    is what its messages came in. `instructions` are the caller's own words, before all others."""
+    is what its conversation came in. `tools` are the caller's own; `instructions` are the caller's own words,
+    before all others."""
 
     model: str
-    earlier: Sequence[SaidBefore]
-    question: Sequence[GivenPart]
+    conversation: Conversation
     session_id: str | None
     metadata: Metadata
     when_busy: WhenBusy | None
     key: str | None
-    field: str = "messages"
+    field: str
+    tools: Sequence[PageTool]
     instructions: str | None = None
+
+
+class Begun(NamedTuple):
+    """A question that is committed; or one whose answer goes on, and what of it the caller has had."""
+
+    asked: Asked
+    answer: MessageRecord | None = None
+    behind: Behind | None = None
 
 
 async def model_of(services: Services, name: str) -> int:
@@ -63,11 +79,12 @@ async def ask(services: Services, caller: Caller, call: OpenAICall, origin: Orig
         client_message_id=call.key,
         metadata=call.metadata or None,
         when_busy=call.when_busy,
-        parts=list(call.question),
+        parts=list(call.conversation.question),
+        tools=list(call.tools) or None,
     )
     asking = services.answers.asking
     if call.session_id is None:
-        earlier = [*_instructed(call), *call.earlier][:HISTORY_MESSAGES]
+        earlier = [*_instructed(call), *call.conversation.earlier][:HISTORY_MESSAGES]
         session_id = None if call.key is None else _session_of(caller, call.key, agent, len(earlier))
         return await asking.ask_after(caller, request, origin, earlier, session_id)
     session, _ = await services.sessions.writable(caller, call.session_id)
@@ -88,10 +105,28 @@ def _session_of(caller: Caller, key: str, agent: int, earlier: int) -> str:
     return f"sess_{hashlib.blake2b(name, digest_size=16, person=b'openai').hexdigest()}"
 
 
+async def begin(services: Services, caller: Caller, call: OpenAICall, asking: Asking) -> Begun:
+    """Commit what is asked by `asking`, or what the caller's tools gave. Raises what these do."""
+    outputs = call.conversation.outputs
+    if not outputs:
+        return Begun(await asking(call))
+    gone_on = await go_on(services, caller, outputs, call.session_id, call.field)
+    agent = await model_of(services, call.model)
+    asks = services.answers.answering.asks_of(caller, agent, None)
+    return Begun(Asked(asks, gone_on.question), gone_on.answer, gone_on.behind)
+
+
+def begins_of(services: Services, asked: Asked, waited: MessageRecord | None) -> Begin:
+    """The function that waits for an answer to begin, or to go on."""
+    if waited is not None:
+        return goes_on(services, waited)
+    return answer_begins(services, asked, b"", FROM_THE_BEGINNING, in_order=True)
+
+
 async def _check(services: Services, caller: Caller, session: SessionRecord, call: OpenAICall) -> None:
     """A session has its own memory: what a call says of it is so, or the call is refused. Raises
     ValidationFailed."""
-    said = [(each.by_agent, _text(each.parts)) for each in call.earlier]
+    said = [(each.by_agent, _text(each.parts)) for each in call.conversation.earlier]
     if not said and not call.instructions:
         return
     own = caller.sender_type, caller.sub
@@ -120,57 +155,8 @@ def _is_known(record: MessageRecord) -> bool:
     return record.sender_type != "agent" or record.status == "complete"
 
 
-def _text(parts: Sequence[GivenPart]) -> str:
+def _text(parts: Sequence[GivenPart | Tool]) -> str:
     return BETWEEN.join(part.text for part in parts if isinstance(part, Text))
-
-
-# --- messages
-
-
-def said_in(messages: Sequence[ChatMessage]) -> tuple[list[SaidBefore], list[GivenPart]]:
-    """What was said before, as far as an agent is told, and the question. Raises ValidationFailed."""
-    *before, last = messages
-    if last.role != "user":
-        raise ValidationFailed("the last one is the question: a user's", field="messages")
-    question = _parts(last, len(before))
-    if not question:
-        raise ValidationFailed("say something", field=f"messages[{len(before)}].content")
-    first = max(0, len(before) - HISTORY_MESSAGES)
-    said = [_said(message, place) for place, message in enumerate(before)][first:]
-    return [each for each in said if each.parts], question
-
-
-def _said(message: ChatMessage, place: int) -> SaidBefore:
-    """Whoever is not the assistant is the caller: a `system` message has no more weight than its sender."""
-    if message.role in ("tool", "function") or message.tool_calls or message.function_call:
-        raise ValidationFailed("agents call their tools themselves", field=f"messages[{place}]")
-    return SaidBefore(message.role == "assistant", _parts(message, place))
-
-
-def _parts(message: ChatMessage, place: int) -> list[GivenPart]:
-    content = message.content
-    if isinstance(content, str):
-        return [Text(text=content)] if content else []
-    parts: list[GivenPart] = []
-    for part in content or ():
-        if isinstance(part, ImageContent):
-            if message.role == "assistant":
-                raise ValidationFailed("an assistant says texts", field=f"messages[{place}].content")
-            parts.append(_picture(part, place))
-        else:
-            text = part.text if isinstance(part, TextContent) else part.refusal
-            parts += [Text(text=text)] if text else []
-    return parts
-
-
-def _picture(part: ImageContent, place: int) -> FilePart:
-    url = part.image_url.url
-    try:
-        guessed, _ = mimetypes.guess_type(urlsplit(url).path)
-    except ValueError as error:
-        raise ValidationFailed("no address", field=f"messages[{place}].content") from error
-    kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
-    return FilePart(url=url, media_type=kind)
 
 
 def key_in(header: str | None) -> str | None:

@@ -5,9 +5,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from events.pagetools import MOST_PAGE_TOOLS
 from events.parts import Url
 from events.schema import Metadata, SessionId, WhenBusy
 
+#: A call's own id, and its answer's.
+CallId = Annotated[str, Meta(min_length=1, max_length=301)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 #: Of one call; what is beyond what an agent is told (`events.agents.replies`) is not stored.
 Messages = Annotated[list["ChatMessage"], Meta(min_length=1, max_length=2000)]
@@ -34,11 +37,36 @@ class ImageContent(Struct, kw_only=True, tag_field="type", tag="image_url"):
 ContentPart = TextContent | RefusalContent | ImageContent
 
 
+class CalledFunction(Struct, kw_only=True):
+    """`arguments` is JSON."""
+
+    name: Name
+    arguments: str = ""
+
+
+class MadeCall(Struct, kw_only=True):
+    id: CallId
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
 class ChatMessage(Struct, kw_only=True):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[ContentPart] | None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: Annotated[list[MadeCall], Meta(max_length=100)] | None = None
+    tool_call_id: CallId | None = None
     function_call: Any = None
+
+
+class ChatTool(Struct, kw_only=True):
+    """`function` is as `events.pagetools.PageTool`; what else it has is ignored."""
+
+    type: Literal["function"]
+    function: dict[str, Any]
+
+
+#: `auto` is what agents do; `none` brings no tools.
+ToolChoice = Literal["auto", "none"]
 
 
 class StreamOptions(Struct, kw_only=True):
@@ -60,9 +88,10 @@ class ChatCompletionRequest(Struct, kw_only=True):
     conversation: SessionId | ConversationName | None = None
     metadata: Metadata | None = None
     when_busy: WhenBusy | None = None
+    tools: Annotated[list[ChatTool], Meta(max_length=MOST_PAGE_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
     # What would be another answer than the one that there is.
     n: Annotated[int, Meta(ge=1, le=1)] | None = None
-    tools: Annotated[list[Any], Meta(max_length=0)] | None = None
     functions: Annotated[list[Any], Meta(max_length=0)] | None = None
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None

@@ -6,9 +6,11 @@ from typing import Any
 from events.event import to_json
 from events.parts import BETWEEN
 from server.dialects.answerlines import AnswerLine, Frames
+from server.dialects.behind import Behind
 from server.dialects.openai.errors import broken_off
+from server.dialects.openai.toolcalls import told_id
 from server.dialects.openai.usage import of_completion
-from server.dialects.steps import EndStep, PartStep, Steps, TextStep, ThoughtStep, whole
+from server.dialects.steps import EndStep, PartStep, Steps, TextStep, ThoughtStep, is_to_call, whole
 from server.transports.codecs import one_line
 from storage.records import MessageRecord
 
@@ -21,8 +23,11 @@ CHANGED = {"code": "ANSWER_CHANGED", "message": "the answer was written anew; it
 class ChatChunks(Frames):
     """`created` in seconds since the epoch."""
 
-    def __init__(self, model: str, session_id: str, created: int, *, with_usage: bool) -> None:
+    def __init__(
+        self, model: str, session_id: str, created: int, *, with_usage: bool, behind: Behind | None = None
+    ) -> None:
         super().__init__()
+        self._behind = behind
         self._model, self._session_id, self._created = model, session_id, created
         self._with_usage = with_usage
         self._steps, self._extras, self._thoughts = Steps(), Extras(), Thoughts()
@@ -36,7 +41,8 @@ class ChatChunks(Frames):
         elif line.type == "stream_start":
             # Its helpers keep what they know from the first chunk: the session is told there.
             yield self._chunk({"role": "assistant", "content": ""}, metadata={"session_id": self._session_id})
-        for step in self._steps.take(line):
+        steps = self._steps.take(line)
+        for step in steps if self._behind is None else self._behind.rest(steps):
             match step:
                 case TextStep(text):
                     yield self._chunk({"content": text})
@@ -45,7 +51,7 @@ class ChatChunks(Frames):
                     if thought:
                         yield self._chunk({"reasoning_content": thought})
                 case PartStep(part):
-                    delta = self._extras.delta_of(part)
+                    delta = self._extras.delta_of(part, self._message_id)
                     if delta:
                         yield self._chunk(delta)
                 case EndStep():
@@ -53,7 +59,7 @@ class ChatChunks(Frames):
 
     def _end(self, end: EndStep) -> Iterator[bytes]:
         line = end.line
-        if line.status != "complete" or end.changed:
+        if end.changed or not (line.status == "complete" or end.calls):
             yield self._broken_off(line.status, CHANGED if end.changed else line.error)
             return
         if line.finish_reason == "error":
@@ -73,7 +79,7 @@ class ChatChunks(Frames):
 
     def _frame(self, **more: Any) -> bytes:
         head = {
-            "id": self._message_id,
+            "id": id_of(self._message_id, self._behind),
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._model,
@@ -107,11 +113,11 @@ class Extras:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
 
-    def delta_of(self, part: Json) -> Json | None:
+    def delta_of(self, part: Json, message_id: str) -> Json | None:
         if part["type"] == "tool":
-            # A tool that the agent called itself is none that the caller is to call: its program would.
-            name = "tool_calls" if part.get("executed_by") == "client" else "agent_tool_calls"
-            return self._listed(name, call_of(part))
+            # A call that is not to be made any more is none that the caller is to make: its program would.
+            name = "tool_calls" if is_to_call(part) else "agent_tool_calls"
+            return self._listed(name, call_of(part, message_id))
         if part["type"] == "source" and "url" in part:
             cited = {"url": part["url"], "title": part.get("title") or part["url"]}
             citation = {"start_index": 0, "end_index": 0, **cited}
@@ -129,15 +135,21 @@ class Extras:
         return "tool_calls" if "tool_calls" in self._counts else "stop"
 
 
-def call_of(tool: Json) -> Json:
+def id_of(message_id: str, behind: Behind | None) -> str:
+    """Of a completion. What goes on has another: programs keep their messages by these."""
+    return message_id if behind is None else f"{message_id}-{behind.parts}"
+
+
+def call_of(tool: Json, message_id: str) -> Json:
     """A tool's call; one that has ended with what came of it."""
     arguments = to_json(tool["input"]).decode() if "input" in tool else tool.get("input_text", "")
+    is_callers = tool.get("executed_by") == "client"
     called: Json = {
-        "id": tool["tool_call_id"],
+        "id": told_id(tool["tool_call_id"], message_id) if is_callers else tool["tool_call_id"],
         "type": "function",
         "function": {"name": tool["name"], "arguments": arguments},
     }
-    if tool.get("executed_by") == "client":
+    if is_to_call(tool):
         return called
     for name in ("state", "output", "error"):
         if name in tool:
@@ -145,16 +157,19 @@ def call_of(tool: Json) -> Json:
     return called
 
 
-def completion(record: MessageRecord, model: str) -> Json:
-    """A whole answer that is `complete`."""
-    message: Json = {"role": "assistant", "content": record.content or None, "refusal": None}
+def completion(record: MessageRecord, model: str, behind: Behind | None) -> Json:
+    """A whole answer that is `complete`, or waits for its caller's tools."""
+    message: Json = {"role": "assistant", "content": None, "refusal": None}
     extras, thoughts = Extras(), Thoughts()
-    for step in whole("", record.parts or ()):
+    steps = whole(record.content, record.parts or ())
+    for step in steps if behind is None else behind.rest(steps):
         match step:
+            case TextStep(text):
+                message["content"] = (message["content"] or "") + text
             case ThoughtStep():
                 message["reasoning_content"] = message.get("reasoning_content", "") + thoughts.more(step)
             case PartStep(part):
-                for name, entries in (extras.delta_of(part) or {}).items():
+                for name, entries in (extras.delta_of(part, record.message_id) or {}).items():
                     entries[0].pop("index")
                     message.setdefault(name, []).extend(entries)
     choice = {
@@ -164,7 +179,7 @@ def completion(record: MessageRecord, model: str) -> Json:
         "finish_reason": extras.finish(record.finish_reason),
     }
     return {
-        "id": record.message_id,
+        "id": id_of(record.message_id, behind),
         "object": "chat.completion",
         "created": int(record.created_at.timestamp()),
         "model": model,

@@ -6,6 +6,7 @@ import orjson
 from starlette.responses import Response
 
 from events.errors import ChatError
+from server.dialects.steps import awaits_calls, is_to_call
 from server.errors import TABLE, json_error
 from storage.records import MessageRecord
 
@@ -63,6 +64,18 @@ def http_status(status: str, code: str) -> int:
     if status in ("cancelled", "waiting"):
         return 409
     return STATUS.get(TABLE[code].status, TABLE[code].status) if code in TABLE else 502
+
+
+def is_whole(record: MessageRecord) -> bool:
+    """Whether an answer is told as one: also where it waits for its caller's tools."""
+    if record.status == "waiting":
+        called = {part["tool_call_id"] for part in record.parts or () if _is_to_call(part)}
+        return awaits_calls(record.interrupts, called)
+    return record.status == "complete" and record.finish_reason != "error"
+
+
+def _is_to_call(part: dict[str, Any]) -> bool:
+    return part["type"] == "tool" and is_to_call(part)
 
 
 def not_whole(record: MessageRecord, **ids: str) -> Response:

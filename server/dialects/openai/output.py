@@ -5,10 +5,13 @@ makes the same of them. All of the text is one item, which stays open to the end
 call of a tool is one of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from events.event import to_json
+from server.dialects.behind import Behind
+from server.dialects.openai.chunks import id_of
+from server.dialects.openai.toolcalls import told_id
 from server.dialects.steps import PartStep, Step, TextStep, ThoughtStep
 
 Json = dict[str, Any]
@@ -22,8 +25,9 @@ SERVER = "agent"
 class Output:
     """One answer's, as one reader sees it. `message_id` is the answer's."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: Behind | None = None) -> None:
         self.message_id = ""
+        self._behind = behind
         self._items: list[Json] = []
         self._message: _OpenItem | None = None
         self._reasoning: _OpenItem | None = None
@@ -37,7 +41,11 @@ class Output:
             items[each.index] = each.shown(status)
         return items
 
-    def take(self, step: Step) -> Iterator[Told]:
+    def take(self, steps: Iterable[Step]) -> Iterator[Told]:
+        for step in steps if self._behind is None else self._behind.rest(steps):
+            yield from self._take(step)
+
+    def _take(self, step: Step) -> Iterator[Told]:
         match step:
             case ThoughtStep(text, part_id):
                 yield from self._think(text, part_id)
@@ -64,7 +72,7 @@ class Output:
         message = self._message
         if message is None:
             fields = {"type": "message", "role": "assistant"}
-            message = self._message = self._open(self.message_id, fields, _TEXT)
+            message = self._message = self._open(id_of(self.message_id, self._behind), fields, _TEXT)
             yield from message.opening()
         message.texts.append(text)
         yield "output_text.delta", {**message.place, "delta": text, "logprobs": []}
@@ -74,7 +82,7 @@ class Output:
         if self._message is None:
             yield from self._end_reasoning("completed")
             fields = {"type": "message", "role": "assistant"}
-            self._message = self._open(self.message_id, fields, _TEXT)
+            self._message = self._open(id_of(self.message_id, self._behind), fields, _TEXT)
             yield from self._message.opening()
         message, url = self._message, source["url"]
         noted = {"type": "url_citation", "start_index": 0, "end_index": 0, "url": url}
@@ -106,7 +114,8 @@ class Output:
 
     def _call(self, tool: Json) -> Iterator[Told]:
         if tool.get("executed_by") == "client":
-            item = {"id": self._id("fc"), "type": "function_call", "call_id": tool["tool_call_id"]}
+            call_id = told_id(tool["tool_call_id"], self.message_id)
+            item = {"id": self._id("fc"), "type": "function_call", "call_id": call_id}
             kind, ended = "function_call_arguments", None
         else:
             # The agent has called it: as a function's call a program would call it again.
@@ -130,7 +139,7 @@ class Output:
     # --- items
 
     def _id(self, kind: str) -> str:
-        return f"{kind}_{len(self._items)}_{self.message_id}"
+        return f"{kind}_{len(self._items)}_{id_of(self.message_id, self._behind)}"
 
     def _open(self, item_id: str, fields: Json, content: Json) -> "_OpenItem":
         item = _OpenItem(len(self._items), {"id": item_id, **fields}, content)

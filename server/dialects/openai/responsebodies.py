@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from events.pagetools import MOST_PAGE_TOOLS
 from events.parts import PartId, Url
 from events.schema import Metadata, SessionId, WhenBusy
-from server.dialects.openai.bodies import ConversationName, Name
+from server.dialects.openai.bodies import CallId, ConversationName, Name, ToolChoice
 
-ResponseId = Annotated[str, Meta(min_length=1, max_length=110)]
+ResponseId = Annotated[str, Meta(min_length=1, max_length=120)]
 
 
 class InputText(Struct, kw_only=True, tag_field="type", tag="input_text"):
@@ -41,11 +42,25 @@ Contents = list[InputContent]
 
 
 class InputItem(Struct, kw_only=True):
-    """One of any type; a message needs none. `content` of a message is a text or `Contents`."""
+    """One of any type; a message needs none. `content` of a message, and `output` of a call, is a text or
+    `Contents`; `arguments` is JSON."""
 
     type: str = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | list[Any] | None = None
+    call_id: CallId | None = None
+    name: Name | None = None
+    arguments: str | None = None
+    output: str | list[Any] | None = None
+
+
+class FunctionTool(Struct, kw_only=True):
+    """A tool of the caller's (`events.pagetools.PageTool`)."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class TextFormat(Struct, kw_only=True):
@@ -69,8 +84,9 @@ class ResponseRequest(Struct, kw_only=True):
     conversation: SessionId | ConversationName | None = None
     metadata: Metadata | None = None
     when_busy: WhenBusy | None = None
+    tools: Annotated[list[FunctionTool], Meta(max_length=MOST_PAGE_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
     # What would be another answer than the one that there is.
-    tools: Annotated[list[Any], Meta(max_length=0)] | None = None
     text: TextSettings | None = None
     prompt: None = None
 

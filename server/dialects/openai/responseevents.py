@@ -11,6 +11,7 @@ from typing import Any
 
 from events.event import to_json
 from server.dialects.answerlines import AnswerLine, Frames
+from server.dialects.behind import Behind
 from server.dialects.openai.chunks import CHANGED
 from server.dialects.openai.errors import broken_off
 from server.dialects.openai.output import Json, Output
@@ -25,11 +26,11 @@ _GROWING = frozenset({"output_text.delta", "reasoning_text.delta"})
 class ResponseEvents(Frames):
     """What one reader is told who has the events up to the number `after`."""
 
-    def __init__(self, head: ResponseHead, after: int = -1) -> None:
+    def __init__(self, head: ResponseHead, after: int = -1, behind: Behind | None = None) -> None:
         super().__init__()
         self._head, self._after = head, after
         self._next = 0
-        self._steps, self._output = Steps(), Output()
+        self._steps, self._output = Steps(), Output(behind)
         self._begun = False
 
     def opening(self) -> bytes:
@@ -45,31 +46,31 @@ class ResponseEvents(Frames):
         if not self._begun:
             self._begun = True
             yield from self._tell("in_progress", {"response": response(self._head, "in_progress")})
-        for step in self._steps.take(line):
-            if isinstance(step, EndStep):
-                yield from self._end(step)
-                return
-            for kind, fields in self._output.take(step):
-                yield from self._tell(kind, fields)
+        steps = list(self._steps.take(line))
+        for kind, fields in self._output.take(steps):
+            yield from self._tell(kind, fields)
+        if steps and isinstance(steps[-1], EndStep):
+            yield from self._end(steps[-1])
 
     def _end(self, end: EndStep) -> Iterator[bytes]:
         line = end.line
         if end.changed:
             yield self._broken_off(line.status, CHANGED)
             return
-        verdict = verdict_on(line.status, line.finish_reason, line.error)
-        if verdict.waits:
-            # It goes on from here: what is open stays so, and its end has no number of its own.
-            self.ended, self._next, self._after = True, self._next - 1, -1
-        else:
-            for kind, fields in self._output.end(verdict.of_items):
-                yield from self._tell(kind, fields)
-        items = self._output.items(verdict.of_items)
-        told = response(self._head, verdict, items, line.usage, line.tokens_used)
+        verdict = verdict_on(line.status, line.finish_reason, line.error, calls=end.calls)
+        for kind, fields in self._output.end(verdict.of_items):
+            yield from self._tell(kind, fields, counts=not verdict.waits)
+        told = response(
+            self._head, verdict, self._output.items(verdict.of_items), line.usage, line.tokens_used
+        )
         self.ended = True
-        yield from self._tell(verdict.event, {"response": told})
+        yield from self._tell(verdict.event, {"response": told}, counts=not verdict.waits)
 
-    def _tell(self, kind: str, fields: Json) -> Iterator[bytes]:
+    def _tell(self, kind: str, fields: Json, *, counts: bool = True) -> Iterator[bytes]:
+        """The end of an answer that waits does not count: it goes on from where it was before."""
+        if not counts:
+            yield _frame(f"response.{kind}", {"sequence_number": self._next - 1, **fields})
+            return
         begin = self._next
         self._next += len(fields["delta"]) if kind in _GROWING else 1
         number = self._next - 1

@@ -1,4 +1,4 @@
-"""The `input` of a response as a question and what was said before it; and back. Knows no route."""
+"""The `input` of a response as a conversation; and a message as an item of it. Knows no route."""
 
 import mimetypes
 from collections.abc import Sequence
@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import UNSET
 
-from events.agents.replies import HISTORY_MESSAGES
 from events.errors import ValidationFailed
-from events.messages import SaidBefore
-from events.parts import FilePart, GivenPart, Text
+from events.parts import BETWEEN, FilePart, GivenPart, Text
 from events.wording import invalid
+from server.dialects.openai.conversation import Entry, ToolCall, text_in
 from server.dialects.openai.responsebodies import (
     Contents,
     InputFile,
@@ -20,52 +19,55 @@ from server.dialects.openai.responsebodies import (
     InputItem,
     OutputRefusal,
 )
+from server.dialects.openai.toolcalls import GivenOutput
 from storage.records import MessageRecord
 
 #: Items of earlier answers, as programs send them back: the agent knows what it thought and did.
 AGENTS_OWN = frozenset({"reasoning", "mcp_call", "mcp_list_tools"})
 
 
-def said_in(given: str | Sequence[InputItem]) -> tuple[list[SaidBefore], list[GivenPart]]:
-    """What was said before, as far as an agent is told, and the question. Raises ValidationFailed."""
+def entries_of(given: str | Sequence[InputItem]) -> list[Entry]:
+    """Raises ValidationFailed."""
     if isinstance(given, str):
         given = [InputItem(role="user", content=given)]
-    *before, last = given
-    if last.type != "message" or last.role != "user":
-        raise ValidationFailed("the last one is the question: a user's", field="input")
-    question = _parts(last, len(before))
-    if not question:
-        raise ValidationFailed("say something", field=f"input[{len(before)}].content")
-    said = [_said(item, place) for place, item in enumerate(before)]
-    return [each for each in said if each is not None and each.parts][-HISTORY_MESSAGES:], question
+    entries = [_entry(item, place) for place, item in enumerate(given) if item.type not in AGENTS_OWN]
+    if not entries:
+        raise ValidationFailed("say something", field="input")
+    return entries
 
 
-def _said(item: InputItem, place: int) -> SaidBefore | None:
-    """Whoever is not the assistant is the caller."""
-    if item.type in AGENTS_OWN:
-        return None
-    if item.type != "message" or item.role is None:
-        raise ValidationFailed("a message", field=f"input[{place}]")
-    return SaidBefore(item.role == "assistant", _parts(item, place))
+def _entry(item: InputItem, place: int) -> Entry:
+    match item:
+        case InputItem(type="function_call", call_id=str(call_id), name=str(name)):
+            return Entry("assistant", calls=[ToolCall(call_id, name, item.arguments or "")])
+        case InputItem(type="function_call_output", call_id=str(call_id)):
+            return Entry("tool", output=GivenOutput(call_id, _text(item.output, f"input[{place}].output")))
+        case InputItem(type="message", role=str(role)):
+            parts = _parts(item.content, f"input[{place}].content", texts=role == "assistant")
+            return Entry("assistant" if role == "assistant" else "user", parts)
+    raise ValidationFailed("a message, or a call of a function and its output", field=f"input[{place}]")
 
 
-def _parts(item: InputItem, place: int) -> list[GivenPart]:
-    field, content = f"input[{place}].content", item.content
+def _text(output: str | list[Any] | None, field: str) -> str:
+    parts = _parts(output, field, texts=True)
+    return BETWEEN.join(part.text for part in parts if isinstance(part, Text))
+
+
+def _parts(content: str | list[Any] | None, field: str, *, texts: bool) -> list[GivenPart]:
     if isinstance(content, str):
-        return [Text(text=content)] if content else []
+        return text_in(content)
     try:
         contents = msgspec.convert(content or [], Contents)
     except msgspec.ValidationError as error:
         raise invalid(error, field) from error
     parts: list[GivenPart] = []
     for each in contents:
-        if isinstance(each, InputImage | InputFile):
-            if item.role == "assistant":
-                raise ValidationFailed("an assistant says texts", field=field)
-            parts.append(_file(each, field))
+        if not isinstance(each, InputImage | InputFile):
+            parts += text_in(each.refusal if isinstance(each, OutputRefusal) else each.text)
+        elif texts:
+            raise ValidationFailed("texts alone", field=field)
         else:
-            text = each.refusal if isinstance(each, OutputRefusal) else each.text
-            parts += [Text(text=text)] if text else []
+            parts.append(_file(each, field))
     return parts
 
 

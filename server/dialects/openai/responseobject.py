@@ -1,10 +1,12 @@
 """The object of a response: a question, and how far its answer is. Its id is the question's, which is known
 from the first moment on. Reads nothing."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from server.dialects.openai.errors import broken_off
+from server.dialects.behind import Behind
+from server.dialects.openai.errors import broken_off, is_whole
 from server.dialects.openai.output import Json, Output
 from server.dialects.openai.usage import of_response
 from server.dialects.steps import whole
@@ -12,6 +14,7 @@ from storage.records import MessageRecord
 
 PREFIX = "resp_"
 #: Why an answer is incomplete that is `complete`.
+_WAITS = {"reason": "waiting"}
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -40,41 +43,63 @@ class Verdict(NamedTuple):
         return "completed" if self.status == "completed" else "incomplete"
 
 
-def id_of(question_id: str) -> str:
-    return PREFIX + question_id
+class ResponseName(NamedTuple):
+    """Of a response, as its id says. `parts` and `characters` of the answer were told before it."""
+
+    question_id: str
+    parts: int = 0
+    characters: int = 0
 
 
-def head_of(question: MessageRecord, model: str, *, background: bool = False) -> ResponseHead:
+#: Of one that goes on behind its caller's tools.
+_ID = re.compile(rf"{PREFIX}(.+?)(?:-([0-9]{{1,4}})-([0-9]{{1,9}}))?")
+
+
+def id_of(question_id: str, behind: Behind | None) -> str:
+    where = "" if behind is None else f"-{behind.parts}-{behind.characters}"
+    return PREFIX + question_id + where
+
+
+def named(response_id: str) -> ResponseName | None:
+    found = _ID.fullmatch(response_id)
+    return None if found is None else ResponseName(found[1], int(found[2] or 0), int(found[3] or 0))
+
+
+def head_of(
+    question: MessageRecord, model: str, behind: Behind | None = None, *, background: bool = False
+) -> ResponseHead:
     created = int(question.created_at.timestamp())
     told = {**question.metadata, "session_id": question.session_id}
-    return ResponseHead(
-        id_of(question.message_id), question.session_id, created, model, told, background=background
-    )
+    response_id = id_of(question.message_id, behind)
+    return ResponseHead(response_id, question.session_id, created, model, told, background=background)
 
 
-def verdict_on(status: str, finish_reason: str | None, error: Json | None) -> Verdict:
+def verdict_on(status: str, finish_reason: str | None, error: Json | None, *, calls: bool = False) -> Verdict:
+    """`calls`: it waits for its caller's tools."""
     if status == "complete" and finish_reason != "error":
         reason = _INCOMPLETE.get(finish_reason or "")
         if reason is not None:
             return Verdict("incomplete", "incomplete", incomplete={"reason": reason})
         return Verdict("completed", "completed")
+    if status == "waiting" and calls:
+        return Verdict("completed", "completed", waits=True)
     if status == "waiting":
-        return Verdict("incomplete", "incomplete", incomplete={"reason": "waiting"}, waits=True)
+        return Verdict("incomplete", "incomplete", incomplete=_WAITS, waits=True)
     told = broken_off("failed" if status == "complete" else status, error)
     failure = {"code": told["code"], "message": told["message"]}
     return Verdict("failed", "cancelled" if status == "cancelled" else "failed", error=failure)
 
 
-def answered(head: ResponseHead, answer: MessageRecord) -> Json:
+def answered(head: ResponseHead, answer: MessageRecord, behind: Behind | None) -> Json:
     """Of an answer as it is stored."""
-    output = Output()
+    output = Output(behind)
     output.message_id = answer.message_id
-    for step in whole(answer.content, answer.parts or ()):
-        for _ in output.take(step):
-            pass
+    for _ in output.take(whole(answer.content, answer.parts or ())):
+        pass
     if answer.status == "streaming":
         return response(head, "in_progress", output.items("in_progress"))
-    verdict = verdict_on(answer.status, answer.finish_reason, answer.error)
+    calls = answer.status == "waiting" and is_whole(answer)
+    verdict = verdict_on(answer.status, answer.finish_reason, answer.error, calls=calls)
     return response(head, verdict, output.items(verdict.of_items), answer.usage, answer.tokens_used)
 
 
@@ -94,7 +119,7 @@ def response(
     not ended."""
     if isinstance(verdict, str):
         verdict = Verdict("", verdict)
-    ended = bool(verdict.event) and not verdict.waits
+    ended = bool(verdict.event) and verdict.incomplete != _WAITS
     return {
         "id": head.id,
         "object": "response",

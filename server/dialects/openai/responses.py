@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Send
@@ -22,23 +22,27 @@ from events.errors import (
 from events.room import Connection
 from events.views import PAGE_BYTES
 from server.dialects.answerlines import ToldInFrames
-from server.dialects.openai.asking import OpenAICall, ask, key_in, session_in
-from server.dialects.openai.errors import not_whole
+from server.dialects.behind import Behind
+from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, key_in, session_in
+from server.dialects.openai.conversation import read
+from server.dialects.openai.errors import is_whole, not_whole
 from server.dialects.openai.responsebodies import InputItemsQuery, ResponseQuery, ResponseRequest
 from server.dialects.openai.responseevents import ResponseEvents
-from server.dialects.openai.responseinput import item_of, said_in
+from server.dialects.openai.responseinput import entries_of, item_of
 from server.dialects.openai.responseobject import (
-    PREFIX,
     ResponseHead,
+    ResponseName,
     answered,
     head_of,
+    named,
     response,
     unanswered,
 )
+from server.dialects.openai.toolcalls import behind_parts, page_tools
 from server.routes.common import caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, clean, query_of, services_of, struct_of
 from server.routes.sessions import origin_of
-from server.routes.streams import FROM_THE_BEGINNING, answer_begins, line
+from server.routes.streams import line
 from server.services import Services
 from server.transports.eventstream import Begin, EventStream, StreamedAnswer
 from storage.records import MessageRecord, TurnRecord
@@ -52,23 +56,27 @@ async def create(request: Request, receive: Receive, send: Send) -> None:
     door = doors_of(request).event_streams
     if body.stream:
         await door.admit(request.scope, caller)
-    asked = await perform(request, ask, services, caller, asked_for, origin_of(request))
-    question = asked.message
-    head = head_of(question, await _model(services, asked.asks.agent_id), background=bool(body.background))
-    begin = _begin(services, asked)
+
+    async def commit(call: OpenAICall) -> Asked:
+        return await perform(request, ask, services, caller, call, origin_of(request))
+
+    asked, waited, behind = await begin(services, caller, asked_for, commit)
+    question, model = asked.message, await _model(services, asked.asks.agent_id)
+    head = head_of(question, model, behind, background=bool(body.background))
+    begins = _begins(services, asked, waited)
     if body.stream:
-        told = ToldInFrames(send, ResponseEvents(head))
-        await door.answer(request.scope, receive, told, caller, question.session_id, begin, at_once=True)
+        told = ToldInFrames(send, ResponseEvents(head, behind=behind))
+        await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
         return
     if body.background:
-        await reply(await _shown(services, head, question))(request.scope, receive, send)
+        await reply(await _shown(services, head, question, behind))(request.scope, receive, send)
         return
-    message_id = await door.whole(request.scope, receive, caller, question.session_id, begin)
+    message_id = await door.whole(request.scope, receive, caller, question.session_id, begins)
     if message_id is None:
         return
     record = await services.messages.get(question.session_id, message_id)
-    whole = record.status == "complete" and record.finish_reason != "error"
-    answer = reply(answered(head, record)) if whole else not_whole(record, response_id=head.id)
+    whole = is_whole(record)
+    answer = reply(answered(head, record, behind)) if whole else not_whole(record, response_id=head.id)
     await answer(request.scope, receive, send)
 
 
@@ -76,24 +84,24 @@ async def _call_of(services: Services, caller: Caller, body: ResponseRequest, re
     """Raises ValidationFailed, MessageNotFound."""
     if body.text is not None and body.text.format is not None and body.text.format.type != "text":
         raise ValidationFailed("agents answer with text", field="text.format")
-    earlier, question = said_in(body.input)
     metadata = dict(body.metadata or {})
     session_id = session_in(body.conversation, metadata)
     if body.previous_response_id is not None:
-        before = await _question(services, caller, body.previous_response_id)
+        before, _ = await _question(services, caller, body.previous_response_id)
         if session_id not in (None, before.session_id):
             raise ValidationFailed("is of another session", field="previous_response_id", joint=" ")
         session_id = before.session_id
+    given = [to_builtins(tool) for tool in body.tools or () if body.tool_choice != "none"]
     return OpenAICall(
         body.model,
-        earlier,
-        question,
+        read(entries_of(body.input), "input"),
         session_id,
         metadata,
         body.when_busy,
         key_in(request.headers.get("idempotency-key")),
-        field="input",
-        instructions=body.instructions,
+        "input",
+        page_tools(given, "tools"),
+        body.instructions,
     )
 
 
@@ -104,35 +112,35 @@ async def retrieve(request: Request, receive: Receive, send: Send) -> None:
     """`GET /v1/responses/{response_id}`, as it is now, or as its events from one on."""
     services, caller = services_of(request), await caller_of(request)
     query = query_of(ResponseQuery, request)
-    question, turn = await _asked(services, caller, request)
-    head = head_of(question, await _model(services, turn.agent_id))
+    question, turn, behind = await _asked(services, caller, request)
+    head = head_of(question, await _model(services, turn.agent_id), behind)
     if not query.stream:
-        await reply(await _shown(services, head, question))(request.scope, receive, send)
+        await reply(await _shown(services, head, question, behind))(request.scope, receive, send)
         return
     after = -1 if query.starting_after is None else query.starting_after
-    told = ToldInFrames(send, ResponseEvents(head, after))
+    told = ToldInFrames(send, ResponseEvents(head, after, behind))
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     asks = services.answers.answering.asks_of(caller, turn.agent_id, None)
-    begin = _begin(services, Asked(asks, question))
-    await door.answer(request.scope, receive, told, caller, question.session_id, begin, at_once=True)
+    begins = _begins(services, Asked(asks, question))
+    await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
 
 
 async def cancel(request: Request) -> Response:
     """`POST …/cancel`: from the first moment on."""
     services, caller = services_of(request), await caller_of(request)
-    question, turn = await _asked(services, caller, request)
+    question, turn, behind = await _asked(services, caller, request)
     payload = {"session_id": question.session_id, "message_id": question.message_id}
     await services.dispatcher.call("stream_cancel", caller, payload, limited=True)
-    head = head_of(question, await _model(services, turn.agent_id))
-    return reply(await _shown(services, head, question))
+    head = head_of(question, await _model(services, turn.agent_id), behind)
+    return reply(await _shown(services, head, question, behind))
 
 
 async def input_items(request: Request) -> Response:
     """`GET …/input_items`: the question, and what its call brought along."""
     services, caller = services_of(request), await caller_of(request)
     query = query_of(InputItemsQuery, request)
-    question, _ = await _asked(services, caller, request)
+    question, _, _ = await _asked(services, caller, request)
     items = [item_of(record) for record in await _input_of(services, question)]
     if query.order == "asc":
         items.reverse()
@@ -163,31 +171,40 @@ async def _input_of(services: Services, question: MessageRecord) -> Sequence[Mes
     return [question, *brought]
 
 
-async def _asked(services: Services, caller: Caller, request: Request) -> tuple[MessageRecord, TurnRecord]:
+async def _asked(
+    services: Services, caller: Caller, request: Request
+) -> tuple[MessageRecord, TurnRecord, Behind | None]:
     """Raises MessageNotFound."""
-    question = await _question(services, caller, request.path_params["response_id"])
+    question, name = await _question(services, caller, request.path_params["response_id"])
     turn = await services.answers.answering.turn_of(question.message_id)
     if turn is None or question.deleted_at is not None:
         raise MessageNotFound
-    return question, turn
-
-
-async def _question(services: Services, caller: Caller, response_id: str) -> MessageRecord:
-    """Raises MessageNotFound, also for one in a session that the caller may not see."""
-    clean({"response_id": response_id})
-    if not response_id.startswith(PREFIX):
+    if not name.parts:
+        return question, turn, None
+    if turn.answer_id is None:
         raise MessageNotFound
-    record = await services.store.get(response_id.removeprefix(PREFIX))
-    if record is None:
+    answer = await services.messages.get(question.session_id, turn.answer_id)
+    return question, turn, behind_parts(answer, name.parts, name.characters)
+
+
+async def _question(
+    services: Services, caller: Caller, response_id: str
+) -> tuple[MessageRecord, ResponseName]:
+    """Raises MessageNotFound, also for one in a session that the caller may not see."""
+    name = named(clean({"response_id": response_id})["response_id"])
+    record = None if name is None else await services.store.get(name.question_id)
+    if name is None or record is None:
         raise MessageNotFound
     try:
         await services.sessions.readable(caller, record.session_id)
     except SessionNotFound as error:
         raise MessageNotFound from error
-    return record
+    return record, name
 
 
-async def _shown(services: Services, head: ResponseHead, question: MessageRecord) -> dict[str, Any]:
+async def _shown(
+    services: Services, head: ResponseHead, question: MessageRecord, behind: Behind | None
+) -> dict[str, Any]:
     """The response as it is now."""
     turn = await services.answers.answering.turn_of(question.message_id)
     if turn is None or turn.answer_id is None:
@@ -198,7 +215,7 @@ async def _shown(services: Services, head: ResponseHead, question: MessageRecord
     if answer.status == "streaming":
         rest = await services.streams.read(answer, 0)
         answer = structs.replace(answer, content=rest.content, parts=rest.parts)
-    return answered(head, answer)
+    return answered(head, answer, behind)
 
 
 _STATES = {"running": "in_progress"}
@@ -207,9 +224,9 @@ _STATES = {"running": "in_progress"}
 # --- what the routes share
 
 
-def _begin(services: Services, asked: Asked) -> Begin:
+def _begins(services: Services, asked: Asked, waited: MessageRecord | None = None) -> Begin:
     """Waits for the answer; a question that was given up ends its response, too."""
-    begins = answer_begins(services, asked, b"", FROM_THE_BEGINNING, in_order=True)
+    begins = begins_of(services, asked, waited)
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         try:

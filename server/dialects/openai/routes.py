@@ -8,17 +8,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Send
 
+from events.asking import Asked
 from events.errors import AgentNotFound, ValidationFailed
 from server.dialects.answerlines import ToldInFrames
-from server.dialects.openai.asking import OpenAICall, ask, key_in, model_of, said_in, session_in
+from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, key_in, model_of, session_in
 from server.dialects.openai.bodies import ChatCompletionRequest
+from server.dialects.openai.chatinput import entries_of
 from server.dialects.openai.chunks import ChatChunks, completion
-from server.dialects.openai.errors import not_whole, openai_error
+from server.dialects.openai.conversation import read
+from server.dialects.openai.errors import is_whole, not_whole, openai_error
 from server.dialects.openai.responses import cancel, create, input_items, retrieve
+from server.dialects.openai.toolcalls import page_tools
 from server.routes.common import Handler, Raw, call, caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, services_of, struct_of
 from server.routes.sessions import origin_of
-from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from storage.records import AgentLine
 
 
@@ -37,21 +40,25 @@ async def chat_completions(request: Request, receive: Receive, send: Send) -> No
     door = doors_of(request).event_streams
     if body.stream:
         await door.admit(request.scope, caller)
-    asked = await perform(request, ask, services, caller, asked_for, origin_of(request))
+
+    async def commit(call: OpenAICall) -> Asked:
+        return await perform(request, ask, services, caller, call, origin_of(request))
+
+    asked, waited, behind = await begin(services, caller, asked_for, commit)
     session_id = asked.message.session_id
-    begin = answer_begins(services, asked, b"", FROM_THE_BEGINNING, in_order=True)
+    begins = begins_of(services, asked, waited)
     if body.stream:
         options = body.stream_options
         with_usage = bool(options is not None and options.include_usage)
-        chunks = ChatChunks(body.model, session_id, int(services.clock()), with_usage=with_usage)
-        await door.answer(request.scope, receive, ToldInFrames(send, chunks), caller, session_id, begin)
+        now = int(services.clock())
+        chunks = ChatChunks(body.model, session_id, now, with_usage=with_usage, behind=behind)
+        await door.answer(request.scope, receive, ToldInFrames(send, chunks), caller, session_id, begins)
         return
-    message_id = await door.whole(request.scope, receive, caller, session_id, begin)
+    message_id = await door.whole(request.scope, receive, caller, session_id, begins)
     if message_id is None:
         return
     record = await services.messages.get(session_id, message_id)
-    whole = record.status == "complete" and record.finish_reason != "error"
-    answer = reply(completion(record, body.model)) if whole else not_whole(record)
+    answer = reply(completion(record, body.model, behind)) if is_whole(record) else not_whole(record)
     await answer(request.scope, receive, send)
 
 
@@ -61,10 +68,19 @@ def _call_of(body: ChatCompletionRequest, request: Request) -> OpenAICall:
         raise ValidationFailed("agents answer with text", field="response_format")
     if body.logprobs:
         raise ValidationFailed("agents tell none", field="logprobs")
-    earlier, question = said_in(body.messages)
+    conversation = read(entries_of(body.messages), "messages")
     metadata = dict(body.metadata or {})
-    session_id, key = session_in(body.conversation, metadata), key_in(request.headers.get("idempotency-key"))
-    return OpenAICall(body.model, earlier, question, session_id, metadata, body.when_busy, key)
+    given = [tool.function for tool in body.tools or () if body.tool_choice != "none"]
+    return OpenAICall(
+        body.model,
+        conversation,
+        session_in(body.conversation, metadata),
+        metadata,
+        body.when_busy,
+        key_in(request.headers.get("idempotency-key")),
+        "messages",
+        page_tools(given, "tools"),
+    )
 
 
 # --- models
