@@ -26,6 +26,7 @@ from tests.support.server import Server
 from tests.support.services import Redis
 from tests.support.sioclient import SioPolling, SioWebSocket
 from tests.support.sseclient import SseClient
+from tests.support.web import web_client
 
 S = "/api/chat/sessions/{session_id}"
 Run = Callable[[World], AsyncIterator[None]]
@@ -522,7 +523,7 @@ async def raw(world: World) -> AsyncIterator[None]:
 
 
 async def refused(world: World) -> AsyncIterator[None]:
-    client = httpx.AsyncClient(base_url=world.server.url, trust_env=False)
+    client = web_client(base_url=world.server.url)
     yield
     await client.get(HALL, headers={"Authorization": "Bearer " + "a" * 15_000})
     await client.aclose()

@@ -4,7 +4,6 @@ import asyncio
 import random
 from contextlib import AsyncExitStack, aclosing
 
-import httpx
 import pytest
 import socketio
 
@@ -13,6 +12,7 @@ from tests.support.doors import Door, enter, new_session
 from tests.support.jsclient import JsClients
 from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
+from tests.support.web import web_client
 
 
 async def test_all_members_see_one_order(steady: Nodes) -> None:
@@ -328,6 +328,6 @@ async def test_a_stock_emitter_reaches_members_on_every_node(steady: Nodes) -> N
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 async def test_every_node_says_that_it_is_ready(steady: Nodes, at: int) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web_client() as http:
         answer = await http.get(steady[at].url + "/readyz")
     assert answer.status_code == 200, answer.text

@@ -15,6 +15,7 @@ from tests.support.rawclient import RawClient
 from tests.support.server import Server, mint
 from tests.support.services import Redis
 from tests.support.sioclient import SioWebSocket
+from tests.support.web import web_client
 
 NewCluster = Callable[..., Nodes]
 
@@ -29,7 +30,7 @@ class Front:
 
     def api(self, sub: str) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {mint(sub)}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=15, trust_env=False)
+        return web_client(base_url=self.url, headers=headers, timeout=15)
 
 
 async def ended(node: Server) -> int:

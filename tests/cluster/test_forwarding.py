@@ -24,6 +24,7 @@ from tests.engine.kit import Raw
 from tests.server.test_peer import settings
 from tests.support.doors import new_session
 from tests.support.sioclient import SioPolling, SioWebSocket
+from tests.support.web import web_client
 
 ONE, TWO, THREE = ("node_" + digit * 16 for digit in "123")
 BODY = b"4hello"
@@ -361,7 +362,7 @@ async def test_no_body_is_awaited_for_a_session_that_its_owner_has_not() -> None
 
 
 async def test_a_made_up_session_of_a_live_node(steady: Nodes) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web_client() as http:
         opened = (await http.get(steady[0].url + "/socket.io/?EIO=4&transport=polling")).text
         sid = opened.split('"sid":"')[1].split('"')[0]
     made_up = sid[:16] + "x" * (len(sid) - 16)
@@ -389,7 +390,7 @@ async def test_a_polling_client_that_asks_another_node_each_time(steady: Nodes) 
 
 
 async def test_an_upgrade_that_comes_to_another_node(steady: Nodes) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with web_client() as http:
         url = steady[0].url + "/socket.io/?EIO=4&transport=polling"
         opened = (await http.get(url)).text
         sid = opened.split('"sid":"')[1].split('"')[0]
@@ -470,7 +471,7 @@ SHOWN = {
 
 async def poll(nodes: Nodes, name: str) -> httpx.Response:
     target = f"/socket.io/?EIO=4&transport=polling&sid={name}abc&token=t-in-query"
-    async with httpx.AsyncClient(trust_env=False, headers=SHOWN) as http:
+    async with web_client(headers=SHOWN) as http:
         return await http.get(nodes[0].url + target)
 
 

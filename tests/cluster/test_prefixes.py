@@ -18,6 +18,7 @@ from tests.cluster.proxies import Front, apache_below, caddy_below, nginx_below
 from tests.support.jsclient import JsClients
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
+from tests.support.web import web_client
 
 FRONTS: dict[str, Callable[[Server], Front]] = {
     "nginx strips": lambda node: nginx_below("/chat", node, strips=True),
@@ -45,7 +46,7 @@ def below(request: pytest.FixtureRequest, node: Server) -> Iterator[tuple[str, S
 
 def api(url: str, node: Server) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {node.token('alice')}"}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=15)
+    return web_client(base_url=url, headers=headers, timeout=15)
 
 
 async def test_every_door_is_there(below: tuple[str, Server], js: JsClients) -> None:
@@ -79,7 +80,7 @@ async def test_addresses_that_are_given_out_lead_back(below: tuple[str, Server])
         signed = (await client.get(f"/api/chat/files/{done['file_id']}/url")).json()["url"]
         # Absolute, as the client called: https, by the trusted proxy's word, which this nginx only says.
         assert signed.startswith(url.replace("http://", "https://") + "/files/")
-        async with httpx.AsyncClient(trust_env=False) as stranger:
+        async with web_client() as stranger:
             assert (await stranger.get(signed.replace("https://", "http://"))).text == "본문"
 
 

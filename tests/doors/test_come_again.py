@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.server.test_jwks import Issuer, issuer, keys_of, token
@@ -15,6 +14,7 @@ from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.sioclient import HandshakeRefused, SioWebSocket
 from tests.support.sseclient import SseClient
+from tests.support.web import web_client
 
 __all__ = ["issuer"]  # a fixture
 
@@ -31,7 +31,7 @@ async def refused(door: str, node: Server, shown: str, session: str) -> dict[str
             "event stream": f"/api/chat/sessions/{session}/events",
             "polling": "/socket.io/?EIO=4&transport=polling",
         }
-        async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
+        async with web_client(base_url=node.url) as api:
             answer = await api.get(paths[door], headers={"Authorization": f"Bearer {shown}"})
         assert int(answer.headers["retry-after"]) >= 1
         error: dict[str, Any] = answer.json()["error"]
@@ -86,7 +86,7 @@ async def test_a_line_of_requests_that_is_full(parley: Server) -> None:
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 async def test_a_client_of_an_older_protocol_is_in_the_log(parley: Server, transport: str) -> None:
     """It cannot be served, and shows nothing but "xhr poll error"."""
-    async with httpx.AsyncClient(base_url=parley.url, trust_env=False) as api:
+    async with web_client(base_url=parley.url) as api:
         answer = await api.get(f"/socket.io/?EIO=3&transport={transport}&t=log-{transport}")
         assert answer.status_code == 400
     async with asyncio.timeout(10):

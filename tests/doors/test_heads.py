@@ -6,11 +6,11 @@ import socket
 from collections.abc import Callable
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
+from tests.support.web import web_client
 
 
 async def raw(node: Server, request: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -27,7 +27,7 @@ async def raw(node: Server, request: bytes) -> tuple[int, dict[str, str], bytes]
 async def test_a_head_that_is_too_large_is_told(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     node = new_server(sqlite_url, CORS_ORIGINS="https://app.example")
     huge = {"Authorization": "Bearer " + "x" * 16_500}
-    async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
+    async with web_client(base_url=node.url) as api:
         for path in ("/api/chat/sessions", "/socket.io/?EIO=4&transport=polling", "/files/x"):
             answer = await api.get(path, headers={**huge, "Origin": "https://app.example"})
             assert answer.status_code == 431

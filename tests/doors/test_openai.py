@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import openai
 import pytest
 
 from tests.agents.worker import Worker
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
+from tests.support.web import web_client
 
 QUESTION = "what is the meaning of all this, please?"
 ASKED: Any = [{"role": "user", "content": QUESTION}]
@@ -315,6 +315,6 @@ async def test_the_bytes_of_a_stream(parley: Server) -> None:
 
 async def test_no_page_of_another_origin(parley: Server) -> None:
     headers = {"Authorization": f"Bearer {parley.token()}", "Origin": "https://elsewhere.example"}
-    async with httpx.AsyncClient(base_url=parley.url, headers=headers, trust_env=False) as page:
+    async with web_client(base_url=parley.url, headers=headers) as page:
         refused = await page.get("/v1/models")
     assert (refused.status_code, refused.json()["error"]["type"]) == (403, "permission_error")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -13,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.support.doors import new_session
 from tests.support.jsclient import JsClients
 from tests.support.server import Server
+from tests.support.web import web_client
 
 LISTED = (
     "https://*.pages.example, https://app-*.deploy.example:8443, https://한글.kr, capacitor://localhost, "
@@ -182,7 +182,7 @@ async def test_headers_of_libraries_pass_the_preflight(places: Server, path: str
         "authorization,traceparent,tracestate,baggage,sentry-trace,x-requested-with,x-datadog-trace-id,b3"
     )
     ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": wanted}
-    async with httpx.AsyncClient(base_url=places.url, trust_env=False) as api:
+    async with web_client(base_url=places.url) as api:
         answer = await api.options(path, headers={"Origin": "https://a.pages.example", **ask})
     assert answer.status_code in (200, 204)
     allowed = answer.headers["access-control-allow-headers"].lower().replace(" ", "").split(",")

@@ -22,6 +22,7 @@ from tests.support.processes import give_way
 from tests.support.rawclient import RawClient
 from tests.support.server import mint
 from tests.support.sioclient import HandshakeRefused, SioWebSocket
+from tests.support.web import web_client
 
 USERS = 50
 KINDS = ("rest", "searches", "bodies", "slow", "socket", "raw", "herd")
@@ -39,7 +40,7 @@ class Hostile:
 
     def api(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return web_client(base_url=self.url, headers=headers, timeout=30)
 
     async def begin(self) -> None:
         async with self.api() as api:
@@ -147,7 +148,7 @@ class Hostile:
     async def herd(self) -> None:
         """Connections with a token, without one, and silent ones."""
         at = urlsplit(self.url)
-        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as stranger:
+        async with web_client(base_url=self.url) as stranger:
             while True:
                 with suppress(*GONE):
                     await self._count(stranger.get("/socket.io/?EIO=4&transport=polling"))

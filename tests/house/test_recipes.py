@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.doors import test_access, test_messages, test_one_way_in, test_typing_presence
@@ -16,6 +15,7 @@ from tests.house.recipes import RECIPES, Written, files, named, production
 from tests.support.doors import DOORS, KINDS, enter, new_session
 from tests.support.server import ROOT, Server, environment
 from tests.support.services import Postgres
+from tests.support.web import web_client
 
 #: What runs, and what documents are made of.
 COPIED = (
@@ -236,7 +236,7 @@ async def test_metrics_are_in_what_is_scraped(house: House) -> None:
     session_id = await new_session(house.node, "carol")
     async with enter("websocket", house.node, "carol", session_id) as carol:
         assert (await carol.call("stream_start"))["ok"]
-    async with httpx.AsyncClient(base_url=house.node.url, trust_env=False) as web:
+    async with web_client(base_url=house.node.url) as web:
         lines = (await web.get("/metrics")).text.splitlines()
     assert "parley_strides 7.0" in lines
     counted = next(line for line in lines if line.startswith('parley_applause_total{sender="user"}'))

@@ -8,7 +8,6 @@ from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jsonschema
 import pytest
 from openapi_spec_validator import validate
@@ -32,6 +31,7 @@ from tests.people.frames import Validators, closed
 from tests.support.doors import Door, enter, new_session
 from tests.support.server import ROOT, SECRET, Server
 from tests.support.services import program
+from tests.support.web import web_client
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
@@ -232,7 +232,7 @@ async def converse(alice: Door, bob: Door, session_id: str) -> list[tuple[str, d
 
 @pytest.mark.parametrize("kind", ["socketio", "websocket", "rest"])
 async def test_what_is_sent_is_what_the_asyncapi_document_says(house: Server, kind: str) -> None:
-    async with httpx.AsyncClient(base_url=house.url, trust_env=False) as web:
+    async with web_client(base_url=house.url) as web:
         document = (await web.get("/asyncapi.json")).json()
     validators = Validators(document)
     session_id = await new_session(house, "ann", members=("ben",), title="Frames", agent_id=1)

@@ -4,17 +4,17 @@ import asyncio
 import json
 import re
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.doors import enter, new_session
 from tests.support.server import ROOT, Server
+from tests.support.web import web_client
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 async def scrape(server: Server) -> Samples:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as web:
+    async with web_client(base_url=server.url) as web:
         text = (await web.get("/metrics")).text
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -82,7 +82,7 @@ async def test_the_dashboard_asks_for_metrics_that_there_are(house: Server) -> N
     dashboard = json.loads((ROOT / "deploy" / "grafana.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     asked += [str(variable["query"]) for variable in dashboard["templating"]["list"]]
-    async with httpx.AsyncClient(base_url=house.url, trust_env=False) as web:
+    async with web_client(base_url=house.url) as web:
         text = (await web.get("/metrics")).text
     there = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     for expression in asked:

@@ -4,12 +4,12 @@ import asyncio
 import json
 from collections.abc import Callable
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.server import Server
+from tests.support.web import web_client
 
 Shown = dict[tuple[str, tuple[str, ...]], float]
 
@@ -98,7 +98,7 @@ async def test_connections_that_were_refused_move_no_gauge(server: Server) -> No
 async def test_who_may_read_them(new_server: Callable[..., Server], sqlite_url: str) -> None:
     node = new_server(sqlite_url, METRICS_TOKEN="scrape-me")
     assert await scraped(node, Authorization="Bearer scrape-me")
-    async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
+    async with web_client(base_url=node.url) as api:
         for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"Authorization": "Bearer scrape-you"}):
             assert (await api.get("/metrics", headers=headers)).status_code == 401
 

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from scripts import fetch_client
 from server.vendor import Pin, pins
 from tests.support.server import ROOT, Server
+from tests.support.web import web_client
 
 PINS = pins()
 #: The one that a test changes or leaves out, while the others are as published.
@@ -173,7 +173,7 @@ async def test_the_server_serves_what_was_published_and_nothing_else(
         (held / NAME).write_bytes(content)
     node.start()
     good = content == CONTENT
-    async with httpx.AsyncClient(base_url=node.url, trust_env=False) as client:
+    async with web_client(base_url=node.url) as client:
         got = await client.get(f"/vendor/{NAME}")
         assert (got.status_code, got.content == CONTENT) == (200 if good else 404, good)
         assert (await client.get("/vendor/other.js")).status_code == 404

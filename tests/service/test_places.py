@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from itertools import count
 from typing import Any, cast
 
-import httpx
 import pytest
 
 from events.access import Caller
@@ -23,6 +22,7 @@ from tests.support.doors import enter, new_session
 from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.sioclient import SioWebSocket
+from tests.support.web import web_client
 
 MOST = 40
 
@@ -184,7 +184,7 @@ async def test_who_comes_back_takes_the_place_of_an_own_connection(
 async def test_sessions_without_a_token_are_bounded(small_node: Server) -> None:
     node = small_node
     room = await new_session(node, "alice")
-    async with httpx.AsyncClient(base_url=node.url, trust_env=False) as api:
+    async with web_client(base_url=node.url) as api:
 
         async def handshake() -> str:
             answer = await api.get("/socket.io/?EIO=4&transport=polling")
@@ -277,7 +277,7 @@ async def test_a_full_node_takes_nobody_for_having_a_session(
     room = await new_session(node, "alice")
     async with (
         enter("websocket", node, "alice", room),
-        httpx.AsyncClient(base_url=node.url, trust_env=False) as api,
+        web_client(base_url=node.url) as api,
     ):
         for more in ("", "&" + query):
             answer = await api.get("/socket.io/?EIO=4&transport=polling" + more)

@@ -21,6 +21,7 @@ from tests.support.rawclient import RawClient
 from tests.support.server import Server
 from tests.support.sioclient import SioPolling, SioWebSocket
 from tests.support.sseclient import SseClient
+from tests.support.web import web_client
 
 Reply = dict[str, Any]
 
@@ -142,11 +143,10 @@ class RestDoor(Door):
 
     async def open(self, **join: Any) -> None:
         url = f"{self.server.url}{self._path()}/events"
-        self.http = httpx.AsyncClient(
+        self.http = web_client(
             base_url=self.server.url,
             headers={"Authorization": f"Bearer {self.token}"},
             timeout=30,
-            trust_env=False,
         )
         await self._stack.enter_async_context(self.http)
         client = SseClient(url, self.token)

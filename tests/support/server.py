@@ -13,6 +13,7 @@ import jwt
 
 from tests.support.nursery import start_server
 from tests.support.processes import Process, end, free_port, kill_tree, tail, wait_until
+from tests.support.web import web_client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET = "a-secret-of-the-tests-of-more-than-32-bytes"
@@ -84,7 +85,7 @@ class Server:
     def api(self, sub: str | None = "alice", role: str | None = None, **claims: Any) -> httpx.AsyncClient:
         """A REST client of this user; `sub=None`: without a token. Use it in `async with`."""
         headers = {"Authorization": f"Bearer {self.token(sub, role, **claims)}"} if sub is not None else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=15, trust_env=False)
+        return web_client(base_url=self.url, headers=headers, timeout=15)
 
     # Starting, with the caller waiting or with the caller's event loop going on.
 

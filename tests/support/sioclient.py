@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support.inbox import Inbox, Received
+from tests.support.web import web_client
 
 _SEPARATOR = "\x1e"
 
@@ -196,7 +197,7 @@ class SioPolling(_Packets):
         super().__init__("sio polling")
         self.url = f"{url}/socket.io/"
         self.query = {"EIO": "4", "transport": "polling"}
-        self.http = httpx.AsyncClient(timeout=60, trust_env=False, headers=headers or {})
+        self.http = web_client(timeout=60, headers=headers or {})
         self._poller: asyncio.Task[None] | None = None
         self._posting = asyncio.Lock()
 

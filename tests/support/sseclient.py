@@ -7,6 +7,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.inbox import Inbox, Received
+from tests.support.web import web_client
 
 
 class SseClient(Inbox):
@@ -40,7 +41,7 @@ class SseClient(Inbox):
         self.last_event_id: str | None = last_event_id
         self.comments = 0
         self.retry: int | None = None
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(15, read=None), trust_env=False)
+        self._client = web_client(timeout=httpx.Timeout(15, read=None))
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> Self:
