@@ -4,6 +4,8 @@ An import takes a second of a processor, and a run starts hundreds of servers. W
 is tested in tests/server/test_serve.py. `python -m tests.support.nursery` is the process that forks.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 IMPORTED = (
     "server.app", "server.closing", "server.commands.serve", "server.commands.migrate", "server.config_rules",
     "server.engine.run", "server.logs", "server.starting", "aiosqlite", "asyncpg", "uvicorn.lifespan.on",
-    "databases.backends.postgres", "databases.backends.sqlite",
+    "databases.backends.postgres", "databases.backends.sqlite", "migrations.run",
     "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.sqlite",
 )  # fmt: skip
 
@@ -162,9 +164,22 @@ def _poll(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if done else None
 
 
+def _leave(end: SystemExit) -> None:
+    """As the interpreter ends, but for taking all modules apart: they would be copied first."""
+    if not isinstance(end.code, int | None):
+        raise end
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(end.code or 0)
+
+
 def _main(asked: int, answers: int) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a child's collections would copy all of it
     with os.fdopen(asked, closefd=False) as lines:
         for line in iter(lines.readline, ""):
             what, *args = json.loads(line)
@@ -177,7 +192,10 @@ def _main(asked: int, answers: int) -> None:
             return
     from server.cli import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        _leave(end)
 
 
 if __name__ == "__main__":
