@@ -5,6 +5,7 @@ a test that stops, kills or pauses something takes the `own_…` variant.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,34 @@ from tests.support.jsclient import JsClients
 from tests.support.processes import tail
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
+
+#: Files that take long, the longest first: the run would end with one of them, and the other workers idle.
+LONG = (
+    "people/test_commands.py", "people/test_playground.py", "people/test_turns.py", "doors/test_hostile.py",
+    "cluster/test_make_cluster.py", "cluster/test_clocks.py", "server/test_cli.py", "server/test_serve.py",
+    "people/test_testing.py", "lineage/test_sql_goes_back.py", "service/test_bounds.py",
+    "migration/test_copy.py", "model/test_model.py", "migration/test_import.py",
+    "people/test_turn_stories.py", "clients/test_come_back.py", "doors/test_one_way_in.py",
+    "files/test_uploads.py", "house/test_recipes.py",
+    "storage/test_outage.py", "cluster/test_living.py", "people/test_schemathesis.py",
+    "turns/test_waiting_nodes.py", "cluster/test_stores.py", "conformance/test_api_parity.py",
+    "people/test_snippets.py", "people/test_react.py", "cluster/test_one_port.py", "cluster/test_outages.py",
+    "service/test_places.py", "files/test_underway.py", "doors/test_identity.py", "streams/test_memory.py",
+    "clients/test_event_source.py", "cluster/test_strict_and_narrow.py", "streams/test_readers.py",
+    "lineage/test_through_a_failover.py", "cluster/test_proxies.py", "cluster/test_drain.py",
+    "service/test_service.py", "cluster/test_dead_node.py", "cluster/test_parts.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files come first, then those with many tests: `--dist loadfile` hands them out so."""
+    place = {f"tests/{name}": at for at, name in enumerate(LONG)}
+    tests = Counter(_file(item) for item in items)
+    items.sort(key=lambda item: (place.get(_file(item), len(LONG)), -tests[_file(item)], _file(item)))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 
+from tests.conftest import LONG
 from tests.support.processes import listening
 from tests.support.proxy import Proxy
+from tests.support.server import ROOT
 from tests.support.services import Haproxy, Nginx, Postgres, Redis
 
 NGINX = """
@@ -100,3 +102,8 @@ def test_front_ends_start() -> None:
     with Nginx(NGINX) as nginx, Haproxy(HAPROXY) as haproxy:
         assert listening(nginx.port)
         assert listening(haproxy.port)
+
+
+def test_the_files_that_come_first_are_there() -> None:
+    for name in LONG:
+        assert (ROOT / "tests" / name).exists(), name
