@@ -55,7 +55,7 @@ def test_three_nodes_come_up_and_go(tmp_path: Path) -> None:
             parts = ["postgres", "redis", "node1", "node2", "node3", "nginx"]
             assert list(pids) == [*parts, "worker"]
             for at, name in enumerate(parts):
-                content = f"{name} is killed while this is being written, and a good deal more of it. " * 4
+                content = f"{name} is killed while this is being written, and a good deal more of it. " * 2
                 content = content.strip()
                 tell(page, content)
                 assert heard(page) == "writing"

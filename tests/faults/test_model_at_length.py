@@ -8,8 +8,8 @@ import pytest
 from tests.model.rules import names
 from tests.model.test_model import MANY, run
 
-#: Schedules: of ordinary faults, and with stores that go back and clocks that jump.
-ORDINARY, PAST = 12_000, 8_000
+#: Schedules: of ordinary faults, with stores that go back and clocks that jump, and of people who ask.
+ORDINARY, PAST, TURNS = 12_000, 8_000, 2_000
 #: In one process, so that it ends within its time on a slow machine.
 PART = 2_000
 
@@ -37,6 +37,14 @@ def test_promises_hold(row: Callable[[str], None]) -> None:
 def test_promises_hold_where_the_past_changes(row: Callable[[str], None]) -> None:
     recovered = promises_hold(PAST, "--past")
     row(f"{PAST} with stores that go back and clocks that jump, {recovered} recoveries: every promise held")
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize("kind", ["--turns", "--branches"])
+def test_every_question_ends_in_one_way(row: Callable[[str], None], kind: str) -> None:
+    recovered = promises_hold(TURNS, kind)
+    row(f"{TURNS} with {kind}, {recovered} recoveries: every question ended in one way")
 
 
 @pytest.mark.faults

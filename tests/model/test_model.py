@@ -10,10 +10,29 @@ import pytest
 from tests.model.rules import names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Schedules of a run of the tests: of ordinary faults, and with stores that go back and clocks that jump.
-ORDINARY, PAST = 80, 60
-#: ... and of people who ask and workers who answer; and who ask again, and go back.
-TURNS, BRANCHES = 8, 10
+#: Schedules of a run of the tests: of ordinary faults, with stores that go back and clocks that jump, of
+#: people who ask and workers who answer, and of those who ask again, and go back.
+ORDINARY, PAST, TURNS, BRANCHES = 40, 30, 8, 8
+#: Schedules that broke a promise once, and are run again each time.
+BROKE: dict[str, tuple[int, ...]] = {
+    "": (
+        1008852,  # a user was said to have gone while its connection was cut off
+        1000432,  # Redis was empty, the node died, and a text's end was taken for all of it
+        1002887,  # a node died between the commit of a read mark and its log
+        1009998,  # the database had moved a read mark, and its answer was lost
+    ),
+    "--past": (
+        1003540,  # an edit was lost, and another edit of that message hid it
+        1003727,  # the reply to a second join was lost
+        1005778,  # the database went back to where its lineage had another name
+        328,  # everybody left before the nodes asked the database that had gone back
+    ),
+    "--turns": (105,),  # the second wait of an answer was told from the database, as no end
+    "--branches": (
+        1,  # a question steered an answer on another branch that had begun after it
+        36,  # a page of a path said that it had a message that was committed meanwhile
+    ),
+}
 #: Rules that are missed within few schedules; `make faults` leaves out each of them.
 QUICK = ("hold_connection", "witness")
 #: Schedules in which a rule that is left out has to be missed: each is by one in twenty, or more.
@@ -35,44 +54,12 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.timeout(400)
-def test_promises_hold() -> None:
-    run(str(ORDINARY), "--first", os.environ.get("MODEL_SEED", "0"))
-
-
-@pytest.mark.timeout(400)
-def test_every_question_ends_in_one_way() -> None:
-    run(str(TURNS), "--turns", "--first", os.environ.get("MODEL_SEED", "0"))
-
-
-@pytest.mark.timeout(400)
-def test_everybody_is_shown_the_path_to_the_head() -> None:
-    run(str(BRANCHES), "--branches", "--first", os.environ.get("MODEL_SEED", "0"))
-
-
-@pytest.mark.timeout(400)
-def test_promises_hold_where_the_past_changes() -> None:
-    run(str(PAST), "--past", "--first", os.environ.get("MODEL_SEED", "0"))
-
-
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("seed", "more"),
-    [
-        (1008852, ()),  # a user was said to have gone while its connection was cut off
-        (1000432, ()),  # Redis was empty, the node died, and a text's end was taken for all of it
-        (1002887, ()),  # a node died between the commit of a read mark and its log
-        (1009998, ()),  # the database had moved a read mark, and its answer was lost
-        (105, ("--turns",)),  # the second wait of an answer was told from the database, as no end
-        (1, ("--branches",)),  # a question steered an answer on another branch that had begun after it
-        (36, ("--branches",)),  # a page of a path said that it had a message that was committed meanwhile
-        (1003540, ("--past",)),  # an edit was lost, and another edit of that message hid it
-        (1003727, ("--past",)),  # the reply to a second join was lost
-        (1005778, ("--past",)),  # the database went back to where its lineage had another name
-        (328, ("--past",)),  # everybody left before the nodes asked the database that had gone back
-    ],
+    ("schedules", "kind"), [(ORDINARY, ""), (PAST, "--past"), (TURNS, "--turns"), (BRANCHES, "--branches")]
 )
-def test_schedules_that_broke_a_promise(seed: int, more: tuple[str, ...]) -> None:
-    run("--seed", str(seed), *more)
+def test_promises_hold(schedules: int, kind: str) -> None:
+    first, again = os.environ.get("MODEL_SEED", "0"), map(str, BROKE[kind])
+    run(str(schedules), "--first", first, *filter(None, [kind]), "--also", *again)
 
 
 @pytest.mark.timeout(400)

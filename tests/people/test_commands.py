@@ -63,7 +63,7 @@ SHORT: Rules = [
     (r"-m bench\.workers$", r"\g<0> --help", "measures for minutes"),
     (r"-m bench\.search_writes$", r"\g<0> --seconds 0.05 --rounds 1", "measures for a minute"),
     (r"-m bench\.turns( --only NAME)?$", r"\g<0> --help", "test_turns.py runs the calls, in a smaller node"),
-    (r"-m tests\.model \d+", "-m tests.model 12", "minutes of schedules; test_model.py runs enough of them"),
+    (r"-m tests\.model \d+", "-m tests.model 4", "minutes of schedules; test_model.py runs enough of them"),
     (r"^make test$", "make test WORKERS=0 ARGS='-q tests/test_project.py'", "the whole is this very run"),
     (r"-m pytest tests/.*$", r"\g<0> --collect-only -q", "the same"),
     (r"^make fresh$", "make -n fresh | grep scripts/fresh", "makes whole machines"),
