@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
 
+from server.dialects.answerlines import AnswerLine
+from server.dialects.openai.responseevents import ResponseEvents
+from server.dialects.openai.responseobject import ResponseHead
 from tests.doors.test_openai import QUESTION, history, library, working
 from tests.doors.test_openai_answers import ENDS, begun
 from tests.support.doors import enter, new_session
@@ -335,3 +340,32 @@ async def test_what_cannot_be_done_is_refused(parley: Server, asked: dict[str, A
             await client.responses.create(**{"model": "Echo", "input": "One", **asked})
         assert refused.value.param is not None
         assert refused.value.param.startswith(param)
+
+
+async def test_numbers_are_the_same_when_nobody_knows_the_pieces(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """After a restart an answer is told from its parts."""
+    node = new_server(sqlite_url, STREAM_DELAY_MS="0")
+    async with library(node) as client:
+        whole = await client.responses.create(model="Echo", input="/parts")
+        told = await _read(client, whole.id)
+    node.kill9()
+    await node.start_async()
+    async with library(node) as client:
+        again = await _read(client, whole.id)
+        assert _ends(again) == _ends(told)
+        assert again[-1].response == whole
+        middle = again[len(again) // 2].sequence_number
+        rest = await _read(client, whole.id, middle)
+    assert rest == [event for event in again if event.sequence_number > middle]
+
+
+def test_what_is_kept_of_an_answer_is_its_readers() -> None:
+    """A response's last event has all of the text."""
+    kept: list[int] = []
+    events = ResponseEvents(ResponseHead("resp_1", "sess_1", 0, "Echo", {}))
+    events.count_for(SimpleNamespace(holds=kept.append))  # type: ignore[arg-type]
+    for size in (4000, 4000, 100):
+        list(events.tell(AnswerLine("stream_chunk", message_id="msg_1", content="x" * size)))
+    assert kept == [8000]

@@ -27,6 +27,7 @@ class Output:
 
     def __init__(self, behind: Behind | None = None) -> None:
         self.message_id = ""
+        self.size = 0  # characters that are kept until the end
         self._behind = behind
         self._items: list[Json] = []
         self._message: _OpenItem | None = None
@@ -75,6 +76,7 @@ class Output:
             message = self._message = self._open(id_of(self.message_id, self._behind), fields, _TEXT)
             yield from message.opening()
         message.texts.append(text)
+        self.size += len(text)
         yield "output_text.delta", {**message.place, "delta": text, "logprobs": []}
 
     def _cite(self, source: Json) -> Iterator[Told]:
@@ -102,6 +104,7 @@ class Output:
             yield from self._reasoning.opening()
         if text:
             self._reasoning.texts.append(text)
+            self.size += len(text)
             yield "reasoning_text.delta", {**self._reasoning.place, "delta": text}
 
     def _end_reasoning(self, status: str) -> Iterator[Told]:

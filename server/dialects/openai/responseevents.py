@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from events.event import to_json
+from events.held import SMALL
+from events.outbox import Sink
 from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.behind import Behind
 from server.dialects.openai.chunks import CHANGED
@@ -32,6 +34,13 @@ class ResponseEvents(Frames):
         self._next = 0
         self._steps, self._output = Steps(), Output(behind)
         self._begun = False
+        self._sink: Sink | None = None
+        self._counted = 0
+
+    def count_for(self, sink: Sink) -> None:
+        """The answer's text is kept until the response's last event, which has all of it: its reader's
+        connection holds it."""
+        self._sink = sink
 
     def opening(self) -> bytes:
         """The first event: the question is committed, and the response has its name."""
@@ -49,6 +58,10 @@ class ResponseEvents(Frames):
         steps = list(self._steps.take(line))
         for kind, fields in self._output.take(steps):
             yield from self._tell(kind, fields)
+        grown = self._output.size - self._counted
+        if grown >= SMALL and self._sink is not None:
+            self._sink.holds(grown)
+            self._counted += grown
         if steps and isinstance(steps[-1], EndStep):
             yield from self._end(steps[-1])
 

@@ -63,9 +63,10 @@ async def create(request: Request, receive: Receive, send: Send) -> None:
     asked, waited, behind = await begin(services, caller, asked_for, commit)
     question, model = asked.message, await _model(services, asked.asks.agent_id)
     head = head_of(question, model, behind, background=bool(body.background))
-    begins = _begins(services, asked, waited)
+    events = ResponseEvents(head, behind=behind)
+    begins = _begins(services, asked, events, waited)
     if body.stream:
-        told = ToldInFrames(send, ResponseEvents(head, behind=behind))
+        told = ToldInFrames(send, events)
         await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
         return
     if body.background:
@@ -118,11 +119,12 @@ async def retrieve(request: Request, receive: Receive, send: Send) -> None:
         await reply(await _shown(services, head, question, behind))(request.scope, receive, send)
         return
     after = -1 if query.starting_after is None else query.starting_after
-    told = ToldInFrames(send, ResponseEvents(head, after, behind))
+    events = ResponseEvents(head, after, behind)
+    told = ToldInFrames(send, events)
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     asks = services.answers.answering.asks_of(caller, turn.agent_id, None)
-    begins = _begins(services, Asked(asks, question))
+    begins = _begins(services, Asked(asks, question), events)
     await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
 
 
@@ -224,11 +226,14 @@ _STATES = {"running": "in_progress"}
 # --- what the routes share
 
 
-def _begins(services: Services, asked: Asked, waited: MessageRecord | None = None) -> Begin:
+def _begins(
+    services: Services, asked: Asked, events: ResponseEvents, waited: MessageRecord | None = None
+) -> Begin:
     """Waits for the answer; a question that was given up ends its response, too."""
     begins = begins_of(services, asked, waited)
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
+        events.count_for(stream)
         try:
             return await begins(conn, stream)
         except (StreamClosed, AgentNotFound) as error:
