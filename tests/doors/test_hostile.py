@@ -24,8 +24,12 @@ CODES = {
 }  # fmt: skip
 """What a payload can be answered with; INTERNAL is no answer."""
 
+#: Both doors, and both databases: a door reads the same before either of them.
+CROSSED = (("parley_on_postgresql", "socketio"), ("parley", "websocket"))
+CROSSED_IDS = ("postgresql-socketio", "sqlite-websocket")
+
 property_test = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[
@@ -51,7 +55,7 @@ def test_every_command_of_the_catalog_is_attacked() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("kind", ["socketio", "websocket"])
+@pytest.mark.parametrize(("either", "kind"), CROSSED, ids=CROSSED_IDS, indirect=["either"])
 @property_test
 @given(data=st.data())
 async def test_commands(either: Server, kind: str, command: str, data: st.DataObject) -> None:
@@ -202,7 +206,12 @@ async def _socket(server: Server, transport: str) -> AsyncIterator[SioWebSocket 
         yield client
 
 
-@pytest.mark.parametrize("kind", ["socketio", "polling"])
+@pytest.mark.parametrize(
+    ("either", "kind"),
+    [("parley", "socketio"), ("parley_on_postgresql", "polling")],
+    ids=["sqlite-socketio", "postgresql-polling"],
+    indirect=["either"],
+)
 @pytest.mark.parametrize("authenticated", [True, False])
 async def test_frames(either: Server, kind: str, authenticated: bool) -> None:
     session = await _session(either)

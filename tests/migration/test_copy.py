@@ -5,7 +5,6 @@ import json
 import random
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.processes import kill_tree, spawn
+from tests.support.nursery import nursery, run_command
+from tests.support.processes import kill_tree
 from tests.support.server import Server, environment
 from tests.support.services import Postgres
 
@@ -106,14 +106,11 @@ def environment_of(folder: Path) -> dict[str, Any]:
 
 
 def arguments(source: str, target: str) -> list[str]:
-    return [sys.executable, "-m", "server", "copy-database", "--from", source, "--to", target]
+    return ["copy-database", "--from", source, "--to", target]
 
 
 def copy(source: str, target: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = arguments(source, target)
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, **environment_of(folder)
-    )
+    return run_command(arguments(source, target), **environment_of(folder), timeout=100)
 
 
 def plain(value: Any) -> Any:
@@ -173,7 +170,9 @@ async def test_killed_twice_every_row_is_equal(
     target, sql = empty
     for least in (2_000, 6_000):
         log = tmp_path / f"log{least}"
-        process = spawn(arguments(sqlite_url, target), log=log, **environment_of(tmp_path))
+        process = nursery().start(
+            arguments(sqlite_url, target), log=log, errors=log, **environment_of(tmp_path)
+        )
         async with asyncio.timeout(60):
             while True:
                 assert process.poll() is None, log.read_text()

@@ -1,11 +1,10 @@
-"""`import-sessions`: 100,000 rows, one in a hundred damaged, the process killed twice in between."""
+"""`import-sessions`: many rows, one in a hundred damaged, the process killed twice in between."""
 
 import asyncio
 import json
 import random
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,10 +16,11 @@ import pytest
 from storage.database import Database
 from storage.old_sessions import session_of
 from storage.sessions import Sessions
-from tests.support.processes import kill_tree, spawn
+from tests.support.nursery import nursery, run_command
+from tests.support.processes import kill_tree
 from tests.support.server import Server, environment
 
-ROWS = 40_000
+ROWS = 24_000
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 TABLE = """CREATE TABLE sessions (session_id TEXT PRIMARY KEY, user_id TEXT, metadata TEXT,
     created_at TIMESTAMP, expires_at TIMESTAMP, last_activity TIMESTAMP, request_count INTEGER)"""
@@ -93,23 +93,12 @@ def old_store(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def command(url: str, folder: Path, *more: str) -> tuple[list[str], dict[str, str]]:
-    arguments = [
-        sys.executable,
-        "-m",
-        "server",
-        "import-sessions",
-        "--from",
-        f"sqlite:///{folder}/old.db",
-        *more,
-    ]
-    return arguments, environment(DATABASE_URL=url)
+    """The arguments of `python -m server`, and its environment."""
+    return ["import-sessions", "--from", f"sqlite:///{folder}/old.db", *more], environment(DATABASE_URL=url)
 
 
 def run(url: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments, env = command(url, folder, *more)
-    return subprocess.run(
-        arguments, env=env, cwd=folder, capture_output=True, text=True, timeout=100, check=False
-    )
+    return run_command(*command(url, folder, *more), folder, timeout=100)
 
 
 async def counted(url: str) -> int:
@@ -144,14 +133,15 @@ async def test_killed_twice_every_good_row_is_there_once(
         rows[number][field] = value
     old_store(tmp_path / "old.db", rows)
     arguments, env = command(database_url, tmp_path)
-    for least in (4_000, 12_000):
-        process = spawn(arguments, log=tmp_path / f"log{least}", env=env, cwd=tmp_path)
+    for least in (2_000, 8_000):
+        log = tmp_path / f"log{least}"
+        process = nursery().start(arguments, log=log, errors=log, env=env, cwd=tmp_path)
         async with asyncio.timeout(60):
             while await counted(database_url) < least:
-                assert process.poll() is None, (tmp_path / f"log{least}").read_text()
+                assert process.poll() is None, log.read_text()
         kill_tree(process)
     interrupted = await counted(database_url)
-    assert 12_000 <= interrupted < ROWS - len(bad)
+    assert 8_000 <= interrupted < ROWS - len(bad)
     done = run(database_url, tmp_path, "--report", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
     assert f"{ROWS} rows: {ROWS - len(bad) - interrupted} imported" in done.stderr

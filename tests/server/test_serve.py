@@ -25,9 +25,13 @@ from tests.support.services import Postgres
 NewServer = Callable[..., Server]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def as_a_user_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "fresh", True)
+
+
+#: A process of its own, from its imports to the interpreter's end; other tests' are forked.
+as_a_user_does_it = pytest.mark.usefixtures("as_a_user_does")
 
 
 def stopped(node: Server, how: signal.Signals = signal.SIGTERM) -> int:
@@ -36,12 +40,14 @@ def stopped(node: Server, how: signal.Signals = signal.SIGTERM) -> int:
     return node.process.wait(15)
 
 
+@as_a_user_does_it
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_orderly_end_is_status_0(server: Server, how: signal.Signals) -> None:
     assert stopped(server, how) == 0
     assert "Traceback" not in server.log.read_text()
 
 
+@as_a_user_does_it
 async def test_open_requests_do_not_hold_up_the_end(server: Server) -> None:
     """An event stream, a long poll and WebSockets would go on for ever; each is told to come back."""
     async with server.api("alice") as api:
@@ -89,6 +95,7 @@ async def test_a_client_that_left_in_mid_poll_does_not_hold_up_the_end(server: S
     assert "timeout graceful shutdown" not in server.log.read_text()
 
 
+@as_a_user_does_it
 def test_a_fault_in_the_settings_is_told_and_nothing_is_served(sqlite_url: str, tmp_path: Path) -> None:
     node = Server(tmp_path / "node", sqlite_url, WS_PING_TIMEOUT="0", LOG_LEVEL="loud")
     node._spawn()
@@ -108,6 +115,7 @@ def test_a_port_that_is_taken(server: Server, sqlite_url: str, tmp_path: Path) -
     assert "address already in use" in node.log.read_text()
 
 
+@as_a_user_does_it
 def test_with_debug_the_welcome_works_as_printed(new_server: NewServer, sqlite_url: str) -> None:
     node = new_server(sqlite_url, DEBUG="true")
     printed = node.log.read_text()
@@ -180,6 +188,7 @@ def test_a_database_that_cannot_be_served_is_one_line(tmp_path: Path, url: str, 
     assert "hunter2" not in line
 
 
+@as_a_user_does_it
 def test_a_database_that_is_not_there_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
     (line,) = refused(Server(tmp_path / "node", postgres.url("no_such_database")))
     assert "cannot be reached" in line and "no_such_database" in line
@@ -237,6 +246,7 @@ def test_names_that_are_nearly_a_setting_are_told(new_server: NewServer, sqlite_
     assert warned[1]["event"].endswith("did you mean SERVICE_PORT?")
 
 
+@as_a_user_does_it
 def test_ready_says_what_is_served_where(new_server: NewServer, postgres_url: str) -> None:
     node = new_server(postgres_url)
     lines = map(json.loads, node.log.read_text().splitlines())
