@@ -19,6 +19,8 @@ from events.bounds import (
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
+from server.dialects.aisdk.bodies import LARGEST
+from server.dialects.aisdk.given import FILES
 from server.downloads import EACH as DOWNLOADS_EACH
 from server.downloads import MOST as DOWNLOADS
 from server.engine import takers
@@ -117,6 +119,8 @@ WRITES: dict[Call, str] = {
     ("POST", "/v1/chat/completions"): "message",
     ("POST", "/v1/responses"): "message",
     ("POST", "/v1/responses/{response_id}/cancel"): "stream_cancel",
+    ("POST", "/api/ai/chat"): "message",
+    ("POST", "/api/ai/chat/{chat_id}/stop"): "stream_cancel",
     ("POST", "/api/chat/streams/{message_id}/cancel"): "stream_cancel",
     ("POST", "/api/chat/sessions"): "create_session",
     ("PATCH", _S): "change_session",
@@ -199,6 +203,20 @@ CALLS: dict[Call, Bounds] = {
     ("POST", "/v1/responses/{response_id}/cancel"): _command("stream_cancel"),
     ("GET", "/v1/responses/{response_id}/input_items"): _reading(
         _READERS, f"a question and {HISTORY_MESSAGES} messages brought along"
+    ),
+    ("POST", "/api/ai/chat"): replace(
+        _ANSWER,
+        size=(
+            f"{LARGEST // 2**20} MiB, the last message `WS_MESSAGE_SIZE_LIMIT` without its {FILES} files; "
+            f"{SLOW_READER}"
+        ),
+        caps=(*_ANSWER.caps, SESSIONS, STORED),
+        beyond=(*_ANSWER.beyond, "LIMIT_REACHED", "UNSUPPORTED_FILE_TYPE"),
+        holds=f"a session, its files, {_ANSWER.holds}",
+    ),
+    ("GET", "/api/ai/chat/{chat_id}/stream"): _STREAM,
+    ("POST", "/api/ai/chat/{chat_id}/stop"): replace(
+        _command("stream_cancel"), size=f"{LARGEST // 2**20} MiB"
     ),
     ("GET", "/v1/models"): _reading(_EVERYBODY, "all that there are"),
     ("GET", "/v1/models/{model}"): _reading(_EVERYBODY, "one"),

@@ -216,6 +216,49 @@ async def _responded(world: World, *pieces: str, end: bool = True) -> str:
         return str(made["id"])
 
 
+async def ui_chat(world: World) -> AsyncIterator[None]:
+    """All that a page shows comes along, and a long question with a file."""
+    session = await world.session(agent_id=1)
+    shown = [_ui_message(f"m{n}", [_ui_text(1000)]) for n in range(450)]
+    file: dict[str, object] = {"type": "file", "url": f"data:text/plain,{'f' * 500_000}", "filename": "f.txt"}
+    last = _ui_message("last", [_ui_text(50_000), file], metadata={"all": texts.wide()["all"][:8000]})
+    body = {"id": session, "messages": [*shown, last]}
+    yield
+    await _ui_answer(world, "POST", "/api/ai/chat", session, json=body)
+
+
+async def ui_resume(world: World) -> AsyncIterator[None]:
+    session = await world.session(agent_id=1)
+    await world.message(session, content=texts.long_text(20_000))
+    yield
+    await _ui_answer(world, "GET", f"/api/ai/chat/{session}/stream", session)
+
+
+async def ui_stop(world: World) -> AsyncIterator[None]:
+    session = await world.session(agent_id=1)
+    await world.message(session, content=texts.long_text(20_000))
+    yield
+    ok(await world.api().post(f"/api/ai/chat/{session}/stop", json={"unknown": texts.wide()}))
+
+
+def _ui_text(length: int) -> dict[str, object]:
+    return {"type": "text", "text": texts.long_text(length)}
+
+
+def _ui_message(id: str, parts: list[dict[str, object]], **more: object) -> dict[str, object]:
+    return {"id": id, "role": "user", "parts": parts, **more}
+
+
+async def _ui_answer(world: World, method: str, path: str, session: str, **body: object) -> None:
+    """Up to its first word; then it is stopped."""
+    async with world.api().stream(method, path, **body) as answer:  # type: ignore[arg-type]
+        ok(answer)
+        async for line in answer.aiter_lines():
+            if '"text-delta"' in line:
+                break
+    ok(await world.api().post(f"/api/ai/chat/{session}/stop"))
+
+
 async def cancel(world: World) -> AsyncIterator[None]:
     message_id = await world.stream(World.quiet, world.size.pieces)
     yield
@@ -375,6 +418,9 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/v1/responses/{response_id}/input_items"): (
         Dear("50 messages before the question", response("/input_items?limit=100")),
     ),
+    ("POST", "/api/ai/chat"): (Dear("4 MiB of messages, of which the last has a file of 500 KB", ui_chat),),
+    ("GET", "/api/ai/chat/{chat_id}/stream"): (Dear("an answer of many pieces", ui_resume),),
+    ("POST", "/api/ai/chat/{chat_id}/stop"): (Dear("an unknown field of 25,000 objects", ui_stop),),
     ("GET", "/v1/models"): (Dear("200 agents with 25,000 objects each", get("/v1/models")),),
     ("GET", "/v1/models/{model}"): (Dear("one", get("/v1/models/Echo")),),
     ("POST", "/api/chat/streams/{message_id}/cancel"): (Dear("an answer of many pieces", cancel),),

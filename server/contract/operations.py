@@ -8,6 +8,7 @@ from msgspec import Struct
 from events import payloads, schema
 from events.catalog import CATALOG
 from server.contract.schemas import doc, first_sentence
+from server.dialects.aisdk.bodies import UIChatRequest, UIChatStop
 from server.dialects.openai.bodies import ChatCompletionRequest
 from server.dialects.openai.responsebodies import InputItemsQuery, ResponseQuery, ResponseRequest
 from server.routes.agents import ChangedAgent, NewAgent
@@ -55,6 +56,8 @@ SIGNED = {
     "signature": ("query", {"type": "string"}),
     "expires": ("query", {"type": "string"}),
 }
+SDK = {"sdk": ("query", {"type": "string", "enum": ["5", "6", "7"], "default": "6"})}
+AGENT = {"agent_id": ("query", {"type": "string"})}
 #: A session may not be there, have expired, or be archived.
 GONE = (404, 409, 410)
 
@@ -178,6 +181,17 @@ OPERATIONS: tuple[RestCall, ...] = (
         "GET", "/v1/responses/{response_id}/input_items", "What was asked", "openai",
         query=InputItemsQuery, errors=(400, 404),
     ),
+    RestCall(
+        "POST", "/api/ai/chat", "The AI SDK's chat: ask an agent, again or otherwise, or answer it", "ai sdk",
+        answer=EVENT_STREAM, body=UIChatRequest, errors=(*GONE, 415), parameters={**KEY, **SDK, **AGENT},
+    ),
+    RestCall(
+        "GET", "/api/ai/chat/{chat_id}/stream", "The answer that is open, from its beginning", "ai sdk",
+        answer=EVENT_STREAM, also={204: "None is open"}, parameters=SDK,
+    ),
+    RestCall(
+        "POST", "/api/ai/chat/{chat_id}/stop", "Stop it", "ai sdk", body=UIChatStop, answer=None, errors=GONE,
+    ),
     RestCall("GET", "/v1/models", "The agents, as OpenAI's models", "openai"),
     RestCall("GET", "/v1/models/{model}", "One of them", "openai", errors=(400, 404)),
     RestCall("GET", "/api/chat/agents", "The agents", "agents"),
@@ -240,6 +254,7 @@ TAGS = {
     "streams": "Answers while they are being written",
     "files": "Uploads, downloads and signed URLs",
     "agents": "Who answers",
+    "ai sdk": "For `useChat`: docs/doors.md",
     "openai": "For OpenAI's libraries: docs/doors.md",
     "commands": "The commands of the sockets, one request each",
     "search": "Finding what was said",

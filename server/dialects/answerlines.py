@@ -6,7 +6,7 @@ dialect sees each answer as everybody else does. Knows no dialect.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -32,8 +32,13 @@ class AnswerLine(Struct):
     finish_reason: str | None = None
     usage: dict[str, Any] | None = None
     tokens_used: int | None = None
-    #: What an answer asks that waits for people.
+    latency_ms: int | None = None
+    model: str | None = None
+    metadata: dict[str, Any] | None = None
+    #: Of an answer that waits, or has waited (`events.schema.AskedInterrupt`).
     interrupts: list[dict[str, Any]] | None = None
+    #: Of a `stream_start`: the question's `message_id` and `seq`.
+    request: dict[str, Any] | None = None
     #: Of an error.
     code: str = ""
     message: str = ""
@@ -65,12 +70,13 @@ class ToldInFrames:
     proxies awake. What else is no event is left out: to the libraries of most products a `retry:` or an `id:`
     that is followed by nothing is a broken event."""
 
-    def __init__(self, send: Send, frames: Frames) -> None:
-        self._send, self._frames = send, frames
+    def __init__(self, send: Send, frames: Frames, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`headers`: besides those of the lines."""
+        self._send, self._frames, self._headers = send, frames, headers
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            await self._send(message)
+            await self._send({**message, "headers": [*message["headers"], *self._headers]})
             opening = self._frames.opening()
             if opening:
                 await self._send({"type": "http.response.body", "body": opening, "more_body": True})

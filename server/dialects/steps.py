@@ -48,7 +48,7 @@ class EndStep(NamedTuple):
 Step = TextStep | ThoughtStep | PartStep | EndStep
 
 
-class _Told:
+class ToldText:
     """How far a text was told, in constant memory."""
 
     __slots__ = ("_digest", "length")
@@ -70,8 +70,8 @@ class Steps:
     """One reader's, of one answer."""
 
     def __init__(self) -> None:
-        self._text = _Told()
-        self._thoughts: dict[str, _Told] = {}
+        self._text = ToldText()
+        self._thoughts: dict[str, ToldText] = {}
         self._parts: set[str] = set()
         self._called: set[str] = set()
 
@@ -132,7 +132,7 @@ class Steps:
     def _reasoning(self, part_id: str, whole: str) -> Iterator[Step]:
         """Thoughts that are thought anew are told no more: they are not the answer."""
         if part_id not in self._thoughts:
-            self._thoughts[part_id] = _Told()
+            self._thoughts[part_id] = ToldText()
             yield ThoughtStep("", part_id)
         yield from self._thought(part_id, self._thoughts[part_id].rest(whole) or "")
 

@@ -28,6 +28,22 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
 
     Raises PayloadTooLarge, ValidationFailed.
     """
+    data = await bytes_of(request, limit)
+    if not data:
+        return {}
+    try:
+        value = loads(data)
+    except Nested as error:
+        raise ValidationFailed(str(error)) from error
+    except ValueError as error:
+        raise ValidationFailed("not strict JSON") from error
+    if not isinstance(value, dict):
+        raise ValidationFailed("the body must be one JSON object")
+    return value
+
+
+async def bytes_of(request: Request, limit: int | None = None) -> bytes:
+    """A body as it came, at most `limit` bytes. Raises PayloadTooLarge, ValidationFailed."""
     most = limit or services_of(request).settings.ws_message_size_limit
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isdecimal() else 0
@@ -46,17 +62,7 @@ async def body_of(request: Request, limit: int | None = None) -> dict[str, Any]:
     finally:
         if held and http is not None:
             http.holds(-held)
-    if not data:
-        return {}
-    try:
-        value = loads(bytes(data))
-    except Nested as error:
-        raise ValidationFailed(str(error)) from error
-    except ValueError as error:
-        raise ValidationFailed("not strict JSON") from error
-    if not isinstance(value, dict):
-        raise ValidationFailed("the body must be one JSON object")
-    return value
+    return bytes(data)
 
 
 def struct_of(kind: type[S], value: dict[str, Any], *, strict: bool = True) -> S:

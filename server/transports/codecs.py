@@ -5,8 +5,11 @@ Each codec has a twin, `poisoned`, for connections whose positions cannot be rec
 
 from typing import Any
 
+import msgspec
+
 from events.event import POISON, Event, Kind
 from server.engine.frames import TEXT, frame
+from storage.interrupts import all_answered
 
 _LOGGED = int(Kind.LOGGED)
 
@@ -29,6 +32,13 @@ def one_line(data: bytes) -> bytes:
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return data.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in data else data
+
+
+def _is_to_go_on(event: Event) -> bool:
+    """Whether a change of a message says that all was answered that it waited for: it is no end."""
+    if event.name != "message_updated" or b'"status":"waiting"' not in event.data:
+        return False
+    return all_answered(msgspec.json.decode(event.data)["interrupts"])
 
 
 class SocketIOCodec:
@@ -108,7 +118,7 @@ class AnswerCodec:
             next_index = event.index + len(event.sizes)
             self.next_index = max(self.next_index, next_index)
             return self._line(event.name.encode(), event.data, b"%d" % next_index)
-        if event.closed and not self.ended:
+        if event.closed and not self.ended and not _is_to_go_on(event):
             self.ended = True
             return self._line(b"stream_end", event.data, END.encode())
         return b""

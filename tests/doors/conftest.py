@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.aisdk import AISdk
 from tests.support.server import Server
 from tests.support.services import Postgres
 
@@ -47,3 +48,10 @@ def either(request: pytest.FixtureRequest) -> Server:
     """Where the database has a say: the test runs on both."""
     server: Server = request.getfixturevalue(request.param)
     return server
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[AISdk]:
+    sdk = AISdk()
+    yield sdk
+    sdk.close()

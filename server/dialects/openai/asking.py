@@ -159,13 +159,6 @@ def _text(parts: Sequence[GivenPart | Tool]) -> str:
     return BETWEEN.join(part.text for part in parts if isinstance(part, Text))
 
 
-def key_in(header: str | None) -> str | None:
-    """What makes a call's repeat the same question. Raises ValidationFailed."""
-    if header and ("\0" in header or len(header) > 255):
-        raise ValidationFailed("at most 255 characters", field="Idempotency-Key")
-    return header or None
-
-
 def session_in(conversation: str | ConversationName | None, metadata: Metadata) -> str | None:
     """The session that a call names; `metadata` has the rest afterwards. Raises ValidationFailed."""
     named = conversation.id if isinstance(conversation, ConversationName) else conversation

@@ -23,7 +23,7 @@ from events.room import Connection
 from events.views import PAGE_BYTES
 from server.dialects.answerlines import ToldInFrames
 from server.dialects.behind import Behind
-from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, key_in, session_in
+from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, session_in
 from server.dialects.openai.conversation import read
 from server.dialects.openai.errors import is_whole, not_whole
 from server.dialects.openai.responsebodies import InputItemsQuery, ResponseQuery, ResponseRequest
@@ -39,6 +39,7 @@ from server.dialects.openai.responseobject import (
     unanswered,
 )
 from server.dialects.openai.toolcalls import behind_parts, page_tools
+from server.dialects.repeats import key_in
 from server.routes.common import caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, clean, query_of, services_of, struct_of
 from server.routes.sessions import origin_of

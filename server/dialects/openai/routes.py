@@ -11,7 +11,7 @@ from starlette.types import Receive, Send
 from events.asking import Asked
 from events.errors import AgentNotFound, ValidationFailed
 from server.dialects.answerlines import ToldInFrames
-from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, key_in, model_of, session_in
+from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, model_of, session_in
 from server.dialects.openai.bodies import ChatCompletionRequest
 from server.dialects.openai.chatinput import entries_of
 from server.dialects.openai.chunks import ChatChunks, completion
@@ -19,6 +19,7 @@ from server.dialects.openai.conversation import read
 from server.dialects.openai.errors import is_whole, not_whole, openai_error
 from server.dialects.openai.responses import cancel, create, input_items, retrieve
 from server.dialects.openai.toolcalls import page_tools
+from server.dialects.repeats import key_in
 from server.routes.common import Handler, Raw, call, caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, services_of, struct_of
 from server.routes.sessions import origin_of

@@ -1,0 +1,173 @@
+"""`/api/ai/chat`: the calls of the AI SDK's HTTP transport, and of pages that stop or show a chat."""
+
+from typing import Any
+
+from msgspec import Raw
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+
+from events.access import Caller
+from events.asking import Asked
+from events.errors import FileNotFound, SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
+from server.dialects.aisdk.asking import Continued, UICall, carry_out
+from server.dialects.aisdk.bodies import LARGEST, UIChatRequest, UIChatStop, last_message, request_in
+from server.dialects.aisdk.chunks import Sdk, UIChunks
+from server.dialects.aisdk.given import own_file
+from server.dialects.aisdk.streams import FileUrls, ToldAsUI, UIFrames, goes_on
+from server.dialects.repeats import key_in
+from server.identity import peer
+from server.routes.common import call, caller_of, doors_of, features_of, perform, reply
+from server.routes.reading import body_of, bytes_of, clean, services_of, struct_of
+from server.routes.sessions import origin_of
+from server.routes.streams import FROM_THE_BEGINNING, answer_begins
+from server.services import Services
+from server.transports.eventstream import Begin
+
+SDKS: dict[str, Sdk] = {"5": 5, "6": 6, "7": 7}
+
+
+async def chat(request: Request, receive: Receive, send: Send) -> None:
+    """`POST /api/ai/chat`. A client that goes does not stop the answer."""
+    services, caller = services_of(request), await caller_of(request)
+    sdk = sdk_of(request)
+    settings = services.settings
+    body = request_in(await bytes_of(request, max(LARGEST, settings.ws_message_size_limit)))
+    if body.agent_id is None and "agent_id" in request.query_params:
+        body.agent_id = struct_of(
+            UIChatRequest, {"id": body.id, **clean(dict(request.query_params))}
+        ).agent_id
+    message, body.messages, body.message = last_message(body), [], Raw()
+    door = doors_of(request).event_streams
+    await door.admit(request.scope, caller)
+    own = own_file(peer.origin_seen(request.scope, settings), settings.root_path)
+    files, key = features_of(request).files, key_in(request.headers.get("idempotency-key"))
+    asked_for = UICall(services, files, caller, body, message, origin_of(request), own, key)
+    told = await perform(request, carry_out, asked_for)
+    if isinstance(told, Asked):
+        session_id, begin = (
+            told.message.session_id,
+            answer_begins(services, told, b"", FROM_THE_BEGINNING, in_order=True),
+        )
+        await _answer(request, receive, send, caller, session_id, begin, sdk)
+        return
+    await _answer(request, receive, send, caller, body.id, goes_on(services, told), sdk, knows=told.parts)
+
+
+async def _answer(
+    request: Request,
+    receive: Receive,
+    send: Send,
+    caller: Caller,
+    session_id: str,
+    begin: Begin,
+    sdk: Sdk,
+    knows: Any = (),
+) -> None:
+    urls = _file_urls(request, caller)
+    chunks = UIChunks(sdk, session_id, urls.of)
+    chunks.knows(knows)
+    door = doors_of(request).event_streams
+    await door.answer(
+        request.scope, receive, ToldAsUI(send, UIFrames(chunks), urls), caller, session_id, begin
+    )
+
+
+def _file_urls(request: Request, caller: Caller) -> FileUrls:
+    files = features_of(request).files
+    origin = peer.origin_seen(request.scope, services_of(request).settings)
+
+    async def find(file_id: str) -> str | None:
+        try:
+            return files.address(await files.readable(caller, file_id), origin).url
+        except FileNotFound:
+            return None
+
+    return FileUrls(find)
+
+
+def sdk_of(request: Request) -> Sdk:
+    """Raises ValidationFailed."""
+    sdk = SDKS.get(request.query_params.get("sdk", "6"))
+    if sdk is None:
+        raise ValidationFailed("5, 6 or 7", field="sdk")
+    return sdk
+
+
+# --- resume and stop
+
+
+async def resume(request: Request, receive: Receive, send: Send) -> None:
+    """`GET /api/ai/chat/{chat_id}/stream`: the answer that is open, from its beginning; 204 where none is. To
+    `useChat` any other answer is an error, also that there is no such chat."""
+    caller = await caller_of(request)
+    sdk, chat_id = sdk_of(request), request.path_params["chat_id"]
+    begin = await _open_answer(request, caller, chat_id)
+    if begin is not None:
+        await doors_of(request).event_streams.admit(request.scope, caller)
+        try:
+            await _answer(request, receive, send, caller, chat_id, begin, sdk)
+            return
+        except StreamClosed:
+            pass  # it was stopped meanwhile
+    await Response(status_code=204)(request.scope, receive, send)
+
+
+async def _open_answer(request: Request, caller: Caller, chat_id: str) -> Begin | None:
+    services = services_of(request)
+    clean({"chat_id": chat_id})
+    try:
+        session, _ = await services.sessions.readable(caller, chat_id)
+    except SessionNotFound:
+        return None
+    turns = await _open_turns(services, chat_id)
+    if not turns or session.agent_id is None:
+        return None
+    first = turns[0]
+    if first.get("answer_id"):
+        answer = await services.messages.get(chat_id, first["answer_id"])
+        return goes_on(services, Continued(answer, (), _nothing))
+    question = await services.messages.get(chat_id, first["message_id"])
+    asks = services.answers.answering.asks_of(caller, session.agent_id, None)
+    return answer_begins(services, Asked(asks, question), b"", FROM_THE_BEGINNING, in_order=True)
+
+
+async def _open_turns(services: Services, chat_id: str) -> list[dict[str, Any]]:
+    """In their order."""
+    turns: list[dict[str, Any]] = (await services.answers.answering.shown(chat_id, (), changes=False))[
+        "turns"
+    ]
+    return turns
+
+
+async def _nothing() -> None:
+    """A reader gives no answer."""
+
+
+async def stop(request: Request) -> Response:
+    """`POST /api/ai/chat/{chat_id}/stop`: 200 also where there is nothing to stop."""
+    services, caller = services_of(request), await caller_of(request)
+    chat_id = request.path_params["chat_id"]
+    clean({"chat_id": chat_id})
+    body = struct_of(UIChatStop, await body_of(request, LARGEST))
+    named = body.message_id or str((body.assistant_message or {}).get("id", ""))
+    status = None
+    try:
+        await services.sessions.writable(caller, chat_id)
+        turns = await _open_turns(services, chat_id)
+        wanted = [turn for turn in turns if named in (turn.get("answer_id"), turn["message_id"])]
+        message_id = (wanted or ([] if named else turns) or [{}])[0].get("message_id")
+        if message_id is not None:
+            payload = {"session_id": chat_id, "message_id": message_id}
+            stopped = await services.dispatcher.call("stream_cancel", caller, payload, limited=True)
+            status = stopped.get("status")
+    except (SessionNotFound, StreamNotFound):
+        pass
+    return reply({"stopped": status is not None, "status": status})
+
+
+ROUTES = [
+    call("POST", "/api/ai/chat", chat),
+    call("GET", "/api/ai/chat/{chat_id}/stream", resume),
+    call("POST", "/api/ai/chat/{chat_id}/stop", stop),
+]
