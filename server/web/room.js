@@ -281,7 +281,10 @@ export class Room extends EventTarget {
   _change(message) {
     const known = this.byId.get(message.message_id);
     if (known && known.revision > message.revision) return;
-    if (!known && this.branched && message.seq <= this.lastSeq) return; // on a branch that was never shown here
+    if (!known && this.branched && message.seq <= this.lastSeq) {
+      this.stale = true; // on a branch that was never shown here, or told late
+      return;
+    }
     this._put(message);
     this.lastSeq = Math.max(this.lastSeq, message.seq);
     this._tell(known ? "changed" : "added", { message: this.byId.get(message.message_id) });

@@ -1,12 +1,47 @@
 """A world of questions in which people ask again, say otherwise what they have said, and go back: what
-everybody is shown is the path to the session's head."""
+everybody is shown is the path to the session's head. In one of its sessions nodes write the answers."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from events.agents.base import Agent, Request
+from events.agents.deltas import Delta, NextStep, Waits
+from storage.agents import Agents
 from tests.model.client import Client, Gone, Refused, View
-from tests.model.turns import ACTIONS, WHEN_BUSY, Answer, Person, Turn, TurnsWorld
+from tests.model.node import Node
+from tests.model.sql import SimulatedDatabase
+from tests.model.turns import ACTIONS, WHEN_BUSY, Answer, Person, Turn, TurnsNode, TurnsWorld
 from tests.model.world import ROOMS, World
+
+
+class Asker(Agent):
+    """Writes some pieces; takes up what steers it; asks people, and goes on with what they say."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def answer(self, request: Request) -> AsyncIterator[Delta]:
+        rng, asked = self._world.rng, len(request.resume.interrupts) if request.resume is not None else 0
+        if asked:
+            yield NextStep()
+        for number in range(rng.randint(0, 5)):
+            yield f"piece {asked}.{number} "
+            await asyncio.sleep(rng.choice((0, 0.01, 0.3, 2)))
+            if request.steering and rng.random() < 0.7:
+                steered = tuple(request.steering)
+                request.steering.clear()
+                yield NextStep(steered)
+        if asked < 3 and rng.random() < 0.4:
+            ids = range(asked, asked + rng.choice((1, 2)))
+            yield Waits(tuple({"id": f"i{number}", "reason": "choice"} for number in ids))
+
+
+class BranchesNode(TurnsNode):
+    def _build(self) -> None:
+        super()._build()
+        self._built.answers.kinds["asker"] = Asker(self.world)  # type: ignore[index]
 
 
 class Stored(NamedTuple):
@@ -29,8 +64,9 @@ class Path:
 
     def put(self, told: dict[str, Any]) -> None:
         message_id, parent = told["message_id"], told.get("parent_id")
-        if told["seq"] <= self.last:
-            return  # an answer that has waited begins anew where it stood
+        if told["seq"] <= self.last:  # an answer that has waited, on another branch; or it is told late
+            self.is_due = True
+            return
         self.last = told["seq"]
         if "parent_id" not in told:  # there are no branches
             self.ids.append(message_id)
@@ -66,12 +102,13 @@ class Reader(Person):
             path.ids = [message["message_id"] for message in reply["messages"]]
 
     def event(self, name: str, told: dict[str, Any]) -> None:
-        super().event(name, told)
         room = told.get("session_id", "")
         view, path = self.views.get(room), self.paths.get(room)
+        is_known = view is not None and told.get("message_id") in view.messages
+        super().event(name, told)
         if view is None or not view.joined or path is None:
             return
-        if name in ("message", "stream_start"):
+        if name in ("message", "stream_start") and not is_known:
             path.put(told)
         if path.is_due or (name == "session" and told["event"] == "head"):
             self._ask(room, path)
@@ -89,9 +126,16 @@ class Reader(Person):
             if reply is None:
                 break
             path.ids = [message["message_id"] for message in reply["messages"]]
+            self._learn(room, reply["messages"])
             path.is_due = path.is_due or path.last > reply["last_seq"]
             path.last = max(path.last, reply["last_seq"])
         path.asks = False
+
+    def _learn(self, room: str, messages: list[dict[str, Any]]) -> None:
+        """Of a branch that it was never told of."""
+        view = self.views.get(room)
+        for message in messages if view is not None else ():
+            view.messages.setdefault(message["message_id"], message)
 
     # --- what it does
 
@@ -115,8 +159,18 @@ class BranchesWorld(TurnsWorld):
     always = (*TurnsWorld.always, "regenerate")
     clients: list[Reader]  # type: ignore[assignment]
 
+    def node_of(self, name: str) -> Node:
+        return BranchesNode(self, name)
+
     def client_of(self, name: str) -> Client:
         return Reader(self, name)
+
+    async def _make_sessions(self, people: tuple[str, ...]) -> None:
+        await super()._make_sessions(people)
+        agent = await Agents(SimulatedDatabase(self.sql)).create(name="Asker", kind="asker")
+        self.sql.raw.execute(
+            "UPDATE chat_sessions SET agent_id = ? WHERE session_id = ?", (agent.id, ROOMS[1])
+        )
 
     # --- what happens
 
