@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -61,6 +61,16 @@ def reply_key(message_id: str) -> str:
     return f"reply:{message_id}"
 
 
+class _Handed(NamedTuple):
+    """A request that a worker has, or is being asked to take: `begun` is its answer's id, once it has begun.
+    `fence` of the hand-out. What began up to `seq`, or `revision`, is not meant: it was there before."""
+
+    begun: "asyncio.Future[str]"
+    fence: int
+    seq: int
+    revision: int
+
+
 class Replies:
     """`kinds` are the agents that write on this node; `remote` asks workers, and one that took a request
     has `first_word` seconds to begin its answer. `most`: answers that this node writes for one account at a
@@ -84,8 +94,8 @@ class Replies:
         self._statuses, self._kinds = statuses, kinds
         self._remote, self._clock, self._first_word = remote, clock, first_word
         self._tasks = Tasks("answers")
-        # Requests that a worker has, or is being asked to take: message id -> its answer's, once begun.
-        self._asked: dict[str, asyncio.Future[str]] = {}
+        # Requests that a worker has, or is being asked to take, by message id.
+        self._asked: dict[str, _Handed] = {}
         self._most = most
         self._writing: Counter[str] = Counter()  # by the account of who asked
 
@@ -173,9 +183,8 @@ class Replies:
     async def _ask_on(self, request: Request, answer: MessageRecord) -> None:
         """Until a worker has gone on with it."""
         question_id = request.message.message_id
-        if question_id in self._asked:
-            return
-        asked = self._asked[question_id] = asyncio.get_running_loop().create_future()
+        handed = self._handed(question_id, request.fence, revision=answer.revision)
+        asked = handed.begun
         try:
             await self._remote(request)
             until = asyncio.get_running_loop().time() + self._first_word
@@ -188,22 +197,31 @@ class Replies:
                 if asyncio.get_running_loop().time() > until:
                     raise AgentUnavailable("the worker that took the request does not go on with its answer")
         finally:
+            self._over(question_id, handed)
+
+    def _handed(self, question_id: str, fence: int, *, seq: int = 0, revision: int = 0) -> _Handed:
+        """What was handed out before counts no more: its answer may have begun where nobody heard of it."""
+        self.give_up(question_id)
+        begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        handed = self._asked[question_id] = _Handed(begun, fence, seq, revision)
+        return handed
+
+    def _over(self, question_id: str, handed: _Handed) -> None:
+        if self._asked.get(question_id) is handed:
             del self._asked[question_id]
-            asked.cancel()
+        handed.begun.cancel()
 
     def _ask(self, agent: AgentRecord, question: PosedQuestion) -> "asyncio.Future[str]":
         """Hand the request to a worker, once; the id of the answer's placeholder."""
         question_id = question.message.message_id
-        asked = self._asked.get(question_id)
-        if asked is None:
-            asked = self._asked[question_id] = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._hand_out(agent, question, asked))
-        return asked
+        handed = self._asked.get(question_id)
+        if handed is None or handed.fence != question.fence:
+            handed = self._handed(question_id, question.fence, seq=question.place)
+            self._tasks.spawn(self._hand_out(agent, question, handed))
+        return handed.begun
 
-    async def _hand_out(
-        self, agent: AgentRecord, question: PosedQuestion, asked: "asyncio.Future[str]"
-    ) -> None:
-        question_id = question.message.message_id
+    async def _hand_out(self, agent: AgentRecord, question: PosedQuestion, handed: _Handed) -> None:
+        question_id, asked = question.message.message_id, handed.begun
         try:
             try:
                 await self._remote(await self._request(agent, question))
@@ -226,8 +244,7 @@ class Replies:
                 asked.set_exception(Internal())
                 asked.exception()
         finally:
-            del self._asked[question_id]
-            asked.cancel()
+            self._over(question_id, handed)
 
     async def _begun(
         self, agent: AgentRecord, question: PosedQuestion, asked: "asyncio.Future[str]"
@@ -247,15 +264,17 @@ class Replies:
         """A stream began in a room of this node: perhaps it is the answer to a request that a worker has."""
         if self._asked:
             start = msgspec.json.decode(event.data)
-            asked = self._asked.get(start.get("reply_to") or "")
-            if asked is not None and not asked.done() and start.get("sender_type") == "agent":
-                asked.set_result(event.stream)
+            handed = self._asked.get(start.get("reply_to") or "")
+            if handed is None or handed.begun.done() or start.get("sender_type") != "agent":
+                return
+            if start["seq"] > handed.seq and event.rev > handed.revision:
+                handed.begun.set_result(event.stream)
 
     def give_up(self, message_id: str) -> None:
         """The question was stopped before its answer began."""
-        asked = self._asked.get(message_id)
-        if asked is not None:
-            asked.cancel()
+        handed = self._asked.get(message_id)
+        if handed is not None:
+            handed.begun.cancel()
 
     async def known(self, agent_id: int, message: MessageRecord) -> MessageRecord | None:
         """The answer that has begun, if it was begun here or by a worker that names its question."""

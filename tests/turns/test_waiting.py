@@ -12,7 +12,7 @@ import pytest
 from server.contract import VERSION, asyncapi
 from tests.agents.worker import Worker
 from tests.people.frames import Validators
-from tests.support.doors import LIVE, enter
+from tests.support.doors import LIVE, enter, new_session
 from tests.support.server import Server
 from tests.turns.scene import Scene, scene
 from tests.turns.waits import APPROVAL, TOOL, YES, ask_approval, go_on, say
@@ -126,6 +126,21 @@ async def test_the_first_answer_counts(node: Server) -> None:
         await go_on(at.worker, request, "So be it.")
         late = await say(other_tab, answer, payload={"approved": False})
         assert late["error"]["details"]["answer"] == winner["answer"]
+
+
+async def test_it_goes_on_where_nobody_reads(node: Server) -> None:
+    """Asked and answered by calls alone: the worker hears of it at once."""
+    async with scene(node) as at, node.api() as api:
+        session_id = await new_session(node, agent_id=at.agent)
+        session = f"/api/chat/sessions/{session_id}"
+        await api.post(f"{session}/messages", json={"content": "pay"})
+        answer = await at.worker.write(await at.worker.request(), "I am about to. ", end=False)
+        assert (await ask_approval(at.worker, session_id, answer))["ok"]
+        said = {"message_id": answer, "interrupt_id": "i1", "status": "resolved", "payload": YES}
+        assert (await api.post(f"{session}/answer", json=said)).status_code == 200
+        assert (await go_on(at.worker, await at.worker.request(), "Paid."))["ok"]
+        history = (await api.get(f"{session}/messages")).json()["messages"]
+        assert [m["content"] for m in history] == ["pay", "I am about to. Paid."]
 
 
 async def test_an_answer_is_what_its_schema_says(node: Server) -> None:
