@@ -39,8 +39,14 @@ _KEPT = ("question_id", "session_id", "seq", "fence", "tools")
 _RENEWED = [column.name for column in turns.c if column.name not in _KEPT]
 _AGAIN = Statement(
     sa.text(f"""
-INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state, again_seq)
-VALUES (:question_id, :session_id, :seq, :agent_id, :when_busy, 'queued', :again_seq)
+INSERT INTO chat_turns (question_id, session_id, seq, agent_id, when_busy, state, again_seq, again_order)
+VALUES (
+    :question_id, :session_id, :seq, :agent_id, :when_busy, 'queued', :again_seq,
+    (
+        SELECT COALESCE(MAX(others.again_order), 0) + 1 FROM chat_turns AS others
+        WHERE others.session_id = :session_id AND others.state <> 'done' AND others.again_seq = :again_seq
+    )
+)
 ON CONFLICT (question_id) DO UPDATE
 SET fence = chat_turns.fence + 1, {", ".join(f"{name} = excluded.{name}" for name in _RENEWED)}
 """).bindparams(

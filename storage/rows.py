@@ -39,10 +39,11 @@ TURN = (*TURN_STORED, turns.c.tools.is_not(None).label("brings"))
 FEEDBACK = _columns(feedback, FeedbackRecord)
 #: Turns that are not done. The word stands in the text: their index is not taken for a parameter.
 IS_OPEN = turns.c.state != sa.literal_column("'done'")
-#: By `TurnRecord.place`; what is asked again stands behind what was asked last.
+#: By `TurnRecord.place`; what is asked again stands behind what was asked last, and what was asked again.
 IN_LINE = (
     sa.case((turns.c.again_seq > turns.c.seq, turns.c.again_seq), else_=turns.c.seq),
     turns.c.again_seq,
+    turns.c.again_order,
 )
 
 #: A message's first row; its other columns begin as the table has them.

@@ -193,6 +193,8 @@ turns = sa.Table(
     sa.Column("stopped", sa.Boolean, nullable=False, server_default=sa.false()),
     # The session's last number when it was asked again; 0: it was not.
     sa.Column("again_seq", sa.BigInteger, nullable=False, server_default="0"),
+    # Which of those it was that were asked again at the same number.
+    sa.Column("again_order", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("expires_at", Time),
     sa.Column("written", Document),
     sa.Column("tools", Document),

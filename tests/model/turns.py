@@ -76,11 +76,12 @@ class Turn(NamedTuple):
     outcome: str | None
     stopped: bool
     again_seq: int
+    again_order: int
 
     @property
-    def place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int, int]:
         """In the line."""
-        return max(self.seq, self.again_seq), self.again_seq
+        return max(self.seq, self.again_seq), self.again_seq, self.again_order
 
     @property
     def is_open(self) -> bool:
@@ -343,8 +344,8 @@ class TurnsWorld(World):
 
     def turns(self) -> dict[str, Turn]:
         rows = self.sql.raw.execute(
-            "SELECT question_id, session_id, seq, when_busy, state, answer_id, outcome, stopped, again_seq"
-            " FROM chat_turns ORDER BY session_id, seq"
+            "SELECT question_id, session_id, seq, when_busy, state, answer_id, outcome, stopped, again_seq,"
+            " again_order FROM chat_turns ORDER BY session_id, seq"
         )
         return {row[0]: Turn(*row) for row in rows}
 

@@ -146,7 +146,7 @@ def test_turns_and_people_of_before_are_as_they_were(empty_url: str) -> None:
     asyncio.run(_run(empty_url, [*_AGENTS_AND_A_SESSION, _MESSAGE, *turns, *people]))
     before = asyncio.run(_rows(empty_url, _TURNS))
     upgrade(empty_url)
-    assert asyncio.run(_rows(empty_url, _TURNS)) == [(*row, False, 0, None, None, None) for row in before]
+    assert asyncio.run(_rows(empty_url, _TURNS)) == [(*row, False, 0, None, None, None, 0) for row in before]
     assert asyncio.run(_rows(empty_url, "SELECT * FROM people")) == [("u", "Ada", None, None)]
     later = [
         "UPDATE chat_turns SET state = 'waiting' WHERE state = 'running'",

@@ -135,6 +135,36 @@ async def test_who_asks_again_while_it_is_being_answered(nodes: Sequence[Server]
         assert {turn["state"] for turn in turns} == {"done"}
 
 
+async def test_what_is_asked_again_is_answered_in_that_order(nodes: Sequence[Server]) -> None:
+    """Though nothing was said between."""
+    async with talk(nodes) as at:
+        asked = [(await at.round(text))[0] for text in ("one", "two", "three")]
+        last = await at.ask("four")
+        running = await at.worker.write(await at.worker.request(), "so ", end=False)
+        for question in reversed(asked):
+            await at.call("regenerate", message_id=question)
+        waiting = [turn["message_id"] for turn in (await at.joined(1))["turns"]]
+        assert waiting == [last, *reversed(asked)]
+        await at.worker.call("stream_end", session_id=at.session_id, message_id=running)
+        for question in reversed(asked):
+            await at.answer(question, "again")
+
+
+async def test_it_is_asked_again_where_nobody_reads(nodes: Sequence[Server]) -> None:
+    """By calls alone: no node hears that the first answer has begun."""
+    async with nodes[0].api("backend", "service") as backend, nodes[0].api() as api:
+        made = await backend.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
+        session = f"/api/chat/sessions/{await new_session(nodes[0], agent_id=made.json()['id'])}"
+        async with Worker(nodes[1], made.json()["id"]) as worker:
+            sent = await api.post(f"{session}/messages", json={"content": "one"})
+            first = await worker.write(await worker.request(), "1")
+            again = await api.post(f"{session}/regenerate", json={"message_id": first})
+            assert again.json()["message_id"] == sent.json()["message_id"]
+            second = await worker.write(await worker.request(), "2")
+            [turn] = (await api.get(f"{session}/turns")).json()["turns"]
+            assert (turn["state"], turn["answer_id"]) == ("done", second)
+
+
 async def test_who_was_asked_before_does_not_answer_out_of_turn(nodes: Sequence[Server]) -> None:
     """It took the request and slept; the question was stopped, and stands in line once more."""
     async with talk(nodes) as at:
