@@ -23,6 +23,8 @@ class Names:
         self._people, self._clock = people, clock
         self._known: dict[str, Person] = {}
         self._due: dict[str, Person] = {}
+        self._written: dict[str, Person] = {}  # at this moment
+        self._erased: set[str] = set()  # who may be written by what is under way
 
     def heard(self, caller: Caller) -> None:
         """Of everybody whose token was good. Does not block. A share link's holders name nobody: the user of
@@ -65,18 +67,29 @@ class Names:
 
     async def flush(self) -> None:
         """Raises Unavailable; what was not written stays due."""
-        while self._due:
-            some = dict(list(self._due.items())[:TOGETHER])
-            await self._people.put(some, when(self._clock()))
+        while self._due or self._erased:
+            for user_id in tuple(self._erased):
+                await self._people.erase(user_id)
+                self._erased.discard(user_id)
+            some = self._written = dict(list(self._due.items())[:TOGETHER])
+            if some:
+                await self._people.put(some, when(self._clock()))
             for user_id, person in some.items():
                 if self._due.get(user_id) is person:
                     del self._due[user_id]
+            self._written = {}
 
     async def erase(self, user_id: str) -> None:
         """Raises Unavailable."""
+        self.forget(user_id)
+        await self._people.erase(user_id)
+
+    def forget(self, user_id: str) -> None:
+        """Erased, here or by another node: what is heard from now on counts alone."""
         self._known.pop(user_id, None)
         self._due.pop(user_id, None)
-        await self._people.erase(user_id)
+        if user_id in self._written:
+            self._erased.add(user_id)
 
     async def forget_all(self) -> None:
         """Each is written anew when it is heard again."""

@@ -68,6 +68,7 @@ class ServiceApi:
         node.core.signals.on("disconnect", self._heard)
         node.core.signals.on("question", self._questioned)
         node.core.signals.on("answer", self._answered)
+        node.core.signals.on("erased", lambda channel, body: self._names.forget(body.decode()))
 
     # --- publish
 
@@ -223,6 +224,8 @@ class ServiceApi:
             await self._answering.erased(erased)
         while forgotten := await self._messages.erase_answers(key, now=when(services.clock())):
             self._tell(forgotten)
+        if self._spread:  # whoever holds the name unwritten writes it no more
+            self._bus.signal("all", "erased", key.encode())
         await self._names.erase(key)
         await self.feedback.erase_user(key)
         return messages, await self._files.erase_user(key)

@@ -22,7 +22,7 @@ from events.agents.deltas import (
     ToolReady,
 )
 from events.agents.earlier import CALL_ID
-from events.agents.toolasking import number_of, part_id
+from events.agents.toolasking import SHOWN_TOOL, call_id, number_of, part_id
 from events.agents.turn import KeptMetadata, merged
 from events.parts import MOST, STEERED, TEXT, Part, Reasoning, Source, Step, Tool, Url
 from events.stream import Stream
@@ -221,15 +221,14 @@ class AnswerParts:
             self._end_thoughts()
             tool = self._tools[delta.call] = Tool(
                 id=part_id(delta.call),
-                tool_call_id=delta.tool_call_id,
+                tool_call_id=call_id(delta.call, delta.tool_call_id),
                 name=(delta.name or "unknown")[:NAME],
                 input_text="",
                 state="input_streaming",
                 executed_by="provider" if delta.by_provider else "agent",
             )
-            if len(delta.tool_call_id) > NAME:
+            if tool.tool_call_id != delta.tool_call_id:
                 # LiteLLM writes signatures into ids.
-                tool.tool_call_id = tool.id
                 tool.provider_metadata = {CALL_ID: delta.tool_call_id}
             self._put(tool)
         if delta.provider_metadata:
@@ -247,6 +246,11 @@ class AnswerParts:
             self._tell("calling_tool", (tool.title or tool.name)[:NAME])
 
     def _tool_asked(self, delta: ToolAsked) -> None:
+        tool = self._tools.get(delta.call)
+        metadata = dict((tool and tool.provider_metadata) or {})
+        metadata.pop(SHOWN_TOOL, None)  # no model says what people were shown
+        if delta.of_server is not None:
+            metadata[SHOWN_TOOL] = delta.of_server
         self._put_tool(
             delta.call,
             title=delta.title[:TITLE] if delta.title else UNSET,
@@ -254,6 +258,7 @@ class AnswerParts:
             executed_by="client" if delta.by_page else "agent",
             input=delta.input,
             input_text=UNSET,
+            provider_metadata=metadata or UNSET,
         )
 
     def _tool_decided(self, delta: ToolDecided) -> None:

@@ -56,12 +56,14 @@ class ToolReady(Struct, frozen=True, tag="tool_ready"):
 
 class ToolAsked(Struct, frozen=True, tag="tool_asked"):
     """A call's arguments are complete, and people are asked: whether it may be carried out, or, `by_page`,
-    for what it gives; `call` as in `ToolInput`."""
+    for what it gives; `call` as in `ToolInput`. `of_server`: the tool that they are shown, whatever is called
+    so when they answer."""
 
     call: int
     input: Any
     title: str | None = None
     by_page: bool = False
+    of_server: str | None = None
 
 
 class ToolDecided(Struct, frozen=True, tag="tool_decided"):

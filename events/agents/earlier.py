@@ -8,6 +8,7 @@ from msgspec import structs
 
 from events.agents.modelcall import CalledTool, ModelTurn
 from events.agents.reading import ENCRYPTED
+from events.agents.toolasking import SHOWN_TOOL
 from events.schema import Message
 
 #: Of a call that has no end: the answer was stopped, or its node was gone.
@@ -74,6 +75,7 @@ def _turn(step: Iterable[dict[str, Any]]) -> ModelTurn:
 def _called(part: dict[str, Any]) -> CalledTool:
     metadata = dict(part.get("provider_metadata") or {})
     tool_call_id = metadata.pop(CALL_ID, None) or part["tool_call_id"]
+    metadata.pop(SHOWN_TOOL, None)
     given = part.get("input")
     written = msgspec.json.encode(given).decode() if isinstance(given, dict) else "{}"
     return CalledTool(tool_call_id, part["name"], written, _output(part), metadata or None)

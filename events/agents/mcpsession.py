@@ -20,8 +20,9 @@ from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, REQUEST_TIMEOUT, Imple
 from events.agents import toolrelay
 from events.agents.mcphttp import MESSAGE, streamable_http
 from events.agents.mcpmessages import WatchedMessages
-from events.agents.toolserver import ListedTool, Stale, ToolServerFailed
+from events.agents.toolserver import TITLE, ListedTool, Stale, ToolServerFailed
 from events.agents.upstreams import UpstreamOrigin
+from events.labels import label
 
 #: Seconds for a session to end. A process that goes on after its input has ended is killed after two.
 CLOSING = 8.0
@@ -106,7 +107,8 @@ class McpSession:
                 raise self._failure(error) from error
             for tool in page.tools:
                 title = tool.title or (tool.annotations.title if tool.annotations else None)
-                listed = ListedTool(tool.name, title, tool.description or "", tool.input_schema)
+                shown = label(title, TITLE) if title else None
+                listed = ListedTool(tool.name, shown, tool.description or "", tool.input_schema)
                 size += listed.size
                 if len(found) == MOST_TOOLS or size > MOST_BYTES:
                     log.warning("tools at %s: %s and those after it are too many", self._name, tool.name[:64])

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from events.agents.deltas import Delta, ToolDecided, ToolOutput
 from events.agents.toolresults import ToolResult, cut, failed
+from events.storable import storable
 
 #: Of an approval's answer. What else it says is not told to the model.
 APPROVAL = {
@@ -19,6 +20,10 @@ APPROVAL = {
 #: Bytes of a reason, and of what a page gave, that the model is told.
 REASON = 2000
 NOBODY = "nobody answered in time"
+#: Where a call's part keeps which tool of which server was shown to those who allow it.
+SHOWN_TOOL = "shown_tool"
+#: Characters of a call's id in a part.
+CALL_ID_LENGTH = 200
 
 Part = Mapping[str, Any]
 
@@ -34,15 +39,19 @@ class AskedCall(Struct, frozen=True):
 
     def interrupt(self) -> dict[str, Any]:
         """As `events.schema.Interrupt` has it."""
-        asked: dict[str, Any] = {"id": part_id(self.number), "tool_call_id": self.tool_call_id}
-        if self.by_page:
-            return {**asked, "reason": "tool_call", "message": self.title or self.name}
-        return {
-            **asked,
-            "reason": "confirmation",
-            "message": self.title or self.name,
-            "response_schema": APPROVAL,
+        asked: dict[str, Any] = {
+            "id": part_id(self.number),
+            "tool_call_id": call_id(self.number, self.tool_call_id),
+            "message": told_title(self.name, self.title),
         }
+        if self.by_page:
+            return {**asked, "reason": "tool_call"}
+        return {**asked, "reason": "confirmation", "response_schema": APPROVAL}
+
+
+def told_title(name: str, title: str | None) -> str:
+    """A title is its server's word: the name that the model called stands with it."""
+    return name if title is None or title == name else f"{title} ({name})"
 
 
 def part_id(number: int) -> str:
@@ -50,18 +59,25 @@ def part_id(number: int) -> str:
     return f"tool-{number + 1}"
 
 
+def call_id(number: int, tool_call_id: str) -> str:
+    """As a part and an interrupt have it."""
+    return storable(tool_call_id) if len(tool_call_id) <= CALL_ID_LENGTH else part_id(number)
+
+
 def number_of(part: Part) -> int:
     return int(str(part["id"]).rpartition("-")[2]) - 1
 
 
 class Decision(Struct, frozen=True):
-    """What was said of a call that waited. `is_allowed`: it is to be carried out now, with the arguments that
-    were shown; else `shown` is how it ended, and `result` what the model is told."""
+    """What was said of a call that waited. `is_allowed`: it is to be carried out now, with the arguments and
+    by the tool (`of_server`) that were shown; else `shown` is how it ended, and `result` what the model is
+    told."""
 
     number: int
     name: str
     input: Any
     is_allowed: bool
+    of_server: str
     shown: Sequence[Delta] = ()
     result: ToolResult | None = None
 
@@ -87,13 +103,14 @@ def _decision(part: Part, answer: Mapping[str, Any], limit: int) -> Decision:
     if part.get("executed_by") == "client":
         result = _given(payload, limit) if resolved else failed(_why(answer, "it was not carried out"), limit)
         output = ToolOutput(number, output=result.output, error=result.error)
-        return Decision(number, name, given, False, (output,), result)
+        return Decision(number, name, given, False, "", (output,), result)
     if resolved and isinstance(payload, dict) and payload.get("approved") is True:
-        return Decision(number, name, given, True, (ToolDecided(number),))
+        of_server = (part.get("provider_metadata") or {}).get(SHOWN_TOOL)
+        return Decision(number, name, given, True, str(of_server), (ToolDecided(number),))
     reason = payload.get("reason") if isinstance(payload, dict) else None
     why = f"it was not allowed: {reason}" if isinstance(reason, str) and reason else "it was not allowed"
     result = failed(cut(_why(answer, why), REASON), limit)
-    return Decision(number, name, given, False, (ToolDecided(number, denied=result.error),), result)
+    return Decision(number, name, given, False, "", (ToolDecided(number, denied=result.error),), result)
 
 
 def _why(answer: Mapping[str, Any], otherwise: str) -> str:

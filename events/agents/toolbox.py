@@ -2,6 +2,7 @@
 model's API."""
 
 import asyncio
+import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -15,8 +16,9 @@ from events.agents.base import AnswerFailed
 from events.agents.modelcall import OfferedTool
 from events.agents.toolconfig import ToolLimits, ToolServer
 from events.agents.toolresults import ToolResult, failed, result_of
-from events.agents.toolserver import ListedTool, ToolServerFailed
+from events.agents.toolserver import TITLE, ListedTool, ToolServerFailed
 from events.agents.toolsessions import ToolSessions
+from events.labels import label
 from events.pagetools import PageTool
 
 #: Of a name that a model is told: what every API takes.
@@ -100,12 +102,22 @@ class Toolbox:
 
     def title(self, name: str) -> str | None:
         if (of_page := self._of_page.get(name)) is not None:
-            return of_page.title
+            return label(of_page.title, TITLE) if of_page.title else None
         tool = self._tools.get(name)
         return tool.listed.title if tool is not None else None
 
     def is_of_page(self, name: str) -> bool:
         return name in self._of_page
+
+    def of_server(self, name: str) -> str | None:
+        """Which tool of which server this is. Names are given by turns: another day another tool may have
+        it."""
+        tool = self._tools.get(name)
+        return None if tool is None else _identity(tool)
+
+    def name_of(self, of_server: str) -> str | None:
+        """What that tool is called now; None where it is not there."""
+        return next((name for name, tool in self._tools.items() if _identity(tool) == of_server), None)
 
     def waits(self, name: str, input_text: str) -> bool:
         """Whether people are asked before a call gives anything. What is no call needs no word of theirs."""
@@ -184,6 +196,13 @@ def arguments_of(input_text: str) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise ValueError("no object")
     return made
+
+
+def _identity(tool: _Tool) -> str:
+    """Short, and without what may be a secret."""
+    server = tool.server
+    said = msgspec.json.encode((server.url, server.command, server.args, tool.listed.name))
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
 
 
 def _refused(why: str) -> AnswerFailed:

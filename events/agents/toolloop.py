@@ -36,6 +36,8 @@ from events.schema import MOST_INTERRUPTS, Usage
 ALIVE = 5.0
 #: What a call is told of which people are not asked.
 TOO_MANY = "not called: people were asked too many things at once"
+#: What a call is told that was allowed, where the tool is gone that people were shown.
+NOT_SHOWN = "not called: the tool that was allowed is not there now"
 #: What a call is told that came after the last round.
 TOO_LATE = "not called: the answer has used up its rounds of tool calls"
 
@@ -150,7 +152,8 @@ class _Answer:
         asking = []
         for call in wanted:
             title, by_page = self._box.title(call.name), self._box.is_of_page(call.name)
-            yield ToolAsked(call.number, arguments_of(call.input_text), title, by_page)
+            of_server = self._box.of_server(call.name)
+            yield ToolAsked(call.number, arguments_of(call.input_text), title, by_page, of_server)
             asking.append(AskedCall(call.number, call.tool_call_id, call.name, title, by_page))
         yield Waits(tuple(each.interrupt() for each in asking), self._box.answer_seconds)
 
@@ -165,11 +168,16 @@ class _Answer:
         for each in decided:
             for delta in each.shown:
                 yield delta
-        allowed = [
-            WantedCall(each.number, "", each.name, msgspec.json.encode(each.input).decode())
-            for each in decided
-            if each.is_allowed
-        ]
+        allowed = []
+        for each in decided:
+            if not each.is_allowed:
+                continue
+            name = self._box.name_of(each.of_server)
+            if name is None:
+                results[each.number] = failed(NOT_SHOWN, REASON)
+                yield ToolOutput(each.number, error=NOT_SHOWN)
+                continue
+            allowed.append(WantedCall(each.number, "", name, msgspec.json.encode(each.input).decode()))
         async with aclosing(self.carried_out(allowed, results, are_shown=True)) as shown:
             async for delta in shown:
                 yield delta

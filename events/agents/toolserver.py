@@ -5,6 +5,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+#: Characters of a tool's title: as a part's (`events.parts`).
+TITLE = 500
+
 
 class ListedTool(Struct, frozen=True):
     """A tool as its server lists it. `parameters` is a JSON Schema."""

@@ -13,6 +13,7 @@ from events.access import Caller
 from events.errors import TokenExpired, Unauthorized
 from events.identity import Role, fault_of
 from events.ids import base64url, from_base64url
+from events.labels import label
 from server.config import Settings
 from server.config_values import ANY, media_type
 from storage.tables import AVATAR_LENGTH, NAME_LENGTH
@@ -27,8 +28,6 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """RFC 7515, 7.1, without padding; libraries take more spellings of one token than there should be."""
 _ADDRESS = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#\\][^\s]*")
 """An address of a picture, as a source's in a message (`events.parts.Url`)."""
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Of a name: control characters, ends of lines, and what writes the text behind it the other way round."""
 _MAX_HEADERS = 64
 """Header segments remembered. An issuer has one or two; more are somebody's play."""
 
@@ -157,12 +156,10 @@ class Verifier:
 
 
 def _name(given: object) -> str | None:
-    """In one line, and without what turns the text around it. What cannot be shown is no name, and costs its
-    user that alone."""
+    """What cannot be shown is no name, and costs its user that alone."""
     if not isinstance(given, str) or "\0" in given:
         return None
-    shown = given if given.isprintable() else _UNSHOWN.sub(" ", given)
-    return shown[:NAME_LENGTH] if shown.strip() else None
+    return label(given, NAME_LENGTH)
 
 
 def _address(given: object) -> str | None:

@@ -2,7 +2,7 @@
 import { h, time } from "./dom.js";
 import { form } from "./forms.js";
 import { json } from "./json.js";
-import { partsOf } from "./parts.js";
+import { partsOf, toolNamed } from "./parts.js";
 
 const TITLES = { tool_call: "Asks for approval", confirmation: "Asks for confirmation", input_required: "Asks for input" };
 const APPROVED = new Set(["tool_call", "confirmation"]);
@@ -39,7 +39,7 @@ export class Ask {
 
   _title() {
     const { interrupt, tool } = this;
-    const named = tool ? `: ${tool.title || tool.name}` : "";
+    const named = tool ? `: ${toolNamed(tool)}` : "";
     return `${this._carriesOut ? "A tool of this page" : (TITLES[interrupt.reason] ?? interrupt.reason)}${named}`;
   }
 

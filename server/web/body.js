@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { cost, does, shortfall } from "./endings.js";
 import { SHOWN, json } from "./json.js";
 import { Markdown, address, link } from "./markdown.js";
-import { partsOf } from "./parts.js";
+import { partsOf, toolNamed } from "./parts.js";
 
 /** `means`: `file(file)` makes the element of an uploaded file; the others are those of `Ask`. */
 export class Body {
@@ -164,14 +164,14 @@ class Tool extends Folded {
     const open = message.status === "streaming";
     const runs = RUNS.has(part.state);
     this.element.dataset.state = part.state;
-    this._show(part.title || part.name, runs && !open ? (message.status === "waiting" ? "waits" : "not carried out") : (STATES[part.state] ?? part.state), open && runs);
+    this._show(toolNamed(part), runs && !open ? (message.status === "waiting" ? "waits" : "not carried out") : (STATES[part.state] ?? part.state), open && runs);
   }
 
   draw() {
-    const { name, title, input, input_text, output, error, executed_by } = this.part;
+    const { input, input_text, output, error, executed_by } = this.part;
     if (this.drawn === this.part && this.length === input_text?.length) return; // a reader may be marking some of it
     Object.assign(this, { drawn: this.part, length: input_text?.length });
-    const about = [title && title !== name ? name : null, BY[executed_by]].filter(Boolean).join(", ");
+    const about = BY[executed_by];
     const made = [
       about && h("p.label", {}, about),
       ...labelled("Input", input ?? input_text),

@@ -48,3 +48,8 @@ function put(message, part) {
   else parts[at] = part;
   message.content = contentOf(parts);
 }
+
+/** What a call is shown as: a title is its server's word, so the tool's name stands with it. */
+export function toolNamed({ name, title }) {
+  return title && title !== name ? `${title} (${name})` : name;
+}

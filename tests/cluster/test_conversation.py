@@ -192,6 +192,23 @@ def knows(reader: Door) -> dict[str, str]:
     return known
 
 
+async def test_a_name_that_another_node_holds_is_erased_with_its_user(steady: Nodes) -> None:
+    """It is written a second after it was heard: not any more where its user was erased meanwhile."""
+    session = await new_session(steady[0], "alice", members=("hal", "ivy"))
+    for sub in ("hal", "ivy"):
+        async with steady[1].api(sub, name=sub.title()) as api:
+            assert (await api.get("/api/chat/sessions")).status_code == 200
+        if sub == "hal":
+            async with steady[0].api("backend", "service") as backend:
+                assert (await backend.delete("/api/server/users/hal")).status_code == 200
+    async with steady[0].api("alice") as api, asyncio.timeout(20):
+        users: dict[str, object] = {}
+        while "ivy" not in users:
+            await asyncio.sleep(0.1)
+            users = (await api.get(f"/api/chat/sessions/{session}")).json().get("users", {})
+    assert "hal" not in users
+
+
 async def test_every_reader_knows_who_writes(steady: Nodes) -> None:
     """Whenever it came, at whichever node; also where a name is new, or another one."""
     chance, writers = random.Random(8), [f"writer{number}" for number in range(4)]

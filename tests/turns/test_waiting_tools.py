@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.agents.test_openai import openai_session
+from tests.agents.test_tool_harm import serving
 from tests.agents.toolservers import calling, tool_server
-from tests.agents.upstream import answer, upstream
+from tests.agents.upstream import Upstream, answer, upstream
 from tests.support.doors import Door, enter
 from tests.support.server import Server
 
@@ -119,7 +120,7 @@ async def test_a_tool_of_the_page(shared_server: Server) -> None:
             assert (asked["id"], asked["reason"], asked["message"]) == (
                 "tool-1",
                 "tool_call",
-                "Where are you?",
+                "Where are you? (where)",
             )
             assert [each["function"]["name"] for each in served.asked[0]["tools"]] == ["where"]
             await say(alice, waits, "tool-1", payload={"city": "Delft"})
@@ -147,6 +148,57 @@ async def test_people_are_asked_for_so_long(shared_server: Server) -> None:
     assert stored["interrupts"][0]["answer"]["why"] == "expired"
     assert (stored["content"], by_id["tool-1"]["error"]) == ("Somewhere.", "nobody answered in time")
     assert results(served.asked[1]) == ["Error: nobody answered in time"]
+
+
+def naming(served: Upstream, place: str, title: str | None = None) -> None:
+    """Have an upstream be a server of one tool, which says where it was called."""
+    tool = {"name": "t", "inputSchema": {"type": "object"}} | ({"title": title} if title else {})
+    content = {"content": [{"type": "text", "text": place}]}
+    serving(served, lambda _: content, lambda _: {"tools": [tool]})
+
+
+@pytest.mark.parametrize("left", [2, 1], ids=["another has the name", "it is gone"])
+async def test_an_approval_is_of_the_tool_that_was_shown(shared_server: Server, left: int) -> None:
+    """Not of its name: of two servers that list the same one, the second has another name."""
+    async with (
+        upstream() as here,
+        upstream() as there,
+        upstream(calling(("t", {})), answer("done")) as served,
+    ):
+        naming(here, "here")
+        naming(there, "there")
+        tools = [{"url": each.url, "approval": "always"} for each in (here, there)]
+        session_id = await openai_session(shared_server, served, tools=tools, **PATIENT)
+        async with enter("websocket", shared_server, "alice", session_id) as alice:
+            waits = await waiting(alice)
+            async with shared_server.api("backend", "service") as api:
+                session = (await api.get(f"/api/chat/sessions/{session_id}")).json()
+                path = f"/api/chat/agents/{session['agent']['id']}"
+                config = (await api.get(path)).json()["config"]
+                config["tools"] = tools[::-1][:left]
+                assert (await api.patch(path, json={"config": config})).status_code == 200
+            await say(alice, waits, "tool-1", payload={"approved": True})
+            _, by_id = await ended(alice)
+        assert not [asked for asked in there.asked if asked.get("method") == "tools/call"]
+    if left == 2:
+        assert by_id["tool-1"]["output"] == "here"
+    else:
+        assert by_id["tool-1"]["error"] == "not called: the tool that was allowed is not there now"
+    assert len(results(served.asked[1])) == 1
+
+
+async def test_a_title_is_a_line_with_the_tools_name(shared_server: Server) -> None:
+    """And no longer than a part's, however long and many-lined its server writes it."""
+    async with upstream() as tools, upstream(calling(("t", {}))) as served:
+        naming(tools, "here", "Reads\n\u202ea file" + " and more" * 20_000)
+        given = [{"url": tools.url, "approval": "always"}]
+        session_id = await openai_session(shared_server, served, tools=given, **PATIENT)
+        async with enter("websocket", shared_server, "alice", session_id) as alice:
+            [asked] = (await waiting(alice))["interrupts"]
+            [part] = (await alice.history())[-1]["parts"]
+    assert asked["message"].startswith("Reads  a file and more") and asked["message"].endswith(" (t)")
+    assert part["title"] == asked["message"].removesuffix(" (t)") and len(part["title"]) == 500
+    assert asked["tool_call_id"] == part["tool_call_id"]
 
 
 async def test_a_stop_while_it_waits(shared_server: Server) -> None:
