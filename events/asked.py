@@ -15,17 +15,17 @@ from msgspec import UNSET
 
 from events.clock import rfc3339
 from events.errors import ValidationFailed
+from events.failures import MESSAGE_FULL
 from events.schema import Interrupt
 from events.storable import storable
+from storage.interrupts import has_room
 
 #: Interrupts of one message, all its waits together.
 MOST_OF_MESSAGE: Final = 100
 #: Of a `response_schema`: forms that people fill in are much smaller.
 SCHEMA_BYTES, SCHEMA_DEPTH = 16 * 1024, 32
-#: Of all that one wait asks, and of all that a message asks and was answered: its readers are told all of it
-#: with each answer.
+#: Of all that one wait asks.
 ASKED_BYTES: Final = 64 * 1024
-MESSAGE_BYTES: Final = 256 * 1024
 #: Of an answer's payload: what a tool of the page gave is told to a model, too.
 ANSWER_BYTES, ANSWER_DEPTH = 64 * 1024, 64
 #: Keywords that a schema may not have: with them another's text is a pattern that may run for hours, or
@@ -71,9 +71,8 @@ async def check_answer(payload: Any, schema: dict[str, Any] | None, known: Seque
 
 
 def _check_room(known: Sequence[dict[str, Any]], more: Any, field: str) -> None:
-    if len(msgspec.json.encode(known)) + len(msgspec.json.encode(more)) > MESSAGE_BYTES:
-        told = f"a message asks and is answered at most {MESSAGE_BYTES} bytes in all"
-        raise ValidationFailed(told, field=field)
+    if not has_room(known, more):
+        raise ValidationFailed(MESSAGE_FULL, field=field)
 
 
 async def _off_loop(name: str, *given: Any) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from events import payloads, schema
-from events.asked import ANSWER_BYTES, MESSAGE_BYTES, MOST_OF_MESSAGE, SCHEMA_BYTES, SCHEMA_DEPTH
+from events.asked import ANSWER_BYTES, MOST_OF_MESSAGE, SCHEMA_BYTES, SCHEMA_DEPTH
 from events.bounds import CHUNKS_PER_SECOND, OPEN_STREAMS, ROOMS, Bounds, Cap
+from storage.interrupts import MESSAGE_BYTES
 from storage.ops import FORKS, OPEN_QUESTIONS, SIBLINGS
 
 

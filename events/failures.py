@@ -17,8 +17,13 @@ from events.errors import (
     StreamClosed,
     StreamOpen,
     Unavailable,
+    ValidationFailed,
 )
 from storage import errors as storage_errors
+from storage.interrupts import MESSAGE_BYTES
+
+#: Of an answer to what a message asks.
+MESSAGE_FULL = f"a message asks and is answered at most {MESSAGE_BYTES} bytes in all"
 
 _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.StorageUnavailable: lambda e: Unavailable(),
@@ -38,6 +43,7 @@ _NAMES: dict[type[Exception], Callable[[Exception], ChatError]] = {
     storage_errors.AlreadyAnswered: lambda e: Conflict(
         "it was answered before", details={"answer": getattr(e, "answer", None)}
     ),
+    storage_errors.AnswersFull: lambda e: ValidationFailed(MESSAGE_FULL, field="payload"),
     storage_errors.FencedOff: lambda e: Conflict("the question was handed to another worker since"),
     storage_errors.StreamStillOpen: lambda e: StreamOpen(),
     storage_errors.StreamNotOpen: lambda e: StreamClosed(details={"status": getattr(e, "status", None)}),

@@ -247,6 +247,18 @@ class Sink:
             self.flusher.leave(self)
             self.push(data)
 
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes may wait besides what waits; beside nothing any number may (`push_whole`)."""
+        backlog = self.backlog
+        return backlog is None or not backlog.size or backlog.size + size <= backlog.limit
+
+    def push_whole(self, data: bytes) -> None:
+        """A frame for which there is room."""
+        if self.backlog is not None and not self.backlog.size:
+            self.backlog.put_first(data)
+        else:
+            self.push(data)
+
     def push_large(self, data: bytes) -> None:
         """The same for a reply of many bytes, which its reader may leave where they are."""
         if self.backlog is not None:

@@ -97,6 +97,10 @@ class AlreadyAnswered(StorageError):
         self.answer = answer
 
 
+class AnswersFull(StorageError):
+    """The message asks, and was answered, as much as one may."""
+
+
 class FencedOff(StorageError):
     """The turn was handed to somebody else since."""
 

@@ -8,6 +8,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
+#: Of all that a message asks and was answered, as JSON: its readers are told all of it with each answer.
+MESSAGE_BYTES = 256 * 1024
+
 Interrupt = dict[str, Any]
 #: `status` ("resolved", "cancelled"), `payload`, `user_id`, `client_message_id`, `answered_at`; `why` where
 #: nobody gave it: "expired", "stopped".
@@ -43,6 +48,11 @@ def has_answers(interrupts: Iterable[Interrupt] | None) -> bool:
 
 def answered(interrupts: Sequence[Interrupt], interrupt_id: str, answer: Answer) -> list[Interrupt]:
     return [each | {"answer": answer} if each["id"] == interrupt_id else each for each in interrupts]
+
+
+def has_room(interrupts: Sequence[Interrupt], more: Any) -> bool:
+    """Whether a message may ask, or be answered, so much more."""
+    return len(msgspec.json.encode(interrupts)) + len(msgspec.json.encode(more)) <= MESSAGE_BYTES
 
 
 def is_repeat(answer: Answer, first: Answer) -> bool:

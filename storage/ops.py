@@ -111,7 +111,8 @@ class AnswerInterrupt(Struct, frozen=True):
     """What a person says to a message that waits; the last answer hands its turn out again. The first counts:
     the same from the same person is a duplicate.
 
-    Raises SessionMissing, SessionEnded, MessageMissing, InterruptMissing, AlreadyAnswered.
+    Raises SessionMissing, SessionEnded, MessageMissing, InterruptMissing, AlreadyAnswered,
+    AnswersFull.
     """
 
     session_id: str

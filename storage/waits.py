@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from storage import interrupts
-from storage.errors import AlreadyAnswered, FencedOff, InterruptMissing, MessageMissing, StreamNotOpen
+from storage.errors import AlreadyAnswered, AnswersFull, FencedOff, InterruptMissing, MessageMissing, StreamNotOpen
 from storage.interrupts import Interrupt
 from storage.ops import (
     AnswerInterrupt,
@@ -71,6 +71,8 @@ def answered(message: MessageRecord, op: AnswerInterrupt, now: datetime) -> Mess
         raise AlreadyAnswered(first)
     if message.status != WAITING:
         raise StreamNotOpen(message.status)
+    if "payload" in op.answer and not interrupts.has_room(message.interrupts or (), op.answer["payload"]):
+        raise AnswersFull  # others came since this one was looked at
     answer = op.answer | {"answered_at": interrupts.shown_time(now)}
     return _with(message, interrupts.answered(message.interrupts or (), op.interrupt_id, answer))
 

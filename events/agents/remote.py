@@ -4,7 +4,7 @@ Knows no transport: a worker is a connection with an agent's token that can be a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from events.agents.base import Request
@@ -15,6 +15,9 @@ from events.room import Connection
 
 #: Seconds until a worker that has not acked a request is passed over (contract, section 5).
 ACK_TIMEOUT = 5.0
+
+#: Seconds between looks whether a worker has read what it was asked before, and bytes of a packet's head.
+BEHIND, HEAD = 0.1, 256
 
 #: Whether a worker took a request: of an agent's key, for a session, as JSON.
 Offer = Callable[[str, str, bytes], Awaitable[bool]]
@@ -32,8 +35,23 @@ class Workers:
         return bool(self._workers(key, session_id))
 
     async def offer(self, key: str, session_id: str, payload: bytes) -> bool:
-        """Whether a worker on this node acked the request."""
+        """Whether a worker on this node acked the request. Where those that could have not read what they
+        were asked before, it waits for a while: nobody's questions cut off a worker."""
+        time = asyncio.get_running_loop().time
+        until = time() + ACK_TIMEOUT
+        while not await self._offered(key, session_id, payload):
+            if time() >= until or not any(self._behind(key, session_id, len(payload))):
+                return False
+            await asyncio.sleep(BEHIND)
+        return True
+
+    def _behind(self, key: str, session_id: str, size: int) -> Iterator[bool]:
+        return (not worker.sink.has_room(size + HEAD) for worker in self._workers(key, session_id))
+
+    async def _offered(self, key: str, session_id: str, payload: bytes) -> bool:
         for worker in self._in_turn(key, session_id):
+            if not worker.sink.has_room(len(payload) + HEAD):
+                continue
             try:
                 async with asyncio.timeout(ACK_TIMEOUT):
                     await worker.ask("agent_request", payload)

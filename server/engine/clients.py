@@ -166,7 +166,7 @@ class Client(Connection):
         cancelled when the client goes away; whoever waits sets the time limit."""
         answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         head = packets.head(packets.EVENT, self.namespace, self.awaits(Ask(answer)))
-        self.session.push(packets.text_frame(head + b'["' + name.encode() + b'",' + data + b"]"))
+        self.session.push_whole(packets.text_frame(head + b'["' + name.encode() + b'",' + data + b"]"))
         return answer
 
     def awaits(self, ask: Ask) -> int:

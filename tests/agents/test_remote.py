@@ -1,6 +1,7 @@
 """Workers that connect from outside: they share requests, take them up again, and die."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -309,3 +310,31 @@ async def test_who_is_removed_does_not_get_a_whole_answer(node: Server, agent: i
         assert gone.is_success
         await worker.write(request, "for others")
         assert (await asking).json()["error"]["code"] == "SESSION_NOT_FOUND"
+
+
+async def test_a_worker_that_is_behind_is_not_cut_off_by_what_it_is_asked(node: Server, agent: int) -> None:
+    """Its poll is on its way, and people ask more than may wait for it: what it has no room for waits."""
+    sessions = [await new_session(node, agent_id=agent) for _ in range(6)]
+    poll = {"EIO": "4", "transport": "polling"}
+    async with node.api(None) as worker, node.api("alice") as alice:
+        opened = await worker.get("/socket.io/", params=poll)
+        poll["sid"] = json.loads(opened.text[1:])["sid"]
+        token = json.dumps({"token": node.token(str(agent), "agent")})
+        await worker.post("/socket.io/", params=poll, content=f"40{token}")
+        assert (await worker.get("/socket.io/", params=poll)).text.startswith("40")
+        for session_id in sessions:
+            said = {"content": "x" * 250_000}
+            sent = await alice.post(f"/api/chat/sessions/{session_id}/messages", json=said)
+            assert sent.status_code == 201
+        asked = 0
+        async with asyncio.timeout(10):
+            while asked < len(sessions):
+                told = (await worker.get("/socket.io/", params=poll)).text
+                for packet in told.split("\x1e"):
+                    if packet == "2":
+                        await worker.post("/socket.io/", params=poll, content="3")
+                    assert not packet.startswith(("41", "1", "{")), packet[:100]
+                    if packet.startswith("42"):
+                        asked += 1
+                        ack_id = packet[2 : packet.index("[")]
+                        await worker.post("/socket.io/", params=poll, content=f"43{ack_id}[]")

@@ -1,6 +1,7 @@
 """An answer that waits for people: one node, a worker under the test's control."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -416,3 +417,22 @@ async def test_no_pattern_is_looked_at(node: Server, schema: dict[str, Any]) -> 
     async with scene(node) as at:
         _, answer = await waiting(at, response_schema=schema)
         assert (await say(at.alice, answer, payload="a"))["ok"]
+
+
+async def test_answers_at_once_are_bounded_together(node: Server) -> None:
+    """However they come: each is told with all others, and a worker with all of them."""
+    async with scene(node) as at, node.api("alice") as api:
+        more = [{"id": f"more-{number}", "reason": "input_required"} for number in range(12)]
+        _, answer = await waiting(at, *more)
+        path = f"/api/chat/sessions/{at.session_id}/answer"
+        said = {"message_id": answer, "status": "resolved", "payload": "x" * 60_000}
+        replies = await asyncio.gather(
+            *(api.post(path, json={**said, "interrupt_id": each["id"]}) for each in more)
+        )
+        refused = [reply.json()["error"] for reply in replies if reply.status_code != 200]
+        assert len(refused) == 12 - 4
+        assert {(each["code"], each["details"]["field"]) for each in refused} == {
+            ("VALIDATION_ERROR", "payload")
+        }
+        shown = await message(at, answer)
+        assert len(json.dumps(shown["interrupts"])) < 256 * 1024
