@@ -6,7 +6,14 @@ from typing import Any
 from msgspec import structs
 
 from storage import interrupts
-from storage.errors import AlreadyAnswered, AnswersFull, FencedOff, InterruptMissing, MessageMissing, StreamNotOpen
+from storage.errors import (
+    AlreadyAnswered,
+    AnswersFull,
+    FencedOff,
+    InterruptMissing,
+    MessageMissing,
+    StreamNotOpen,
+)
 from storage.interrupts import Interrupt
 from storage.ops import (
     AnswerInterrupt,

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -167,14 +168,25 @@ def _brought(size: int = 1200) -> list[dict[str, str]]:
     return [*before, {"role": "user", "content": "x"}]
 
 
-async def chat_completions(world: World) -> AsyncIterator[None]:
-    body = {"model": "Echo", "stream": True, "messages": _brought()}
-    yield
-    async with world.api().stream("POST", "/v1/chat/completions", json=body) as answer:
-        ok(answer)
-        async for line in answer.aiter_lines():
-            if '"role"' in line:
-                break
+def _called() -> list[dict[str, Any]]:
+    """Answers of as many calls as a message may have, all of one id, and as many outputs as fit."""
+    calls = [{"id": "c", "function": {"name": "f"}}] * 100
+    made = [{"role": "assistant", "tool_calls": calls}] * 10
+    given = [{"role": "tool", "tool_call_id": "c", "content": ""}] * 480
+    return [*made, *given, {"role": "user", "content": "x"}] * 4
+
+
+def chat_completions(messages: list[dict[str, Any]]) -> Run:
+    async def run(world: World) -> AsyncIterator[None]:
+        body = {"model": "Echo", "stream": True, "messages": messages}
+        yield
+        async with world.api().stream("POST", "/v1/chat/completions", json=body) as answer:
+            ok(answer)
+            async for line in answer.aiter_lines():
+                if '"role"' in line:
+                    break
+
+    return run
 
 
 async def responses(world: World) -> AsyncIterator[None]:
@@ -408,7 +420,10 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/api/chat/streams/{message_id}"): (
         Dear("256 KiB that JSON escapes", get("/api/chat/streams/msg_sess_answers_1")),
     ),
-    ("POST", "/v1/chat/completions"): (Dear("50 messages before the question", chat_completions),),
+    ("POST", "/v1/chat/completions"): (
+        Dear("50 messages before the question", chat_completions(_brought())),
+        Dear("4 answers of 1,000 calls, with 1,900 outputs", chat_completions(_called())),
+    ),
     ("POST", "/v1/responses"): (Dear("50 messages before the question", responses),),
     ("GET", "/v1/responses/{response_id}"): (
         Dear("an answer of 256 KiB that JSON escapes, as events", response("?stream=true")),

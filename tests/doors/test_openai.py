@@ -15,6 +15,7 @@ from tests.support.web import web_client
 
 QUESTION = "what is the meaning of all this, please?"
 ASKED: Any = [{"role": "user", "content": QUESTION}]
+CALLED = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 def library(node: Server, sub: str = "alice", **options: Any) -> openai.AsyncOpenAI:
@@ -229,6 +230,8 @@ async def test_sessions_and_rights_are_those_of_every_door(parley: Server) -> No
         ({"messages": [{"role": "assistant", "content": "so"}]}, "messages"),
         ({"messages": [*ASKED, {"role": "tool", "tool_call_id": "1", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 1001}]}, "messages"),
+        ({"messages": [*[{"role": "assistant", "tool_calls": [CALLED] * 100}] * 11, *ASKED]}, "messages"),
         (
             {
                 "messages": [

@@ -129,7 +129,8 @@ def is_callers(part: dict[str, Any]) -> bool:
 def behind_calls(answer: MessageRecord, answered: dict[str, str]) -> Behind:
     """Behind the last of these calls, and what the agent did itself in the same turn."""
     parts = answer.parts or []
-    at = 1 + max(n for n, part in enumerate(parts) if part.get("tool_call_id") in answered)
+    given = (n for n, part in enumerate(parts) if part.get("tool_call_id") in answered)
+    at = 1 + max(given, default=-1)  # a worker may ask about a call that it does not show
     while at < len(parts) and parts[at]["type"] == "tool" and not is_callers(parts[at]):
         at += 1
     return behind_parts(answer, at, len(content_of(parts[:at])))
