@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.doors import enter, new_session
 from tests.support.processes import free_port
+from tests.support.proxy import Proxy
 from tests.support.server import ROOT, Server
 from tests.support.services import program
 
@@ -161,3 +162,21 @@ async def test_openai(node: Server) -> None:
         session_id = last.removeprefix("session ")
         page = (await api.get(f"/api/chat/sessions/{session_id}/messages")).json()["messages"]
     assert [message["content"] for message in page] == ["hello", "hello", "and once more", "and once more"]
+
+
+async def test_openai_in_the_background(node: Server) -> None:
+    """Its connection breaks in mid-answer: nothing is missing, nothing comes twice."""
+    question = "".join(f"{number}, " for number in range(100))
+    async with Proxy(node.port) as proxy:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(EXAMPLES / "openai-python" / "background.py"), proxy.url, question,
+            env={**os.environ, "PARLEY_TOKEN": node.token()}, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            assert b"is being answered" in await process.stdout.readline()
+            begun = await process.stdout.readuntil(b"9, ")
+            proxy.cut()
+            rest = await process.stdout.read()
+    assert (begun + rest).decode() == f"{question}\n[completed]\n"
+    assert proxy.accepted >= 2

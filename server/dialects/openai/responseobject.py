@@ -10,6 +10,7 @@ from server.dialects.openai.errors import broken_off, is_whole
 from server.dialects.openai.output import Json, Output
 from server.dialects.openai.usage import of_response
 from server.dialects.steps import whole
+from storage.interrupts import all_answered
 from storage.records import MessageRecord
 
 PREFIX = "resp_"
@@ -96,7 +97,8 @@ def answered(head: ResponseHead, answer: MessageRecord, behind: Behind | None) -
     output.message_id = answer.message_id
     for _ in output.take(whole(answer.content, answer.parts or ())):
         pass
-    if answer.status == "streaming":
+    goes_on = answer.status == "waiting" and all_answered(answer.interrupts)
+    if answer.status == "streaming" or goes_on:
         return response(head, "in_progress", output.items("in_progress"))
     calls = answer.status == "waiting" and is_whole(answer)
     verdict = verdict_on(answer.status, answer.finish_reason, answer.error, calls=calls)

@@ -125,7 +125,10 @@ async def retrieve(request: Request, receive: Receive, send: Send) -> None:
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     asks = services.answers.answering.asks_of(caller, turn.agent_id, None)
-    begins = _begins(services, Asked(asks, question), events)
+    answer = None
+    if turn.answer_id is not None:
+        answer = await services.messages.get(question.session_id, turn.answer_id)
+    begins = _begins(services, Asked(asks, question), events, answer)
     await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
 
 
