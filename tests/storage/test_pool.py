@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
@@ -44,16 +44,15 @@ def url_of(cluster: Postgres, role: str, port: int | None = None) -> str:
     return f"postgresql://{role}@127.0.0.1:{port or cluster.port}/postgres"
 
 
-async def connected(url: str, count: int, **given: int) -> list[Database]:
-    made = [Database(url, **given) for _ in range(count)]
-    for db in made:
-        await db.connect()
-    return made
-
-
-async def closed(*databases: Database) -> None:
-    for db in databases:
-        await db.disconnect()
+@asynccontextmanager
+async def connected(url: str, count: int, **given: int) -> AsyncIterator[list[Database]]:
+    """Patient ones: a busy machine takes its time for a hundred connections. Closed however it ends."""
+    made = [Database(url, limit=60, **given) for _ in range(count)]
+    async with AsyncExitStack() as stack:
+        for db in made:
+            stack.push_async_callback(db.disconnect)
+            await db.connect()
+        yield made
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -73,66 +72,62 @@ async def holds_at_most(most: int, cluster: Postgres, role: str) -> None:
 
 
 async def test_three_nodes_share_a_server(narrow: Postgres, caplog: pytest.LogCaptureFixture) -> None:
-    nodes = await connected(url_of(narrow, "chat"), 3)
-    assert any("the server has room for" in record.getMessage() for record in caplog.records)
-    for _ in range(2):
-        # Refuses none, though the pools together would be 180.
-        await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(200)))
-        await holds_at_most(SHARED, narrow, "chat")
-    other = await asyncpg.connect(url_of(narrow, "chat"))
-    await other.close()
-    used = [sum(db.usage().values()) for db in nodes]
-    assert min(used) > SHARED // 3 - 5, used
-    await closed(*nodes)
+    async with connected(url_of(narrow, "chat"), 3) as nodes:
+        assert any("the server has room for" in record.getMessage() for record in caplog.records)
+        for _ in range(2):
+            # Refuses none, though the pools together would be 180.
+            await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(200)))
+            await holds_at_most(SHARED, narrow, "chat")
+        other = await asyncpg.connect(url_of(narrow, "chat"))
+        await other.close()
+        used = [sum(db.usage().values()) for db in nodes]
+        assert min(used) > SHARED // 3 - 5, used
 
 
 async def test_a_node_that_comes_later_has_its_share(narrow: Postgres) -> None:
-    (first,) = await connected(url_of(narrow, "chat"), 1)
-    await asyncio.gather(*(first.fetch_all(SLOW) for _ in range(200)))
-    assert sum(first.usage().values()) == 60
-    (second,) = await connected(url_of(narrow, "chat"), 1)
-    await asyncio.gather(*(db.fetch_all(SLOW) for db in (first, second) for _ in range(300)))
-    await holds_at_most(97, narrow, "chat")
-    await closed(first, second)
+    async with connected(url_of(narrow, "chat"), 1) as (first,):
+        await asyncio.gather(*(first.fetch_all(SLOW) for _ in range(200)))
+        assert sum(first.usage().values()) == 60
+        async with connected(url_of(narrow, "chat"), 1) as (second,):
+            await asyncio.gather(*(db.fetch_all(SLOW) for db in (first, second) for _ in range(300)))
+            await holds_at_most(97, narrow, "chat")
 
 
 async def test_a_role_with_few_connections(narrow: Postgres) -> None:
-    nodes = await connected(url_of(narrow, "few"), 2)
-    await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(50)))
-    await holds_at_most(5, narrow, "few")
-    await closed(*nodes)
+    async with connected(url_of(narrow, "few"), 2) as nodes:
+        await asyncio.gather(*(db.fetch_all(SLOW) for db in nodes for _ in range(50)))
+        await holds_at_most(5, narrow, "few")
 
 
 async def test_others_have_taken_the_room(narrow: Postgres, caplog: pytest.LogCaptureFixture) -> None:
-    (db,) = await connected(url_of(narrow, "chat"), 1)
-    others = []
-    with pytest.raises(asyncpg.TooManyConnectionsError):
-        while True:
-            others.append(await asyncpg.connect(url_of(narrow, "chat")))
-    with caplog.at_level(logging.WARNING):
-        await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(30)))
-    told = [record for record in caplog.records if "takes no more connections" in record.getMessage()]
-    assert len(told) == 1
-    assert await db.check() == "ok", "it has one, which is enough to go on"
-    taken = len(others)
-    async with asyncio.timeout(10):
-        while len(others) == taken:  # a backend that is told to end takes its time, and the pool is quick
-            for pid in narrow.sql(
-                "SELECT pid FROM pg_stat_activity WHERE application_name = 'parley'"
-            ).split():
-                narrow.sql(f"SELECT pg_terminate_backend({pid})")
-            with suppress(asyncpg.TooManyConnectionsError):
+    async with connected(url_of(narrow, "chat"), 1) as (db,):
+        others = []
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            while True:
                 others.append(await asyncpg.connect(url_of(narrow, "chat")))
-    db.limit = 1.0
-    assert await db.check() == "exhausted"
-    for other in others:
-        await other.close()
-    async with asyncio.timeout(10):
-        while await db.check() != "ok":
-            await asyncio.sleep(0.05)
-    await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(60)))
-    assert sum(db.usage().values()) > 10, "it grows again"
-    await closed(db)
+        with caplog.at_level(logging.WARNING):
+            await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(30)))
+        told = [record for record in caplog.records if "takes no more connections" in record.getMessage()]
+        assert len(told) == 1
+        assert await db.check() == "ok", "it has one, which is enough to go on"
+        taken = len(others)
+        async with asyncio.timeout(10):
+            while len(others) == taken:  # a backend that is told to end takes its time, and the pool is quick
+                for pid in narrow.sql(
+                    "SELECT pid FROM pg_stat_activity WHERE application_name = 'parley'"
+                ).split():
+                    narrow.sql(f"SELECT pg_terminate_backend({pid})")
+                with suppress(asyncpg.TooManyConnectionsError):
+                    others.append(await asyncpg.connect(url_of(narrow, "chat")))
+        db.limit = 1.0
+        assert await db.check() == "exhausted"
+        for other in others:
+            await other.close()
+        async with asyncio.timeout(10):
+            while await db.check() != "ok":
+                await asyncio.sleep(0.05)
+        await asyncio.gather(*(db.fetch_all(SLOW) for _ in range(60)))
+        assert sum(db.usage().values()) > 10, "it grows again"
 
 
 # Connections that fell silent.
@@ -233,36 +228,34 @@ async def test_who_waits_longest_is_next(postgres_url: str) -> None:
 
 
 async def test_the_writer_keeps_its_connection(postgres_url: str) -> None:
-    (db,) = await connected(postgres_url, 1, pool_size=6, max_overflow=0)
+    async with connected(postgres_url, 1, pool_size=6, max_overflow=0) as (db,):
 
-    async def backend() -> int:
-        return int(await db.use(lambda c: c.raw.fetchval("SELECT pg_backend_pid()"), lane=0))
+        async def backend() -> int:
+            return int(await db.use(lambda c: c.raw.fetchval("SELECT pg_backend_pid()"), lane=0))
 
-    own = await backend()
-    flood = [asyncio.create_task(db.fetch_all(SLOW)) for _ in range(60)]
-    await flood[0]
-    assert await backend() == own
-    assert sum(task.done() for task in flood) < 30
-    await asyncio.gather(*flood)
-    # One that broke is replaced.
-    with pytest.raises(StorageUnavailable):
-        await db.use(lambda c: c.raw.execute("SELECT pg_terminate_backend(pg_backend_pid())"), lane=0)
-    assert await backend() != own
-    await closed(db)
+        own = await backend()
+        flood = [asyncio.create_task(db.fetch_all(SLOW)) for _ in range(60)]
+        await flood[0]
+        assert await backend() == own
+        assert sum(task.done() for task in flood) < 30
+        await asyncio.gather(*flood)
+        # One that broke is replaced.
+        with pytest.raises(StorageUnavailable):
+            await db.use(lambda c: c.raw.execute("SELECT pg_terminate_backend(pg_backend_pid())"), lane=0)
+        assert await backend() != own
 
 
 async def test_the_questions_of_one_user_wait_behind_themselves(postgres_url: str) -> None:
-    (db,) = await connected(postgres_url, 1)
+    async with connected(postgres_url, 1) as (db,):
 
-    async def asks(who: str) -> None:
-        ASKING.set(who)
-        await db.fetch_all(SLOW)
+        async def asks(who: str) -> None:
+            ASKING.set(who)
+            await db.fetch_all(SLOW)
 
-    flood = [asyncio.create_task(asks("mallory")) for _ in range(40)]
-    await flood[0]
-    await asyncio.create_task(asks("alice"))
-    assert sum(task.done() for task in flood) <= 10
-    await db.fetch_all(SLOW)  # the node's own work waits for nobody
-    assert sum(task.done() for task in flood) <= 15
-    await asyncio.gather(*flood)
-    await closed(db)
+        flood = [asyncio.create_task(asks("mallory")) for _ in range(40)]
+        await flood[0]
+        await asyncio.create_task(asks("alice"))
+        assert sum(task.done() for task in flood) <= 10
+        await db.fetch_all(SLOW)  # the node's own work waits for nobody
+        assert sum(task.done() for task in flood) <= 15
+        await asyncio.gather(*flood)
