@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from server import keys
 from server.config import Settings, SettingsError
+from tests.server.test_tokens import EC, RSA
 
 KEY = "Zb7uX1vQ9tLr4mKp8wYc2nHd6sGf3jEa"
 OTHER = "q0Wm5Rk2Vx8Ty1Ub6Ni3Oc9Pz4La7SdE"
@@ -127,10 +128,6 @@ def faults(tmp_path: Path, **environ: str) -> dict[str, str]:
 
 def public_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-RSA = rsa.generate_private_key(65537, 2048)
-EC = ec.generate_private_key(ec.SECP256R1())
 
 
 def test_every_name_and_default(tmp_path: Path) -> None:

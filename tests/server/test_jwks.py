@@ -18,13 +18,12 @@ from server.config import Settings
 from server.identity import jwks
 from server.identity.auth import Authenticator
 from server.identity.jwks import MAX_KEYS, REFRESH, RETRY, UNKNOWN_EVERY, usable_keys
-from tests.server.test_tokens import KEY, NOW, Clock, signed
+from tests.server.test_tokens import KEY, NOW, RSA, RSA_OTHER, Clock, signed
 from tests.support.doors import KINDS
 from tests.support.refusals import refusal
 from tests.support.server import Server
 
-FIRST = rsa.generate_private_key(65537, 2048)
-SECOND = rsa.generate_private_key(65537, 2048)
+FIRST, SECOND = RSA, RSA_OTHER
 
 
 def jwk(key: Any, kid: str | None, **fields: Any) -> dict[str, Any]:
