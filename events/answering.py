@@ -279,7 +279,8 @@ class Answering:
             log.exception("no answer to %s", turn.question_id)
             await self._give_up(turn, "failed", Internal())
         finally:
-            self._beginning.pop(turn.question_id, None)
+            if self._beginning.get(turn.question_id) is turn:  # else it was claimed again meanwhile
+                del self._beginning[turn.question_id]
 
     async def _resume(
         self, turn: TurnRecord, agent: AgentRecord, question: PosedQuestion, account: str

@@ -107,20 +107,39 @@ async def test_who_takes_it_on_meanwhile_is_told_of_the_stop(status: str) -> Non
     assert node.did[-2:] == ["cancelled", "cancel"]
 
 
+class Claims:
+    """What a node's `Answering` is made of: it claims `next`, one after the other."""
+
+    def __init__(self, *turns: TurnRecord, **replies: Any) -> None:
+        self.next, self.kept = list(turns), list[TurnRecord]()
+        unused: Any = None
+        same: Any = self
+        streams: Any = SimpleNamespace(writing=SimpleNamespace(), open={})
+        delivery: Any = SimpleNamespace(hub=SimpleNamespace(rooms={}))
+        told: Any = SimpleNamespace(**replies)
+        self.answering = Answering(same, same, same, unused, streams, told, delivery, lambda: 0.0)
+
+    async def claim(self, *_: object) -> list[TurnRecord]:
+        return [self.next.pop(0)] if self.next else []
+
+    async def keep(self, claimed: list[TurnRecord], _: object) -> None:
+        self.kept = claimed
+
+    async def get(self, which: object) -> Any:
+        if isinstance(which, int):
+            return SimpleNamespace(id=which)
+        return WAITS if which == "a" else structs.replace(WAITS, message_id="q", sender_type="user")
+
+    async def nothing(self, *_: object) -> list[Any]:
+        return []
+
+    written = taken_up_by = mend = stuck = nothing
+
+
 async def test_what_cannot_be_gone_on_with_fails() -> None:
     """Its turn ends with it, as it does."""
-    turn = TurnRecord("q", "s", 1, 1, "queue", "waiting", fence=2, answer_id="a")
     told: list[tuple[str, type[Exception], int]] = []
     done = asyncio.Event()
-
-    async def claim(*_: object) -> list[TurnRecord]:
-        return [] if told else [turn]
-
-    async def question(message_id: str) -> Any:
-        return WAITS if message_id == "a" else structs.replace(WAITS, message_id="q", sender_type="user")
-
-    async def nothing(*_: object) -> list[Any]:
-        return []
 
     async def go_on(*_: object) -> None:
         raise RuntimeError("not this one")
@@ -129,19 +148,34 @@ async def test_what_cannot_be_gone_on_with_fails() -> None:
         told.append((answer.message_id, type(error), fence))
         done.set()
 
-    async def agent(_: int) -> Any:
-        return SimpleNamespace(id=1)
-
-    unused: Any = None
-    questions: Any = SimpleNamespace(claim=claim, written=nothing, taken_up_by=nothing)
-    streams: Any = SimpleNamespace(writing=SimpleNamespace(), open={})
-    delivery: Any = SimpleNamespace(hub=SimpleNamespace(rooms={}))
-    replies: Any = SimpleNamespace(go_on=go_on, fail_on=fail_on)
-    agents: Any = SimpleNamespace(get=agent)
-    store: Any = SimpleNamespace(get=question)
-    answering = Answering(questions, agents, store, unused, streams, replies, delivery, lambda: 0.0)
-    answering.go_on("s")
+    turn = TurnRecord("q", "s", 1, 1, "queue", "waiting", fence=2, answer_id="a")
+    node = Claims(turn, go_on=go_on, fail_on=fail_on)
+    node.answering.go_on("s")
     async with asyncio.timeout(5):
         await done.wait()
     assert told == [("a", Internal, 2)]
-    await answering.close()
+    await node.answering.close()
+
+
+async def test_the_later_of_two_claims_is_kept() -> None:
+    """A question that is asked again, while nobody here knows yet that its first answer has begun."""
+    asked: list[asyncio.Future[str]] = []
+
+    async def reply(*_: object, **__: object) -> str:
+        asked.append(asyncio.get_running_loop().create_future())
+        if len(asked) > 1:
+            asked[-2].cancel()
+        return await asyncio.shield(asked[-1])
+
+    turns = [TurnRecord("q", "s", 1, 1, "queue", "running", fence=fence) for fence in (1, 2)]
+    node = Claims(*turns, reply=reply)
+    for number in (1, 2):
+        node.answering.go_on("s")
+        async with asyncio.timeout(5):
+            while len(asked) < number:
+                await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await node.answering.sweep()
+    assert node.kept == [turns[1]]
+    await node.answering.close()
