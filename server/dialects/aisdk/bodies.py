@@ -34,7 +34,7 @@ class UIChatRequest(Struct, kw_only=True):
 
     id: SessionId
     messages: list[Raw] = []
-    message: Raw = Raw()
+    message: Raw = field(default_factory=Raw)  # a value as the default cannot be written into a schema
     trigger: Trigger = "submit-message"
     message_id: Annotated[str, Meta(max_length=255)] | None = field(default=None, name="messageId")
     agent_id: AgentId | None = None
