@@ -23,6 +23,7 @@ from events.event import to_json
 from events.held import Held
 from server import gauges
 from server.config import Settings
+from server.dialects.agui import routes as agui
 from server.dialects.aisdk import routes as aisdk
 from server.dialects.openai import routes as openai
 from server.doors import Doors, build_doors, open_doors
@@ -85,6 +86,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *messages.ROUTES,
         *openai.ROUTES,
         *aisdk.ROUTES,
+        *agui.ROUTES,
         *pages.ROUTES,
         *doors.routes,
     ]

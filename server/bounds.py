@@ -20,7 +20,7 @@ from events.bounds import (
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
 from server.admin import IN_ALL, PER_NETWORK
 from server.dialects.aisdk.bodies import LARGEST
-from server.dialects.aisdk.given import FILES
+from server.dialects.files import FILES
 from server.downloads import EACH as DOWNLOADS_EACH
 from server.downloads import MOST as DOWNLOADS
 from server.engine import takers
@@ -95,6 +95,17 @@ _STREAM = Bounds(
     (REQUESTS, EVENT_STREAMS, READERS),
     "while it is written a connection, which counts as `connect` too",
 )
+#: The same of a chat whose client sends all that it shows, with its files.
+_CHAT = replace(
+    _ANSWER,
+    size=(
+        f"{LARGEST // 2**20} MiB, the last message `WS_MESSAGE_SIZE_LIMIT` without its {FILES} files; "
+        f"{SLOW_READER}"
+    ),
+    caps=(*_ANSWER.caps, SESSIONS, STORED),
+    beyond=(*_ANSWER.beyond, "LIMIT_REACHED", "UNSUPPORTED_FILE_TYPE"),
+    holds=f"a session, its files, {_ANSWER.holds}",
+)
 _CHANGE = _writing(_OWNER, "change")
 _OPERATORS = _writing(_OPERATOR, "change", beyond=("FORBIDDEN",))
 _DOWNLOAD = _reading(_READERS, f"`MAX_FILE_SIZE` bytes, {_TAKEN}; {_UNDER_WAY}", "download")
@@ -121,6 +132,9 @@ WRITES: dict[Call, str] = {
     ("POST", "/v1/responses/{response_id}/cancel"): "stream_cancel",
     ("POST", "/api/ai/chat"): "message",
     ("POST", "/api/ai/chat/{chat_id}/stop"): "stream_cancel",
+    ("POST", "/api/ag-ui/{agent_id}"): "message",
+    ("POST", "/api/ag-ui/agent/{agent_id}/run"): "message",
+    ("POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}"): "stream_cancel",
     ("POST", "/api/chat/streams/{message_id}/cancel"): "stream_cancel",
     ("POST", "/api/chat/sessions"): "create_session",
     ("PATCH", _S): "change_session",
@@ -204,20 +218,23 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/v1/responses/{response_id}/input_items"): _reading(
         _READERS, f"a question and {HISTORY_MESSAGES} messages brought along"
     ),
-    ("POST", "/api/ai/chat"): replace(
-        _ANSWER,
-        size=(
-            f"{LARGEST // 2**20} MiB, the last message `WS_MESSAGE_SIZE_LIMIT` without its {FILES} files; "
-            f"{SLOW_READER}"
-        ),
-        caps=(*_ANSWER.caps, SESSIONS, STORED),
-        beyond=(*_ANSWER.beyond, "LIMIT_REACHED", "UNSUPPORTED_FILE_TYPE"),
-        holds=f"a session, its files, {_ANSWER.holds}",
-    ),
+    ("POST", "/api/ai/chat"): _CHAT,
     ("GET", "/api/ai/chat/{chat_id}/stream"): _STREAM,
     ("POST", "/api/ai/chat/{chat_id}/stop"): replace(
         _command("stream_cancel"), size=f"{LARGEST // 2**20} MiB"
     ),
+    ("GET", "/api/ag-ui/info"): _reading(_EVERYBODY, "all agents that there are"),
+    ("POST", "/api/ag-ui/{agent_id}"): _CHAT,
+    ("POST", "/api/ag-ui/agent/{agent_id}/run"): _CHAT,
+    ("POST", "/api/ag-ui/agent/{agent_id}/connect"): Bounds(
+        _READERS,
+        "read",
+        f"{LARGEST // 2**20} MiB; {PAGE}, `STREAM_MAX_SIZE` bytes; {SLOW_READER}",
+        (*_REFUSED, "SERVER_FULL"),
+        (REQUESTS, EVENT_STREAMS, READERS),
+        "while an answer is open a connection, which counts as `connect` too",
+    ),
+    ("POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}"): _command("stream_cancel"),
     ("GET", "/v1/models"): _reading(_EVERYBODY, "all that there are"),
     ("GET", "/v1/models/{model}"): _reading(_EVERYBODY, "one"),
     ("POST", "/api/dev/token"): _unrated(

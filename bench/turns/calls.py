@@ -5,6 +5,7 @@ Adding a call: an entry here.
 """
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -271,6 +272,43 @@ async def _ui_answer(world: World, method: str, path: str, session: str, **body:
     ok(await world.api().post(f"/api/ai/chat/{session}/stop"))
 
 
+async def agui_run(world: World) -> AsyncIterator[None]:
+    """As `ui_chat`, with tools and a context of the page."""
+    session = await world.session(agent_id=1)
+    shown = [{"id": f"m{n}", "role": "user", "content": texts.long_text(1000)} for n in range(450)]
+    source = {"type": "data", "value": base64.b64encode(b"f" * 370_000).decode(), "mimeType": "text/plain"}
+    content = [{"type": "text", "text": texts.long_text(40_000)}, {"type": "document", "source": source}]
+    tools = [{"name": f"t{n}", "parameters": {"all": texts.wide()["all"][:100]}} for n in range(60)]
+    context = [{"description": "all", "value": texts.wide()["all"][:6000]}]
+    last = {"id": "last", "role": "user", "content": content}
+    body = {"messages": [*shown, last], "tools": tools, "context": context}
+    yield
+    await _agui_answer(world, "/api/ag-ui/Echo", session, **body)
+
+
+async def agui_connect(world: World) -> AsyncIterator[None]:
+    yield
+    await _agui_answer(world, "/api/ag-ui/agent/Echo/connect", World.hall, messages=[])
+
+
+async def agui_stop(world: World) -> AsyncIterator[None]:
+    session = await world.session(agent_id=1)
+    await world.message(session, content=texts.long_text(20_000))
+    yield
+    ok(await world.api().post(f"/api/ag-ui/agent/Echo/stop/{session}", json={"unknown": texts.wide()}))
+
+
+async def _agui_answer(world: World, path: str, session: str, **body: object) -> None:
+    """Up to its first word, or its end; then it is stopped."""
+    asked = {"threadId": session, "runId": world.new_id(), **body}
+    async with world.api().stream("POST", path, json=asked) as answer:
+        ok(answer)
+        async for line in answer.aiter_lines():
+            if '"TEXT_MESSAGE_CONTENT"' in line:
+                break
+    ok(await world.api().post(f"/api/ag-ui/agent/Echo/stop/{session}"))
+
+
 async def cancel(world: World) -> AsyncIterator[None]:
     message_id = await world.stream(World.quiet, world.size.pieces)
     yield
@@ -436,6 +474,13 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("POST", "/api/ai/chat"): (Dear("4 MiB of messages, of which the last has a file of 500 KB", ui_chat),),
     ("GET", "/api/ai/chat/{chat_id}/stream"): (Dear("an answer of many pieces", ui_resume),),
     ("POST", "/api/ai/chat/{chat_id}/stop"): (Dear("an unknown field of 25,000 objects", ui_stop),),
+    ("POST", "/api/ag-ui/{agent_id}"): (Dear("as `/api/ai/chat`, with tools and a context", agui_run),),
+    ("POST", "/api/ag-ui/agent/{agent_id}/run"): (Dear("the same", agui_run),),
+    ("POST", "/api/ag-ui/agent/{agent_id}/connect"): (Dear("a page of 4,000 messages", agui_connect),),
+    ("POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}"): (
+        Dear("an unknown field of 25,000 objects", agui_stop),
+    ),
+    ("GET", "/api/ag-ui/info"): (Dear("200 agents with 25,000 objects each", get("/api/ag-ui/info")),),
     ("GET", "/v1/models"): (Dear("200 agents with 25,000 objects each", get("/v1/models")),),
     ("GET", "/v1/models/{model}"): (Dear("one", get("/v1/models/Echo")),),
     ("POST", "/api/chat/streams/{message_id}/cancel"): (Dear("an answer of many pieces", cancel),),

@@ -8,6 +8,7 @@ from msgspec import Struct
 from events import payloads, schema
 from events.catalog import CATALOG
 from server.contract.schemas import doc, first_sentence
+from server.dialects.agui.bodies import RunInput, RunStop
 from server.dialects.aisdk.bodies import UIChatRequest, UIChatStop
 from server.dialects.openai.bodies import ChatCompletionRequest
 from server.dialects.openai.responsebodies import InputItemsQuery, ResponseQuery, ResponseRequest
@@ -191,6 +192,23 @@ OPERATIONS: tuple[RestCall, ...] = (
     ),
     RestCall(
         "POST", "/api/ai/chat/{chat_id}/stop", "Stop it", "ai sdk", body=UIChatStop, answer=None, errors=GONE,
+    ),
+    RestCall(
+        "POST", "/api/ag-ui/{agent_id}", "AG-UI: ask an agent, again, or answer it", "ag-ui",
+        answer=EVENT_STREAM, body=RunInput, errors=(*GONE, 415),
+    ),
+    RestCall("GET", "/api/ag-ui/info", "The agents, as CopilotKit's runtime tells of them", "ag-ui"),
+    RestCall(
+        "POST", "/api/ag-ui/agent/{agent_id}/run", "The same as `/api/ag-ui/{agent_id}`", "ag-ui",
+        answer=EVENT_STREAM, body=RunInput, errors=(*GONE, 415),
+    ),
+    RestCall(
+        "POST", "/api/ag-ui/agent/{agent_id}/connect", "A thread, and the answer that is open", "ag-ui",
+        answer=EVENT_STREAM, body=RunInput,
+    ),
+    RestCall(
+        "POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}", "Stop a run", "ag-ui", body=RunStop,
+        errors=GONE,
     ),
     RestCall("GET", "/v1/models", "The agents, as OpenAI's models", "openai"),
     RestCall("GET", "/v1/models/{model}", "One of them", "openai", errors=(400, 404)),

@@ -1,28 +1,20 @@
 """A request of the AI SDK's as commands: a question, one that is asked again or otherwise, answers to what an
 answer waits for. Knows no route and no chunk."""
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from events.access import Caller
 from events.asking import Asked
 from events.errors import ChatError, Conflict, MessageNotFound, SessionNotFound, StreamOpen, ValidationFailed
 from events.files import FileService
 from events.schema import ChatRequest
-from events.sessions import Origin
 from server.dialects.aisdk.bodies import UIChatRequest, UIMessage
-from server.dialects.aisdk.given import GivenMessage, forget, said_in, stored
+from server.dialects.aisdk.given import said_in
 from server.dialects.aisdk.toolchunks import ASKED
-from server.services import Services
+from server.dialects.chats import Chat
+from server.dialects.files import GivenMessage, forget, stored
 from storage import interrupts
-from storage.records import MessageRecord, SessionRecord
-
-#: Ids that a page may make a session with; one that begins as the server's own is none (it may be of one that
-#: was erased, and its links lead nowhere, not to whoever comes first).
-_OWN_ID = re.compile(r"^(?!sess_)[A-Za-z0-9._:\-]{1,100}\Z")
-#: Messages of a path among which the version of a question is looked for that is shown.
-LOOKED_AT = 100
+from storage.records import MessageRecord
 
 Json = dict[str, Any]
 
@@ -30,22 +22,19 @@ Json = dict[str, Any]
 class UICall(NamedTuple):
     """One request of a caller's. `own_file` finds a file's id in its address."""
 
-    services: Services
+    chat: Chat
     files: FileService
-    caller: Caller
     body: UIChatRequest
     message: UIMessage
-    origin: Origin
     own_file: Callable[[str], str | None]
     key: str | None
 
 
 class Continued(NamedTuple):
-    """An answer that goes on, once `give` has given what it waits for; its reader has `parts` of it."""
+    """An answer that was given what it waits for; its reader has `parts` of it."""
 
     answer: MessageRecord
     parts: Sequence[Json]
-    give: Callable[[], Awaitable[None]]
 
 
 async def carry_out(call: UICall) -> Asked | Continued:
@@ -58,7 +47,7 @@ async def carry_out(call: UICall) -> Asked | Continued:
     if message.role != "user":
         raise ValidationFailed("the last one is the question: a user's", field="messages")
     if body.message_id is not None:
-        first = await _find(call, body.id, message.id)
+        first = await call.chat.find(message.id)
         if first is not None:
             return await _otherwise(call, first)
     return await _question(call)
@@ -67,45 +56,16 @@ async def carry_out(call: UICall) -> Asked | Continued:
 # --- a question
 
 
-async def session_of(call: UICall) -> SessionRecord:
-    """The session of a chat, made where nobody has this id."""
-    services, caller, chat = call.services, call.caller, call.body.id
-    wanted = None if call.body.agent_id is None else int(call.body.agent_id)
-    try:
-        record, _ = await services.sessions.writable(caller, chat)
-    except SessionNotFound:
-        if _OWN_ID.match(chat) is None:
-            raise
-        record = await _made(call, 1 if wanted is None else wanted)
-    if wanted is not None and record.agent_id != wanted:
-        raise ValidationFailed("the session has another agent", field="agent_id")
-    return record
-
-
-async def _made(call: UICall, agent_id: int) -> SessionRecord:
-    services, caller, chat = call.services, call.caller, call.body.id
-    waiting = services.dispatcher.limit("create_session", caller)
-    if waiting is not None:
-        await waiting
-    try:
-        return await services.sessions.create_session(caller, call.origin, agent_id=agent_id, session_id=chat)
-    except Conflict as error:
-        # Another tab was first; or it is somebody else's, and does not exist to this caller.
-        try:
-            return (await services.sessions.writable(caller, chat))[0]
-        except SessionNotFound:
-            raise SessionNotFound from error
-
-
 async def _question(call: UICall) -> Asked:
-    services, caller, message = call.services, call.caller, call.message
+    chat, message = call.chat, call.message
+    services, caller = chat.services, chat.caller
     said = _said(call)
-    session = await session_of(call)
+    session = await chat.session(None if call.body.agent_id is None else int(call.body.agent_id))
     if said.files:
         own = caller.sender_type, caller.sub
         first = await services.store.by_client_id(session.session_id, *own, call.key or message.id)
         if first is not None:  # a repeat: its files are stored
-            return await _asked(call, first.message_id)
+            return await chat.asked(first.message_id)
     records = await stored(call.files, caller, session.session_id, said)
     request = ChatRequest(
         client_message_id=call.key or message.id,
@@ -114,26 +74,15 @@ async def _question(call: UICall) -> Asked:
         when_busy=call.body.when_busy,
     )
     try:
-        return await services.answers.asking.ask(caller, session.session_id, request, call.origin)
+        return await services.answers.asking.ask(caller, session.session_id, request, chat.origin)
     except ChatError:
         forget(call.files, records)
         raise
 
 
 def _said(call: UICall) -> GivenMessage:
-    limit = call.services.settings.ws_message_size_limit
+    limit = call.chat.services.settings.ws_message_size_limit
     return said_in(call.message.parts, call.own_file, limit)
-
-
-async def _find(call: UICall, session_id: str, ui_id: str) -> MessageRecord | None:
-    """A message by the id that a page has for it: ours, or the one that the page gave it. Raises
-    SessionNotFound: nobody learns what is not theirs."""
-    await call.services.sessions.writable(call.caller, session_id)
-    record = await call.services.store.get(ui_id) if len(ui_id) <= 100 else None
-    if record is None or record.session_id != session_id:
-        own = call.caller.sender_type, call.caller.sub
-        record = await call.services.store.by_client_id(session_id, *own, ui_id)
-    return record
 
 
 # --- again, and otherwise
@@ -143,24 +92,24 @@ async def _again(call: UICall) -> Asked:
     """The question is the last message, or the page names it or its answer. One that never came is asked."""
     message, named = call.message, call.body.message_id
     try:
-        record = None if named is None else await _find(call, call.body.id, named)
+        record = None if named is None else await call.chat.find(named)
         if record is None:
-            record = await _find(call, call.body.id, message.id)
+            record = await call.chat.find(message.id)
     except SessionNotFound:
         record = None
     if record is None:
         if message.role != "user":
             raise MessageNotFound
         return await _question(call)
-    shown = await _shown_version(call, record)
-    payload = {"session_id": call.body.id, "message_id": shown} | _busy(call)
+    shown = await call.chat.shown_version(record)
+    payload = {"message_id": shown} | _busy(call)
     try:
-        again = await _give(call, "regenerate", payload)
+        again = await call.chat.give("regenerate", payload)
     except StreamOpen:
         # The page has let go of the answer that it wants anew.
-        await _give(call, "stream_cancel", {"session_id": call.body.id, "message_id": shown})
-        again = await _give(call, "regenerate", payload)
-    return await _asked(call, again["message_id"])
+        await call.chat.give("stream_cancel", {"message_id": shown})
+        again = await call.chat.give("regenerate", payload)
+    return await call.chat.asked(again["message_id"])
 
 
 async def _otherwise(call: UICall, first: MessageRecord) -> Asked:
@@ -171,60 +120,33 @@ async def _otherwise(call: UICall, first: MessageRecord) -> Asked:
     if said.file_count not in (0, _files_of(first)):
         raise ValidationFailed("a version has the files of the first", field="messages")
     payload = {
-        "session_id": call.body.id,
-        "message_id": await _shown_version(call, first),
+        "message_id": await call.chat.shown_version(first),
         "content": said.text,
         "branch": True,
         "client_message_id": call.key,
     }
-    edited = await _give(call, "edit", payload | _busy(call))
-    return await _asked(call, edited["message_id"])
+    edited = await call.chat.give("edit", payload | _busy(call))
+    return await call.chat.asked(edited["message_id"])
 
 
 def _files_of(record: MessageRecord) -> int:
     return sum(part["type"] == "file" for part in record.parts or ())
 
 
-async def _shown_version(call: UICall, record: MessageRecord) -> str:
-    """A page has one id for all versions of a message: the one on the path is meant."""
-    page = await _give(call, "history", {"session_id": call.body.id, "limit": LOOKED_AT, "order": "desc"})
-    for each in page["messages"]:
-        if each.message_id == record.message_id:
-            break
-        if isinstance(each.siblings, list) and record.message_id in each.siblings:
-            return str(each.message_id)
-    return record.message_id
-
-
 def _busy(call: UICall) -> Json:
     return {} if call.body.when_busy is None else {"when_busy": call.body.when_busy}
-
-
-async def _asked(call: UICall, question_id: str) -> Asked:
-    session, _ = await call.services.sessions.readable(call.caller, call.body.id)
-    question = await call.services.messages.get(session.session_id, question_id)
-    asks = call.services.answers.answering.asks_of(call.caller, session.agent_id or 0, None)
-    return Asked(asks, question)
-
-
-async def _give(call: UICall, command: str, payload: Json) -> Json:
-    return await call.services.dispatcher.call(command, call.caller, payload)
 
 
 # --- answers
 
 
 async def _continued(call: UICall) -> Continued:
-    record = await _find(call, call.body.id, call.message.id)
+    record = await call.chat.find(call.message.id)
     if record is None or record.message_type != "stream":
         raise MessageNotFound
-    given = list(_answers(record, call.message.parts))
-
-    async def give() -> None:
-        for answer in given:
-            await _give(call, "answer", answer)
-
-    return Continued(record, call.message.parts, give)
+    for answer in _answers(record, call.message.parts):
+        await call.chat.give("answer", answer)
+    return Continued(record, call.message.parts)
 
 
 def _answers(record: MessageRecord, parts: Sequence[Json]) -> Sequence[Json]:
@@ -236,8 +158,8 @@ def _answers(record: MessageRecord, parts: Sequence[Json]) -> Sequence[Json]:
             continue
         interrupt, answer = found
         if interrupts.is_open(interrupt):
-            ids = {"session_id": record.session_id, "message_id": record.message_id}
-            answers.append({**ids, "interrupt_id": interrupt["id"], **answer})
+            ids = {"message_id": record.message_id, "interrupt_id": interrupt["id"]}
+            answers.append({**ids, **answer})
         elif part.get("state") == "approval-responded":
             counts = interrupt["answer"]
             if _allows(counts) != _allows(answer):

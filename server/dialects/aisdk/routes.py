@@ -9,19 +9,20 @@ from starlette.types import Receive, Send
 
 from events.access import Caller
 from events.asking import Asked
-from events.errors import FileNotFound, SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
-from server.dialects.aisdk.asking import Continued, UICall, carry_out
+from events.errors import SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
+from server.dialects.aisdk.asking import UICall, carry_out
 from server.dialects.aisdk.bodies import LARGEST, UIChatRequest, UIChatStop, last_message, request_in
 from server.dialects.aisdk.chunks import Sdk, UIChunks
-from server.dialects.aisdk.given import own_file
-from server.dialects.aisdk.streams import FileUrls, ToldAsUI, UIFrames, goes_on
+from server.dialects.aisdk.streams import HEADERS, UIFrames
+from server.dialects.chats import Chat
+from server.dialects.files import own_file
+from server.dialects.following import FileUrls, ToldWithFiles, goes_on, open_turns, turn_begins
 from server.dialects.repeats import key_in
 from server.identity import peer
 from server.routes.common import call, caller_of, doors_of, features_of, perform, reply
 from server.routes.reading import body_of, bytes_of, clean, services_of, struct_of
 from server.routes.sessions import origin_of
 from server.routes.streams import FROM_THE_BEGINNING, answer_begins
-from server.services import Services
 from server.transports.eventstream import Begin
 
 SDKS: dict[str, Sdk] = {"5": 5, "6": 6, "7": 7}
@@ -42,7 +43,8 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
     await door.admit(request.scope, caller)
     own = own_file(peer.origin_seen(request.scope, settings), settings.root_path)
     files, key = features_of(request).files, key_in(request.headers.get("idempotency-key"))
-    asked_for = UICall(services, files, caller, body, message, origin_of(request), own, key)
+    chat = Chat(services, caller, body.id, origin_of(request))
+    asked_for = UICall(chat, files, body, message, own, key)
     told = await perform(request, carry_out, asked_for)
     if isinstance(told, Asked):
         session_id, begin = (
@@ -51,7 +53,8 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
         )
         await _answer(request, receive, send, caller, session_id, begin, sdk)
         return
-    await _answer(request, receive, send, caller, body.id, goes_on(services, told), sdk, knows=told.parts)
+    begin = goes_on(services, told.answer)
+    await _answer(request, receive, send, caller, body.id, begin, sdk, knows=told.parts)
 
 
 async def _answer(
@@ -69,21 +72,18 @@ async def _answer(
     chunks.knows(knows)
     door = doors_of(request).event_streams
     await door.answer(
-        request.scope, receive, ToldAsUI(send, UIFrames(chunks), urls), caller, session_id, begin
+        request.scope,
+        receive,
+        ToldWithFiles(send, UIFrames(chunks), urls, HEADERS),
+        caller,
+        session_id,
+        begin,
     )
 
 
 def _file_urls(request: Request, caller: Caller) -> FileUrls:
-    files = features_of(request).files
     origin = peer.origin_seen(request.scope, services_of(request).settings)
-
-    async def find(file_id: str) -> str | None:
-        try:
-            return files.address(await files.readable(caller, file_id), origin).url
-        except FileNotFound:
-            return None
-
-    return FileUrls(find)
+    return FileUrls(features_of(request).files, caller, origin)
 
 
 def sdk_of(request: Request) -> Sdk:
@@ -120,28 +120,10 @@ async def _open_answer(request: Request, caller: Caller, chat_id: str) -> Begin 
         session, _ = await services.sessions.readable(caller, chat_id)
     except SessionNotFound:
         return None
-    turns = await _open_turns(services, chat_id)
+    turns = await open_turns(services, chat_id)
     if not turns or session.agent_id is None:
         return None
-    first = turns[0]
-    if first.get("answer_id"):
-        answer = await services.messages.get(chat_id, first["answer_id"])
-        return goes_on(services, Continued(answer, (), _nothing))
-    question = await services.messages.get(chat_id, first["message_id"])
-    asks = services.answers.answering.asks_of(caller, session.agent_id, None)
-    return answer_begins(services, Asked(asks, question), b"", FROM_THE_BEGINNING, in_order=True)
-
-
-async def _open_turns(services: Services, chat_id: str) -> list[dict[str, Any]]:
-    """In their order."""
-    turns: list[dict[str, Any]] = (await services.answers.answering.shown(chat_id, (), changes=False))[
-        "turns"
-    ]
-    return turns
-
-
-async def _nothing() -> None:
-    """A reader gives no answer."""
+    return await turn_begins(services, caller, session, turns[0])
 
 
 async def stop(request: Request) -> Response:
@@ -154,7 +136,7 @@ async def stop(request: Request) -> Response:
     status = None
     try:
         await services.sessions.writable(caller, chat_id)
-        turns = await _open_turns(services, chat_id)
+        turns = await open_turns(services, chat_id)
         wanted = [turn for turn in turns if named in (turn.get("answer_id"), turn["message_id"])]
         message_id = (wanted or ([] if named else turns) or [{}])[0].get("message_id")
         if message_id is not None:
