@@ -10,6 +10,7 @@ import openai
 from tests.agents.worker import Worker
 from tests.cluster.conftest import Nodes
 from tests.cluster.proxies import nginx
+from tests.doors.test_openai_tools import Completions, Responses, answer_with_a_call, go_on
 from tests.support.services import Redis
 
 NewCluster = Callable[..., Nodes]
@@ -95,6 +96,12 @@ async def test_a_node_dies_in_mid_answer(new_cluster: NewCluster, redis: Redis) 
                     await again.call("stream_chunk", **where, index=1, content="two, ")
                     await again.call("stream_chunk", **where, index=2, content="three.")
                     await again.call("stream_end", **where)
+                # A program with functions of its own: each of its requests goes to another node.
+                for kind in (Completions, Responses):
+                    asking = asyncio.create_task(kind(client, "Mine", stream=True).ask("Which one?"))
+                    await answer_with_a_call(again)
+                    await go_on(again)
+                    assert await asking == "The second."
             async with asyncio.timeout(20):
                 await asyncio.gather(*(reader.task for reader in (*chats, *responses)))
             whole = "One, two, three."
