@@ -168,9 +168,8 @@ class BranchesWorld(TurnsWorld):
     async def _make_sessions(self, people: tuple[str, ...]) -> None:
         await super()._make_sessions(people)
         agent = await Agents(SimulatedDatabase(self.sql)).create(name="Asker", kind="asker")
-        self.sql.raw.execute(
-            "UPDATE chat_sessions SET agent_id = ? WHERE session_id = ?", (agent.id, ROOMS[1])
-        )
+        where = "UPDATE chat_sessions SET agent_id = ? WHERE session_id = ?"
+        await self.write(where, agent.id, ROOMS[1])
 
     # --- what happens
 

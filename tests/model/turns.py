@@ -307,10 +307,16 @@ class TurnsWorld(World):
         await super()._make_sessions(people)
         agent = await Agents(SimulatedDatabase(self.sql)).create(name="Remote", kind="remote")
         self.agent_id = agent.id
-        self.sql.raw.execute("UPDATE chat_sessions SET agent_id = ?", (agent.id,))
+        await self.write("UPDATE chat_sessions SET agent_id = ?", agent.id)
         #: Of each answer, in which revision of its session it began.
         self.begun: dict[str, int] = {}
         self.workers = [Worker(self, name) for name in ("w1", "w2")]
+
+    async def write(self, statement: str, *given: object) -> None:
+        """Not within a node's transaction, which may be rolled back."""
+        while self.sql.holder is not None:
+            await asyncio.sleep(0.0001)
+        self.sql.raw.execute(statement, given)
 
     # --- what happens
 
