@@ -19,7 +19,16 @@ from bench.process import BenchError
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
-NPM = ("socket.io@4", "ws@8", "bun", "@socket.io/redis-adapter", "redis", "jsonwebtoken")
+NPM = (
+    "socket.io@4",
+    "ws@8",
+    "bun",
+    "@socket.io/redis-adapter",
+    "redis",
+    "jsonwebtoken",
+    "ai@6.0.326",
+    "resumable-stream@2.2.13",
+)
 #: The stock peer as its own documentation advises, with the faster JSON, loop and parser.
 STOCK = (
     "python-socketio==5.18.1",

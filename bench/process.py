@@ -90,6 +90,11 @@ class Process(Watched):
                 self._child.kill()
                 self._child.wait()
 
+    def kill(self) -> None:
+        """Without a word."""
+        self._child.kill()
+        self._child.wait()
+
     def wait_for_port(self, port: int, limit: float = 30) -> None:
         """Return when something listens there.
 
