@@ -138,9 +138,11 @@ async def load(port: int, server: Watched, redis_pid: int, answers: int, seconds
 
     before = now()
     await asyncio.sleep(seconds)
-    if any(each.closed.done() for each in readers):
-        ended = sum(each.closed.done() for each in readers)
-        raise BenchError(f"{ended} responses ended before their time: {readers[-1].text[-300:]!r}")
+    ended = [each for each in readers if each.closed.done()]
+    if ended:
+        raise BenchError(
+            f"{len(ended)} responses ended before their time, the first with {ended[0].text[-200:]!r}"
+        )
     deltas, server_s, redis_s, took = (b - a for a, b in zip(before, now(), strict=True))
     for each in readers:
         each.transport.abort()

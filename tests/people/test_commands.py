@@ -60,6 +60,7 @@ SHORT: Rules = [
     (r"-m bench (--.*)$", rf"{_PARSED} \1", "the same"),
     (r"-m bench\.search_seed$", r"\g<0> --url $SEEDED --messages 2000 --rounds 2", "a million take minutes"),
     (r"-m bench\.branches$", r"-c 'import bench.branches'", "measures for a minute"),
+    (r"-m bench\.answers$", r"\g<0> --help", "measures for minutes"),
     (r"-m bench\.workers$", r"\g<0> --help", "measures for minutes"),
     (r"-m bench\.search_writes$", r"\g<0> --seconds 0.05 --rounds 1", "measures for a minute"),
     (r"-m bench\.turns( --only NAME)?$", r"\g<0> --help", "test_turns.py runs the calls, in a smaller node"),
