@@ -11,9 +11,15 @@ const QUIET = [
   "--disable-component-update", "--disable-sync",
 ];
 
+const STARTED = { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET };
+
+/** One of this process's own, or a connection to the one at BROWSER, with contexts of its own. */
 export function launch() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: QUIET });
+  return process.env.BROWSER ? chromium.connect(process.env.BROWSER) : chromium.launch(STARTED);
 }
+
+/** One for others to connect to. */
+export const serve = () => chromium.launchServer(STARTED);
 
 export function check(condition, text) {
   if (!condition) throw new Error(`does not hold: ${text}`);
