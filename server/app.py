@@ -25,6 +25,7 @@ from server import gauges
 from server.config import Settings
 from server.dialects.agui import routes as agui
 from server.dialects.aisdk import routes as aisdk
+from server.dialects.aisdk import socket as aisdk_socket
 from server.dialects.openai import routes as openai
 from server.doors import Doors, build_doors, open_doors
 from server.engine.asgi import Headers
@@ -88,6 +89,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *aisdk.ROUTES,
         *agui.ROUTES,
         *pages.ROUTES,
+        *aisdk_socket.routes(services, doors.event_streams, features.files),
         *doors.routes,
     ]
     app = Application(routes=routes, lifespan=serving, exception_handlers={404: _not_found, 405: _not_found})

@@ -29,7 +29,7 @@ from server.engine.protocol import HEAD_LIMIT
 from server.engine.requests import BODY_TIMEOUT, HELD_UP
 from server.forwarding import BODIES, POLLS_EACH, POLLS_LEAST
 from server.identity.auth import FAILURES
-from server.transports.base import HELD, SLOW_READER
+from server.transports.base import HELD, SLOW_READER, opening
 from server.transports.listed import TRANSPORTS
 from server.uploads import LEAST, SPAN, WHOLE
 
@@ -282,6 +282,12 @@ DOORS: dict[str, Bounds] = {
         "413, 408; 503 for the oldest body; polls: 429 for the network, 503 for all",
     ),
     **{door: bounds for transport in TRANSPORTS for door, bounds in transport.bounds.items()},
+    "`/ws/ai`": replace(
+        opening("who may see the session"),
+        size=f"{LARGEST // 2**20} MiB a frame, each answer as at `/api/ai/chat`; {SLOW_READER}; {HELD}",
+        caps=(REQUESTS, EVENT_STREAMS, READERS),
+        beyond=("RATE_LIMIT", "SERVER_FULL", "UNAVAILABLE", "a closed connection"),
+    ),
     "`/files/…` with a signature": Bounds(
         "who has the address",
         "signed",

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from websockets.asyncio.client import connect as connect_socket
 
 from bench.turns import texts
 from bench.turns.crowd import Listener, gathered, listen, tour
@@ -232,12 +233,24 @@ async def _responded(world: World, *pieces: str, end: bool = True) -> str:
 async def ui_chat(world: World) -> AsyncIterator[None]:
     """All that a page shows comes along, and a long question with a file."""
     session = await world.session(agent_id=1)
-    shown = [_ui_message(f"m{n}", [_ui_text(1000)]) for n in range(450)]
-    file: dict[str, object] = {"type": "file", "url": f"data:text/plain,{'f' * 500_000}", "filename": "f.txt"}
-    last = _ui_message("last", [_ui_text(50_000), file], metadata={"all": texts.wide()["all"][:8000]})
-    body = {"id": session, "messages": [*shown, last]}
+    body = {"id": session, "messages": _ui_shown()}
     yield
     await _ui_answer(world, "POST", "/api/ai/chat", session, json=body)
+
+
+async def ui_socket(world: World) -> AsyncIterator[None]:
+    session, body = await world.session(agent_id=1), _ui_shown()
+    asked = {"type": "send", "requestId": "r", "id": session, "headers": {}, "body": {}, "messages": body}
+    token = world.server.token("owner")
+    async with connect_socket(
+        f"{world.server.ws_url}/ws/ai?token={token}", max_size=None, proxy=None
+    ) as socket:
+        text = json.dumps(asked)
+        yield
+        await socket.send(text)
+        while '"text-delta"' not in str(await socket.recv()):
+            pass
+        ok(await world.api().post(f"/api/ai/chat/{session}/stop"))
 
 
 async def ui_resume(world: World) -> AsyncIterator[None]:
@@ -252,6 +265,14 @@ async def ui_stop(world: World) -> AsyncIterator[None]:
     await world.message(session, content=texts.long_text(20_000))
     yield
     ok(await world.api().post(f"/api/ai/chat/{session}/stop", json={"unknown": texts.wide()}))
+
+
+def _ui_shown() -> list[dict[str, object]]:
+    """All that a page shows."""
+    shown = [_ui_message(f"m{n}", [_ui_text(1000)]) for n in range(450)]
+    file: dict[str, object] = {"type": "file", "url": f"data:text/plain,{'f' * 500_000}", "filename": "f.txt"}
+    last = _ui_message("last", [_ui_text(50_000), file], metadata={"all": texts.wide()["all"][:8000]})
+    return [*shown, last]
 
 
 def _ui_text(length: int) -> dict[str, object]:
@@ -671,6 +692,7 @@ DOORS: Mapping[str, tuple[Dear, ...]] = {
         Dear("the end of one that was in 200 rooms", gone, 0.5),
     ),
     "`/ws/{session_id}`": (Dear("a session with 1,000 participants", raw),),
+    "`/ws/ai`": (Dear("4 MiB of messages, of which the last has a file of 500 KB", ui_socket),),
     "`/files/…` with a signature": (Dear("10 MiB", signed),),
     "a token that is refused": (Dear("15 KiB", refused),),
     "`/admin` CONNECT": (Dear("with 4,000 connections", admin, 3.0),),

@@ -46,7 +46,10 @@ class AnswerLine(Struct):
 
 
 class Frames(ABC):
-    """What one reader is told of one answer. `ended`: its last frame was given out."""
+    """What one reader is told of one answer. `ended`: its last frame was given out. `comments`: its wire has
+    them."""
+
+    comments = True
 
     def __init__(self) -> None:
         self.ended = False
@@ -96,7 +99,8 @@ class ToldInFrames:
 
     def _told(self, body: bytes, last: bool) -> Iterator[bytes]:
         if body == COMMENT:
-            yield body
+            if self._frames.comments:
+                yield body
             return
         for event in body.split(b"\n\n"):
             for line in event.split(b"\n"):

@@ -103,6 +103,10 @@ class RawSocket(Sink):
 
     # --- for the door
 
+    def last_word(self, error: ChatError) -> bytes:
+        """The frame before the close."""
+        return frames.text(to_json(told(error)))
+
     def tell(self, message: dict[str, Any]) -> None:
         data = frames.text(to_json(message))
         (self.push if len(data) < frames.LONG else self.push_large)(data)
@@ -129,7 +133,7 @@ class RawSocket(Sink):
         out = self.leaving()
         if out and self.backlog is None:
             self.write(out)
-        self.write(_last_word(error))
+        self.write(self.last_word(error))
         self.ended = True
         protocol = self.protocol
         protocol.close(close_code(error) or frames.NORMAL, error.code)
@@ -154,7 +158,3 @@ class RawConnection(Connection):
 def told(error: ChatError) -> dict[str, Any]:
     """Before the close, as an event: WebKitGTK shows a page no code of 1012 to 1014."""
     return {"type": "error", **error.as_dict()}
-
-
-def _last_word(error: ChatError) -> bytes:
-    return frames.text(to_json(told(error)))

@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import * as ai5 from "ai-5";
 import * as ai6 from "ai-6";
 import * as ai7 from "ai-7";
+import WebSocket from "ws";
 
 const SDKS = { 5: ai5, 6: ai6, 7: ai7 };
 const chats = new Map();
@@ -32,7 +33,7 @@ const commands = {
     class Chat extends ai.AbstractChat {}
     const options = { body, headers: { Authorization: `Bearer ${token}` } };
     const transport = url
-      ? new ai.WebSocketChatTransport({ url, protocols: ["bearer", token], body })
+      ? new ai.WebSocketChatTransport({ url, protocols: ["bearer", token], body, webSocket: WebSocket })
       : new ai.DefaultChatTransport({ ...options, api });
     const sendAutomaticallyWhen = automatic && (({ messages }) =>
       ai.lastAssistantMessageIsCompleteWithToolCalls({ messages })
