@@ -316,6 +316,8 @@ async def test_the_bytes_of_a_stream(parley: Server) -> None:
         ({"messages": [user("u1", "a\0b")]}, "messages"),
         ({"messages": [user("u1", "x")], "id": "a\0b"}, "id"),
         ({"messages": [user("u" * 300, "x")]}, "messages.id"),
+        ({"messages": [*[{}] * 2000, user("u1", "x")], "messageId": "none"}, "messages"),
+        ({"messages": [user("u0", "x") | {"metadata": [0] * 170_000}, user("u1", "x")]}, "messages"),
         ({"messages": [{"id": "u1", "role": "user", "parts": [{"type": "tool-x"}]}]}, "parts[0].type"),
     ],
 )

@@ -1,5 +1,6 @@
 """`/api/ai/chat`: the calls of the AI SDK's HTTP transport, and of pages that stop or show a chat."""
 
+import asyncio
 from typing import Any
 
 from msgspec import Raw
@@ -11,7 +12,14 @@ from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
 from server.dialects.aisdk.asking import UICall, carry_out
-from server.dialects.aisdk.bodies import LARGEST, UIChatRequest, UIChatStop, last_message, request_in
+from server.dialects.aisdk.bodies import (
+    LARGEST,
+    UIChatRequest,
+    UIChatStop,
+    check_values,
+    last_message,
+    request_in,
+)
 from server.dialects.aisdk.chunks import Sdk, UIChunks
 from server.dialects.aisdk.streams import HEADERS, UIFrames
 from server.dialects.chats import Chat
@@ -33,7 +41,11 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
     services, caller = services_of(request), await caller_of(request)
     sdk = sdk_of(request)
     settings = services.settings
-    body = request_in(await bytes_of(request, max(LARGEST, settings.ws_message_size_limit)))
+    data = await bytes_of(request, max(LARGEST, settings.ws_message_size_limit))
+    check_values(data)
+    await asyncio.sleep(0)  # others have their turn of the loop: each of these goes over all of it
+    body = request_in(data)
+    await asyncio.sleep(0)
     if body.agent_id is None and "agent_id" in request.query_params:
         body.agent_id = struct_of(
             UIChatRequest, {"id": body.id, **clean(dict(request.query_params))}
