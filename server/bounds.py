@@ -99,8 +99,8 @@ _STREAM = Bounds(
 _CHAT = replace(
     _ANSWER,
     size=(
-        f"{LARGEST // 2**20} MiB, the last message `WS_MESSAGE_SIZE_LIMIT` without its {FILES} files; "
-        f"{SLOW_READER}"
+        f"{LARGEST // 2**20} MiB, the last message `WS_MESSAGE_SIZE_LIMIT` without its {FILES} files, "
+        f"each an `upload`; {SLOW_READER}"
     ),
     caps=(*_ANSWER.caps, SESSIONS, STORED),
     beyond=(*_ANSWER.beyond, "LIMIT_REACHED", "UNSUPPORTED_FILE_TYPE"),

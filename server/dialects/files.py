@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -119,15 +119,24 @@ def own_file(origin: str, root: str) -> Callable[[str], str | None]:
     return own
 
 
-async def stored(files: FileService, caller: Caller, session_id: str, said: GivenMessage) -> list[FileRecord]:
-    """Puts the files of a message among its parts. If one cannot be stored, none is. Raises what
-    `events.files.FileService.take` does."""
+async def stored(
+    files: FileService,
+    caller: Caller,
+    session_id: str,
+    said: GivenMessage,
+    count: Callable[[], Awaitable[None] | None],
+) -> list[FileRecord]:
+    """Puts the files of a message among its parts; `count` is asked for each. If one cannot be stored, none
+    is. Raises what `events.files.FileService.take` does."""
     if not said.files:
         return []
     records: list[FileRecord] = []
     await files.may_upload(caller, session_id)
     try:
         for each in said.files:
+            waiting = count()
+            if waiting is not None:
+                await waiting
             name = each.name if isinstance(each.name, str) else None
             record = await files.take(caller, session_id, name, _whole(each.content))
             records.append(record)

@@ -21,6 +21,9 @@ from storage.records import MessageRecord, SessionRecord
 from storage.waits import WAITING
 
 _FILE_ID = re.compile(rb'"file_id":"([^"\\]{1,100})"')
+#: Files of one answer whose addresses are looked up, each with a question to the database: what tools give
+#: may name any number.
+LOOKED_UP = 200
 
 
 class FileUrls:
@@ -36,7 +39,7 @@ class FileUrls:
             return
         for found in _FILE_ID.findall(body):
             file_id = found.decode()
-            if file_id not in self._known:
+            if file_id not in self._known and len(self._known) < LOOKED_UP:
                 self._known[file_id] = await self.find(file_id)
 
     async def find(self, file_id: str) -> str | None:

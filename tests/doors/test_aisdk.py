@@ -268,6 +268,19 @@ async def test_files_that_are_none(parley: Server) -> None:
             assert (await api.post("/api/ai/chat", json=body)).json()["error"]["code"] == code
 
 
+async def test_files_within_messages_are_uploads(sqlite_url: str, new_server: Any) -> None:
+    """They count as those that come one by one."""
+    node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")
+    answers = []
+    async with node.api() as api:
+        for count in (20, 1):
+            file = {"type": "file", "mediaType": "text/plain", "url": "data:text/plain,hello"}
+            asked = {"id": f"u{count}", "role": "user", "parts": [file] * count}
+            answers.append(await api.post("/api/ai/chat", json={"id": "many", "message": asked}))
+    assert answers[0].status_code == 200
+    assert (answers[1].status_code, answers[1].json()["error"]["code"]) == (429, "RATE_LIMIT")
+
+
 async def test_a_repeat_is_the_same_question(either: Server) -> None:
     """With its files. `message` alone is what pages send that keep nothing else."""
     url = f"data:text/plain,{either.port}"

@@ -3,6 +3,7 @@ Knows no route and no event."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,7 +86,8 @@ async def _question(call: RunCall, message: RunMessage) -> Asked:
     chat, body = call.chat, call.body
     said = said_in(message, call.own_file, chat.services.settings.ws_message_size_limit)
     _add_page(said, body)
-    records = await stored(call.files, chat.caller, chat.id, said)
+    upload = partial(chat.services.dispatcher.limit, "upload", chat.caller)
+    records = await stored(call.files, chat.caller, chat.id, said, upload)
     request = ChatRequest(
         client_message_id=message.id,
         parts=said.parts,

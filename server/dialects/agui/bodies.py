@@ -11,6 +11,7 @@ from events.outline import Nested
 from events.pagetools import MOST_PAGE_TOOLS
 from events.schema import ClientMessageId, Metadata, SessionId, WhenBusy
 from events.wording import invalid
+from server.dialects.wholechats import AllMessages, check_values
 from server.engine.packets import loads
 
 S = TypeVar("S", bound=Struct)
@@ -54,7 +55,7 @@ class RunInput(Struct, kw_only=True, rename="camel"):
 
     thread_id: SessionId
     run_id: Annotated[str, Meta(min_length=1, max_length=255)]
-    messages: list[Raw] = []
+    messages: AllMessages = []
     tools: Annotated[list[RunTool], Meta(max_length=MOST_PAGE_TOOLS)] | None = None
     context: Annotated[list[PageContext], Meta(max_length=1000)] | None = None
     state: Any = None
@@ -75,7 +76,7 @@ class _Head(Struct, rename="camel"):
 
     thread_id: Raw = Raw()
     run_id: Raw = Raw()
-    messages: list[Raw] = []
+    messages: AllMessages = []
     tools: Raw = Raw()
     context: Raw = Raw()
     state: Raw = Raw()
@@ -112,6 +113,7 @@ class RunMessage(Struct, kw_only=True, rename="camel"):
 
 def input_in(body: bytes) -> RunInput:
     """Raises ValidationFailed."""
+    check_values(body)
     head = _decoded(body, _Head)
     given = {name: _loaded(value) for name, value in _fields(head) if bytes(value)}
     try:

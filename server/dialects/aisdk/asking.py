@@ -2,6 +2,7 @@
 answer waits for. Knows no route and no chunk."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from events.asking import Asked
@@ -66,7 +67,8 @@ async def _question(call: UICall) -> Asked:
         first = await services.store.by_client_id(session.session_id, *own, call.key or message.id)
         if first is not None:  # a repeat: its files are stored
             return await chat.asked(first.message_id)
-    records = await stored(call.files, caller, session.session_id, said)
+    upload = partial(services.dispatcher.limit, "upload", caller)
+    records = await stored(call.files, caller, session.session_id, said, upload)
     request = ChatRequest(
         client_message_id=call.key or message.id,
         parts=said.parts,

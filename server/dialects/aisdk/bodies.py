@@ -7,17 +7,16 @@ import msgspec
 from msgspec import Meta, Raw, Struct, field
 
 from events.errors import ValidationFailed
-from events.outline import Nested, commas
+from events.outline import Nested
 from events.schema import AgentId, ClientMessageId, SessionId, WhenBusy
 from events.wording import invalid
+from server.dialects.wholechats import AllMessages
 from server.engine.packets import loads
 
 S = TypeVar("S", bound=Struct)
 
 #: Bytes of a request. A client sends all of its messages each time, with the files within them.
 LARGEST = 4 * 1024 * 1024
-#: Values of a request, about, and messages: each costs time on the loop, however short it is.
-VALUES, MESSAGES = 160 * 1024, 2000
 Trigger = Literal["submit-message", "regenerate-message"]
 
 
@@ -35,7 +34,7 @@ class UIChatRequest(Struct, kw_only=True):
     of which the last one counts; or `message` is that one alone. `agent_id` is whom a new session asks."""
 
     id: SessionId
-    messages: Annotated[list[Raw], Meta(max_length=MESSAGES)] = []
+    messages: AllMessages = []
     message: Raw = field(default_factory=Raw)  # a value as the default cannot be written into a schema
     trigger: Trigger = "submit-message"
     message_id: Annotated[str, Meta(max_length=255)] | None = field(default=None, name="messageId")
@@ -55,12 +54,6 @@ class _Named(Struct):
     """All else is skipped, not built."""
 
     id: str = ""
-
-
-def check_values(body: bytes) -> None:
-    """Before anything is built of it. Raises ValidationFailed."""
-    if commas(body) > VALUES:
-        raise ValidationFailed(f"at most {VALUES} values; the last message alone is enough", field="messages")
 
 
 def request_in(body: bytes) -> UIChatRequest:

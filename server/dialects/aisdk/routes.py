@@ -12,20 +12,14 @@ from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
 from server.dialects.aisdk.asking import UICall, carry_out
-from server.dialects.aisdk.bodies import (
-    LARGEST,
-    UIChatRequest,
-    UIChatStop,
-    check_values,
-    last_message,
-    request_in,
-)
+from server.dialects.aisdk.bodies import LARGEST, UIChatRequest, UIChatStop, last_message, request_in
 from server.dialects.aisdk.chunks import Sdk, UIChunks
 from server.dialects.aisdk.streams import HEADERS, UIFrames
 from server.dialects.chats import Chat
 from server.dialects.files import own_file
 from server.dialects.following import FileUrls, ToldWithFiles, goes_on, open_turns, turn_begins
 from server.dialects.repeats import key_in
+from server.dialects.wholechats import check_values
 from server.identity import peer
 from server.routes.common import call, caller_of, doors_of, features_of, perform, reply
 from server.routes.reading import body_of, bytes_of, clean, services_of, struct_of
