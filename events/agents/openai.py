@@ -98,7 +98,8 @@ class OpenAI(Agent):
             until=asyncio.get_running_loop().time() + self._bounds.seconds,
             first_wait=self._first_wait,
         )
-        box = Toolbox(self._tools, config.tool_limits, request.session_id, config.page_tools)
+        scope, user = request.session_id, request.message.sender_id
+        box = Toolbox(self._tools, config.tool_limits, scope, config.page_tools, user)
         if config.tools:
             async with aclosing(while_waiting(box.fill(config.tools))) as signs:
                 async for sign in signs:

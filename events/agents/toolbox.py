@@ -39,9 +39,14 @@ class Toolbox:
     cannot be asked now."""
 
     def __init__(
-        self, sessions: ToolSessions, limits: ToolLimits, scope: str, of_page: Sequence[PageTool] = ()
+        self,
+        sessions: ToolSessions,
+        limits: ToolLimits,
+        scope: str,
+        of_page: Sequence[PageTool] = (),
+        user: str = "",
     ) -> None:
-        self._sessions, self._limits, self._scope = sessions, limits, scope
+        self._sessions, self._limits, self._scope, self._user = sessions, limits, scope, user
         self._of_page = {tool.name: tool for tool in of_page}
         self._tools: dict[str, _Tool] = {}
         self.offered: list[OfferedTool] = [
@@ -87,7 +92,7 @@ class Toolbox:
 
     async def _listed(self, server: ToolServer) -> list[ListedTool]:
         try:
-            return await self._sessions.tools(server, self._scope)
+            return await self._sessions.tools(server, self._scope, self._user)
         except ToolServerFailed:
             self.missing.append(server.name or server.place)
             return []
@@ -148,7 +153,9 @@ class Toolbox:
             return failed(f"the arguments are not a JSON object: {input_text[:NAME]}", LEAST)
         try:
             async with self._time(), self._places:
-                called = await self._sessions.call(tool.server, self._scope, tool.listed.name, arguments)
+                called = await self._sessions.call(
+                    tool.server, self._scope, self._user, tool.listed.name, arguments
+                )
         except TimeoutError:
             return self._counted(failed("the time for this answer's tools is used up", LEAST))
         except ToolServerFailed as failure:

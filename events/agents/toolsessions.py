@@ -5,6 +5,7 @@ import asyncio
 import importlib.util
 import logging
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +17,8 @@ from events.agents.toolconfig import ToolServer, VariableHeader
 from events.agents.toolserver import ListedTool, Stale, ToolServerFailed
 from events.agents.upstreams import Refused, Upstreams, split
 
-#: Sessions of a node. One more closes the one that was used longest ago, unless all of them are in use.
+#: Sessions of a node. One more closes one that nobody uses: of those for whom most are kept, the one that was
+#: used longest ago.
 MOST = 100
 #: Seconds after which a session that nobody uses is closed.
 IDLE = 300.0
@@ -55,6 +57,7 @@ class _Held(Struct, eq=False):
     session: _Session
     since: float
     used: float
+    user: str = ""
     users: int = 0
 
     def serves(self, opening_since: float) -> bool:
@@ -111,9 +114,9 @@ class ToolSessions:
             for key in (None, *keys):
                 self._upstreams.check(origin, key, named=("url", "headers"))
 
-    async def tools(self, server: ToolServer, scope: str) -> list[ListedTool]:
-        """What a server lists; `scope` is the chat session's id. Where it cannot be asked now, what it listed
-        before.
+    async def tools(self, server: ToolServer, scope: str, user: str = "") -> list[ListedTool]:
+        """What a server lists; `scope` is the chat session's id, `user` who asks in it. Where it cannot be
+        asked now, what it listed before.
 
         Raises ToolServerFailed.
         """
@@ -123,7 +126,7 @@ class ToolSessions:
         if time() >= known.until:
             seconds = min(LISTING, server.timeout)
             try:
-                known.tools = await self._used(server, scope, lambda session: session.tools(), seconds)
+                known.tools = await self._used(server, scope, user, lambda session: session.tools(), seconds)
                 known.until = time() + LISTED
                 known.size = sum(tool.size for tool in known.tools)
                 self._forget_listings()
@@ -141,17 +144,22 @@ class ToolSessions:
             del listings[next(iter(listings))]
 
     async def call(
-        self, server: ToolServer, scope: str, name: str, arguments: dict[str, Any]
+        self, server: ToolServer, scope: str, user: str, name: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
         """Raises ToolServerFailed."""
 
         async def act(session: _Session) -> dict[str, Any]:
             return await session.call(name, arguments)
 
-        return await self._used(server, scope, act, server.timeout)
+        return await self._used(server, scope, user, act, server.timeout)
 
     async def _used(
-        self, server: ToolServer, scope: str, act: Callable[[_Session], Awaitable[_T]], seconds: float
+        self,
+        server: ToolServer,
+        scope: str,
+        user: str,
+        act: Callable[[_Session], Awaitable[_T]],
+        seconds: float,
     ) -> _T:
         """In a session that is open, or a new one."""
         if not is_installed():
@@ -162,9 +170,9 @@ class ToolSessions:
         try:
             async with asyncio.timeout(seconds):
                 try:
-                    return await self._in(await self._session(server, scope), act)
+                    return await self._in(await self._session(server, scope, user), act)
                 except Stale:
-                    return await self._in(await self._session(server, scope), act)
+                    return await self._in(await self._session(server, scope, user), act)
         except TimeoutError:
             raise ToolServerFailed(f"it took longer than {seconds:g} seconds") from None
 
@@ -176,7 +184,7 @@ class ToolSessions:
             held.users -= 1
             held.used = asyncio.get_running_loop().time()
 
-    async def _session(self, server: ToolServer, scope: str) -> _Held:
+    async def _session(self, server: ToolServer, scope: str, user: str) -> _Held:
         key = _key(server, scope)
         async with self._opening.setdefault(key, asyncio.Lock()):
             held = self._held.get(key)
@@ -185,13 +193,14 @@ class ToolSessions:
                 return held
             if held is not None:
                 self._drop(key)
-            self._make_room()
+            user = user if server.own_session else ""
+            self._make_room(user)
             try:
                 session = await self._open(server)
             except Refused as refused:
                 log.warning("tools at %s: %s", server.place, refused)
                 raise ToolServerFailed("the settings do not allow it") from refused
-            held = self._held[key] = _Held(session, now, now)
+            held = self._held[key] = _Held(session, now, now, user)
             if self._sweeping is None:
                 self._sweeping = asyncio.create_task(self._sweep(), name="tool sessions")
             return held
@@ -221,14 +230,17 @@ class ToolSessions:
 
     # --- as few as are needed
 
-    def _make_room(self) -> None:
-        """Raises ToolServerFailed."""
+    def _make_room(self, user: str) -> None:
+        """For one more of this user's. Raises ToolServerFailed."""
         if len(self._held) < self._most:
             return
-        free = [(held.used, key) for key, held in self._held.items() if not held.users]
+        free = [key for key, held in self._held.items() if not held.users]
         if not free:
             raise ToolServerFailed("too many sessions with servers of tools are in use")
-        self._drop(min(free, key=lambda each: each[0])[1])
+        # One user's chats push out nobody else's; what all share goes last.
+        kept = Counter([user, *(held.user for held in self._held.values())])
+        kept[""] = 0
+        self._drop(min(free, key=lambda key: (-kept[self._held[key].user], self._held[key].used)))
 
     def _drop(self, key: _Key) -> None:
         held = self._held.pop(key)

@@ -18,6 +18,9 @@ from events.agents import toolrelay
 from events.agents.deltas import Citation, Delta, Finish, NextStep, ToolOutput, ToolReady
 from events.agents.openai import OpenAI
 from events.agents.toolcommands import ToolCommands, parsed
+from events.agents.toolconfig import ToolServer
+from events.agents.toolserver import ListedTool
+from events.agents.toolsessions import ToolSessions
 from events.agents.upstreams import Upstreams
 from events.schema import Usage
 from tests.agents.shapes.responses import COMPLETED, call, said, stream, thought
@@ -68,6 +71,37 @@ def outputs(deltas: list[Delta]) -> dict[int, Any]:
 def results(asked: dict[str, Any]) -> list[str]:
     """What the model was told of its calls."""
     return [message["content"] for message in asked["messages"] if message["role"] == "tool"]
+
+
+class Stub:
+    """A session with a server of no tools."""
+
+    live = is_open = True
+
+    async def tools(self) -> list[ListedTool]:
+        return []
+
+    async def close(self) -> None:
+        self.live = False
+
+
+class Stubs(ToolSessions):
+    async def _open(self, server: ToolServer) -> Any:
+        return Stub()
+
+
+async def test_one_users_chats_push_out_nobody_elses_sessions(kind: OpenAI) -> None:
+    """Nor the one that all share."""
+    kept = Stubs({}.get, kind._connections, None, ToolCommands(), most=3)
+    own, shared = ToolServer(url="http://x/mcp", own_session=True), ToolServer(url="http://y/mcp")
+    await kept.tools(shared, "chat-0", "ann")
+    await kept.tools(own, "chat-1", "ann")
+    first = [held.session for held in kept._held.values()]
+    for number in range(3):
+        await kept.tools(own, f"chat-{2 + number}", "ben")
+    assert [held.session for held in kept._held.values()][:2] == first
+    assert all(session.live for session in first) and len(kept._held) == 3
+    await kept.close()
 
 
 async def test_two_calls_at_once(kind: OpenAI, url: str) -> None:
