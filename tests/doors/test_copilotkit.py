@@ -14,9 +14,9 @@ from tests.agents.test_openai import openai_session
 from tests.agents.toolservers import calling, tool_server
 from tests.agents.upstream import DONE, STREAM_HEAD, answer, framed, piece, upstream
 from tests.doors.test_openai import history
-from tests.support.jslines import JsLines
+from tests.support.bundled import ExampleBrowser, ExamplePage
 from tests.support.processes import free_port
-from tests.support.server import ROOT, Server
+from tests.support.server import Server
 
 PATIENT = {"first_token_timeout": 20, "timeout": 20}
 ANSWERS, QUESTIONS = "copilot-assistant-message", "copilot-user-message"
@@ -37,32 +37,15 @@ def node(sqlite_template: Path, tmp_path: Path, port: int) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser(port: int) -> Iterator[JsLines]:
-    running = JsLines("bundled.mjs", str(ROOT / "examples/copilotkit/src/main.tsx"), str(port))
+def browser(port: int) -> Iterator[ExampleBrowser]:
+    running = ExampleBrowser("copilotkit", port)
     yield running
     running.close()
 
 
-class Page:
-    def __init__(self, browser: JsLines, node: Server, agent: str, thread: str) -> None:
-        self._browser, self._node, self.name = browser, node, browser.new_name()
-        self._query = {"parley": node.url, "token": node.token(), "agent": agent, "thread": thread}
-
-    async def open(self) -> "Page":
-        await self.do("open", query=self._query)
-        return self
-
-    async def do(self, command: str, **given: Any) -> Any:
-        return await self._browser.call(command, name=self.name, timeout=30, **given)
-
-    async def wait(self, text: str) -> None:
-        await self.do("wait", text=text)
-
-    async def shown(self, test: str) -> list[str]:
-        found = await self.do("shown", test=test)
-        assert found["faults"] == []
-        texts: list[str] = found["texts"]
-        return texts
+def page_of(browser: ExampleBrowser, node: Server, agent: str, thread: str) -> ExamplePage:
+    query = {"parley": node.url, "token": node.token(), "agent": agent, "thread": thread}
+    return ExamplePage(browser, query)
 
 
 async def agent_of(node: Server, session_id: str) -> str:
@@ -71,7 +54,7 @@ async def agent_of(node: Server, session_id: str) -> str:
 
 
 @pytest.mark.browser
-async def test_a_page(node: Server, browser: JsLines, tmp_path: Path) -> None:
+async def test_a_page(node: Server, browser: ExampleBrowser, tmp_path: Path) -> None:
     """A tool of the page; an approval that outlives a refresh; an answer that does, and is in two tabs; a
     stop."""
     goes_on = asyncio.Event()
@@ -94,7 +77,7 @@ async def test_a_page(node: Server, browser: JsLines, tmp_path: Path) -> None:
         async with upstream(*plans) as served:
             made = await openai_session(node, served, tools=[{"url": url, "approval": ["add"]}], **PATIENT)
             agent, thread = await agent_of(node, made), str(uuid4())
-            page = await Page(browser, node, agent, thread).open()
+            page = await page_of(browser, node, agent, thread).open()
             await page.do("ask", text="paint it")
             await page.wait("It is dark.")
             assert await page.do("run", script="document.body.style.backgroundColor") == "rgb(1, 2, 3)"
@@ -109,7 +92,7 @@ async def test_a_page(node: Server, browser: JsLines, tmp_path: Path) -> None:
 
             await page.do("ask", text="count")
             await page.wait("One,")
-            other = await Page(browser, node, agent, thread).open()
+            other = await page_of(browser, node, agent, thread).open()
             await other.wait("One,")
             await page.do("reload")
             await page.wait("One,")
