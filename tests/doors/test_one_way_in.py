@@ -27,12 +27,30 @@ MESSAGE = {"content": "hello", "reply": False}
 FILE = {"file": ("a.txt", b"text", "text/plain")}
 
 #: Method and path as they are declared -> what is asked there.
+UI_MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hi"}]}
+RUN: dict[str, Any] = {
+    "threadId": "a-thread",
+    "runId": "r1",
+    "messages": [{"id": "m1", "role": "user", "content": "hi"}],
+}
+RUNS = [("POST", "/api/ag-ui/{agent_id}"), ("POST", "/api/ag-ui/agent/{agent_id}/run")]
+#: Calls that write nothing where there is nothing to stop, and one that reads.
+STOPS = {
+    ("POST", "/api/ai/chat/{chat_id}/stop"),
+    ("POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}"),
+}
+READS = {("POST", "/api/ag-ui/agent/{agent_id}/connect")}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/chat"): {"json": {"content": "hi", "stream": False}},
     ("POST", f"{S}/messages/stream"): {"json": {"content": "hi", "stream": False}},
     ("POST", "/v1/chat/completions"): {
         "json": {"model": "1", "messages": [{"role": "user", "content": "hi"}]}
     },
+    ("POST", "/api/ai/chat"): {"json": {"id": "a-chat", "messages": [UI_MESSAGE]}},
+    ("POST", "/api/ai/chat/{chat_id}/stop"): {"json": {}},
+    RUNS[0]: {"json": RUN},
+    RUNS[1]: {"json": RUN | {"threadId": "another"}},
+    ("POST", "/api/ag-ui/agent/{agent_id}/stop/{thread_id}"): {"json": {}},
     ("POST", "/v1/responses"): {"json": {"model": "1", "input": "hi"}},
     ("POST", "/v1/responses/{response_id}/cancel"): {},
     ("POST", "/api/chat/streams/{message_id}/cancel"): {},
@@ -77,7 +95,7 @@ def test_each_route_that_writes_says_what_it_writes(tmp_path: Path) -> None:
         for method in (route.methods or set()) - {"GET", "HEAD"}
     }
     named = {call for call in GIVES if call[0] != "GET"} | set(WRITES)
-    assert writing - named == {("POST", "/api/dev/token")}
+    assert writing - named == {("POST", "/api/dev/token"), *READS}
     assert named - writing == set()
     assert set(WRITES.values()) == OPERATIONS.keys() | {"message", "stream_cancel"}
     for call, name in WRITES.items():
@@ -104,6 +122,8 @@ async def places_for(node: Server, alice: httpx.AsyncClient, service: httpx.Asyn
     return {
         "response_id": response.json()["id"],
         "session_id": session_id,
+        "chat_id": session_id,
+        "thread_id": session_id,
         "message_id": sent.json()["message_id"],
         "agent_id": agent.json()["id"],
         "user_id": "bob",
@@ -119,7 +139,7 @@ def lines(node: Server) -> list[str]:
 async def test_each_write_is_counted_and_logged(loud: Server) -> None:
     async with loud.api("alice") as alice, loud.api("backend", "service") as service:
         places = await places_for(loud, alice, service)
-        for call in BODIES:
+        for call in (call for call in BODIES if call not in STOPS):
             name, api = name_of(call), service if call[1].startswith(OF_SERVICES) else alice
             here = places
             if name == "stream_cancel":
@@ -224,6 +244,7 @@ async def test_each_write_is_answered_in_time(
         shown = await scraped(node)
         expected = Counter(name_of(call) for call in calls)
         del expected["stream_cancel"]  # the stream is looked for first
+        expected["message"] -= len(RUNS)  # their agent is looked for first
         found = {name: shown["parley_commands_total", (name, "UNAVAILABLE")] for name in expected}
         assert found == expected
 
@@ -231,7 +252,8 @@ async def test_each_write_is_answered_in_time(
 async def test_each_write_has_its_rate(sqlite_url: str, new_server: Callable[..., Server]) -> None:
     """A flood of one kind is refused at every call of its bucket, and counted as what was refused."""
     node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="3")
-    places = dict.fromkeys(("session_id", "message_id", "response_id"), "none")
+    names = ("session_id", "message_id", "response_id", "chat_id", "thread_id")
+    places = dict.fromkeys(names, "none")
     places |= {"agent_id": "7", "user_id": "bob"}
     buckets: dict[str, list[tuple[str, str]]] = {}
     for call in WRITES:

@@ -48,7 +48,10 @@ class Model:
         return [each for each in self.order if message_id in self.path(each)][-1]
 
     def siblings(self, message_id: str) -> list[str]:
-        return [each for each in self.order if self.parents[each] == self.parents[message_id]]
+        """A deleted one counts where it is shown, or something follows it."""
+        counts = {*self.path(), *self.parents.values(), *(each for each, text in self.texts.items() if text)}
+        same = (each for each in self.order if self.parents[each] == self.parents[message_id])
+        return [each for each in same if each in counts]
 
 
 class Follower:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.agents.worker import Worker
@@ -462,8 +462,12 @@ def stage(nodes: Sequence[Server]) -> Iterator[Stage]:
 STEPS = ("say", "ask", "otherwise", "again", "select", "back", "delete")
 
 
-@settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=8, deadline=None, database=None, derandomize=True, phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 20)), min_size=4, max_size=16))
+@example([("say", 0), ("ask", 0), ("again", 0), ("delete", 2)])
 @example([("say", 0), ("otherwise", 0), ("delete", 0), ("select", 0), ("say", 0), ("otherwise", 0)])
 @example([("ask", 0), ("again", 0), ("back", 0), ("ask", 0), ("select", 1), ("again", 1), ("ask", 0)])
 def test_every_reader_is_shown_the_path_to_the_head(stage: Stage, steps: list[tuple[str, int]]) -> None:

@@ -44,7 +44,7 @@ async def test_they_outlive_their_node_and_are_for_their_question_alone(
                 first = await alice.message("paint it red", tools=[PAINT])
                 waits = await alice.wait_event("stream_end", lambda e: e["status"] == "waiting")
                 [asked] = waits["interrupts"]
-                assert (asked["reason"], asked["message"]) == ("tool_call", "Paint the page")
+                assert (asked["reason"], asked["message"]) == ("tool_call", "Paint the page (paint)")
                 node.kill9()
             await node.start_async()
             async with enter("websocket", node, "alice", session_id) as alice:
