@@ -6,6 +6,8 @@ import { ProxiedCopilotRuntimeAgent } from "@copilotkit/core";
 
 const agents = new Map();
 console.error = console.warn = console.log = () => {}; // they tell of what the tests look at
+// A connection that breaks off is told to the run, and to nobody once more: without this Node would end.
+process.on("unhandledRejection", () => {});
 
 const commands = {
   agent({ name, url, runtime, agent, token, thread, messages = [] }) {
@@ -14,8 +16,8 @@ const commands = {
     const made = runtime
       ? new ProxiedCopilotRuntimeAgent({ ...given, runtimeUrl: runtime, transport: "rest" })
       : new HttpAgent({ ...given, url });
-    const seen = { agent: made, watchers: new Set(), events: [], failures: [], runs: [] };
-    const changed = () => queueMicrotask(() => seen.watchers.forEach((look) => look()));
+    const seen = { agent: made, watchers: new Set(), events: [], failures: [], runs: [], changed };
+    function changed() { queueMicrotask(() => seen.watchers.forEach((look) => look())); }
     made.subscribe({
       onEvent: ({ event }) => { seen.events.push(event); changed(); },
       onMessagesChanged: changed,
@@ -29,17 +31,17 @@ const commands = {
   },
   // Says `text`, or what `message` is, if anything, and runs; with `apart` its end is not waited for.
   async run({ name, text, message, apart, ...parameters }) {
-    const { agent, runs } = agents.get(name);
+    const { agent, runs, changed } = agents.get(name);
     if (text || message) agent.addMessage(message ?? { id: crypto.randomUUID(), role: "user", content: text });
     const done = agent.runAgent(parameters).then(
-      ({ result }) => runs.push({ result }), (error) => runs.push({ error: error.message }));
+      ({ result }) => runs.push({ result }), (error) => runs.push({ error: error.message })).finally(changed);
     if (!apart) await done;
     return shown(name);
   },
   async connect({ name, apart }) {
-    const { agent, runs } = agents.get(name);
+    const { agent, runs, changed } = agents.get(name);
     const done = agent.connectAgent({}).then(
-      ({ result }) => runs.push({ result }), (error) => runs.push({ error: error.message }));
+      ({ result }) => runs.push({ result }), (error) => runs.push({ error: error.message })).finally(changed);
     if (!apart) await done;
     return shown(name);
   },

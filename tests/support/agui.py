@@ -55,8 +55,8 @@ class AgUiAgent:
     async def say(self, messages: list[Any]) -> None:
         await self._do("say", messages=messages)
 
-    async def until(self, test: str) -> State:
-        return await self._do("until", test=test)
+    async def until(self, test: str, **timeout: float) -> State:
+        return await self._do("until", test=test, **timeout)
 
     async def state(self) -> State:
         return await self._do("state")
