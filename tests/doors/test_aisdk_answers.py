@@ -163,9 +163,11 @@ async def test_a_person_allows_a_call_or_does_not(
 
 async def test_a_tool_of_the_page(parley: Server, pages: AISdk, sdk: int) -> None:
     async with working(parley) as (worker, model):
-        chat = await asking(pages, parley, sdk, model, automatic=True)
+        tools = {"pick": {"description": "Picks one.", "parameters": {"type": "object"}}}
+        chat = await asking(pages, parley, sdk, model, automatic=True, body={"tools": tools})
         await chat.send("go", apart=True)
-        _, where = await begun(worker)
+        request, where = await begun(worker)
+        assert request["tools"] == [{"name": "pick", **tools["pick"]}]
         tool = {
             "type": "tool", "id": "t", "tool_call_id": "call-9", "name": "pick", "input": {"of": 2},
             "state": "input_available", "executed_by": "client",

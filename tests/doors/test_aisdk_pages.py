@@ -16,7 +16,10 @@ from tests.support.processes import free_port
 from tests.support.server import Server
 from tests.turns.waits import ask_approval, go_on
 
-pytestmark = [pytest.mark.browser, pytest.mark.parametrize("example", ["usechat"], scope="module")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.parametrize("example", ["usechat", "assistant-ui"], scope="module"),
+]
 
 QUESTIONS, ANSWERS = "user", "assistant"
 
@@ -43,7 +46,7 @@ def browser(example: str, port: int) -> Iterator[ExampleBrowser]:
     running.close()
 
 
-async def test_a_page(node: Server, browser: ExampleBrowser) -> None:
+async def test_a_page(node: Server, browser: ExampleBrowser, example: str) -> None:
     """An answer over a refresh and in two tabs, an approval that outlives one, a stop. Who is there
     over Socket.IO is told the equal messages."""
     chat = str(uuid4())
@@ -68,16 +71,23 @@ async def test_a_page(node: Server, browser: ExampleBrowser) -> None:
                 assert (await tab.shown(QUESTIONS), await tab.shown(ANSWERS)) == (["count"], ["One, two."])
 
             await _pays(worker, page)
+            brings_tools = example == "assistant-ui"
+            if brings_tools:
+                await _paints(worker, page)
             await _stops(worker, page, watcher)
         shown = await page.shown(QUESTIONS), await page.shown(ANSWERS)
         stored = await history(node, chat)
-        assert shown == (["count", "pay", "for ever"], ["One, two.", "Paid.", "On and on"])
+        asked, said = ["count", "pay", "for ever"], ["One, two.", "Paid.", "On and on"]
+        if brings_tools:
+            asked.insert(2, "paint")
+            said.insert(2, "It is dark.")
+        assert shown == (asked, said)
         assert shown[0] == [each["content"] for each in stored if each["message_type"] != "stream"]
         answers = [each for each in stored if each["message_type"] == "stream"]
         assert shown[1] == [each["content"] for each in answers]
         told = {end["message_id"]: end["status"] for end in watcher.named("stream_end")}
         assert told == {each["message_id"]: each["status"] for each in answers}
-        assert list(told.values()) == ["complete", "complete", "cancelled"]
+        assert list(told.values()) == [*["complete"] * (len(answers) - 1), "cancelled"]
 
 
 async def _pays(worker: Worker, page: ExamplePage) -> None:
@@ -92,6 +102,27 @@ async def _pays(worker: Worker, page: ExamplePage) -> None:
     assert resumed["resume"]["interrupts"][0]["answer"]["payload"] == {"approved": True}
     await go_on(worker, resumed, "Paid.")
     await page.wait("Paid.")
+
+
+async def _paints(worker: Worker, page: ExamplePage) -> None:
+    """With a tool that the question brings: the page carries it out."""
+    await page.do("ask", text="paint")
+    request = await worker.request()
+    assert [(tool["name"], tool["parameters"]["required"]) for tool in request["tools"]] == [
+        ("paint", ["colour"])
+    ]
+    begun = await worker.begin(request)
+    where = {"session_id": request["session_id"], "message_id": begun["message_id"]}
+    call = {"type": "tool", "id": "t", "tool_call_id": "call-9", "name": "paint", "executed_by": "client"}
+    given = {"input": {"colour": "rgb(1, 2, 3)"}, "state": "input_available"}
+    await worker.call("stream_part", **where, part=call | given)
+    wants = {"id": "i", "reason": "tool_call", "tool_call_id": "call-9"}
+    assert (await worker.call("stream_wait", **where, interrupts=[wants]))["ok"]
+    resumed = await worker.request()
+    assert resumed["resume"]["interrupts"][0]["answer"]["payload"] == "done"
+    await go_on(worker, resumed, "It is dark.")
+    await page.wait("It is dark.")
+    assert await page.do("run", script="document.body.style.backgroundColor") == "rgb(1, 2, 3)"
 
 
 async def _stops(worker: Worker, page: ExamplePage, watcher: Door) -> None:

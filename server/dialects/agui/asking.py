@@ -14,12 +14,12 @@ from events.files import FileService
 from events.pagetools import PageTool, brought
 from events.parts import Data
 from events.schema import ChatRequest
-from events.wording import invalid
 from server.dialects.agui.bodies import KnownMessage, RunInput, RunMessage, counting, known
 from server.dialects.agui.given import said_in
 from server.dialects.agui.toolevents import named_by
 from server.dialects.chats import Chat
 from server.dialects.files import GivenMessage, forget, stored
+from server.dialects.pagetools import page_tools
 from storage import interrupts
 from storage.records import MessageRecord
 
@@ -123,10 +123,7 @@ def _page_tools(body: RunInput) -> list[PageTool] | None:
         {"name": tool.name, "description": tool.description, "parameters": tool.parameters or {}}
         for tool in body.tools or ()
     ]
-    try:
-        return msgspec.convert(given, list[PageTool]) or None
-    except msgspec.ValidationError as error:
-        raise invalid(error, "tools") from error
+    return page_tools(given)
 
 
 def _tools(call: RunCall) -> Json:

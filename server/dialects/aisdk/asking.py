@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from events.asking import Asked
 from events.errors import ChatError, Conflict, MessageNotFound, SessionNotFound, StreamOpen, ValidationFailed
 from events.files import FileService
+from events.pagetools import PageTool, brought
 from events.schema import ChatRequest
 from server.dialects.aisdk.bodies import UIChatRequest, UIMessage
 from server.dialects.aisdk.given import said_in
@@ -29,6 +30,7 @@ class UICall(NamedTuple):
     message: UIMessage
     own_file: Callable[[str], str | None]
     key: str | None
+    tools: list[PageTool] | None = None
 
 
 class Continued(NamedTuple):
@@ -74,6 +76,7 @@ async def _question(call: UICall) -> Asked:
         parts=said.parts,
         metadata=message.metadata if isinstance(message.metadata, dict) else None,
         when_busy=call.body.when_busy,
+        tools=call.tools,
     )
     try:
         return await services.answers.asking.ask(caller, session.session_id, request, chat.origin)
@@ -104,7 +107,7 @@ async def _again(call: UICall) -> Asked:
             raise MessageNotFound
         return await _question(call)
     shown = await call.chat.shown_version(record)
-    payload = {"message_id": shown} | _busy(call)
+    payload = {"message_id": shown} | _options(call)
     try:
         again = await call.chat.give("regenerate", payload)
     except StreamOpen:
@@ -127,7 +130,7 @@ async def _otherwise(call: UICall, first: MessageRecord) -> Asked:
         "branch": True,
         "client_message_id": call.key,
     }
-    edited = await call.chat.give("edit", payload | _busy(call))
+    edited = await call.chat.give("edit", payload | _options(call))
     return await call.chat.asked(edited["message_id"])
 
 
@@ -135,8 +138,10 @@ def _files_of(record: MessageRecord) -> int:
     return sum(part["type"] == "file" for part in record.parts or ())
 
 
-def _busy(call: UICall) -> Json:
-    return {} if call.body.when_busy is None else {"when_busy": call.body.when_busy}
+def _options(call: UICall) -> Json:
+    busy = {} if call.body.when_busy is None else {"when_busy": call.body.when_busy}
+    tools = brought(call.tools)
+    return busy if tools is None else busy | {"tools": tools}
 
 
 # --- answers

@@ -8,8 +8,10 @@ from msgspec import Meta, Raw, Struct, field
 
 from events.errors import ValidationFailed
 from events.outline import Nested
+from events.pagetools import PageTool
 from events.schema import AgentId, ClientMessageId, SessionId, WhenBusy
 from events.wording import invalid
+from server.dialects.pagetools import page_tools
 from server.dialects.wholechats import AllMessages
 from server.engine.packets import loads
 
@@ -31,7 +33,8 @@ class UIMessage(Struct, kw_only=True):
 
 class UIChatRequest(Struct, kw_only=True):
     """`id` is the chat's: the session, made with its first message. `messages` are all that the page shows,
-    of which the last one counts; or `message` is that one alone. `agent_id` is whom a new session asks."""
+    of which the last one counts; or `message` is that one alone. `agent_id` is whom a new session asks.
+    `tools` are the page's by their names, as assistant-ui sends them."""
 
     id: SessionId
     messages: AllMessages = []
@@ -40,6 +43,7 @@ class UIChatRequest(Struct, kw_only=True):
     message_id: Annotated[str, Meta(max_length=255)] | None = field(default=None, name="messageId")
     agent_id: AgentId | None = None
     when_busy: WhenBusy | None = None
+    tools: Raw = field(default_factory=Raw)
 
 
 class UIChatStop(Struct, kw_only=True):
@@ -74,12 +78,32 @@ def last_message(request: UIChatRequest) -> UIMessage:
         named = (each for each in reversed(messages) if _read(each, _Named).id == request.message_id)
         last = next(named, last)
     try:
-        return msgspec.convert(loads(bytes(last)), UIMessage)
+        return msgspec.convert(_strict(last, "messages"), UIMessage)
     except msgspec.ValidationError as error:
         raise invalid(error, "messages") from error
+
+
+def tools_in(tools: Raw) -> list[PageTool] | None:
+    """Anything else that a page calls so is its own. Raises ValidationFailed."""
+    if not bytes(tools).startswith(b"{"):
+        return None
+    given = _strict(tools, "tools")
+    if not all(isinstance(tool, dict) and "parameters" in tool for tool in given.values()):
+        return None
+    return page_tools(
+        [
+            {"name": name, "description": tool.get("description", ""), "parameters": tool["parameters"]}
+            for name, tool in given.items()
+        ]
+    )
+
+
+def _strict(value: Raw, name: str) -> Any:
+    try:
+        return loads(bytes(value))
     except (Nested, ValueError) as error:
         told = str(error) if isinstance(error, Nested) else "not strict JSON"
-        raise ValidationFailed(told, field="messages") from error
+        raise ValidationFailed(told, field=name) from error
 
 
 def _read(body: bytes | Raw, kind: type[S]) -> S:

@@ -12,7 +12,14 @@ from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamClosed, StreamNotFound, ValidationFailed
 from server.dialects.aisdk.asking import UICall, carry_out
-from server.dialects.aisdk.bodies import LARGEST, UIChatRequest, UIChatStop, last_message, request_in
+from server.dialects.aisdk.bodies import (
+    LARGEST,
+    UIChatRequest,
+    UIChatStop,
+    last_message,
+    request_in,
+    tools_in,
+)
 from server.dialects.aisdk.chunks import Sdk, UIChunks
 from server.dialects.aisdk.streams import HEADERS, UIFrames
 from server.dialects.chats import Chat
@@ -44,13 +51,14 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
         body.agent_id = struct_of(
             UIChatRequest, {"id": body.id, **clean(dict(request.query_params))}
         ).agent_id
-    message, body.messages, body.message = last_message(body), [], Raw()
+    message, tools = last_message(body), tools_in(body.tools)
+    body.messages, body.message, body.tools = [], Raw(), Raw()
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     own = own_file(peer.origin_seen(request.scope, settings), settings.root_path)
     files, key = features_of(request).files, key_in(request.headers.get("idempotency-key"))
     chat = Chat(services, caller, body.id, origin_of(request))
-    asked_for = UICall(chat, files, body, message, own, key)
+    asked_for = UICall(chat, files, body, message, own, key, tools)
     told = await perform(request, carry_out, asked_for)
     if isinstance(told, Asked):
         session_id, begin = (

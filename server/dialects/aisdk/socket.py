@@ -25,7 +25,7 @@ from events.schema import AgentId, SessionId, WhenBusy
 from events.sessions import Origin
 from server.admission import Visitor
 from server.dialects.aisdk.asking import UICall, carry_out
-from server.dialects.aisdk.bodies import LARGEST, Trigger, UIChatRequest, last_message
+from server.dialects.aisdk.bodies import LARGEST, Trigger, UIChatRequest, last_message, tools_in
 from server.dialects.aisdk.chunks import UIChunks
 from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.chats import Chat
@@ -68,6 +68,7 @@ class SocketFrame(Struct, kw_only=True):
 class SocketBody(Struct, kw_only=True):
     agent_id: AgentId | None = None
     when_busy: WhenBusy | None = None
+    tools: Raw = field(default_factory=Raw)
 
 
 class SocketFrames(Frames):
@@ -307,7 +308,8 @@ class AIDoor:
         assert socket.conn is not None
         origin = Origin("websocket", socket.conn.address, peer.header(socket.scope["headers"], b"user-agent"))
         files = own_file(self._origin(socket), settings.root_path)
-        call = UICall(Chat(services, caller, given.id, origin), self._files, body, message, files, None)
+        chat, tools = Chat(services, caller, given.id, origin), tools_in(own.tools)
+        call = UICall(chat, self._files, body, message, files, None, tools)
         done = await services.dispatcher.perform("message", partial(carry_out, call), given.id)
         if isinstance(done, Asked):
             begin = answer_begins(services, done, b"", FROM_THE_BEGINNING, in_order=True)
