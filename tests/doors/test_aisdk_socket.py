@@ -103,7 +103,10 @@ async def test_approval_busy_and_errors(parley: Server, pages: AISdk) -> None:
         json.dumps({"type": "send", "id": "x"}),
         json.dumps({"type": "resume", "requestId": "1"}),
         b"binary",
+        json.dumps({"type": "send", "requestId": "1", "id": "many", "messages": [1] * 2001}),
+        json.dumps({"type": "send", "requestId": "1", "id": "many", "messages": [[1] * 200_000]}),
     ],
+    ids=range(7),
 )
 async def test_what_is_no_request_ends_the_socket(parley: Server, said: str | bytes) -> None:
     url = f"{parley.ws_url}/ws/ai?token={parley.token('erin')}"

@@ -31,6 +31,7 @@ from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.chats import Chat
 from server.dialects.files import own_file
 from server.dialects.following import FileUrls, ToldWithFiles, goes_on, open_turns, turn_begins
+from server.dialects.wholechats import AllMessages, check_values
 from server.engine import frames
 from server.engine.heartbeat import Wheel
 from server.engine.protocol import HEAD_LIMIT, WebSocketProtocol
@@ -61,7 +62,7 @@ class SocketFrame(Struct, kw_only=True):
     id: SessionId = ""
     trigger: Trigger = "submit-message"
     message_id: str | None = field(default=None, name="messageId")
-    messages: list[Raw] = []
+    messages: AllMessages = []
     body: Raw = Raw(b"{}")
 
 
@@ -207,9 +208,10 @@ class AIDoor:
             return
         socket.conn.heard_at = self.services.clock()
         try:
+            check_values(data)
             given = msgspec.json.decode(data, type=SocketFrame)
-        except (msgspec.MsgspecError, RecursionError):
-            self.refuse(socket, ValidationFailed("no frame of a request"))
+        except (ValidationFailed, msgspec.MsgspecError, RecursionError):
+            self.refuse(socket, ValidationFailed("no frame of a request, or one of too many values"))
             return
         if given.type == "abort":
             request = socket.requests.pop(given.request_id, None)
