@@ -2,15 +2,18 @@
 runtime."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message as Sent
 from starlette.types import Receive, Send
 
 from events.access import Caller
-from events.errors import SessionNotFound, StreamNotFound
+from events.errors import ChatError, SessionNotFound, StreamNotFound
 from events.event import to_json
 from events.schema import Message
 from server.contract import VERSION
@@ -50,6 +53,9 @@ class RunFrames(Frames):
     def opening(self) -> bytes:
         return b"".join(map(_frame, self._before))
 
+    def before_interrupt(self, events: Sequence[Json]) -> None:
+        self._events.before_interrupt(events)
+
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         yield from map(_frame, self._events.tell(line))
         self.ended = self._events.ended
@@ -57,6 +63,21 @@ class RunFrames(Frames):
 
 def _frame(event: Json) -> bytes:
     return b"data: " + one_line(to_json(event)) + b"\n\n"
+
+
+class ToldRun(ToldInFrames):
+    """An interrupt stands behind the thread as it is then: AG-UI wants whatever a resume needs before it."""
+
+    def __init__(self, send: Send, frames: RunFrames, thread: Callable[[], Awaitable[list[Json]]]) -> None:
+        super().__init__(send, frames)
+        self._run, self._thread = frames, thread
+
+    async def __call__(self, message: Sent) -> None:
+        body = message.get("body", b"")
+        if b'data: {"type":"stream_end"' in body and b'"status":"waiting"' in body:
+            with suppress(ChatError):  # what waits is told all the same
+                self._run.before_interrupt(await self._thread())
+        await super().__call__(message)
 
 
 async def run(request: Request, receive: Receive, send: Send) -> None:
@@ -77,7 +98,7 @@ async def run(request: Request, receive: Receive, send: Send) -> None:
     else:
         begin = answer_begins(services, told, b"", FROM_THE_BEGINNING, in_order=True)
     frames = RunFrames(events, [events.begins()])
-    told_so = ToldInFrames(send, frames)
+    told_so = ToldRun(send, frames, partial(_thread, request, caller, body.thread_id))
     await door.answer(request.scope, receive, told_so, caller, body.thread_id, begin, at_once=True)
 
 
@@ -109,7 +130,7 @@ async def connect(request: Request, receive: Receive, send: Send) -> None:
     before = await _snapshot(request, caller, session, turn or {})
     frames = RunFrames(events, [events.begins(), *before])
     if begin is not None:
-        told = ToldInFrames(send, frames)
+        told = ToldRun(send, frames, partial(_thread, request, caller, session.session_id))
         await door.answer(request.scope, receive, told, caller, session.session_id, begin, at_once=True)
         return
     last = await services.messages.newest(session, 1)
@@ -127,11 +148,26 @@ def _status_of(last: Sequence[MessageRecord]) -> str:
 async def _snapshot(request: Request, caller: Caller, session: SessionRecord, turn: Json) -> list[Json]:
     """What was said, but for the answer to the turn, which is told as it comes, and may have begun
     meanwhile."""
-    services = services_of(request)
-    query = {"session_id": session.session_id, "limit": SHOWN, "order": "desc"}
-    page = await services.dispatcher.call("history", caller, query, limited=True)
+    page = await _page(request, caller, session.session_id)
     told_apart = {turn.get("answer_id"), *_answers_to(page["messages"], turn.get("message_id"))}
-    messages = [each for each in reversed(page["messages"]) if each.message_id not in told_apart]
+    messages = [each for each in page["messages"] if each.message_id not in told_apart]
+    return await _told(request, caller, messages)
+
+
+async def _thread(request: Request, caller: Caller, session_id: str) -> list[Json]:
+    """All of it, or nothing: who is there may have more messages than are shown."""
+    page = await _page(request, caller, session_id)
+    return [] if page["has_more"] else await _told(request, caller, page["messages"])
+
+
+async def _page(request: Request, caller: Caller, session_id: str) -> Json:
+    query = {"session_id": session_id, "limit": SHOWN, "order": "desc"}
+    page = await services_of(request).dispatcher.call("history", caller, query, limited=True)
+    return {**page, "messages": page["messages"][::-1]}
+
+
+async def _told(request: Request, caller: Caller, messages: Sequence[Message]) -> list[Json]:
+    services = services_of(request)
     urls = FileUrls(features_of(request).files, caller, peer.origin_seen(request.scope, services.settings))
     await urls.look_up(
         to_json([each.parts for each in messages if each.sender_type == "user" and each.parts])

@@ -26,6 +26,8 @@ NOT_WHOLE = {
 CHANGED = "the answer was written anew; its message has all of it"
 #: By this code clients know a run that was stopped: it is shown, and is no failure.
 STOPPED = {"code": "abort", "message": "the answer was stopped; its text so far is kept"}
+#: Characters of one event's text, six of JSON each at most: a client fails of 10 Mi without a boundary.
+LONGEST = 1_000_000
 #: A data part of this name is the run's state.
 STATE = "state"
 _USAGE = {
@@ -58,6 +60,7 @@ class RunEvents:
         self._open: tuple[str, str] | None = None  # the kind and id of what is being told
         self._skips: dict[str, int] = {}  # characters of a message that the client has
         self._once: set[str] = set()
+        self._before: Sequence[Json] = ()  # an interrupt
         self._step = 0
 
     def knows(self, messages: Iterable[KnownMessage]) -> None:
@@ -69,6 +72,10 @@ class RunEvents:
                 self._tools.knows_call(each.id)
             if message.role == "tool" and message.tool_call_id is not None:
                 self._tools.knows_result(message.tool_call_id)
+
+    def before_interrupt(self, events: Sequence[Json]) -> None:
+        """These are to be told first, should the run end with one."""
+        self._before = events
 
     def begins(self) -> Json:
         return {"type": "RUN_STARTED", **self._ids, **({"protocolVersion": PROTOCOL} if self._modern else {})}
@@ -100,11 +107,10 @@ class RunEvents:
         skipped = min(self._skips.get(message_id, 0), len(step.text))
         if skipped:
             self._skips[message_id] -= skipped
-        text = step.text[skipped:]
-        if text:
+        for at in range(skipped, len(step.text), LONGEST):
             yield from self._begin(step.kind, message_id)
             name = "TEXT_MESSAGE_CONTENT" if step.kind == "text" else "REASONING_MESSAGE_CONTENT"
-            yield {"type": name, "messageId": message_id, "delta": text}
+            yield {"type": name, "messageId": message_id, "delta": step.text[at : at + LONGEST]}
 
     def _message_of(self, step: GrownPart) -> str:
         """Each text is a message: the first one the answer's own, unless calls come before it, for pages show
@@ -201,6 +207,8 @@ class RunEvents:
         if of_page:
             yield from self._finish(line, {"type": "success", "pendingToolCallIds": of_page})
         else:
+            yield from self._all_closed()
+            yield from self._before
             yield from self._finish(line, {"type": "interrupt", "interrupts": self._interrupts(asked)})
 
     def _interrupts(self, asked: Sequence[Json]) -> list[Json]:

@@ -74,7 +74,7 @@ def _file(part: Json, file_url: FileUrl) -> Json | None:
 def _answer(message: Message) -> list[Json]:
     events = RunEvents("", "", modern=True)
     made = _put_together(event for line in _lines(message) for event in events.tell(line))
-    if message.status != "complete" and made:
+    if message.status not in ("complete", "waiting") and made:
         # Nothing else of a message says that it is not whole.
         made[-1]["metadata"] = {"status": message.status}
     return made
