@@ -82,6 +82,26 @@ async def test_refusals_are_errors_that_a_page_can_read(parley: Server, pages: A
     assert await history(parley, theirs) == []
 
 
+async def test_tools_of_the_page_are_checked_and_other_fields_are_its_own(parley: Server) -> None:
+    too_many = {f"tool-{number}": {"parameters": {}} for number in range(65)}
+    refused = (
+        {"a b": {"parameters": {}}},
+        {"a": {"parameters": {"type": "string"}}},
+        {"a": {"parameters": 1}},
+        too_many,
+    )
+    ignored = ["search"], {"search": True}, {"a": {"enabled": True}}, {}, None
+    async with parley.api() as api:
+        for number, tools in enumerate((*refused, *ignored)):
+            body = {"id": f"tools-{number}", "message": user("q", "hello"), "tools": tools}
+            told = await api.post("/api/ai/chat", json=body)
+            if tools in refused:
+                assert (told.status_code, told.json()["error"]["details"]["field"][:5]) == (422, "tools")
+                assert (await api.get(f"/api/chat/sessions/tools-{number}")).status_code == 404
+            else:
+                assert told.status_code == 200, tools
+
+
 @each_sdk
 async def test_a_refresh_in_mid_answer_shows_all_of_it_once(parley: Server, pages: AISdk, sdk: int) -> None:
     """In a page that knows nothing, in one that has its messages, and in a second tab."""

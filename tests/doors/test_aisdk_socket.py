@@ -31,9 +31,11 @@ async def test_chats_over_one_socket(either: Server, pages: AISdk) -> None:
 async def test_resume_and_a_stop_that_is_one(parley: Server, pages: AISdk) -> None:
     """A page resumes twice where React mounts it twice: that stops nothing, and a person's stop does."""
     async with working(parley) as (worker, model):
-        chat = await pages.chat(parley, 7, f"stop-{model}", socket=True, body={"agent_id": int(model)})
+        body = {"agent_id": int(model), "tools": {"pick": {"parameters": {"type": "object"}}}}
+        chat = await pages.chat(parley, 7, f"stop-{model}", socket=True, body=body)
         await chat.send("go", apart=True)
         request = await worker.request()
+        assert [tool["name"] for tool in request["tools"]] == ["pick"]
         message_id = await worker.write(request, "One. ", end=False)
         await chat.until("text === 'One. '")
         tab = await pages.chat(parley, 7, chat.id, socket=True)

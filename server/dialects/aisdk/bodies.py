@@ -8,7 +8,7 @@ from msgspec import Meta, Raw, Struct, field
 
 from events.errors import ValidationFailed
 from events.outline import Nested
-from events.pagetools import PageTool
+from events.pagetools import PageTool, brought
 from events.schema import AgentId, ClientMessageId, SessionId, WhenBusy
 from events.wording import invalid
 from server.dialects.pagetools import page_tools
@@ -83,19 +83,21 @@ def last_message(request: UIChatRequest) -> UIMessage:
         raise invalid(error, "messages") from error
 
 
-def tools_in(tools: Raw) -> list[PageTool] | None:
+def tools_in(told: Raw) -> list[PageTool] | None:
     """Anything else that a page calls so is its own. Raises ValidationFailed."""
-    if not bytes(tools).startswith(b"{"):
+    if not bytes(told).startswith(b"{"):
         return None
-    given = _strict(tools, "tools")
+    given = _strict(told, "tools")
     if not all(isinstance(tool, dict) and "parameters" in tool for tool in given.values()):
         return None
-    return page_tools(
+    tools = page_tools(
         [
             {"name": name, "description": tool.get("description", ""), "parameters": tool["parameters"]}
             for name, tool in given.items()
         ]
     )
+    brought(tools)  # before a session is made
+    return tools
 
 
 def _strict(value: Raw, name: str) -> Any:
