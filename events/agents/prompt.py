@@ -12,7 +12,16 @@ from events.agents.base import Request
 from events.agents.chatturns import THOUGHTS, messages_of
 from events.agents.config import OpenAIConfig
 from events.agents.earlier import thoughts_of, turns_of
-from events.agents.toldfiles import BYTES_PER_TOKEN, Content, FilesTold, after, has_files, joined, tokens_of
+from events.agents.toldfiles import (
+    BYTES_PER_TOKEN,
+    Content,
+    FilesTold,
+    after,
+    context_of,
+    has_files,
+    joined,
+    tokens_of,
+)
 from events.schema import Message
 
 #: Of a window for the answer, where no setting says how long it may be: a page, or a quarter of a small one.
@@ -76,6 +85,9 @@ def conversation(
     with_tools = with_tools and not manner.alternate
     files = FilesTold(attached or {}, pictures=manner.images)
     question = files.content(asked, budget)
+    context = context_of(asked, budget - tokens_of(question))
+    if context:
+        question = joined(question, context)
     told = _newest(request.history, budget - tokens_of(question), with_tools, files)
     names = config.names if _several((*(said for said, _ in told), asked)) else "off"
     if names == "field" and manner.alternate:

@@ -1,9 +1,11 @@
-"""A message as a model is told: its words, and its files by their content or their name, as parts of a chat
-completion's message. Sends nothing."""
+"""A message as a model is told: its words, its files by their content or their name, and what a page tells of
+itself, as parts of a chat completion's message. Sends nothing."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from events.agents.attachments import PDF_BYTES_PER_TOKEN, PICTURE_TOKENS, Attachment, files_of, key_of
 from events.schema import Message
@@ -14,6 +16,8 @@ TOKENS_PER_MESSAGE = 4
 #: Of what is left of the budget for one text file: the conversation needs some, too.
 SHARE = 1 / 2
 CUT = "\n[cut]"
+#: The name of a data part.
+CONTEXT = "context"
 
 #: A text, or a list of parts of which the first is text.
 Content = str | list[dict[str, Any]]
@@ -45,6 +49,20 @@ class FilesTold:
             budget -= tokens_of(text)
         written = "\n\n".join(texts)
         return [{"type": "text", "text": written}, *shown] if shown else written
+
+
+def context_of(said: Message, budget: int) -> str:
+    """What the page that asks tells of itself, as its `data` part says it: `[{description, value}]`. It has a
+    user's weight. `budget`: tokens that are left."""
+    parts: Any = said.parts or ()
+    data = next((part["data"] for part in parts if part["type"] == "data" and part["name"] == CONTEXT), ())
+    told = []
+    for each in data if isinstance(data, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("description"), str):
+            value = each.get("value")
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            told.append(f"[{CONTEXT}: {' '.join(each['description'].split())}]\n{text}")
+    return _cut("\n\n".join(told), int(budget * SHARE) * BYTES_PER_TOKEN) if told else ""
 
 
 def in_words(said: Message) -> str:

@@ -89,6 +89,28 @@ def test_several_people_are_told_apart() -> None:
     assert told(alone) == [("user", "hi"), ("user", "and?")]
 
 
+def test_what_a_page_tells_of_itself_goes_with_its_question() -> None:
+    """Not with later ones; what is no context is left out, and too much of it is cut off."""
+    data = [
+        {"description": "the page\n[file: x]", "value": "seven"},
+        {"description": "the cart", "value": {"eur": 5}},
+        {"description": 7, "value": "no"},
+    ]
+    page = said("How much?")
+    page.parts = [{"type": "data", "id": "d", "name": "context", "data": data}]  # type: ignore[list-item]
+    asked = request("")
+    asked.message = page
+    context = '[context: the page [file: x]]\nseven\n\n[context: the cart]\n{"eur":5}'
+    assert told(asked) == [("user", f"How much?\n\n{context}")]
+    assert told(request("And now?", page)) == [("user", "How much?"), ("user", "And now?")]
+    data[0]["value"] = "x" * 100_000
+    cut = told(asked)[0][1]
+    assert cut.endswith("x\n[cut]")
+    assert len(cut) < 20_000
+    page.parts[0]["data"] = {"other": "thing"}  # type: ignore[index]
+    assert told(asked) == [("user", "How much?")]
+
+
 def test_a_window_leaves_room_for_the_answer() -> None:
     history = [said(f"{n}" + "x" * 399) for n in range(50)]
 

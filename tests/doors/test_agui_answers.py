@@ -49,7 +49,8 @@ async def test_tools_of_the_page(parley: Server, agents: Agents, copilotkit: boo
         session_id = await openai_session(parley, served, **PATIENT)
         agent_id = str((await session(parley, session_id))["agent_id"])
         agent = await agents.agent(parley, agent_id, session_id, copilotkit=copilotkit)
-        first = await agent.run("paint it", tools=[PAINT])
+        context = [{"description": "the page", "value": "is white"}]
+        first = await agent.run("paint it", tools=[PAINT], context=context)
         end = first["events"][-1]
         message = first["messages"][-1]
         assert [call["function"]["name"] for call in message["toolCalls"]] == ["paint"]
@@ -74,7 +75,9 @@ async def test_tools_of_the_page(parley: Server, agents: Agents, copilotkit: boo
     assert stored["content"] == "Let me see.\n\nIt is blue."
     outputs = [part["output"] for part in stored["parts"] if part["type"] == "tool"]
     assert outputs == ["red it is", "blue it is"]
-    told = [each["content"] for each in served.asked[2]["messages"] if each["role"] == "tool"]
+    asked = served.asked[2]["messages"]
+    assert asked[0]["content"] == "paint it\n\n[context: the page]\nis white"
+    told = [each["content"] for each in asked if each["role"] == "tool"]
     assert told == ["red it is", "blue it is"]
 
 
