@@ -198,10 +198,13 @@ async def test_a_second_message_while_an_answer_is_written(parley: Server, pages
 async def test_again(parley: Server, pages: AISdk, sdk: int) -> None:
     """The new answer takes the old one's place in the page, and stands beside it in the session."""
     async with working(parley) as (worker, model):
-        chat = await asking(pages, parley, sdk, model)
+        tools = {"pick": {"parameters": {"type": "object"}}}
+        chat = await asking(pages, parley, sdk, model, body={"tools": tools})
         for number, act in enumerate((("sendMessage", {"text": "go"}), ("regenerate",))):
             await chat.act(*act, apart=True)
-            await worker.write(await worker.request(), f"Answer {number}.")
+            request = await worker.request()
+            assert [tool["name"] for tool in request["tools"]] == ["pick"]
+            await worker.write(request, f"Answer {number}.")
             shown = await chat.until(f"chat.status === 'ready' && text === 'Answer {number}.'")
             assert len(shown["messages"]) == 2
         # What is still being written is let go of, too.

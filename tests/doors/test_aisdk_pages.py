@@ -18,7 +18,7 @@ from tests.turns.waits import ask_approval, go_on
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.parametrize("example", ["usechat", "assistant-ui"], scope="module"),
+    pytest.mark.parametrize("example", ["usechat", "assistant-ui"]),
 ]
 
 QUESTIONS, ANSWERS = "user", "assistant"
@@ -26,7 +26,7 @@ QUESTIONS, ANSWERS = "user", "assistant"
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """Where the page stands."""
+    """Where the pages stand."""
     return free_port()
 
 
@@ -40,8 +40,8 @@ def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, port: 
 
 
 @pytest.fixture(scope="module")
-def browser(example: str, port: int) -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser(example, port)
+def browser(port: int) -> Iterator[ExampleBrowser]:
+    running = ExampleBrowser(port)
     yield running
     running.close()
 
@@ -52,7 +52,7 @@ async def test_a_page(node: Server, browser: ExampleBrowser, example: str) -> No
     chat = str(uuid4())
     async with working(node) as (worker, agent):
         query = {"parley": node.url, "token": node.token(), "agent": agent, "chat": chat}
-        page, other = ExamplePage(browser, query), ExamplePage(browser, query)
+        page, other = (ExamplePage(browser, example, query) for _ in range(2))
         await page.open()
         await page.do("ask", text="count")
         request = await worker.request()

@@ -38,14 +38,14 @@ def node(sqlite_template: Path, tmp_path: Path, port: int) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser(port: int) -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser("copilotkit", port)
+    running = ExampleBrowser(port)
     yield running
     running.close()
 
 
 def page_of(browser: ExampleBrowser, node: Server, agent: str, thread: str) -> ExamplePage:
     query = {"parley": node.url, "token": node.token(), "agent": agent, "thread": thread}
-    return ExamplePage(browser, query)
+    return ExamplePage(browser, "copilotkit", query)
 
 
 async def agent_of(node: Server, session_id: str) -> str:

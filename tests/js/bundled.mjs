@@ -1,5 +1,5 @@
-// A page of examples/ in a real Chromium, bundled with the packages of this folder, under a test's control:
-// node bundled.mjs ENTRY PORT, where it stands. Each line in is {call, command, name, ...}, each line out {call, result} or {call, error}.
+// Pages of examples/ in a real Chromium, bundled with the packages of this folder, under a test's control:
+// node bundled.mjs PORT, where they stand, each at /EXAMPLE/. Each line in is {call, command, name, ...}, each line out {call, result} or {call, error}.
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import { createInterface } from "node:readline";
@@ -10,22 +10,27 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 // What a page loads when it shows code or a diagram: half of all packages, and nothing that is tried here.
 const LATER = { name: "later", setup: (build) => build.onResolve({ filter: /mermaid|shiki|code-block/ },
   ({ kind, path }) => kind === "dynamic-import" ? { path, external: true } : undefined) };
-const { outputFiles } = await build({
-  entryPoints: [process.argv[2]], bundle: true, write: false, outdir: "out", format: "esm", jsx: "automatic",
-  nodePaths: [`${here}node_modules`], plugins: [LATER], logLevel: "error",
-  define: { "process.env.NODE_ENV": '"production"' },
-  loader: { ".woff2": "empty", ".woff": "empty", ".ttf": "empty" },
-});
-const text = (end) => outputFiles.find(({ path }) => path.endsWith(end))?.text ?? "";
-const document = `<!doctype html><meta charset="utf-8"><style>${text(".css")}</style>
-  <div id="root" style="height: 100vh"></div><script type="module" src="main.js"></script>`;
+const built = new Map();
+async function bundle(example) {
+  const { outputFiles } = await build({
+    entryPoints: [`${here}../../examples/${example}/src/main.tsx`], bundle: true, write: false, outdir: "out",
+    format: "esm", jsx: "automatic", nodePaths: [`${here}node_modules`], plugins: [LATER], logLevel: "error",
+    define: { "process.env.NODE_ENV": '"production"' },
+    loader: { ".woff2": "empty", ".woff": "empty", ".ttf": "empty" },
+  });
+  const text = (end) => outputFiles.find(({ path }) => path.endsWith(end))?.text ?? "";
+  const document = `<!doctype html><meta charset="utf-8"><style>${text(".css")}</style>
+    <div id="root" style="height: 100vh"></div><script type="module" src="main.js"></script>`;
+  return { script: text(".js"), document };
+}
 
-const origin = `http://127.0.0.1:${process.argv[3]}`;
+const origin = `http://127.0.0.1:${process.argv[2]}`;
 const server = createServer(({ url }, answer) => {
-  const isScript = url.startsWith("/main.js");
-  answer.writeHead(200, { "content-type": isScript ? "text/javascript" : "text/html" });
-  answer.end(isScript ? text(".js") : document);
-}).listen(Number(process.argv[3]), "127.0.0.1");
+  const [, example, file] = url.split("/");
+  const isScript = file === "main.js", page = built.get(example);
+  answer.writeHead(page ? 200 : 404, { "content-type": isScript ? "text/javascript" : "text/html" });
+  answer.end(isScript ? page?.script : page?.document);
+}).listen(Number(process.argv[2]), "127.0.0.1");
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -37,12 +42,13 @@ context.setDefaultTimeout(15000);
 const pages = new Map();
 
 const commands = {
-  async open({ name, query }) {
+  async open({ name, example, query }) {
+    if (!built.has(example)) built.set(example, await bundle(example));
     const page = await context.newPage();
     const faults = [];
     pages.set(name, { page, faults });
     page.on("pageerror", (error) => faults.push(String(error)));
-    await page.goto(`${origin}/?${new URLSearchParams(query)}`);
+    await page.goto(`${origin}/${example}/?${new URLSearchParams(query)}`);
   },
   async ask({ name, text }) {
     const { page } = pages.get(name);

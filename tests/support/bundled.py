@@ -1,26 +1,26 @@
-"""A page of `examples/`, unmodified, in Chromium: `tests/js/bundled.mjs`."""
+"""Pages of `examples/`, unmodified, in Chromium: `tests/js/bundled.mjs`."""
 
 from typing import Any
 
 from tests.support.jslines import JsLines
-from tests.support.server import ROOT
 
 
 class ExampleBrowser(JsLines):
-    """A Chromium, with the page that is built from `examples/EXAMPLE` standing at `port`."""
+    """A Chromium, with the pages standing at `port`."""
 
-    def __init__(self, example: str, port: int) -> None:
-        super().__init__("bundled.mjs", str(ROOT / "examples" / example / "src/main.tsx"), str(port))
+    def __init__(self, port: int) -> None:
+        super().__init__("bundled.mjs", str(port))
 
 
 class ExamplePage:
-    """One tab. `query` is what its address says."""
+    """One tab, of `examples/EXAMPLE`. `query` is what its address says."""
 
-    def __init__(self, browser: ExampleBrowser, query: dict[str, str]) -> None:
-        self._browser, self._query, self.name = browser, query, browser.new_name()
+    def __init__(self, browser: ExampleBrowser, example: str, query: dict[str, str]) -> None:
+        self._browser, self.name = browser, browser.new_name()
+        self._where = {"example": example, "query": query}
 
     async def open(self) -> "ExamplePage":
-        await self.do("open", query=self._query)
+        await self.do("open", **self._where)
         return self
 
     async def do(self, command: str, **given: Any) -> Any:
