@@ -17,7 +17,8 @@ SETTLE = 2.0
 
 
 class Chunks:
-    """`push` may be called whenever a stream has pieces that the log has not, and none is under way."""
+    """`push` may be called whenever a stream has pieces that the log has not, and none is under way; `rest`
+    at any time."""
 
     def __init__(self, log: StreamLog, delivery: Delivery, clock: Clock, tasks: Tasks) -> None:
         self._log, self._delivery, self._clock, self._tasks = log, delivery, clock, tasks
@@ -50,6 +51,11 @@ class Chunks:
                 self._take(stream, answer)
                 return
             stream.logged = end  # the next run has its turn
+
+    def rest(self, stream: Stream, now: float) -> None:
+        """What the log lacks, if anything. A piece that is none would be told as a part without a word."""
+        if not stream.flying and stream.logged < len(stream.pieces):
+            self.push(stream, now)
 
     def look(self, stream: Stream) -> None:
         """The bus is back, maybe without what the log had: ask where the text ends there."""
@@ -116,7 +122,7 @@ class Chunks:
         except StorageUnavailable:
             again = False  # SQL is away: with the next chunk, or the next tick
         stream.flying = False
-        if again and not stream.gone and self._delivery.live:
+        if again and not stream.gone and self._delivery.live and stream.logged < len(stream.pieces):
             self.push(stream, self._clock())
         else:
             self._settle(stream)

@@ -67,8 +67,8 @@ class Leases:
         for stream in live:
             if stream.agent_task is None and self._is_silent(stream):
                 self._tasks.spawn(self._silent(stream))
-            elif not stream.flying and stream.logged < len(stream.pieces) and self._delivery.live:
-                self._chunks.push(stream, now)
+            elif self._delivery.live:
+                self._chunks.rest(stream, now)
         live = [s for s in live if s.ending is None]
         if not live:
             return

@@ -247,8 +247,8 @@ class Streams:
         await self._check_open(stream)
         self.writing.finish(stream)
         self.on_other_producer(stream.room)
-        if written and not stream.flying:
-            self._chunks.push(stream, self._clock())
+        if written:
+            self._chunks.rest(stream, self._clock())
         return stream
 
     async def _check_open(self, stream: Stream) -> None:

@@ -20,6 +20,10 @@ FOREIGN = re.compile(
 )
 
 
+#: Where a list may stand, or whatever is sent is looked at later.
+ANYTHING = (msgspec.inspect.ListType, msgspec.inspect.AnyType, msgspec.inspect.RawType)
+
+
 def strings(kind: Any) -> int | None:
     """How long a text may be, where the type says so."""
     kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
@@ -38,7 +42,7 @@ def wrong(struct: type[msgspec.Struct], leave_out: tuple[str, ...] = ()) -> Iter
         if field.required:
             yield name, msgspec.UNSET, "is required"
         kinds = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,)
-        if not any(isinstance(each, msgspec.inspect.ListType | msgspec.inspect.AnyType) for each in kinds):
+        if not any(isinstance(each, ANYTHING) for each in kinds):
             yield name, [["x"]], "must be"
         if (most := strings(field.type)) is not None:
             yield name, "x" * (most + 1), str(most)
@@ -57,6 +61,7 @@ RIGHT: dict[str, Any] = {
     "seq": 0, "token": "x", "name": "agent", "kind": "echo", "event": "custom", "data": {}, "user_id": "bob",
     "part": "r", "interrupt_id": "i", "interrupts": [{"id": "i", "reason": "x"}],
     "model": "Echo", "messages": [{"role": "user", "content": "hello"}],
+    "id": "a-chat", "threadId": "a-thread", "runId": "a-run",
 }  # fmt: skip
 #: What is another thing in these.
 OTHERS: dict[type[msgspec.Struct], dict[str, Any]] = {

@@ -163,3 +163,16 @@ async def test_thousands_of_turns_from_part_to_part_go_to_the_log_at_once() -> N
     assert (stream.logged, stream.flying) == (4000, False)
     text = await MemoryStreams(memory, lambda: 0.0).read("room", "stream")
     assert text is not None and len(text.runs) == text.next_index == 4000
+
+
+def test_where_the_log_lacks_nothing_no_piece_is_told() -> None:
+    """Also where what was lacking was logged by another while one looked: an answer that goes on."""
+    log = Mock()
+    record = MessageRecord(
+        "room", "stream", 1, 1, None, "user", "alice", "stream", "streaming", "", {}, None, datetime.now(UTC)
+    )
+    stream = Stream(record, ("user", "alice"), 0.0, "")
+    add(stream, "=pt", '{"type":"tool"}')
+    stream.logged = 1
+    Chunks(log, Mock(live=True), lambda: 0.0, Tasks("test")).rest(stream, 1.0)
+    log.append.assert_not_called()
