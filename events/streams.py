@@ -254,7 +254,7 @@ class Streams:
     async def _check_open(self, stream: Stream) -> None:
         """Whoever stopped it while it was about to be written here has told nobody. Raises StreamClosed."""
         record = await self._store.get(stream.message_id)
-        status = record.status if record is not None else STOPPED
+        status = record.status if record is not None and stream.ending is None else STOPPED
         if status != "streaming":
             self.ended_elsewhere(stream.message_id)
             raise StreamClosed(details={"status": status})

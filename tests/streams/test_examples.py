@@ -178,5 +178,6 @@ async def test_openai_in_the_background(node: Server) -> None:
             begun = await process.stdout.readuntil(b"9, ")
             proxy.cut()
             rest = await process.stdout.read()
+            assert await process.wait() == 0
     assert (begun + rest).decode() == f"{question}\n[completed]\n"
     assert proxy.accepted >= 2

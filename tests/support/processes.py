@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,10 @@ import psutil
 
 #: The niceness of a session with a third of another one's share: on a busy machine the least share is none.
 SLIGHT = "5"
+
+#: Workers of the tests, each with so many ports of its own.
+WORKERS, PORTS = 8, 1500
+_given: deque[int] = deque(maxlen=200)
 
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -53,18 +58,24 @@ def give_way() -> None:
 def free_port() -> int:
     """A port nobody listens on, below the range from which the kernel takes ports for
     outgoing connections (32768 and up): one of those could otherwise sit on it when a
-    server comes back to the very same port.
+    server comes back to the very same port. Tests that run beside these take others, and these take none of
+    the last again: a server that was killed finds its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    first = 20000 + worker * PORTS
     for _ in range(200):
-        port = random.randrange(20000, 32000)
+        port = random.randrange(first, first + PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.append(port)
             return port
-    raise RuntimeError("no free port between 20000 and 32000")
+    raise RuntimeError(f"no free port between {first} and {first + PORTS}")
 
 
 def die_with_parent(death_signal: signal.Signals = signal.SIGKILL) -> None:
