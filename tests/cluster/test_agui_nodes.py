@@ -65,7 +65,7 @@ async def test_a_node_dies_in_mid_answer(new_cluster: Callable[..., Nodes], redi
         assert is_cut(broken)
         later = await page("lost", "Echo")
         await later.connect(apart=True)
-        told = await later.until("!agent.isRunning", timeout=20)
+        told = await later.until("!agent.isRunning", timeout=50)
         end = told["events"][-1]
         assert (end["type"], end["code"]) == ("RUN_ERROR", "INTERRUPTED")
         stored = (await history(nodes[1], "lost"))[-1]

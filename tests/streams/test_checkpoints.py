@@ -25,6 +25,8 @@ class Saved:
 
     async def renew(self, leases: dict[str, float]) -> None: ...
 
+    def rest(self, stream: Stream, now: float) -> None: ...
+
     def taken(self) -> list[str]:
         """Since it was asked last."""
         statements, self.statements = self.statements, []
