@@ -113,9 +113,13 @@ async def answered(port: int, name: str, seconds: float) -> tuple[Reader, Reader
     asked = {"id": name, "messages": [message], "trigger": "submit-message", "agent_id": "1"}
     first = await reader(port, "POST", "/api/ai/chat", name, asked)
     await first.begun
-    second = await reader(port, "GET", f"/api/ai/chat/{name}/stream", name)
-    await second.begun
-    return first, second
+    while True:
+        second = await reader(port, "GET", f"/api/ai/chat/{name}/stream", name)
+        await asyncio.wait((second.begun, second.whole), return_when=asyncio.FIRST_COMPLETED)
+        if second.status != "204":  # it is not known yet that there is one
+            return first, second
+        second.transport.abort()
+        await asyncio.sleep(PAUSE)
 
 
 async def load(port: int, server: Watched, redis_pid: int, answers: int, seconds: float) -> Figures:
