@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec import structs
+
 from events.access import Caller
 from events.agents.replies import Replies
 from events.answering import Answering
@@ -13,7 +15,7 @@ from events.schema import ChatRequest, SendMessage
 from events.sessions import Origin, SessionManager
 from events.typing import Typing
 from storage.ops import Addressed
-from storage.records import MessageRecord, SessionRecord
+from storage.records import TOMBSTONE, MessageRecord, SessionRecord
 from storage.shape import maker
 
 _question = maker(SendMessage, ChatRequest, "session_id")
@@ -24,6 +26,16 @@ class Asked(NamedTuple):
 
     asks: Addressed
     message: MessageRecord
+
+    @property
+    def named(self) -> "Asked":
+        """The same for who waits for the answer: of what was said, nothing is held as long."""
+        return Asked(structs.replace(self.asks, tools=None), unsaid(self.message))
+
+
+def unsaid(message: MessageRecord) -> MessageRecord:
+    """A message by its ids and its place, without its words."""
+    return structs.replace(message, **TOMBSTONE)
 
 
 class Asking:

@@ -14,6 +14,7 @@ from events.access import Caller
 from events.errors import PayloadTooLarge, ValidationFailed
 from events.files import FileService
 from events.parts import Data, FilePart, GivenPart, Text
+from events.waiting import Waiting, no_room
 from events.wording import invalid
 from storage.records import FileRecord
 
@@ -125,11 +126,29 @@ async def stored(
     session_id: str,
     said: GivenMessage,
     count: Callable[[], Awaitable[None] | None],
+    waiting: Waiting,
 ) -> list[FileRecord]:
-    """Puts the files of a message among its parts; `count` is asked for each. If one cannot be stored, none
-    is. Raises what `events.files.FileService.take` does."""
+    """Puts the files of a message among its parts; `count` is asked for each. Their bytes are `waiting` until
+    the last is stored: a picture waits for its thumbnail. If one cannot be stored, none is. Raises what
+    `events.files.FileService.take` does."""
     if not said.files:
         return []
+    size = sum(len(each.content) for each in said.files)
+    if not waiting.add(caller.account, size):
+        raise no_room()
+    try:
+        return await _stored(files, caller, session_id, said, count)
+    finally:
+        waiting.drop(caller.account, size)
+
+
+async def _stored(
+    files: FileService,
+    caller: Caller,
+    session_id: str,
+    said: GivenMessage,
+    count: Callable[[], Awaitable[None] | None],
+) -> list[FileRecord]:
     records: list[FileRecord] = []
     await files.may_upload(caller, session_id)
     try:

@@ -89,9 +89,10 @@ def goes_on(services: Services, answer: MessageRecord) -> Begin:
     """The function that begins with an answer as it is, or as it goes on where it waits for nobody any more:
     what it waited for is given before, for each answer to that is a change of it, and one that waits is at
     its end."""
+    session_id, message_id = answer.session_id, answer.message_id
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
-        current = await services.messages.get(answer.session_id, answer.message_id)
+        current = await services.messages.get(session_id, message_id)
         start = {"type": "stream_start", "message_id": current.message_id}
         head = line(start | {"request": {"message_id": current.reply_to}})
         if current.status == WAITING and all_answered(current.interrupts):

@@ -85,11 +85,11 @@ def answer_begins(
     services: Services, asked: Asked, head: bytes, place: ResumePoint, *, in_order: bool = False
 ) -> Begin:
     """The function that waits for the answer to a question. `in_order` as in `answer_from`."""
-    message = asked.message
+    asks, message = asked.named
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         request = {"message_id": message.message_id, "seq": message.seq}
-        placeholder = await services.answers.answering.answer_to(asked.asks, message)
+        placeholder = await services.answers.answering.answer_to(asks, message)
         current = await services.messages.get(message.session_id, placeholder.message_id)
         start = {"type": "stream_start", "message_id": current.message_id, "request": request}
         here = place.within(current.message_id)
@@ -118,15 +118,28 @@ def _place(request: Request) -> ResumePoint:
 async def ask(request: Request, receive: Receive, send: Send) -> None:
     """`POST …/messages/stream`."""
     caller = await caller_of(request)
-    await _answer(request, receive, send, caller, session_id_of(request), await _question(request))
+    asked, as_stream = await _asked(request, caller, session_id_of(request))
+    await _answer(request, receive, send, caller, asked, as_stream=as_stream)
 
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
     """`POST /api/chat`: a session, made in one step with its first message, then the answer. Both are
     committed before `session` is sent, and each bucket is asked before."""
     caller = await caller_of(request)
-    body = await _question(request)
-    await _answer(request, receive, send, caller, body.session_id, body, tells_session=True)
+    asked, as_stream = await _asked(request, caller)
+    await _answer(request, receive, send, caller, asked, as_stream=as_stream, tells_session=True)
+
+
+async def _asked(request: Request, caller: Caller, session_id: str | None = None) -> tuple[Asked, bool]:
+    """Commits the question; whether its answer is wanted as a stream. What the request brought is held no
+    longer than this takes."""
+    services, body = services_of(request), await _question(request)
+    _place(request)
+    if body.stream:
+        await doors_of(request).event_streams.admit(request.scope, caller)
+    ask, within = services.answers.asking.ask, session_id or body.session_id
+    asked = await perform(request, ask, caller, within, body, origin_of(request))
+    return asked.named, body.stream
 
 
 async def _question(request: Request) -> schema.ChatRequest:
@@ -142,21 +155,17 @@ async def _answer(
     receive: Receive,
     send: Send,
     caller: Caller,
-    session_id: str | None,
-    body: schema.ChatRequest,
+    asked: Asked,
     *,
+    as_stream: bool,
     tells_session: bool = False,
 ) -> None:
     services, place = services_of(request), _place(request)
-    door = doors_of(request).event_streams
-    if body.stream:
-        await door.admit(request.scope, caller)
-    asked = await perform(request, services.answers.asking.ask, caller, session_id, body, origin_of(request))
-    message = asked.message
+    door, message = doors_of(request).event_streams, asked.message
     session_id = message.session_id
     head = b"event: session\n" + line({"type": "session", "session_id": session_id})
     begin = answer_begins(services, asked, head if tells_session else b"", place)
-    if body.stream:
+    if as_stream:
         await door.answer(request.scope, receive, send, caller, session_id, begin)
         return
     message_id = await door.whole(request.scope, receive, caller, session_id, begin)
@@ -174,10 +183,10 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     if record.message_type != "stream":
         raise StreamNotFound
     place = _place(request).within(record.message_id)
+    session_id, message_id = record.session_id, record.message_id
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
-        current = await services.messages.get(record.session_id, record.message_id)
-        return await answer_from(services, current, place)
+        return await answer_from(services, await services.messages.get(session_id, message_id), place)
 
     door = doors_of(request).event_streams
     if record.status != "streaming":
@@ -186,8 +195,9 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
             return
         await door.finished(send, await answer_from(services, record, place))
         return
+    del record  # not held while it is read
     await door.admit(request.scope, caller)
-    await door.answer(request.scope, receive, send, caller, record.session_id, begin)
+    await door.answer(request.scope, receive, send, caller, session_id, begin)
 
 
 async def _visible(services: Services, caller: Caller, message_id: str) -> MessageRecord:

@@ -85,6 +85,7 @@ class EventStream(Sink):
                     self.pause(self._limit)
                     await self._sent(data, send)
                     self.resume()
+                del waiting, data  # it may be long until there is more
                 if self._ended or (finished() and not self._waiting and self.out is None):
                     break
             if not listening.done():

@@ -94,10 +94,9 @@ class EventStreamDoor:
                 conn, session_id, after_revision, limit, lineage, after=after
             )
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
-            head = RETRY + b"id: " + joined.reply["position"].encode() + b"\nevent: welcome\ndata: "
-            stream.push(head + one_line(to_json(welcome)) + b"\n\n")
+            stream.push(_welcome(joined, conn))
             joined.then()
+            del joined  # what it was told is not held while it listens
             await stream.serve(receive, send, lambda: False)
             reason = stream.error.code if stream.error else reason
         finally:
@@ -174,6 +173,7 @@ class EventStreamDoor:
             codec.message_id, codec.next_index = answer.message_id, answer.next_index
             codec.ended = answer.ended
             stream.push(answer.head)
+            answer.head = b""  # it is not held while the rest is read
             member = conn.member(session_id)
             if member is not None:
                 # It has the text up to here; what waits is clipped to what it lacks.
@@ -199,6 +199,12 @@ class EventStreamDoor:
         """A stream that has ended already."""
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         await send({"type": "http.response.body", "body": RETRY + answer.head, "more_body": False})
+
+
+def _welcome(joined: Joined, conn: Connection) -> bytes:
+    welcome = {**joined.reply, "recovered": joined.recovered, "connection_id": conn.id}
+    head = RETRY + b"id: " + joined.reply["position"].encode() + b"\nevent: welcome\ndata: "
+    return b"".join((head, one_line(to_json(welcome)), b"\n\n"))
 
 
 #: Calls of REST open event streams (`server.routes.messages`, `server.routes.streams`).

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 import psutil
 import pytest
+from websockets.asyncio.client import connect
 
 from events.bounds import REFUSALS
 from events.uncommitted import MOST
@@ -113,3 +115,39 @@ async def test_large_messages_before_their_commit_have_a_bound_together(
         assert MOST // 6 < (sum(accepted) - 2) * HEAVY < MOST // 4
         assert (await mallory.send("message", content="x", metadata=wide))["ok"]  # there is room again
     await keeper.close()
+
+
+async def test_what_a_request_brought_is_not_held_while_its_answer_is_read(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """Nor after it was refused."""
+    node = new_server(sqlite_url, STREAM_CHUNK_SIZE="1", STREAM_DELAY_MS="2000")
+    process = psutil.Process(node.pid)
+    said, before = "x" * (4 * 1024 * 1024 - 1000), process.memory_info().rss
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(node.api("mallory"))
+        url = f"{node.ws_url}/ws/ai?token={node.token('mallory')}"
+        socket = await stack.enter_async_context(connect(url, proxy=None))
+        for number in range(12):
+            text, chat, role = [{"type": "text", "text": said}], f"chat-{number}", {"role": "user"}
+            page = [
+                {"id": "1", "parts": text} | role,
+                {"id": "2", "parts": [text[0] | {"text": "go on"}]} | role,
+            ]
+            run = [{"id": "1", "content": said} | role, {"id": "2", "content": "go on"} | role]
+            for path, body in (
+                ("/api/ai/chat", {"id": f"page-{chat}", "messages": page}),
+                ("/api/ag-ui/1", {"threadId": f"run-{chat}", "runId": "1", "messages": run}),
+            ):
+                answer = await stack.enter_async_context(api.stream("POST", path, json=body))
+                assert answer.status_code == 200, await answer.aread()
+            frame = {
+                "type": "send",
+                "requestId": f"{number}",
+                "id": chat,
+                "messages": [*page[:1], {"role": "x"}],
+            }
+            await socket.send(json.dumps(frame))
+            assert "VALIDATION_ERROR" in str(await socket.recv())
+        grown = process.memory_info().rss - before
+    assert grown < 60 * 1024 * 1024  # they brought three times as much

@@ -50,6 +50,8 @@ async def carry_out(call: RunCall) -> Asked | GoesOn:
     """Raises SessionNotFound, Forbidden, AgentNotFound, ValidationFailed, ..., Unavailable."""
     body = call.body
     messages = counting(body.messages)
+    if messages and messages[-1].role == "user" and not body.resume:
+        body.messages = []  # others are not looked at
     if body.resume:
         return await _resumed(call)
     if not messages:
@@ -85,9 +87,11 @@ async def _asked(call: RunCall, message: RunMessage) -> Asked:
 async def _question(call: RunCall, message: RunMessage) -> Asked:
     chat, body = call.chat, call.body
     said = said_in(message, call.own_file, chat.services.settings.ws_message_size_limit)
+    message.content = None  # files within it are held once
     _add_page(said, body)
-    upload = partial(chat.services.dispatcher.limit, "upload", chat.caller)
-    records = await stored(call.files, chat.caller, chat.id, said, upload)
+    dispatcher = chat.services.dispatcher
+    upload = partial(dispatcher.limit, "upload", chat.caller)
+    records = await stored(call.files, chat.caller, chat.id, said, upload, dispatcher.waiting)
     request = ChatRequest(
         client_message_id=message.id,
         parts=said.parts,

@@ -22,7 +22,10 @@ LARGEST = 4 * 1024 * 1024
 #: By the version that a client declares; those of before declare none.
 PROTOCOL = "1.0"
 
-_Id = Annotated[str, Meta(min_length=1, max_length=400)]
+#: Letters of an id: no id of ours is longer.
+LONGEST_ID = 400
+
+_Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
 _Role = Literal["user", "assistant", "tool", "system", "developer", "reasoning", "activity"]
 
 

@@ -33,7 +33,7 @@ from server.routes.sessions import origin_of
 from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from server.services import Services
 from server.transports.codecs import one_line
-from server.transports.eventstream import HEADERS
+from server.transports.eventstream import HEADERS, Begin
 from storage.records import MessageRecord, SessionRecord
 
 Json = dict[str, Any]
@@ -51,7 +51,8 @@ class RunFrames(Frames):
         self._events, self._before = events, before
 
     def opening(self) -> bytes:
-        return b"".join(map(_frame, self._before))
+        before, self._before = self._before, ()
+        return b"".join(map(_frame, before))
 
     def before_interrupt(self, events: Sequence[Json]) -> None:
         self._events.before_interrupt(events)
@@ -83,11 +84,20 @@ class ToldRun(ToldInFrames):
 async def run(request: Request, receive: Receive, send: Send) -> None:
     """`POST /api/ag-ui/{agent_id}` and `…/agent/{agent_id}/run`. A client that goes does not stop the
     answer."""
-    services, caller = services_of(request), await caller_of(request)
-    body = input_in(await bytes_of(request, max(LARGEST, services.settings.ws_message_size_limit)))
-    agent_id = await _agent_of(services, request.path_params["agent_id"])
+    caller = await caller_of(request)
+    thread_id, begin, events = await _asked(request, caller)
+    told = ToldRun(send, RunFrames(events, [events.begins()]), partial(_thread, request, caller, thread_id))
     door = doors_of(request).event_streams
-    await door.admit(request.scope, caller)
+    await door.answer(request.scope, receive, told, caller, thread_id, begin, at_once=True)
+
+
+async def _asked(request: Request, caller: Caller) -> tuple[str, Begin, RunEvents]:
+    """Carries the run out: its thread, and what is told of it. What the request brought is held no longer
+    than this takes."""
+    services = services_of(request)
+    body = await _body_of(request)
+    agent_id = await _agent_of(services, request.path_params["agent_id"])
+    await doors_of(request).event_streams.admit(request.scope, caller)
     own = own_file(peer.origin_seen(request.scope, services.settings), services.settings.root_path)
     chat = Chat(services, caller, body.thread_id, origin_of(request))
     told = await perform(request, carry_out, RunCall(chat, features_of(request).files, agent_id, body, own))
@@ -97,9 +107,7 @@ async def run(request: Request, receive: Receive, send: Send) -> None:
         begin = goes_on(services, told.answer)
     else:
         begin = answer_begins(services, told, b"", FROM_THE_BEGINNING, in_order=True)
-    frames = RunFrames(events, [events.begins()])
-    told_so = ToldRun(send, frames, partial(_thread, request, caller, body.thread_id))
-    await door.answer(request.scope, receive, told_so, caller, body.thread_id, begin, at_once=True)
+    return body.thread_id, begin, events
 
 
 def _events_of(body: RunInput) -> RunEvents:
@@ -116,19 +124,18 @@ async def connect(request: Request, receive: Receive, send: Send) -> None:
     """`POST …/agent/{agent_id}/connect`: the thread as it is, and the answer that is open until its end.
     Nothing of a thread that is not there, or not the caller's."""
     services, caller = services_of(request), await caller_of(request)
-    body = input_in(await bytes_of(request, max(LARGEST, services.settings.ws_message_size_limit)))
+    thread_id, events = await _shown(request)
     try:
-        session, _ = await services.sessions.readable(caller, body.thread_id)
+        session, _ = await services.sessions.readable(caller, thread_id)
     except SessionNotFound:
         await Response(headers=_HEAD)(request.scope, receive, send)
         return
     turn = next(iter(await open_turns(services, session.session_id)), None)
-    door, begin, events = doors_of(request).event_streams, None, _events_of(body)
+    door, begin = doors_of(request).event_streams, None
     if turn is not None:
         await door.admit(request.scope, caller)
         begin = await turn_begins(services, caller, session, turn)
-    before = await _snapshot(request, caller, session, turn or {})
-    frames = RunFrames(events, [events.begins(), *before])
+    frames = RunFrames(events, [events.begins(), *await _snapshot(request, caller, session, turn or {})])
     if begin is not None:
         told = ToldRun(send, frames, partial(_thread, request, caller, session.session_id))
         await door.answer(request.scope, receive, told, caller, session.session_id, begin, at_once=True)
@@ -143,6 +150,17 @@ def _status_of(last: Sequence[MessageRecord]) -> str:
     """Of the last message, if it is an answer: that it is not whole, nothing else says."""
     status = last[0].status if last and last[0].sender_type == "agent" else "complete"
     return status if status in ("failed", "interrupted") else "complete"
+
+
+async def _shown(request: Request) -> tuple[str, RunEvents]:
+    """The thread that a page shows. All else that it says of it is not looked at."""
+    body = await _body_of(request)
+    return body.thread_id, _events_of(body)
+
+
+async def _body_of(request: Request) -> RunInput:
+    most = max(LARGEST, services_of(request).settings.ws_message_size_limit)
+    return input_in(await bytes_of(request, most))
 
 
 async def _snapshot(request: Request, caller: Caller, session: SessionRecord, turn: Json) -> list[Json]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from events.errors import StreamClosed
-from server.dialects.agui.bodies import PROTOCOL, KnownMessage
+from server.dialects.agui.bodies import LONGEST_ID, PROTOCOL, KnownMessage
 from server.dialects.agui.toolevents import ToolEvents, named
 from server.dialects.answerlines import AnswerLine
 from server.dialects.partsteps import GrownPart, PartSteps, ShownPart
@@ -66,10 +66,12 @@ class RunEvents:
     def knows(self, messages: Iterable[KnownMessage]) -> None:
         """The client has these, and is told what is missing to them."""
         for message in messages:
-            if isinstance(message.content, str) and message.role in ("assistant", "reasoning"):
+            is_ours = len(message.id) <= LONGEST_ID
+            if is_ours and isinstance(message.content, str) and message.role in ("assistant", "reasoning"):
                 self._skips[message.id] = len(message.content)
             for each in message.tool_calls or ():
-                self._tools.knows_call(each.id)
+                if len(each.id) <= LONGEST_ID:
+                    self._tools.knows_call(each.id)
             if message.role == "tool" and message.tool_call_id is not None:
                 self._tools.knows_result(message.tool_call_id)
 

@@ -63,14 +63,16 @@ async def _question(call: UICall) -> Asked:
     chat, message = call.chat, call.message
     services, caller = chat.services, chat.caller
     said = _said(call)
+    message.parts = []  # files among them are held once
     session = await chat.session(None if call.body.agent_id is None else int(call.body.agent_id))
     if said.files:
         own = caller.sender_type, caller.sub
         first = await services.store.by_client_id(session.session_id, *own, call.key or message.id)
         if first is not None:  # a repeat: its files are stored
             return await chat.asked(first.message_id)
-    upload = partial(services.dispatcher.limit, "upload", caller)
-    records = await stored(call.files, caller, session.session_id, said, upload)
+    dispatcher = services.dispatcher
+    upload = partial(dispatcher.limit, "upload", caller)
+    records = await stored(call.files, caller, session.session_id, said, upload, dispatcher.waiting)
     request = ChatRequest(
         client_message_id=call.key or message.id,
         parts=said.parts,

@@ -5,9 +5,12 @@ has to be told.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any, Literal
 
-from server.dialects.aisdk.toolchunks import ToolChunks
+import msgspec
+
+from server.dialects.aisdk.toolchunks import NAME, ToolChunks
 from server.dialects.answerlines import AnswerLine
 from server.dialects.partsteps import GrownPart, PartSteps, ShownPart
 from server.dialects.steps import EndStep, Part
@@ -43,7 +46,7 @@ class UIChunks:
         self._step_open = False
         self._once: set[str] = set()
         self._files: set[str] = set()
-        self._data: dict[str, Any] = {}
+        self._data: dict[str, bytes] = {}
         #: What the client has already of the parts that grow, by their kind, and how many of the others.
         self._skips = {"text": 0, "reasoning": 0}
         self._started = False
@@ -56,11 +59,12 @@ class UIChunks:
             if kind in self._skips and isinstance(part.get("text"), str):
                 self._skips[kind] += len(part["text"])
             elif kind in ("source-url", "source-document"):
-                self._once.add(str(part.get("sourceId")))
+                self._once.add(_known(part.get("sourceId")))
             elif kind == "file":
-                self._files.add(str(part.get("url")).partition("?")[0])  # its signature is another each time
+                # Its signature is another each time.
+                self._files.add(_known(part.get("url")).partition("?")[0])
             elif isinstance(kind, str) and kind.startswith("data-"):
-                self._data[str(part.get("id"))] = part.get("data")
+                self._data[_known(part.get("id"))] = _digest(part.get("data"))
 
     def tell(self, line: AnswerLine) -> Iterator[Chunk]:
         if not line.type:
@@ -119,10 +123,11 @@ class UIChunks:
 
     def _told_data(self, part: Part) -> Iterator[Chunk]:
         transient = part.get("transient") is True
-        if not transient and self._data.get(part["id"], self) == part["data"]:
+        digest = b"" if transient else _digest(part["data"])
+        if not transient and self._data.get(part["id"]) == digest:
             return
         if not transient:
-            self._data[part["id"]] = part["data"]
+            self._data[part["id"]] = digest
             yield from self._begin_step()
         told = {"type": f"data-{part['name']}", "id": part["id"], "data": part["data"]}
         yield told | ({"transient": True} if transient else {})
@@ -206,3 +211,12 @@ class UIChunks:
 
 def _given(**values: Any) -> Chunk:
     return {name: value for name, value in values.items() if value}
+
+
+def _known(name: Any) -> str:
+    """As a page has it, no longer than ours are: it is kept while the answer is read."""
+    return str(name)[:NAME]
+
+
+def _digest(data: Any) -> bytes:
+    return blake2b(msgspec.json.encode(data, order="sorted"), digest_size=16).digest()

@@ -1,7 +1,7 @@
 """`/api/ai/chat`: the calls of the AI SDK's HTTP transport, and of pages that stop or show a chat."""
 
 import asyncio
-from typing import Any
+from typing import NamedTuple
 
 from msgspec import Raw
 from starlette.requests import Request
@@ -39,9 +39,23 @@ SDKS: dict[str, Sdk] = {"5": 5, "6": 6, "7": 7}
 
 async def chat(request: Request, receive: Receive, send: Send) -> None:
     """`POST /api/ai/chat`. A client that goes does not stop the answer."""
-    services, caller = services_of(request), await caller_of(request)
-    sdk = sdk_of(request)
-    settings = services.settings
+    caller, sdk = await caller_of(request), sdk_of(request)
+    reads = await _asked(request, caller, sdk)
+    await _answer(request, receive, send, caller, reads)
+
+
+class _Reads(NamedTuple):
+    """The answer that a request is told, and as what."""
+
+    session_id: str
+    begin: Begin
+    chunks: UIChunks
+    urls: FileUrls
+
+
+async def _asked(request: Request, caller: Caller, sdk: Sdk) -> _Reads:
+    """Carries the request out. What it brought is held no longer than this takes."""
+    services, settings = services_of(request), services_of(request).settings
     data = await bytes_of(request, max(LARGEST, settings.ws_message_size_limit))
     check_values(data)
     await asyncio.sleep(0)  # others have their turn of the loop: each of these goes over all of it
@@ -53,6 +67,7 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
         ).agent_id
     message, tools = last_message(body), tools_in(body.tools)
     body.messages, body.message, body.tools = [], Raw(), Raw()
+    del data
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     own = own_file(peer.origin_seen(request.scope, settings), settings.root_path)
@@ -61,38 +76,22 @@ async def chat(request: Request, receive: Receive, send: Send) -> None:
     asked_for = UICall(chat, files, body, message, own, key, tools)
     told = await perform(request, carry_out, asked_for)
     if isinstance(told, Asked):
-        session_id, begin = (
-            told.message.session_id,
-            answer_begins(services, told, b"", FROM_THE_BEGINNING, in_order=True),
-        )
-        await _answer(request, receive, send, caller, session_id, begin, sdk)
-        return
-    begin = goes_on(services, told.answer)
-    await _answer(request, receive, send, caller, body.id, begin, sdk, knows=told.parts)
+        begin = answer_begins(services, told, b"", FROM_THE_BEGINNING, in_order=True)
+        return _reads(request, caller, told.message.session_id, begin, sdk)
+    reads = _reads(request, caller, body.id, goes_on(services, told.answer), sdk)
+    reads.chunks.knows(told.parts)
+    return reads
 
 
-async def _answer(
-    request: Request,
-    receive: Receive,
-    send: Send,
-    caller: Caller,
-    session_id: str,
-    begin: Begin,
-    sdk: Sdk,
-    knows: Any = (),
-) -> None:
+def _reads(request: Request, caller: Caller, session_id: str, begin: Begin, sdk: Sdk) -> _Reads:
     urls = _file_urls(request, caller)
-    chunks = UIChunks(sdk, session_id, urls.of)
-    chunks.knows(knows)
+    return _Reads(session_id, begin, UIChunks(sdk, session_id, urls.of), urls)
+
+
+async def _answer(request: Request, receive: Receive, send: Send, caller: Caller, reads: _Reads) -> None:
+    told = ToldWithFiles(send, UIFrames(reads.chunks), reads.urls, HEADERS)
     door = doors_of(request).event_streams
-    await door.answer(
-        request.scope,
-        receive,
-        ToldWithFiles(send, UIFrames(chunks), urls, HEADERS),
-        caller,
-        session_id,
-        begin,
-    )
+    await door.answer(request.scope, receive, told, caller, reads.session_id, reads.begin)
 
 
 def _file_urls(request: Request, caller: Caller) -> FileUrls:
@@ -120,7 +119,8 @@ async def resume(request: Request, receive: Receive, send: Send) -> None:
     if begin is not None:
         await doors_of(request).event_streams.admit(request.scope, caller)
         try:
-            await _answer(request, receive, send, caller, chat_id, begin, sdk)
+            reads = _reads(request, caller, chat_id, begin, sdk)
+            await _answer(request, receive, send, caller, reads)
             return
         except StreamClosed:
             pass  # it was stopped meanwhile

@@ -4,25 +4,28 @@ A frame that its client does not know ends all that the client waits for: nothin
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from events.access import Caller
 from events.asking import Asked
+from events.dispatch import forget
 from events.errors import ChatError, SessionNotFound, StreamClosed, ValidationFailed
 from events.event import Event, to_json
 from events.files import FileService
+from events.held import SMALL
 from events.ids import new_id
 from events.room import Connection
 from events.schema import AgentId, SessionId, WhenBusy
 from events.sessions import Origin
+from events.waiting import LINE_BYTES, LINE_LIMIT
 from server.admission import Visitor
 from server.dialects.aisdk.asking import UICall, carry_out
 from server.dialects.aisdk.bodies import LARGEST, Trigger, UIChatRequest, last_message, tools_in
@@ -51,7 +54,8 @@ POLICY = 1008
 #: resumes once more, and then it stops nothing.
 RESUMED_AGAIN = 0.5
 
-RequestId = str
+#: Each frame of its answer has it.
+RequestId = Annotated[str, Meta(max_length=255)]
 
 
 class SocketFrame(Struct, kw_only=True):
@@ -61,7 +65,7 @@ class SocketFrame(Struct, kw_only=True):
     request_id: RequestId = field(name="requestId")
     id: SessionId = ""
     trigger: Trigger = "submit-message"
-    message_id: str | None = field(default=None, name="messageId")
+    message_id: Annotated[str, Meta(max_length=255)] | None = field(default=None, name="messageId")
     messages: AllMessages = []
     body: Raw = Raw(b"{}")
 
@@ -98,33 +102,55 @@ def frame(kind: str, request_id: str, **more: Any) -> bytes:
 
 
 class ReadAnswer(NamedTuple):
-    """What a request reads. `target`: by which it is stopped. `knows`: what its reader has of it."""
+    """What a request reads, and as what. `target`: by which it is stopped."""
 
     begin: Begin
     target: str
-    knows: Sequence[dict[str, Any]] = ()
+    chunks: UIChunks
+    urls: FileUrls
 
 
 class SocketRequest:
-    """One that is being answered. `told` says what it reads, once that is known."""
+    """One that is being answered. `target`: by which its answer is stopped, once that is known; None: there
+    is none."""
 
     def __init__(self, given: SocketFrame) -> None:
-        self.given = given
-        self.told: asyncio.Future[ReadAnswer | None] = asyncio.get_running_loop().create_future()
+        self.chat_id, self.resumes = given.id, given.type == "resume"
+        self.target: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
 
 
 class AISocket(RawSocket):
-    """`requests` by their ids."""
+    """`requests` by their ids. What they brought is counted until they are carried out."""
 
-    __slots__ = ("may_write", "requests", "scope")
+    __slots__ = ("_brought", "_held_up", "_waiting", "may_write", "requests", "scope")
 
     def __init__(self, door: "AIDoor", protocol: WebSocketProtocol, scope: Scope, now: float) -> None:
         super().__init__(door, protocol, "", now)
         self.scope = scope
         self.requests: dict[str, SocketRequest] = {}
+        self._waiting = self._brought = 0
+        self._held_up = False
         self.may_write = asyncio.Event()
         self.may_write.set()
+
+    def takes(self, size: int) -> None:
+        """A request of so many bytes is to be carried out. Where too many are, or too much, its client waits
+        with the next."""
+        self._wait(1, size)
+
+    def took(self, size: int) -> None:
+        self._wait(-1, -size)
+
+    def _wait(self, more: int, size: int) -> None:
+        self._waiting += more
+        self._brought += size
+        if abs(size) > SMALL:
+            self.holds(size)
+        full = self._waiting >= LINE_LIMIT or self._brought >= LINE_BYTES
+        if full != self._held_up and not self.ended:
+            self._held_up = full
+            (self.protocol.pause_reading if full else self.protocol.resume_reading)()
 
     def pause_writing(self) -> None:
         self.may_write.clear()
@@ -216,16 +242,17 @@ class AIDoor:
         if given.type == "abort":
             request = socket.requests.pop(given.request_id, None)
             if request is not None:
-                self._begin(socket, request, self._abort(socket, request))
+                self._begin(self._abort(socket, request))
             return
         if given.request_id in socket.requests or not given.id or "\0" in given.id:
             self.refuse(socket, ValidationFailed("each request has an id of its own, and a chat's"))
             return
         request = socket.requests[given.request_id] = SocketRequest(given)
-        request.task = self._begin(socket, request, self._answer(socket, request))
+        socket.takes(len(data))
+        request.task = self._begin(self._answer(socket, request, given, len(data)))
 
     @staticmethod
-    def _begin(socket: AISocket, request: SocketRequest, work: Any) -> asyncio.Task[None]:
+    def _begin(work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.create_task(work)
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
@@ -253,44 +280,66 @@ class AIDoor:
 
     # --- requests
 
-    async def _answer(self, socket: AISocket, request: SocketRequest) -> None:
-        given, conn = request.given, socket.conn
+    async def _answer(self, socket: AISocket, request: SocketRequest, given: SocketFrame, size: int) -> None:
+        """`size` in bytes: what it brought is held until it is carried out, or refused."""
+        conn, request_id = socket.conn, given.request_id
         if conn is None:
             return
-        gate, caller = self.services.gate, conn.caller
+        caller = conn.caller
         scope: Scope = {**socket.scope, "type": "http", "extensions": {}}
+        ASKING.set(caller.asking)
+        PATIENCE.set(Patience())
         try:
-            ASKING.set(caller.asking)
-            PATIENCE.set(Patience())
-            gate.requests.begin(scope, caller)
-            told = await (self._asked if given.type == "send" else self._resumed)(socket, given, caller)
-            request.told.set_result(told)
-            if told is None:
-                self._say(socket, frame("no-active", given.request_id))
+            try:
+                reads = await self._carried_out(socket, request, given, caller, scope)
+            finally:
+                given.messages, given.body = [], Raw()
+                socket.took(size)
+            if reads is None:
                 return
-            await self._event_streams.admit(scope, caller)
-            urls = FileUrls(self._files, caller, self._origin(socket))
-            chunks = UIChunks(7, given.id, urls.of)
-            chunks.knows(told.knows)
-            told_as = SocketFrames(given.request_id, chunks)
-            send = ToldWithFiles(partial(self._send, socket), told_as, urls)
-            await self._event_streams.answer(scope, _never, send, caller, given.id, told.begin)
+            told = SocketFrames(request_id, reads.chunks)
+            send = ToldWithFiles(partial(self._send, socket), told, reads.urls)
+            await self._event_streams.answer(scope, _never, send, caller, request.chat_id, reads.begin)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
-            if given.type == "resume" and isinstance(failure, StreamClosed):
-                self._say(socket, frame("no-active", given.request_id))
-                return
-            error = self.services.dispatcher.error_of(failure, "ai")
-            late = self.services.dispatcher.mistake(error, caller)
-            if late is not None:
-                await late
-            told_error = f"{error.code}: {error.text}"
-            self._say(socket, frame("error", given.request_id, errorText=told_error))
+            await self._failed(socket, request, request_id, failure, caller)
         finally:
-            if not request.told.done():
-                request.told.set_result(None)
-            gate.requests.end(scope)
-            if socket.requests.get(given.request_id) is request:
-                del socket.requests[given.request_id]
+            if not request.target.done():
+                request.target.set_result(None)
+            self.services.gate.requests.end(scope)
+            if socket.requests.get(request_id) is request:
+                del socket.requests[request_id]
+
+    async def _carried_out(
+        self, socket: AISocket, request: SocketRequest, given: SocketFrame, caller: Caller, scope: Scope
+    ) -> ReadAnswer | None:
+        """None: it has been answered."""
+        try:
+            self.services.gate.requests.begin(scope, caller)
+            reads = await (self._asked if given.type == "send" else self._resumed)(socket, given, caller)
+            request.target.set_result(None if reads is None else reads.target)
+            if reads is not None:
+                await self._event_streams.admit(scope, caller)
+                return reads
+            self._say(socket, frame("no-active", given.request_id))
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the client gets a typed error
+            await self._failed(socket, request, given.request_id, failure, caller)
+        return None
+
+    async def _failed(
+        self, socket: AISocket, request: SocketRequest, request_id: str, failure: Exception, caller: Caller
+    ) -> None:
+        if request.resumes and isinstance(failure, StreamClosed):
+            self._say(socket, frame("no-active", request_id))
+            return
+        dispatcher = self.services.dispatcher
+        error = dispatcher.error_of(failure, "ai")
+        late = dispatcher.mistake(error, caller)
+        # Where they came from leads to what was sent, and they lead to each other.
+        forget(failure)
+        forget(error)
+        if late is not None:
+            await late
+        self._say(socket, frame("error", request_id, errorText=f"{error.code}: {error.text}"))
 
     async def _asked(self, socket: AISocket, given: SocketFrame, caller: Caller) -> ReadAnswer:
         services, settings = self.services, self.services.settings
@@ -315,8 +364,15 @@ class AIDoor:
         done = await services.dispatcher.perform("message", partial(carry_out, call), given.id)
         if isinstance(done, Asked):
             begin = answer_begins(services, done, b"", FROM_THE_BEGINNING, in_order=True)
-            return ReadAnswer(begin, done.message.message_id)
-        return ReadAnswer(goes_on(services, done.answer), done.answer.message_id, done.parts)
+            return self._reads(socket, given.id, caller, begin, done.message.message_id)
+        begin, target = goes_on(services, done.answer), done.answer.message_id
+        reads = self._reads(socket, given.id, caller, begin, target)
+        reads.chunks.knows(done.parts)
+        return reads
+
+    def _reads(self, socket: AISocket, chat_id: str, caller: Caller, begin: Begin, target: str) -> ReadAnswer:
+        urls = FileUrls(self._files, caller, self._origin(socket))
+        return ReadAnswer(begin, target, UIChunks(7, chat_id, urls.of), urls)
 
     def _origin(self, socket: AISocket) -> str:
         """This server's, as a page has it in addresses."""
@@ -334,19 +390,20 @@ class AIDoor:
         turns = await open_turns(self.services, given.id)
         if not turns:
             return None
-        return ReadAnswer(await turn_begins(self.services, caller, session, turns[0]), turns[0]["message_id"])
+        begin = await turn_begins(self.services, caller, session, turns[0])
+        return self._reads(socket, given.id, caller, begin, turns[0]["message_id"])
 
     async def _abort(self, socket: AISocket, request: SocketRequest) -> None:
         """Unlike over HTTP it is a stop."""
-        told, conn = await request.told, socket.conn
+        target, conn = await request.target, socket.conn
         try:
-            if request.given.type == "resume":
+            if request.resumes:
                 await asyncio.sleep(RESUMED_AGAIN)
-                if any(each.given.id == request.given.id for each in socket.requests.values()):
+                if any(each.chat_id == request.chat_id for each in socket.requests.values()):
                     return
-            if told is None or conn is None:
+            if target is None or conn is None:
                 return
-            payload = {"session_id": request.given.id, "message_id": told.target}
+            payload = {"session_id": request.chat_id, "message_id": target}
             await self.services.dispatcher.call("stream_cancel", conn.caller, payload)
         except ChatError:
             pass  # it has ended, or is not his to stop

@@ -18,6 +18,8 @@ Interrupt = dict[str, Any]
 ASK = "ask_user"
 #: Before an interrupt's id, in the id of a call of `ASK`.
 ASKED = "ask:"
+#: Letters of a name that a page has: more than any of ours, and a file's address.
+NAME = 2000
 
 
 class ToldCall(Struct):
@@ -45,13 +47,13 @@ class ToolChunks:
         """The client has these UI parts."""
         for part in parts:
             call_id, state = part.get("toolCallId"), part.get("state")
-            if not isinstance(call_id, str) or not isinstance(state, str):
+            if not isinstance(call_id, str) or len(call_id) > NAME or not isinstance(state, str):
                 continue
             call = self._calls[call_id] = ToldCall(call_id, ToldText(), is_begun=True)
             call.is_written = state != "input-streaming"
             approval = part.get("approval")
             if isinstance(approval, dict):
-                call.approval, call.is_decided = str(approval.get("id")), "approved" in approval
+                call.approval, call.is_decided = str(approval.get("id"))[:NAME], "approved" in approval
             call.has_ended = state.startswith("output-")
 
     def is_known(self, part: Part) -> bool:

@@ -30,7 +30,7 @@ class ResponseEvents(Frames):
 
     def __init__(self, head: ResponseHead, after: int = -1, behind: Behind | None = None) -> None:
         super().__init__()
-        self._head, self._after = head, after
+        self._head, self._after, self.behind = head, after, behind
         self._next = 0
         self._steps, self._output = Steps(), Output(behind)
         self._begun = False

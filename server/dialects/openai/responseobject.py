@@ -3,8 +3,11 @@ from the first moment on. Reads nothing."""
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from msgspec import Raw
+
+from events.event import to_json
 from server.dialects.behind import Behind
 from server.dialects.openai.errors import broken_off, is_whole
 from server.dialects.openai.output import Json, Output
@@ -26,7 +29,7 @@ class ResponseHead(NamedTuple):
     session_id: str
     created_at: int
     model: str
-    metadata: dict[str, Any]
+    metadata: Raw  # kept as long as the response is read
     background: bool = False
 
 
@@ -70,7 +73,7 @@ def head_of(
     question: MessageRecord, model: str, behind: Behind | None = None, *, background: bool = False
 ) -> ResponseHead:
     created = int(question.created_at.timestamp())
-    told = {**question.metadata, "session_id": question.session_id}
+    told = Raw(to_json({**question.metadata, "session_id": question.session_id}))
     response_id = id_of(question.message_id, behind)
     return ResponseHead(response_id, question.session_id, created, model, told, background=background)
 

@@ -1,7 +1,7 @@
 """`/v1/responses`: OpenAI's Responses API. A response is a question and its answer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs, to_builtins
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 
 from events.access import Caller
 from events.agents.replies import HISTORY_MESSAGES
-from events.asking import Asked
+from events.asking import Asked, unsaid
 from events.errors import (
     AgentNotFound,
     ChatError,
@@ -52,25 +52,13 @@ from storage.records import MessageRecord, TurnRecord
 async def create(request: Request, receive: Receive, send: Send) -> None:
     """`POST /v1/responses`. A client that goes does not stop the answer."""
     services, caller = services_of(request), await caller_of(request)
-    body = struct_of(ResponseRequest, await body_of(request))
-    asked_for = await _call_of(services, caller, body, request)
-    door = doors_of(request).event_streams
-    if body.stream:
-        await door.admit(request.scope, caller)
-
-    async def commit(call: OpenAICall) -> Asked:
-        return await perform(request, ask, services, caller, call, origin_of(request))
-
-    asked, waited, behind = await begin(services, caller, asked_for, commit)
-    question, model = asked.message, await _model(services, asked.asks.agent_id)
-    head = head_of(question, model, behind, background=bool(body.background))
-    events = ResponseEvents(head, behind=behind)
-    begins = _begins(services, asked, events, waited)
-    if body.stream:
+    head, events, begins, question, wants = await _begun(request, caller)
+    door, behind = doors_of(request).event_streams, events.behind
+    if wants.stream:
         told = ToldInFrames(send, events)
         await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
         return
-    if body.background:
+    if wants.background:
         await reply(await _shown(services, head, question, behind))(request.scope, receive, send)
         return
     message_id = await door.whole(request.scope, receive, caller, question.session_id, begins)
@@ -80,6 +68,34 @@ async def create(request: Request, receive: Receive, send: Send) -> None:
     whole = is_whole(record)
     answer = reply(answered(head, record, behind)) if whole else not_whole(record, response_id=head.id)
     await answer(request.scope, receive, send)
+
+
+class _Wants(NamedTuple):
+    """How a request is to be answered."""
+
+    stream: bool
+    background: bool
+
+
+async def _begun(
+    request: Request, caller: Caller
+) -> tuple[ResponseHead, ResponseEvents, Begin, MessageRecord, _Wants]:
+    """Commits what is asked, and names its response. What the request brought is held no longer than this
+    takes."""
+    services, body = services_of(request), struct_of(ResponseRequest, await body_of(request))
+    asked_for = await _call_of(services, caller, body, request)
+    if body.stream:
+        await doors_of(request).event_streams.admit(request.scope, caller)
+
+    async def commit(call: OpenAICall) -> Asked:
+        return await perform(request, ask, services, caller, call, origin_of(request))
+
+    asked, waited, behind = await begin(services, caller, asked_for, commit)
+    model = await _model(services, asked.asks.agent_id)
+    wants = _Wants(bool(body.stream), bool(body.background))
+    head = head_of(asked.message, model, behind, background=wants.background)
+    events = ResponseEvents(head, behind=behind)
+    return head, events, _begins(services, asked, events, waited), asked.named.message, wants
 
 
 async def _call_of(services: Services, caller: Caller, body: ResponseRequest, request: Request) -> OpenAICall:
@@ -116,6 +132,7 @@ async def retrieve(request: Request, receive: Receive, send: Send) -> None:
     query = query_of(ResponseQuery, request)
     question, turn, behind = await _asked(services, caller, request)
     head = head_of(question, await _model(services, turn.agent_id), behind)
+    question = unsaid(question)  # its words are not held while the answer is read
     if not query.stream:
         await reply(await _shown(services, head, question, behind))(request.scope, receive, send)
         return
@@ -125,11 +142,14 @@ async def retrieve(request: Request, receive: Receive, send: Send) -> None:
     door = doors_of(request).event_streams
     await door.admit(request.scope, caller)
     asks = services.answers.answering.asks_of(caller, turn.agent_id, None)
-    answer = None
-    if turn.answer_id is not None:
-        answer = await services.messages.get(question.session_id, turn.answer_id)
-    begins = _begins(services, Asked(asks, question), events, answer)
+    begins = _begins(services, Asked(asks, question), events, await _answer_of(services, turn))
     await door.answer(request.scope, receive, told, caller, question.session_id, begins, at_once=True)
+
+
+async def _answer_of(services: Services, turn: TurnRecord) -> MessageRecord | None:
+    if turn.answer_id is None:
+        return None
+    return await services.messages.get(turn.session_id, turn.answer_id)
 
 
 async def cancel(request: Request) -> Response:
@@ -234,14 +254,13 @@ def _begins(
     services: Services, asked: Asked, events: ResponseEvents, waited: MessageRecord | None = None
 ) -> Begin:
     """Waits for the answer; a question that was given up ends its response, too."""
-    begins = begins_of(services, asked, waited)
+    begins, question = begins_of(services, asked, waited), asked.message.message_id
 
     async def begin(conn: Connection, stream: EventStream) -> StreamedAnswer:
         events.count_for(stream)
         try:
             return await begins(conn, stream)
         except (StreamClosed, AgentNotFound) as error:
-            question = asked.message.message_id
             end = {"type": "stream_end", "message_id": question, "status": _outcome(error)}
             return StreamedAnswer(question, line(end), 0, 0, ended=True)
 

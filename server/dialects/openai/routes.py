@@ -1,16 +1,18 @@
 """`/v1`: the calls of OpenAI's libraries."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Send
 
+from events.access import Caller
 from events.asking import Asked
 from events.errors import AgentNotFound, ValidationFailed
 from server.dialects.answerlines import ToldInFrames
+from server.dialects.behind import Behind
 from server.dialects.openai.asking import OpenAICall, ask, begin, begins_of, model_of, session_in
 from server.dialects.openai.bodies import ChatCompletionRequest
 from server.dialects.openai.chatinput import entries_of
@@ -23,6 +25,7 @@ from server.dialects.repeats import key_in
 from server.routes.common import Handler, Raw, call, caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, services_of, struct_of
 from server.routes.sessions import origin_of
+from server.transports.eventstream import Begin
 from storage.records import AgentLine
 
 
@@ -36,31 +39,43 @@ def route(method: str, path: str, handler: Handler | Raw) -> Route:
 async def chat_completions(request: Request, receive: Receive, send: Send) -> None:
     """`POST /v1/chat/completions`. A client that goes does not stop the answer."""
     services, caller = services_of(request), await caller_of(request)
-    body = struct_of(ChatCompletionRequest, await body_of(request))
-    asked_for = _call_of(body, request)
+    session_id, begins, behind, wants = await _asked(request, caller)
     door = doors_of(request).event_streams
-    if body.stream:
-        await door.admit(request.scope, caller)
-
-    async def commit(call: OpenAICall) -> Asked:
-        return await perform(request, ask, services, caller, call, origin_of(request))
-
-    asked, waited, behind = await begin(services, caller, asked_for, commit)
-    session_id = asked.message.session_id
-    begins = begins_of(services, asked, waited)
-    if body.stream:
-        options = body.stream_options
-        with_usage = bool(options is not None and options.include_usage)
+    if wants.stream:
         now = int(services.clock())
-        chunks = ChatChunks(body.model, session_id, now, with_usage=with_usage, behind=behind)
+        chunks = ChatChunks(wants.model, session_id, now, with_usage=wants.usage, behind=behind)
         await door.answer(request.scope, receive, ToldInFrames(send, chunks), caller, session_id, begins)
         return
     message_id = await door.whole(request.scope, receive, caller, session_id, begins)
     if message_id is None:
         return
     record = await services.messages.get(session_id, message_id)
-    answer = reply(completion(record, body.model, behind)) if is_whole(record) else not_whole(record)
+    answer = reply(completion(record, wants.model, behind)) if is_whole(record) else not_whole(record)
     await answer(request.scope, receive, send)
+
+
+class _Wants(NamedTuple):
+    """How a request is to be answered."""
+
+    model: str
+    stream: bool
+    usage: bool
+
+
+async def _asked(request: Request, caller: Caller) -> tuple[str, Begin, Behind | None, _Wants]:
+    """Commits what is asked: its session, and its answer. What the request brought is held no longer than
+    this takes."""
+    services, body = services_of(request), struct_of(ChatCompletionRequest, await body_of(request))
+    asked_for, options = _call_of(body, request), body.stream_options
+    if body.stream:
+        await doors_of(request).event_streams.admit(request.scope, caller)
+
+    async def commit(call: OpenAICall) -> Asked:
+        return await perform(request, ask, services, caller, call, origin_of(request))
+
+    asked, waited, behind = await begin(services, caller, asked_for, commit)
+    wants = _Wants(body.model, bool(body.stream), bool(options is not None and options.include_usage))
+    return asked.message.session_id, begins_of(services, asked, waited), behind, wants
 
 
 def _call_of(body: ChatCompletionRequest, request: Request) -> OpenAICall:
