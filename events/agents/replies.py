@@ -146,7 +146,8 @@ class Replies:
         account: str,
     ) -> None:
         """Write on an answer that has waited, and took up these questions. Raises AgentUnavailable where
-        nobody does now; Conflict, StreamClosed where somebody else does."""
+        nobody does now, or as many answers are being written for this account as may be; Conflict,
+        StreamClosed where somebody else does."""
         kind = self._kinds.get(agent.kind)
         if not agent.is_active or (kind is None and agent.kind != REMOTE):
             raise AgentUnavailable("the agent is switched off")
@@ -155,11 +156,18 @@ class Replies:
         if kind is None:
             await self._ask_on(request, answer)
             return
-        stream, _ = await self._streams.resume(("agent", str(agent.id)), "", answer, question.fence)
-        # The commit's answer may have been lost, and it was tried again: the claim is this node's alone.
-        if stream.agent_task is None:
-            self._writing[account] += 1
-            self._spawn(kind, request, stream, account)
+        if account and self._writing[account] >= self._most:
+            raise AgentUnavailable(f"at most {self._most} answers at a time")
+        begun: asyncio.Task[None] | None = None
+        self._writing[account] += 1
+        try:
+            stream, _ = await self._streams.resume(("agent", str(agent.id)), "", answer, question.fence)
+            # The commit's answer may have been lost, and it was tried again: the claim is this node's alone.
+            if stream.agent_task is None:
+                begun = self._spawn(kind, request, stream, account)
+        finally:
+            if begun is None:
+                self._written(account)
 
     async def fail_on(self, answer: MessageRecord, error: ChatError, fence: int) -> None:
         """The same where it cannot be written on. Raises ChatError, StorageError."""
@@ -321,6 +329,8 @@ class Replies:
             history.append(shown)
         history.reverse()
         asked = told_to_agents(message, files.get(message.message_id, ()))
+        if agent.kind != REMOTE:
+            asked.metadata = {}  # for workers: it may be large, and is held as long as the answer is written
         return Request(message.session_id, asked, history, agent, question.fence, tools=question.tools)
 
     async def _told(self, message_ids: Sequence[str]) -> list[Message]:

@@ -1,7 +1,8 @@
 """Tools of an `openai` agent that people have a word in: approvals, and tools of the page."""
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.agents.test_openai import openai_session
 from tests.agents.test_tool_harm import serving
 from tests.agents.toolservers import calling, tool_server
 from tests.agents.upstream import Upstream, answer, upstream
-from tests.support.doors import Door, enter
+from tests.support.doors import Door, enter, new_session
 from tests.support.server import Server
 
 PATIENT = {"first_token_timeout": 20, "timeout": 20}
@@ -133,6 +134,32 @@ async def test_a_tool_of_the_page(shared_server: Server) -> None:
     assert (by_id["tool-1"]["executed_by"], by_id["tool-1"]["output"]) == ("client", {"city": "Delft"})
     assert (by_id["tool-2"]["state"], by_id["tool-2"]["error"]) == ("output_error", "it was not carried out")
     assert results(served.asked[2]) == ['{"city":"Delft"}', "Error: it was not carried out"]
+
+
+async def test_one_that_goes_on_waits_for_its_place(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """It is one of the answers that are written for its user, as one that begins."""
+    slow = {"STREAM_DELAY_MS": "60000", "STREAM_CHUNK_SIZE": "1", "SHUTDOWN_GRACE": "0"}
+    node = new_server(sqlite_url, MAX_STREAMS_PER_USER="1", **slow)
+    other = await new_session(node, "alice", agent_id=1)
+    async with upstream(calling(("where", {})), answer("In Delft.")) as served:
+        session_id = await openai_session(node, served, page_tools=[WHERE], **PATIENT)
+        async with (
+            enter("websocket", node, "alice", session_id) as alice,
+            enter("websocket", node, "alice", other) as elsewhere,
+        ):
+            waits = await waiting(alice)
+            await elsewhere.message("a long answer")
+            begun = await elsewhere.wait_event("stream_start")
+            await say(alice, waits, "tool-1", payload="Delft")
+            async with asyncio.timeout(10):
+                while "at most 1 answers at a time" not in node.log_text():
+                    await asyncio.sleep(0.02)
+            assert len(served.asked) == 1
+            assert (await elsewhere.call("stream_cancel", message_id=begun["message_id"]))["ok"]
+            stored, _ = await ended(alice)
+    assert (stored["status"], stored["content"]) == ("complete", "In Delft.")
 
 
 async def test_people_are_asked_for_so_long(shared_server: Server) -> None:
