@@ -30,6 +30,8 @@ REMEMBERED = 10_000
 #: Bytes of all that one answer is told of: its writer keeps them, and is sent some at once. The rest waits in
 #: line.
 TOLD_BYTES = 512 * 1024
+#: Bytes of an event besides the message that it tells of.
+HEAD = 512
 
 log = logging.getLogger("parley.turns")
 
@@ -142,9 +144,14 @@ class Steering:
             stream.inbox[question.message_id] = message
             return
         conn = self._delivery.hub.connections.get(stream.conn_id)
-        if conn is not None:
-            payload = {"message_id": stream.message_id, "message": message}
-            conn.send(make(stream.room, "agent_steer", Kind.DIRECT, payload, self._clock()))
+        if conn is None:
+            return
+        if not conn.sink.has_room(size + HEAD):
+            # It has not read what it was told. Nobody's questions cut off a worker: this one waits in line.
+            del stream.steers[question.message_id]
+            return
+        payload = {"message_id": stream.message_id, "message": message}
+        conn.send(make(stream.room, "agent_steer", Kind.DIRECT, payload, self._clock()))
 
     def withdrawn(self, question_id: str) -> None:
         """It was stopped or deleted: nobody here need take it up any more."""

@@ -1,16 +1,18 @@
 """Questions that steer an answer while it is written: taken up by it, or answered next."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
-from events.steering import Steering
+from events.steering import Steer, Steering
 from events.tasks import Tasks
-from storage.records import TurnRecord
+from storage.records import MessageRecord, TurnRecord
 from tests.agents.test_openai import openai_session
 from tests.agents.test_tools import PATIENT
 from tests.agents.toolservers import calling, tool_server
@@ -327,3 +329,32 @@ async def test_one_answer_asks_the_database_once_at_a_time() -> None:
         await asyncio.sleep(0)
     assert [len(each) for each in asked] == [1, 1000]
     await tasks.stop()
+
+
+async def test_a_worker_that_is_behind_is_not_cut_off() -> None:
+    """What steers its answer waits in line, until it has read what it was told before."""
+    message = MessageRecord(
+        "s", "q", 2, 2, None, "user", "alice", "text", "sent", "and mind this", {}, None, datetime.now(UTC)
+    )
+
+    async def get(_: str) -> MessageRecord:
+        return message
+
+    async def files_with(_: object) -> dict[str, Any]:
+        return {}
+
+    told: list[object] = []
+    sink = SimpleNamespace(has_room=lambda _: False)
+    worker = SimpleNamespace(sink=sink, send=told.append)
+    hub = SimpleNamespace(connections={"worker": worker})
+    answer = SimpleNamespace(message_id="a", room="s", steers=None, inbox=None, conn_id="worker", ending=None)
+    streams: Any = SimpleNamespace(open={"a": answer}, writing=SimpleNamespace())
+    store: Any = SimpleNamespace(get=get, files_with=files_with)
+    delivery: Any = SimpleNamespace(hub=hub)
+    tasks, unused = Tasks("steering"), cast(Any, None)
+    steering = Steering(unused, store, streams, delivery, time.time, tasks, unused)
+    for has_room in (False, True):
+        sink.has_room = lambda _, has_room=has_room: has_room
+        steering.heard(msgspec.msgpack.encode(Steer("s", "a", ["q"])))
+        await tasks.drain()
+        assert len(told) == has_room
