@@ -176,10 +176,11 @@ class EventStreamDoor:
             answer.head = b""  # it is not held while the rest is read
             member = conn.member(session_id)
             if member is not None:
-                # It has the text up to here; what waits is clipped to what it lacks.
+                # It has the text up to here; what waits is clipped to what it lacks. Where the end is told,
+                # that is nothing: neither the beginning that waits, nor the pieces behind it.
                 floor = ENDED if answer.ended else answer.next_index
                 member.idx = {**(member.idx or {}), answer.message_id: floor}
-                member.rev = min(member.rev, answer.revision)
+                member.rev = answer.revision if answer.ended else min(member.rev, answer.revision)
             joined.then()
             yield stream, codec
         except ChatError as error:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -232,12 +233,14 @@ async def test_an_answer_over_sse(node: Server, agent: int) -> None:
             message_id = await worker.write(request, "a", "b", "c")
             await ended(alice)
         await asyncio.gather(*opening)
-        for reader in (first, again):
-            await reader.ended()
-            assert reader.events[0].data["message_id"] == message_id
-            assert "".join(c["content"] for c in reader.named("stream_chunk")) == "abc"
-            assert reader.events[-1].data["status"] == "complete"
-            await reader.close()
+        async with AsyncExitStack() as leaving:
+            for reader in (first, again):
+                leaving.push_async_callback(reader.close)
+            for reader in (first, again):
+                await reader.ended()
+                assert reader.events[0].data["message_id"] == message_id
+                assert "".join(c["content"] for c in reader.named("stream_chunk")) == "abc"
+                assert reader.events[-1].data["status"] == "complete"
         assert worker.requests.empty()
 
 
