@@ -253,8 +253,22 @@ export class MessageList {
     item.className = ["message", ...kind.filter(Boolean)].join(" ");
     Object.assign(item.dataset, { key: this._key(message), id: message.message_id, seq: message.seq });
     item.querySelector(".avatar").replaceWith(avatar(room.senderOf(message), message.sender_type));
-    item.querySelector(".meta").replaceWith(this._head(message, name));
+    this._headline(item, this._head(message, name));
     this._act(item, buttons(message, room, this.actions));
+  }
+
+  /** Who leafs through versions goes on doing so. */
+  _headline(item, made) {
+    const old = item.querySelector(".meta");
+    const at = old.contains(document.activeElement) && document.activeElement.title;
+    old.replaceWith(made);
+    if (at) this._leaf(item, at);
+  }
+
+  /** The key of this title, or the other one where there is no further version. */
+  _leaf(item, title) {
+    const leaves = [...item.querySelectorAll(".versions button:enabled")];
+    (leaves.find((each) => each.title === title) ?? leaves[0])?.focus();
   }
 
   /** Who was at one of the buttons is at the same one then, or at the first. */
@@ -290,8 +304,7 @@ export class MessageList {
     const item = this.items.get(id);
     if (!item) return;
     item.scrollIntoView({ block: "nearest" });
-    const leaves = [...item.querySelectorAll(".versions button:enabled")];
-    (leaves.find((each) => each.title === title) ?? leaves[0])?.focus();
+    this._leaf(item, title);
   }
 
   _file(file) {

@@ -254,7 +254,11 @@ const stories = {
       await saying(pane, "first try").getByRole("group", { name: "Version 1 of 2" }).waitFor();
       await saying(pane, "more of it").waitFor();
     }
-    check((await page.evaluate(() => document.activeElement.title)) === "Version after", "the next key leafs on");
+    await page.waitForFunction(() => document.activeElement.title === "Version after"); // the next key leafs on
+    // Whatever is told of the message meanwhile: a thumb is a change of it.
+    await saying(eva, "first try").getByRole("button", { name: /^Like/ }).evaluate((button) => button.click());
+    await saying(eva, "first try").getByRole("button", { name: /^Like/, pressed: true }).waitFor();
+    check((await page.evaluate(() => document.activeElement.title)) === "Version after", "the next key leafs on still");
     await page.reload();
     await saying(eva, "first try").getByText("1/2").waitFor();
     unhurt(tab);
