@@ -1,5 +1,6 @@
 """What AG-UI's clients fail of: how events are framed, and what has to stand before the last one."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -101,8 +102,9 @@ async def test_an_interrupt_stands_behind_all_that_it_is_about(parley: Server, a
         request = await worker.request()
         message_id = await worker.write(request, "I am about to pay.", end=False)
         where = {"session_id": request["session_id"], "message_id": message_id}
+        seen = asyncio.create_task(reader.until("agent.state.seen === 1"))
         await worker.call("stream_part", **where, part={"type": "data", "name": "state", "data": {"seen": 1}})
-        await reader.until("agent.state.seen === 1")
+        await seen
         before = await reader.state()
         assert (await ask_approval(worker, where["session_id"], message_id))["ok"]
         state = await reader.until("!agent.isRunning")

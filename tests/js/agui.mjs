@@ -21,6 +21,7 @@ const commands = {
     made.subscribe({
       onEvent: ({ event }) => { seen.events.push(event); changed(); },
       onMessagesChanged: changed,
+      onStateChanged: changed,
       onRunFailed: ({ error }) => {
         seen.failures.push({ message: error.message, status: error.status, payload: error.payload });
       },

@@ -30,6 +30,8 @@ class JsLines:
         for line in self._process.stdout:
             answer = json.loads(line)
             waiting = self._waiting.pop(answer["call"])
+            if not waiting.set_running_or_notify_cancel():
+                continue  # nobody waits for the answer any more
             if "error" in answer:
                 waiting.set_exception(AssertionError(answer["error"]))
             else:
@@ -51,6 +53,10 @@ class JsLines:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(5)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:  # a test that failed has left something open
+            self._process.kill()
+            self._process.wait()
         self._reader.join(5)
         self._process.stdout.close()
