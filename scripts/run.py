@@ -26,8 +26,10 @@ def main() -> None:
     for name, value in DEFAULTS.items():
         if name not in given:
             os.environ[name] = value
-    if migrated := subprocess.run([sys.executable, "-m", "server", "migrate"]).returncode:
-        sys.exit(migrated)
+    # Its revision is of use to scripts; what goes wrong is told on stderr.
+    migrate = subprocess.run([sys.executable, "-m", "server", "migrate"], stdout=subprocess.DEVNULL)
+    if migrate.returncode:
+        sys.exit(migrate.returncode)
     # Replaced, not nested: Ctrl-C and SIGTERM reach the server itself.
     os.execv(sys.executable, [sys.executable, "-m", "server", "serve"])
 
