@@ -475,10 +475,13 @@ class ErrorEvent(Problem, kw_only=True):
 # --- answers of REST alone
 
 
-class SessionPage(Struct):
+class SessionPage(Struct, kw_only=True):
+    """`cursor` asks for the next page; a page that was asked for by one has no `total`."""
+
     sessions: list[SessionLine]
-    total: int
+    total: int | UnsetType = UNSET
     has_more: bool
+    cursor: str | None
 
 
 class Participants(Struct):

@@ -333,6 +333,7 @@ class ListSessions(Struct, kw_only=True):
     agent_id: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
     offset: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    cursor: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class ChatRequest(Struct, kw_only=True):

@@ -359,21 +359,37 @@ class SessionManager:
         }
 
     async def list_sessions(
-        self, caller: Caller, status: str | None, agent_id: int | None, limit: int, offset: int
+        self,
+        caller: Caller,
+        status: str | None,
+        agent_id: int | None,
+        limit: int,
+        offset: int,
+        cursor: str | None = None,
     ) -> dict[str, Any]:
-        rows, total = await self._sessions.list_for(
+        """A page. By `cursor` it costs the same wherever it is, and has no `total`. Raises ValidationFailed,
+        Unavailable."""
+        behind = sessionview.place(cursor)
+        if behind is not None and offset:
+            raise ValidationFailed("not with a cursor", field="offset")
+        rows, total, more = await self._sessions.list_for(
             caller.key,
             status=status,
             agent_id=agent_id,
             limit=limit,
             offset=offset,
+            behind=behind,
             now=when(self._clock()),
             everything=caller.role == "service",
             as_agent=caller.agent_id,
             session_ids=sorted(caller.sessions) if caller.sessions is not None else None,
         )
-        lines = [sessionview.line(row, self._clock()) for row in rows]
-        return {"sessions": lines, "total": total, "has_more": offset + len(lines) < total}
+        return {
+            "sessions": [sessionview.line(row, self._clock()) for row in rows],
+            **({"total": total} if total is not None else {}),
+            "has_more": more,
+            "cursor": sessionview.cursor(rows[-1].session) if more and rows else None,
+        }
 
     # --- what SQL says of live rooms (events.healing.LiveRooms)
 

@@ -1,18 +1,26 @@
 """Sessions as callers see them. Knows no SQL and no transport."""
 
 import heapq
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from events.access import MAY_MANAGE, SessionRole
 from events.clock import rfc3339
+from events.errors import ValidationFailed
+from storage.recency import PageEnd
 from storage.records import AgentRecord, Person, SessionRecord, SessionSummary
 
 #: Participants of a session that are named, and read marks: with ids of 255 characters a page's 256 KiB.
 NAMED = 500
 #: Characters of what these are called, and of their pictures' addresses.
 NAMES_LENGTH = 128 * 1024
+#: Microseconds of its last activity, and a session.
+_CURSOR = re.compile(r"([0-9]{1,17})-([^\0]{1,100})", re.DOTALL)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def roles(record: SessionRecord, participants: Mapping[str, str]) -> dict[str, str]:
@@ -115,3 +123,21 @@ def line(row: SessionSummary, now: float) -> dict[str, Any]:
         "expires_at": rfc3339(row.session.expires_at),
         "user_id": row.session.user_id,
     }
+
+
+def cursor(last: SessionRecord) -> str:
+    """Of the page behind this session."""
+    return f"{(last.last_activity - _EPOCH) // _MICROSECOND}-{last.session_id}"
+
+
+def place(cursor: str | None) -> PageEnd | None:
+    """What `cursor` has made. Raises ValidationFailed."""
+    if cursor is None:
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise ValidationFailed("is not one of ours", field="cursor")
+    try:
+        return PageEnd(_EPOCH + int(found[1]) * _MICROSECOND, found[2])
+    except OverflowError as error:
+        raise ValidationFailed("is not one of ours", field="cursor") from error

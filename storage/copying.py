@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from storage.database import Database, Row, SqlConnection
 from storage.errors import StorageError
 from storage.statement import Statement
-from storage.tables import agents, held, lineage, metadata, search_marks, unfinished_copies
+from storage.tables import agents, held, lineage, metadata, search_marks, tallies, unfinished_copies
 
-#: The search index is made anew from the messages.
-_OWN = (search_marks, unfinished_copies, held, lineage)
+#: The search index and the tallies are made anew from the messages.
+_OWN = (search_marks, tallies, unfinished_copies, held, lineage)
 TABLES = [table for table in metadata.sorted_tables if table not in _OWN]
 #: Rows in one transaction.
 BATCH = 1000

@@ -6,14 +6,17 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from storage.database import Database, Row, SqlConnection
 from storage.partnames import previewed
+from storage.recency import PageEnd, after, counted, edge, page, reaching
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
 from storage.statement import Statement, among
 from storage.tables import agents, messages, participants, sessions
+from storage.tallies import NEAR, Tallies, next_unread
 from storage.types import Time
 
 #: No list shows a session's metadata, and a hundred of them would be decoded in one turn of the loop.
@@ -67,22 +70,64 @@ def _with_status(status: str | None) -> sa.ColumnElement[bool]:
     return sessions.c.status != "deleted"
 
 
+class _Asked(Struct, frozen=True):
+    """What a list's statements depend on. `follows`: it goes on behind a place."""
+
+    kind: str
+    status: str | None
+    of_agent: bool
+    follows: bool = False
+
+    @property
+    def filters(self) -> list[sa.ColumnElement[bool]]:
+        found = [_with_status(self.status)]
+        if self.of_agent:
+            found.append(sessions.c.agent_id == sa.bindparam("agent_id", type_=sa.Integer))
+        return found
+
+    @property
+    def is_named(self) -> bool:
+        """They are few, and each is looked up."""
+        return self.kind.startswith("named ")
+
+
 @lru_cache
-def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statement, Statement]:
-    """The page and the count."""
-    chosen = [whose(kind), _with_status(status)]
-    if of_agent:
-        chosen.append(sessions.c.agent_id == sa.bindparam("agent_id", type_=sa.Integer))
-    count = sa.select(sa.func.count()).select_from(sessions).where(*chosen)
-    # The page first, then what is counted for each line of it.
-    page = (
-        sa.select(*_LINE)
-        .where(*chosen)
-        .order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
-        .limit(sa.bindparam("limit", type_=sa.Integer))
-        .offset(sa.bindparam("offset", type_=sa.Integer))
-        .subquery("page")
-    )
+def _edge(asked: _Asked) -> Statement:
+    return edge(asked.kind, *asked.filters, follows=asked.follows)
+
+
+@lru_cache
+def _newest(asked: _Asked) -> Statement:
+    """A page by place, from what is listed down to an edge."""
+    if not asked.is_named:
+        return _lines(page(asked.kind, _LINE, *asked.filters, follows=asked.follows))
+    chosen = [whose(asked.kind), *asked.filters, *([after()] if asked.follows else [])]
+    length = sa.bindparam("length", type_=sa.Integer)
+    return _lines(_ordered(sa.select(*_LINE).where(*chosen)).limit(length).subquery("page"))
+
+
+@lru_cache
+def _by_offset(asked: _Asked) -> Statement:
+    chosen = _ordered(sa.select(*_LINE).where(whose(asked.kind), *asked.filters))
+    limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
+    return _lines(chosen.limit(limit).offset(offset).subquery("page"))
+
+
+def _ordered(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    return chosen.order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
+
+
+@lru_cache
+def _total(asked: _Asked) -> Statement:
+    """How many there are in all."""
+    if asked.status is None and not asked.of_agent and not asked.is_named:
+        return Statement(counted(asked.kind))
+    chosen = [whose(asked.kind), *asked.filters]
+    return Statement(sa.select(sa.func.count()).select_from(sessions).where(*chosen))
+
+
+def _lines(page: sa.Subquery) -> Statement:
+    """What is counted for each line, after the page is chosen."""
     last_seq = (
         sa.select(sa.func.max(messages.c.seq))
         .where(messages.c.session_id == page.c.session_id, messages.c.deleted_at.is_(None))
@@ -97,29 +142,17 @@ def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statemen
         .correlate(page)
         .scalar_subquery()
     )
-    unread = (
-        sa.select(sa.func.count())
-        .select_from(messages)
-        .where(
-            messages.c.session_id == page.c.session_id,
-            messages.c.seq > sa.func.coalesce(read_seq, 0),
-            messages.c.deleted_at.is_(None),
-            sa.not_(
-                sa.and_(
-                    messages.c.sender_type == sa.bindparam("sender_type", type_=sa.String),
-                    messages.c.sender_id == sa.bindparam("sender_id", type_=sa.String),
-                )
-            ),
-        )
-        .scalar_subquery()
-    )
+    mark = sa.func.coalesce(read_seq, 0)
+    near = next_unread(page.c.session_id, mark, page).scalar_subquery()
     lines = (
         sa.select(
             *page.c,
             agents.c.name.label("agent_name"),
             previewed(last).label("last_message"),
             last.c.created_at.label("last_message_at"),
-            unread.label("unread_count"),
+            # Of a session that goes on far beyond the mark it is counted by its blocks.
+            sa.case((page.c.last_seq - mark <= NEAR, near)).label("unread_count"),
+            mark.label("mark"),
         )
         .select_from(
             page.outerjoin(agents, agents.c.id == page.c.agent_id).outerjoin(
@@ -128,24 +161,27 @@ def _statements(kind: str, status: str | None, of_agent: bool) -> tuple[Statemen
         )
         .order_by(page.c.last_activity.desc(), page.c.session_id)
     )
-    return Statement(lines), Statement(count)
+    return Statement(lines)
 
 
 async def list_sessions(
     db: Database,
+    tallies: Tallies,
     caller: str,
     *,
     status: str | None,
     agent_id: int | None,
     limit: int,
     offset: int,
+    behind: PageEnd | None,
     now: datetime,
     everything: bool,
     as_agent: int | None,
     session_ids: Sequence[str] | None,
-) -> tuple[list[SessionSummary], int]:
+) -> tuple[list[SessionSummary], int | None, bool]:
+    """A page; how many there are in all, but for a page behind a place; and whether there are more."""
     kind = kind_of(everything, as_agent, session_ids)
-    page, count = _statements(kind, status, agent_id is not None)
+    asked = _Asked(kind, status, agent_id is not None, behind is not None)
     sender_type, sender_id = sender_of(caller)
     values: dict[str, Any] = {
         "caller": caller,
@@ -158,16 +194,38 @@ async def list_sessions(
         "limit": limit,
         "offset": offset,
         "now": now,
+        "length": limit + 1,
+        "before": limit,
     }
+    if behind is not None:
+        values |= {"after_activity": behind.last_activity, "after_id": behind.session_id}
 
-    async def both(connection: SqlConnection) -> tuple[Sequence[Row], Row | None]:
-        return await connection.fetch_all(page, **values), await connection.fetch_one(count, **values)
+    async def look(connection: SqlConnection) -> tuple[list[SessionSummary], int | None, bool]:
+        if offset:
+            rows = await connection.fetch_all(_by_offset(asked), **values)
+        else:
+            if not asked.is_named:
+                last = await connection.fetch_one(_edge(asked), **values)
+                values["edge"] = reaching(last[0] if last else None)
+            rows = await connection.fetch_all(_newest(asked), **values)
+        more, rows = len(rows) > limit, rows[:limit]
+        far = [(row[0], row[-1]) for row in rows if row[-2] is None]
+        unread = iter(await tallies.unread(connection, caller, far) if far else ())
+        lines = [_summary(row, next(unread) if row[-2] is None else row[-2]) for row in rows]
+        if behind is not None:
+            return lines, None, more
+        if not offset and not more:
+            return lines, len(lines), more
+        total = await connection.fetch_one(_total(asked), **values)
+        count = total[0] if total else 0
+        return lines, count, offset + len(lines) < count
 
-    rows, total = await db.use(both)
-    return [_summary(row) for row in rows], total[0] if total else 0
+    return await db.use(look)
 
 
-def _summary(row: Row) -> SessionSummary:
+def _summary(row: Row, unread: int) -> SessionSummary:
+    """Of a page's row, which ends with what is unread near the mark, and the mark."""
     width = len(_LINE)
     session = SessionRecord(*[*row[:_METADATA], {}, *row[_METADATA:width]])
-    return SessionSummary(session, *row[width:])
+    agent_name, last_message, last_message_at = row[width:-2]
+    return SessionSummary(session, agent_name, last_message, last_message_at, unread)

@@ -17,7 +17,8 @@ from storage.records import ParticipantRecord
 from storage.rows import PARTICIPANT
 from storage.senders import sender_of
 from storage.statement import Statement, among
-from storage.tables import messages, participants, sessions
+from storage.tables import participants, sessions
+from storage.tallies import NEAR, Tallies, next_unread
 from storage.types import Time
 
 _SESSION = participants.c.session_id == sa.bindparam("session_id")
@@ -126,19 +127,12 @@ ON CONFLICT (session_id, user_id) DO UPDATE SET read_seq = CASE
 RETURNING read_seq
 """)
 
+_ID = sa.bindparam("session_id", type_=sa.String)
+#: Of the next `NEAR` above a mark; and the session's last number.
 _UNREAD = Statement(
-    sa.select(sa.func.count())
-    .select_from(messages)
-    .where(
-        messages.c.session_id == sa.bindparam("session_id"),
-        messages.c.seq > sa.bindparam("seq"),
-        messages.c.deleted_at.is_(None),
-        sa.not_(
-            sa.and_(
-                messages.c.sender_type == sa.bindparam("sender_type"),
-                messages.c.sender_id == sa.bindparam("sender_id"),
-            )
-        ),
+    sa.select(
+        next_unread(_ID, sa.bindparam("seq", type_=sa.BigInteger)).scalar_subquery(),
+        sa.select(sessions.c.last_seq).where(sessions.c.session_id == _ID).scalar_subquery(),
     )
 )
 
@@ -146,8 +140,8 @@ _UNREAD = Statement(
 class Participants:
     """Every method raises StorageUnavailable. `user_id` is a caller's key, as "1" or "agent:1"."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, tallies: Tallies | None = None) -> None:
+        self._db, self._tallies = db, tallies or Tallies(db)
 
     async def get(self, session_id: str, user_id: str) -> ParticipantRecord | None:
         """Also one that was removed: it has `removed_at`."""
@@ -222,8 +216,15 @@ class Participants:
 
     async def unread(self, session_id: str, user_id: str, read_seq: int) -> int:
         """Others' undeleted messages above a mark."""
+
         sender_type, sender_id = sender_of(user_id)
-        count = await self._db.fetch_one(
-            _UNREAD, session_id=session_id, seq=read_seq, sender_type=sender_type, sender_id=sender_id
-        )
-        return count[0] if count else 0
+        given = {"session_id": session_id, "sender_type": sender_type, "sender_id": sender_id}
+
+        async def count(connection: SqlConnection) -> int:
+            row = await connection.fetch_one(_UNREAD, **given, seq=read_seq)
+            assert row is not None
+            if (row[1] or 0) - read_seq <= NEAR:
+                return int(row[0])
+            return (await self._tallies.unread(connection, user_id, [(session_id, read_seq)]))[0]
+
+        return await self._db.use(count)

@@ -11,14 +11,21 @@ from storage import caps
 from storage.batch_loader import BatchLoader
 from storage.database import Database, Row, SqlConnection
 from storage.listing import list_sessions
+from storage.recency import PageEnd
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
 from storage.repeating import insert_once
 from storage.rows import FILE, PARTICIPANT, SESSION
 from storage.statement import Statement, among
 from storage.tables import files, participants, sessions
+from storage.tallies import Tallies
 from storage.types import Time
 
-_INSERT = Statement(sessions.insert().values({column.name: sa.bindparam(column.name) for column in SESSION}))
+_INSERT = Statement(
+    sessions.insert().values(
+        {column.name: sa.bindparam(column.name) for column in SESSION}
+        | {"listed_at": sa.bindparam("last_activity", type_=Time)}
+    )
+)
 _GET = Statement(
     sa.select(*SESSION).where(sessions.c.session_id == sa.bindparam("id"), sessions.c.status != "deleted")
 )
@@ -204,8 +211,8 @@ async def owned(connection: SqlConnection, user_id: str, most: int) -> int:
 class Sessions:
     """Every method raises StorageUnavailable; those that can raise something else say so."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, tallies: Tallies | None = None) -> None:
+        self._db, self._tallies = db, tallies or Tallies(db)
         self._for = BatchLoader(self._get_for)
         _GET_FOR.on(db.dialect)  # now, not when the first one joins
 
@@ -317,13 +324,15 @@ class Sessions:
         status: str | None,
         agent_id: int | None,
         limit: int,
-        offset: int,
+        offset: int = 0,
+        behind: PageEnd | None = None,
         now: datetime,
         everything: bool = False,
         as_agent: int | None = None,
         session_ids: Sequence[str] | None = None,
-    ) -> tuple[list[SessionSummary], int]:
-        """A page of what a caller may see, newest activity first, and how many there are in all.
+    ) -> tuple[list[SessionSummary], int | None, bool]:
+        """A page of what a caller may see, newest activity first; how many there are in all; and whether more
+        follow. `behind` a session it costs the same anywhere, and has no such count (None).
 
         Whose: `everything`; the sessions of `as_agent`; `session_ids`, but for those the caller was
         removed from; else those that `caller` owns or takes part in. `status` is one of "active",
@@ -331,11 +340,13 @@ class Sessions:
         """
         return await list_sessions(
             self._db,
+            self._tallies,
             caller,
             status=status,
             agent_id=agent_id,
             limit=limit,
             offset=offset,
+            behind=behind,
             now=now,
             everything=everything,
             as_agent=as_agent,

@@ -50,8 +50,8 @@ sessions = sa.Table(
     sa.Column("id", Big, primary_key=True),
     sa.Column("session_id", sa.String(ID_LENGTH), nullable=False, unique=True),
     sa.Column("trace_id", sa.String(ID_LENGTH), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(USER_LENGTH), nullable=False, index=True),
-    sa.Column("agent_id", sa.Integer, sa.ForeignKey("agents.id", ondelete="SET NULL"), index=True),
+    sa.Column("user_id", sa.String(USER_LENGTH), nullable=False),
+    sa.Column("agent_id", sa.Integer, sa.ForeignKey("agents.id", ondelete="SET NULL")),
     sa.Column("title", sa.String(200)),
     sa.Column("status", sa.String(20), nullable=False, index=True),
     sa.Column("metadata", Document, nullable=False),
@@ -73,6 +73,10 @@ sessions = sa.Table(
     # Where its path ends (`storage.tree`); NULL: it has no branches, and the path is all messages.
     sa.Column("head_seq", sa.BigInteger),
     sa.Column("head_id", sa.String(ID_LENGTH)),
+    # `last_activity`, ten minutes behind at most (`storage.recency`), moved by a trigger; NULL: not yet.
+    sa.Column("listed_at", Time, index=True),
+    sa.Index(None, "user_id", "listed_at"),
+    sa.Index(None, "agent_id", "listed_at"),
     _one_of("status", "active", "archived", "deleted"),
     sa.CheckConstraint("ttl_hours > 0", name="ttl_hours"),
     sa.CheckConstraint("last_seq >= 0 AND last_revision >= last_seq AND message_count >= 0", name="counters"),
@@ -219,6 +223,8 @@ turns = sa.Table(
     ),
 )
 
+_SHARED = "joined_at IS NOT NULL AND removed_at IS NULL AND role <> 'owner'"
+
 participants = sa.Table(
     "chat_participants",
     metadata,
@@ -234,8 +240,41 @@ participants = sa.Table(
     # NULL: no participant, only the read mark of one who may read for another reason.
     sa.Column("joined_at", Time),
     sa.Column("removed_at", Time, index=True),
+    # The session's.
+    sa.Column("listed_at", Time),
     _one_of("role", "owner", "member", "viewer"),
+    # What one takes part in and does not own.
+    sa.Index(
+        "chat_participants_shared_idx",
+        "user_id",
+        "listed_at",
+        postgresql_where=sa.text(_SHARED),
+        sqlite_where=sa.text(_SHARED),
+    ),
+    sa.Index(
+        "chat_participants_unlisted_idx",
+        "session_id",
+        postgresql_where=sa.text("listed_at IS NULL AND role <> 'owner'"),
+        sqlite_where=sa.text("listed_at IS NULL AND role <> 'owner'"),
+    ),
     sa.CheckConstraint("read_seq >= 0", name="read_seq"),
+)
+
+#: How many messages are there of a session's numbers from `block * width` to `(block + 1) * width`: of each
+#: sender, and in all (`storage.tallies`).
+tallies = sa.Table(
+    "chat_tallies",
+    metadata,
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("sender", sa.String(300), primary_key=True),
+    sa.Column("width", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("block", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("live", sa.BigInteger, nullable=False),
 )
 
 files = sa.Table(

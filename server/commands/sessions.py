@@ -43,7 +43,7 @@ def command() -> None:
 def list_command(status: str | None, user: str | None, limit: int, offset: int, as_json: bool) -> None:
     """List sessions, newest activity first."""
 
-    async def act(sessions: "Sessions") -> "tuple[list[SessionSummary], int]":
+    async def act(sessions: "Sessions") -> "tuple[list[SessionSummary], int | None, bool]":
         return await sessions.list_for(
             user or "",
             status=status,
@@ -54,7 +54,7 @@ def list_command(status: str | None, user: str | None, limit: int, offset: int, 
             everything=user is None,
         )
 
-    rows, total = _with_sessions(act)
+    rows, total, _ = _with_sessions(act)
     if as_json:
         for row in rows:
             click.echo(json.dumps(_view(row.session), ensure_ascii=False))

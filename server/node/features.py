@@ -7,8 +7,10 @@ from pathlib import Path
 
 from events.files import FileService
 from events.indexer import Indexer
+from events.listing import Listing
 from events.retention import Retention
 from events.search import SearchService
+from events.tallier import Tallier
 from server.downloads import Downloads
 from server.metrics import Metrics
 from server.node.build import Node
@@ -16,6 +18,7 @@ from server.node.core import signer
 from server.readiness import Readiness
 from server.service import ServiceApi
 from server.vendor import Vendor
+from storage.listed import Listed
 from storage.search import Search
 from storage.turns import Turns
 
@@ -28,6 +31,8 @@ class Features:
     files: FileService
     search: SearchService
     indexer: Indexer
+    tallier: Tallier
+    listing: Listing
     retention: Retention
     service: ServiceApi
     downloads: Downloads
@@ -39,14 +44,16 @@ class Features:
 def build_features(node: Node, metrics: Metrics) -> Features:
     turns = Turns()
     index = Search(node.stores.database, turns)
-    indexer = Indexer(index)
-    for follower in (indexer.on_committed, node.members.file_care.on_committed):
+    indexer, tallier = Indexer(index), Tallier(node.stores.tallies)
+    for follower in (indexer.on_committed, tallier.on_committed, node.members.file_care.on_committed):
         node.core.after_commit.follow(follower)
     settings, sessions = node.core.settings, node.members.sessions
     return Features(
         files=_files(node),
         search=SearchService(index, sessions, signer(settings, "search"), turns, node.gate.names.of),
         indexer=indexer,
+        tallier=tallier,
+        listing=Listing(Listed(node.stores.database)),
         retention=Retention(sessions, settings.session_retention_days),
         service=ServiceApi(node),
         downloads=Downloads(),
@@ -87,6 +94,8 @@ async def offering(node: Node, features: Features) -> AsyncIterator[None]:
         stack.push_async_callback(node.gate.names.stop)
         await features.indexer.start()
         stack.push_async_callback(features.indexer.stop)
+        await features.tallier.start()
+        stack.push_async_callback(features.tallier.stop)
         await node.gate.revoked.first()
         await features.vendor.look()
         yield

@@ -20,6 +20,9 @@ SWEEP = 6 * 3600.0
 #: Seconds between looks for sessions that no node remembers to index.
 UNINDEXED = 60.0
 
+#: Seconds between looks for sessions whose place in lists is not known: lists look at each of them.
+UNLISTED = 5.0
+
 #: Seconds between looks for what people were asked too long ago.
 EXPIRY = 2.0
 
@@ -75,6 +78,7 @@ def feature_jobs(node: Node, features: Features) -> Iterator[Job]:
     yield Job("files", often, care.collect)
     yield Job("contents", SWEEP, care.sweep)
     yield Job("search index", UNINDEXED, features.indexer.sweep)
+    yield Job("lists", UNLISTED, features.listing.run)
     yield Job("names", NAMED, names.flush)
     yield Job("names to write anew", FORGOTTEN, names.forget_all)
     yield Job("revocations", REFRESH, revoked.refresh)

@@ -23,6 +23,7 @@ from storage.people import People
 from storage.revocations import Revocations
 from storage.sessions import Sessions
 from storage.snapshot import SnapshotReader
+from storage.tallies import Tallies
 from storage.unread import UnreadReader
 
 
@@ -50,10 +51,12 @@ class Stores:
     lineages: Lineages
     held: Holds
     unread: UnreadReader
+    tallies: Tallies
 
 
 def build_stores(core: Core) -> Stores:
     database = core.outside.database(core.settings)
+    tallies = Tallies(database)
     time = StoreTime(core.outside.clock, core.outside.monotonic, database.time)
     return Stores(
         database=database,
@@ -61,11 +64,11 @@ def build_stores(core: Core) -> Stores:
         clock=time.now,
         # Others sign tokens. Where the database has a clock of its own it is the better judge of them.
         token_clock=time.now if database.dialect == "postgresql" else core.outside.clock,
-        sessions=Sessions(database),
+        sessions=Sessions(database, tallies),
         messages=Messages(database),
         branches=Branches(database),
         paths=Paths(database),
-        participants=Participants(database),
+        participants=Participants(database, tallies),
         agents=Agents(database),
         feedback=Feedbacks(database),
         files=Files(database),
@@ -77,4 +80,5 @@ def build_stores(core: Core) -> Stores:
         lineages=Lineages(database),
         held=Holds(database),
         unread=UnreadReader(database),
+        tallies=tallies,
     )

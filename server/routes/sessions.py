@@ -45,7 +45,9 @@ async def list_all(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     ask = query_of(schema.ListSessions, request)
     return reply(
-        await services.sessions.list_sessions(caller, ask.status, ask.agent_id, ask.limit, ask.offset)
+        await services.sessions.list_sessions(
+            caller, ask.status, ask.agent_id, ask.limit, ask.offset, ask.cursor
+        )
     )
 
 

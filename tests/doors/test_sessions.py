@@ -46,11 +46,13 @@ async def test_the_list_is_newest_activity_first(either: Server) -> None:
         rest = (await api.get("/api/chat/sessions?limit=3&offset=3")).json()
         assert rest["has_more"] is False
         assert {s["session_id"] for s in page["sessions"] + rest["sessions"]} == set(ids)
+        behind = (await api.get(f"/api/chat/sessions?limit=3&cursor={page['cursor']}")).json()
+        assert behind == {"sessions": rest["sessions"], "has_more": False, "cursor": None}
         await api.delete(f"/api/chat/sessions/{ids[1]}")
         archived = (await api.get("/api/chat/sessions?status=archived")).json()
         assert [s["session_id"] for s in archived["sessions"]] == [ids[1]]
         assert (await api.get("/api/chat/sessions?agent_id=77")).json()["sessions"] == []
-        for query in ("limit=0", "limit=x", "offset=-1", "status=asleep"):
+        for query in ("limit=0", "limit=x", "offset=-1", "status=asleep", "cursor=x", "cursor=1-%00"):
             refused = await api.get(f"/api/chat/sessions?{query}")
             assert refused.status_code == 422, query
             assert refused.json()["error"]["code"] == "VALIDATION_ERROR"

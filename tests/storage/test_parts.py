@@ -180,7 +180,7 @@ async def test_a_list_shows_files_of_before_there_were_parts(store: Store) -> No
 
 
 async def listed(store: Store) -> str | None:
-    (line,), _ = await store.sessions.list_for(
+    (line,), _, _ = await store.sessions.list_for(
         "alice", status=None, agent_id=None, limit=9, offset=0, now=store.clock.now
     )
     return line.last_message

@@ -173,7 +173,7 @@ async def test_what_a_node_asks_of_its_rooms(store: Store, clock: StillClock) ->
 
 async def names(store: Store, caller: str = "alice", **given: Any) -> list[str]:
     options: dict[str, Any] = {"status": None, "agent_id": None, "limit": 50, "offset": 0}
-    rows, total = await store.sessions.list_for(caller, now=store.clock.now, **(options | given))
+    rows, total, _ = await store.sessions.list_for(caller, now=store.clock.now, **(options | given))
     assert total >= len(rows)
     return [row.session.session_id for row in rows]
 
@@ -207,7 +207,7 @@ async def test_whose_sessions_are_listed(store: Store, clock: StillClock) -> Non
     ]
     assert await names(store, session_ids=["theirs", "left", "nowhere"]) == ["theirs"]
     assert await names(store, limit=1, offset=1) == ["mine-too"]
-    rows, total = await store.sessions.list_for(
+    rows, total, _ = await store.sessions.list_for(
         "alice", status=None, agent_id=None, limit=1, offset=5, now=clock.now
     )
     assert (rows, total) == ([], 3)
@@ -232,7 +232,7 @@ async def test_a_line_of_the_list(store: Store, clock: StillClock) -> None:
     said = await store.say("from the agent", sender_type="agent", sender_id="alice")
     gone = await store.say("gone", sender_id="bob")
     await store.writer.submit(DeleteMessage("s", gone.record.message_id))
-    rows, _ = await store.sessions.list_for(
+    rows, _, _ = await store.sessions.list_for(
         "alice", status=None, agent_id=None, limit=9, offset=0, now=clock.now
     )
     line, empty = rows
@@ -242,7 +242,7 @@ async def test_a_line_of_the_list(store: Store, clock: StillClock) -> None:
     assert line.session == await store.sessions.get("s")
     assert (empty.agent_name, empty.last_message, empty.last_message_at) == (None, None, None)
     await store.participants.mark_read("s", "alice", 2)
-    rows, _ = await store.sessions.list_for(
+    rows, _, _ = await store.sessions.list_for(
         "alice", status=None, agent_id=None, limit=1, offset=0, now=clock.now
     )
     assert rows[0].unread_count == 1
@@ -257,7 +257,7 @@ async def test_each_line_has_its_own_unread_count(store: Store, clock: StillCloc
         await store.participants.mark_read(f"s{n}", "alice", n)
     await store.participants.mark_read("s0", "carol", 2)
     for caller, unread in {"alice": [3, 2, 1, 0], "carol": [1, 3, 3, 3]}.items():
-        rows, total = await store.sessions.list_for(
+        rows, total, _ = await store.sessions.list_for(
             caller, status=None, agent_id=None, limit=9, offset=0, now=clock.now
         )
         assert [row.unread_count for row in rows] == unread

@@ -1,0 +1,127 @@
+"""Lists of sessions by their newest activity: page after page, the same as all of them in order."""
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from storage.listed import Listed
+from storage.listing import _Asked, _edge, _newest
+from storage.recency import PageEnd
+from tests.storage.conftest import StillClock, Store
+
+MANY = 40
+
+
+async def pages(store: Store, caller: str, limit: int, **given: Any) -> list[str]:
+    """All names, by cursors."""
+    found: list[str] = []
+    behind: PageEnd | None = None
+    options = {"status": None, "agent_id": None, "now": store.clock.now} | given
+    while True:
+        rows, total, more = await store.sessions.list_for(caller, limit=limit, behind=behind, **options)
+        found += [row.session.session_id for row in rows]
+        assert (total is None) == (behind is not None)
+        assert len(rows) == limit or not more
+        if not more:
+            return found
+        behind = PageEnd(rows[-1].session.last_activity, rows[-1].session.session_id)
+
+
+class Lists:
+    """What each caller's list is to say."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.active: dict[str, datetime] = {}
+        self.whose: dict[str, set[str]] = {}
+
+    async def begin(self, name: str, owner: str, **given: Any) -> None:
+        self.active[name] = given.setdefault("last_activity", self.store.clock.now)
+        self.whose.setdefault(owner, set()).add(name)
+        await self.store.session(name, user_id=owner, ttl_hours=10_000.0, **given)
+
+    async def check(self) -> None:
+        for caller, names in self.whose.items():
+            wanted = sorted(sorted(names), key=lambda name: self.active[name], reverse=True)
+            for limit in (7, 100):
+                assert await pages(self.store, caller, limit) == wanted
+        wanted = sorted(sorted(self.active), key=lambda name: self.active[name], reverse=True)
+        assert await pages(self.store, "service:x", 9, everything=True) == wanted
+
+
+async def test_pages_by_cursor_are_the_whole_list_in_order(store: Store, clock: StillClock) -> None:
+    """Own and others' sessions, written to in any order, of all ages, listed or not yet; and times that
+    several share."""
+    chance = random.Random(7)
+    lists, listed = Lists(store), Listed(store.db)
+    begun = clock.now
+    for number in range(MANY):
+        clock.now = begun + timedelta(minutes=3 * chance.randrange(MANY))
+        owner = chance.choice(("alice", "bob"))
+        await lists.begin(f"s{number:02}", owner)
+        other = "bob" if owner == "alice" else "alice"
+        if chance.random() < 0.5:
+            await store.participants.put(f"s{number:02}", other, "member", clock.now)
+            lists.whose.setdefault(other, set()).add(f"s{number:02}")
+        # A mark of one's own, as an owner has it.
+        await store.participants.mark_read(f"s{number:02}", owner, 0)
+    clock.now = begun + timedelta(minutes=3 * MANY)
+    await lists.check()
+    while await listed.fill():
+        pass
+    await lists.check()
+    for _ in range(3):
+        for name in chance.sample(sorted(lists.active), 12):
+            clock.advance(minutes=chance.choice((0, 1, 4, 11)))
+            await store.say(session_id=name)
+            lists.active[name] = clock.now
+        await store.participants.put("s01", "carol", "viewer", clock.now)
+        lists.whose["carol"] = {"s01"}
+        await lists.check()
+        await listed.fill()
+    await store.participants.remove("s01", "carol", clock.now)
+    lists.whose["carol"] = set()
+    await lists.check()
+
+
+async def test_a_removed_and_an_erased_session_are_in_no_list_and_no_count(
+    store: Store, clock: StillClock
+) -> None:
+    lists = Lists(store)
+    for number in range(5):
+        await lists.begin(f"s{number}", "alice")
+        await store.participants.put(f"s{number}", "bob", "member", clock.now)
+    await store.sessions.update("s1", status="deleted", now=clock.now)
+    await store.participants.remove("s2", "bob", clock.now)
+    for caller, count in {"alice": 4, "bob": 3}.items():
+        rows, total, more = await store.sessions.list_for(
+            caller, status=None, agent_id=None, limit=2, now=clock.now
+        )
+        assert (len(rows), total, more) == (2, count, True)
+
+
+async def test_a_page_reads_its_indexes_alone(store: Store) -> None:
+    if store.db.dialect == "postgresql":
+        return  # which goes through the table where it is small
+    asked = _Asked("mine", None, False, follows=True)
+    for statement in (_edge(asked), _newest(asked)):
+        compiled = statement.on("sqlite")
+        names = (
+            "caller",
+            "sender_type",
+            "sender_id",
+            "after_id",
+            "length",
+            "before",
+            "edge",
+            "after_activity",
+        )
+        values = compiled.arguments(dict.fromkeys(names, None))
+        async with store.db.connection() as connection:
+            plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {compiled.sql}", values)
+        steps = [row[3] for row in plan]
+        assert not [step for step in steps if step.startswith("SCAN chat")], steps
+        for index in ("chat_sessions_user_id_listed_at_idx", "chat_participants_shared_idx"):
+            found = [step for step in steps if index in step]
+            assert found, (index, steps)
+            assert all("(user_id=? AND listed_at" in step for step in found), steps
