@@ -43,6 +43,7 @@ def generated() -> dict[Path, str]:
         security: with_bounds(security.read_text()),
         ROOT / "docs" / "protocol.md": filled(template),
         ROOT / "clients" / "parley-events.d.ts": declarations(),
+        ROOT / "clients" / "js" / "parley-events.d.ts": declarations(),
     }
 
 

@@ -42,19 +42,25 @@ context.setDefaultTimeout(15000);
 const pages = new Map();
 
 const commands = {
-  async open({ name, example, query }) {
-    if (!built.has(example)) built.set(example, await bundle(example));
+  async open({ name, example, query, address }) {
+    if (!address && !built.has(example)) built.set(example, await bundle(example));
     const page = await context.newPage();
     const faults = [];
     pages.set(name, { page, faults });
     page.on("pageerror", (error) => faults.push(String(error)));
-    await page.goto(`${origin}/${example}/?${new URLSearchParams(query)}`);
+    await page.goto(`${address || `${origin}/${example}/`}?${new URLSearchParams(query)}`);
   },
   async ask({ name, text }) {
     const { page } = pages.get(name);
     await page.getByRole("textbox").fill(text);
     await page.getByRole("textbox").press("Enter");
   },
+  fill: ({ name, text }) => pages.get(name).page.getByRole("textbox").fill(text),
+  upload: ({ name, file, content }) => pages.get(name).page.locator("input[type=file]")
+    .setInputFiles({ name: file, mimeType: "text/plain", buffer: Buffer.from(content) }),
+  sees: ({ name, selector }) => pages.get(name).page.locator(selector).first().waitFor(),
+  texts: ({ name, selector }) => pages.get(name).page.locator(selector).allInnerTexts(),
+  faults: ({ name }) => pages.get(name).faults,
   click: ({ name, role, label }) => pages.get(name).page.getByRole(role, { name: label, exact: true }).click(),
   press: ({ name, test }) => pages.get(name).page.getByTestId(test).click(),
   wait: ({ name, text }) => pages.get(name).page.getByText(text, { exact: true }).first().waitFor(),

@@ -9,7 +9,14 @@ from tests.support.server import ROOT
 
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "bench/*.md", "examples/**/*.md", "tests/*/*.md")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "bench/*.md",
+        "clients/*/*.md",
+        "examples/**/*.md",
+        "tests/*/*.md",
+    )
     for path in ROOT.glob(pattern)
     # The template is in docs/protocol.md, filled.
     if not {"node_modules", "templates"} & set(path.parts)

@@ -13,11 +13,18 @@ class ExampleBrowser(JsLines):
 
 
 class ExamplePage:
-    """One tab, of `examples/EXAMPLE`. `query` is what its address says."""
+    """One tab, of `examples/EXAMPLE` or of what stands at `address`. `query` is what its address says."""
 
-    def __init__(self, browser: ExampleBrowser, example: str, query: dict[str, str]) -> None:
+    def __init__(
+        self,
+        browser: ExampleBrowser,
+        example: str = "",
+        query: dict[str, str] | None = None,
+        *,
+        address: str = "",
+    ) -> None:
         self._browser, self.name = browser, browser.new_name()
-        self._where = {"example": example, "query": query}
+        self._where = {"example": example, "query": query or {}, "address": address}
 
     async def open(self) -> "ExamplePage":
         await self.do("open", **self._where)

@@ -1,0 +1,76 @@
+// REST, and the token that every door wants. Knows no session.
+import { ParleyError, asError } from "./errors.js";
+import { keyOf } from "./merge.js";
+
+/** Milliseconds in which a call is answered: the server itself waits up to 10 s for a database that is away. */
+const ANSWERED = 15000;
+const ROLES = { agent: "agent", service: "system" };
+
+export class Rest {
+  #getToken;
+  #token = null;
+
+  /** `url` may have a path: the service's. */
+  constructor(url, getToken) {
+    this.url = new URL(url);
+    this.base = this.url.origin + this.url.pathname.replace(/\/$/, "");
+    this.#getToken = getToken;
+  }
+
+  /** The last one, or a `fresh` one. Many that ask at once are given the same. */
+  token(fresh = false) {
+    if (fresh || !this.#token) {
+      const asked = Promise.resolve().then(this.#getToken);
+      this.#token = asked;
+      asked.catch(() => this.#token === asked && (this.#token = null));
+    }
+    return this.#token;
+  }
+
+  /** Who the token says one is, as a key (docs/protocol.md, section 1). */
+  async me() {
+    const text = atob((await this.token()).split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+    const { sub, role } = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
+    return keyOf({ sender_type: ROLES[role] ?? "user", sender_id: sub });
+  }
+
+  /** The answer; a `ParleyError` for anything else. */
+  async call(method, path, body) {
+    for (let fresh = false; ; fresh = true) {
+      try {
+        return await this.#call(method, path, body, await this.token(fresh));
+      } catch (thrown) {
+        const error = asError(thrown);
+        if (error.code !== "TOKEN_EXPIRED" || fresh) throw error;
+      }
+    }
+  }
+
+  async #call(method, path, body, token) {
+    const headers = { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
+    const signal = AbortSignal.timeout(ANSWERED);
+    const response = await fetch(this.base + path, { method, headers, signal, body: body && JSON.stringify(body) });
+    return answered(response.status, await response.text());
+  }
+}
+
+/** The JSON of an answer, or its error. What is not ours, as a proxy's 502, passes by itself. */
+export function answered(status, text) {
+  let answer;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    answer = {};
+  }
+  if (status >= 200 && status < 300) return answer;
+  const unknown = { code: "UNAVAILABLE", message: `HTTP ${status}`, retryable: status >= 500 || status === 429 };
+  throw new ParleyError(answer.error ?? unknown);
+}
+
+/** A list of what is there as a query. */
+export function query(given) {
+  const said = Object.entries(given).filter(([, value]) => value !== undefined && value !== null);
+  return said.length ? `?${new URLSearchParams(said)}` : "";
+}
+
+export const pathOf = (session_id) => `/api/chat/sessions/${encodeURIComponent(session_id)}`;

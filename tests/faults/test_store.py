@@ -1,0 +1,51 @@
+"""clients/js at length: every transport, other seeds, and nodes that die and come back."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cluster.conftest import Nodes
+from tests.support.server import Server
+from tests.support.services import Redis
+from tests.support.storeclient import StoreClients, beside
+from tests.support.storeworld import World
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+
+LIVES, DEEDS = 20, 400
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreClients]:
+    running = StoreClients(beside(tmp_path_factory.mktemp("package")))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("transport", ["socketio", "websocket", "sse"])
+async def test_stores_over_bad_networks(
+    shared_server: Server, clients: StoreClients, transport: str, row: Callable[[str], None]
+) -> None:
+    said = 0
+    for seed in range(100, 100 + LIVES):
+        async with World(clients, [shared_server], seed, transport) as world:
+            await world.live(DEEDS)
+            await world.settles(120)
+            said += sum(map(len, world.said.values()))
+    row(f"{LIVES} lives of three tabs, {said} messages said, 0 lost, doubled or out of order")
+
+
+async def test_stores_over_nodes_that_die(
+    new_cluster: Callable[..., Nodes], own_redis: Redis, clients: StoreClients, row: Callable[[str], None]
+) -> None:
+    nodes = new_cluster(own_redis.url, 2)
+    said = 0
+    for seed in range(200, 200 + LIVES // 2):
+        async with World(clients, list(nodes), seed, "socketio") as world:
+            await world.live(DEEDS // 2)
+            world.dies(nodes[seed % 2])
+            await world.live(DEEDS // 2)
+            await world.settles(120)
+            said += sum(map(len, world.said.values()))
+        await nodes[seed % 2].start_async()
+    row(f"{LIVES // 2} dead nodes, {said} messages said, 0 lost, doubled or out of order")
