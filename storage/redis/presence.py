@@ -94,7 +94,7 @@ class RedisPresence:
         found = await self._client.run_script(
             self._online, (self._users_key + room,), self._node, self._node_key
         )
-        return {found[i].decode(): (found[i + 1].decode(), found[i + 2]) for i in range(0, len(found), 3)}
+        return {_words(found[i]): (_words(found[i + 1]), found[i + 2]) for i in range(0, len(found), 3)}
 
     async def changed(self, room: str, listed: int) -> Changed | int:
         """Raises StorageUnavailable."""
@@ -105,7 +105,7 @@ class RedisPresence:
         if isinstance(found, int):
             return found
         rows = range(0, len(found), 4)
-        return {found[i].decode(): (found[i + 1].decode(), found[i + 2], News(found[i + 3])) for i in rows}
+        return {_words(found[i]): (_words(found[i + 1]), found[i + 2], News(found[i + 3])) for i in rows}
 
     def at_hand(self, room: str) -> None:
         """Other nodes' users are in Redis alone."""
@@ -135,7 +135,7 @@ class RedisPresence:
         else:
             await self._say_changes(counts)
             joined = []
-        left = await self._take_over([n.decode() for n in lapsed], [n.decode() for n in fading])
+        left = await self._take_over(list(map(_words, lapsed)), list(map(_words, fading)))
         return Beat(left, joined, buried.decode())
 
     async def goodbye(self) -> None:
@@ -146,7 +146,7 @@ class RedisPresence:
         """All of it, and nothing else: what was said while Redis was away may not have come through, and what
         was taken back may be there again. Answers those whom no node had: (room, user, status)."""
         said = await self._client.call("SMEMBERS", self._rooms_key + self._node)
-        rooms = [*{*self._told, *counts, *(each.decode() for each in said)}]
+        rooms = [*{*self._told, *counts, *map(_words, said)}]
         joined: list[tuple[str, str, str]] = []
         for start in range(0, len(rooms), SAID_AT_ONCE):
             sent = []
@@ -195,7 +195,7 @@ class RedisPresence:
             self._bury, (self._nodes,), self._node_key, self._rooms_key, self._users_key, self._left_key,
             self._kept, ROOMS_AT_ONCE, *dead,
         )  # fmt: skip
-        return [(left[i].decode(), left[i + 1].decode()) for i in range(0, len(left), 2)]
+        return [(_words(left[i]), _words(left[i + 1])) for i in range(0, len(left), 2)]
 
     def _put(self, room: str, users: Presences, mode: str) -> "asyncio.Future[Any]":
         """Sent in this turn: what is said of a room later is later there, too."""
@@ -215,7 +215,7 @@ class RedisPresence:
 
     async def _answer(self, sent: "asyncio.Future[Any]") -> Sequence[str]:
         try:
-            return [user.decode() for user in await sent]
+            return list(map(_words, await sent))
         except StorageUnavailable:
             self._doubtful = True
             raise
@@ -248,14 +248,14 @@ class RedisPresence:
         )  # fmt: skip
         differing: dict[str, Presences | int] = {}
         for row in rows:
-            room, count = row[0].decode(), row[2]
-            self._found[room] = row[1].decode()
+            room, count = _words(row[0]), row[2]
+            self._found[room] = _words(row[1])
             if count > listed:
                 differing[room] = count
                 continue
-            users = {row[i].decode(): (row[i + 1].decode(), row[i + 2]) for i in range(3, len(row), 4)}
+            users = {_words(row[i]): (_words(row[i + 1]), row[i + 2]) for i in range(3, len(row), 4)}
             differing[room] = users
-            mine = {row[i].decode(): row[i + 3].decode() for i in range(3, len(row), 4) if row[i + 3]}
+            mine = {_words(row[i]): _words(row[i + 3]) for i in range(3, len(row), 4) if row[i + 3]}
             said = self._told.get(room, {})
             if room not in self._touched and mine != {user: status for user, (status, _) in said.items()}:
                 await self._answer(self._put(room, said, "all"))
@@ -273,3 +273,8 @@ class RedisPresence:
         if address is None:
             log.warning("the address of %s in Redis was not registered by a node with this SECRET_KEY", node)
         return address
+
+
+def _words(said: bytes) -> str:
+    """What a node said, or anything: whoever may write here stops nobody's heartbeat."""
+    return said.decode(errors="replace")

@@ -212,6 +212,17 @@ async def test_what_is_no_message_of_ours_is_dropped(new_node: NewNode, redis: R
 # --- presence
 
 
+async def test_what_no_node_wrote_stops_no_heartbeat(new_node: NewNode) -> None:
+    one = await new_node("n1")
+    client = one.cluster.client
+    for key in ("rooms-of:n1", "nodes"):
+        await client.call("SADD", f"{client.prefix}:{key}", b"\xff")
+    await client.call("HSET", f"{client.prefix}:presence:A", b"\xff", b"\x80")  # nobody, on no node
+    assert await answer(one.presence.enter("A", "alice", "online"))
+    await one.presence.beat({"A": {"alice": ("online", 1)}}, doubtful=True)
+    assert dict(await one.presence.online("A"))["alice"] == ("online", 1)
+
+
 async def test_presence_is_counted_over_nodes(new_node: NewNode) -> None:
     one, two = await new_node("n1"), await new_node("n2")
     await one.presence.beat({})
