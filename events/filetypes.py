@@ -42,6 +42,8 @@ IMAGES = frozenset(
 )
 
 NAME_LENGTH = 255
+#: Letters of a given name that are looked at: to normalise many marks takes their square of time.
+LOOKED_AT = 1024
 _CONTROLS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
@@ -130,8 +132,11 @@ def display_name(given: str | None) -> str:
 
     Never a path: contents are stored under ids.
     """
-    name = unicodedata.normalize("NFC", _CONTROLS.sub("", given or ""))
-    name = re.split(r"[/\\]", name)[-1].strip()
+    name = given or ""
+    name = name[1 + max(name.rfind("/"), name.rfind("\\")) :]
+    if len(name) > LOOKED_AT:
+        name = name[: LOOKED_AT - 20] + name[-20:]
+    name = unicodedata.normalize("NFC", _CONTROLS.sub("", name)).strip()
     if not name.strip("."):
         return "file"
     if len(name) > NAME_LENGTH:

@@ -291,6 +291,26 @@ async def test_files_that_are_none(parley: Server) -> None:
             assert (await api.post("/api/ai/chat", json=body)).json()["error"]["code"] == code
 
 
+async def test_names_and_addresses_of_any_length(parley: Server) -> None:
+    """Little of them is looked at: each of these once kept the node from everybody else for seconds, the name
+    for hours."""
+    marks, long = "a" + "\u0316\u0301" * 300_000, {"id": "long", "message": {"id": "u1", "role": "user"}}
+    async with parley.api("erin") as api, asyncio.timeout(30):
+        for url, status in (
+            ("data:," + "%41" * 1_300_000, 422),
+            ("data:" + ";a" * 2_000_000, 422),
+            ("http://" + "\ufdfa" * 1_300_000, 422),
+            ("data:text/plain,hello%20you", 200),
+        ):
+            parts = [{"type": "file", "url": url, "filename": marks if status == 200 else "x"}]
+            answer = await api.post(
+                "/api/ai/chat", json=long | {"message": {**long["message"], "parts": parts}}
+            )
+            assert answer.status_code == status, answer.text[:200]
+        [file] = (await api.get("/api/chat/sessions/long/messages")).json()["messages"][0]["files"]
+    assert len(file["file_name"]) == 255
+
+
 async def test_files_within_messages_are_uploads(sqlite_url: str, new_server: Any) -> None:
     """They count as those that come one by one."""
     node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true")

@@ -1,11 +1,10 @@
 """The `messages` of a chat completion as a conversation. Knows no route."""
 
-import mimetypes
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from events.errors import ValidationFailed
 from events.parts import BETWEEN, FilePart, GivenPart, Text
+from server.dialects.files import kind_of
 from server.dialects.openai.bodies import ChatMessage, ImageContent, TextContent
 from server.dialects.openai.conversation import Entry, ToolCall, text_in
 from server.dialects.openai.toolcalls import GivenOutput
@@ -42,17 +41,14 @@ def _parts(message: ChatMessage, place: int) -> list[GivenPart]:
         if isinstance(part, ImageContent):
             if message.role in ("assistant", "tool"):
                 raise ValidationFailed("texts alone", field=f"messages[{place}].content")
-            parts.append(_picture(part, place))
+            parts.append(_picture(part))
         else:
             parts += text_in(part.text if isinstance(part, TextContent) else part.refusal)
     return parts
 
 
-def _picture(part: ImageContent, place: int) -> FilePart:
+def _picture(part: ImageContent) -> FilePart:
     url = part.image_url.url
-    try:
-        guessed, _ = mimetypes.guess_type(urlsplit(url).path)
-    except ValueError as error:
-        raise ValidationFailed("no address", field=f"messages[{place}].content") from error
+    guessed = kind_of(url)
     kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
     return FilePart(url=url, media_type=kind)

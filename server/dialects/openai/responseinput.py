@@ -1,9 +1,7 @@
 """The `input` of a response as a conversation; and a message as an item of it. Knows no route."""
 
-import mimetypes
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
@@ -11,6 +9,7 @@ from msgspec import UNSET
 from events.errors import ValidationFailed
 from events.parts import BETWEEN, FilePart, GivenPart, Text
 from events.wording import invalid
+from server.dialects.files import kind_of
 from server.dialects.openai.conversation import Entry, ToolCall, text_in
 from server.dialects.openai.responsebodies import (
     Contents,
@@ -78,10 +77,7 @@ def _file(given: InputImage | InputFile, field: str) -> FilePart:
     if url is None:
         raise ValidationFailed("an http address, or the id of a file of the session", field=field)
     name = given.filename if isinstance(given, InputFile) else None
-    try:
-        guessed, _ = mimetypes.guess_type(name or urlsplit(url).path)
-    except ValueError as error:
-        raise ValidationFailed("no address", field=field) from error
+    guessed = kind_of(name or url)
     if isinstance(given, InputImage) and (guessed is None or not guessed.startswith("image/")):
         guessed = "image/jpeg"
     return FilePart(url=url, media_type=guessed or UNSET, name=name or UNSET)
