@@ -86,11 +86,16 @@ def part_of(given: dict[str, Any], kind: type[FilePart] | type[Data], here: str)
         raise invalid(error, here) from error
 
 
-def check_said(said: GivenMessage, limit: int) -> None:
-    """`limit` in bytes, without files. Raises ValidationFailed, PayloadTooLarge."""
+def check_said(said: GivenMessage) -> None:
+    """Raises ValidationFailed."""
     if not said.parts and not said.files:
         raise ValidationFailed("say something", field="messages")
-    size = len(msgspec.json.encode(said.parts))
+
+
+def check_size(said: GivenMessage, metadata: dict[str, Any] | None, limit: int) -> None:
+    """All that becomes of a message but its files: `limit` in bytes, as at every door. Raises
+    PayloadTooLarge."""
+    size = len(msgspec.json.encode(said.parts)) + len(msgspec.json.encode(metadata))
     if size > limit:
         raise PayloadTooLarge.beyond(limit, size)
 

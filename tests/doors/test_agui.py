@@ -214,6 +214,16 @@ async def test_nothing_of_a_thread_that_is_not_there_or_not_mine(parley: Server,
     assert (await nobody.run("hello"))["failures"][0]["payload"]["error"]["code"] == "AGENT_NOT_FOUND"
 
 
+@pytest.mark.parametrize("field", ["context", "forwardedProps", "state"])
+async def test_what_a_run_says_is_as_long_as_a_message_at_every_door(parley: Server, field: str) -> None:
+    long: Any = {"a": "x" * 300_000}
+    value = [{"description": "long", "value": long}] if field == "context" else long
+    run = {"threadId": "too-long", "runId": "1", "messages": [{"id": "1", "role": "user", "content": "go"}]}
+    async with parley.api() as api:
+        refused = await api.post("/api/ag-ui/Echo", json=run | {field: value})
+    assert refused.status_code in (413, 422), refused.text[:200]
+
+
 async def test_the_runtime_tells_of_its_agents(parley: Server) -> None:
     async with parley.api() as api:
         told = (await api.get("/api/ag-ui/info")).json()

@@ -308,7 +308,7 @@ async def test_names_and_addresses_of_any_length(parley: Server) -> None:
             )
             assert answer.status_code == status, answer.text[:200]
         [file] = (await api.get("/api/chat/sessions/long/messages")).json()["messages"][0]["files"]
-    assert len(file["file_name"]) == 255
+    assert len(file["file_info"]["name"]) == 255
 
 
 async def test_files_within_messages_are_uploads(sqlite_url: str, new_server: Any) -> None:
@@ -391,7 +391,11 @@ async def test_what_is_too_much_is_refused(parley: Server) -> None:
         assert (
             await api.post("/api/ai/chat", json={"id": "l", "messages": [*long, user("u", "y")]})
         ).is_success
-        for body in ([user("u1", "x" * 300_000)], [user(f"u{n}", "x" * 100_000) for n in range(50)]):
+        for body in (
+            [user("u1", "x" * 300_000)],
+            [user("u1", "x") | {"metadata": {"a": "x" * 300_000}}],
+            [user(f"u{n}", "x" * 100_000) for n in range(50)],
+        ):
             refused = await api.post("/api/ai/chat", json={"id": "too-long", "messages": body})
             assert refused.json()["error"]["code"] == "PAYLOAD_TOO_LARGE"
         deep = '{"id": "d", "messages": [' + "[" * 100_000 + "]" * 100_000 + "]}"

@@ -18,7 +18,7 @@ from server.dialects.agui.bodies import KnownMessage, RunInput, RunMessage, coun
 from server.dialects.agui.given import said_in
 from server.dialects.agui.toolevents import named_by
 from server.dialects.chats import Chat
-from server.dialects.files import GivenMessage, forget, stored
+from server.dialects.files import GivenMessage, check_size, forget, stored
 from server.dialects.pagetools import page_tools
 from storage import interrupts
 from storage.records import MessageRecord
@@ -86,16 +86,17 @@ async def _asked(call: RunCall, message: RunMessage) -> Asked:
 
 async def _question(call: RunCall, message: RunMessage) -> Asked:
     chat, body = call.chat, call.body
-    said = said_in(message, call.own_file, chat.services.settings.ws_message_size_limit)
+    said, metadata = said_in(message, call.own_file), _metadata(body, message)
     message.content = None  # files within it are held once
     _add_page(said, body)
+    check_size(said, metadata, chat.services.settings.ws_message_size_limit)
     dispatcher = chat.services.dispatcher
     upload = partial(dispatcher.limit, "upload", chat.caller)
     records = await stored(call.files, chat.caller, chat.id, said, upload, dispatcher.waiting)
     request = ChatRequest(
         client_message_id=message.id,
         parts=said.parts,
-        metadata=_metadata(body, message),
+        metadata=metadata,
         when_busy=body.when_busy,
         tools=_page_tools(body),
     )

@@ -14,9 +14,8 @@ from server.dialects.files import GivenMessage, add_content, add_file, check_sai
 FILES = frozenset({"image", "audio", "video", "document"})
 
 
-def said_in(message: RunMessage, own: Callable[[str], str | None], limit: int) -> GivenMessage:
-    """`own` finds the id of a file of ours in its address; `limit` in bytes, without files. Raises
-    ValidationFailed, PayloadTooLarge."""
+def said_in(message: RunMessage, own: Callable[[str], str | None]) -> GivenMessage:
+    """`own` finds the id of a file of ours in its address. Raises ValidationFailed."""
     said = GivenMessage()
     content = message.content
     if isinstance(content, str):
@@ -33,7 +32,7 @@ def said_in(message: RunMessage, own: Callable[[str], str | None], limit: int) -
             _add(said, here, own, part, _source_of(part))
         else:
             raise ValidationFailed("text, image, audio, video or document", field=f"{here}.type")
-    check_said(said, limit)
+    check_said(said)
     return said
 
 

@@ -14,7 +14,7 @@ from server.dialects.aisdk.bodies import UIChatRequest, UIMessage
 from server.dialects.aisdk.given import said_in
 from server.dialects.aisdk.toolchunks import ASKED
 from server.dialects.chats import Chat
-from server.dialects.files import GivenMessage, forget, stored
+from server.dialects.files import GivenMessage, check_size, forget, stored
 from storage import interrupts
 from storage.records import MessageRecord
 
@@ -76,7 +76,7 @@ async def _question(call: UICall) -> Asked:
     request = ChatRequest(
         client_message_id=call.key or message.id,
         parts=said.parts,
-        metadata=message.metadata if isinstance(message.metadata, dict) else None,
+        metadata=_metadata(message),
         when_busy=call.body.when_busy,
         tools=call.tools,
     )
@@ -88,8 +88,13 @@ async def _question(call: UICall) -> Asked:
 
 
 def _said(call: UICall) -> GivenMessage:
-    limit = call.chat.services.settings.ws_message_size_limit
-    return said_in(call.message.parts, call.own_file, limit)
+    said = said_in(call.message.parts, call.own_file)
+    check_size(said, _metadata(call.message), call.chat.services.settings.ws_message_size_limit)
+    return said
+
+
+def _metadata(message: UIMessage) -> Json | None:
+    return message.metadata if isinstance(message.metadata, dict) else None
 
 
 # --- again, and otherwise

@@ -8,9 +8,8 @@ from events.parts import Data, Text
 from server.dialects.files import GivenMessage, add_file, check_said, part_of
 
 
-def said_in(parts: Sequence[dict[str, Any]], own: Callable[[str], str | None], limit: int) -> GivenMessage:
-    """`own` finds the id of a file of ours in its address; `limit` in bytes, without files. Raises
-    ValidationFailed, PayloadTooLarge."""
+def said_in(parts: Sequence[dict[str, Any]], own: Callable[[str], str | None]) -> GivenMessage:
+    """`own` finds the id of a file of ours in its address. Raises ValidationFailed."""
     said = GivenMessage()
     for number, part in enumerate(parts):
         here, kind = f"parts[{number}]", part.get("type")
@@ -25,5 +24,5 @@ def said_in(parts: Sequence[dict[str, Any]], own: Callable[[str], str | None], l
             said.parts.append(part_of({"name": kind[5:], "data": part.get("data")}, Data, here))
         elif kind != "step-start":
             raise ValidationFailed("a user gives text, files and data", field=f"{here}.type")
-    check_said(said, limit)
+    check_said(said)
     return said
