@@ -4,7 +4,7 @@ Messages are for whoever has taken it over (`WebSocketHandler`). Knows no reques
 
 import asyncio
 import logging
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from server.engine import frames, strangers
 from server.engine.parser import FrameParser, MessageHandler, ProtocolError, TooBig
@@ -83,7 +83,7 @@ class WebSocketConnection(asyncio.Protocol):
     # --- the transport's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
+        self.transport = transport  # type: ignore[assignment]  # uvloop's are no subclass of it
         self.server_state.connections.add(self)
         strangers.meet(self.config, transport)
 

@@ -30,6 +30,7 @@ class Context:
         "attachment",
         "connect_timeout",
         "ended",
+        "first_deadline",
         "flusher",
         "last_words",
         "log",
@@ -64,6 +65,8 @@ class Context:
         self.message, self.attachment, self.too_big, self.ended = message, attachment, too_big, ended
         self.flusher, self.outbox_limit, self.connect_timeout = flusher, outbox_limit, connect_timeout
         self.ping_interval, self.ping_timeout = ping_interval, ping_timeout
+        #: Seconds until a new session is looked at: who is in no namespace by then is closed.
+        self.first_deadline = min(ping_interval, connect_timeout)
         self.max_size, self.stranger_limit = max_size, stranger_limit or max_size
         self.strangers = strangers
         self.log = logging.getLogger("parley.engine")

@@ -134,8 +134,7 @@ class Engine(Generic[S]):
 
     def begin(self, session: S) -> None:
         """Its client has been told of it: deadlines run."""
-        first = min(self.context.ping_interval, self.context.connect_timeout)
-        self.context.wheel.add(session, session.opened + first)
+        self.context.wheel.add(session, session.opened + self.context.first_deadline)
 
     def opening(self, sid: str, upgrade: bool) -> bytes:
         """The OPEN packet."""

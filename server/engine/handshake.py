@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Literal
 
 from server.engine.asgi import Headers, Scope
-from server.engine.heads import read
+from server.engine.heads import Head, read
 
 #: Bytes of a head that is kept as it came, as long as its session has not shown whose it is: to go through
 #: its lines costs more.
@@ -25,7 +25,9 @@ class Handshake(MutableMapping[str, Any]):
     forgotten again by `compact`.
     """
 
-    __slots__ = ("_environ", "_headers", "client", "method", "path", "query_string", "scheme", "transport")
+    __slots__ = (
+        "_environ", "_headers", "client", "method", "path", "query_string", "scheme", "size", "transport",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, transport: Transport, keep: Keep | None = None) -> None:
         """`keep`: which lines will be asked for; None keeps all."""
@@ -38,14 +40,12 @@ class Handshake(MutableMapping[str, Any]):
         self.client: tuple[str, int] | None = scope["client"]
         self._environ: dict[str, Any] | None = None
         headers = read(scope["headers"])
+        size = headers.size
+        if keep is not None and size > SMALL:
+            headers = Head(keep(headers))
+            size = headers.size
         self._headers: list[tuple[bytes, bytes]] | bytes = headers
-        if keep is not None and headers.size > SMALL:
-            self._headers = keep(headers)
-
-    @property
-    def size(self) -> int:
-        """Bytes that are held of the request, about."""
-        return len(self.query_string) + read(self.headers).size
+        self.size = len(self.query_string) + size  # bytes that are held of the request, about
 
     @property
     def address(self) -> str:
@@ -54,9 +54,10 @@ class Handshake(MutableMapping[str, Any]):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Names are in lower case."""
-        if not isinstance(self._headers, bytes):
-            return self._headers
-        return [(k, v) for k, _, v in (line.partition(b"\0") for line in self._headers.splitlines())]
+        headers = self._headers
+        if not isinstance(headers, bytes):
+            return headers
+        return [(k, v) for k, _, v in (line.partition(b"\0") for line in headers.splitlines())]
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name."""

@@ -60,10 +60,12 @@ def ambiguous(head: Head) -> bool:
 def asks_for_websocket(head: Head) -> bool:
     """RFC 6455 section 4.2.1, points 3 and 4. A list in `Upgrade` leaves the choice to the server, which
     chooses none (RFC 9110 section 7.8)."""
-    if head.listed(b"upgrade").strip(b" \t").lower() != b"websocket":
+    wanted, connection = head.listed(b"upgrade"), head.listed(b"connection")
+    if wanted == b"websocket" and connection == b"Upgrade":  # as nearly everybody says it
+        return True
+    if wanted.strip(b" \t").lower() != b"websocket":
         return False
-    connection = head.listed(b"connection").lower()
-    return connection == b"upgrade" or b"upgrade" in [each.strip(b" \t") for each in connection.split(b",")]
+    return b"upgrade" in [each.strip(b" \t") for each in connection.lower().split(b",")]
 
 
 def has_body(head: Head) -> bool:

@@ -40,7 +40,9 @@ class Wheel:
             self._turned = math.floor(self.now() / self._tick)
             self._schedule()
         # a hair more, or 0.3 / 0.1 would be a slot early
-        number = max(self._turned + 1, math.floor(deadline / self._tick + 1e-6))
+        number = int(deadline / self._tick + 1e-6)
+        if number <= self._turned:
+            number = self._turned + 1
         slot = self._slots.get(number)
         if slot is None:
             slot = self._slots[number] = set()

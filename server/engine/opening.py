@@ -28,14 +28,15 @@ _BODY: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
 def upgrade_request(data: bytes) -> tuple[bytes, Head] | None:
     """Target and head of a request for a WebSocket; None where that is not all that `data` is."""
-    found = _HEAD.fullmatch(data) if len(data) <= HEAD_LIMIT else None
+    size = len(data)
+    found = _HEAD.fullmatch(data) if size <= HEAD_LIMIT else None
     if found is None:
         return None
     headers = []
-    for line in found[2].split(b"\r\n")[:-1]:
+    for line in found[2][:-2].split(b"\r\n"):
         name, _, value = line.partition(b":")
         headers.append((name.lower(), value.strip(b" \t")))
-    head = Head(headers, len(data))
+    head = Head(headers, size)
     return (found[1], head) if _BODY.isdisjoint(head.first) and asks_for_websocket(head) else None
 
 
@@ -95,7 +96,8 @@ class Opening(asyncio.Protocol):
         self._patience.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone()
+        self._patience.discard(self)
+        self._server_state.connections.discard(self)
         strangers.forget(self._config, self._transport)
 
     def data_received(self, data: bytes) -> None:
@@ -104,7 +106,9 @@ class Opening(asyncio.Protocol):
         if found is None:
             self._becomes_http().data_received(data)
         else:
-            self._becomes(kind).upgrade(b"GET", *found)
+            protocol = kind(self._config, self._server_state, self._app_state)
+            self._hand_over(protocol)
+            protocol.upgrade(b"GET", *found)
 
     def shutdown(self) -> None:
         """uvicorn is stopping: nobody has asked for anything."""
@@ -113,22 +117,14 @@ class Opening(asyncio.Protocol):
     def too_slow(self) -> None:
         self._becomes_http().too_slow()
 
-    def _gone(self) -> None:
-        self._patience.discard(self)
-        self._server_state.connections.discard(self)
-
     def _becomes_http(self) -> http.HttpProtocol:
         protocol = http.HttpProtocol(self._config, self._server_state, self._app_state)
         protocol.takers = self._takers
         self._hand_over(protocol)
         return protocol
 
-    def _becomes(self, kind: Any) -> Any:
-        protocol = kind(self._config, self._server_state, self._app_state)
-        self._hand_over(protocol)
-        return protocol
-
     def _hand_over(self, protocol: Any) -> None:
-        self._gone()
+        self._patience.discard(self)
+        self._server_state.connections.discard(self)
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)

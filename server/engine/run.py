@@ -11,6 +11,7 @@ import uvicorn
 from server.engine.opening import Opening, RequestPatience
 from server.engine.protocol import WebSocketProtocol
 from server.engine.securing import Securing
+from server.engine.strangers import Strangers
 from server.engine.takers import Takers
 
 
@@ -27,12 +28,15 @@ def tune_collector() -> None:
 
 
 class Config(uvicorn.Config):
-    """`plain` is the protocol class of connections without TLS, also where the others have it."""
+    """`plain` is the protocol class of connections without TLS, also where the others have it; `strangers`
+    are the application's, if it counts them."""
 
     plain: Any
+    strangers: Strangers | None = None
 
     def load(self) -> None:
         super().load()
+        self.strangers = getattr(self.loaded_app, "strangers", None)
         self.plain = self.http_protocol_class
         if self.ssl is not None:
             self.http_protocol_class = partial(Securing, self.ssl, self.plain)  # type: ignore[assignment]

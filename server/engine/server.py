@@ -107,7 +107,7 @@ class Server:
         if waiting is not None:
             session.hold()
             return self._await_door(namespace, client, sid, waiting)
-        session.push(self._connect_reply(namespace, client, refusal))
+        session.push(self._connect_reply(namespace, session, client, refusal))
         self._settled(namespace, session, refusal)
         return None
 
@@ -129,7 +129,7 @@ class Server:
             log.exception("error in the door's connect")
             refusal = _BROKEN
         finally:
-            answer = self._connect_reply(namespace, client, refusal)
+            answer = self._connect_reply(namespace, session, client, refusal)
             if refusal is not None and session.backlog is not None:
                 # what was sent to everybody meanwhile is not for who was refused
                 events = packets.events_of(client.namespace)
@@ -139,14 +139,16 @@ class Server:
             await namespace.gone(client, reasons.TRANSPORT_CLOSE)
         self._settled(namespace, session, refusal)
 
-    def _connect_reply(self, namespace: Namespace, client: Client, refusal: "_Refusal | None") -> bytes:
+    def _connect_reply(
+        self, namespace: Namespace, session: SocketIOSession, client: Client, refusal: "_Refusal | None"
+    ) -> bytes:
         """The answer to a CONNECT, which counts from now on."""
         if refusal is not None:
             namespace.remove(client)
             return packets.packet_frames(packets.CONNECT_ERROR, client.namespace, None, refusal.data)
-        if not client.session.closing:
+        if not session.closing:
             client.state = State.CONNECTED
-            self.engine.known(client.session)
+            self.engine.known(session)
         data = {"sid": client.sid} if client.pid is None else {"sid": client.sid, "pid": client.pid}
         return packets.packet_frames(packets.CONNECT, client.namespace, None, data)
 

@@ -216,11 +216,13 @@ class Session(Carrier):
 
     def start(self, protocol: WebSocketProtocol, first: bytes = b"") -> None:
         """Go over to a WebSocket: from the beginning, or in an upgrade."""
-        first = self.go_over(protocol, first)
-        if self.known:
+        first, known = self.go_over(protocol, first), self.known
+        if known:
             protocol.known()
-        protocol.take_over(self, first=first, max_size=self.size_limit)
-        self.count_unsent(len(first))
+        context = self.context
+        protocol.take_over(self, None, first, context.max_size if known else context.stranger_limit)
+        if self.backlog is not None:
+            self.count_unsent(len(first))
         if self._stops and self.protocol is not None:
             protocol.pause_reading()
 

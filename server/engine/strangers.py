@@ -65,22 +65,16 @@ class Strangers(Weighed):
         one.abort()
 
 
-def of(config: Any) -> Strangers | None:
-    """Those of the application that a protocol class of uvicorn serves, if it counts them."""
-    found: Strangers | None = getattr(getattr(config, "loaded_app", None), "strangers", None)
-    return found
-
-
 def meet(config: Any, transport: Any) -> str | None:
     """A connection has been made, goes over to another protocol, or begins to ask for something. Where it is
-    counted, if it is."""
-    strangers = of(config)
+    counted, if it is. `config` is uvicorn's (`server.engine.run.Config`)."""
+    strangers: Strangers | None = getattr(config, "strangers", None)
     return None if strangers is None else strangers.meet(transport)
 
 
 def weigh(config: Any, transport: Any, size: int) -> None:
     """So many bytes wait for it, and it counts for nobody else."""
-    strangers = of(config)
+    strangers: Strangers | None = getattr(config, "strangers", None)
     if strangers is not None:
         strangers.meet(transport)
         strangers.grows(transport, size // HEAD)
@@ -88,6 +82,6 @@ def weigh(config: Any, transport: Any, size: int) -> None:
 
 def forget(config: Any, transport: Any) -> None:
     """It has said who it is, or is gone."""
-    strangers = of(config)
+    strangers: Strangers | None = getattr(config, "strangers", None)
     if strangers is not None:
         strangers.discard(transport)

@@ -64,7 +64,6 @@ class Connection:
             loaded_app = staticmethod(app)
             ws_max_size = 1 << 20
             root_path = ""
-            asgi_version = "3.0"
 
         class State:
             default_headers: tuple[()] = ()

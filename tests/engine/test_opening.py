@@ -128,20 +128,15 @@ async def test_who_says_nothing_is_let_go_when_the_server_stops_and_forgotten() 
 
 
 async def test_what_it_becomes_has_the_connection_to_itself() -> None:
-    made: list[object] = []
-
     class Kind:
-        def __init__(self, *_: object) -> None:
-            made.append(self)
-
         def connection_made(self, transport: Transport) -> None:
             state.connections.add(self)  # type: ignore[arg-type]
 
     state, transport, patience = ServerState(), Transport(), RequestPatience()
     opening = Opening(patience, Takers(), None, state, {})
     opening.connection_made(transport)
-    assert opening._becomes(Kind) is made[0]
-    assert state.connections == {made[0]} == {transport.protocol}
+    opening._hand_over(now := Kind())
+    assert state.connections == {now} == {transport.protocol}
     assert len(patience) == 0
 
 
