@@ -20,8 +20,9 @@ class Caller(Struct, frozen=True, gc=False):
     `expires_at` and `issued_at` are seconds since the epoch. `key` is one string per identity, for ownership,
     presence, read marks and buckets: user 1 is not agent 1. `account` is for whom what is used up is counted:
     those who hold a share link have an account for each network that they come from, and use up nothing of
-    who takes part under the same `sub`. Both are asked for many times in a connection's life, and made once,
-    of the rest: whatever is given for them does not count.
+    who takes part under the same `sub`. `person` is what its token says that it is called; nobody's where
+    many may hold it: the user of that `sub` has a name of his own. The three are asked for many times in a
+    connection's life, and made once, of the rest: whatever is given for them does not count.
     """
 
     role: Role
@@ -36,11 +37,15 @@ class Caller(Struct, frozen=True, gc=False):
     network: str = ""
     key: str = ""
     account: str = ""
+    person: Person | None = None
 
     def __post_init__(self) -> None:
         key = key_of(self.role, self.sub)
         force_setattr(self, "key", key)
         force_setattr(self, "account", key if self.sessions is None else f"{key}\0link\0{self.network}")
+        named = self.name is not None or self.avatar_url is not None
+        mine = named and self.role == "user" and self.sessions is None
+        force_setattr(self, "person", Person(self.name, self.avatar_url) if mine else None)
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -49,14 +54,6 @@ class Caller(Struct, frozen=True, gc=False):
     @property
     def sender_type(self) -> str:
         return SENDER_TYPES[self.role]
-
-    @property
-    def person(self) -> Person | None:
-        """What its token says that it is called. Nobody's where many may hold it: the user of that `sub` has
-        a name of his own."""
-        if (self.name is None and self.avatar_url is None) or self.role != "user":
-            return None
-        return None if self.sessions is not None else Person(self.name, self.avatar_url)
 
     def reaches(self, session_id: str) -> bool:
         """Whether the token's restriction leaves room for this session."""

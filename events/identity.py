@@ -15,6 +15,7 @@ LENGTH = 255
 LAST_AGENT = 2**31 - 1
 _AGENT_ID = re.compile(r"[1-9][0-9]{0,9}")
 _PREFIXES = ("user:", "agent:", "service:")
+_LONGEST = max(map(len, _PREFIXES))
 
 
 def key_of(role: str, sub: str) -> str:
@@ -39,7 +40,7 @@ def fault_of(role: str, sub: object) -> str | None:
         return f"is not a text of 1 to {LENGTH} characters"
     if role == "agent" and agent_id(sub) is None:
         return f"is not an agent's id, a number of 1 to {LAST_AGENT} in ASCII digits"
-    if len(key_of(role, sub)) > LENGTH:
+    if len(sub) > LENGTH - _LONGEST and len(key_of(role, sub)) > LENGTH:
         return f"is longer than {LENGTH} characters with its role"
     return None
 

@@ -6,7 +6,9 @@ transport tells a refusal in its own words.
 
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from events.access import Caller
 from events.bounds import LINK, OPERATORS
@@ -23,14 +25,14 @@ from server.journal import Journal
 from server.places import Places
 
 
-class Visitor(NamedTuple):
-    """A client that wants to come in, as its transport has read it. `page` shows that a browser's page asks,
-    `scope` is of a request whose Origin has not been checked, `caller` is there if its token has been
+class Visitor(Struct, frozen=True, gc=False):
+    """A client that wants to come in, as its transport has read it. `headers` show whether a browser's page
+    asks, `scope` is of a request whose Origin has not been checked, `caller` is there if its token has been
     checked; `missing` is the error's text if there is no token."""
 
     address: str
     token: Any = None
-    page: str | None = None
+    headers: peer.Headers = ()
     from_query: bool = False
     scope: Mapping[str, Any] | None = None
     caller: Caller | None = None
@@ -40,7 +42,7 @@ class Visitor(NamedTuple):
     def of_request(cls, scope: Mapping[str, Any], address: str) -> "Visitor":
         """With a token wherever a request may have it."""
         token, source = peer.request_token(scope) or (None, "")
-        return cls(address, token, peer.page_of(scope["headers"]), source == "query", scope)
+        return cls(address, token, scope["headers"], source == "query", scope)
 
 
 class Admission:
@@ -87,7 +89,7 @@ class Admission:
             if not isinstance(token, str):
                 raise Unauthorized("the token must be a string")
             caller = self._authenticator.authenticate_now(
-                token, visitor.page, visitor.from_query, visitor.address
+                token, visitor.headers, visitor.from_query, visitor.address
             )
             if caller is None:
                 return self._authenticated(token, visitor)
@@ -101,7 +103,7 @@ class Admission:
 
     async def _authenticated(self, token: str, visitor: Visitor) -> Caller:
         caller = await self._authenticator.authenticate(
-            token, visitor.page, visitor.from_query, visitor.address
+            token, visitor.headers, visitor.from_query, visitor.address
         )
         waiting = self._limits.check(caller, "connect")
         return caller if waiting is None else await self._limited(waiting, caller)

@@ -59,13 +59,13 @@ class Services:
     #: Of a worker among several: the port that it does not share with the others.
     own_port: int | None = None
 
-    async def authenticate(self, token: str, origin: str | None, from_query: bool, address: str) -> Caller:
+    async def authenticate(self, token: str, headers: Headers, from_query: bool, address: str) -> Caller:
         """Raises Unauthorized, TokenExpired, Forbidden, RateLimited, Unavailable."""
-        return await self.gate.authenticator.authenticate(token, origin, from_query, address)
+        return await self.gate.authenticator.authenticate(token, headers, from_query, address)
 
     @staticmethod
     def token_of(headers: Headers, query: bytes, subprotocols: Sequence[str]) -> tuple[str, str] | None:
         return peer.bearer_token(headers, query, subprotocols)
 
     def address_of(self, client: tuple[str, int] | None, headers: Headers) -> str:
-        return peer.client_address({"client": client, "headers": headers}, self.settings)
+        return peer.address_behind(client, headers, self.settings)

@@ -15,7 +15,7 @@ from events.access import Caller
 from events.errors import Forbidden, RateLimited, TokenExpired, Unauthorized
 from server.config import Settings
 from server.identity.jwks import Fetch, Jwks, fetch_url
-from server.identity.peer import network_of
+from server.identity.peer import Headers, network_of, page_of
 from server.identity.tokens import Verifier
 from storage.buckets import MemoryBuckets
 from storage.interfaces import Clock
@@ -87,30 +87,30 @@ class Authenticator:
         self._generation = 0
 
     async def authenticate(
-        self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
+        self, token: str, headers: Headers = (), from_query: bool = False, address: str | None = None
     ) -> Caller:
         """The caller whom `token` names.
 
-        `origin` is what shows that a browser's page asks (`peer.page_of`), `from_query` says that the token
-        stood in `?token=`, and failures are counted for `address`; not an expiry: its token was rightly
-        signed, and is no guess. Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service token from a
+        `headers` show whether a browser's page asks (`peer.page_of`), `from_query` says that the token stood
+        in `?token=`, and failures are counted for `address`; not an expiry: its token was rightly signed,
+        and is no guess. Raises `Unauthorized`, `TokenExpired`, `Forbidden` (a service token from a
         browser or an address bar), `RateLimited`, or `Unavailable` (the issuer's keys, or who was revoked).
         """
-        caller = self.authenticate_now(token, origin=origin, from_query=from_query, address=address)
+        caller = self.authenticate_now(token, headers, from_query, address)
         if caller is not None:
             return caller
         assert self._jwks is not None
         try:
             key = await self._jwks.key(self._verifier.header(token).get("kid"))
             return _from(
-                address, self._admitted(token, self._verifier.caller(token, key), origin, from_query)
+                address, self._admitted(token, self._verifier.caller(token, key), headers, from_query)
             )
         except Unauthorized:
             self._count(address)
             raise
 
     def authenticate_now(
-        self, token: str, origin: str | None = None, from_query: bool = False, address: str | None = None
+        self, token: str, headers: Headers = (), from_query: bool = False, address: str | None = None
     ) -> Caller | None:
         """As `authenticate`, without waiting; None if a key must be fetched first."""
         try:
@@ -122,7 +122,7 @@ class Authenticator:
                     if key is None:
                         return None
                 caller = self._verifier.caller(token, key)
-            return _from(address, self._admitted(token, caller, origin, from_query))
+            return _from(address, self._admitted(token, caller, headers, from_query))
         except Unauthorized:
             self._count(address)
             raise
@@ -141,9 +141,9 @@ class Authenticator:
         self._cache.move_to_end(token)
         return caller
 
-    def _admitted(self, token: str, caller: Caller, origin: str | None, from_query: bool) -> Caller:
+    def _admitted(self, token: str, caller: Caller, headers: Headers, from_query: bool) -> Caller:
         if caller.role == "service":
-            if origin is not None:
+            if page_of(headers) is not None:
                 raise Forbidden("a service token does not belong in a browser")
             if from_query:
                 raise Forbidden("a service token does not belong in a URL")

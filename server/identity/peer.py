@@ -157,11 +157,15 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     X-Forwarded-For is read from its right end, where our own proxies wrote, past the trusted ones only: what
     stands further left is the client's own word. Empty for a peer without an address (a Unix socket).
     """
-    client = scope.get("client")
-    peer: str = client[0] if client else ""
+    return address_behind(scope.get("client"), scope["headers"], settings)
+
+
+def address_behind(client: tuple[str, int] | None, headers: Headers, settings: Settings) -> str:
+    """The same of a request's peer and headers."""
+    peer = client[0] if client else ""
     if not settings.trusted_proxies or not _trusted(peer, settings):
         return peer
-    listed = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    listed = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     address = peer
     for entry in reversed(listed.decode("latin-1").split(",")):
         plain = _address(entry.strip())

@@ -115,10 +115,11 @@ class Verifier:
         expires_at = _time(claims, "exp")
         if expires_at is None:
             raise Unauthorized("the token has no exp")
-        issued_at = _time(claims, "iat")
-        if max(_time(claims, "nbf") or now, issued_at or now) > now + LEEWAY:
+        issued_at = _time(claims, "iat") if "iat" in claims else None
+        begins_at = _time(claims, "nbf") if "nbf" in claims else None
+        if (begins_at or now) > now + LEEWAY or (issued_at or now) > now + LEEWAY:
             raise Unauthorized("the token is not valid yet")
-        if self._issuer not in (None, ANY, claims.get("iss")):
+        if self._issuer is not None and self._issuer not in (ANY, claims.get("iss")):
             raise Unauthorized("the token is from another issuer")
         if self._audience is None:
             if "aud" in claims:  # RFC 7519, 4.1.3: it names others, and nobody said that we are one of them
@@ -133,21 +134,22 @@ class Verifier:
         fault = fault_of(role, sub)
         if fault is not None:
             raise Unauthorized(f"the token's sub {fault}")
-        sessions = claims.get("sessions")
-        if "sessions" in claims and not (
-            isinstance(sessions, list)
-            and all(isinstance(each, str) and "\0" not in each for each in sessions)
-        ):
-            # A restriction that cannot be read must not become no restriction.
-            raise Unauthorized("the token's sessions are not a list of strings")
+        sessions = None
+        if "sessions" in claims:
+            sessions = claims["sessions"]
+            if not isinstance(sessions, list) or not all(
+                isinstance(each, str) and "\0" not in each for each in sessions
+            ):
+                # A restriction that cannot be read must not become no restriction.
+                raise Unauthorized("the token's sessions are not a list of strings")
         if expires_at <= now:
             # The last thing that is asked: a newer token of the same kind is the cure for this alone.
             raise TokenExpired()
         return Caller(
             role=role,
             sub=str(sub),
-            name=_name(claims.get("name")),
-            avatar_url=_address(claims.get("avatar_url")),
+            name=_name(claims["name"]) if "name" in claims else None,
+            avatar_url=_address(claims["avatar_url"]) if "avatar_url" in claims else None,
             sessions=None if sessions is None else frozenset(sessions),
             session_role="member" if claims.get("session_role") == "member" else "viewer",
             expires_at=min(expires_at, LAST_TIME),

@@ -215,7 +215,7 @@ async def caller_of(request: Request) -> Caller:
     token, source = found
     scope = request.scope
     address = peer.client_address(scope, services.settings)
-    caller = await services.authenticate(token, peer.page_of(scope["headers"]), source == "query", address)
+    caller = await services.authenticate(token, scope["headers"], source == "query", address)
     services.gate.requests.begin(scope, caller)
     ASKING.set(caller.asking)
     PATIENCE.set(scope["parley.patience"])

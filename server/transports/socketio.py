@@ -20,12 +20,12 @@ from events.outline import Nested
 from events.recovery import new_pid
 from server.admission import Visitor
 from server.engine import frames
+from server.engine.asgi import Headers
 from server.engine.clients import Client
 from server.engine.context import Work
 from server.engine.door import ComeBack, ConnectRefused, Problem
 from server.engine.handshake import Handshake
 from server.errors import close_code
-from server.identity.peer import page_of
 from server.services import Services
 from server.transports.base import Channel, Transport, opening
 from server.transports.codecs import PlainSocketIOCodec
@@ -88,9 +88,10 @@ class SocketIODoor:
         return ComeBack(wait, close_code(error) or frames.NORMAL, error.code)
 
     def _admit(self, conn: Client, info: Handshake, auth: dict[str, Any]) -> Work | None:
-        visitor = self._visitor(info, auth)
+        headers = info.headers
+        visitor = self._visitor(info, headers, auth)
         conn.address = visitor.address
-        if not takes_positions(auth, info.query_string, info.headers):
+        if not takes_positions(auth, info.query_string, headers):
             conn.codec = self._plain
         admitted = self._services.admission.admit(visitor)
         if isinstance(admitted, Caller):
@@ -104,16 +105,16 @@ class SocketIODoor:
         if rest is not None:
             await rest
 
-    def _visitor(self, info: Handshake, auth: dict[str, Any]) -> Visitor:
+    def _visitor(self, info: Handshake, headers: Headers, auth: dict[str, Any]) -> Visitor:
         """The engine has looked at the Origin of the session's first request."""
         services, source = self._services, "auth"
-        token = auth.get("token") if isinstance(auth, dict) else None
+        token = auth.get("token")
         if token is None:
-            token, source = services.token_of(info.headers, info.query_string, ()) or (None, "")
+            token, source = services.token_of(headers, info.query_string, ()) or (None, "")
         return Visitor(
-            services.address_of(info.client, info.headers),
+            services.address_of(info.client, headers),
             token,
-            page_of(info.headers),
+            headers,
             source == "query",
             None,
             None,

@@ -384,10 +384,10 @@ async def test_a_service_token_stays_behind_the_scenes() -> None:
     for _ in range(2):  # also when it is remembered
         assert (await by.authenticate(token)).role == "service"
         with pytest.raises(Forbidden):
-            await by.authenticate(token, origin="https://chat.example.com")
+            await by.authenticate(token, [(b"origin", b"https://chat.example.com")])
         with pytest.raises(Forbidden):
             await by.authenticate(token, from_query=True)
-        assert await by.authenticate(signed({}), origin="https://chat.example.com", from_query=True)
+        assert await by.authenticate(signed({}), [(b"origin", b"https://chat.example.com")], from_query=True)
 
 
 async def test_revoked_tokens() -> None:
