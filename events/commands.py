@@ -332,9 +332,14 @@ class Commands:
     # --- typing and presence
 
     async def typing(self, caller: Caller, conn: Connection | None, command: schema.Typing) -> Done:
-        await self._may_write(caller, conn, command.session_id, 1)
-        source = conn.id if conn is not None else self._membership.event_stream_of(caller, command.session_id)
-        self._typing.set(command.session_id, source, caller.key, command.is_typing)
+        session_id = command.session_id
+        member = conn.member(session_id) if conn is not None else None
+        if member is not None:  # as `_may_write`, without a coroutine of its own
+            self._member_writes(member, 1)
+        else:
+            await self._writable(caller, session_id, 1)
+        source = conn.id if conn is not None else self._membership.event_stream_of(caller, session_id)
+        self._typing.set(session_id, source, caller.key, command.is_typing)
         return {}
 
     async def presence(self, caller: Caller, conn: Connection | None, command: schema.Presence) -> Done:

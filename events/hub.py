@@ -76,8 +76,10 @@ class Hub:
 
     def person(self, key: str) -> Person | None:
         """What a user is called who has a connection here."""
-        persons = (conn.caller.person for conn in self.of_user(key))
-        return next((person for person in persons if person is not None), None)
+        for conn in self.of_user(key):
+            if conn.caller.person is not None:
+                return conn.caller.person
+        return None
 
     def of_account(self, caller: Caller) -> tuple[Connection, ...]:
         """Those of `of_user` that are counted for the same account."""

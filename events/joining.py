@@ -121,7 +121,8 @@ class Joining:
         page = part(known.page, None if reset else after_revision, limit)
         if page is None or are_long(state):
             return None
-        known.people.met(conn.caller)
+        if conn.caller.person is not None:
+            known.people.met(conn.caller)
         snapshot = self._snapshots.made(room, known, role, cut, state, page, reset)
         snapshot.brought = self._snapshots.brought() if after_revision and not reset else None
         member = self._hub.enter(conn, session_id)

@@ -239,15 +239,16 @@ class Presence:
         """What the store found, and what is so here."""
         users = dict(found)
         room = self._delivery.hub.rooms.get(name)
-        for key, here in room.users.items() if room is not None else ():
-            mine, connections = here.status, here.connections
+        if room is None:
+            return users
+        for key, (connections, _, mine) in room.users.items():
             elsewhere = users.get(key)
             if elsewhere is not None:
-                mine = "online" if elsewhere[0] == "online" else mine
-                connections = max(elsewhere[1], connections)
+                there, most = elsewhere
+                mine = there if there == "online" else mine
+                connections = most if most > connections else connections
             users[key] = mine, connections
-        if room is not None:
-            room.online = len(users)
+        room.online = len(users)
         return users
 
     # --- the node's heartbeat

@@ -146,17 +146,16 @@ class Here(NamedTuple):
 
     connections: int
     away: int  # of them
+    status: str = "online"
 
     @classmethod
     def of(cls, before: "Here | None", connections: int, away: int) -> "Here":
         """With so many more of each."""
         if before is not None:
             connections, away = connections + before.connections, away + before.away
-        return _ONCE if (connections, away) == (1, 0) else cls(connections, away)
-
-    @property
-    def status(self) -> str:
-        return "online" if self.connections > self.away else "away"
+        if connections == 1 and not away:
+            return _ONCE
+        return cls(connections, away, "online" if connections > away else "away")
 
 
 #: The ordinary case: one object for nearly all users, not one each.

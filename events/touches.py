@@ -23,7 +23,8 @@ class Touches:
         if live is not None:
             written = live.expires_at - live.ttl_hours * 3600.0
             ends = self._touch(room.name, live.ttl_hours, written, now, count)
-            live.expires_at = max(live.expires_at, ends)
+            if ends > live.expires_at:
+                live.expires_at = ends
 
     def _touch(self, session_id: str, ttl_hours: float, written: float, now: float, count: int) -> float:
         """When the session ends now."""

@@ -178,7 +178,7 @@ class Metrics(Observer, Collector):
             self.command_seconds.observe(seconds, name)
 
     def connected(self, transport: str) -> None:
-        self.connects.add(transport)
+        self.connects.more((transport,), 1)
 
     def disconnected(self, transport: str, reason: str) -> None:
         self.disconnects.add(transport, reason)

@@ -55,6 +55,8 @@ class SocketIOCodec:
                 b'42["%b",%b,"%b-%012x%b"]'
                 % (event.name.encode(), event.data, event.epoch.encode(), event.pos, event.mark.encode()),
             )
+        if event.kind > _LOGGED:  # it has no position
+            return frame(TEXT, b'42["%b",%b]' % (event.name.encode(), event.data))
         position = _position(event, self._poisoned)
         tail = b"]" if position is None else b"," + position + b"]"
         return frame(TEXT, b'42["' + event.name.encode() + b'",' + event.data + tail)
