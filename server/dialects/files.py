@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
 
@@ -23,6 +23,8 @@ from storage.records import FileRecord
 _HEAD = 300
 #: Percent signs of its content: each costs a microsecond of the loop. Clients send base64.
 _ESCAPES = 10_000
+#: Letters of a host, with a user's name.
+_HOST = 500
 #: Letters behind our own address in which a file's id is looked for.
 _NAMED = 200
 #: Files within one message: as many as a user may upload at once (`events.bounds.RATES`).
@@ -128,11 +130,15 @@ def own_file(origin: str, root: str) -> Callable[[str], str | None]:
     return own
 
 
-def kind_of(address: str) -> str | None:
-    """The media type that the end of a name or of an address tells. Its host is not looked at: a long one
-    takes long."""
-    last = address.partition("#")[0].partition("?")[0].rpartition("/")[2]
-    return mimetypes.guess_type(last[-100:])[0]
+def kind_of(address: str, field: str) -> str | None:
+    """The media type that the end of a name or of an address tells. Raises ValidationFailed: no address."""
+    host = re.split("[/?#]", address.partition("//")[2], maxsplit=1)[0]
+    try:
+        if len(host) > _HOST:  # it would be normalised, which takes long
+            raise ValueError
+        return mimetypes.guess_type(urlsplit(address).path.rpartition("/")[2][-100:])[0]
+    except ValueError as error:
+        raise ValidationFailed("no address", field=field) from error
 
 
 async def stored(

@@ -60,6 +60,20 @@ class _Named(Struct):
     id: str = ""
 
 
+class _Stop(Struct):
+    """`UIChatStop`, of which no more is built."""
+
+    message_id: Annotated[str, Meta(max_length=255)] | None = field(default=None, name="messageId")
+    assistant_message: _Named | None = field(default=None, name="assistantMessage")
+
+
+def to_stop(body: bytes) -> str:
+    """The id of the answer, or question, that is to be stopped; empty where none is named. Raises
+    ValidationFailed."""
+    stop = _read(body or b"{}", _Stop)
+    return stop.message_id or (stop.assistant_message.id if stop.assistant_message else "")
+
+
 def request_in(body: bytes) -> UIChatRequest:
     """Raises ValidationFailed."""
     request = _read(body, UIChatRequest)

@@ -15,9 +15,9 @@ from server.dialects.aisdk.asking import UICall, carry_out
 from server.dialects.aisdk.bodies import (
     LARGEST,
     UIChatRequest,
-    UIChatStop,
     last_message,
     request_in,
+    to_stop,
     tools_in,
 )
 from server.dialects.aisdk.chunks import Sdk, UIChunks
@@ -29,7 +29,7 @@ from server.dialects.repeats import key_in
 from server.dialects.wholechats import check_values
 from server.identity import peer
 from server.routes.common import call, caller_of, doors_of, features_of, perform, reply
-from server.routes.reading import body_of, bytes_of, clean, services_of, struct_of
+from server.routes.reading import bytes_of, clean, services_of, struct_of
 from server.routes.sessions import origin_of
 from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from server.transports.eventstream import Begin
@@ -145,8 +145,7 @@ async def stop(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     chat_id = request.path_params["chat_id"]
     clean({"chat_id": chat_id})
-    body = struct_of(UIChatStop, await body_of(request, LARGEST))
-    named = body.message_id or str((body.assistant_message or {}).get("id", ""))
+    named = to_stop(await bytes_of(request, LARGEST))
     status = None
     try:
         await services.sessions.writable(caller, chat_id)

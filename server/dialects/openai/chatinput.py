@@ -41,14 +41,14 @@ def _parts(message: ChatMessage, place: int) -> list[GivenPart]:
         if isinstance(part, ImageContent):
             if message.role in ("assistant", "tool"):
                 raise ValidationFailed("texts alone", field=f"messages[{place}].content")
-            parts.append(_picture(part))
+            parts.append(_picture(part, place))
         else:
             parts += text_in(part.text if isinstance(part, TextContent) else part.refusal)
     return parts
 
 
-def _picture(part: ImageContent) -> FilePart:
+def _picture(part: ImageContent, place: int) -> FilePart:
     url = part.image_url.url
-    guessed = kind_of(url)
+    guessed = kind_of(url, f"messages[{place}].content")
     kind = guessed if guessed is not None and guessed.startswith("image/") else "image/jpeg"
     return FilePart(url=url, media_type=kind)

@@ -77,7 +77,7 @@ def _file(given: InputImage | InputFile, field: str) -> FilePart:
     if url is None:
         raise ValidationFailed("an http address, or the id of a file of the session", field=field)
     name = given.filename if isinstance(given, InputFile) else None
-    guessed = kind_of(name or url)
+    guessed = kind_of(name or url, field)
     if isinstance(given, InputImage) and (guessed is None or not guessed.startswith("image/")):
         guessed = "image/jpeg"
     return FilePart(url=url, media_type=guessed or UNSET, name=name or UNSET)
