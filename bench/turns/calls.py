@@ -264,7 +264,8 @@ async def ui_stop(world: World) -> AsyncIterator[None]:
     session = await world.session(agent_id=1)
     await world.message(session, content=texts.long_text(20_000))
     yield
-    ok(await world.api().post(f"/api/ai/chat/{session}/stop", json={"unknown": texts.wide()}))
+    told = b'{"unknown": [' + b"1.5," * 1_000_000 + b"1]}"
+    ok(await world.api().post(f"/api/ai/chat/{session}/stop", content=told))
 
 
 def _ui_shown() -> list[dict[str, object]]:
@@ -494,7 +495,7 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ),
     ("POST", "/api/ai/chat"): (Dear("4 MiB of messages, of which the last has a file of 500 KB", ui_chat),),
     ("GET", "/api/ai/chat/{chat_id}/stream"): (Dear("an answer of many pieces", ui_resume),),
-    ("POST", "/api/ai/chat/{chat_id}/stop"): (Dear("an unknown field of 25,000 objects", ui_stop),),
+    ("POST", "/api/ai/chat/{chat_id}/stop"): (Dear("an unknown field of a million numbers", ui_stop),),
     ("POST", "/api/ag-ui/{agent_id}"): (Dear("as `/api/ai/chat`, with tools and a context", agui_run),),
     ("POST", "/api/ag-ui/agent/{agent_id}/run"): (Dear("the same", agui_run),),
     ("POST", "/api/ag-ui/agent/{agent_id}/connect"): (Dear("a page of 4,000 messages", agui_connect),),
