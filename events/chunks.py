@@ -1,7 +1,7 @@
 """A stream's pieces on their way to the log, merged while one append is under way. Knows no caller."""
 
 import asyncio
-from collections.abc import Awaitable
+from functools import partial
 
 from events.clock import Clock
 from events.delivery import Delivery
@@ -63,12 +63,12 @@ class Chunks:
             event = Event(stream.room, "", b"", Kind.LOGGED, stream=stream.message_id, index=ASK_ONLY)
             self._take(stream, self._log.append(event, stream.start, ()))
 
-    def _take(self, stream: Stream, answer: ChunkAnswer | Awaitable[ChunkAnswer]) -> None:
+    def _take(self, stream: Stream, answer: "ChunkAnswer | asyncio.Future[ChunkAnswer]") -> None:
         if isinstance(answer, ChunkAnswer):
             self._answered(stream, answer)
         else:
             stream.flying = True
-            self._tasks.spawn(self._land(stream, answer))
+            answer.add_done_callback(partial(self._land, stream))  # no task: it is done for every chunk
 
     def _deliver_here(self, stream: Stream) -> None:
         """The bus is away: members on this node see their own node's chunks; the log gets them later."""
@@ -83,17 +83,16 @@ class Chunks:
             self._delivery.deliver(room, event)
             have = end if end is not None else len(stream.pieces)
 
-    async def _land(self, stream: Stream, answer: Awaitable[ChunkAnswer]) -> None:
+    def _land(self, stream: Stream, answer: "asyncio.Future[ChunkAnswer]") -> None:
+        stream.flying = False
         try:
-            result = await answer
+            result = answer.result()
         except StorageUnavailable:
-            stream.flying = False
             self._delivery.lost()
             self._deliver_here(stream)
             self._settle(stream)
-            return
-        stream.flying = False
-        self._answered(stream, result)
+        else:
+            self._answered(stream, result)
 
     def _answered(self, stream: Stream, result: ChunkAnswer) -> None:
         if result.answer == "next":

@@ -14,6 +14,7 @@ from msgspec import Struct
 from starlette.types import Message, Send
 
 from server.transports.eventstream import COMMENT
+from server.transports.growing import Growing, Telling
 from storage.turns import LONG
 
 
@@ -62,13 +63,18 @@ class Frames(ABC):
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         """The frames of the next line."""
 
+    def grows(self) -> Growing | None:
+        """How the text goes on that was told of last, where each piece of it is a frame that is like all
+        others but for its text, and changes nothing else."""
+        return None
+
 
 CUT_OFF = AnswerLine(code="CUT_OFF", message="the response ended before the answer did; the answer goes on")
 
 _decode = msgspec.json.Decoder(AnswerLine).decode
 
 
-class ToldInFrames:
+class ToldInFrames(Telling):
     """The `send` of a response whose body is lines; its client gets frames. Comments go through: they keep
     proxies awake. What else is no event is left out: to the libraries of most products a `retry:` or an `id:`
     that is followed by nothing is a broken event."""
@@ -96,6 +102,9 @@ class ToldInFrames:
                 return
             message = {**message, "body": body}
         await self._send(message)
+
+    def grows(self) -> Growing | None:
+        return None if self._frames.ended else self._frames.grows()
 
     def _told(self, body: bytes, last: bool) -> Iterator[bytes]:
         if body == COMMENT:

@@ -1,10 +1,10 @@
 """What is new in each line of an answer, part by part, for readers who know parts and cannot take anything
 back. Knows no dialect."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from events.parts import TEXT
+from events.parts import TEXT, delta_label, text_label
 from server.dialects.answerlines import AnswerLine
 from server.dialects.steps import EndStep, Part, ToldText
 
@@ -52,6 +52,12 @@ class PartSteps:
             if line.parts is None and line.content:
                 yield from self._whole(TEXT, "text", line.content)
             yield EndStep(line, self._changed)
+
+    def add_to(self, part_id: str) -> tuple[str, Callable[[str], None]]:
+        """The label of more text of a part that has begun, and what is to be told of such text that was told
+        to the reader without this."""
+        label = text_label(part_id) if self._kinds[part_id] == "text" else delta_label(part_id)
+        return label, self._told[part_id].add
 
     def _chunk(self, part_id: str, text: str) -> Iterator[GrownPart]:
         """Text for a second part that is not there yet was put in for those who know none: all of the part

@@ -75,6 +75,10 @@ class Steps:
         self._parts: set[str] = set()
         self._called: set[str] = set()
 
+    def add(self, text: str) -> None:
+        """More of the text, which was told to the reader without this."""
+        self._text.add(text)
+
     def take(self, line: AnswerLine) -> Iterator[Step]:
         changed = False
         match line.type:

@@ -1,8 +1,9 @@
 """An answer of an HTTP connection on its way: it is under way until its last byte has left, and its client
 has to take it. For whom the connection counts meanwhile.
 
-Leans on uvicorn 0.54.0's HttpToolsProtocol: `cycle`, `config`, `transport`, `scheme`, `_start_asgi_task`,
-`pause_writing`, `resume_writing`; tests/engine/test_pins.py guards them.
+Leans on uvicorn 0.54.0's HttpToolsProtocol: `cycle`, `config`, `transport`, `scheme`, `flow`,
+`_start_asgi_task`, `pause_writing`, `resume_writing`; and on its cycle: `scope`, `disconnected`,
+`response_started`, `response_complete`, `chunked_encoding`. tests/engine/test_pins.py guards them.
 """
 
 from collections.abc import Callable
@@ -53,6 +54,37 @@ def once_taken(scope: Any, then: Callable[[], None]) -> None:
         protocol.once_taken(then)
 
 
+class OpenBody:
+    """A body that has begun, past the application's layers: whole pieces of it, which may stand between those
+    that go through them."""
+
+    __slots__ = ("_cycle", "_flow", "_write")
+
+    def __init__(self, protocol: "AnsweringProtocol", cycle: Any) -> None:
+        self._cycle, self._flow, self._write = cycle, protocol.flow, protocol.transport.write
+
+    @property
+    def takes(self) -> bool:
+        """Whether a piece leaves, or waits in the connection's buffer."""
+        cycle = self._cycle
+        return not (self._flow.write_paused or cycle.disconnected or cycle.response_complete)
+
+    def write(self, data: bytes) -> None:
+        """To nobody where the client is gone."""
+        if not (self._cycle.disconnected or self._cycle.response_complete):
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def open_body(scope: Any) -> OpenBody | None:
+    """Of the request that is being answered, when its answer's head has left; None where another server runs
+    the application, or the body does not go in chunks."""
+    protocol = protocol_of(scope)
+    cycle = None if protocol is None else protocol.answering
+    if protocol is None or cycle is None or cycle.scope["method"] == "HEAD":
+        return None
+    return OpenBody(protocol, cycle) if cycle.response_started and cycle.chunked_encoding else None
+
+
 class AnsweringProtocol(HttpToolsProtocol):
     """`takers` are all connections whose answers wait; `poller` is told what happens to the connection while
     it keeps a request waiting. An application finds this object by `protocol_of`."""
@@ -77,6 +109,11 @@ class AnsweringProtocol(HttpToolsProtocol):
     def _is_counted(self) -> bool:
         """The same, also while its answer only waits to be taken."""
         return self._answering is not None and "counted" in self._answering.scope["extensions"]["parley.http"]
+
+    @property
+    def answering(self) -> Any:
+        """uvicorn's cycle of the request that is being answered, or was last."""
+        return self._answering
 
     def known(self) -> None:
         if not self._weighs:

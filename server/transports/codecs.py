@@ -3,6 +3,7 @@
 Each codec has a twin, `poisoned`, for connections whose positions cannot be recovered from any more.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -105,26 +106,37 @@ class AnswerCodec:
     `id: <message_id>:end`; nothing else.
 
     `ended`: its end was given out. Chunks may be encoded after it: a slow reader's are merged as they leave.
+    `at_once` gives bytes that may leave past all else; None: an event has to go the ordinary way.
     """
 
     def __init__(self) -> None:
         self.message_id = ""
         self.next_index = 0
         self.ended = False
+        self.at_once: Callable[[Event], bytes | None] = never
         self.poisoned: Any = self
 
     def encode(self, event: Event) -> bytes:
         if event.stream != self.message_id:
             return b""
+        told = self.at_once(event)
         if event.sizes:
             next_index = event.index + len(event.sizes)
             self.next_index = max(self.next_index, next_index)
-            return self._line(event.name.encode(), event.data, b"%d" % next_index)
+            return self.line_of(event) if told is None else told
         if event.closed and not self.ended and not _is_to_go_on(event):
             self.ended = True
             return self._line(b"stream_end", event.data, END.encode())
         return b""
 
+    def line_of(self, event: Event) -> bytes:
+        """Of a chunk."""
+        return self._line(event.name.encode(), event.data, b"%d" % (event.index + len(event.sizes)))
+
     def _line(self, kind: bytes, data: bytes, place: bytes) -> bytes:
         head = b"id: %s:%s\n" % (self.message_id.encode(), place)
         return head + b'data: {"type":"' + kind + b'",' + one_line(data[1:]) + b"\n\n"
+
+
+def never(event: Event) -> None:
+    """Where nothing may."""

@@ -13,11 +13,13 @@ from starlette.types import Receive, Send
 
 from events.bounds import EVENT_STREAMS
 from events.errors import ChatError, SlowConsumer
-from events.event import to_json
+from events.event import Event, to_json
 from events.held import SMALL
 from events.outbox import Sink
 from events.room import Connection
+from server.engine.answers import OpenBody
 from server.services import Services
+from server.transports.growing import Growing
 
 KEEP_ALIVE = 15.0
 HEADERS = [
@@ -25,6 +27,8 @@ HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+#: Bytes of an event that may leave at once: to tell of it takes no time to speak of.
+SHORT = 4096
 RETRY = b"retry: 2000\n\n"
 COMMENT = b": still here\n\n"
 #: Milliseconds, at random, that are added where an EventSource is to come again: a herd comes back spread.
@@ -34,7 +38,7 @@ SPREAD = (1000, 4000)
 class EventStream(Sink):
     """The writing end of one response. Bytes wait here until the response takes them."""
 
-    __slots__ = ("_ended", "_limit", "_ready", "_waiting", "conn", "error")
+    __slots__ = ("_body", "_ended", "_growing", "_limit", "_ready", "_waiting", "_wrote", "conn", "error")
 
     def __init__(self, services: Services) -> None:
         super().__init__(services.hub.flusher)
@@ -42,12 +46,39 @@ class EventStream(Sink):
         self._waiting: list[bytes] = []
         self._ready = asyncio.Event()
         self._ended = False
+        self._wrote = 0.0  # when something left last, by the loop
+        self._body: OpenBody | None = None
+        self._growing: Growing | None = None  # while nothing waits: pieces of the text leave at once
         self.error: ChatError | None = None
         self.conn: Connection | None = None
 
     def write(self, data: bytes) -> None:
+        if self._growing is not None and self._body is not None:
+            self._body.write(data)
+            self._wrote = self.flusher.loop.time()
+            return
         self._waiting.append(data)
         self._ready.set()
+
+    def at_once(self, event: Event) -> bytes | None:
+        """A piece of the text that is being told, as the response's own bytes; None: it goes through the
+        response's layers, behind what was told so far."""
+        growing, body = self._growing, self._body
+        if growing is None or body is None:
+            return None
+        is_more = event.sizes and growing.label in (event.part, None) and len(event.data) < SHORT
+        if is_more and body.takes:
+            return growing.frame(event)
+        self._slow_down()
+        return None
+
+    def _slow_down(self) -> None:
+        """What comes next goes behind what has left at once."""
+        if self._growing is not None:
+            out = self.leaving()
+            if out:
+                self.write(out)
+            self._growing = None
 
     def cut(self) -> None:
         self.end(SlowConsumer())
@@ -65,38 +96,57 @@ class EventStream(Sink):
         self.flusher.held.discard(self)
         self._ready.set()
 
-    async def serve(self, receive: Receive, send: Send, finished: Callable[[], bool]) -> None:
-        """Send until the client goes, the stream is ended, or `finished` says so."""
+    async def serve(
+        self,
+        receive: Receive,
+        send: Send,
+        finished: Callable[[], bool],
+        body: OpenBody | None = None,
+        grows: Callable[[], Growing | None] = lambda: None,
+    ) -> None:
+        """Send until the client goes, the stream is ended, or `finished` says so. What `grows` goes to `body`
+        as long as nothing else is told."""
         listening = asyncio.create_task(until_gone(receive))
         listening.add_done_callback(lambda _: self.end())
+        self._body, self._wrote = body, self.flusher.loop.time()
         try:
             while True:
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE):
-                        await self._ready.wait()
-                except TimeoutError:
-                    await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
-                    continue
-                self._ready.clear()
-                waiting, self._waiting = self._waiting, []
-                data = b"".join(waiting)
+                data = await self._next()
                 if data:
                     # While the response is stuck, events go by the rules for slow readers.
                     self.pause(self._limit)
                     await self._sent(data, send)
                     self.resume()
-                del waiting, data  # it may be long until there is more
-                if self._ended or (finished() and not self._waiting and self.out is None):
+                del data  # it may be long until there is more
+                if self._ended or (finished() and not self._waiting and not self.out):
                     break
+                if body is not None and not (self._waiting or self.out or self.backlog):
+                    self._growing = grows()
             if not listening.done():
-                body = b""
+                last = b""
                 if self.error is not None:
-                    body = b"event: error\ndata: " + to_json(self.error.as_dict()) + b"\n\n"
-                await send({"type": "http.response.body", "body": body, "more_body": False})
+                    last = b"event: error\ndata: " + to_json(self.error.as_dict()) + b"\n\n"
+                await send({"type": "http.response.body", "body": last, "more_body": False})
         except OSError:
             pass  # the client is gone
         finally:
             listening.cancel()
+            self._growing = None
+
+    async def _next(self) -> bytes:
+        """What goes through the response's layers: what waits; a comment where nothing has left for long."""
+        while not self._ready.is_set():
+            try:
+                async with asyncio.timeout_at(self._wrote + KEEP_ALIVE):
+                    await self._ready.wait()
+            except TimeoutError:
+                if self.flusher.loop.time() >= self._wrote + KEEP_ALIVE:
+                    self._slow_down()
+                    return COMMENT
+        self._ready.clear()
+        self._slow_down()
+        waiting, self._waiting = self._waiting, []
+        return b"".join(waiting)
 
     async def _sent(self, data: bytes, send: Send) -> None:
         """It may have to wait for what was sent before; from then on the request's connection counts it."""
@@ -105,6 +155,7 @@ class EventStream(Sink):
             self.holds(held)
         try:
             await send({"type": "http.response.body", "body": data, "more_body": True})
+            self._wrote = self.flusher.loop.time()
         finally:
             if held:
                 self.holds(-held)

@@ -20,9 +20,10 @@ from events.joining import Joined
 from events.room import Connection
 from events.seat import ENDED
 from server.admission import Visitor
+from server.engine.answers import open_body
 from server.services import Services
 from server.transports.base import Channel, Transport
-from server.transports.codecs import AnswerCodec, EventStreamCodec, one_line
+from server.transports.codecs import AnswerCodec, EventStreamCodec, never, one_line
 from server.transports.eventstream import (
     HEADERS,
     RETRY,
@@ -34,6 +35,7 @@ from server.transports.eventstream import (
     UnreadStream,
     until_gone,
 )
+from server.transports.growing import GrowingLines, Telling
 
 Stream = TypeVar("Stream", bound=EventStream)
 
@@ -116,7 +118,7 @@ class EventStreamDoor:
         """One stream as `data:` lines. `first` begins the answer, once its reader is in the room: nothing of
         it can be missed. Raises ChatError before anything is sent. `at_once`: the response begins before the
         answer does."""
-        head = AnswerHead(send)
+        head, told = AnswerHead(send), send.grows if isinstance(send, Telling) else None
         if at_once:
             await head.send()
 
@@ -126,7 +128,11 @@ class EventStreamDoor:
         try:
             async with self._reading(scope, caller, session_id, begin, EventStream) as (stream, codec):
                 await head.send()
-                await stream.serve(receive, send, lambda: codec.ended)
+                grows, codec.at_once = told or GrowingLines(codec).grows, stream.at_once
+                try:
+                    await stream.serve(receive, send, lambda: codec.ended, open_body(scope), grows)
+                finally:
+                    codec.at_once = never
         except ChatError as error:
             if not head.sent:
                 raise

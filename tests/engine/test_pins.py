@@ -16,7 +16,8 @@ from engineio import packet as eio_packet
 from socketio import async_admin
 from socketio import packet as sio_packet
 from uvicorn import server as uvicorn_server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.engine import reasons
 from tests.support.server import ROOT
@@ -171,6 +172,22 @@ def test_what_our_http_class_replaces_is_still_all_there_is() -> None:
     ):
         assert line in made
     assert made.count("self.") == 10  # nothing else is set up (the logger accounts for the rest)
+
+
+def test_what_a_body_goes_by_that_leaves_past_the_layers() -> None:
+    """server/engine/answers.py, `OpenBody`: it repeats how a cycle writes a piece, and asks what it asks."""
+    cycle = RequestResponseCycle
+    assert {"scope", "disconnected", "response_started", "response_complete", "chunked_encoding"} <= set(
+        cycle.__init__.__code__.co_names
+    )
+    sends = inspect.getsource(cycle.send)
+    for line in (
+        "if self.disconnected:",
+        "elif self.chunked_encoding:",
+        r'[b"%x\r\n" % len(body), body, b"\r\n"]',
+    ):
+        assert line in sends
+    assert "self.write_paused = True" in inspect.getsource(FlowControl.pause_writing)
 
 
 def test_what_the_stock_servers_are_made_with() -> None:

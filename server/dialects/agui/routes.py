@@ -34,6 +34,7 @@ from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from server.services import Services
 from server.transports.codecs import one_line
 from server.transports.eventstream import HEADERS, Begin
+from server.transports.growing import Growing, GrowingText
 from storage.records import MessageRecord, SessionRecord
 
 Json = dict[str, Any]
@@ -60,6 +61,13 @@ class RunFrames(Frames):
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         yield from map(_frame, self._events.tell(line))
         self.ended = self._events.ended
+
+    def grows(self) -> Growing | None:
+        found = self._events.grows()
+        if found is None:
+            return None
+        label, add, marked = found
+        return GrowingText(label, _frame(marked), add)
 
 
 def _frame(event: Json) -> bytes:

@@ -4,7 +4,7 @@ Whatever is opened is closed before the run ends, or its client fails the run. A
 version 1.0 (`modern`) takes an outcome of that version for a broken event.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from events.errors import StreamClosed
@@ -13,6 +13,7 @@ from server.dialects.agui.toolevents import ToolEvents, named
 from server.dialects.answerlines import AnswerLine
 from server.dialects.partsteps import GrownPart, PartSteps, ShownPart
 from server.dialects.steps import EndStep, Part
+from server.transports.growing import MARK
 
 Json = dict[str, Any]
 
@@ -58,6 +59,7 @@ class RunEvents:
         self._messages: dict[str, str] = {}  # what the client has of parts that are texts, by the part
         self._has_text = False
         self._open: tuple[str, str] | None = None  # the kind and id of what is being told
+        self._last = ""  # the part that grew last
         self._skips: dict[str, int] = {}  # characters of a message that the client has
         self._once: set[str] = set()
         self._before: Sequence[Json] = ()  # an interrupt
@@ -99,6 +101,17 @@ class RunEvents:
                 case EndStep():
                     yield from self._end(step)
 
+    def grows(self) -> tuple[str, Callable[[str], None], Json] | None:
+        """`PartSteps.add_to` of the part that is being told, and the event of the text `MARK` of it; None
+        where more of it is more than such an event."""
+        if (
+            self._open is None
+            or self._open[1] != self._messages.get(self._last)
+            or self._skips.get(self._open[1])
+        ):
+            return None
+        return *self._steps.add_to(self._last), _more(*self._open, MARK)
+
     # --- texts and thoughts
 
     def _grown(self, step: GrownPart) -> Iterator[Json]:
@@ -111,8 +124,8 @@ class RunEvents:
             self._skips[message_id] -= skipped
         for at in range(skipped, len(step.text), LONGEST):
             yield from self._begin(step.kind, message_id)
-            name = "TEXT_MESSAGE_CONTENT" if step.kind == "text" else "REASONING_MESSAGE_CONTENT"
-            yield {"type": name, "messageId": message_id, "delta": step.text[at : at + LONGEST]}
+            self._last = step.part_id
+            yield _more(step.kind, message_id, step.text[at : at + LONGEST])
 
     def _message_of(self, step: GrownPart) -> str:
         """Each text is a message: the first one the answer's own, unless calls come before it, for pages show
@@ -245,6 +258,11 @@ class RunEvents:
         yield from self._tools.close()
         yield from self._end_step()
         self._step = 0
+
+
+def _more(kind: str, message_id: str, text: str) -> Json:
+    name = "TEXT_MESSAGE_CONTENT" if kind == "text" else "REASONING_MESSAGE_CONTENT"
+    return {"type": name, "messageId": message_id, "delta": text}
 
 
 def _usage(line: AnswerLine) -> Json:

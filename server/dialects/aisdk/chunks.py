@@ -14,6 +14,7 @@ from server.dialects.aisdk.toolchunks import NAME, ToolChunks
 from server.dialects.answerlines import AnswerLine
 from server.dialects.partsteps import GrownPart, PartSteps, ShownPart
 from server.dialects.steps import EndStep, Part
+from server.transports.growing import MARK
 
 Chunk = dict[str, Any]
 Sdk = Literal[5, 6, 7]
@@ -43,6 +44,7 @@ class UIChunks:
         self._sdk, self._session_id, self._file_url = sdk, session_id, file_url
         self._steps, self._tools = PartSteps(), ToolChunks(sdk)
         self._open: dict[str, str] = {}  # parts that grow, with their kind
+        self._last = ""  # the part that grew last
         self._step_open = False
         self._once: set[str] = set()
         self._files: set[str] = set()
@@ -82,6 +84,14 @@ class UIChunks:
                 case EndStep():
                     yield from self._end(step)
 
+    def grows(self) -> tuple[str, Callable[[str], None], Chunk] | None:
+        """`PartSteps.add_to` of the part that grew last, and the chunk of the text `MARK` of it; None where
+        more of it is more than such a chunk."""
+        kind = self._open.get(self._last)
+        if kind is None or self._skips[kind]:
+            return None
+        return *self._steps.add_to(self._last), _more(kind, self._last, MARK)
+
     # --- parts
 
     def _grown(self, step: GrownPart) -> Iterator[Chunk]:
@@ -98,7 +108,8 @@ class UIChunks:
             yield from self._begin_step(anew=True)
             self._open[step.part_id] = step.kind
             yield {"type": f"{step.kind}-start", "id": step.part_id}
-        yield {"type": f"{step.kind}-delta", "id": step.part_id, "delta": text}
+        self._last = step.part_id
+        yield _more(step.kind, step.part_id, text)
 
     def _shown(self, part: Part) -> Iterator[Chunk]:
         match part["type"]:
@@ -207,6 +218,10 @@ class UIChunks:
     def _error(self, code: str, message: str) -> Iterator[Chunk]:
         self.ended = True
         yield {"type": "error", "errorText": f"{code}: {message}" if message else code}
+
+
+def _more(kind: str, part_id: str, text: str) -> Chunk:
+    return {"type": f"{kind}-delta", "id": part_id, "delta": text}
 
 
 def _given(**values: Any) -> Chunk:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from events.event import to_json
-from events.parts import BETWEEN
+from events.parts import BETWEEN, text_label
 from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.behind import Behind
 from server.dialects.openai.errors import broken_off
@@ -12,6 +12,7 @@ from server.dialects.openai.toolcalls import told_id
 from server.dialects.openai.usage import of_completion
 from server.dialects.steps import EndStep, PartStep, Steps, TextStep, ThoughtStep, is_to_call, whole
 from server.transports.codecs import one_line
+from server.transports.growing import MARK, Growing, GrowingText
 from storage.records import MessageRecord
 
 Json = dict[str, Any]
@@ -32,6 +33,7 @@ class ChatChunks(Frames):
         self._with_usage = with_usage
         self._steps, self._extras, self._thoughts = Steps(), Extras(), Thoughts()
         self._message_id = ""
+        self._last: str | None = None  # the part of the text that was told last
 
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         self._message_id = line.message_id or self._message_id
@@ -44,7 +46,8 @@ class ChatChunks(Frames):
         steps = self._steps.take(line)
         for step in steps if self._behind is None else self._behind.rest(steps):
             match step:
-                case TextStep(text):
+                case TextStep(text, part_id):
+                    self._last = part_id
                     yield self._chunk({"content": text})
                 case ThoughtStep():
                     thought = self._thoughts.more(step)
@@ -56,6 +59,11 @@ class ChatChunks(Frames):
                         yield self._chunk(delta)
                 case EndStep():
                     yield from self._end(step)
+
+    def grows(self) -> Growing | None:
+        if self._last is None or self._behind is not None:
+            return None
+        return GrowingText(text_label(self._last), self._chunk({"content": MARK}), self._steps.add)
 
     def _end(self, end: EndStep) -> Iterator[bytes]:
         line = end.line
