@@ -1,10 +1,11 @@
 """The AI SDK 7's own WebSocket transport, unmodified, at `/ws/ai`."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.doors.test_openai import history, working
@@ -127,3 +128,59 @@ async def test_who_has_no_token_is_closed(parley: Server) -> None:
             await socket.recv()
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "UNAUTHORIZED")
+
+
+def asking(chat_id: str, model: str, text: str = "go") -> str:
+    message = {"id": f"m-{chat_id}", "role": "user", "parts": [{"type": "text", "text": text}]}
+    body = {"agent_id": int(model)}
+    return json.dumps({"type": "send", "requestId": "1", "id": chat_id, "messages": [message], "body": body})
+
+
+async def chunk_of(socket: ClientConnection, kind: str) -> dict[str, Any]:
+    """The next of this type."""
+    while (told := json.loads(await socket.recv())).get("chunk", told)["type"] != kind:
+        pass
+    chunk: dict[str, Any] = told.get("chunk", told)
+    return chunk
+
+
+async def test_who_does_not_read_is_given_up_and_nobody_waits(
+    sqlite_url: str, new_server: Callable[..., Server]
+) -> None:
+    """What waits for a reader of an answer is bounded; his socket stays, and has all of it again."""
+    node = new_server(sqlite_url, OUTBOX_LIMIT="65536", STREAM_MAX_SIZE=str(32 << 20))
+    url = f"{node.ws_url}/ws/ai?token={node.token('erin')}"
+    async with working(node) as (worker, model), connect(url, proxy=None, max_size=None) as socket:
+        await socket.send(asking("slow", model))
+        message_id = await worker.write(await worker.request(), "begun ", end=False)
+        assert (await chunk_of(socket, "text-delta"))["delta"] == "begun "
+        socket.transport.pause_reading()
+        where = {"session_id": "slow", "message_id": message_id}
+        page = {"type": "data", "id": "page", "name": "page", "data": "x" * 50_000, "transient": True}
+        for _ in range(130):
+            assert (await worker.call("stream_part", **where, part=page))["ok"]
+        socket.transport.resume_reading()
+        assert (await chunk_of(socket, "error"))["errorText"].startswith("SLOW_CONSUMER")
+        await chunk_of(socket, "end")
+        await socket.send(json.dumps({"type": "resume", "requestId": "2", "id": "slow"}))
+        assert (await chunk_of(socket, "text-delta"))["delta"] == "begun "
+        await worker.call("stream_end", **where)
+        await chunk_of(socket, "finish")
+
+
+async def test_a_socket_outlives_no_token(parley: Server) -> None:
+    """The answer that it reads goes on."""
+    async with working(parley) as (worker, model):
+        url = f"{parley.ws_url}/ws/ai?token={parley.token(ttl=2)}"
+        async with connect(url, proxy=None) as socket:
+            await socket.send(asking(f"late-{model}", model))
+            message_id = await worker.write(await worker.request(), "One. ", end=False)
+            assert (await chunk_of(socket, "text-delta"))["delta"] == "One. "
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "TOKEN_EXPIRED")
+        where = {"session_id": f"late-{model}", "message_id": message_id}
+        assert (await worker.call("stream_chunk", **where, index=1, content="Two."))["ok"]
+        assert (await worker.call("stream_end", **where))["ok"]
+        assert (await history(parley, f"late-{model}"))[-1]["content"] == "One. Two."
