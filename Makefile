@@ -31,7 +31,8 @@ cluster: $(VENV)/.dev services ## Run three nodes, Redis, PostgreSQL and nginx o
 	@exec $(BIN)/python scripts/cluster.py
 
 test: $(VENV)/.dev services $(VENV)/stores/.stamp tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@# With what is compiled kept: asserts are compiled anew by every worker otherwise.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fresh: ## On bare Debian 12 and 13, made by debootstrap: a newcomer's path, make run and make test (root; an hour)
 	@ARGS="$(ARGS)" scripts/fresh

@@ -4,6 +4,8 @@ Scopes say what a test may do: what is `session` or `module` wide is shared and 
 a test that stops, kills or pauses something takes the `own_…` variant.
 """
 
+import gc
+import os
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from migrations.run import upgrade
 from tests.support.jsclient import JsClients
+from tests.support.memory import use_memory
 from tests.support.processes import tail
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
@@ -33,6 +36,25 @@ LONG = (
     "lineage/test_through_a_failover.py", "cluster/test_proxies.py", "cluster/test_drain.py",
     "service/test_service.py", "cluster/test_dead_node.py", "cluster/test_parts.py",
 )  # fmt: skip
+
+use_memory()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker begins to read the tests elsewhere: what one has compiled the others find."""
+    gc.disable()  # all of it stays
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None and config.args == ["tests"]:
+        parts = sorted({str(test.parent) for test in Path("tests").glob("*/test_*.py")})
+        parts += sorted(map(str, Path("tests").glob("test_*.py")))
+        first = int(worker.removeprefix("gw")) * len(parts) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        config.args[:] = parts[first:] + parts[:first]
+
+
+def pytest_collection_finish() -> None:
+    """The collector looks at what tests leave, and not at thousands of tests each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,8 +85,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """No power fails beneath it: it waits for no disk."""
-    with Postgres({"fsync": "off"}) as cluster:
+    """No power fails beneath it, and nobody follows it: no disk is waited for, no copy logged."""
+    with Postgres({"fsync": "off", "wal_level": "minimal", "max_wal_senders": "0"}) as cluster:
         yield cluster
 
 

@@ -234,8 +234,13 @@ class Postgres(Service):
     def create_database(self, template: str | None = None) -> str:
         """A new database, empty or a copy of `template`; returns its name."""
         name = f"test_{next(self._names)}"
-        self.sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        self.sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}{self._copying()}" if template else ""))
         return name
+
+    def _copying(self) -> str:
+        """File by file, as releases before 15 do anyway: page by page takes several times as long."""
+        release = int((self._data / "PG_VERSION").read_text())
+        return " STRATEGY file_copy" if release >= 15 else ""
 
     def drop_database(self, name: str) -> None:
         self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
