@@ -89,8 +89,7 @@ class Stage:
 
     def run(self, command: str, rules: Rules) -> str:
         """What it prints; it has to end well."""
-        for pattern, instead, _ in rules:
-            command = re.sub(pattern, instead, command, flags=re.MULTILINE)
+        command = instead(command, rules)
         self.log.unlink(missing_ok=True)
         port = free_port()
         env = self.env | {"OWN": str(port), "HERE": f"http://127.0.0.1:{port}"}
@@ -101,6 +100,13 @@ class Stage:
             kill_tree(shell)
         assert code == 0, f"{command}\nended with {code}:\n{tail(self.log)}"
         return self.log.read_text()
+
+
+def instead(command: str, rules: Rules) -> str:
+    """What is run for it."""
+    for pattern, other, _ in rules:
+        command = re.sub(pattern, other, command, flags=re.MULTILINE)
+    return command
 
 
 def old_store(file: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from tests.people.conftest import with_client
 from tests.people.documents import DOCUMENTS, LANGUAGES, Command, all_blocks, commands, prose
-from tests.people.stage import Rules, Stage
+from tests.people.stage import Rules, Stage, instead
 from tests.support.server import ROOT, Server
 from tests.support.services import Postgres, Redis
 
@@ -65,9 +65,10 @@ SHORT: Rules = [
     (r"-m bench\.workers$", r"\g<0> --help", "measures for minutes"),
     (r"-m bench\.search_writes$", r"\g<0> --seconds 0.05 --rounds 1", "measures for a minute"),
     (r"-m bench\.turns( --only NAME)?$", r"\g<0> --help", "test_turns.py runs the calls, in a smaller node"),
-    (r"-m tests\.model \d+", "-m tests.model 4", "minutes of schedules; test_model.py runs enough of them"),
-    (r"^make test$", "make test WORKERS=0 ARGS='-q tests/test_project.py'", "the whole is this very run"),
-    (r"-m pytest tests/.*$", r"\g<0> --collect-only -q", "the same"),
+    (r"-m tests\.model \d+", "-m tests.model 2", "minutes of schedules; test_model.py runs enough of them"),
+    (r"^make test( ARGS=.*costs.*)?$",
+     "make test WORKERS=0 ARGS='-p tests.support.costs -q tests/test_project.py'", "the whole is this run"),
+    (r"-m pytest tests/.*$", r"\g<0> --collect-only -q --assert=plain", "the same"),
     (r"^make fresh$", "make -n fresh | grep scripts/fresh", "makes whole machines"),
     (r"^make faults$", "make -n faults | grep 'pytest -m faults'", "runs of many minutes"),
     (r"^make check$", "make -n check", "a minute for mypy without its cache; whoever runs these has run it"),
@@ -101,6 +102,10 @@ EXEMPT: Rules = [
 
 RULES = EXEMPT + SHORT + ADDRESSES + SERVERS
 COMMANDS = commands()
+#: Without those that become the same as one before by the rules.
+_RUN: dict[str, Command] = {}
+for _each in COMMANDS:
+    _RUN.setdefault(instead(_each.text, RULES), _each)
 
 #: What they print, where that says whether they did it.
 PRINTED = {
@@ -154,7 +159,9 @@ def stage(
         yield Stage(tmp_path_factory.mktemp("stage"), sqlite_template, settings)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: f"{each.place} {each.text.splitlines()[0]}")
+@pytest.mark.parametrize(
+    "command", _RUN.values(), ids=lambda each: f"{each.place} {each.text.splitlines()[0]}"
+)
 def test_a_command_of_a_document(stage: Stage, command: Command) -> None:
     said = stage.run(command.text, RULES)
     for pattern, printed in PRINTED.items():
