@@ -29,7 +29,7 @@ CROSSED = (("parley_on_postgresql", "socketio"), ("parley", "websocket"))
 CROSSED_IDS = ("postgresql-socketio", "sqlite-websocket")
 
 property_test = settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     derandomize=True,
     suppress_health_check=[

@@ -12,7 +12,7 @@ from tests.model.rules import names
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Schedules of a run of the tests: of ordinary faults, with stores that go back and clocks that jump, of
 #: people who ask and workers who answer, and of those who ask again, and go back.
-ORDINARY, PAST, TURNS, BRANCHES = 40, 30, 8, 8
+ORDINARY, PAST, TURNS, BRANCHES = 25, 18, 6, 6
 #: Schedules that broke a promise once, and are run again each time.
 BROKE: dict[str, tuple[int, ...]] = {
     "": (
