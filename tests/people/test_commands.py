@@ -63,6 +63,7 @@ SHORT: Rules = [
     (r"-m bench\.branches$", r"-c 'import bench.branches'", "measures for a minute"),
     (r"-m bench\.answers$", r"\g<0> --help", "measures for minutes"),
     (r"-m bench\.workers$", r"\g<0> --help", "measures for minutes"),
+    (r"-m bench\.growth --before REV$", "-m bench.growth --help", "measures for minutes"),
     (r"-m bench\.search_writes$", r"\g<0> --seconds 0.05 --rounds 1", "measures for a minute"),
     (r"-m bench\.turns( --only NAME)?$", r"\g<0> --help", "test_turns.py runs the calls, in a smaller node"),
     (r"-m tests\.model \d+", "-m tests.model 2", "minutes of schedules; test_model.py runs enough of them"),
