@@ -6,7 +6,7 @@ databases answer alike. Sessions are found by their titles, too, before messages
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,6 +39,8 @@ BYTES = 4 * 1024 * 1024
 #: Messages that a call takes into the index in one step, and how many steps, before it answers with what
 #: is there.
 STEP, STEPS = 200, 50
+#: Sessions whose newest messages come first, where they have more than a step, and how many these are.
+LOADED, NEWEST = 8, 500
 #: Searches under way on a node, one of each user; the next wait in line, users by turns. Each keeps a
 #: connection of the database busy and holds what it reads, and the others' messages need both, too.
 AT_ONCE = 2
@@ -119,9 +121,10 @@ class SearchService:
         having = dict.fromkeys(token for term in terms if not term.negative for token in term.tokens)
         lacking = [term.tokens[0] for term in terms if term.negative and term.exact]
         found = await self._store.find(scope, having, lacking)
-        if place is None:
-            # Later pages go on in what the first one has seen.
-            await self._catch_up(found.behind)
+        if found.behind and place is not None and place.bottom:
+            found.whole_above = place.bottom  # the window that was begun
+        elif found.behind and not await self._caught_up(found, first=place is None):
+            found = await self._store.find(scope, having, lacking)
         place = place or Cursor(asked, _NEWEST)
         titles: list[Titled] = []
         if place.top == _NEWEST and session_id is None:
@@ -139,18 +142,29 @@ class SearchService:
             "cursor": self._signer.seal(msgspec.json.encode(place).decode()) if place else None,
         }
 
-    async def _catch_up(self, behind: Sequence[str]) -> None:
+    async def _caught_up(self, found: Candidates, *, first: bool) -> bool:
         """Indexes what the index lacks of the caller's sessions, so that a search finds all that was
-        acknowledged.
+        acknowledged. False: `found` is to be looked for anew.
+
+        Of a session that was loaded whole the newest messages are enough for a first page, if the words are
+        common in them.
 
         Not for `service`, which sees everything: each of its searches would have to look at all sessions. It
         finds what the indexers have reached.
         """
-        for _ in range(STEPS):
-            if not behind:
-                return
+        behind, asked = found.behind, False
+        for step in range(STEPS):
+            if step == 1 and first and len(behind) <= LOADED:
+                floor = await self._store.index_newest(behind, NEWEST)
+                newest, asked = await found.newest(WINDOW), True
+                if len(newest) == WINDOW and newest[-1] > floor:
+                    found.whole_above = newest[-1]
+                    return True
             _, more = await self._store.index(behind[:STEP], STEP)
             behind = [*more, *behind[STEP:]]
+            if not behind:
+                break
+        return not asked
 
     async def _titles(
         self, candidates: Candidates, terms: list[Term], limit: int, place: Cursor
@@ -207,7 +221,7 @@ class SearchService:
                 return page, None
             place = Cursor(place.asked, bottom - 1)
             left -= cost
-            if len(page) == limit or left <= 0:
+            if len(page) == limit or left <= 0 or candidates.whole_above:
                 break
         return page, place
 

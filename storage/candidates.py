@@ -37,6 +37,15 @@ FIRST, MOST, MET = 2, 64, 600
 #: sessions are named: so many times what is wanted, because these the index compares in every band.
 REST, REST_NAMED = 3_000, 2
 
+#: Sessions of a caller whose messages are walked through, on PostgreSQL; for who sees everything it is all
+#: messages. Rows of the first walk, and of any: what is in one message of five is found by the first.
+FEW, STROLL, WALK = 8, 1_000, 8_000
+#: Numbers that the first walk goes through where the caller's sessions are too many to go from one to the
+#: other.
+REACH = 2 << BAND
+#: What fetching a row by its words costs, compared with walking by it.
+FETCHED = 2
+
 _EXTENT = """
 SELECT (SELECT max(id) FROM chat_search), reltuples::bigint FROM pg_class WHERE oid = 'chat_search'::regclass
 """
@@ -50,6 +59,24 @@ _IN_BANDS = f"AND ARRAY[id >> {BAND}] && ${{}}::bigint[]"
 _NAMED = "AND ARRAY[session] && ${}::text::bigint[]"
 #: Written so that PostgreSQL builds a hash table for it, whatever size the planner expects.
 COMPARED = "AND (session IN (SELECT unnest(${}::text::bigint[]))) IS TRUE"
+#: The newest rows of these sessions, or of all: how many there are, the last of them, those with the words.
+_WALK = """
+SELECT count(*), min(id), array_agg(id ORDER BY id DESC) FILTER (WHERE tokens @@ $1::text::tsquery)
+FROM ({rows}) walked
+"""
+_OF_ALL = "SELECT id, tokens FROM chat_search WHERE id BETWEEN 1 AND $2 ORDER BY id DESC LIMIT $3"
+_OF_SESSIONS = """
+SELECT each.id, each.tokens FROM unnest($4::text::bigint[]) theirs (session) CROSS JOIN LATERAL (
+    SELECT id, tokens FROM chat_search c
+    WHERE c.session = theirs.session AND c.id BETWEEN 1 AND $2 ORDER BY c.id DESC LIMIT $3
+) each ORDER BY each.id DESC LIMIT $3
+"""
+_OF_MANY = """
+SELECT id, tokens FROM chat_search
+WHERE id BETWEEN greatest(1, $2::bigint - $5::bigint + 1) AND $2::bigint
+    AND (session IN (SELECT unnest($4::text::bigint[]))) IS TRUE
+ORDER BY id DESC LIMIT $3
+"""
 _SQLITE = """
 SELECT rowid FROM chat_search WHERE chat_search MATCH ? AND rowid BETWEEN 1 AND ? {more}
 ORDER BY rowid DESC LIMIT {limit}
@@ -121,6 +148,7 @@ _MESSAGES = {
 }
 
 
+_HIGHEST = (1 << 62) - 1
 #: A message's number, and the message.
 Found = tuple[int, MessageRecord | None]
 
@@ -155,10 +183,33 @@ class Candidates:
         #: many messages there are, what is the caller's part of them, and how many bands were looked at.
         self._named, self._asked = False, False
         self._count, self._part, self._walked = 0, 1.0, 0
+        #: Rows of the next walk, and how many were walked through; 0: the index is asked for the words.
+        self._stride, self._passed, self._rest = 0, 0, False
+        self._reach = REACH
+        #: The lowest number of the window that is known whole, where the index lacks something below it.
+        self.whole_above = 0
 
     @property
     def behind(self) -> Sequence[str]:
         return self.seen.behind if self.seen is not None else ()
+
+    async def newest(self, limit: int) -> list[int]:
+        """The numbers of the first window, without its messages."""
+
+        async def look(connection: SqlConnection) -> list[int]:
+            return await self._numbered(connection, _HIGHEST, limit)
+
+        return await self._db.use(look, limit=LIMIT)
+
+    async def _numbered(self, connection: SqlConnection, up_to: int, limit: int) -> list[int]:
+        if self._place is None and not self._whole:
+            await self._begin(connection, up_to)
+        numbers = self._known(up_to)
+        while len(numbers) < limit and not self._whole:
+            # A caller that asks for a second window found little in the first one, and now gets more bands.
+            await self._look(connection, AHEAD if self._asked else limit - len(numbers))
+            numbers = self._known(up_to)
+        return numbers[:limit]
 
     async def window(self, up_to: int, limit: int, most: int) -> tuple[list[Found], bool]:
         """The newest `limit` messages with all tokens and without those that must not be there, newest
@@ -171,16 +222,8 @@ class Candidates:
         async def look(
             connection: SqlConnection,
         ) -> tuple[Sequence[int], Mapping[int, MessageRecord], int]:
-            if self._place is None and not self._whole:
-                await self._begin(connection, up_to)
-            numbers = self._known(up_to)
-            while len(numbers) < limit and not self._whole:
-                # A caller that asks for a second window found little in the first one, and now gets more
-                # bands.
-                await self._look(connection, AHEAD if self._asked else limit - len(numbers))
-                numbers = self._known(up_to)
+            numbers = await self._numbered(connection, up_to, limit)
             self._asked = True
-            numbers = numbers[:limit]
             return numbers, *await self._records(connection, numbers, most)
 
         numbers, records, lowest = await self._db.use(look, limit=LIMIT)
@@ -221,12 +264,17 @@ class Candidates:
             theirs = max(1, self.seen.messages)
             self._part = min(1.0, theirs / max(1, self._count))
             self._named = self._named and sessions * theirs**2 <= BALANCE * max(theirs, self._count)
+        if sessions <= FEW or sessions > NAMED:
+            self._stride = STROLL
 
     async def _look(self, connection: SqlConnection, wanted: int) -> None:
         """At the next part of the index."""
         assert self._place is not None
         sessions = self.seen.numbers if self.seen is not None else ""
         asked = (self.having, self.lacking, self._place)
+        if self._stride:
+            await self._walk(connection, wanted)
+            return
         bands: list[int] = []
         if self._db.dialect == "sqlite":
             rows = await connection.raw.execute_fetchall(*sqlite(*asked, sessions, named=self._named))
@@ -241,6 +289,42 @@ class Candidates:
             self._place = (bands[0] << BAND) - 1 if bands else 0
         self._whole = self._place < 1
 
+    async def _walk(self, connection: SqlConnection, wanted: int) -> None:
+        """Through the newest of the caller's messages, whatever they say: a common word is soon found often
+        enough, in a time that does not depend on how often it is elsewhere."""
+        assert self._place is not None
+        arguments: list[Any] = [tsquery(self.having, self.lacking), self._place, self._stride]
+        rows = _OF_ALL
+        if self.seen is not None:
+            arguments.append(self.seen.numbers)
+            rows = _OF_SESSIONS
+            if self.seen.count > FEW:
+                rows = _OF_MANY
+                arguments.append(self._reach)
+        count, last, found = await connection.raw.fetchrow(_WALK.format(rows=rows), *arguments)
+        self._numbers += found or ()
+        if count == self._stride:
+            self._place = last - 1
+        else:
+            self._place = max(0, self._place - self._reach) if rows is _OF_MANY else 0
+            # Others' messages stand there, and may be many.
+            self._reach *= 4
+        self._whole = self._place < 1
+        self._passed += count
+        self._stride = self._stride_on(wanted - len(found or ()))
+
+    def _stride_on(self, wanted: int) -> int:
+        """Of the next walk; 0 where it is quicker to fetch what has the words, as of those that are rare."""
+        met = len(self._numbers)
+        theirs = self.seen.messages if self.seen is not None else self._count
+        length = self._passed * max(0, wanted) // max(1, met)
+        elsewhere = met * max(0, theirs - self._passed) // max(1, self._passed)
+        if length > FETCHED * elsewhere:
+            # So few are left of a few sessions that the index has them together, without bands.
+            self._named = self._rest = self.seen is not None and self.seen.count <= FEW
+            return 0
+        return min(WALK, max(STROLL, length * 6 // 5))
+
     def _bands(self, wanted: int) -> list[int]:
         """The next ones, as many as should hold what is wanted; none: all that is left.
 
@@ -248,6 +332,8 @@ class Candidates:
         bands it has to meet, fetch and sort all of them, which is right for few.
         """
         assert self._place is not None
+        if self._rest:
+            return []
         newest = self._place >> BAND
         left = min(newest, self._count >> BAND) + 1
         if self._walked:

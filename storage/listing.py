@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from storage.database import Database, Row, SqlConnection
 from storage.partnames import previewed
-from storage.recency import PageEnd, after, counted, edge, page, reaching
+from storage.recency import Filters, PageEnd, after, counted, newest
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
@@ -78,7 +78,6 @@ class _Asked(Struct, frozen=True):
     of_agent: bool
     follows: bool = False
 
-    @property
     def filters(self) -> list[sa.ColumnElement[bool]]:
         found = [_with_status(self.status)]
         if self.of_agent:
@@ -92,23 +91,28 @@ class _Asked(Struct, frozen=True):
 
 
 @lru_cache
-def _edge(asked: _Asked) -> Statement:
-    return edge(asked.kind, *asked.filters, follows=asked.follows)
+def _filters(status: str | None, of_agent: bool) -> Filters:
+    return _Asked("", status, of_agent).filters
 
 
 @lru_cache
-def _newest(asked: _Asked) -> Statement:
-    """A page by place, from what is listed down to an edge."""
-    if not asked.is_named:
-        return _lines(page(asked.kind, _LINE, *asked.filters, follows=asked.follows))
-    chosen = [whose(asked.kind), *asked.filters, *([after()] if asked.follows else [])]
+def _named(asked: _Asked) -> Statement:
+    """A page of those that a token names, by place."""
+    chosen = [whose(asked.kind), *asked.filters(), *([after()] if asked.follows else [])]
     length = sa.bindparam("length", type_=sa.Integer)
     return _lines(_ordered(sa.select(*_LINE).where(*chosen)).limit(length).subquery("page"))
 
 
 @lru_cache
+def _chosen(status: str | None, of_agent: bool) -> Statement:
+    """The page of these sessions, as far as they still belong there."""
+    still = _filters(status, of_agent)()
+    return _lines(sa.select(*_LINE).where(among(sessions.c.session_id, "chosen"), *still).subquery("page"))
+
+
+@lru_cache
 def _by_offset(asked: _Asked) -> Statement:
-    chosen = _ordered(sa.select(*_LINE).where(whose(asked.kind), *asked.filters))
+    chosen = _ordered(sa.select(*_LINE).where(whose(asked.kind), *asked.filters()))
     limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
     return _lines(chosen.limit(limit).offset(offset).subquery("page"))
 
@@ -122,7 +126,7 @@ def _total(asked: _Asked) -> Statement:
     """How many there are in all."""
     if asked.status is None and not asked.of_agent and not asked.is_named:
         return Statement(counted(asked.kind))
-    chosen = [whose(asked.kind), *asked.filters]
+    chosen = [whose(asked.kind), *asked.filters()]
     return Statement(sa.select(sa.func.count()).select_from(sessions).where(*chosen))
 
 
@@ -195,7 +199,6 @@ async def list_sessions(
         "offset": offset,
         "now": now,
         "length": limit + 1,
-        "before": limit,
     }
     if behind is not None:
         values |= {"after_activity": behind.last_activity, "after_id": behind.session_id}
@@ -203,11 +206,13 @@ async def list_sessions(
     async def look(connection: SqlConnection) -> tuple[list[SessionSummary], int | None, bool]:
         if offset:
             rows = await connection.fetch_all(_by_offset(asked), **values)
+        elif asked.is_named:
+            rows = await connection.fetch_all(_named(asked), **values)
         else:
-            if not asked.is_named:
-                last = await connection.fetch_one(_edge(asked), **values)
-                values["edge"] = reaching(last[0] if last else None)
-            rows = await connection.fetch_all(_newest(asked), **values)
+            filters = _filters(status, asked.of_agent)
+            chosen = await newest(connection, kind, filters, limit + 1, values)
+            statement = _chosen(status, asked.of_agent)
+            rows = await connection.fetch_all(statement, **values, chosen=chosen)
         more, rows = len(rows) > limit, rows[:limit]
         far = [(row[0], row[-1]) for row in rows if row[-2] is None]
         unread = iter(await tallies.unread(connection, caller, far) if far else ())

@@ -2,30 +2,36 @@
 
 `listed_at` has an index with each user and agent (revision 0020). It is a session's last activity, ten
 minutes behind at most. So a page is among the sessions that are listed down to a little below the page's
-length: their exact times order them. Each of a caller's parts (what is his own, and what he takes part in)
-has an index.
+length: their exact times order them. Each of a caller's portions (what is his own, and what he takes part
+in) has an index.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from msgspec import Struct
 
+from storage.database import SqlConnection
 from storage.statement import Statement
 from storage.tables import participants, sessions
 from storage.types import Time
 
 #: How far `listed_at` may be behind, and a little more: SQLite reckons in days.
 BEHIND = timedelta(minutes=10, seconds=1)
-#: Below all that is listed.
-NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+#: Sessions of a portion that a page is looked for among: where more of them were active within ten minutes,
+#: it takes another look. The first is for pages up to `SHORT`.
+SHORT, LOOKS = 25, (50, 200, 2_000, 20_000, 2**31 - 1)
 
 _CALLER = sa.bindparam("caller", type_=sa.String)
-_LENGTH = sa.bindparam("length", type_=sa.Integer)
 _ACTIVE = sa.bindparam("after_activity", type_=Time)
 _ID = sa.bindparam("after_id", type_=sa.String)
+
+
+#: Conditions on a session; the same object each time, because statements are kept by it.
+Filters = Callable[[], Sequence[sa.ColumnElement[bool]]]
 
 
 class PageEnd(Struct, frozen=True, array_like=True):
@@ -61,7 +67,7 @@ def portions(kind: str) -> Iterator[Portion]:
     else:
         yield Portion(sessions.c.listed_at, sessions, sessions.c.user_id == _CALLER)
         joined = participants.join(sessions, sessions.c.session_id == participants.c.session_id)
-        yield Portion(participants.c.listed_at, joined, sa.and_(shared(), sessions.c.user_id != _CALLER))
+        yield Portion(participants.c.listed_at, joined, shared())
 
 
 def shared() -> sa.ColumnElement[bool]:
@@ -74,35 +80,48 @@ def shared() -> sa.ColumnElement[bool]:
     )
 
 
-def edge(kind: str, *filters: sa.ColumnElement[bool], follows: bool) -> Statement:
-    """When the last session of a page's length is listed, as far as what is listed reaches."""
+def _listed(kind: str, filters: Sequence[sa.ColumnElement[bool]], follows: bool, most: int) -> Statement:
+    """Of each portion the `most` that are listed last, and those that are not listed yet: the portion's
+    number, the session, its activity, when it is listed. In order."""
     found = []
-    for portion in portions(kind):
-        asked = portion.of(portion.listed_at.label("listed_at")).where(
-            portion.listed_at.is_not(None), *filters
-        )
-        if follows:
-            asked = asked.where(after(), portion.listed_at <= _ACTIVE)
-        found.append(asked.order_by(portion.listed_at.desc()).limit(_LENGTH).subquery())
-    each = sa.union_all(*(sa.select(one.c.listed_at) for one in found)).subquery("listed")
-    last = sa.select(each.c.listed_at).order_by(each.c.listed_at.desc())
-    return Statement(last.limit(1).offset(sa.bindparam("before", type_=sa.Integer)))
-
-
-def page(kind: str, columns: Any, *filters: sa.ColumnElement[bool], follows: bool) -> sa.Subquery:
-    """Its sessions; and those, too, that are not listed yet."""
-    down_to = sa.bindparam("edge", type_=Time)
-    found = []
-    for portion in portions(kind):
-        asked = portion.of(*columns).where(*filters)
+    for number, portion in enumerate(portions(kind)):
+        at = portion.listed_at
+        columns: tuple[Any, ...] = (sa.literal_column(str(number)).label("portion"), sessions.c.session_id)
+        asked = portion.of(*columns, sessions.c.last_activity, at.label("listed_at")).where(*filters)
+        listed = asked.where(at.is_not(None))
         if follows:
             asked = asked.where(after())
-        listed = portion.listed_at >= down_to
-        found.append(asked.where(sa.and_(listed, portion.listed_at <= _ACTIVE) if follows else listed))
-        found.append(asked.where(portion.listed_at.is_(None)))
+            listed = listed.where(after(), at <= _ACTIVE)
+        # A number in the text: PostgreSQL goes by it, where it would take a parameter for a tenth of all.
+        last = listed.order_by(at.desc()).limit(sa.literal_column(str(most))).subquery()
+        found += [sa.select(*last.c), asked.where(at.is_(None))]
     each = sa.union_all(*found).subquery("each")
-    newest = sa.select(*each.c).order_by(each.c.last_activity.desc(), each.c.session_id)
-    return newest.limit(_LENGTH).subquery("page")
+    return Statement(sa.select(*each.c).order_by(each.c.last_activity.desc(), each.c.session_id))
+
+
+@lru_cache
+def _asking(kind: str, filters: Filters, follows: bool, most: int) -> Statement:
+    return _listed(kind, filters(), follows, most)
+
+
+async def newest(
+    connection: SqlConnection, kind: str, filters: Filters, length: int, values: Mapping[str, Any]
+) -> list[str]:
+    """The first `length` sessions of the caller's in order, or those that follow `after_activity` and
+    `after_id`, where these are among the values."""
+    follows = "after_activity" in values
+    for most in LOOKS[length > SHORT :]:
+        rows = await connection.fetch_all(_asking(kind, filters, follows, most), **values)
+        # What was left out of a portion is listed no later than the last of it, and active a little later.
+        listed: dict[int, list[datetime]] = {}
+        for portion, _, _, at in rows:
+            if at is not None:
+                listed.setdefault(portion, []).append(at)
+        left = [min(times) + BEHIND for times in listed.values() if len(times) == most]
+        if not left or (len(rows) >= length and rows[length - 1][2] >= max(left)):
+            break
+    # Once each, should one's own be among what one takes part in.
+    return list(dict.fromkeys(row[1] for row in rows))[:length]
 
 
 def counted(kind: str) -> sa.Select[Any]:
@@ -116,8 +135,3 @@ def counted(kind: str) -> sa.Select[Any]:
         of_gone = participants.c.session_id.in_(sa.select(sessions.c.session_id).where(gone))
         found.append(taking_part.scalar_subquery() - taking_part.where(of_gone).scalar_subquery())
     return sa.select(sum(found[1:], found[0]))
-
-
-def reaching(last: datetime | None) -> datetime:
-    """Down to where a page may be listed, whose length ends there; None: it is all there is."""
-    return NEVER if last is None else last - BEHIND

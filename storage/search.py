@@ -4,7 +4,7 @@ A session's title stands in it under its number below zero. Knows no query langu
 (`storage.words`, `events.search`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,6 +15,7 @@ from storage.candidates import LIMIT, SEARCHED, Candidates, Seen, ascii_token, s
 from storage.database import Database, Row, SqlConnection
 from storage.listing import kind_of, whose
 from storage.people import People
+from storage.recency import portions
 from storage.statement import Statement, among, to_json
 from storage.tables import search_marks, sessions
 from storage.titles import Title, newest
@@ -27,6 +28,8 @@ SEEN = 100_000
 FEW = 500
 #: Bytes of messages that one step of indexing reads and takes apart; the last one may go beyond.
 BYTES = 64 * 1024
+#: The same of the newest messages of a session that was loaded.
+NEWEST_BYTES = 8 * BYTES
 #: Tokens that are written down together, and what each costs, compared with a character that is read.
 TOGETHER, WRITTEN = 512, 4
 
@@ -73,6 +76,49 @@ SELECT m.session_id, place, mark, m.id, m.revision,
 FROM steps CROSS JOIN chat_messages m ON m.session_id = :session AND m.revision = steps.revision
 WHERE count > 0 ORDER BY m.revision
 """
+#: The newest messages that came after a session's mark, as many as fill so many bytes; and the highest number
+#: of those before them, which stands among the next few: a batch gives out its numbers in any order.
+_NEWEST = {
+    dialect: Statement(
+        sa.text(f"""
+SELECT m.id, m.revision, m.seq, {SEARCHED[dialect].format(of="m")},
+    m.deleted_at IS NULL AND m.status <> 'streaming'
+FROM (
+    SELECT id, sum(size) OVER (ORDER BY seq DESC) - size AS preceding FROM (
+        SELECT id, seq, {size} AS size FROM chat_messages
+        WHERE session_id = :session AND seq > :mark ORDER BY seq DESC LIMIT :count
+    ) newest
+) sized JOIN chat_messages m ON m.id = sized.id
+WHERE preceding < :size ORDER BY m.seq DESC
+""").bindparams(
+            sa.bindparam("session", type_=sa.String),
+            sa.bindparam("mark", type_=sa.BigInteger),
+            sa.bindparam("count", type_=sa.Integer),
+            sa.bindparam("size", type_=sa.BigInteger),
+        )
+    )
+    for dialect, size in {
+        "postgresql": "octet_length(content) + coalesce(pg_column_size(parts), 0)",
+        "sqlite": "length(CAST(content AS BLOB)) + coalesce(length(CAST(parts AS BLOB)), 0)",
+    }.items()
+}
+_BEFORE = Statement(
+    sa.text("""
+SELECT max(id) FROM (
+    SELECT id FROM chat_messages WHERE session_id = :session AND seq > :mark AND seq < :lowest
+    ORDER BY seq DESC LIMIT 1000
+) older
+""").bindparams(
+        sa.bindparam("session", type_=sa.String),
+        sa.bindparam("mark", type_=sa.BigInteger),
+        sa.bindparam("lowest", type_=sa.BigInteger),
+    )
+)
+_PLACES = Statement(
+    sa.select(sessions.c.session_id, sessions.c.id, sa.func.coalesce(search_marks.c.reach, 0))
+    .select_from(sessions.outerjoin(search_marks, search_marks.c.id == sessions.c.id))
+    .where(among(sessions.c.session_id, "ids"))
+)
 _MARKS_POSTGRESQL = "SELECT id, reach FROM search_marks WHERE id = ANY ($1::bigint[])"
 _MARKS_SQLITE = "SELECT id, reach FROM search_marks WHERE id IN (SELECT value FROM json_each(?))"
 _PUT_POSTGRESQL = """
@@ -143,24 +189,35 @@ def _in_scope(kind: str) -> sa.ColumnElement[bool]:
     return whose(kind)
 
 
-@lru_cache
-def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
-    """One row with everything: thousands of rows would cost more than finding them. `newest`: in order, which
-    is needed only where there are more than are searched."""
-    theirs = (
+def _marked(source: sa.FromClause, chosen: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Sessions with whether the index lacks something of them."""
+    marked = source.outerjoin(search_marks, search_marks.c.id == sessions.c.id)
+    return (
         sa.select(
             sessions.c.id,
             sessions.c.session_id,
             sessions.c.last_seq,
             sessions.c.title,
+            sessions.c.last_activity,
             _BEHIND_MARK.label("behind"),
         )
-        .select_from(_MARKED)
-        .where(_in_scope(kind), sessions.c.status != "deleted")
-        .limit(sa.bindparam("limit", type_=sa.Integer))
+        .select_from(marked)
+        .where(chosen, sessions.c.status != "deleted")
     )
+
+
+@lru_cache
+def _sessions_of(kind: str, dialect: str, newest: bool) -> Statement:
+    """One row with everything: thousands of rows would cost more than finding them. `newest`: in order, which
+    is needed only where there are more than are searched."""
+    found = [_marked(sessions, _in_scope(kind))]
+    if kind == "mine":
+        # One by one: to put them together as a set takes longer than to find them.
+        found = [_marked(portion.source, portion.chosen) for portion in portions(kind)]
+    all_theirs = sa.union_all(*found).subquery("all_theirs")
+    theirs = sa.select(*all_theirs.c).limit(sa.bindparam("limit", type_=sa.Integer))
     if newest:
-        theirs = theirs.order_by(sessions.c.last_activity.desc())
+        theirs = theirs.order_by(all_theirs.c.last_activity.desc())
     each = theirs.subquery("theirs")
 
     def listed(column: sa.ColumnElement[Any]) -> sa.FunctionElement[Any]:
@@ -235,8 +292,7 @@ class Search:
             taken = shares
 
             async def work(connection: SqlConnection) -> list[_Share]:
-                marks = await self._marks(connection, [share.place for share in taken])
-                current = [share for share in taken if marks.get(share.place, 0) == share.mark]
+                current = await self._current(connection, taken)
                 await self._write(connection, current)
                 return current
 
@@ -244,6 +300,37 @@ class Search:
             more |= {share.session_id for share in taken} - {share.session_id for share in shares}
         count = sum(share.count for share in shares)
         return count, more | {share.session_id for share in shares if share.count >= each}
+
+    async def index_newest(self, session_ids: Collection[str], count: int) -> int:
+        """Take about so many of these sessions' newest messages into the index, before those that are due;
+        the number above which it has all of theirs then."""
+        each, size = max(1, count // len(session_ids)), NEWEST_BYTES // len(session_ids)
+        shares: list[_Share] = []
+        floor = 0
+        async with self._db.connection(limit=30) as connection:
+            for session_id, place, mark in await connection.fetch_all(_PLACES, ids=list(session_ids)):
+                given = {"session": session_id, "mark": mark}
+                rows = await connection.fetch_all(_NEWEST[self._db.dialect], **given, count=each, size=size)
+                if rows:
+                    before = await connection.fetch_one(_BEFORE, **given, lowest=rows[-1][2])
+                    floor = max(floor, (before and before[0]) or 0)
+                pending = [
+                    (session_id, place, mark, number, revision, content, found)
+                    for number, revision, _, content, found in rows
+                ]
+                shares += (await self._shares(pending, ()))[0]
+
+        async def work(connection: SqlConnection) -> None:
+            await self._write(connection, await self._current(connection, shares), marked=False)
+
+        if shares:
+            await self._db.transact(work, limit=30)
+        return floor
+
+    async def _current(self, connection: SqlConnection, shares: Sequence[_Share]) -> list[_Share]:
+        """Those that no other node has gone on with."""
+        marks = await self._marks(connection, [share.place for share in shares])
+        return [share for share in shares if marks.get(share.place, 0) == share.mark]
 
     async def _pending(self, ids: Sequence[str], each: int) -> tuple[Sequence[Row], Sequence[Row]]:
         """At most `each` changes of each session, in order of revision; and the titles that are new."""
@@ -303,7 +390,10 @@ class Search:
             rows = await connection.raw.execute_fetchall(_MARKS_SQLITE, (to_json(list(places)),))
         return {place: revision for place, revision in rows}
 
-    async def _write(self, connection: SqlConnection, shares: Sequence[_Share]) -> None:
+    async def _write(
+        self, connection: SqlConnection, shares: Sequence[_Share], *, marked: bool = True
+    ) -> None:
+        """`marked`: with how far the index has come."""
         raw = connection.raw
         put = [
             (number, share.place, revision, words)
@@ -323,6 +413,8 @@ class Search:
                 rows = [(number, place, f"{session_token(place)} {words}") for number, place, _, words in put]
                 sql = "INSERT INTO chat_search (rowid, session, tokens) VALUES (?, ?, ?)"
                 await (await raw.executemany(sql, rows)).close()
+        if not marked:
+            return
         marks = [
             {"id": share.place, "reach": share.revision, "title": share.title, "titled": share.titled}
             for share in shares

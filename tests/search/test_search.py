@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from events import search
 from events.access import Caller
 from events.errors import SessionNotFound, ValidationFailed
 from events.search import WINDOW
@@ -94,12 +95,16 @@ async def test_both_databases_rank_alike(sqlite_url: str, postgres_url: str) -> 
 @pytest.mark.parametrize(
     "settings",
     [
-        # Straight to all; in bands to the end, sessions named or compared; looks smaller than a window.
+        # Walked through in one go, in many, or at first.
         {},
-        {"REST_NAMED": 0, "MET": 5},
-        {"REST": 0, "MOST": 3, "NAMED": 0},
-        {"REST": 60, "NAMED": 0, "AHEAD": 70},
-        {"MET": 100, "AHEAD": 90},
+        {"STROLL": 40, "WALK": 60, "FETCHED": 10**9},
+        {"STROLL": 40, "FETCHED": 0, "AHEAD": 90},
+        # Straight to all; in bands to the end, sessions named or compared; looks smaller than a window.
+        {"FEW": -1},
+        {"FEW": -1, "REST_NAMED": 0, "MET": 5},
+        {"FEW": -1, "REST": 0, "MOST": 3, "NAMED": 0},
+        {"FEW": -1, "REST": 60, "NAMED": 0, "AHEAD": 70},
+        {"FEW": -1, "MET": 100, "AHEAD": 90},
     ],
     ids=str,
 )
@@ -123,6 +128,26 @@ async def test_every_way_through_the_index_finds_the_same(
             own = {numbers[f"m{at}"]: text for at, (room, text) in enumerate(said) if room in rooms}
             found = [numbers[one["message_id"]] for one in await searched.ask(query, who, limit=40)]
             assert found == ranked(query, own), (query, who)
+
+
+async def test_a_session_that_was_loaded_is_searched_from_its_newest_messages(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A common word by what is newest, without the rest; a rare one by all of it; and page after page."""
+    for name, value in {"STEP": 20, "STEPS": 60, "NEWEST": 500}.items():
+        monkeypatch.setattr(search, name, value)
+    await searched.session("s")
+    said = [("s", "rare" if at == 3 else f"fox {'red' * (at % 7)}") for at in range(700)]
+    await searched.say_all(said)
+    stored = Statement(sa.select(messages.c.message_id, messages.c.id))
+    numbers = {name: number for name, number in await searched.db.fetch_all(stored)}
+    texts = {numbers[f"m{at}"]: text for at, (_, text) in enumerate(said)}
+    page = await searched.service.search(Caller("user", "alice"), "fox", None, 30, None)
+    assert [numbers[one["message_id"]] for one in page["results"]] == ranked("fox", texts)[:30]
+    assert await searched.index.behind(5) == ["s"]  # the rest is for later
+    assert [one["message_id"] for one in await searched.ask("rare")] == ["m3"]
+    found = [numbers[one["message_id"]] for one in await searched.ask("fox", limit=40)]
+    assert found == ranked("fox", texts)
 
 
 def ranked(query: str, texts: dict[int, str]) -> list[int]:

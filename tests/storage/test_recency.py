@@ -4,9 +4,12 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
+from storage import recency
 from storage.listed import Listed
-from storage.listing import _Asked, _edge, _newest
-from storage.recency import PageEnd
+from storage.listing import _filters
+from storage.recency import LOOKS, PageEnd, _asking
 from tests.storage.conftest import StillClock, Store
 
 MANY = 40
@@ -101,27 +104,41 @@ async def test_a_removed_and_an_erased_session_are_in_no_list_and_no_count(
 
 
 async def test_a_page_reads_its_indexes_alone(store: Store) -> None:
-    if store.db.dialect == "postgresql":
-        return  # which goes through the table where it is small
-    asked = _Asked("mine", None, False, follows=True)
-    for statement in (_edge(asked), _newest(asked)):
-        compiled = statement.on("sqlite")
-        names = (
-            "caller",
-            "sender_type",
-            "sender_id",
-            "after_id",
-            "length",
-            "before",
-            "edge",
-            "after_activity",
-        )
-        values = compiled.arguments(dict.fromkeys(names, None))
-        async with store.db.connection() as connection:
+    """Also when PostgreSQL plans for any caller, and thinks that all sessions are the caller's."""
+    asked = _asking("mine", _filters(None, False), True, LOOKS[0])
+    compiled = asked.on(store.db.dialect)
+    names = ("caller", "after_id", "after_activity")
+    async with store.db.connection() as connection:
+        if store.db.dialect == "postgresql":
+            await connection.command(f"PREPARE page AS {compiled.sql}")
+            await connection.command("SET plan_cache_mode = force_generic_plan")
+            await connection.command("SET enable_seqscan = off")
+            given = ", ".join(["NULL"] * len(compiled.arguments(dict.fromkeys(names, None))))
+            plan = await connection.raw.fetch(f"EXPLAIN EXECUTE page ({given})")
+            steps = [row[0] for row in plan]
+        else:
+            values = compiled.arguments(dict.fromkeys(names, None))
             plan = await connection.raw.execute_fetchall(f"EXPLAIN QUERY PLAN {compiled.sql}", values)
-        steps = [row[3] for row in plan]
-        assert not [step for step in steps if step.startswith("SCAN chat")], steps
-        for index in ("chat_sessions_user_id_listed_at_idx", "chat_participants_shared_idx"):
-            found = [step for step in steps if index in step]
-            assert found, (index, steps)
-            assert all("(user_id=? AND listed_at" in step for step in found), steps
+            steps = [row[3] for row in plan]
+    assert not [step for step in steps if "SCAN chat" in step or "Seq Scan on chat" in step], steps
+    for index in ("chat_sessions_user_id_listed_at_idx", "chat_participants_shared_idx"):
+        assert [step for step in steps if index in step], (index, steps)
+
+
+async def test_many_that_are_active_at_once_are_all_looked_at(
+    store: Store, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a look takes, within the ten minutes."""
+    monkeypatch.setattr(recency, "LOOKS", (3, 6, 2**31 - 1))
+    monkeypatch.setattr(recency, "SHORT", 100)
+    lists = Lists(store)
+    begun = clock.now
+    for number in range(25):
+        clock.now = begun + timedelta(seconds=number * 7 % 25)
+        await lists.begin(f"s{number:02}", "alice" if number % 3 else "bob")
+        if number % 3 == 0:
+            await store.participants.put(f"s{number:02}", "alice", "member", clock.now)
+            lists.whose.setdefault("alice", set()).add(f"s{number:02}")
+    clock.now = begun + timedelta(minutes=1)
+    await Listed(store.db).fill()
+    await lists.check()
