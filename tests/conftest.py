@@ -22,19 +22,23 @@ from tests.support.services import Postgres, Redis
 
 #: Files that take long, the longest first: the run would end with one of them, and the other workers idle.
 LONG = (
-    "people/test_commands.py", "people/test_playground.py", "people/test_turns.py", "doors/test_hostile.py",
-    "cluster/test_make_cluster.py", "cluster/test_clocks.py", "server/test_cli.py", "server/test_serve.py",
-    "people/test_testing.py", "lineage/test_sql_goes_back.py", "service/test_bounds.py",
-    "migration/test_copy.py", "model/test_model.py", "migration/test_import.py",
-    "people/test_turn_stories.py", "clients/test_come_back.py", "doors/test_one_way_in.py",
-    "files/test_uploads.py", "house/test_recipes.py",
-    "storage/test_outage.py", "cluster/test_living.py", "people/test_schemathesis.py",
-    "turns/test_waiting_nodes.py", "cluster/test_stores.py", "conformance/test_api_parity.py",
-    "people/test_snippets.py", "people/test_react.py", "cluster/test_one_port.py", "cluster/test_outages.py",
-    "service/test_places.py", "files/test_underway.py", "doors/test_identity.py", "streams/test_memory.py",
-    "clients/test_event_source.py", "cluster/test_strict_and_narrow.py", "streams/test_readers.py",
-    "lineage/test_through_a_failover.py", "cluster/test_proxies.py", "cluster/test_drain.py",
-    "service/test_service.py", "cluster/test_dead_node.py", "cluster/test_parts.py",
+    "people/test_commands.py", "people/test_playground.py", "people/test_turns.py",
+    "doors/test_hostile.py", "cluster/test_make_cluster.py", "cluster/test_clocks.py",
+    "server/test_serve.py", "people/test_testing.py", "lineage/test_sql_goes_back.py",
+    "service/test_bounds.py", "model/test_model.py", "people/test_turn_stories.py",
+    "clients/test_come_back.py", "doors/test_one_way_in.py", "files/test_uploads.py",
+    "house/test_recipes.py", "storage/test_outage.py", "cluster/test_living.py",
+    "people/test_schemathesis.py", "turns/test_waiting_nodes.py", "cluster/test_stores.py",
+    "conformance/test_api_parity.py", "people/test_snippets.py", "people/test_react.py",
+    "cluster/test_one_port.py", "cluster/test_outages.py", "service/test_places.py",
+    "doors/test_identity.py", "streams/test_memory.py", "clients/test_event_source.py",
+    "lineage/test_through_a_failover.py", "cluster/test_proxies.py", "service/test_service.py",
+    "cluster/test_dead_node.py", "cluster/test_parts.py", "server/test_doctor.py", "storage/test_pool.py",
+    "recovery/test_recovery.py", "clients/test_offline.py", "engine/test_after_answer.py",
+    "storage/test_health.py", "doors/test_openai_answers.py", "streams/test_examples.py",
+    "cluster/test_fencing.py", "search/test_search.py", "lineage/test_redis_goes_back.py",
+    "test_conversation.py", "doors/test_aisdk_pages.py", "cluster/test_openai_nodes.py",
+    "doors/test_copilotkit.py", "cluster/test_agui_nodes.py", "clients/test_everybody.py",
 )  # fmt: skip
 
 use_memory()
