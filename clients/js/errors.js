@@ -12,7 +12,7 @@ export class ParleyError extends Error {
 export function asError(thing) {
   if (thing instanceof ParleyError) return thing;
   if (thing?.code && "retryable" in thing) return new ParleyError(thing);
-  return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "no connection"), retryable: true });
+  return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "The server cannot be reached"), retryable: true });
 }
 
 /** A reply that is `ok`, or its error. */

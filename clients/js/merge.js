@@ -3,8 +3,8 @@
 import { derived, grown, shaped } from "./parts.js";
 import * as turning from "./turns.js";
 
-export const EMPTY = {
-  // shown
+/** What readers are shown. */
+export const SHOWN = {
   session: null,
   messages: [], // the path, by seq
   hasOlder: false,
@@ -15,7 +15,10 @@ export const EMPTY = {
   users: {}, // key -> { name, avatar_url }
   turns: [],
   outcomes: {}, // question -> why it has no answer
-  // known
+};
+
+export const EMPTY = {
+  ...SHOWN,
   aside: {}, // messages of other branches
   next: {}, // stream -> index of what comes next in it
   holes: [], // messages whose text lacks something
@@ -95,14 +98,11 @@ export function away(state) {
   return state.typing.length ? { ...state, typing: [] } : state;
 }
 
-/** What the caller thinks of a message, which no event tells. */
+/** What the caller thinks of a message, which no event tells. The sums of all come with the next snapshot. */
 export function thought(state, { message_id, value, comment }) {
-  return change(state, message_id, (message) => {
-    const { value: before, comment: _, ...sums } = message.feedback ?? {};
-    if (before in sums) sums[before] -= 1;
-    if (value in sums) sums[value] += 1;
-    return { ...message, feedback: { ...sums, ...(value && { value }), ...(comment && { comment }) } };
-  });
+  return change(state, message_id, (message) => ({
+    ...message, feedback: { ...message.feedback, value: value ?? undefined, comment: comment ?? undefined },
+  }));
 }
 
 /** An event, by its name. */

@@ -1,6 +1,6 @@
 // A client of Parley: sessions as observable stores. README.md beside this file shows how it is used.
 import type {
-  AnswerReply, AgentBrief, ChangedReply, EditedReply, FeedbackReply, FilePart, GiveAnswer, Message as WireMessage, PageTool, Person,
+  AnswerReply, ChangedReply, EditedReply, FeedbackReply, GiveAnswer, Message as WireMessage, PageTool, Person,
   Problem, RegenerateReply, SelectReply, SendMessage, SentReply, Session as MadeSession, SessionDetails, StreamCancelReply, Turn as WireTurn,
 } from "./parley-events.js";
 
@@ -193,7 +193,6 @@ export interface Parley {
   /** The store of a session: for one id always the same. */
   session: (session_id: string) => SessionStore;
   search: (q: string, more?: { session_id?: string; limit?: number; cursor?: string }) => Promise<Found>;
-  agents: () => Promise<{ agents: (AgentBrief & { kind: string })[] }>;
   /** Signed addresses of a file, for `<img>` and links: asked for again before they end. */
   fileUrl: (file_id: string) => Promise<{ url: string; thumbnail_url: string | null; expires_at: string }>;
   presence: (status: "online" | "away") => Promise<unknown>;
@@ -238,4 +237,3 @@ export function indexedDb(name?: string): Storage;
 /** How people are named everywhere (docs/protocol.md, section 1). */
 export function keyOf(message: Pick<WireMessage, "sender_type" | "sender_id">): string;
 export function senderOf(state: SessionState, message: Pick<WireMessage, "sender_type" | "sender_id">): { key: string; name: string; avatar_url: string | null };
-export type { FilePart };

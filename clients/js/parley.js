@@ -56,8 +56,6 @@ class Parley {
   /** Messages by their words, and titles: { results, has_more, cursor }. */
   search = (q, { session_id, limit, cursor } = {}) => this.rest.call("GET", `/api/chat/search${query({ q, session_id, limit, cursor })}`);
 
-  agents = () => this.rest.call("GET", "/api/chat/agents");
-
   /** A file's signed { url, thumbnail_url, expires_at }, for `<img>` and the like. */
   fileUrl = async (file_id) => {
     const known = await this.#addresses.get(file_id)?.catch(() => null);
@@ -80,6 +78,8 @@ class Parley {
   /** Ends all connections, for good. */
   close() {
     this.#closed = true;
+    this.rest.close();
+    this.outbox.connected(false);
     this.#door?.close();
   }
 
@@ -107,6 +107,7 @@ class Parley {
     try {
       this.me = await this.rest.me();
     } catch (error) {
+      if (this.#closed) return;
       this.sessions.connection("offline", asError(error));
       return setTimeout(() => this.#known(Math.min(8000, wait * 2)), wait);
     }

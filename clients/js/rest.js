@@ -9,12 +9,18 @@ const ROLES = { agent: "agent", service: "system" };
 export class Rest {
   #getToken;
   #token = null;
+  #calls = new Set(); // what ends each that is under way; null: closed
 
   /** `url` may have a path: the service's. */
   constructor(url, getToken) {
     this.url = new URL(url);
     this.base = this.url.origin + this.url.pathname.replace(/\/$/, "");
     this.#getToken = getToken;
+  }
+
+  close() {
+    for (const controller of this.#calls) controller.abort();
+    this.#calls = null;
   }
 
   /** The last one, or a `fresh` one. Many that ask at once are given the same. */
@@ -48,9 +54,18 @@ export class Rest {
 
   async #call(method, path, body, token) {
     const headers = { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
-    const signal = AbortSignal.timeout(ANSWERED);
-    const response = await fetch(this.base + path, { method, headers, signal, body: body && JSON.stringify(body) });
-    return answered(response.status, await response.text());
+    if (!this.#calls) throw asError("closed");
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(), ANSWERED);
+    this.#calls.add(controller);
+    try {
+      const { signal } = controller;
+      const response = await fetch(this.base + path, { method, headers, signal, body: body && JSON.stringify(body) });
+      return answered(response.status, await response.text());
+    } finally {
+      clearTimeout(timer);
+      this.#calls?.delete(controller);
+    }
   }
 }
 

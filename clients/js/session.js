@@ -11,7 +11,7 @@ const CHANGES = 500, PATH = 200, PAGE = 50;
 /** Milliseconds: how long a session that nobody looks at stays joined; between two words of typing (the server forgets
  * after six seconds); until what failed is asked for again. */
 const LINGER = 5000, TYPING = 3000, AGAIN = 1000;
-const SHOWN = ["session", "messages", "hasOlder", "online", "onlineCount", "typing", "readMarks", "users", "turns", "outcomes"];
+const SHOWN = Object.keys(merge.SHOWN);
 
 export class Session extends Store {
   #parley;
@@ -298,14 +298,10 @@ export class Session extends Store {
   }
 }
 
+/** An end as the error that a join would have: "archived", "expired" or "removed". */
 function endingOf(event) {
-  const told = {
-    archived: ["SESSION_ARCHIVED", "The session was archived"],
-    expired: ["SESSION_EXPIRED", "The session has expired"],
-    removed: ["SESSION_NOT_FOUND", "You take part in it no more"],
-  };
-  const [code, message] = told[event];
-  return new ParleyError({ code, message, retryable: false });
+  const gone = event === "removed";
+  return new ParleyError({ code: gone ? "SESSION_NOT_FOUND" : `SESSION_${event.toUpperCase()}`, message: gone ? "No such session" : `The session is ${event}` });
 }
 
 /** A pending message as it will look: with the fate "saving", "waiting", "sending", "sent" or "failed" as its `status`. */

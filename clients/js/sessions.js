@@ -153,6 +153,4 @@ export class Sessions extends Store {
   }
 }
 
-function same(one, other) {
-  return one && Object.keys({ ...one, ...other }).every((name) => one[name] === other[name]);
-}
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);

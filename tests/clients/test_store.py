@@ -1,5 +1,6 @@
 """clients/js before a real node: what its stores show and do. `tests/cluster/test_store.py` has two nodes."""
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.doors.test_openai import working
 from tests.support.doors import enter, new_session
 from tests.support.proxy import Proxy
 from tests.support.server import Server
 from tests.support.storeclient import StoreClients, Tab, beside
 from tests.support.storeworld import World, seen
+from tests.turns.waits import ask_approval, go_on
 
 ONLINE = "({ connection }) => connection === 'online'"
 TRANSPORTS = ("socketio", "websocket", "sse")
@@ -31,10 +34,10 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shared_server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One whose agent writes faster than people read."""
+    """Its agent writes faster than people read, and it replays little: who was away longer has a snapshot."""
     folder = tmp_path_factory.mktemp("store")
     shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_DELAY_MS="5") as node:
+    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_DELAY_MS="5", RECOVERY_LOG_SIZE="40") as node:
         yield node
 
 
@@ -163,6 +166,50 @@ async def test_what_is_pending_outlives_a_reload(shared_server: Server, new_tab:
     )
     await tab.act(session, "discard", "id ")
     assert (await tab.state(session))["pending"] == []
+
+
+async def test_an_answer_that_waits_for_people(
+    shared_server: Server, new_tab: Callable[..., Tab], transport: str
+) -> None:
+    async with working(shared_server) as (worker, agent):
+        session = await new_session(shared_server, "alice", agent_id=int(agent))
+        tab = await new_tab(transport=transport).open(session)
+        await tab.act(session, "send", "pay")
+        first = await worker.write(await worker.request(), "Shall I? ", end=False)
+        await ask_approval(worker, session, first)
+        shown = await tab.until(session, "({ messages }) => messages[1]?.status === 'waiting'")
+        assert (shown["turns"][0]["state"], shown["messages"][1]["interrupts"][0]["id"]) == ("waiting", "i1")
+        assert (await tab.act(session, "answer", first, "i1", {"status": "resolved", "payload": {}}))[
+            "failed"
+        ]
+        await tab.act(session, "answer", first, "i1", {"status": "resolved", "payload": {"approved": True}})
+        again = {"status": "cancelled"}
+        assert (await tab.act(session, "answer", first, "i1", again))["failed"] == "CONFLICT"
+        await go_on(worker, await worker.request(), "Paid.")
+        shown = await tab.until(session, "({ messages }) => messages[1].status === 'complete'")
+        assert [seen(message) for message in shown["messages"]] == await history(shared_server, session)
+        assert shown["turns"] == []
+
+
+async def test_who_was_away_for_long(
+    shared_server: Server, new_tab: Callable[..., Tab], transport: str
+) -> None:
+    """More has changed than one page takes, and goes on changing."""
+    session = await new_session(shared_server, "alice")
+    async with (
+        Proxy(shared_server.port) as network,
+        enter("socketio", shared_server, "alice", session) as other,
+    ):
+        tab = await new_tab(url=network.url, transport=transport).open(session)
+        await tab.until(session, ONLINE)
+        network.refusing = True
+        network.cut()
+        calls = [other.call("message", content=f"{n} " * 150, client_message_id=f"{n}") for n in range(900)]
+        await asyncio.gather(*calls)
+        network.refusing = False
+        await other.call("message", content="and one more", client_message_id="last")
+        shown = await tab.until(session, "({ messages }) => messages.length === 901")
+    assert [message["seq"] for message in shown["messages"]] == list(range(1, 902))
 
 
 async def test_what_has_ended_is_read(

@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Nodes
+from tests.cluster.conftest import Nodes, new_cluster
 from tests.support.server import Server
 from tests.support.services import Redis
 from tests.support.storeclient import StoreClients, beside
 from tests.support.storeworld import World
 
+__all__ = ["new_cluster"]  # a fixture
+
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
-LIVES, DEEDS = 20, 400
+LIVES, DEEDS = 20, 300
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ export function socketio(rest, on) {
   });
   socket.on("connect_error", (failure) => {
     if (closed) return;
-    if (socket.active) return told("offline", asError(failure.message)); // it comes back by itself
+    if (socket.active) return told("offline", asError()); // it comes back by itself
     const error = asError(failure.data ?? failure);
     if (error.code !== "TOKEN_EXPIRED" && !error.retryable) return told("refused", error);
     told("offline", error);
