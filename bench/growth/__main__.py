@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -93,9 +93,19 @@ def measured(
 def costing(node: Build, databases: Databases, once: Measured) -> Cost:
     """Of one call, with what the database did for the node meanwhile."""
     processes = [node.pid, *databases.processes(node.database_url)]
-    before = sum(map(cpu_seconds, processes))
+    before = _spent(processes)
     taken = once()
-    return taken, (sum(map(cpu_seconds, processes)) - before) * 1000
+    after = _spent(processes)
+    return taken, sum(after[one] - before[one] for one in after if one in before) * 1000
+
+
+def _spent(processes: Sequence[int]) -> dict[int, float]:
+    """CPU seconds of those that have not ended: a pool lets its connections go."""
+    found = {}
+    for process in processes:
+        with suppress(OSError):
+            found[process] = cpu_seconds(process)
+    return found
 
 
 def rows_of(call: str, size: Size, costs: dict[str, list[Cost]]) -> Iterator[Row]:
