@@ -15,6 +15,9 @@ export function asError(thing) {
   return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "The server cannot be reached"), retryable: true });
 }
 
+/** What comes of everything after `close`. */
+export const closed = () => new ParleyError({ code: "CLOSED" });
+
 /** A reply that is `ok`, or its error. */
 export function unwrap(reply) {
   if (!reply?.ok) throw asError(reply?.error);

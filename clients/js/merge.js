@@ -241,7 +241,7 @@ function renewed(old, message) {
   return shaped({ ...kept, ...message, ...(written && { content, parts, doing, passing }) });
 }
 
-function find(state, message_id) {
+export function find(state, message_id) {
   const at = place(state.messages, message_id);
   return at < 0 ? state.aside[message_id] : state.messages[at];
 }

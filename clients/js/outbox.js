@@ -1,6 +1,6 @@
 // What was said here and is not known to be committed: kept in a storage, sent with the same id until the server has
 // it, one after the other in each session. Knows no transport.
-import { asError } from "./errors.js";
+import { ParleyError, asError } from "./errors.js";
 
 /** Milliseconds until a repeat, where the server has not said when: doubled each time, up to the second. */
 const AGAIN = [500, 8000];
@@ -10,8 +10,9 @@ export class Outbox {
   #storage;
   #send;
   #changed;
-  #box = null;
-  #items = []; // { ...KEPT, state, message_id? }, by order
+  #box;
+  #items = []; // { ...KEPT, state, stored: as it is, message_id? }, by order
+  #first = Infinity; // what is said before it is known whose it is goes behind all that was kept
   #promises = new Map(); // id -> { resolve, reject }, of this page
   #leaving = new Set(); // ids that are about to be gone from the storage
   #lanes = new Map(); // session -> what ends its pause
@@ -27,14 +28,11 @@ export class Outbox {
 
   /** Whose: known with the first token. */
   async open(box) {
-    if (this.#box !== null) return;
     this.#box = box;
-    const here = this.#items; // said before it was known whose they are
-    this.#items = [];
     await this.#read();
-    for (const item of here) this.#items = [...this.#items, { ...item, order: this.#last() + 1 }];
+    this.#items.reduce((last, item) => (item.order = item.order < Infinity ? item.order : last + 1), 0);
+    this.#first = 0;
     this.#open();
-    for (const { session_id } of here) this.#changed(session_id);
   }
 
   of(session_id) {
@@ -62,7 +60,7 @@ export class Outbox {
     const item = this.#items.find((each) => each.id === id && each.state === "failed");
     if (!item) return;
     this.#items = this.#items.filter((each) => each !== item);
-    const again = { ...item, order: this.#last() + 1, state: "waiting", error: undefined };
+    const again = { ...item, order: this.#last() + 1, state: "waiting", stored: false, error: undefined };
     this.#items = [...this.#items, again];
     this.#changed(again.session_id);
     this.#keep(id).then(() => this.#run(again.session_id));
@@ -73,7 +71,7 @@ export class Outbox {
     const item = this.#items.find((each) => each.id === id);
     if (!item || !["saving", "waiting", "failed"].includes(item.state) || item.tried) return false;
     this.#drop(item);
-    this.#answer(id, "reject", asError({ code: "CANCELLED", message: "It was taken back", retryable: false }));
+    this.#answer(id, "reject", new ParleyError({ code: "CANCELLED", message: "It was taken back" }));
     return true;
   }
 
@@ -94,11 +92,16 @@ export class Outbox {
   async connected(up) {
     this.#up = up;
     if (!up) return;
-    await this.#opened;
-    await this.#read(); // another tab may have left some, or sent ours
+    await this.look();
     for (const end of this.#lanes.values()) end?.();
-    for (const session_id of new Set(this.#items.map((item) => item.session_id))) this.#run(session_id);
   }
+
+  /** Another tab may have left some, sent ours, or said them once more. */
+  look = async () => {
+    await this.#opened;
+    await this.#read();
+    for (const session_id of new Set(this.#items.map((item) => item.session_id))) this.#run(session_id);
+  };
 
   // --- sending
 
@@ -118,7 +121,7 @@ export class Outbox {
 
   /** What passes by itself, if that is how it failed. */
   async #try(item) {
-    this.#turn(item, { state: "sending", tried: true, error: undefined });
+    this.#turn(item, { state: "sending", stored: false, tried: true, error: undefined });
     try {
       const reply = await this.#send(item.session_id, item.payload);
       this.#forget(item.id);
@@ -127,7 +130,7 @@ export class Outbox {
       this.#answer(item.id, "resolve", reply);
     } catch (thrown) {
       const error = asError(thrown);
-      if (error.retryable || error.code === "UNAUTHORIZED") {
+      if (error.retryable || ["UNAUTHORIZED", "CLOSED"].includes(error.code)) {
         this.#turn(item, { state: "waiting", error });
         return error;
       }
@@ -167,7 +170,7 @@ export class Outbox {
   // --- keeping
 
   #last() {
-    return this.#items.at(-1)?.order ?? 0;
+    return this.#items.at(-1)?.order ?? this.#first;
   }
 
   async #keep(id) {
@@ -175,8 +178,9 @@ export class Outbox {
     if (!item) return;
     try {
       await this.#storage.put(this.#box, KEPT(item));
+      this.#turn(item, { stored: true });
     } catch (failure) {
-      console.warn("parley: a pending message is not kept over a reload:", failure);
+      console.warn("parley: not kept over a reload:", failure);
     }
   }
 
@@ -191,19 +195,22 @@ export class Outbox {
     }
   }
 
-  /** What others put there comes in; what they sent goes. */
+  /** What others put there comes in, what they sent goes: what rests in the storage is as they left it there. */
   async #read() {
+    const before = this.#items;
     let kept;
     try {
       kept = await this.#storage.list(this.#box);
     } catch {
       return;
     }
-    const [ours, theirs] = [this.#items, kept].map((items) => new Set(items.map(({ id }) => id)));
-    const come = kept.filter(({ id }) => !ours.has(id) && !this.#leaving.has(id)).map((item) => ({ ...item, state: item.error ? "failed" : "waiting", tried: !item.error }));
-    const gone = this.#items.filter(({ id, state }) => state === "waiting" && !this.#promises.has(id) && !theirs.has(id));
-    if (!come.length && !gone.length) return;
-    this.#items = [...this.#items.filter((item) => !gone.includes(item)), ...come].sort((one, other) => one.order - other.order);
-    for (const session_id of new Set([...come, ...gone].map((item) => item.session_id))) this.#changed(session_id);
+    const now = this.#items;
+    const ours = now.filter((item) => !item.stored || this.#promises.has(item.id) || !before.includes(item));
+    const known = new Set([...ours, ...before.filter((item) => !now.includes(item))].map(({ id }) => id));
+    const theirs = kept
+      .filter(({ id }) => !known.has(id) && !this.#leaving.has(id))
+      .map((item) => ({ ...item, state: item.error ? "failed" : "waiting", stored: true, tried: !item.error }));
+    this.#items = [...ours, ...theirs].sort((one, other) => one.order - other.order);
+    for (const session_id of new Set([...now, ...theirs].map((item) => item.session_id))) this.#changed(session_id);
   }
 }

@@ -6,7 +6,7 @@ import type {
 
 export type * from "./parley-events.js";
 
-/** Every failure. `code` is the server's, `UNAVAILABLE` for what the network did, or `CANCELLED` for what was taken back. */
+/** Every failure. `code` is the server's, `UNAVAILABLE` for what the network did, `CANCELLED` for what was taken back, or `CLOSED` after `close`. */
 export class ParleyError extends Error implements Problem {
   code: string;
   retryable: boolean;
@@ -102,7 +102,7 @@ export interface SessionStore extends Observable<SessionState> {
   readonly id: string;
   /** Shown at once, kept over a reload, sent once and in order. Resolves with the server's reply. */
   send: (said: string | Said) => Promise<SentReply>;
-  /** A pending message that was refused, once more. */
+  /** A pending message that was refused, once more, behind all others. */
   retry: (client_message_id: string) => void;
   /** A pending message that was refused, or not tried yet. False where it may be at the server. */
   discard: (client_message_id: string) => boolean;
@@ -198,6 +198,7 @@ export interface Parley {
   presence: (status: "online" | "away") => Promise<unknown>;
   /** After `refused`, with a fresh token. */
   reconnect: () => Promise<void>;
+  /** For good: what one asks for afterwards is `CLOSED`. What is pending stays in the storage. */
   close: () => void;
 }
 

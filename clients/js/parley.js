@@ -4,7 +4,7 @@
 //   const session = parley.session(id);
 //   session.subscribe(() => show(session.getSnapshot()));
 //   session.send("Hello");
-import { asError } from "./errors.js";
+import { asError, closed } from "./errors.js";
 import { Outbox } from "./outbox.js";
 import { Rest, query } from "./rest.js";
 import { Session } from "./session.js";
@@ -19,6 +19,8 @@ export { indexedDb, memory } from "./storage.js";
 const CONNECTED = 10000, EARLY = 10000;
 /** Sessions whose messages are known, also while nobody looks at them. */
 const REMEMBERED = 30;
+/** Files whose addresses are. */
+const FILES = 500;
 
 /** Asks for nothing and connects to nothing before somebody subscribes or acts.
  * `getToken()` is asked for a fresh token whenever one is needed; `storage` keeps pending messages. */
@@ -61,6 +63,7 @@ class Parley {
     const known = await this.#addresses.get(file_id)?.catch(() => null);
     if (known && Date.parse(known.expires_at) - EARLY > Date.now()) return known;
     const asked = this.rest.call("GET", `/api/chat/files/${encodeURIComponent(file_id)}/url`);
+    if (this.#addresses.size > FILES) this.#addresses.clear();
     this.#addresses.set(file_id, asked);
     return asked;
   };
@@ -78,9 +81,12 @@ class Parley {
   /** Ends all connections, for good. */
   close() {
     this.#closed = true;
+    globalThis.removeEventListener?.("visibilitychange", this.outbox.look);
     this.rest.close();
-    this.outbox.connected(false);
     this.#door?.close();
+    const error = closed();
+    this.#connection("offline", error);
+    for (const session of this.#sessions.values()) session.connection("offline", error);
   }
 
   // --- for the stores
@@ -93,11 +99,9 @@ class Parley {
 
   async #open() {
     this.#known();
+    globalThis.addEventListener?.("visibilitychange", this.outbox.look);
     const make = this.#transport ?? (await import("./transport/socketio.js")).socketio;
-    this.#door = make(this.rest, {
-      event: (name, data) => this.#event(name, data),
-      connection: (word, error) => this.#connection(word, error),
-    });
+    this.#door = make(this.rest, { event: this.#event, connection: this.#connection });
     if (this.#closed) this.#door.close();
     return this.#door;
   }
@@ -117,7 +121,7 @@ class Parley {
   async enter(session) {
     this.#sessions.set(session.id, session); // it may have been forgotten
     const door = await this.open();
-    if (session.watched) door?.enter(session);
+    if (session.watched && !this.#closed) door.enter(session);
   }
 
   leave(session) {
@@ -129,19 +133,20 @@ class Parley {
   /** A command, when there is a connection: its reply, or a `ParleyError`. */
   async call(name, payload) {
     const door = await this.open();
-    if (!door) throw asError("closed");
+    if (this.#closed) throw closed();
     return door.call(name, payload, CONNECTED);
   }
 
-  #event(name, data) {
+  /** `strange`: of a session whose snapshot has not come yet, or that was left. */
+  #event = (name, data, strange) => {
     if (name === "auth_expiring") this.rest.token(true).then((token) => this.#door.refresh(token)).catch(() => {});
     this.sessions.event(name, data);
-    if (data.event === "activity" || data.event === "added") return; // of sessions that one has not joined
+    if (strange || data.event === "activity" || data.event === "added") return; // of sessions that one has not joined
     this.#sessions.get(data.session_id)?.event(name, data);
-  }
+  };
 
-  #connection(word, error) {
+  #connection = (word, error) => {
     this.sessions.connection(word, error);
     this.outbox.connected(word === "online");
-  }
+  };
 }

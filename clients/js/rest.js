@@ -1,5 +1,5 @@
 // REST, and the token that every door wants. Knows no session.
-import { ParleyError, asError } from "./errors.js";
+import { ParleyError, asError, closed } from "./errors.js";
 import { keyOf } from "./merge.js";
 
 /** Milliseconds in which a call is answered: the server itself waits up to 10 s for a database that is away. */
@@ -41,10 +41,15 @@ export class Rest {
   }
 
   /** The answer; a `ParleyError` for anything else. */
-  async call(method, path, body) {
+  call(method, path, body) {
+    return this.authorized((token) => this.#call(method, path, body, token));
+  }
+
+  /** `act(token)`, and once more where that had expired. */
+  async authorized(act) {
     for (let fresh = false; ; fresh = true) {
       try {
-        return await this.#call(method, path, body, await this.token(fresh));
+        return await act(await this.token(fresh));
       } catch (thrown) {
         const error = asError(thrown);
         if (error.code !== "TOKEN_EXPIRED" || fresh) throw error;
@@ -54,7 +59,7 @@ export class Rest {
 
   async #call(method, path, body, token) {
     const headers = { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
-    if (!this.#calls) throw asError("closed");
+    if (!this.#calls) throw closed();
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(), ANSWERED);
     this.#calls.add(controller);
@@ -84,7 +89,7 @@ export function answered(status, text) {
 
 /** A list of what is there as a query. */
 export function query(given) {
-  const said = Object.entries(given).filter(([, value]) => value !== undefined && value !== null);
+  const said = Object.entries(given).filter(([, value]) => value != null);
   return said.length ? `?${new URLSearchParams(said)}` : "";
 }
 

@@ -54,8 +54,7 @@ export class Session extends Store {
   /** The reply to `join`, or a `welcome`; `resumed`: to what `cursor` said. */
   snapshot(reply, resumed) {
     this.#joined = true;
-    this.#connection = "online";
-    this.#error = null;
+    [this.#connection, this.#error] = ["online", null];
     this.#update(merge.joined(this.#state, reply, resumed));
     this.#parley.outbox.settled(this.id);
     for (const message of reply.messages) this.#arrived(message);
@@ -104,6 +103,10 @@ export class Session extends Store {
   waits(items) {
     this.#pending = items.map((item) => this.#pending.find(({ item: old }) => old === item) ?? pendingOf(item, this.id, this.#parley.me));
     this.#show();
+  }
+
+  knows(message_id) {
+    return Boolean(merge.find(this.#state, message_id));
   }
 
   // --- what one does
@@ -189,7 +192,7 @@ export class Session extends Store {
     let answer;
     try {
       const { rest } = this.#parley;
-      answer = await uploaded(`${rest.base}${pathOf(this.id)}/files`, await rest.token(), file, name, shown);
+      answer = await rest.authorized((token) => uploaded(`${rest.base}${pathOf(this.id)}/files`, token, file, name, shown));
     } finally {
       this.#uploading(this.#uploads.filter(({ id }) => id !== entry.id));
     }
@@ -300,8 +303,8 @@ export class Session extends Store {
 
 /** An end as the error that a join would have: "archived", "expired" or "removed". */
 function endingOf(event) {
-  const gone = event === "removed";
-  return new ParleyError({ code: gone ? "SESSION_NOT_FOUND" : `SESSION_${event.toUpperCase()}`, message: gone ? "No such session" : `The session is ${event}` });
+  const code = event === "removed" ? "NOT_FOUND" : event.toUpperCase();
+  return new ParleyError({ code: `SESSION_${code}`, message: `The session is ${event}` });
 }
 
 /** A pending message as it will look: with the fate "saving", "waiting", "sending", "sent" or "failed" as its `status`. */

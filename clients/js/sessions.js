@@ -15,6 +15,7 @@ export class Sessions extends Store {
   #parley;
   #list = [];
   #rest = { hasMore: false, total: 0, connection: "connecting", error: null };
+  #cursor = null; // of the next page
   #asked = null; // the timer of the next question
   #asking = null;
   #changes = 0; // how often something was told meanwhile
@@ -36,7 +37,8 @@ export class Sessions extends Store {
   refresh = () => (this.#asking ??= this.#refresh().finally(() => (this.#asking = null)));
 
   loadMore = async (limit = PAGE) => {
-    const page = await this.#page(limit, this.#list.length);
+    if (this.#list.length && !this.#cursor) return;
+    const page = await this.#page({ limit, cursor: this.#cursor });
     const known = new Set(this.#list.map(({ session_id }) => session_id));
     this.#take([...this.#list, ...page.sessions.filter(({ session_id }) => !known.has(session_id))], page);
   };
@@ -86,16 +88,16 @@ export class Sessions extends Store {
     else if (event === "added") this.#soon(SOON);
     else if (event === "removed" && mine) this.#take(this.#list.filter((each) => each.session_id !== session_id));
     else if (event === "updated" && title !== undefined) this.#change(session_id, () => ({ title }));
-    else if (event === "archived" || event === "expired") this.#change(session_id, () => ({ status: event }));
+    else if (["archived", "expired"].includes(event)) this.#change(session_id, () => ({ status: event }));
   }
 
-  /** In a session that one has joined: there no activity is told. */
+  /** In a session that one has joined: there no activity is told. An answer that goes on is no other one. */
   #said({ session_id, content, created_at, timestamp, ...message }) {
-    const others = keyOf(message) !== this.#parley.me;
+    const more = keyOf(message) !== this.#parley.me && !this.#parley.session(session_id).knows(message.message_id);
     this.#moved(session_id, ({ unread_count, last_message }) => ({
       last_message: content?.slice(0, PREVIEW) || last_message,
       last_message_at: created_at ?? timestamp,
-      unread_count: unread_count + (others ? 1 : 0),
+      unread_count: unread_count + more,
     }));
   }
 
@@ -124,7 +126,7 @@ export class Sessions extends Store {
   async #refresh() {
     const before = this.#changes;
     try {
-      const page = await this.#page(Math.min(MOST, Math.max(PAGE, this.#list.length)), 0);
+      const page = await this.#page({ limit: Math.min(MOST, Math.max(PAGE, this.#list.length)) });
       if (this.#changes !== before) this.#soon(SOON);
       const old = new Map(this.#list.map((each) => [each.session_id, each]));
       this.#rest = { ...this.#rest, error: null };
@@ -138,13 +140,17 @@ export class Sessions extends Store {
     }
   }
 
-  #page(limit, offset) {
-    return this.#parley.rest.call("GET", ALL + query({ limit, offset }));
+  #page(asked) {
+    return this.#parley.rest.call("GET", ALL + query(asked));
   }
 
-  #take(list, { has_more: hasMore, total } = { has_more: this.#rest.hasMore, total: this.#rest.total }) {
+  /** With the `page` that it ends with: one that was asked for by a cursor has no `total`. */
+  #take(list, page) {
     this.#list = list;
-    this.#rest = { ...this.#rest, hasMore, total };
+    if (page) {
+      this.#cursor = page.cursor;
+      this.#rest = { ...this.#rest, hasMore: page.has_more, total: page.total ?? this.#rest.total };
+    }
     this.#show();
   }
 

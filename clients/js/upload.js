@@ -29,7 +29,7 @@ function byRequest(url, headers, form, size, progress) {
         reject(error);
       }
     };
-    request.onerror = request.onabort = () => reject(asError("the connection broke"));
+    request.onerror = request.onabort = () => reject(asError());
     request.send(form);
   });
 }

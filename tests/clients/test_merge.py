@@ -1,4 +1,8 @@
-"""The pure part of clients/js: what snapshots and events come to; a chunk changes its message alone."""
+"""clients/js without a server.
+
+The pure part: what snapshots and events come to; a chunk changes its message alone. And what is done with
+storages and doors of a test's own.
+"""
 
 import json
 import subprocess
@@ -34,19 +38,51 @@ EXPECTED: dict[str, Any] = {
     "answered": [[], []],
 }
 
+INSIDE: dict[str, Any] = {
+    # While a slow storage is read; what is sent; the orders that new ones are kept with.
+    "opening": [["A saving"], ["old1", "old2", "A", "B"], [3, 4]],
+    # Two tabs: one says once more what was refused.
+    "refused": [["one failed"], ["one failed"]],
+    "elsewhere": [[], [], ["one"]],
+    "unkept": [[], ["two", "two"]],
+    "left": 0,
+    "words": [2, ["online"]],
+    # An answer that goes on is unread already.
+    "unread": [0, 1],
+    "more": [["/sessions?limit=20&cursor=next"], 2],
+    "uploaded": ["f", 2],
+    "addresses": 601,
+    "looked": 1,
+    "closed": [["CLOSED", False], ["close"], "offline", []],
+}
 
-@pytest.fixture(scope="module")
-def answers() -> dict[str, Any]:
-    command = [program("node"), str(Path(__file__).parent / "merge.mjs")]
-    done = subprocess.run(command, input=FOLDS, capture_output=True, text=True)
+
+def run(script: str) -> dict[str, Any]:
+    command = [program("node"), str(Path(__file__).parent / script)]
+    done = subprocess.run(command, input=FOLDS, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    return run("merge.mjs")
+
+
+@pytest.fixture(scope="module")
+def inside() -> dict[str, Any]:
+    return run("inside.mjs")
+
+
 @pytest.mark.parametrize("case", EXPECTED)
 def test_what_it_comes_to(answers: dict[str, Any], case: str) -> None:
     assert answers[case] == EXPECTED[case]
+
+
+@pytest.mark.parametrize("case", INSIDE)
+def test_what_it_does(inside: dict[str, Any], case: str) -> None:
+    assert inside[case] == INSIDE[case]
 
 
 def test_the_fold_of_parts(answers: dict[str, Any]) -> None:

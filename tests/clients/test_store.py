@@ -136,6 +136,22 @@ async def test_the_list_is_live(shared_server: Server, new_tab: Callable[..., Ta
         )
 
 
+async def test_who_leaves_before_the_snapshot_comes(
+    shared_server: Server, new_tab: Callable[..., Tab]
+) -> None:
+    session = await new_session(shared_server, "erin", members=("frank",))
+    tab = await new_tab("frank").open(None)
+    await tab.until(None, "({ connection, sessions }) => connection === 'online' && sessions.length")
+    await tab.do("glance", session=session)
+    async with shared_server.api("ops", "service") as service:
+        found = (await service.get("/api/server/connections", params={"session_id": session})).json()
+    assert found["connections"] == []
+    async with enter("socketio", shared_server, "erin", session) as erin:
+        await erin.call("message", content="unseen", client_message_id="1")
+        await tab.until(None, "({ sessions: [ours] }) => ours.last_message === 'unseen'")
+    assert (await tab.state(session))["messages"] == []
+
+
 async def test_what_is_pending_outlives_a_reload(shared_server: Server, new_tab: Callable[..., Tab]) -> None:
     """Said without a network; refused; taken back."""
     session = await new_session(shared_server, "alice")

@@ -40,6 +40,17 @@ function watch({ tab, session }) {
   });
 }
 
+/** Looks at a session and is gone before its snapshot has come. */
+async function glance({ tab, session }) {
+  const { parley } = tabs.get(tab);
+  const store = parley.session(session);
+  const end = store.subscribe(() => {});
+  await parley.open();
+  end();
+  parley.leave(store);
+  await parley.presence("online"); // answered behind both
+}
+
 function check(before, now, faults) {
   const seqs = now.messages.map(({ seq }) => seq);
   if (seqs.some((seq, at) => at && seq <= seqs[at - 1])) faults.push(`out of order: ${seqs}`);
@@ -120,7 +131,7 @@ async function whole(of) {
   return { ...state(of), senders: snapshot.messages.map((message) => senderOf(snapshot, message)) };
 }
 
-const commands = { open, close, watch, state, until, act, upload, ask, fiddle, say, whole };
+const commands = { open, close, watch, glance, state, until, act, upload, ask, fiddle, say, whole };
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { call, command, ...given } = JSON.parse(line);

@@ -10,13 +10,15 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 /** `make(session)`: { run({ position, token, query, heard }) → why it ended, call?, end }. */
 export function lines(rest, on, make) {
   const open = new Map(); // id -> Line
+  let last; // word
   const hidden = () => open.forEach((line) => line.door.end());
   globalThis.addEventListener?.("pagehide", hidden); // opened again when the page is shown
 
+  /** The word for all lines together, where that has changed; `error`: why none is let in. */
   function told(error) {
-    if (error?.code === "UNAUTHORIZED") return on.connection("refused", error);
     const words = [...open.values()].map(({ session }) => session.getSnapshot().connection);
-    on.connection(words.includes("online") || !words.length ? "online" : words[0]);
+    const word = error ? "refused" : words.includes("online") || !words.length ? "online" : words[0];
+    if (word !== last) on.connection((last = word), error);
   }
 
   async function keep(line) {
@@ -35,14 +37,14 @@ export function lines(rest, on, make) {
         told();
       };
       const error = await rest.token(fresh)
-        .then((token) => door.run({ position: line.position, token, heard, query: (more) => query({ ...more, ...cursor }) }))
+        .then((token) => open.get(session.id) === line && door.run({ position: line.position, token, heard, query: (more) => query({ ...more, ...cursor }) }))
         .catch(asError);
       if (open.get(session.id) !== line) return;
       fresh = error?.code === "TOKEN_EXPIRED";
       if (error && !error.retryable && !fresh) {
         open.delete(session.id);
         session.refused(error);
-        return told(error);
+        return told(error.code === "UNAUTHORIZED" ? error : null);
       }
       session.connection("offline", error);
       told();
@@ -70,7 +72,7 @@ export function lines(rest, on, make) {
     return rest.call("POST", `${pathOf(session_id)}/${name === "message" ? "messages" : name}`, body);
   }
 
-  on.connection("online"); // for what goes by REST
+  told(); // for what goes by REST
   return {
     enter,
     leave: end,
@@ -79,7 +81,7 @@ export function lines(rest, on, make) {
       await Promise.all([...open.keys()].map((session_id) => call(name, { session_id, ...payload })));
     },
     refresh: (token) => open.forEach(({ door }) => door.call?.("auth_refresh", { token }).catch(() => {})),
-    reconnect: () => {},
+    reconnect: told,
     close() {
       globalThis.removeEventListener?.("pagehide", hidden);
       for (const { session } of [...open.values()]) end(session);

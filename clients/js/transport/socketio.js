@@ -68,7 +68,7 @@ export function socketio(rest, on) {
   });
   socket.onAny((name, data) => {
     if (name === "error" && !data.command) last = asError(data);
-    else on.event(name, data);
+    else on.event(name, data, name !== "session" && !here.has(data.session_id));
   });
 
   /** The reply is taken in as it comes: after an `await` it might be later than what comes behind it. */
@@ -94,7 +94,7 @@ export function socketio(rest, on) {
   function connected(ms) {
     if (socket.connected) return;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => (socket.off("connect", come), reject(asError("no connection"))), ms);
+      const timer = setTimeout(() => (socket.off("connect", come), reject(asError())), ms);
       const come = () => (clearTimeout(timer), resolve());
       socket.once("connect", come);
     });
@@ -107,8 +107,8 @@ export function socketio(rest, on) {
       join(session);
     },
     leave({ id }) {
-      sessions.delete(id);
-      if (here.delete(id) && socket.connected) socket.emit("leave", { session_id: id });
+      here.delete(id);
+      if (sessions.delete(id) && socket.connected) socket.emit("leave", { session_id: id }); // also where the join is under way
     },
     async call(name, payload, ms) {
       await connected(ms);

@@ -12,7 +12,7 @@ export function websocket(rest, on) {
 }
 
 class Line {
-  #waiting = new Map(); // ref -> { resolve, reject, timer }
+  #waiting = new Map(); // ref -> { resolve, timer }
   #refs = 0;
   #socket;
 
@@ -36,18 +36,18 @@ class Line {
         else heard(type, event, at ?? event.position);
       };
       socket.onclose = () => {
-        for (const ref of [...this.#waiting.keys()]) this.#answered({ ref, error: "the connection broke" });
+        for (const ref of [...this.#waiting.keys()]) this.#answered({ ref });
         resolve(told);
       };
     });
   }
 
   call(name, payload) {
-    if (this.#socket?.readyState !== 1) return Promise.reject(asError("no connection"));
+    if (this.#socket?.readyState !== 1) return Promise.reject(asError());
     const ref = ++this.#refs;
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       const timer = setTimeout(() => this.end(), ANSWERED);
-      this.#waiting.set(ref, { resolve, reject, timer });
+      this.#waiting.set(ref, { resolve, timer });
       this.#socket.send(JSON.stringify({ type: name, ref, ...payload }));
     }).then(unwrap);
   }
