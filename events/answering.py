@@ -22,6 +22,7 @@ from events.errors import (
     ChatError,
     Conflict,
     Internal,
+    RateLimited,
     StreamClosed,
     Unavailable,
 )
@@ -62,6 +63,8 @@ CLAIM = 15.0
 #: Seconds after which a worker is looked for again that goes on with an answer; doubled each time, up to the
 #: latest. The claim has lapsed for sure a moment later.
 AGAIN, LATEST, SOON = 0.5, 30.0, 0.1
+#: Seconds after which an answer looks again whether it has a place among those that are being written.
+FULL = 1.0
 
 #: Questions of share links whose accounts are remembered.
 REMEMBERED = 10_000
@@ -254,7 +257,7 @@ class Answering:
             if agent is None:
                 await self._give_up(turn, "failed", AgentNotFound())
                 return
-            account = self._links.pop(turn.question_id, None)
+            account = self._links.get(turn.question_id)
             account = account_of(question) if account is None else account
             tools = as_tools(await self._questions.brought(turn.question_id)) if turn.brings else ()
             posed = PosedQuestion(question, turn.place, turn.fence, tools)
@@ -293,9 +296,10 @@ class Answering:
         steered = await self._questions.taken_up_by(answer)
         try:
             await self._replies.go_on(agent, question, answer, written, steered, account)
-        except AgentUnavailable as error:
+        except (AgentUnavailable, RateLimited) as error:
             log.info("nobody goes on with %s yet: %s", answer.message_id, error)
-            wait = min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
+            is_full = isinstance(error, RateLimited)
+            wait = FULL if is_full else min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
             await self._questions.release(turn, when(self._clock() + wait))
             asyncio.get_running_loop().call_later(wait + SOON, self.go_on, turn.session_id)
         except (Conflict, StreamClosed) as error:

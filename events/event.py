@@ -44,7 +44,8 @@ class Codec(Protocol):
 
 
 class _Chunk(msgspec.Struct):
-    """The payload of a `stream_chunk` or `stream_delta`."""
+    """The payload of a `stream_chunk` or `stream_delta`. Responses cut it at `content`, and at the `index`
+    behind it (`server.transports.growing`)."""
 
     session_id: str
     message_id: str

@@ -252,6 +252,10 @@ class Sink:
         backlog = self.backlog
         return backlog is None or not backlog.size or backlog.size + size <= backlog.limit
 
+    def may_push(self, size: int) -> bool:
+        """Whether an event of so many bytes may be pushed: its reader is not cut off for it."""
+        return self.backlog is None or self.backlog.size + size <= self.backlog.limit
+
     def push_whole(self, data: bytes) -> None:
         """A frame for which there is room."""
         if self.backlog is not None and not self.backlog.size:

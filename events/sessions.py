@@ -372,7 +372,7 @@ class SessionManager:
         behind = sessionview.place(cursor)
         if behind is not None and offset:
             raise ValidationFailed("not with a cursor", field="offset")
-        rows, total, more = await self._sessions.list_for(
+        rows, total, end = await self._sessions.list_for(
             caller.key,
             status=status,
             agent_id=agent_id,
@@ -387,8 +387,8 @@ class SessionManager:
         return {
             "sessions": [sessionview.line(row, self._clock()) for row in rows],
             **({"total": total} if total is not None else {}),
-            "has_more": more,
-            "cursor": sessionview.cursor(rows[-1].session) if more and rows else None,
+            "has_more": end is not None,
+            "cursor": sessionview.cursor(end) if end is not None else None,
         }
 
     # --- what SQL says of live rooms (events.healing.LiveRooms)

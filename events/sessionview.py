@@ -125,9 +125,9 @@ def line(row: SessionSummary, now: float) -> dict[str, Any]:
     }
 
 
-def cursor(last: SessionRecord) -> str:
-    """Of the page behind this session."""
-    return f"{(last.last_activity - _EPOCH) // _MICROSECOND}-{last.session_id}"
+def cursor(end: PageEnd) -> str:
+    """Of the page behind it."""
+    return f"{(end.last_activity - _EPOCH) // _MICROSECOND}-{end.session_id}"
 
 
 def place(cursor: str | None) -> PageEnd | None:

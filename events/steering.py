@@ -146,7 +146,7 @@ class Steering:
         conn = self._delivery.hub.connections.get(stream.conn_id)
         if conn is None:
             return
-        if not conn.sink.has_room(size + HEAD):
+        if not conn.sink.may_push(size + HEAD):
             # It has not read what it was told. Nobody's questions cut off a worker: this one waits in line.
             del stream.steers[question.message_id]
             return

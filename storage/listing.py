@@ -22,6 +22,7 @@ from storage.types import Time
 #: No list shows a session's metadata, and a hundred of them would be decoded in one turn of the loop.
 _METADATA = SessionRecord.__struct_fields__.index("metadata")
 _LINE = (*SESSION[:_METADATA], *SESSION[_METADATA + 1 :])
+_ID, _ACTIVITY = ([column.name for column in _LINE].index(name) for name in ("session_id", "last_activity"))
 
 _NOW = sa.bindparam("now", type_=Time)
 _CALLER = sa.bindparam("caller", type_=sa.String)
@@ -182,8 +183,8 @@ async def list_sessions(
     everything: bool,
     as_agent: int | None,
     session_ids: Sequence[str] | None,
-) -> tuple[list[SessionSummary], int | None, bool]:
-    """A page; how many there are in all, but for a page behind a place; and whether there are more."""
+) -> tuple[list[SessionSummary], int | None, PageEnd | None]:
+    """A page; how many there are in all, but for a page behind a place; and its end, where more follow."""
     kind = kind_of(everything, as_agent, session_ids)
     asked = _Asked(kind, status, agent_id is not None, behind is not None)
     sender_type, sender_id = sender_of(caller)
@@ -203,29 +204,41 @@ async def list_sessions(
     if behind is not None:
         values |= {"after_activity": behind.last_activity, "after_id": behind.session_id}
 
-    async def look(connection: SqlConnection) -> tuple[list[SessionSummary], int | None, bool]:
-        if offset:
-            rows = await connection.fetch_all(_by_offset(asked), **values)
-        elif asked.is_named:
+    async def chosen(connection: SqlConnection) -> tuple[Sequence[Row], PageEnd | None]:
+        """The page's rows, and the end of what was chosen where more follow: some may be gone meanwhile."""
+        if asked.is_named:
             rows = await connection.fetch_all(_named(asked), **values)
+            return rows[:limit], _end(rows[limit - 1]) if len(rows) > limit else None
+        filters = _filters(status, asked.of_agent)
+        found = await newest(connection, kind, filters, limit + 1, values)
+        ids = [each.session_id for each in found[:limit]]
+        rows = await connection.fetch_all(_chosen(status, asked.of_agent), **values, chosen=ids)
+        return rows, found[limit - 1] if len(found) > limit else None
+
+    async def look(connection: SqlConnection) -> tuple[list[SessionSummary], int | None, PageEnd | None]:
+        end: PageEnd | None = None
+        if offset:
+            rows: Sequence[Row] = await connection.fetch_all(_by_offset(asked), **values)
         else:
-            filters = _filters(status, asked.of_agent)
-            chosen = await newest(connection, kind, filters, limit + 1, values)
-            statement = _chosen(status, asked.of_agent)
-            rows = await connection.fetch_all(statement, **values, chosen=chosen)
-        more, rows = len(rows) > limit, rows[:limit]
+            rows, end = await chosen(connection)
         far = [(row[0], row[-1]) for row in rows if row[-2] is None]
         unread = iter(await tallies.unread(connection, caller, far) if far else ())
         lines = [_summary(row, next(unread) if row[-2] is None else row[-2]) for row in rows]
         if behind is not None:
-            return lines, None, more
-        if not offset and not more:
-            return lines, len(lines), more
+            return lines, None, end
+        if not offset and end is None:
+            return lines, len(lines), None
         total = await connection.fetch_one(_total(asked), **values)
         count = total[0] if total else 0
-        return lines, count, offset + len(lines) < count
+        if offset and rows and offset + len(lines) < count:
+            end = _end(rows[-1])
+        return lines, count, end
 
     return await db.use(look)
+
+
+def _end(row: Row) -> PageEnd:
+    return PageEnd(row[_ACTIVITY], row[_ID])
 
 
 def _summary(row: Row, unread: int) -> SessionSummary:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import Struct
 
-from storage.database import SqlConnection
+from storage.database import Row, SqlConnection
 from storage.statement import Statement
 from storage.tables import participants, sessions
 from storage.types import Time
@@ -81,8 +81,10 @@ def shared() -> sa.ColumnElement[bool]:
 
 
 def _listed(kind: str, filters: Sequence[sa.ColumnElement[bool]], follows: bool, most: int) -> Statement:
-    """Of each portion the `most` that are listed last, and those that are not listed yet: the portion's
-    number, the session, its activity, when it is listed. In order."""
+    """Of each portion the `most` that are listed last, and the `most` newest of those that are not listed
+    yet: the portion's number, the session, its activity, when it is listed. In order."""
+    # A number in the text: PostgreSQL goes by it, where it would take a parameter for a tenth of all.
+    limit: sa.ColumnElement[Any] = sa.literal_column(str(most))
     found = []
     for number, portion in enumerate(portions(kind)):
         at = portion.listed_at
@@ -92,11 +94,14 @@ def _listed(kind: str, filters: Sequence[sa.ColumnElement[bool]], follows: bool,
         if follows:
             asked = asked.where(after())
             listed = listed.where(after(), at <= _ACTIVE)
-        # A number in the text: PostgreSQL goes by it, where it would take a parameter for a tenth of all.
-        last = listed.order_by(at.desc()).limit(sa.literal_column(str(most))).subquery()
-        found += [sa.select(*last.c), asked.where(at.is_(None))]
-    each = sa.union_all(*found).subquery("each")
+        found.append(listed.order_by(at.desc()).limit(limit).subquery())
+        found.append(_ordered(asked.where(at.is_(None))).limit(limit).subquery())
+    each = sa.union_all(*(sa.select(*half.c) for half in found)).subquery("each")
     return Statement(sa.select(*each.c).order_by(each.c.last_activity.desc(), each.c.session_id))
+
+
+def _ordered(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    return chosen.order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
 
 
 @lru_cache
@@ -106,22 +111,28 @@ def _asking(kind: str, filters: Filters, follows: bool, most: int) -> Statement:
 
 async def newest(
     connection: SqlConnection, kind: str, filters: Filters, length: int, values: Mapping[str, Any]
-) -> list[str]:
+) -> list[PageEnd]:
     """The first `length` sessions of the caller's in order, or those that follow `after_activity` and
     `after_id`, where these are among the values."""
     follows = "after_activity" in values
     for most in LOOKS[length > SHORT :]:
         rows = await connection.fetch_all(_asking(kind, filters, follows, most), **values)
-        # What was left out of a portion is listed no later than the last of it, and active a little later.
-        listed: dict[int, list[datetime]] = {}
-        for portion, _, _, at in rows:
-            if at is not None:
-                listed.setdefault(portion, []).append(at)
-        left = [min(times) + BEHIND for times in listed.values() if len(times) == most]
-        if not left or (len(rows) >= length and rows[length - 1][2] >= max(left)):
+        # Once each, should one's own be among what one takes part in.
+        found = list({row[1]: PageEnd(row[2], row[1]) for row in rows}.values())
+        left = _left_out(rows, most)
+        if left is None or (len(found) >= length and found[length - 1].last_activity >= left):
             break
-    # Once each, should one's own be among what one takes part in.
-    return list(dict.fromkeys(row[1] for row in rows))[:length]
+    return found[:length]
+
+
+def _left_out(rows: Sequence[Row], most: int) -> datetime | None:
+    """What was left out was active no later than this; None: nothing was."""
+    halves: dict[tuple[int, bool], list[datetime]] = {}
+    for portion, _, active, listed in rows:
+        # A listed one is active a little later than it is listed.
+        is_listed = listed is not None
+        halves.setdefault((portion, is_listed), []).append(listed + BEHIND if is_listed else active)
+    return max((min(times) for times in halves.values() if len(times) == most), default=None)
 
 
 def counted(kind: str) -> sa.Select[Any]:

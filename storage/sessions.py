@@ -330,9 +330,9 @@ class Sessions:
         everything: bool = False,
         as_agent: int | None = None,
         session_ids: Sequence[str] | None = None,
-    ) -> tuple[list[SessionSummary], int | None, bool]:
-        """A page of what a caller may see, newest activity first; how many there are in all; and whether more
-        follow. `behind` a session it costs the same anywhere, and has no such count (None).
+    ) -> tuple[list[SessionSummary], int | None, PageEnd | None]:
+        """A page of what a caller may see, newest activity first; how many there are in all; and the page's
+        end, where more follow. `behind` a session it costs the same anywhere, and has no such count (None).
 
         Whose: `everything`; the sessions of `as_agent`; `session_ids`, but for those the caller was
         removed from; else those that `caller` owns or takes part in. `status` is one of "active",

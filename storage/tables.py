@@ -260,8 +260,8 @@ participants = sa.Table(
     sa.CheckConstraint("read_seq >= 0", name="read_seq"),
 )
 
-#: How many messages are there of a session's numbers from `block * width` to `(block + 1) * width`: of each
-#: sender, and in all (`storage.tallies`).
+#: How many messages are there of a session's `width` numbers that follow `block * width`: of each sender, and
+#: in all (`storage.tallies`).
 tallies = sa.Table(
     "chat_tallies",
     metadata,

@@ -146,8 +146,8 @@ class Replies:
         account: str,
     ) -> None:
         """Write on an answer that has waited, and took up these questions. Raises AgentUnavailable where
-        nobody does now, or as many answers are being written for this account as may be; Conflict,
-        StreamClosed where somebody else does."""
+        nobody does now; RateLimited where as many answers are being written for this account as may be;
+        Conflict, StreamClosed where somebody else does."""
         kind = self._kinds.get(agent.kind)
         if not agent.is_active or (kind is None and agent.kind != REMOTE):
             raise AgentUnavailable("the agent is switched off")
@@ -157,7 +157,7 @@ class Replies:
             await self._ask_on(request, answer)
             return
         if account and self._writing[account] >= self._most:
-            raise AgentUnavailable(f"at most {self._most} answers at a time")
+            raise RateLimited(f"at most {self._most} answers at a time")
         begun: asyncio.Task[None] | None = None
         self._writing[account] += 1
         try:

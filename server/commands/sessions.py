@@ -11,6 +11,7 @@ import click
 from server.cli import fail, load_for_tool
 
 if TYPE_CHECKING:
+    from storage.recency import PageEnd
     from storage.records import SessionRecord, SessionSummary
     from storage.sessions import Sessions
 
@@ -43,7 +44,7 @@ def command() -> None:
 def list_command(status: str | None, user: str | None, limit: int, offset: int, as_json: bool) -> None:
     """List sessions, newest activity first."""
 
-    async def act(sessions: "Sessions") -> "tuple[list[SessionSummary], int | None, bool]":
+    async def act(sessions: "Sessions") -> "tuple[list[SessionSummary], int | None, PageEnd | None]":
         return await sessions.list_for(
             user or "",
             status=status,

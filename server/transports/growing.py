@@ -42,7 +42,8 @@ class GrowingText:
 
     def frame(self, event: Event) -> bytes:
         data = event.data
-        # Payloads are spliced: no string in JSON has a quote that ends a name.
+        # A quote within a JSON string is escaped, so that this is the field, as `events.event` writes it: the
+        # text, and `index` right behind it.
         text = data[data.index(_CONTENT) + len(_CONTENT) : data.rindex(_BEHIND)]
         self._add(_text(text))
         return b"%b%b%b" % (self._head, one_line(text), self._tail)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage import recency
+from storage import listing, recency
 from storage.listed import Listed
 from storage.listing import _filters
 from storage.recency import LOOKS, PageEnd, _asking
@@ -21,13 +21,13 @@ async def pages(store: Store, caller: str, limit: int, **given: Any) -> list[str
     behind: PageEnd | None = None
     options = {"status": None, "agent_id": None, "now": store.clock.now} | given
     while True:
-        rows, total, more = await store.sessions.list_for(caller, limit=limit, behind=behind, **options)
+        rows, total, end = await store.sessions.list_for(caller, limit=limit, behind=behind, **options)
         found += [row.session.session_id for row in rows]
         assert (total is None) == (behind is not None)
-        assert len(rows) == limit or not more
-        if not more:
+        if end is None:
             return found
-        behind = PageEnd(rows[-1].session.last_activity, rows[-1].session.session_id)
+        assert len(rows) == limit
+        behind = end
 
 
 class Lists:
@@ -97,10 +97,10 @@ async def test_a_removed_and_an_erased_session_are_in_no_list_and_no_count(
     await store.sessions.update("s1", status="deleted", now=clock.now)
     await store.participants.remove("s2", "bob", clock.now)
     for caller, count in {"alice": 4, "bob": 3}.items():
-        rows, total, more = await store.sessions.list_for(
+        rows, total, end = await store.sessions.list_for(
             caller, status=None, agent_id=None, limit=2, now=clock.now
         )
-        assert (len(rows), total, more) == (2, count, True)
+        assert (len(rows), total, end is not None) == (2, count, True)
 
 
 async def test_a_page_reads_its_indexes_alone(store: Store) -> None:
@@ -142,3 +142,41 @@ async def test_many_that_are_active_at_once_are_all_looked_at(
     clock.now = begun + timedelta(minutes=1)
     await Listed(store.db).fill()
     await lists.check()
+
+
+async def test_what_is_not_listed_yet_is_not_read_whole(store: Store, clock: StillClock) -> None:
+    """After an upgrade nothing is."""
+    lists = Lists(store)
+    for number in range(30):
+        clock.advance(minutes=1)
+        await lists.begin(f"s{number:02}", "alice")
+    async with store.db.connection() as connection:
+        statement = _asking("mine", _filters(None, False), False, 8)
+        rows = await connection.fetch_all(statement, caller="alice", now=clock.now)
+    assert len(rows) == 8
+    await lists.check()
+
+
+async def test_a_session_that_goes_while_a_page_is_read_ends_no_list(
+    store: Store, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = Lists(store)
+    for number in range(9):
+        clock.advance(minutes=1)
+        await lists.begin(f"s{number}", "alice")
+    chosen = listing.newest
+
+    async def newest(*given: Any) -> list[PageEnd]:
+        found = await chosen(*given)
+        await store.sessions.update("s5", status="archived", now=clock.now)
+        return found
+
+    monkeypatch.setattr(listing, "newest", newest)
+    options: dict[str, Any] = {"status": "active", "agent_id": None, "now": clock.now, "limit": 4}
+    rows, total, end = await store.sessions.list_for("alice", **options)
+    assert [row.session.session_id for row in rows] == ["s8", "s7", "s6"]
+    assert total == 8
+    rows, _, end = await store.sessions.list_for("alice", **options, behind=end)
+    assert [row.session.session_id for row in rows] == ["s4", "s3", "s2", "s1"]
+    rows, _, end = await store.sessions.list_for("alice", **options, behind=end)
+    assert ([row.session.session_id for row in rows], end) == (["s0"], None)

@@ -262,7 +262,10 @@ async def test_what_is_said_at_once_is_one_line(nodes: Sequence[Server]) -> None
 
 async def test_pages_of_the_path(nodes: Sequence[Server]) -> None:
     async with talk(nodes) as at:
-        said = [(await at.alice.message(str(n), reply=False)) for n in range(6)]
+        said = []
+        for n in range(6):
+            said.append(await at.alice.message(str(n), reply=False))
+            await asyncio.sleep(0.002)  # times are told in milliseconds, and pages are asked for by them
         await at.call("edit", message_id=said[2]["message_id"], content="2!", branch=True, reply=False)
         await at.call("edit", message_id=said[5]["message_id"], content="5!", branch=True, reply=False)
         await at.ask("6", reply=False)

@@ -344,7 +344,7 @@ async def test_a_worker_that_is_behind_is_not_cut_off() -> None:
         return {}
 
     told: list[object] = []
-    sink = SimpleNamespace(has_room=lambda _: False)
+    sink = SimpleNamespace()
     worker = SimpleNamespace(sink=sink, send=told.append)
     hub = SimpleNamespace(connections={"worker": worker})
     answer = SimpleNamespace(message_id="a", room="s", steers=None, inbox=None, conn_id="worker", ending=None)
@@ -354,7 +354,7 @@ async def test_a_worker_that_is_behind_is_not_cut_off() -> None:
     tasks, unused = Tasks("steering"), cast(Any, None)
     steering = Steering(unused, store, streams, delivery, time.time, tasks, unused)
     for has_room in (False, True):
-        sink.has_room = lambda _, has_room=has_room: has_room
+        sink.may_push = lambda _, has_room=has_room: has_room
         steering.heard(msgspec.msgpack.encode(Steer("s", "a", ["q"])))
         await tasks.drain()
         assert len(told) == has_room

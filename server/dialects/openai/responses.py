@@ -70,7 +70,7 @@ async def create(request: Request, receive: Receive, send: Send) -> None:
     await answer(request.scope, receive, send)
 
 
-class _Wants(NamedTuple):
+class ResponseWants(NamedTuple):
     """How a request is to be answered."""
 
     stream: bool
@@ -79,7 +79,7 @@ class _Wants(NamedTuple):
 
 async def _begun(
     request: Request, caller: Caller
-) -> tuple[ResponseHead, ResponseEvents, Begin, MessageRecord, _Wants]:
+) -> tuple[ResponseHead, ResponseEvents, Begin, MessageRecord, ResponseWants]:
     """Commits what is asked, and names its response. What the request brought is held no longer than this
     takes."""
     services, body = services_of(request), struct_of(ResponseRequest, await body_of(request))
@@ -92,7 +92,7 @@ async def _begun(
 
     asked, waited, behind = await begin(services, caller, asked_for, commit)
     model = await _model(services, asked.asks.agent_id)
-    wants = _Wants(bool(body.stream), bool(body.background))
+    wants = ResponseWants(bool(body.stream), bool(body.background))
     head = head_of(asked.message, model, behind, background=wants.background)
     events = ResponseEvents(head, behind=behind)
     return head, events, _begins(services, asked, events, waited), asked.named.message, wants

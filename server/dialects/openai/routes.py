@@ -54,7 +54,7 @@ async def chat_completions(request: Request, receive: Receive, send: Send) -> No
     await answer(request.scope, receive, send)
 
 
-class _Wants(NamedTuple):
+class ChatWants(NamedTuple):
     """How a request is to be answered."""
 
     model: str
@@ -62,7 +62,7 @@ class _Wants(NamedTuple):
     usage: bool
 
 
-async def _asked(request: Request, caller: Caller) -> tuple[str, Begin, Behind | None, _Wants]:
+async def _asked(request: Request, caller: Caller) -> tuple[str, Begin, Behind | None, ChatWants]:
     """Commits what is asked: its session, and its answer. What the request brought is held no longer than
     this takes."""
     services, body = services_of(request), struct_of(ChatCompletionRequest, await body_of(request))
@@ -74,7 +74,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[str, Begin, Behind |
         return await perform(request, ask, services, caller, call, origin_of(request))
 
     asked, waited, behind = await begin(services, caller, asked_for, commit)
-    wants = _Wants(body.model, bool(body.stream), bool(options is not None and options.include_usage))
+    wants = ChatWants(body.model, bool(body.stream), bool(options is not None and options.include_usage))
     return asked.message.session_id, begins_of(services, asked, waited), behind, wants
 
 
