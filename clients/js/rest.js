@@ -49,7 +49,9 @@ export class Rest {
   async authorized(act) {
     for (let fresh = false; ; fresh = true) {
       try {
-        return await act(await this.token(fresh));
+        const token = await this.token(fresh);
+        if (!this.#calls) throw closed();
+        return await act(token);
       } catch (thrown) {
         const error = asError(thrown);
         if (error.code !== "TOKEN_EXPIRED" || fresh) throw error;
@@ -59,7 +61,6 @@ export class Rest {
 
   async #call(method, path, body, token) {
     const headers = { Authorization: `Bearer ${token}`, ...(body && { "Content-Type": "application/json" }) };
-    if (!this.#calls) throw closed();
     const controller = new AbortController();
     const timer = setTimeout(() => controller.abort(), ANSWERED);
     this.#calls.add(controller);

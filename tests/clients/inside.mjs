@@ -151,6 +151,7 @@ parley.session("late").subscribe(() => {});
 parley.close();
 await settled();
 const code = await parley.sessions.refresh().catch(({ code, retryable }) => [code, retryable]);
-answers.closed = [code, told, session.getSnapshot().connection, Object.keys(listeners)];
+const { code: uploaded } = await session.upload(new Blob(["x"])).catch((error) => error);
+answers.closed = [code, uploaded, told, session.getSnapshot().connection, Object.keys(listeners)];
 console.log(JSON.stringify(answers));
 process.exit(0);

@@ -53,7 +53,7 @@ INSIDE: dict[str, Any] = {
     "uploaded": ["f", 2],
     "addresses": 601,
     "looked": 1,
-    "closed": [["CLOSED", False], ["close"], "offline", []],
+    "closed": [["CLOSED", False], "CLOSED", ["close"], "offline", []],
 }
 
 

@@ -113,11 +113,7 @@ export function socketio(rest, on) {
     async call(name, payload, ms) {
       await connected(ms);
       const line = name === "typing" ? socket.volatile : socket;
-      try {
-        return unwrap(await line.timeout(ANSWERED).emitWithAck(name, payload));
-      } catch (error) {
-        throw asError(error);
-      }
+      return line.timeout(ANSWERED).emitWithAck(name, payload).catch((error) => ({ error })).then(unwrap);
     },
     refresh: (token) => socket.emit("auth_refresh", { token }),
     reconnect: () => socket.active || socket.connect(),

@@ -1,6 +1,6 @@
 // Server-sent events for what happens, REST for what is done.
 import { asError } from "../errors.js";
-import { answered } from "../rest.js";
+import { answered, pathOf } from "../rest.js";
 import { lines } from "./lines.js";
 
 /** Milliseconds without a byte after which a stream is dead: the server writes a comment every 15 s. */
@@ -25,7 +25,7 @@ class Stream {
       timer = setTimeout(() => controller.abort(), SILENT);
     };
     const headers = { Authorization: `Bearer ${token}`, ...(position && { "Last-Event-ID": position }) };
-    const path = `/api/chat/sessions/${encodeURIComponent(this.session.id)}/events${query({})}`;
+    const path = `${pathOf(this.session.id)}/events${query({})}`;
     try {
       alive();
       const response = await fetch(this.rest.base + path, { headers, signal: controller.signal, cache: "no-store" });
