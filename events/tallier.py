@@ -1,5 +1,5 @@
-"""Brings full blocks of messages into the tallies, a little later, so that writing does not wait for it.
-Knows no SQL."""
+"""Brings full blocks of messages into the tallies, a little later, so that writing does not wait for it: when
+a coarse block is full, or when who counts would have many messages to look at. Knows no SQL."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from storage.errors import StorageError
 from storage.ops import Committed
-from storage.tallies import FINE, Tallies
+from storage.tallies import COARSE, Tallies
 
 log = logging.getLogger("parley.tallies")
 
@@ -38,7 +38,7 @@ class Tallier:
     def on_committed(self, batch: Sequence[Committed]) -> None:
         """After a commit; does not block and does not raise."""
         for done in batch:
-            if not done.record.seq % FINE:
+            if not done.record.seq % COARSE:
                 self._store.want(done.record.session_id)
 
     def _wake(self) -> None:
