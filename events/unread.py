@@ -41,6 +41,8 @@ class UnreadCounts:
                 self._send(event, None)
                 return
             self._waiting += 1
+        elif users[user].seq > event.seq:
+            return  # an older message, of which another node tells later
         users[user] = event
         if not self._busy:
             self._busy = True

@@ -1,7 +1,14 @@
 """Activity in a session that a connection has not joined: how much of it is not read."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
 import pytest
 
+from events.event import Event, Kind, make
+from events.tasks import Tasks
+from events.unread import UnreadCounts
 from tests.support.doors import LIVE, enter, new_session
 from tests.support.server import Server
 
@@ -47,3 +54,22 @@ async def test_a_share_link_is_told_nothing_of_what_its_user_has_read(parley: Se
         told = await door.wait_event("session")
         assert (told["event"], told["last_message"]) == ("activity", "hello")
         assert "unread_count" not in told
+
+
+async def test_an_older_message_told_later_does_not_hide_a_newer_one() -> None:
+    """Each node tells of its own messages, once a second."""
+    told: list[Event] = []
+    page = SimpleNamespace(send=told.append, caller=SimpleNamespace(sessions=None))
+
+    async def counted(asked: Any) -> dict[tuple[str, str], int]:
+        return {(session_id, user): 2 for session_id, users in asked.items() for user in users}
+
+    tasks = Tasks("unread")
+    hub = cast(Any, SimpleNamespace(outside=lambda user, session_id: (page,)))
+    unread = UnreadCounts(cast(Any, SimpleNamespace(of=counted)), hub, tasks)
+    for seq in (2, 1):
+        event = make("", "session", Kind.VOLATILE, {"event": "activity", "last_seq": seq}, 0.0)
+        event.not_to, event.only_user, event.seq = "s", "ben", seq
+        unread.tell(event)
+    await tasks.drain()
+    assert [msgspec.json.decode(event.data)["last_seq"] for event in told] == [2]
