@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from events.tasks import Tasks
 from storage.errors import StorageError
 from storage.ops import Committed
 from storage.search import Search
@@ -31,15 +32,13 @@ class Indexer:
         self._store = store
         self._changed: dict[str, None] = {}
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks("indexer")
 
     async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="indexer")
+        self._tasks.spawn(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.stop()
 
     def on_committed(self, batch: Sequence[Committed]) -> None:
         """After a commit; does not block and does not raise."""

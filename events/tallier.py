@@ -5,6 +5,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from events.tasks import Tasks
 from storage.errors import StorageError
 from storage.ops import Committed
 from storage.tallies import COARSE, Tallies
@@ -25,15 +26,13 @@ class Tallier:
         self._store = store
         store.on_wanted = self._wake
         self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks("tallier")
 
     async def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="tallier")
+        self._tasks.spawn(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.stop()
 
     def on_committed(self, batch: Sequence[Committed]) -> None:
         """After a commit; does not block and does not raise."""
