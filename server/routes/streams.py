@@ -12,7 +12,6 @@ from events import schema, stream_events
 from events.access import Caller
 from events.asking import Asked
 from events.errors import SessionNotFound, StreamNotFound, ValidationFailed
-from events.event import to_json
 from events.parts import shown
 from events.rest import Rest, piece
 from events.room import Connection
@@ -20,14 +19,14 @@ from server.routes.common import call, caller_of, doors_of, perform, reply
 from server.routes.reading import body_of, clean, services_of, session_id_of, struct_of
 from server.routes.sessions import origin_of
 from server.services import Services
-from server.transports.codecs import END, one_line
+from server.transports.codecs import END, data_line
 from server.transports.eventstream import Begin, EventStream, StreamedAnswer
 from storage.records import MessageRecord
 
 
 def line(payload: dict[str, Any], event_id: str | None = None) -> bytes:
     head = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
-    return head + b"data: " + one_line(to_json(payload)) + b"\n\n"
+    return head + data_line(payload)
 
 
 @dataclass(frozen=True, slots=True)

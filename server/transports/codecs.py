@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from events.event import POISON, Event, Kind
+from events.event import POISON, Event, Kind, to_json
 from server.engine.frames import TEXT, frame
 from storage.interrupts import all_answered
 
@@ -33,6 +33,11 @@ def one_line(data: bytes) -> bytes:
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return data.replace(b"\xc2\x85", b"\\u0085") if b"\xc2\x85" in data else data
+
+
+def data_line(payload: Any) -> bytes:
+    """An event of its data alone."""
+    return b"data: " + one_line(to_json(payload)) + b"\n\n"
 
 
 def _is_to_go_on(event: Event) -> bool:

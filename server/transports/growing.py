@@ -3,13 +3,13 @@ response passes on its way. Knows no dialect and no door."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import Message
 
 from events.event import Event
-from server.transports.codecs import AnswerCodec, one_line
+from server.transports.codecs import AnswerCodec, data_line, one_line
 
 #: Stands for a text in a frame that shows how all of them look. No id and no name has it.
 MARK = "\0"
@@ -47,6 +47,14 @@ class GrowingText:
         text = data[data.index(_CONTENT) + len(_CONTENT) : data.rindex(_BEHIND)]
         self._add(_text(text))
         return b"%b%b%b" % (self._head, one_line(text), self._tail)
+
+
+def growing_events(found: tuple[str, Callable[[str], None], Any] | None) -> GrowingText | None:
+    """Of server-sent events: their label, who is told of each text, and the event of the text `MARK`."""
+    if found is None:
+        return None
+    label, add, marked = found
+    return GrowingText(label, data_line(marked), add)
 
 
 class GrowingLines:

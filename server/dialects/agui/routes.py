@@ -32,9 +32,9 @@ from server.routes.reading import body_of, bytes_of, clean, services_of, struct_
 from server.routes.sessions import origin_of
 from server.routes.streams import FROM_THE_BEGINNING, answer_begins
 from server.services import Services
-from server.transports.codecs import one_line
+from server.transports.codecs import data_line
 from server.transports.eventstream import HEADERS, Begin
-from server.transports.growing import Growing, GrowingText
+from server.transports.growing import Growing, growing_events
 from storage.records import MessageRecord, SessionRecord
 
 Json = dict[str, Any]
@@ -53,25 +53,17 @@ class RunFrames(Frames):
 
     def opening(self) -> bytes:
         before, self._before = self._before, ()
-        return b"".join(map(_frame, before))
+        return b"".join(map(data_line, before))
 
     def before_interrupt(self, events: Sequence[Json]) -> None:
         self._events.before_interrupt(events)
 
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
-        yield from map(_frame, self._events.tell(line))
+        yield from map(data_line, self._events.tell(line))
         self.ended = self._events.ended
 
     def grows(self) -> Growing | None:
-        found = self._events.grows()
-        if found is None:
-            return None
-        label, add, marked = found
-        return GrowingText(label, _frame(marked), add)
-
-
-def _frame(event: Json) -> bytes:
-    return b"data: " + one_line(to_json(event)) + b"\n\n"
+        return growing_events(self._events.grows())
 
 
 class ToldRun(ToldInFrames):

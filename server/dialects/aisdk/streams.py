@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from events.event import to_json
-from server.dialects.aisdk.chunks import Chunk, UIChunks
+from server.dialects.aisdk.chunks import UIChunks
 from server.dialects.answerlines import AnswerLine, Frames
-from server.transports.codecs import one_line
-from server.transports.growing import Growing, GrowingText
+from server.transports.codecs import data_line
+from server.transports.growing import Growing, growing_events
 
 DONE = b"data: [DONE]\n\n"
 #: By which proxies and tools know a UI message stream.
@@ -22,18 +21,10 @@ class UIFrames(Frames):
 
     def tell(self, line: AnswerLine) -> Iterator[bytes]:
         for chunk in self._chunks.tell(line):
-            yield _frame(chunk)
+            yield data_line(chunk)
         if self._chunks.ended:
             self.ended = True
             yield DONE
 
     def grows(self) -> Growing | None:
-        found = self._chunks.grows()
-        if found is None:
-            return None
-        label, add, marked = found
-        return GrowingText(label, _frame(marked), add)
-
-
-def _frame(chunk: Chunk) -> bytes:
-    return b"data: " + one_line(to_json(chunk)) + b"\n\n"
+        return growing_events(self._chunks.grows())

@@ -11,7 +11,7 @@ from server.dialects.openai.errors import broken_off
 from server.dialects.openai.toolcalls import told_id
 from server.dialects.openai.usage import of_completion
 from server.dialects.steps import EndStep, PartStep, Steps, TextStep, ThoughtStep, is_to_call, whole
-from server.transports.codecs import one_line
+from server.transports.codecs import data_line
 from server.transports.growing import MARK, Growing, GrowingText
 from storage.records import MessageRecord
 
@@ -92,13 +92,13 @@ class ChatChunks(Frames):
             "created": self._created,
             "model": self._model,
         }
-        return b"data: " + one_line(to_json(head | more)) + b"\n\n"
+        return data_line(head | more)
 
     def _broken_off(self, status: str, error: Json | None) -> bytes:
         """A clean end would be taken for success: no `[DONE]`."""
         self.ended = True
         told = broken_off(status, error, message_id=self._message_id, session_id=self._session_id)
-        return b"data: " + one_line(to_json({"error": told})) + b"\n\n"
+        return data_line({"error": told})
 
 
 class Thoughts:
