@@ -249,8 +249,7 @@ class Sink:
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes may wait besides what waits; beside nothing any number may (`push_whole`)."""
-        backlog = self.backlog
-        return backlog is None or not backlog.size or backlog.size + size <= backlog.limit
+        return self.may_push(size) or (self.backlog is not None and not self.backlog.size)
 
     def may_push(self, size: int) -> bool:
         """Whether an event of so many bytes may be pushed: its reader is not cut off for it."""

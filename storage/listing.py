@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from storage.database import Database, Row, SqlConnection
 from storage.partnames import previewed
-from storage.recency import Filters, PageEnd, after, counted, newest
+from storage.recency import Filters, PageEnd, after, counted, newest, ordered
 from storage.records import SessionRecord, SessionSummary
 from storage.rows import SESSION
 from storage.senders import sender_of
@@ -101,7 +101,7 @@ def _named(asked: _Asked) -> Statement:
     """A page of those that a token names, by place."""
     chosen = [whose(asked.kind), *asked.filters(), *([after()] if asked.follows else [])]
     length = sa.bindparam("length", type_=sa.Integer)
-    return _lines(_ordered(sa.select(*_LINE).where(*chosen)).limit(length).subquery("page"))
+    return _lines(ordered(sa.select(*_LINE).where(*chosen)).limit(length).subquery("page"))
 
 
 @lru_cache
@@ -113,13 +113,9 @@ def _chosen(status: str | None, of_agent: bool) -> Statement:
 
 @lru_cache
 def _by_offset(asked: _Asked) -> Statement:
-    chosen = _ordered(sa.select(*_LINE).where(whose(asked.kind), *asked.filters()))
+    chosen = ordered(sa.select(*_LINE).where(whose(asked.kind), *asked.filters()))
     limit, offset = (sa.bindparam(name, type_=sa.Integer) for name in ("limit", "offset"))
     return _lines(chosen.limit(limit).offset(offset).subquery("page"))
-
-
-def _ordered(chosen: sa.Select[Any]) -> sa.Select[Any]:
-    return chosen.order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
 
 
 @lru_cache

@@ -95,12 +95,13 @@ def _listed(kind: str, filters: Sequence[sa.ColumnElement[bool]], follows: bool,
             asked = asked.where(after())
             listed = listed.where(after(), at <= _ACTIVE)
         found.append(listed.order_by(at.desc()).limit(limit).subquery())
-        found.append(_ordered(asked.where(at.is_(None))).limit(limit).subquery())
+        found.append(ordered(asked.where(at.is_(None))).limit(limit).subquery())
     each = sa.union_all(*(sa.select(*half.c) for half in found)).subquery("each")
     return Statement(sa.select(*each.c).order_by(each.c.last_activity.desc(), each.c.session_id))
 
 
-def _ordered(chosen: sa.Select[Any]) -> sa.Select[Any]:
+def ordered(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    """As lists are, and as `after` goes on."""
     return chosen.order_by(sessions.c.last_activity.desc(), sessions.c.session_id)
 
 
