@@ -1,18 +1,16 @@
 """clients/js as a package: types, size, an install without a network; and a page that stands on it."""
 
-import functools
-import http.server
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.streams.test_examples import CLIENT, Quiet
+from tests.streams.test_examples import CLIENT
 from tests.support.bundled import ExampleBrowser, ExamplePage
+from tests.support.folder import serving
 from tests.support.processes import free_port
 from tests.support.proxy import Proxy
 from tests.support.server import ROOT, Server
@@ -102,13 +100,8 @@ def address(tmp_path: Path) -> Iterator[str]:
     shutil.copytree(PACKAGE, tmp_path / "clients" / "js")
     folder = shutil.copytree(SOURCE, tmp_path / "examples" / SOURCE.name)
     shutil.copyfile(CLIENT, folder / CLIENT.name)
-    handler = functools.partial(Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-        thread.join()
+    with serving(tmp_path) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """The examples do what they say, run as their users run them."""
 
 import asyncio
-import functools
-import http.server
 import json
 import os
 import shutil
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.doors import enter, new_session
-from tests.support.processes import free_port
+from tests.support.folder import serving
 from tests.support.proxy import Proxy
 from tests.support.server import ROOT, Server
 from tests.support.services import program
@@ -26,23 +23,13 @@ JS = ROOT / "tests" / "js"
 CLIENT = JS / "node_modules" / "socket.io-client" / "dist" / "socket.io.esm.min.js"
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing on the tests' output."""
-
-
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[str]:
     """The folder as `python -m http.server` serves it, with the client beside it."""
     folder = shutil.copytree(EXAMPLES / "page", tmp_path / "page")
     shutil.copyfile(CLIENT, folder / CLIENT.name)
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-        thread.join()
+    with serving(folder) as address:
+        yield address
 
 
 @pytest.mark.browser
