@@ -60,10 +60,8 @@ def texts(chance: random.Random, words: list[str], count: int) -> Iterator[str]:
         yield " ".join(chance.choices(words, cum_weights=weights, k=chance.randint(3, 25)))
 
 
-async def seed(url: str, count: int, chance: random.Random) -> list[str]:
-    """Returns the vocabulary, the most common word first."""
-    words = vocabulary(chance)
-    now = datetime.now(UTC)
+async def copier(url: str) -> asyncpg.Connection:
+    """A connection for rows that are copied in; JSON is given to it as text."""
     connection = await asyncpg.connect(url)
     # COPY is binary: a version byte, then the text.
     await connection.set_type_codec(
@@ -73,6 +71,14 @@ async def seed(url: str, count: int, chance: random.Random) -> list[str]:
         decoder=lambda data: data[1:].decode(),
         format="binary",
     )
+    return connection
+
+
+async def seed(url: str, count: int, chance: random.Random) -> list[str]:
+    """Returns the vocabulary, the most common word first."""
+    words = vocabulary(chance)
+    now = datetime.now(UTC)
+    connection = await copier(url)
     rows: list[tuple[Any, ...]] = []
     rooms = [f"sess_{number:032x}" for number in range(SESSIONS)]
     titles = [" ".join(chance.choices(words[:3000], k=chance.randint(1, 4))) for _ in rooms]

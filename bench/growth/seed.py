@@ -13,9 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol
 
-import asyncpg  # type: ignore[import-untyped]
-
-from bench.search_seed import texts, vocabulary
+from bench.search_seed import copier, texts, vocabulary
 from storage.candidates import session_token
 from storage.types import _to_text as sqlite_time
 from storage.url import sqlite_file
@@ -136,15 +134,7 @@ async def store(url: str) -> Any:
         with _file(url) as file:
             yield _Sqlite(file)
         return
-    connection = await asyncpg.connect(url)
-    # COPY is binary: a version byte, then the text.
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        encoder=lambda text: b"\x01" + text.encode(),
-        decoder=lambda data: data[1:].decode(),
-        format="binary",
-    )
+    connection = await copier(url)
     try:
         yield _Postgresql(connection)
     finally:
