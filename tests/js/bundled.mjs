@@ -1,4 +1,4 @@
-// Pages of examples/ in a real Chromium, bundled with the packages of this folder, under a test's control:
+// Pages of examples/, or of a `source`, in a real Chromium, bundled with the packages of this folder, under a test's control:
 // node bundled.mjs PORT, where they stand, each at /EXAMPLE/. Each line in is {call, command, name, ...}, each line out {call, result} or {call, error}.
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
@@ -11,11 +11,11 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const LATER = { name: "later", setup: (build) => build.onResolve({ filter: /mermaid|shiki|code-block/ },
   ({ kind, path }) => kind === "dynamic-import" ? { path, external: true } : undefined) };
 const built = new Map();
-async function bundle(example) {
+async function bundle(example, source = `${here}../../examples/${example}/src/main.tsx`, mode = "production") {
   const { outputFiles } = await build({
-    entryPoints: [`${here}../../examples/${example}/src/main.tsx`], bundle: true, write: false, outdir: "out",
+    entryPoints: [source], bundle: true, write: false, outdir: "out",
     format: "esm", jsx: "automatic", nodePaths: [`${here}node_modules`], plugins: [LATER], logLevel: "error",
-    define: { "process.env.NODE_ENV": '"production"' },
+    define: { "process.env.NODE_ENV": JSON.stringify(mode) },
     loader: { ".woff2": "empty", ".woff": "empty", ".ttf": "empty" },
   });
   const text = (end) => outputFiles.find(({ path }) => path.endsWith(end))?.text ?? "";
@@ -42,8 +42,8 @@ context.setDefaultTimeout(15000);
 const pages = new Map();
 
 const commands = {
-  async open({ name, example, query, address }) {
-    if (!address && !built.has(example)) built.set(example, await bundle(example));
+  async open({ name, example, query, address, source, mode }) {
+    if (!address && !built.has(example)) built.set(example, await bundle(example, source, mode));
     const page = await context.newPage();
     const faults = [];
     pages.set(name, { page, faults });
@@ -54,6 +54,11 @@ const commands = {
     const { page } = pages.get(name);
     await page.getByRole("textbox").fill(text);
     await page.getByRole("textbox").press("Enter");
+  },
+  async type({ name, label, text, enter }) {
+    const field = pages.get(name).page.getByLabel(label);
+    await field.fill(text);
+    if (enter) await field.press("Enter");
   },
   fill: ({ name, text }) => pages.get(name).page.getByRole("textbox").fill(text),
   upload: ({ name, file, content }) => pages.get(name).page.locator("input[type=file]")

@@ -13,7 +13,8 @@ class ExampleBrowser(JsLines):
 
 
 class ExamplePage:
-    """One tab, of `examples/EXAMPLE` or of what stands at `address`. `query` is what its address says."""
+    """One tab, of `examples/EXAMPLE` or of what stands at `address`. `query` is what its address says.
+    `bundled`: of what `source` it is in place of `examples/`, and in which `mode` of React's."""
 
     def __init__(
         self,
@@ -22,9 +23,10 @@ class ExamplePage:
         query: dict[str, str] | None = None,
         *,
         address: str = "",
+        **bundled: str,
     ) -> None:
         self._browser, self.name = browser, browser.new_name()
-        self._where = {"example": example, "query": query or {}, "address": address}
+        self._where = {"example": example, "query": query or {}, "address": address, **bundled}
 
     async def open(self) -> "ExamplePage":
         await self.do("open", **self._where)
