@@ -1,7 +1,7 @@
 # One line per target: `make help`. Everything is idempotent; a second run does only what changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install run cluster test fresh faults lint types check bench migrate migration docs lock clean
+.PHONY: help install run cluster test fresh faults lint types check bench migrate migration docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,9 @@ LOCKED ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes \
 	--no-annotate --custom-compile-command 'make lock'
 
+# What is built already is left as it is.
+SITE := $(BIN)/python scripts/build_site.py --if-needed
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -24,13 +27,16 @@ install: $(VENV)/.dev ## Create the virtual environment with everything that dev
 
 run: $(VENV)/.runtime ## Install what is needed, migrate, and serve on http://127.0.0.1:8003
 	@$(BIN)/python scripts/fetch_client.py
+	@$(SITE) || echo 'The documentation was not built; everything else works.'
 	@exec $(BIN)/python scripts/run.py
 
 cluster: $(VENV)/.dev services ## Run three nodes, Redis, PostgreSQL and nginx on http://127.0.0.1:8080
 	@$(BIN)/python scripts/fetch_client.py
+	@$(SITE)
 	@exec $(BIN)/python scripts/cluster.py
 
 test: $(VENV)/.dev services $(VENV)/stores/.stamp tests/js/node_modules/.stamp ## Run the tests, with the servers and the browser they need
+	@$(SITE)
 	@# With what is compiled kept: asserts are compiled anew by every worker otherwise.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -64,9 +70,13 @@ migration: $(VENV)/.dev ## Write a new migration from the tables: make migration
 docs: $(VENV)/.dev services tests/js/node_modules/.stamp ## Write the generated documents again, and take the pictures
 	$(BIN)/python scripts/docs.py
 
+site: $(VENV)/.runtime ## Build the documentation, which is served at /docs/
+	$(BIN)/python scripts/build_site.py --strict
+
 lock: $(BIN)/python ## Write the lock files again, with the newest releases that setup.cfg takes
 	$(PIP) uv
 	$(LOCK) setup.cfg --extra s3 --extra heic --extra mcp --output-file requirements.lock
+	sed -n '/^docs =/,/^[a-z0-9]* =$$/s/^    //p' setup.cfg | $(LOCK) - -c requirements.lock --output-file requirements-docs.lock
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) - --output-file requirements-build.lock
 
 clean: ## Remove caches and build output (keeps data/ and the virtual environment)
@@ -85,12 +95,12 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.runtime
 
-$(VENV)/.runtime: setup.cfg requirements.lock requirements-build.lock | $(BIN)/python
+$(VENV)/.runtime: setup.cfg requirements.lock requirements-build.lock requirements-docs.lock | $(BIN)/python
 ifdef LOCKED
-	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock -r requirements-docs.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 else
-	$(PIP) -e '.[s3,heic,mcp]'
+	$(PIP) -e '.[s3,heic,mcp,docs]'
 endif
 	@touch $@
 

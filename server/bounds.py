@@ -250,7 +250,7 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/vendor/{name}"): _public("page"),
     ("GET", "/openapi.json"): _public("page"),
     ("GET", "/asyncapi.json"): _public("page"),
-    ("GET", "/docs"): _public("page"),
+    ("GET", "/docs/{path}"): _public("page"),
 }
 
 #: Ways in that are not REST calls. `server.engine.strangers` bounds clients that have shown no token yet.

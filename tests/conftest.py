@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from migrations.run import upgrade
+from scripts import build_site
 from tests.support.jsclient import JsClients
 from tests.support.memory import use_memory
 from tests.support.processes import tail
@@ -107,6 +108,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sqlite-template") / "parley.db"
     upgrade(f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture(scope="session")
+def site() -> None:
+    """The documentation as it is now, where servers have it."""
+    build_site.ensure()
 
 
 @pytest.fixture

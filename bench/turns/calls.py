@@ -554,7 +554,7 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/vendor/{name}"): (Dear("there is but one", get("/vendor/" + CLIENT.name)),),
     ("GET", "/openapi.json"): (Dear("there is but one", get("/openapi.json")),),
     ("GET", "/asyncapi.json"): (Dear("there is but one", get("/asyncapi.json")),),
-    ("GET", "/docs"): (Dear("there is but one", get("/docs")),),
+    ("GET", "/docs/{path}"): (Dear("the longest", get("/docs/reference/objects.html")),),
 }
 
 

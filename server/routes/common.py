@@ -67,7 +67,8 @@ def call(
 
 def page(path: str, handler: Handler) -> Route:
     """The same for what anybody may look at, from anywhere and without a token."""
-    return Route(path, _Call(handler, CALLS["GET", path].rate, public=True), methods=["GET"])
+    rate = CALLS["GET", path.replace(":path}", "}")].rate
+    return Route(path, _Call(handler, rate, public=True), methods=["GET"])
 
 
 def _answering(handler: Handler | Raw) -> Raw:

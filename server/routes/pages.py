@@ -1,6 +1,7 @@
-"""Pages for people: the playground (with DEBUG), `/docs`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
+"""Pages for people: the playground (with DEBUG), `/docs/`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
 
-Pages are files of `server/web/`; nothing here knows a session.
+Pages are files of `server/web/`; the documentation is files of `server/site/`, which `scripts/build_site.py`
+builds. Nothing here knows a session.
 """
 
 import re
@@ -13,16 +14,18 @@ from starlette.responses import FileResponse, Response
 
 from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
-from server.contract import page as reference
 from server.routes.common import features_of, page, reply
 from server.routes.reading import services_of
 
 WEB = Path(__file__).resolve().parent.parent / "web"
+SITE = Path(__file__).resolve().parent.parent / "site"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".json": "application/json",
 }
 #: Everything from here, nothing inline; pictures also from memory; no text is ever read as HTML.
 POLICY = (
@@ -61,10 +64,9 @@ def _playground(root: str) -> str:
 
 
 async def asset(request: Request) -> Response:
-    """The look of `/docs` is there always, the playground's modules with DEBUG."""
+    """The playground's modules, with DEBUG."""
     name = request.path_params["name"]
-    shared = name in reference.ASSETS
-    if name not in _files(WEB) or not (shared or services_of(request).settings.debug):
+    if name not in _files(WEB) or not services_of(request).settings.debug:
         return _nothing()
     return FileResponse(WEB / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
 
@@ -98,9 +100,22 @@ async def asyncapi_json(request: Request) -> Response:
     return Response(_asyncapi(host, settings.root_path), media_type="application/json")
 
 
+@lru_cache(maxsize=1)
+def _documents() -> frozenset[str]:
+    """What can be asked for: a path that is not one of these is looked up nowhere."""
+    return frozenset(file.relative_to(SITE).as_posix() for file in SITE.rglob("*") if file.suffix in TYPES)
+
+
 async def docs(request: Request) -> Response:
-    root = services_of(request).settings.root_path
-    return Response(reference.html(VERSION, root), media_type=TYPES[".html"], headers=HEADERS)
+    path = request.path_params["path"]
+    name = f"{path}index.html" if path.endswith("/") or not path else path
+    if name in _documents():
+        return FileResponse(SITE / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
+    if not _documents():
+        return Response(
+            "The documentation is not built here: `make site` builds it.\n", 404, HEADERS, "text/plain"
+        )
+    return _nothing()
 
 
 ROUTES = [
@@ -109,5 +124,5 @@ ROUTES = [
     page("/vendor/{name}", vendor),
     page("/openapi.json", openapi_json),
     page("/asyncapi.json", asyncapi_json),
-    page("/docs", docs),
+    page("/docs/{path:path}", docs),
 ]

@@ -84,14 +84,18 @@ async def test_addresses_that_are_given_out_lead_back(below: tuple[str, Server])
             assert (await stranger.get(signed.replace("https://", "http://"))).text == "본문"
 
 
+@pytest.mark.usefixtures("site")
 async def test_pages_and_documents(below: tuple[str, Server]) -> None:
     url, node = below
     async with api(url, node) as client:
-        page = (await client.get("/docs")).text
-        links = [link for link in re.findall(r'(?:href|src)="([^"#]+)"', page)]
-        assert links
-        for link in links:
-            assert (await client.get(urljoin(f"{url}/docs", link))).status_code == 200, link
+        moved = await client.get("/docs")
+        assert moved.headers["location"] == url.replace("http://", "https://") + "/docs/"
+        for place in ("docs/", "docs/reference/index.html"):
+            page = (await client.get(f"/{place}")).text
+            links = [link for link in re.findall(r'(?:href|src)="([^"#:]+)"', page)]
+            assert links
+            for link in links:
+                assert (await client.get(urljoin(f"{url}/{place}", link))).status_code == 200, link
         document = (await client.get("/openapi.json")).json()
         assert urlsplit(document["servers"][0]["url"]).path == "/chat"
         assert (await client.get("/asyncapi.json")).json()["servers"]["parley"]["pathname"] == "/chat"

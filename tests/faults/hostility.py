@@ -70,7 +70,7 @@ class Hostile:
             lambda api: api.get("/api/chat/agents"),
             lambda api: api.get("/api/server/stats"),
             lambda api: api.get("/files/none"),
-            lambda api: api.get("/docs"),
+            lambda api: api.get("/docs/"),
         ]
         async with self.api() as api:
             while True:

@@ -433,7 +433,7 @@ const stories = {
     await page.locator(".pane h2").first().getByText(title, { exact: true }).waitFor();
   },
 
-  /** axe-core: light and dark, with much on the page, the dialog, a phone, /docs. */
+  /** axe-core: light and dark, with much on the page, the dialog, a phone. */
   async accessibility(page, url) {
     await accessible(page, "the first dialog");
     const lea = await come(page, "lea");
@@ -457,8 +457,6 @@ const stories = {
       check(wide <= 390, `${tab} fits a phone: ${wide}`);
       await accessible(page, `${tab} on a phone`);
     }
-    await page.goto(`${url}/docs`);
-    await accessible(page, "/docs");
   },
 
   /** Everything by keyboard alone. */

@@ -69,8 +69,10 @@ def test_every_route_is_documented_and_every_documented_one_is_there(tmp_path: P
     by_name = "/api/chat/sessions/{session_id}/{command}"
     served: set[tuple[str, str]] = set()
     for route in create_app(settings).routes:
-        if isinstance(route, Route) and route.path not in pages | {by_name}:
-            path = route.path.replace(":path}", "}")
+        if not isinstance(route, Route):
+            continue
+        path = route.path.replace(":path}", "}")
+        if path not in pages | {by_name}:
             served |= {(method, path) for method in (route.methods or set()) - {"HEAD"}}
     commands = {("POST", op.path) for op in OPERATIONS if op.tag == "commands"}
     assert served == {(op.method, op.path) for op in OPERATIONS} - commands

@@ -83,6 +83,7 @@ async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: P
         await tell("doors.mjs", "transport", node.url, front.url, session, node.token("olga"))
 
 
+@pytest.mark.usefixtures("site")
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
     shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as node:
@@ -95,6 +96,6 @@ async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
                 "/vendor/..%2F..%2Fparley.db",
             ):
                 assert (await api.get(path)).status_code == 404, path
-            for path in ("/docs", "/web/docs.css", "/openapi.json", "/asyncapi.json"):
+            for path in ("/docs/", "/docs/docs.css", "/openapi.json", "/asyncapi.json"):
                 assert (await api.get(path)).status_code == 200, path
             assert json.loads((await api.get("/openapi.json")).content)["openapi"] == "3.1.0"

@@ -37,6 +37,7 @@ def test_the_bound_is_that_of_the_document() -> None:
 
 
 @pytest.mark.timeout(300)  # a hundred calls, on a machine that others use
+@pytest.mark.usefixtures("site")
 async def test_no_call_keeps_the_loop_for_long(tmp_path: Path) -> None:
     long: list[str] = []
     async with world(tmp_path, f"sqlite:///{tmp_path}/parley.db", SMALL) as made:
