@@ -57,12 +57,14 @@ def upstreams_of(settings: Settings) -> Upstreams:
 
 
 async def ensure_given(agents: Agents, settings: Settings) -> None:
-    """Agent 2 is the one that the settings describe."""
-    if settings.openai_base_url and settings.openai_model:
-        config = {"base_url": settings.openai_base_url, "model": settings.openai_model}
+    """Agent 2 is the one that the settings describe; the address is enough."""
+    if settings.openai_base_url:
+        config = {"base_url": settings.openai_base_url}
+        if settings.openai_model:
+            config["model"] = settings.openai_model
         if settings.openai_api_key:
             config["api_key_env"] = OPENAI_KEY
-        await agents.ensure(2, name=settings.openai_model, kind="openai", config=config)
+        await agents.ensure(2, name=settings.openai_model or "Assistant", kind="openai", config=config)
 
 
 async def warn_of_unable(agents: Agents, kinds: Mapping[str, Agent]) -> None:

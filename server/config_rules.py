@@ -128,8 +128,6 @@ def check(settings: "Settings") -> Iterator[Fault]:
         if settings.ws_message_size_limit > getattr(settings, bound):
             name = bound.upper()
             yield Fault("WS_MESSAGE_SIZE_LIMIT", f"is above {name}", f"bytes, at most {name}")
-    if settings.openai_base_url and not settings.openai_model:
-        yield Fault("OPENAI_MODEL", "is not set, but OPENAI_BASE_URL is", "the model's name at that URL")
     if settings.openai_model and not settings.openai_base_url:
         yield Fault("OPENAI_BASE_URL", "is not set, but OPENAI_MODEL is", ACCEPTED["OPENAI_BASE_URL"])
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:

@@ -101,6 +101,24 @@ async def _ask(
                 yield piece
 
 
+async def whole(pool: httpcore.AsyncConnectionPool, call: Call, seconds: float, most: int) -> bytes:
+    """The body of what is no answer and no stream. Raises AnswerFailed."""
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            sent(pool, call) as response,
+            aclosing(_body(response, most)) as body,
+        ):
+            if response.status != 200:
+                raise failures.refused(response, await _beginning(body, AnswerBounds().error))
+            _check_plain(response)
+            return b"".join([data async for data in body])
+    except AnswerFailed:
+        raise
+    except Exception as error:
+        raise failures.broken(error) from error
+
+
 def sent(pool: httpcore.AsyncConnectionPool, call: Call) -> AbstractAsyncContextManager[httpcore.Response]:
     origin = call.origin
     url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=call.target)

@@ -31,7 +31,8 @@ RESPONSES_ALONE = ("reasoning_summary", "background")
 
 
 class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Times in seconds; `context_tokens` bounds what the model is told of the past.
+    """Times in seconds; `context_tokens` bounds what the model is told of the past. Without `model` it is the
+    first that the server lists.
 
     `first_token_timeout` runs until something of the answer comes, `timeout` from each event to the next.
     `api_key_env` names the environment variable with the key; only names that end in API_KEY, so that no
@@ -39,7 +40,7 @@ class OpenAIConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     base_url: Annotated[str, Meta(pattern=r"^https?://", max_length=2000)]
-    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     api: Literal["chat", "responses"] = "chat"
     api_key_env: KeyName | None = None
     api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}\Z")] | None = None

@@ -18,13 +18,14 @@ import msgspec
 from events.agents.api import ModelAPI
 from events.agents.attachments import Attached, ModelFiles
 from events.agents.base import Agent, AnswerFailed, Request
-from events.agents.chat import AnswerBounds
+from events.agents.chat import AnswerBounds, Call
 from events.agents.chatapi import ChatCompletions
 from events.agents.config import OpenAIConfig, checked
 from events.agents.deltas import Delta
 from events.agents.lessons import Learnt
 from events.agents.modelcall import ModelCall
 from events.agents.modelcaller import ModelCaller, ModelEndpoint
+from events.agents.models import ListedModels
 from events.agents.network import CheckedNetwork
 from events.agents.responsesapi import Responses
 from events.agents.resuming import Upstream
@@ -58,7 +59,7 @@ class OpenAI(Agent):
         self._key_of, self._first_wait = key_of, first_wait
         self._upstreams, self._bounds = upstreams, bounds or AnswerBounds()
         self._pool: httpcore.AsyncConnectionPool | None = None
-        self._learnt = Learnt()
+        self._learnt, self._models = Learnt(), ListedModels()
         self._tools = ToolSessions(key_of, self._connections, upstreams, commands or ToolCommands())
         self._attachments: ModelFiles | None = None
         self._later = Tasks("requests to upstreams")
@@ -90,11 +91,16 @@ class OpenAI(Agent):
         except AnswerFailed as failure:
             log.warning("agent %s: %s", request.agent.id, failure.detail)
             raise
+        pool = await self._connections()
+        if (model := config.model) is None:
+            listing = Call(endpoint.origin, endpoint.target, endpoint.headers, b"", api.reader(config))
+            model = await self._models.first(pool, config, listing)
+            config = msgspec.structs.replace(config, model=model)
         caller = ModelCaller(
-            Upstream(await self._connections(), self._bounds, self._later, self._first_wait),
+            Upstream(pool, self._bounds, self._later, self._first_wait),
             endpoint,
             api,
-            self._learnt.of((endpoint.origin, endpoint.target, config.model)),
+            self._learnt.of((endpoint.origin, endpoint.target, model)),
             until=asyncio.get_running_loop().time() + self._bounds.seconds,
             first_wait=self._first_wait,
         )

@@ -125,6 +125,8 @@ export class SessionList {
         ...agents.map((agent) => h("option", { value: agent.id }, agent.name)),
         h("option", { value: "" }, "No agent"),
       );
+      const model = agents.find(({ kind }) => kind === "openai"); // answers better than Echo
+      if (model) select.value = model.id;
     } catch (error) {
       notice(error.message, "error");
     }

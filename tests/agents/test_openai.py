@@ -1,6 +1,7 @@
 """Agents behind an OpenAI-compatible upstream: the answer, and every fault with its clear end."""
 
 import asyncio
+import json
 from contextlib import aclosing
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from events.agents.base import AnswerFailed, Request
 from events.agents.config import checked
+from events.agents.models import MOST_BYTES
 from events.agents.openai import OpenAI
 from events.agents.prompt import conversation
 from events.schema import Message, Usage
@@ -23,6 +25,7 @@ from tests.agents.upstream import (
     refusal,
     silence,
     upstream,
+    whole,
 )
 from tests.support.doors import enter, new_session
 from tests.support.server import Server
@@ -235,6 +238,52 @@ async def test_a_key_is_never_taken(node: Server) -> None:
                 body["config"] = {}
             answered = await api.post("/api/chat/agents", json=body)
             assert answered.status_code == 422, answered.text
+
+
+def listed(*names: str) -> Plan:
+    return whole(json.dumps({"object": "list", "data": [{"id": name, "owned_by": "us"} for name in names]}))
+
+
+async def test_without_a_model_the_first_that_the_server_lists_is_asked(kind: OpenAI) -> None:
+    async with upstream(
+        listed("nomic-embed-text", "llama3", "qwen3"), answer("One"), answer("Two")
+    ) as served:
+        asked = request("hi", base_url=served.url, model=None)
+        assert (await collect(kind, asked))[0] == "One"
+        assert (await collect(kind, asked))[0] == "Two"
+        assert served.paths == ["/v1/models", *["/v1/chat/completions"] * 2]
+        assert [each.get("model") for each in served.asked] == [None, "llama3", "llama3"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "code"),
+    [
+        (listed(), "AGENT_UNAVAILABLE"),
+        (whole("[]"), "AGENT_UNAVAILABLE"),
+        (whole('{"data": [{"id": ""}]}'), "AGENT_UNAVAILABLE"),
+        (whole(" " * (MOST_BYTES + 1)), "UPSTREAM_ERROR"),
+        (refusal(401), "UPSTREAM_UNAUTHORIZED"),
+        (refusal(404), "UPSTREAM_ERROR"),
+    ],
+)
+async def test_a_server_that_lists_no_model_fails_the_answer(kind: OpenAI, plan: Plan, code: str) -> None:
+    async with upstream(plan) as served:
+        with pytest.raises(AnswerFailed) as failure:
+            await collect(kind, request("hi", base_url=served.url, model=None))
+        assert failure.value.code == code
+        assert served.paths == ["/v1/models"]
+
+
+async def test_one_variable_is_enough(sqlite_url: str, new_server: Any) -> None:
+    async with upstream(listed("small-1"), answer("from one variable")) as served:
+        node = new_server(sqlite_url, OPENAI_BASE_URL=served.url)
+        async with node.api() as api:
+            agents = (await api.get("/api/chat/agents")).json()["agents"]
+            assert [(a["id"], a["name"]) for a in agents] == [(1, "Echo"), (2, "Assistant")]
+            ask = {"agent_id": 2, "content": "hello", "stream": False}
+            said = (await api.post("/api/chat", json=ask)).json()["message"]
+        assert (said["status"], said["content"]) == ("complete", "from one variable")
+    assert [each.get("model") for each in served.asked] == [None, "small-1"]
 
 
 async def test_the_environment_makes_agent_2(sqlite_url: str, new_server: Any) -> None:

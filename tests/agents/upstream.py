@@ -73,6 +73,17 @@ def refusal(status: int, *headers: str, body: bytes = SECRET) -> Plan:
     return plan
 
 
+def whole(body: str) -> Plan:
+    """JSON that is no stream, with its length."""
+
+    async def plan(writer: asyncio.StreamWriter) -> None:
+        data = body.encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        writer.write(head % len(data) + b"Connection: close\r\n\r\n" + data)
+
+    return plan
+
+
 def silence(*data: bytes) -> Plan:
     """Some lines (or not even a head), then nothing: until the client goes."""
 
