@@ -3,7 +3,7 @@
 python -m bench                                 everything, three times
 python -m bench --quick                         once, shorter, without 10,000 connections
 python -m bench --only node,parley --scenario rooms100x10,ack
-python -m bench --before v1.0 --repeat 5        this build and an earlier one, side by side, nobody else
+python -m bench --before v1.0,v1.1 --repeat 5   this build and earlier ones, side by side, nobody else
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import before, machine
+from bench.beside import BESIDE, beside, lasting
 from bench.build import HERE, ROOT, Tools, build
 from bench.contenders import Contender, contenders
 from bench.measure import Cores, measure
@@ -55,7 +56,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--python", action="append", default=[], metavar="PATH", help="run ours on this interpreter, too"
     )
-    parser.add_argument("--before", metavar="REVISION", help="ours and this revision's build alone, in turn")
+    parser.add_argument(
+        "--before",
+        type=names,
+        default=[],
+        metavar="REVISIONS",
+        help="this build and those alone, beside it",
+    )
     parser.add_argument("--work", type=Path, default=HERE / ".work", help="folder for tools and peers")
     parser.add_argument("--out", type=Path, help="where the results go (whole runs: bench/results.json)")
     cores = sorted(os.sched_getaffinity(0))
@@ -66,7 +73,7 @@ def arguments() -> argparse.Namespace:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name}")
     if opts.before:
-        opts.only = [before.BEFORE, "parley"]
+        opts.only = ["parley", *(f"{before.BEFORE} {revision}" for revision in opts.before)]
     return opts
 
 
@@ -79,14 +86,32 @@ def chosen(opts: argparse.Namespace) -> list[Scenario]:
 
 
 def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools, cores: Cores) -> Run:
-    run: Run = {"scenario": scenario.name, "server": contender.name, "title": contender.title}
     try:
-        run |= measure(contender, scenario, tools, cores)
+        return told(console, contender, scenario, measure(contender, scenario, tools, cores))
     except (BenchError, OSError) as error:
-        run["failed"] = str(error)
-        console.print(f"[red]{scenario.name:16}{contender.name:12}{error}[/]")
-        return run
-    told = [
+        console.print(f"[red]{scenario.name:16}{contender.name:16}{error}[/]")
+        return named(contender, scenario) | {"failed": str(error)}
+
+
+def together(
+    console: Console, builds: list[Contender], scenario: Scenario, tools: Tools, cores: Cores
+) -> Iterator[Run]:
+    """Of all of them side by side."""
+    try:
+        for contender, result in beside(builds, lasting(scenario), tools, cores):
+            yield told(console, contender, scenario, result)
+    except (BenchError, OSError) as error:
+        console.print(f"[red]{scenario.name:16}{error}[/]")
+        yield from (named(each, scenario) | {"failed": str(error)} for each in builds)
+
+
+def named(contender: Contender, scenario: Scenario) -> Run:
+    return {"scenario": scenario.name, "server": contender.name, "title": contender.title}
+
+
+def told(console: Console, contender: Contender, scenario: Scenario, result: Run) -> Run:
+    run = named(contender, scenario) | result
+    figures = [
         f"{key}={run[key]}"
         for key in (
             "us_per_delivery",
@@ -100,7 +125,8 @@ def one(console: Console, contender: Contender, scenario: Scenario, tools: Tools
     ]
     odd = [f"{key}={run[key]}" for key in ("missing", "refused", "errors", "cut") if run.get(key)]
     latency = f"p99={run['latency_us']['p99']}µs" if run["delivered"] else ""
-    console.print(f"{scenario.name:16}{contender.name:12}{' '.join([*told, latency, *odd])}", highlight=False)
+    line = " ".join([*figures, latency, *odd])
+    console.print(f"{scenario.name:16}{contender.name:16}{line}", highlight=False)
     return run
 
 
@@ -137,26 +163,33 @@ def ungrouped(console: Console, scenario: Scenario) -> list[Run]:
 
 
 def everything(console: Console, opts: argparse.Namespace, tools: Tools) -> Iterator[Run]:
-    """All runs, one after the other."""
+    """All runs, one after the other; builds that are compared side by side."""
     cores = Cores(opts.server_core, opts.load_core)
-    scenarios = chosen(opts)
-    earlier = before.unpack(opts.before, opts.work) if opts.before else None
+    earlier = {revision: before.unpack(revision, opts.work) for revision in opts.before}
     for turn in range(1 if opts.quick else opts.repeat):
-        for scenario in scenarios:
+        for scenario in chosen(opts):
             if turn >= scenario.most_runs and not opts.before:
                 continue
             found = contenders(tools, earlier)
-            # Who comes second finds the caches as the first left them: with two, they change places.
-            for contender in found if turn % 2 == 0 else reversed(found):
-                if contender.group != scenario.group or (opts.only and contender.name not in opts.only):
-                    continue
-                if turn >= contender.most_runs and contender.name not in opts.only:
-                    continue
-                if scenario.ours_only and not contender.product:
-                    continue
-                yield one(console, contender, scenario, tools, cores) | {"turn": turn}
+            its = [each for each in found if runs(each, scenario, turn, opts.only)]
+            if opts.before and scenario.figure in BESIDE:
+                made = together(console, its, scenario, tools, cores)
+            else:
+                # Who comes second finds the caches as the first left them: with two, they change places.
+                in_turn = its if turn % 2 == 0 else reversed(its)
+                made = (one(console, contender, scenario, tools, cores) for contender in in_turn)
+            yield from (run | {"turn": turn} for run in made)
             if scenario.name == "messages" and not opts.only:
                 yield from (run | {"turn": turn} for run in ungrouped(console, scenario))
+
+
+def runs(contender: Contender, scenario: Scenario, turn: int, only: list[str]) -> bool:
+    """Whether it has a part in that turn."""
+    if contender.group != scenario.group or (only and contender.name not in only):
+        return False
+    if turn >= contender.most_runs and contender.name not in only:
+        return False
+    return contender.product or not scenario.ours_only
 
 
 def main() -> int:
@@ -174,17 +207,17 @@ def main() -> int:
     except BenchError as error:
         console.print(f"[red]{error}[/]")
         return 1
-    runs: list[Run] = []
+    made: list[Run] = []
     interrupted = False
     try:
         for run in everything(console, opts, tools):
-            runs.append(run)
+            made.append(run)
     except KeyboardInterrupt:
         interrupted = True  # what was measured is told, and what was started has ended on the way here
-    rows = summarise(runs)
+    rows = summarise(made)
     ours = ["parley", *(f"parley-{version}" for version in tools.others)]
     show(console, rows, ours)
-    against = before.compared(runs)
+    against = before.compared(made)
     if against:
         before.show(console, against)
     results = {
@@ -198,9 +231,9 @@ def main() -> int:
         "minutes": round((time.monotonic() - begin) / 60, 1),
         "ratios": [row for name in ours for row in ratios(rows, name)],
         "bounds": bounds(rows),
-        **({"before": {"revision": opts.before, "rows": against}} if opts.before else {}),
+        **({"before": against} if opts.before else {}),
         "summary": rows,
-        "runs": runs,
+        "runs": made,
     }
     whole = not (opts.quick or opts.only or opts.scenario or interrupted)
     out = opts.out or (HERE / "results.json" if whole else opts.work / "results.json")

@@ -1,4 +1,4 @@
-"""An earlier build beside this one: its tree unpacked from git, and how the two compare row by row."""
+"""Earlier builds beside this one: their trees unpacked from git, and how they compare row by row."""
 
 import statistics
 import subprocess
@@ -14,7 +14,7 @@ from bench.process import BenchError
 from bench.scenarios import SCENARIOS
 from bench.summary import UNITS
 
-#: The contender's name in runs and tables.
+#: Begins a contender's name in runs and tables; its revision follows.
 BEFORE = "before"
 #: A row of this build may cost this much of the earlier one's: two runs of one build differ by about as much.
 MOST = 1.03
@@ -55,45 +55,48 @@ def figures(run: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def compared(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each figure that both builds have: the medians, and the median of the ratios turn by turn.
+    """For each earlier build and figure: the medians, and the median of the ratios turn by turn.
 
     A ratio is this build's cost to the earlier one's; for rates, of which more is better, it is inverted.
     """
-    found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
     for run in runs:
-        if run["server"] in (BEFORE, "parley"):
-            for key, value in figures(run):
-                turns = found.setdefault((run["scenario"], key), {})
-                turns.setdefault(run["turn"], {})[run["server"]] = value
+        for key, value in figures(run):
+            servers = found.setdefault((run["scenario"], key), {})
+            servers.setdefault(run["server"], {})[run["turn"]] = value
     rows = []
-    for (scenario, key), turns in found.items():
-        pairs = [(turn[BEFORE], turn["parley"]) for turn in turns.values() if len(turn) == 2]
-        if not pairs:
-            continue
-        costs = [old / new if key == "delivered_per_s" else new / old for old, new in pairs]
-        rows.append(
-            {
-                "scenario": scenario,
-                "figure": key,
-                "before": round(statistics.median(old for old, _ in pairs), 3),
-                "now": round(statistics.median(new for _, new in pairs), 3),
-                "ratio": round(statistics.median(costs), 3),
-                "ratios": [round(cost, 3) for cost in costs],
-            }
-        )
+    for (scenario, key), servers in found.items():
+        ours = servers.pop("parley", {})
+        for server, turns in servers.items():
+            pairs = [(turns[turn], ours[turn]) for turn in turns.keys() & ours.keys()]
+            if not server.startswith(BEFORE) or not pairs:
+                continue
+            costs = [old / new if key == "delivered_per_s" else new / old for old, new in pairs]
+            rows.append(
+                {
+                    "scenario": scenario,
+                    "figure": key,
+                    "revision": server.removeprefix(BEFORE).strip(),
+                    "before": round(statistics.median(old for old, _ in pairs), 3),
+                    "now": round(statistics.median(new for _, new in pairs), 3),
+                    "ratio": round(statistics.median(costs), 3),
+                    "ratios": [round(cost, 3) for cost in costs],
+                }
+            )
     return rows
 
 
 def show(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table(title=f"this build to the one before: cost, at most {MOST}", title_justify="left")
-    for column in ("", "before", "now", "ratio", "turn by turn"):
-        table.add_column(column, justify="left" if not column else "right")
+    for column in ("", "revision", "before", "now", "ratio", "turn by turn"):
+        table.add_column(column, justify="left" if column in ("", "revision") else "right")
     for row in rows:
         colour = "green" if row["ratio"] <= MOST else "red"
         each = " ".join(f"{ratio:.2f}" for ratio in row["ratios"])
         scenario = SCENARIOS[row["scenario"]]
         table.add_row(
             f"{scenario.title} ({scenario.group}, {row['figure']})",
+            row["revision"],
             f"{row['before']:,}",
             f"{row['now']:,}",
             f"[{colour}]{row['ratio']:.3f}[/]",

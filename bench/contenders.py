@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.before import BEFORE
 from bench.build import HERE, ROOT, Tools, node_env
@@ -30,8 +31,8 @@ class Contender:
     most_runs: int = 99
 
 
-def contenders(tools: Tools, before: Path | None = None) -> list[Contender]:
-    """In the order of the tables; names are what `--only` takes. `before`: an earlier build's tree."""
+def contenders(tools: Tools, earlier: Mapping[str, Path] = MappingProxyType({})) -> list[Contender]:
+    """In the order of the tables; names are what `--only` takes. `earlier`: builds' trees, by revision."""
     node = node_env(tools)
     jwt = {"JWT_SECRET_KEY": SECRET}
     stock = (str(tools.stock), str(PEERS / "python_socketio.py"), "{port}")
@@ -63,10 +64,10 @@ def contenders(tools: Tools, before: Path | None = None) -> list[Contender]:
         Contender("stock", "python-socketio, stock", "product", (*stock, "--relay"), jwt),
         Contender("parley", "Parley", "product", (sys.executable, *serve), jwt, product=True),
     ]
-    if before is not None:
-        title, python = "Parley, before", sys.executable
-        found.append(Contender(BEFORE, title, "echo", (python, *ours), root=before))
-        found.append(Contender(BEFORE, title, "product", (python, *serve), jwt, product=True, root=before))
+    for revision, root in earlier.items():
+        name, title, python = f"{BEFORE} {revision}", f"Parley, {revision}", sys.executable
+        found.append(Contender(name, title, "echo", (python, *ours), root=root))
+        found.append(Contender(name, title, "product", (python, *serve), jwt, product=True, root=root))
     for version, interpreter in tools.others.items():
         name, title = f"parley-{version}", f"Parley, Python {version}"
         found.append(Contender(name, title, "echo", (str(interpreter), *ours)))

@@ -29,7 +29,7 @@ import psutil
 from bench import product
 from bench.build import HERE, ROOT, compile_c
 from bench.contenders import Contender
-from bench.measure import drive
+from bench.measure import Running, drive
 from bench.process import BenchError, Process, Watched, raise_file_limit
 from bench.scenarios import SCENARIOS, Scenario
 from tests.support.processes import free_port, listening
@@ -79,7 +79,8 @@ def run(scenario: Scenario, workers: int, with_redis: bool, loadgen: Path) -> di
         sessions = product.create_sessions(port, scenario)
         args = ["--ports", str(port), *scenario.load_args(), *product.people(scenario, sessions, folder)]
         idle = psutil.cpu_times().idle, sum(psutil.cpu_times())
-        found = drive([server, *nodes, *watched], [str(loadgen), *args], scenario, None)
+        its = Running([server, *nodes, *watched], [str(loadgen), *args])
+        found = drive(its, scenario, None)
         after = psutil.cpu_times().idle, sum(psutil.cpu_times())
     if found["missing"]:
         raise BenchError(f"{found['missing']} deliveries are missing")

@@ -10,6 +10,9 @@
  *     @start        after --idle seconds of silence and the warm-up
  *     @stop         the load has ended
  *
+ * It may be stopped (SIGSTOP) and go on (SIGCONT) at any time: its clock stands
+ * still meanwhile.
+ *
  * then one JSON object with the results.
  *
  * Build: cc -O2 -o loadgen main.c talk.c wire.c histogram.c
@@ -17,6 +20,7 @@
 #define _GNU_SOURCE
 #include "loadgen.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,18 +49,32 @@ void die(const char *fmt, ...)
     exit(1);
 }
 
+/* While it is stopped, because another build has its turn, no time passes. */
+static volatile sig_atomic_t woken;
+
+static void wake(int number)
+{
+    (void)number;
+    woken = 1;
+}
+
 double now_s(void)
 {
+    static double seen, skipped;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
+    double now = t.tv_sec + t.tv_nsec * 1e-9;
+    if (woken) {
+        woken = 0;
+        skipped += now - seen;
+    }
+    seen = now;
+    return now - skipped;
 }
 
 uint64_t now_us(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + t.tv_nsec / 1000;
+    return (uint64_t)(now_s() * 1e6);
 }
 
 /* ---------------------------------------------------------------- options */
@@ -267,6 +285,7 @@ static void wait_until(double t)
 int main(int argc, char **argv)
 {
     options(argc, argv);
+    signal(SIGCONT, wake);
     people();
     wire_start();
     talk_start();
