@@ -7,6 +7,7 @@ of agent. docs/turns.md has the table of states.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from events.identity import key_of
 from events.ids import new_id
 from events.messages import MessageService
 from events.pagetools import PageTool, as_tools, brought
+from events.revisits import Revisits
 from events.schema import WhenBusy
 from events.steering import Steering
 from events.streams import Streams
@@ -60,10 +62,10 @@ from storage.waits import WAITING
 #: to a worker. Then another node tries.
 CLAIM = 15.0
 
-#: Seconds after which a worker is looked for again that goes on with an answer; doubled each time, up to the
-#: latest. The claim has lapsed for sure a moment later.
-AGAIN, LATEST, SOON = 0.5, 30.0, 0.1
-#: Seconds after which an answer looks again whether it has a place among those that are being written.
+#: Seconds after which a worker is looked for again that goes on with an answer, at the earliest; doubled each
+#: time, up to the latest.
+AGAIN, LATEST = 0.5, 30.0
+#: The same for an answer that looks for a place among those that are being written.
 FULL = 1.0
 
 #: Questions of share links whose accounts are remembered.
@@ -111,6 +113,7 @@ class Answering:
         self._links: dict[str, str] = {}
         # Who waits for the answer to a question: its id, once it has begun.
         self._waiting: dict[str, list[asyncio.Future[str]]] = {}
+        self._revisits = Revisits()
         self._stopping = False
 
     # --- questions
@@ -289,21 +292,23 @@ class Answering:
         self, turn: TurnRecord, agent: AgentRecord, question: PosedQuestion, account: str
     ) -> None:
         """Its answer has waited, and all that it asked was answered."""
-        answer = await self._store.get(turn.answer_id or "")
-        if answer is None or answer.status != WAITING:
-            return
-        written = await self._questions.written(turn.question_id)
-        steered = await self._questions.taken_up_by(answer)
         try:
+            self._replies.check_place(agent, account)  # before anything is read
+            answer = await self._store.get(turn.answer_id or "")
+            if answer is None or answer.status != WAITING:
+                return
+            written = await self._questions.written(turn.question_id)
+            steered = await self._questions.taken_up_by(answer)
             await self._replies.go_on(agent, question, answer, written, steered, account)
         except (AgentUnavailable, RateLimited) as error:
-            log.info("nobody goes on with %s yet: %s", answer.message_id, error)
+            log.info("nobody goes on with %s yet: %s", turn.answer_id, error)
             is_full = isinstance(error, RateLimited)
-            wait = FULL if is_full else min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
+            least = FULL if is_full else min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
+            kind = account if is_full else f"agent\0{agent.id}"
+            wait = self._revisits.later(kind, least, partial(self.go_on, turn.session_id))
             await self._questions.release(turn, when(self._clock() + wait))
-            asyncio.get_running_loop().call_later(wait + SOON, self.go_on, turn.session_id)
         except (Conflict, StreamClosed) as error:
-            log.info("%s was gone on with, or stopped: %s", answer.message_id, error)
+            log.info("%s was gone on with, or stopped: %s", turn.answer_id, error)
 
     async def _give_up(self, turn: TurnRecord, outcome: str, error: Exception) -> None:
         """`error`: for who waits for the answer here. Who stopped the question meanwhile has told of it."""

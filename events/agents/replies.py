@@ -148,16 +148,14 @@ class Replies:
         """Write on an answer that has waited, and took up these questions. Raises AgentUnavailable where
         nobody does now; RateLimited where as many answers are being written for this account as may be;
         Conflict, StreamClosed where somebody else does."""
+        self.check_place(agent, account)
         kind = self._kinds.get(agent.kind)
-        if not agent.is_active or (kind is None and agent.kind != REMOTE):
-            raise AgentUnavailable("the agent is switched off")
         request = await self._request(agent, question)
         request.resume = resumed(answer, written, await self._told(steered))
         if kind is None:
             await self._ask_on(request, answer)
             return
-        if account and self._writing[account] >= self._most:
-            raise RateLimited(f"at most {self._most} answers at a time")
+        self.check_place(agent, account)
         begun: asyncio.Task[None] | None = None
         self._writing[account] += 1
         try:
@@ -168,6 +166,14 @@ class Replies:
         finally:
             if begun is None:
                 self._written(account)
+
+    def check_place(self, agent: AgentRecord, account: str) -> None:
+        """Raises AgentUnavailable, RateLimited, as `go_on`, where one need not look further."""
+        is_written_here = agent.kind != REMOTE
+        if not agent.is_active or (is_written_here and agent.kind not in self._kinds):
+            raise AgentUnavailable("the agent is switched off")
+        if is_written_here and account and self._writing[account] >= self._most:
+            raise RateLimited(f"at most {self._most} answers at a time")
 
     async def fail_on(self, answer: MessageRecord, error: ChatError, fence: int) -> None:
         """The same where it cannot be written on. Raises ChatError, StorageError."""

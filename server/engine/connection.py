@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from server.engine import frames, strangers
+from server.engine import asides, frames, strangers
 from server.engine.parser import FrameParser, MessageHandler, ProtocolError, TooBig
 
 #: Seconds for the peer's answer to our Close frame (RFC 6455 section 7.1.1 leaves it open).
@@ -58,8 +58,8 @@ class WebSocketConnection(asyncio.Protocol):
     comes is the request's (`_head_received`)."""
 
     __slots__ = (
-        "_closing", "_parser", "_paused", "_ping", "_pings", "_rest", "_slow", "_timer", "config", "handler",
-        "server_state", "transport",
+        "_closing", "_owes", "_paid", "_parser", "_paused", "_ping", "_pings", "_rest", "_slow", "_timer",
+        "config", "handler", "server_state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -76,6 +76,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping: bytes | None = None  # the newest, if it has no answer yet
         self._rest = b""  # of a read, for the next turn
         self._paused = False  # the application wants nothing more for now
+        self._paid = 0.0  # when what asks for nothing is paid for, by the loop
+        self._owes = False  # so much of it came that nothing is read for a while
 
     def _head_received(self, data: bytes) -> None:
         raise NotImplementedError
@@ -125,10 +127,12 @@ class WebSocketConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        if self._paused or self._owes:
+            return  # it is gone on with when reading is
         rest, self._rest = self._rest, b""
         if self._parser is not None and rest:
             self.data_received(rest)
-        if not self._rest and not self._paused:
+        if not (self._rest or self._paused):
             self.resume_reading()
 
     def eof_received(self) -> None:
@@ -174,15 +178,38 @@ class WebSocketConnection(asyncio.Protocol):
         return self.transport.is_reading()
 
     def pause_reading(self) -> None:
-        """Hold up a peer that sends too fast; what has been read already still comes."""
+        """Hold up a peer that sends too fast; the rest of what is looked at in this turn still comes."""
         self._paused = True
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         self._paused = False
-        if not self.transport.is_closing() and not self._rest:
+        if self._owes or self.transport.is_closing():
+            return
+        if self._rest:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
             self.transport.resume_reading()
+
+    def aside(self, count: int = 1) -> None:
+        """Something came that asks for nothing; `count` for one that was as dear as so many."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._paid = asides.paid(self._paid, now, count)
+        if asides.wait(self._paid, now) > 0 and not self._owes and not self.transport.is_closing():
+            self._owes = True
+            self.transport.pause_reading()
+            loop.call_soon(self._pay)  # for all that came in one piece
+
+    def _pay(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(asides.wait(self._paid, loop.time()), self._has_paid)
+
+    def _has_paid(self) -> None:
+        self._owes = False
+        if not self._paused:
+            self.resume_reading()
 
     def close(self, code: int = frames.NORMAL, reason: str = "") -> None:
         """Close with the closing handshake: what was written goes out first, then the Close frame; the
@@ -251,6 +278,7 @@ class WebSocketConnection(asyncio.Protocol):
     # --- control frames
 
     def ping_received(self, data: bytes) -> None:
+        self.aside()
         # a peer that pings and does not read must not fill our memory with pongs
         if self._closing or self._slow:
             return
@@ -273,6 +301,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.handler.holds(by)
 
     def pong_received(self, data: bytes) -> None:
+        self.aside()
         if self.handler is not None:
             self.handler.pong(data)
 

@@ -44,6 +44,7 @@ class EndingProtocol(AnsweringProtocol):
     _spare: int | None = None  # bytes that are still taken of an answered request's body
     _full = False  # the connection ends with the last answer in line: what comes behind it is not looked at
     _leaving = False  # all is said: what still comes is not looked at
+    _fault = 0  # the head's, as a status: what follows it is ignored
 
     # --- an answered request's body
 
@@ -101,7 +102,7 @@ class EndingProtocol(AnsweringProtocol):
         if self._full:  # its turn comes
             return
         if self._spare is None:
-            self._refuse(400)
+            self._refuse(self._fault or 400)
         else:  # no piece of a request
             self.transport.close()
 

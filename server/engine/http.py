@@ -30,11 +30,27 @@ PROXY_IDLE = 620
 #: some kilobytes here for twenty bytes there.
 LINE = 8
 
+#: Chunks of one body that may be shorter than so many bytes: each costs as much time as a long one.
+SHORT_CHUNKS, SHORT = 1000, 16
+#: Lines of a head, or of what trails a body: in `HEAD_LIMIT` bytes there are no more.
+LINES = HEAD_LIMIT // 4
+#: No chunks.
+_ANY = 1 << 62
+
 _ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class _LineFull(Exception):
     """Stops the parser in the middle of a piece."""
+
+
+class _Lines(list[tuple[bytes, bytes]]):
+    """Where a read is longer than a head may be, it has no more lines than one may have."""
+
+    def append(self, line: tuple[bytes, bytes]) -> None:
+        if len(self) >= LINES:
+            raise _LineFull
+        super().append(line)
 
 
 class HttpProtocol(EndingProtocol):
@@ -43,7 +59,8 @@ class HttpProtocol(EndingProtocol):
     _read = 0  # bytes of the last piece
     _begins = True  # no request has ended in it
     _head = 0  # bytes since the head began, at most, or since there was a piece of body: trailers count, too
-    _fault = 0  # the head's, as a status: what follows it is ignored
+    _came: list[bytes] | None = None  # pieces of a body in this read
+    _short_left = _ANY  # chunks that may be short
     _upgrade: bool | None = None  # whether the request is for a WebSocket
 
     def connection_made(self, transport: Any) -> None:
@@ -101,20 +118,30 @@ class HttpProtocol(EndingProtocol):
         self._read, self._begins, self._quiet = len(data), True, False
         self._head += self._read
         super().data_received(data)
+        if self._came is not None:
+            self._give()
         if self._begun and not begun and not self._counted:
             strangers.meet(self.config, self.transport)
         # the parser keeps a line that does not end to itself: what came is counted, not what it tells of
-        if (self._fault or self._head > HEAD_LIMIT) and not self.transport.is_closing():
+        is_over = self._leaving or self.transport.is_closing()  # it was refused already
+        if (self._fault or self._head > HEAD_LIMIT) and not is_over:
             self._refuse(self._fault or 431)
         elif self._unfinished and self._timer is None:
             self._await_body()
         if after_answer:
             self._read_on(len(data))
 
+    def send_400_response(self, msg: str) -> None:
+        if isinstance(self.headers, _Lines) and len(self.headers) >= LINES:
+            self._fault = 431
+        super().send_400_response(msg)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         super()._unset_keepalive_if_required()
         self._begun = True
+        if self._read > HEAD_LIMIT:
+            self.headers = _Lines()
         self._head, self._upgrade = self._read if self._begins else 0, None
         if self._timer is None:
             self._await_head()
@@ -141,9 +168,11 @@ class HttpProtocol(EndingProtocol):
             self._end_line()
         if not self._upgrade:
             self._unfinished = True
+            self._short_left, self.headers = _ANY, []  # what trailers follow are not the request's headers
             if has_body(self._fields):
                 self.cycle.transport = cast(Any, LastAnswer(self.transport, self._close_answered))
-            self.headers = []  # what trailers follow are not the request's headers
+                if b"transfer-encoding" in self._fields.first:
+                    self._short_left, self.headers = SHORT_CHUNKS, _Lines()
 
     def _head_fault(self) -> int:
         """400 for a request that another reader, this one's parser included, could take differently."""
@@ -175,10 +204,25 @@ class HttpProtocol(EndingProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
-        if not self._fault:
-            super().on_body(body)
+        if len(body) < SHORT:
+            self._short_left -= 1
+            if self._short_left < 0:
+                raise _LineFull
+        if self._fault or self.cycle.response_complete:
+            return
+        if self._came is None:
+            self._came = [body]
+        else:
+            self._came.append(body)
+
+    def _give(self) -> None:
+        """What a read has of a body, in one piece: added one by one, each costs as much as all before."""
+        came, self._came = self._came or [], None
+        super().on_body(came[0] if len(came) == 1 else b"".join(came))
 
     def on_message_complete(self) -> None:
+        if self._came is not None:
+            self._give()
         self._head, self._begins, self._unfinished = 0, False, False
         self._spare = None
         self._stop_timer()

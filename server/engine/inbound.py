@@ -73,6 +73,7 @@ class Inbound:
         if session.attachments is not None:  # text where one of them is due
             return self._broken(session, None)
         if len(body) > LONG and _is_for_nobody(session, body):
+            session.aside()
             return None
         try:
             packet = packets.decode(body)
@@ -88,12 +89,13 @@ class Inbound:
         if kind == packets.CONNECT:
             return self._connect(session, packet)
         client = session.client_in(packet.namespace)
-        if kind == packets.DISCONNECT:
-            return None if client is None else client.leave(client, reasons.CLIENT_DISCONNECT)
+        if kind == packets.DISCONNECT and client is not None:
+            return client.leave(client, reasons.CLIENT_DISCONNECT)
         if client is None or client.state is not CONNECTED:
             if kind >= packets.BINARY_EVENT:
                 return self._broken(session, None)
-            return None  # it may have crossed our own disconnect
+            session.aside()  # it may have crossed our own disconnect
+            return None
         if packet.attachments > ATTACHMENTS_LIMIT:
             return self._broken(session, None)
         if kind >= packets.BINARY_EVENT and packet.attachments:
@@ -178,6 +180,7 @@ def _is_for_nobody(session: SocketIOSession, body: bytes) -> bool:
 def _acked(client: Client, packet: Packet) -> Work | None:
     ask = client.asks.pop(packet.id, None) if client.asks and packet.id else None
     if ask is None:
+        client.session.aside()
         return None
     try:
         waiting = ask.answered(packet.data)

@@ -58,6 +58,8 @@ class ProtocolError(Exception):
 AT_A_TIME: Final = 16384
 #: Bytes of a message that is too big by which its sender's command may be known.
 BEGINNING: Final = 256
+#: Bytes of a fragment that is worth a frame of its own.
+WORTH: Final = 16
 
 
 class TooBig(ProtocolError):
@@ -88,6 +90,9 @@ class ControlHandler(Protocol):
 
     def holds(self, by: int, /) -> None:
         """So many bytes more, or fewer, wait for the end of their message."""
+
+    def aside(self) -> None:
+        """A frame that brings next to nothing."""
 
 
 class FrameParser:
@@ -237,6 +242,8 @@ class FrameParser:
             except UnicodeDecodeError:
                 raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
         message += body
+        if len(body) < WORTH and not final:
+            self.control.aside()
         if final:
             self._message = self._utf8 = None
         self._count()

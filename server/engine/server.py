@@ -197,5 +197,6 @@ async def _raised(later: ComeBack) -> None:
 
 
 def _say_no(session: SocketIOSession, namespace: str, why: str) -> None:
+    session.aside()
     answer = packets.packet_frames(packets.CONNECT_ERROR, namespace, None, {"message": why})
     session.push(answer)

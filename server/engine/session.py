@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from server.engine import frames, polling, reasons
+from server.engine import asides, frames, polling, reasons
 from server.engine.asgi import Scope
 from server.engine.carrier import Carrier
 from server.engine.context import Context, Work
@@ -26,8 +26,8 @@ AT_A_TIME: Final = 500
 PING: Final = frames.text(b"2")
 #: What a WebSocket is closed with where its node has no room for the rest of its message.
 CROWDED: Final = (frames.TRY_AGAIN_LATER, "UNAVAILABLE")
-#: What holds a client up: the application's line, or packets that wait here.
-_LINE, _INBOX = 1, 2
+#: What holds a client up: the application's line, packets that wait here, or many that asked for nothing.
+_LINE, _INBOX, _ASIDES = 1, 2, 4
 _MESSAGE, _PONG, _CLOSE, _UPGRADE, _NOOP = b"4"[0], b"3"[0], b"1"[0], b"5"[0], b"6"[0]
 
 
@@ -35,7 +35,7 @@ class Session(Carrier):
     """Over long polling at first, or over a WebSocket."""
 
     __slots__ = (
-        "__weakref__", "_inbox", "_stops", "asked", "awaits_pong", "busy", "handshake", "held_up",
+        "__weakref__", "_inbox", "_paid", "_stops", "asked", "awaits_pong", "busy", "handshake", "held_up",
         "last_ping", "opened", "owner", "pinged", "posting", "sid", "slot", "untaken",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class Session(Carrier):
         self.slot: set[Ticking] | None = None
         self._inbox: Inbox | None = None
         self._stops = 0  # what holds it up
+        self._paid = 0.0  # as of `WebSocketConnection`, while it is polled
         if handshake.transport == "polling":
             self.pause(context.outbox_limit)  # until its first poll
 
@@ -111,12 +112,29 @@ class Session(Carrier):
 
     def _control(self, kind: int) -> None:
         if kind == _PONG:
+            if not self.awaits_pong:
+                self.aside()
             self.last_ping = self.context.wheel.now()
             self.awaits_pong = False
         elif kind == _CLOSE:
             self.end(reasons.CLIENT_DISCONNECT)
-        elif kind not in (_UPGRADE, _NOOP):
+        elif kind in (_UPGRADE, _NOOP):
+            self.aside()
+        else:
             self.end(reasons.TRANSPORT_ERROR)
+
+    def aside(self) -> None:
+        """A packet came that asks for nothing."""
+        if self.protocol is not None:
+            self.protocol.aside()
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._paid = asides.paid(self._paid, now)
+        wait = asides.wait(self._paid, now)
+        if wait > 0 and not self._stops & _ASIDES:
+            self.hold_up(True, _ASIDES)
+            loop.call_later(wait, self.hold_up, False, _ASIDES)
 
     # --- what has to wait
 

@@ -1,5 +1,6 @@
 """The AI SDK 7's own WebSocket transport, unmodified, at `/ws/ai`."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -120,6 +121,29 @@ async def test_what_is_no_request_ends_the_socket(parley: Server, said: str | by
             await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1008
+
+
+async def test_what_a_page_adds_to_a_request_is_checked(parley: Server) -> None:
+    url = f"{parley.ws_url}/ws/ai?token={parley.token('erin')}"
+    async with connect(url, proxy=None) as socket:
+        for number, body in enumerate(("text", [], {"agent_id": "first"})):
+            asked = {"type": "send", "requestId": f"{number}", "id": "added", "messages": [{}], "body": body}
+            await socket.send(json.dumps(asked))
+            told = json.loads(await socket.recv())
+            assert told["requestId"] == f"{number}"
+            assert told["errorText"].startswith("VALIDATION_ERROR")
+
+
+async def test_who_gives_up_what_was_never_asked_waits(parley: Server) -> None:
+    """No bucket counts it, and a long one is as dear as a hundred."""
+    time = asyncio.get_running_loop().time
+    url = f"{parley.ws_url}/ws/ai?token={parley.token('erin')}"
+    async with connect(url, proxy=None) as socket:
+        await socket.send(json.dumps({"type": "abort", "requestId": "0", "messages": ["x" * 104 * 16384]}))
+        began = time()
+        await socket.send(json.dumps({"type": "resume", "requestId": "1", "id": "never"}))
+        assert json.loads(await socket.recv()) == {"type": "no-active", "requestId": "1"}
+        assert time() - began >= 0.3
 
 
 async def test_who_has_no_token_is_closed(parley: Server) -> None:

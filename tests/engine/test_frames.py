@@ -43,6 +43,8 @@ class Log:
     def close_received(self, code: int, reason: str) -> None:
         self.events.append(("close", (code, reason)))
 
+    def aside(self) -> None: ...
+
 
 def masked(
     opcode: int,

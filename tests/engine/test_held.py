@@ -16,6 +16,7 @@ from events.errors import ValidationFailed
 from events.event import Event, Kind
 from events.held import Held
 from events.outbox import Flusher, Sink
+from server.engine import asides
 from server.engine.answers import counted
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.clients import Client
@@ -226,8 +227,9 @@ async def test_a_packet_whose_attachments_do_not_come_is_not_kept() -> None:
         )
 
 
-async def test_small_frames_leave_turns_to_others() -> None:
+async def test_small_frames_leave_turns_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read of nothing but pings: the newest is answered, and others' events are handled between."""
+    monkeypatch.setattr(asides, "EACH", 0.0)
     async with crowd() as (port, _, _), (await socketio(port, shown("alice")))[0] as raw:
         raw.send(b"".join(masked(PING, b"%d" % n) for n in range(50_000)) + masked(TEXT, b'421["say",{}]'))
         last, pongs = b"", 0

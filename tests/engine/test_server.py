@@ -70,7 +70,7 @@ async def test_a_posts_many_packets_leave_turns_to_others() -> None:
         assert (await polling.post("40"))[0] == 200
         await polling.packets()
         waiting = asyncio.create_task(others())
-        body = ['42["say",0]', *["3"] * count, '42["say",1]', *["430[]"] * count, '42["say",2]']
+        body = ['42["say",0]', *['42["a"]'] * count, '42["say",1]', *['42["b",1]'] * count, '42["say",2]']
         assert (await polling.post("\x1e".join(body)))[0] == 200
         waiting.cancel()
         await polling.close()

@@ -70,13 +70,13 @@ class _Stop(Struct):
 def to_stop(body: bytes) -> str:
     """The id of the answer, or question, that is to be stopped; empty where none is named. Raises
     ValidationFailed."""
-    stop = _read(body or b"{}", _Stop)
+    stop = read_as(body or b"{}", _Stop)
     return stop.message_id or (stop.assistant_message.id if stop.assistant_message else "")
 
 
 def request_in(body: bytes) -> UIChatRequest:
     """Raises ValidationFailed."""
-    request = _read(body, UIChatRequest)
+    request = read_as(body, UIChatRequest)
     if "\0" in request.id or "\0" in (request.message_id or ""):
         raise ValidationFailed("no NUL", field="id")
     return request
@@ -89,7 +89,7 @@ def last_message(request: UIChatRequest) -> UIMessage:
         raise ValidationFailed("say something", field="messages")
     last = messages[-1]
     if request.trigger == "submit-message" and request.message_id is not None:
-        named = (each for each in reversed(messages) if _read(each, _Named).id == request.message_id)
+        named = (each for each in reversed(messages) if read_as(each, _Named).id == request.message_id)
         last = next(named, last)
     try:
         return msgspec.convert(_strict(last, "messages"), UIMessage)
@@ -122,7 +122,8 @@ def _strict(value: Raw, name: str) -> Any:
         raise ValidationFailed(told, field=name) from error
 
 
-def _read(body: bytes | Raw, kind: type[S]) -> S:
+def read_as(body: bytes | Raw, kind: type[S]) -> S:
+    """Raises ValidationFailed."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:

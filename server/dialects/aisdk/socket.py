@@ -28,7 +28,7 @@ from events.sessions import Origin
 from events.waiting import LINE_BYTES, LINE_LIMIT
 from server.admission import Visitor
 from server.dialects.aisdk.asking import UICall, carry_out
-from server.dialects.aisdk.bodies import LARGEST, Trigger, UIChatRequest, last_message, tools_in
+from server.dialects.aisdk.bodies import LARGEST, Trigger, UIChatRequest, last_message, read_as, tools_in
 from server.dialects.aisdk.chunks import UIChunks
 from server.dialects.answerlines import AnswerLine, Frames
 from server.dialects.chats import Chat
@@ -53,6 +53,9 @@ POLICY = 1008
 #: Seconds in which a page that lets go of a resumed answer may have asked for it anew: it does so when it
 #: resumes once more, and then it stops nothing.
 RESUMED_AGAIN = 0.5
+
+#: Bytes of a frame that asks for nothing which count as one such frame.
+ASIDE = 16384
 
 #: Each frame of its answer has it.
 RequestId = Annotated[str, Meta(max_length=255)]
@@ -243,6 +246,8 @@ class AIDoor:
             request = socket.requests.pop(given.request_id, None)
             if request is not None:
                 self._begin(self._abort(socket, request))
+            else:
+                socket.protocol.aside(1 + len(data) // ASIDE)
             return
         if given.request_id in socket.requests or not given.id or "\0" in given.id:
             self.refuse(socket, ValidationFailed("each request has an id of its own, and a chat's"))
@@ -346,7 +351,7 @@ class AIDoor:
         waiting = services.dispatcher.limit("message", caller)
         if waiting is not None:
             await waiting
-        own = msgspec.json.decode(given.body, type=SocketBody)
+        own = read_as(given.body, SocketBody)
         body = UIChatRequest(
             id=given.id,
             messages=given.messages,
