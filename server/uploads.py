@@ -1,18 +1,15 @@
 """A multipart body (RFC 7578) as its parts, read as they arrive. Knows no file and no session."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from events.errors import PayloadTooLarge, ValidationFailed
+from server.multipart import Malformed, PartEvent, PartReader
 
-#: Bytes of one header line of a part: a long file name is shortened, not refused.
-HEADER = 32 * 1024
 #: Seconds of waiting in which `LEAST` bytes have to come, and seconds for the whole body: what is under way
 #: counts against others, and 2 KiB a second is what the slowest of networks have.
 SPAN, LEAST, WHOLE = 30.0, 64 * 1024, 1800.0
@@ -78,51 +75,13 @@ class Multipart:
         if length.isdecimal() and int(length) > limit + OVERHEAD:
             raise PayloadTooLarge(f"at most {limit} bytes")
         self._request = request
-        self._events: deque[tuple[str, bytes]] = deque()
-        self._field = b""
-        self._value = b""
-        self._disposition = b""
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_part_data": self._data,
-                    "on_part_end": lambda: self._events.append(("end", b"")),
-                    "on_header_field": self._header_field,
-                    "on_header_value": self._header_value,
-                    "on_header_end": self._header_end,
-                    "on_headers_finished": lambda: self._events.append(("part", self._disposition)),
-                    "on_end": lambda: self._events.append(("finish", b"")),
-                },
-                max_header_size=HEADER,
-            )
-        except FormParserError as error:
+            self._reader = PartReader(boundary)
+        except Malformed as error:
             raise ValidationFailed("no boundary that can be used", field="Content-Type") from error
         self._coming = self._read()
 
-    # --- what the parser tells
-
-    def _begin(self) -> None:
-        self._field = self._value = self._disposition = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._events.append(("data", data[start:end]))
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._field = self._value = b""
-
-    # --- the way out
-
-    async def _read(self) -> AsyncIterator[tuple[str, bytes]]:
+    async def _read(self) -> AsyncIterator[PartEvent]:
         size = 0
         body = self._request.stream()
         clock = asyncio.get_running_loop().time
@@ -142,12 +101,11 @@ class Multipart:
                 size += len(chunk)
                 if size > self._limit + OVERHEAD:
                     raise PayloadTooLarge(f"at most {self._limit} bytes")
-                self._parser.write(chunk)
-                while self._events:
-                    yield self._events.popleft()
+                for event in self._reader.feed(chunk):
+                    yield event
         except TimeoutError as error:
             raise ValidationFailed("the body came too slowly") from error
-        except FormParserError as error:
+        except Malformed as error:
             raise ValidationFailed("not a multipart body") from error
         except ClientDisconnect as error:
             raise ValidationFailed("the body is cut off") from error
