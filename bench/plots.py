@@ -1,4 +1,4 @@
-"""Results → the pictures that README shows. `python -m bench.plots [results.json]` draws them again."""
+"""Results → the pictures of docs/compared.md. `python -m bench.plots [results.json]` draws them again."""
 
 import json
 import sys

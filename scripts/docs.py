@@ -1,4 +1,4 @@
-"""`make docs`: write again what is generated from the code, and take the README's pictures.
+"""`make docs`: write again what is generated from the code, and take the pictures.
 
 `--check` writes nothing and fails if a text would change, or if any text holds the marks of a merge that was
 not finished; `--texts` leaves the pictures alone.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-#: README's tables: the product's own figures first.
+#: Tables of docs/compared.md: the product's own figures first.
 PARTS = (
     (
         "The product",
@@ -37,9 +37,9 @@ def generated() -> dict[Path, str]:
     from server.contract.typescript import declarations
 
     template = (ROOT / "docs" / "templates" / "protocol.md").read_text()
-    readme, security = ROOT / "README.md", ROOT / "docs" / "security.md"
+    compared, security = ROOT / "docs" / "compared.md", ROOT / "docs" / "security.md"
     return {
-        readme: with_figures(readme.read_text()),
+        compared: with_figures(compared.read_text()),
         security: with_bounds(security.read_text()),
         ROOT / "docs" / "protocol.md": filled(template),
         ROOT / "clients" / "parley-events.d.ts": declarations(),
@@ -65,11 +65,11 @@ def with_bounds(security: str) -> str:
     return security
 
 
-def with_figures(readme: str) -> str:
-    """The README with the figures of bench/results.json between its two marks."""
+def with_figures(compared: str) -> str:
+    """The document with the figures of bench/results.json between its two marks."""
     results = ROOT / "bench" / "results.json"
     text = measured(json.loads(results.read_text())) if results.exists() else ""
-    return between(readme, "measured", text.splitlines())
+    return between(compared, "measured", text.splitlines())
 
 
 def _caveat(results: dict[str, Any]) -> str:
@@ -115,14 +115,14 @@ def measured(results: dict[str, Any]) -> str:
         "",
         "`make bench` measures all of them in turn on your machine; these are the medians on "
         f"{results['machine'].get('cpu', 'ours')} ({results['date'][:10]}). The method and all other figures "
-        "are in [bench/README.md](bench/README.md) and [bench/results.json](bench/results.json). Less is "
-        "better, except for messages per second." + _caveat(results),
+        "are in [bench/README.md](../bench/README.md) and [bench/results.json](../bench/results.json). "
+        "Less is better, except for messages per second." + _caveat(results),
     ]
     for title, group, what in PARTS:
         lines += ["", f"### {title}", "", what, "", *_table(rows, group)]
     plots = sorted((ROOT / "bench" / "plots").glob("*.svg"))
     if plots:
-        lines += ["", *(f"![{plot.stem}](bench/plots/{plot.name})" for plot in plots)]
+        lines += ["", *(f"![{plot.stem}](../bench/plots/{plot.name})" for plot in plots)]
     return "\n".join([*lines, ""])
 
 

@@ -1,13 +1,19 @@
 """One server with the settings of `make run`, for what people look at."""
 
+import asyncio
+import queue
+import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parley_testing import parley
 from server.vendor import pins
+from tests.agents.upstream import Plan, answer, upstream, whole
 from tests.support.server import ROOT, Server
 
 __all__ = ["parley"]
@@ -28,6 +34,33 @@ def with_client(folder: Path) -> None:
     for name, pin in pins().items():
         source = ROOT / "tests/js/node_modules" / pin.package / pin.path.removeprefix("package/")
         shutil.copyfile(source, target / name)
+
+
+def _said_again(asked: dict[str, Any]) -> Plan:
+    if "model" not in asked:
+        return whole('{"object": "list", "data": [{"id": "small-1"}]}')
+    said = str(asked["messages"][-1]["content"])
+    return answer("You said: ", *re.findall(r"\S+\s*", said))
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[str]:
+    """The address of a model's server: it says in pieces what it is asked."""
+    told: queue.Queue[str] = queue.Queue()
+    loop, done = asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        async with upstream() as served:
+            served.choose = _said_again
+            told.put(served.url)
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    yield told.get(timeout=10)
+    loop.call_soon_threadsafe(done.set)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ DOCUMENTS = sorted(
     # The template is in docs/protocol.md, filled.
     if not {"node_modules", "templates"} & set(path.parts)
 )
-#: Shell is run, js and python are run, json and env are read; text is to look at.
-LANGUAGES = {"sh", "js", "python", "json", "env", "text"}
+#: Shell, js, python and html are run, json and env are read; text is to look at.
+LANGUAGES = {"sh", "js", "python", "html", "json", "env", "text"}
 #: What a code span in prose begins with if it is a command and not a name.
 PROGRAMS = (
     "make", "python", "python3", ".venv/bin/python", "pytest", "parley", "pip", "node", "npm", "npx",

@@ -1,7 +1,26 @@
 // Stories of the documentation: node site.mjs URL STORY, as tell() in browser.mjs has it.
-import { accessible, check, tell } from "./browser.mjs";
+import { accessible, check, come, say, tell } from "./browser.mjs";
 
 const stories = {
+  /** README: the session that is offered first is with the model, and its answer comes. */
+  async asked(page, url) {
+    const reader = await come(page, "reader");
+    await page.getByRole("button", { name: "New session" }).click();
+    await say(reader, "Is anybody there");
+    await reader.locator(".message.agent:not(.streaming)", { hasText: "You said: Is anybody there" }).waitFor();
+  },
+
+  /** docs/tutorial/page.md: what is said is answered, and is there after a refresh. */
+  async chatted(page, url) {
+    const answered = page.getByText("Assistant: You said: Is anybody there");
+    await page.getByText("online").waitFor();
+    await page.fill("input", "Is anybody there");
+    await page.getByRole("button", { name: "Send" }).click();
+    await answered.waitFor();
+    await page.reload();
+    await answered.waitFor();
+  },
+
   /** A token, a session, a call, and a command over Socket.IO. */
   async tried(page, url) {
     await page.goto(`${url}reference/rest-messages.html`);

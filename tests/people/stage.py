@@ -55,8 +55,10 @@ class Stage:
         shutil.copyfile(template, self.root / "data" / "parley.db")
         old_store(self.root / "old.db")
         for block in all_blocks():
-            if re.fullmatch(r"\w+\.(?:py|mjs)", block.title):
-                (self.root / block.title).write_text(block.text)
+            if re.fullmatch(r"[\w/-]+\.(?:py|mjs|js|html)", block.title):
+                file = self.root / block.title
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(block.text)
         self.log = folder / "said"
         postgres = Path(program("postgres", "/usr/lib/postgresql/*/bin")).resolve().parent
         self.env = {

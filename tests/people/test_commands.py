@@ -26,10 +26,10 @@ NEWCOMER = 'env -i PATH="$PATH" HOME="$HOME" SERVICE_PORT=$OWN'
 ADDRESSES: Rules = [
     (r"https://chat\.example\.com", "$PARLEY", "the server of this test"),
     (r"http://127\.0\.0\.1:8003", "$PARLEY", "the same"),
+    (r"http://127\.0\.0\.1:11434/v1", "$MODEL", "the tests' model"),
     (r"postgresql://parley:secret@db/parley", "$DATABASE_URL", "the tests' PostgreSQL"),
     (r"postgresql://chat@db/chat", "$EMPTY_DATABASE", "an empty database there"),
     (r"redis://parley:secret@redis:6379/0", "$REDIS_URL", "the tests' Redis"),
-    (r"SERVICE_PORT=8004", "SERVICE_PORT=$OWN", "a free port"),
     (r"HOST=0\.0\.0\.0", "HOST=127.0.0.1", "tests listen on loopback alone"),
     (r"(http\.server .*) 8080$", r"\1 $OWN", "a free port"),
     (r"--port 3\d+", "--port $OWN", "a free port"),
@@ -45,6 +45,8 @@ SERVERS: Rules = [
     (r"^python -m http\.server.*$", r"stays 'up $HERE/page.js' \g<0>", ""),
     (r"^\S+ -m tests\.conformance\.(servers|client_suite).*$",
      r"stays 'up $HERE/socket.io/?EIO=4\&transport=polling' \g<0>", ""),
+    (r"^export AGENT_TOKEN=\$\(python make_agent\.py\)$",
+     "answered() { python allow.py | grep 'Paid: receipt'; }\n\\g<0>", "somebody allows it"),
     (r"(python|node) (\S*worker\.\w+ .*?)(\)?)$", r"stays answered \1 \2\3", "until it has answered"),
     (r"^token\(\) \{",
      'answered() { curl -sf -H "Authorization: Bearer $(token \'{"sub": "me"}\')" $PARLEY/api/chat '
@@ -56,6 +58,8 @@ SERVERS: Rules = [
 _PARSED = '''-c "from bench.__main__ import arguments, chosen; chosen(arguments())"'''
 
 SHORT: Rules = [
+    (r"^((?:OPENAI_BASE_URL=\S+ )?CORS_ORIGINS=\S+) make run$",
+     r"\1 python -m server check-config | grep CORS_ORIGINS=", "make run alone takes seconds, and is run"),
     (r"^make bench.*$", rf"\g<0> -n | grep -- '-m bench' | sed 's/-m bench/{_PARSED}/' | bash -ex",
      "takes 20 minutes and the machine, and installs the peers"),
     (r"-m bench (--.*)$", rf"{_PARSED} \1", "the same"),
@@ -94,6 +98,7 @@ EXEMPT: Rules = [
     (r"^npx mocha .*$", ":", "in a copy of the client's own suite"),
     (r"^docker .*$", ":", "no container engine in tests: tests/test_deploy.py reads the files"),
     (r"^kubectl .*$", ":", "no cluster either"),
+    (r"^python allow\.py$", ":", "answers the worker above"),
     (r"^pip install openai$", "python -c 'import openai'", "needs the registry"),
     (r"^(?:\.venv/bin/)?pip install '\.\[mcp\]'$", r"python -c 'import mcp'", "needs the registry"),
     (r"^make lock$", "make -n lock | grep 'uv pip compile'", "needs the registry, and changes with it"),
@@ -113,24 +118,35 @@ PRINTED = {
     r"^node first\.mjs": r"^Tell me this again, in pieces\n$",
     r"^python first\.py": r"'ok': True",
     r"^python raw\.py": r'^welcome\n(.*\n)*.*"ok":true',
-    r"^PARLEY=": r'event: session\n(.*\n)*.*"type":"stream_end"',
+    r"^PARLEY=(.*\n)*.*in one request": r'event: session\n(.*\n)*.*"type":"stream_end"',
+    r"^PARLEY=(.*\n)*.*Who are you": r'(?s)"You said: ".*"you\?".*"type":"stream_end"',
+    r"^python cors\.py": r"localhost:5173 is known",
+    r"^node invite\.mjs": r'^Bob was added to "Lunch".*\n.* Alice Kim, Bob Lee\nAlice Kim: Hello, Bob',
     r"^curl -N .*SESSION": r'"type":"stream_start"(.*\n)*.*"type":"stream_end"',
     r"^pytest": "1 passed",
     r"^python examples/load_test": r"6 connected and joined.*\n(.*\n)*.*acknowledged: \d\d, median",
     r"^token\(\)": r"(?s)You said.*You said",
-    r"make run$": r"http://127\.0\.0\.1:\d+/\S*token=",
+    r"^(?!.*CORS_ORIGINS=).*make run$": r"http://127\.0\.0\.1:\d+/\S*token=",
     r"^make test": r"\d passed",
     r"import-sessions .*--report": "1",
 }
 
 
 @pytest.fixture(scope="module")
-def installation(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def installation(
+    sqlite_template: Path, model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """What `make run` starts: the reader's, and nobody else's."""
     folder = tmp_path_factory.mktemp("installation")
     shutil.copyfile(sqlite_template, folder / "parley.db")
     with_client(folder)
-    settings = {"DEBUG": "true", "WS_CREATE_SESSIONS": "true", "RATE_LIMIT_ENABLED": "true"}
+    settings = {
+        "DEBUG": "true",
+        "WS_CREATE_SESSIONS": "true",
+        "RATE_LIMIT_ENABLED": "true",
+        "OPENAI_BASE_URL": model,
+        "CORS_ORIGINS": '["http://localhost:5173"]',
+    }
     with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node:
         yield node
 
@@ -138,6 +154,7 @@ def installation(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def stage(
     installation: Server,
+    model: str,
     postgres: Postgres,
     postgres_template: str,
     sqlite_template: Path,
@@ -150,6 +167,7 @@ def stage(
     with Redis() as redis:
         settings = {
             "PARLEY": installation.url,
+            "MODEL": model,
             "DATABASE_URL": postgres.url(postgres.create_database(postgres_template)),
             "SEEDED": postgres.url(postgres.create_database(postgres_template)),
             "EMPTY_DATABASE": postgres.url(postgres.create_database()),

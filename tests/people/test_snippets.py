@@ -230,7 +230,7 @@ await browser.close();
 async def test_the_first_client_in_a_page_of_another_origin(
     sqlite_url: str, new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    """As README says: the same but for `process` and the import, with the page's origin named."""
+    """As docs/clients.md says: the same but for `process` and the import, with the page's origin named."""
     port = free_port()
     node = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=f'["http://localhost:{port}"]')
     with_client(node.folder)
