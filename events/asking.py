@@ -68,9 +68,9 @@ class Asking:
         command = _question(request, session.session_id)
         most = self._sessions.most_of(caller) if begins is not None else None
         asks = self._answering.asks_of(caller, agent.id, request.when_busy, request.tools)
-        future = self._messages.send(caller, command, begins=begins, most=most, asks=asks)
+        place = self._messages.send(caller, command, begins=begins, most=most, asks=asks)
         self._typing.clear(session.session_id, caller.key)
-        return Asked(asks, (await asyncio.shield(future)).record)
+        return Asked(asks, (await place).record)
 
     async def ask_after(
         self,
@@ -90,13 +90,13 @@ class Asking:
         agent = await self._replies.agent(session.agent_id)
         most, begins = self._sessions.most_of(caller), session
         asks = self._answering.asks_of(caller, agent.id, request.when_busy, request.tools)
-        futures = [
+        places = [
             self._messages.bring(caller, agent.id, session, most, said, number)
             for number, said in enumerate(earlier)
         ]
         command = _question(request, session.session_id)
-        futures.append(self._messages.send(caller, command, begins=begins, most=most, asks=asks))
-        done = await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
+        places.append(self._messages.send(caller, command, begins=begins, most=most, asks=asks))
+        done = await asyncio.gather(*places, return_exceptions=True)
         for each in done:
             if isinstance(each, BaseException):
                 raise each

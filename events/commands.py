@@ -43,6 +43,7 @@ from events.typing import Typing
 from storage.errors import StorageError
 from storage.ops import Committed
 from storage.patience import LEAST, WAIT, until
+from storage.place import Place
 from storage.records import Outcome, SessionRecord
 from storage.shape import dict_maker, shared
 from storage.waits import UNFINISHED
@@ -53,12 +54,10 @@ Refresh = Callable[[Caller, Connection | None, str], Awaitable[dict[str, Any]]]
 class Pending:
     """A write that has its place. `reply` makes the reply of what was committed."""
 
-    __slots__ = ("future", "reply")
+    __slots__ = ("place", "reply")
 
-    def __init__(
-        self, future: "asyncio.Future[Committed]", reply: Callable[[Committed], dict[str, Any]]
-    ) -> None:
-        self.future, self.reply = future, reply
+    def __init__(self, place: Place[Committed], reply: Callable[[Committed], dict[str, Any]]) -> None:
+        self.place, self.reply = place, reply
 
 
 Done = dict[str, Any] | Pending | Joined
@@ -90,26 +89,17 @@ def waits(done: Committed) -> dict[str, Any]:
     return changed(done) | {"status": done.record.status}
 
 
-def _for_a_while(end: "asyncio.Future[Committed]") -> "asyncio.Future[Committed]":
+def _for_a_while(end: Place[Committed]) -> Place[Committed]:
     """A stream's end waits until the database takes it; its sender hears in time that it waits."""
-    loop = asyncio.get_running_loop()
-    told: asyncio.Future[Committed] = loop.create_future()
+    loop, told = asyncio.get_running_loop(), Place[Committed]()
 
     def give_up() -> None:
-        if not told.done():
-            told.set_exception(Unavailable("the database does not take the end yet; it is kept"))
+        told.set_exception(Unavailable("the database does not take the end yet; it is kept"))
 
-    def done(end: "asyncio.Future[Committed]") -> None:
+    def done(end: Place[Committed]) -> None:
         timer.cancel()
-        if told.done():
-            return
-        failure = asyncio.CancelledError() if end.cancelled() else end.exception()
-        if failure is None:
-            told.set_result(end.result())
-        elif isinstance(failure, asyncio.CancelledError):
-            told.cancel()
-        else:
-            told.set_exception(failure)
+        if not told.done():
+            end.pass_on(told)
 
     # As long as what else the command had to wait for has left of it.
     timer = loop.call_at((until() or loop.time() + WAIT) + LEAST, give_up)
@@ -262,20 +252,25 @@ class Commands:
     # --- messages
 
     async def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
-        agent_id = await self._may_ask(caller, conn, command.session_id)
+        member = conn.member(command.session_id) if conn is not None else None
+        if member is not None:  # as `_may_ask`, without a coroutine of its own
+            self._member_writes(member)
+            agent_id = member.room.live.agent_id if member.room.live else None
+        else:
+            agent_id, _ = await self._writable(caller, command.session_id)
         asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
-        future = self._messages.send(caller, command, conn, asks=asks)
+        place = self._messages.send(caller, command, conn, asks=asks)
         self._typing.clear(command.session_id, caller.key)
-        return Pending(future, sent)
+        return Pending(place, sent)
 
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
         if command.branch:
             agent_id = await self._may_ask(caller, conn, command.session_id)
             check_leads(caller)
             asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
-            future = self._messages.branch(caller, command, conn, asks)
+            place = self._messages.branch(caller, command, conn, asks)
             self._typing.clear(command.session_id, caller.key)
-            return Pending(future, branched)
+            return Pending(place, branched)
         await self._may_write(caller, conn, command.session_id)
         return Pending(self._messages.edit(caller, command, conn), changed)
 
@@ -446,16 +441,16 @@ class Commands:
         said = _said(command)
         if command.usage is not None:
             said["usage"] = msgspec.to_builtins(command.usage) or None
-        future = self._streams.end(stream, status, error=error, **said)
-        return Pending(_for_a_while(future), changed)
+        end = self._streams.end(stream, status, error=error, **said)
+        return Pending(_for_a_while(end), changed)
 
     async def stream_wait(self, caller: Caller, conn: Connection | None, command: schema.StreamWait) -> Done:
         stream, adopted = await self._to_end(caller, conn, command)
         self._streams.writing.check_whole(stream, command.index, adopted=adopted)
         await self._count_chunks(caller, stream)
         asked = await self._interrupts.asked(stream, command.interrupts)
-        future = self._streams.end(stream, "waiting", interrupts=asked)
-        return Pending(_for_a_while(future), waits)
+        end = self._streams.end(stream, "waiting", interrupts=asked)
+        return Pending(_for_a_while(end), waits)
 
     async def answer(self, caller: Caller, conn: Connection | None, command: schema.GiveAnswer) -> Done:
         _, role = await self._writable(caller, command.session_id)

@@ -114,7 +114,7 @@ class Dispatcher:
             if isinstance(done, Coroutine):
                 done = await bounded(done)
             if isinstance(done, Pending):
-                return done.reply(await bounded(_awaited(done)))
+                return done.reply(await bounded(done.place))
             assert not isinstance(done, Joined)
             return done
 
@@ -243,10 +243,6 @@ async def bounded(work: Awaitable[T]) -> T:
                 _BOUND.set(None)  # a circle otherwise: the task, its context, the timeout, the task
     except TimeoutError as error:
         raise Unavailable("the command took too long") from error
-
-
-async def _awaited(pending: Pending) -> Any:
-    return await asyncio.shield(pending.future)
 
 
 def _let_go(error: RateLimited | None) -> None:

@@ -3,7 +3,6 @@
 Knows no multipart, no HTTP, no image library and no disk.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -242,7 +241,7 @@ class FileService:
             session, _ = await self._sessions.writable(caller, record.session_id)
             command = PostFile(session_id=record.session_id, file_id=record.file_id, message=message)
             asks = self._asks(caller, session.agent_id, reply)
-            return await asyncio.shield(self._messages.post_file(caller, command, asks))
+            return await self._messages.post_file(caller, command, asks)
         except storage_errors.StorageUnavailable:
             raise  # it may have been posted
         except Exception as error:

@@ -1,6 +1,5 @@
 """What messages wait for: asked by their producers, answered by people."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +17,7 @@ from storage import interrupts
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import AnswerInterrupt, Committed, EndStream, ExpireInterrupts
+from storage.place import Place
 from storage.questions import Questions
 from storage.waits import STOPPED
 from storage.writer import Owner, Writer
@@ -43,8 +43,8 @@ class Interrupts:
 
     async def answer(
         self, caller: Caller, command: GiveAnswer, conn: Owner | None = None
-    ) -> "asyncio.Future[Committed]":
-        """Its future raises AlreadyAnswered, StreamNotOpen, ...; raises MessageNotFound, ValidationFailed,
+    ) -> Place[Committed]:
+        """Its place raises AlreadyAnswered, StreamNotOpen, ...; raises MessageNotFound, ValidationFailed,
         RateLimited, Unavailable."""
         record = await self._store.get(command.message_id)
         if record is None or record.session_id != command.session_id:

@@ -159,7 +159,7 @@ class Leases:
         self._streams.stop_waiting()
         ending = [s.ending for s in self._streams.open.values() if s.ending is not None]
         if ending:
-            await asyncio.wait(ending, timeout=5.0)
+            await asyncio.wait([asyncio.ensure_future(end) for end in ending], timeout=5.0)
         await self._save([s for s in self._streams.open.values() if s.ending is None], everything=True)
 
     async def on_live(self) -> None:

@@ -15,7 +15,10 @@ from events.stall import Stall
 from events.waiting import Queue, no_room
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience
+from storage.place import Place
 
+#: What a command comes to that has not to wait before its place.
+_AT_ONCE = (Pending, Joined, dict)
 #: Writes of one connection on their way to their commit; then the next waits.
 PENDING_LIMIT = 512
 #: Letters of a command's name that are kept while it waits: more than any command has.
@@ -140,10 +143,10 @@ class Line:
             return None
         began = time.perf_counter()
         payload = dispatcher.shown(payload)  # what it was told goes on; nobody waits with all of it
-        if isinstance(done, Coroutine):
-            return self._finish(done, name, payload, ref, began)
-        self._done(done, name, payload, ref, began)
-        return None
+        if isinstance(done, _AT_ONCE):
+            self._done(done, name, payload, ref, began)
+            return None
+        return self._finish(done, name, payload, ref, began)
 
     async def _finish(
         self, work: Coroutine[Any, Any, Done], name: str, payload: object, ref: Any, began: float
@@ -158,8 +161,8 @@ class Line:
     def _done(self, done: Done, name: str, payload: object, ref: Any, began: float) -> None:
         if isinstance(done, Pending):
             self._pending += 1
-            done.future.add_done_callback(
-                lambda future: self._committed(future, done.reply, name, payload, ref, began)
+            done.place.add_done_callback(
+                lambda place: self._committed(place, done.reply, name, payload, ref, began)
             )
             return
         if isinstance(done, Joined):
@@ -171,7 +174,7 @@ class Line:
 
     def _committed(
         self,
-        future: "asyncio.Future[Any]",
+        place: Place[Any],
         reply: Callable[[Any], Reply],
         name: str,
         payload: object,
@@ -179,11 +182,11 @@ class Line:
         began: float,
     ) -> None:
         self._pending -= 1
-        failure = asyncio.CancelledError() if future.cancelled() else future.exception()
+        failure = place.exception()
         if failure is not None:
             self._fail(failure, name, payload, ref, began)
         else:
-            self._voice.answer(self.conn, ref, name, reply(future.result()))
+            self._voice.answer(self.conn, ref, name, reply(place.result()))
             self._dispatcher.observe(name, "ok", began, payload)
         if self._pending == 0 and self._settled is not None and not self._settled.done():
             self._settled.set_result(None)

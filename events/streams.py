@@ -4,7 +4,6 @@
 and committed at the end.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,6 +40,7 @@ from storage.errors import MessageMissing, StorageError, StorageUnavailable, Str
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage, ResumeStream, WaitStream
+from storage.place import Place
 from storage.questions import Questions
 from storage.records import MessageRecord
 from storage.shape import maker
@@ -162,7 +162,7 @@ class Streams:
         conn: Connection | None,
         adopt: bool,
     ) -> tuple[Stream | None, Committed]:
-        future = self._uncommitted.submit(
+        place = self._uncommitted.submit(
             account,
             _begun(
                 command,
@@ -176,7 +176,7 @@ class Streams:
             ),
         )
         try:
-            done = await future
+            done = await place
         except StorageError as error:
             raise translate(error) or error from error
         record = done.record
@@ -331,21 +331,21 @@ class Streams:
 
     # --- the end
 
-    def end(self, stream: Stream, status: str, **said: Any) -> "asyncio.Future[Committed]":
+    def end(self, stream: Stream, status: str, **said: Any) -> Place[Committed]:
         """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`; where it waits,
         `interrupts`.
 
-        A repeat gets the same future; it may raise StorageError.
+        A repeat gets the same place; it may raise StorageError.
         """
         if stream.ending is None:
-            stream.ending = asyncio.get_running_loop().create_future()
+            stream.ending = Place()
             work = self._end(stream, status, said)
             self._tasks.spawn(work)
         return stream.ending
 
     async def _end(self, stream: Stream, status: str, said: Mapping[str, Any]) -> None:
-        future = stream.ending
-        assert future is not None
+        end = stream.ending
+        assert end is not None
         try:
             await self._chunks.settled(stream)
             made = stream.made()
@@ -372,14 +372,11 @@ class Streams:
                 **fields,
             )
             done = await self._ends.commit(op)
-            if not future.done():
-                future.set_result(done)
+            end.set_result(done)
             self._observer.stream(status)
         except (StorageError, ChatError) as failure:
-            if not future.done():
-                # Where its start is not there, it was lost with a history of the database.
-                future.set_exception(StreamNotFound() if isinstance(failure, MessageMissing) else failure)
-                future.exception()  # nobody may be waiting
+            # Where its start is not there, it was lost with a history of the database.
+            end.set_exception(StreamNotFound() if isinstance(failure, MessageMissing) else failure)
         finally:
             self._finals.pop(stream.message_id, None)
             self.forget(stream)
@@ -458,9 +455,9 @@ class Streams:
             if stream.ending is None:
                 self.end(stream, "cancelled")
 
-    async def _wait(self, future: "asyncio.Future[Committed]") -> str:
+    async def _wait(self, end: Place[Committed]) -> str:
         try:
-            return (await asyncio.shield(future)).record.status
+            return (await end).record.status
         except StreamNotOpen as error:
             return error.status
         except StorageError as error:

@@ -1,11 +1,11 @@
 """Large messages on their way to their commit: the bound of them together, by account. Knows no command."""
 
-import asyncio
 from typing import Final
 
 from events.held import SMALL
 from events.waiting import Waiting, no_room
 from storage.ops import Committed, Op
+from storage.place import Place
 from storage.writer import Owner, Writer, size_of
 
 #: Characters of all of a node, a fifth of them one account's alone: as many as a database writes in a second
@@ -20,13 +20,13 @@ class Uncommitted:
     def __init__(self, writer: Writer, most: int = MOST) -> None:
         self._writer, self._waiting = writer, Waiting(most)
 
-    def submit(self, account: str, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
+    def submit(self, account: str, op: Op, owner: Owner | None = None) -> Place[Committed]:
         """Raises RateLimited: too much waits. Small messages always go, whoever fills the rest."""
         size = size_of(op)
         if size <= SMALL:
-            return self._writer.submit(op, owner)
+            return self._writer.submit(op, owner, size)
         if not self._waiting.add(account, size):
             raise no_room()
-        future = self._writer.submit(op, owner)
-        future.add_done_callback(lambda _: self._waiting.drop(account, size))
-        return future
+        place = self._writer.submit(op, owner, size)
+        place.add_done_callback(lambda _: self._waiting.drop(account, size))
+        return place

@@ -42,12 +42,13 @@ def _typed(name: str) -> str:
 # What was given up, `clock_timestamp` keeps out: a server that hung finds the statement when it wakes.
 # The expiry moves in steps, see `Batch.new_expiry`. Times never fall back along the numbers, whatever node's
 # clock they are by: `at` is told where it is not what was given.
-_ROWS = f"json_to_recordset($4::json) AS n (nth bigint, {', '.join(map(_typed, _GIVEN))})"
+_ROWS = f"json_to_recordset($3::json) AS n (nth bigint, {', '.join(map(_typed, _GIVEN))})"
+_SESSIONS = "json_to_recordset($1::json) AS n (session_id text, added bigint)"
 _TURNS = f"""
 , asked AS (
     INSERT INTO chat_turns ({", ".join(_ASKED)})
     SELECT message_id, session_id, last_seq + nth, agent_id, when_busy
-    FROM json_to_recordset($4::json)
+    FROM json_to_recordset($3::json)
         AS n (nth bigint, message_id text, session_id text, agent_id integer, when_busy text)
     JOIN s USING (session_id)
     WHERE agent_id IS NOT NULL
@@ -56,18 +57,19 @@ _TURNS = f"""
 
 #: Where so many questions are open that not all given go with them, the longer way looks at each.
 _HAS_ROOM = """
-        AND $6 >= (SELECT count(*) FROM chat_turns t
+        AND $5 >= (SELECT count(*) FROM chat_turns t
             WHERE t.session_id = chat_sessions.session_id AND t.state <> 'done')"""
 
 
 def _append(turns: str, has_room: str) -> str:
     return f"""
 WITH s AS (
-    SELECT session_id, last_seq, last_revision, greatest($3, last_activity) AS at,
+    SELECT session_id, last_seq, last_revision, greatest($2, last_activity) AS at,
         least(interval '1 minute', ttl_hours * interval '6 minutes') AS step
     FROM chat_sessions
-    WHERE session_id = ANY($1::text[]) AND status = 'active' AND ended_at IS NULL
-        AND head_seq IS NULL AND expires_at > $3 AND clock_timestamp() < to_timestamp($5){has_room}
+    WHERE session_id = ANY(ARRAY(SELECT session_id FROM {_SESSIONS})) AND status = 'active'
+        AND ended_at IS NULL AND head_seq IS NULL AND expires_at > $2
+        AND clock_timestamp() < to_timestamp($4){has_room}
     ORDER BY session_id
     FOR NO KEY UPDATE
 ), appended AS (
@@ -80,11 +82,11 @@ UPDATE chat_sessions c
 SET last_seq = s.last_seq + added, last_revision = s.last_revision + added,
     message_count = message_count + added, request_count = request_count + added,
     last_activity = at,
-    expires_at = CASE WHEN $3 + ttl_hours * interval '1 hour' - expires_at >= step
-        THEN $3 + ttl_hours * interval '1 hour' ELSE expires_at END
-FROM s JOIN unnest($1::text[], $2::bigint[]) AS n (session_id, added) USING (session_id)
+    expires_at = CASE WHEN $2 + ttl_hours * interval '1 hour' - expires_at >= step
+        THEN $2 + ttl_hours * interval '1 hour' ELSE expires_at END
+FROM s JOIN {_SESSIONS} USING (session_id)
 WHERE c.session_id = s.session_id
-RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $3 THEN at END
+RETURNING s.session_id, s.last_seq, s.last_revision, CASE WHEN at > $2 THEN at END
 """
 
 
@@ -127,10 +129,9 @@ async def append(
             if op.asks is not None:
                 row["agent_id"], row["when_busy"] = op.asks.agent_id, op.asks.when_busy
     rows = to_json(given)
+    sessions = to_json([{"session_id": name, "added": count} for name, count in added.items()])
     others = [OPEN_QUESTIONS - max(asking.values())] if asking else []
-    found = await connection.raw.fetch(
-        _APPEND[bool(asking)], list(added), list(added.values()), now, rows, deadline, *others
-    )
+    found = await connection.raw.fetch(_APPEND[bool(asking)], sessions, now, rows, deadline, *others)
     before = {session_id: (seq, revision, later or now) for session_id, seq, revision, later in found}
     return [
         _committed(op, before[op.session_id], nth) if op.session_id in before else None

@@ -31,6 +31,7 @@ from storage.ops import (
     WaitStream,
 )
 from storage.patience import LEAST, WAIT, until
+from storage.place import Place
 from storage.questions import write_turns
 from storage.sessions import insert, owned
 
@@ -78,8 +79,9 @@ class Owner(Protocol):
     fenced: bool
 
 
-#: With the loop time until which it waits for a database that is away.
-_Waiting = tuple[Op, "asyncio.Future[Committed]", Owner | None, float]
+#: With the loop time until which it waits for a database that is away, its size in characters of content, and
+#: whether it is plain.
+_Waiting = tuple[Op, Place[Committed], Owner | None, float, int, bool]
 _Outcome = Committed | StorageError
 
 
@@ -99,7 +101,7 @@ class Writer:
         `stalled` whether this process stood still just now.
 
         `committed` is called once per batch, right after its COMMIT and before anybody who waits for one
-        of its futures goes on. It must not raise, and must not block.
+        of its places goes on. It must not raise, and must not block.
         """
         self._outage, count = db.outage, LANES[db.dialect]
         lanes = [_Lane(n, db, clock, now, stalled, self._done) for n in range(2 * count)]
@@ -119,25 +121,27 @@ class Writer:
         for lane in (*self._lanes, *self._longer):
             await lane.finish()
 
-    def submit(self, op: Op, owner: Owner | None = None) -> "asyncio.Future[Committed]":
-        """The future raises StorageUnavailable (the operation may be repeated; whether it took effect is then
-        not known) or what the operation's class names. Giving it up does not undo the operation. While the
-        database is away it waits, for as long as `storage.patience` says.
+    def submit(self, op: Op, owner: Owner | None = None, size: int | None = None) -> Place[Committed]:
+        """The place raises StorageUnavailable (the operation may be repeated; whether it took effect is then
+        not known) or what the operation's class names. While the database is away it waits, for as long as
+        `storage.patience` says. `size`: as `size_of` says, where that was asked already.
         """
-        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        place: Place[Committed] = Place()
         if self._accepting:
-            self._lane_of(op).put(op, future, owner)
+            plain = is_plain(op)
+            size = size_of(op) if size is None else size
+            self._lane_of(op, plain).put(op, place, owner, size, plain)
         else:
-            future.set_exception(StorageUnavailable("the writer is stopped"))
-        return future
+            place.set_exception(StorageUnavailable("the writer is stopped"))
+        return place
 
-    def _lane_of(self, op: Op) -> "_Lane":
+    def _lane_of(self, op: Op, plain: bool) -> "_Lane":
         """Where something of its session waits already, or else by what it takes."""
-        place = hash(op.session_id) % len(self._lanes)
-        lane = self._lanes[place]
+        number = hash(op.session_id) % len(self._lanes)
+        lane = self._lanes[number]
         if self._longer:
-            longer = self._longer[place]
-            if op.session_id in longer.sessions or not (is_plain(op) or op.session_id in lane.sessions):
+            longer = self._longer[number]
+            if op.session_id in longer.sessions or not (plain or op.session_id in lane.sessions):
                 return longer
         return lane
 
@@ -172,17 +176,17 @@ class _Lane:
         self._task: asyncio.Task[None] | None = None
         self._begun = 0.0
 
-    def put(self, op: Op, future: "asyncio.Future[Committed]", owner: Owner | None) -> None:
+    def put(self, op: Op, place: Place[Committed], owner: Owner | None, size: int, plain: bool) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            future.set_exception(StorageUnavailable("too much waits to be written"))
+            place.set_exception(StorageUnavailable("too much waits to be written"))
             return
         if self._away >= 0:
-            self._away += size_of(op)
+            self._away += size
             if self._away > MAX_AWAY:
-                future.set_exception(StorageUnavailable("too much waits for the database"))
+                place.set_exception(StorageUnavailable("too much waits for the database"))
                 return
         loop = asyncio.get_running_loop()
-        one = (op, future, owner, until() or loop.time() + WAIT)
+        one = (op, place, owner, until() or loop.time() + WAIT, size, plain)
         self._waiting.append(one)
         if self._away >= 0:
             self._bound(one)
@@ -238,7 +242,7 @@ class _Lane:
                 self._forget([one])
                 continue
             taken.append(one)
-            room -= size_of(one[0])
+            room -= one[4]
         return taken
 
     async def _write(self, taken: list[_Waiting]) -> None:
@@ -267,7 +271,7 @@ class _Lane:
     async def _endure(self, taken: list[_Waiting], error: Away) -> list[_Waiting]:
         """Those who still wait when the database is back."""
         loop, outage = asyncio.get_running_loop(), self._db.outage
-        self._away = sum(size_of(op) for op, *_ in (*taken, *self._waiting))
+        self._away = sum(one[4] for one in (*taken, *self._waiting))
         self._enduring = max((one[3] for one in taken), default=float("-inf"))
         for one in self._waiting:
             self._bound(one)
@@ -298,7 +302,7 @@ class _Lane:
             self._waiting.remove(one)
         except ValueError:  # its turn has come
             return
-        self._away -= size_of(one[0])
+        self._away -= one[4]
         _fail([one], Away("the database is away"))
         self._forget([one])
 
@@ -397,21 +401,21 @@ class _Lane:
         return await self._db.transact(work, lane=self._number, limit=limit)
 
     def _answer(self, taken: list[_Waiting], outcomes: list[_Outcome]) -> None:
-        for (_, future, *_), outcome in zip(taken, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, Committed):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-        # Who waits for a future hears of it in the next turn of the loop, after this; and before what is
-        # written here leaves, so that an acknowledgement and the event beside it are one write.
         done = [outcome for outcome in outcomes if isinstance(outcome, Committed)]
         if done:
             try:
                 self._committed(done, self._begun)
             except Exception:
                 LOG.exception("what follows a commit failed")
+        # Now who waits: an acknowledgement and the event beside it leave in one write.
+        for one, outcome in zip(taken, outcomes, strict=True):
+            place = one[1]
+            if place.done():
+                continue
+            if isinstance(outcome, Committed):
+                place.set_result(outcome)
+            else:
+                place.set_exception(outcome)
 
 
 def weight(what: dict[str, Any] | list[Any]) -> int:
@@ -434,8 +438,8 @@ def weight(what: dict[str, Any] | list[Any]) -> int:
 
 
 def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
-    """What was not answered; who gave up waiting has undone nothing."""
-    return [one for one in taken if not one[1].done() or one[1].cancelled()]
+    """What was not answered."""
+    return [one for one in taken if not one[1].done()]
 
 
 def size_of(op: Op) -> int:
@@ -462,7 +466,7 @@ def size_of(op: Op) -> int:
 
 def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     """Those of sessions of which nothing but plain messages waits, and the others."""
-    longer = {op.session_id for op, *_ in taken if not is_plain(op)}
+    longer = {one[0].session_id for one in taken if not one[5]}
     if not longer:
         return taken, []
     plain = [one for one in taken if one[0].session_id not in longer]
@@ -470,7 +474,7 @@ def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:
-    for _, future, *_ in taken:
-        if not future.done():
+    for one in taken:
+        if not one[1].done():
             # One exception each: the same one raised in many tasks would grow a traceback of them all.
-            future.set_exception(type(error)(*error.args))
+            one[1].set_exception(type(error)(*error.args))

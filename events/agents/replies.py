@@ -32,6 +32,7 @@ from storage.messages import Messages as Store
 from storage.ops import Committed
 from storage.parts import taken_up
 from storage.pieces import Run
+from storage.place import Place
 from storage.records import AgentRecord, MessageRecord
 from storage.waits import WAITING
 
@@ -179,7 +180,7 @@ class Replies:
         """The same where it cannot be written on. Raises ChatError, StorageError."""
         stream, _ = await self._streams.resume((answer.sender_type, answer.sender_id), "", answer, fence)
         told = {"code": error.code, "message": error.text}
-        await asyncio.shield(self._streams.end(stream, "failed", error=told))
+        await self._streams.end(stream, "failed", error=told)
 
     def _spawn(self, kind: Agent, request: Request, stream: Stream, account: str) -> "asyncio.Task[None]":
         stream.inbox = request.steering
@@ -309,8 +310,7 @@ class Replies:
     async def _fail(self, agent: AgentRecord, question: PosedQuestion, error: ChatError) -> Committed:
         stream, done = await self._begin(agent, question)
         if stream is not None and not done.duplicate:
-            end = self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
-            await asyncio.shield(end)
+            await self._streams.end(stream, "failed", error={"code": error.code, "message": error.text})
         return done
 
     async def _request(self, agent: AgentRecord, question: PosedQuestion) -> Request:
@@ -393,7 +393,7 @@ class Replies:
                 log.info("agent %s, %s: not shown: %s", request.agent.id, stream.message_id, unshown)
         try:
             # A stop from now on cancels this task, and not the end that others wait for.
-            await asyncio.shield(end)
+            await end
         except StorageError as error:
             log.warning("the end of %s: %s", stream.message_id, translate(error) or error)
 
@@ -406,7 +406,7 @@ class Replies:
 
     def _failed(
         self, stream: Stream, parts: AnswerParts, outcome: AnswerOutcome, code: str, text: str
-    ) -> "asyncio.Future[Committed]":
+    ) -> Place[Committed]:
         with suppress(ChatError):  # it may have ended, or hold no more
             parts.end(NOT_CALLED)
         error = {"code": code, "message": text}

@@ -372,7 +372,9 @@ async def test_stopping_answers_what_was_accepted(store: Store) -> None:
 async def test_who_gives_up_waiting_undoes_nothing(store: Store) -> None:
     await store.session()
     sent = [store.writer.submit(store.new(str(n))) for n in range(3)]
-    sent[1].cancel()
+    waiting = asyncio.ensure_future(sent[1])
+    await asyncio.sleep(0)
+    waiting.cancel()
     assert (await sent[2]).record.seq == 3
     assert await store.messages.counts("s") == (3, 3, 3)
 
