@@ -37,7 +37,7 @@ export function joined(state, reply, resumed) {
   const keeps = resumed && !reply.reset;
   const branched = "head_id" in reply;
   let next = {
-    ...turning.listed(keeps ? state : EMPTY, reply),
+    ...(keeps ? state : EMPTY), turns: reply.turns,
     session: reply.session, lineage: reply.lineage, branched, moved: branched,
     online: Object.fromEntries(reply.online.map(({ user_id, status }) => [user_id, status])),
     onlineCount: null, typing: [], readMarks: reply.read_marks, next: {}, holes: [],
@@ -46,7 +46,7 @@ export function joined(state, reply, resumed) {
   if (keeps) next = changed(next, reply);
   else {
     const { last_revision: revision, last_seq: lastSeq, has_more: hasOlder } = reply;
-    next = { ...learned(next, reply.users), revision, newest: revision, lastSeq, hasOlder, messages: reply.messages.map(shaped) };
+    next = read({ ...next, revision, newest: revision, lastSeq, hasOlder, messages: reply.messages.map(shaped) }, reply);
   }
   return reply.streams.reduce(opened, next);
 }
@@ -98,11 +98,14 @@ export function away(state) {
   return state.typing.length ? { ...state, typing: [] } : state;
 }
 
-/** What the caller thinks of a message, which no event tells. The sums of all come with the next snapshot. */
+/** What the caller thinks of a message, which no event tells; the sums are the owner's. */
 export function thought(state, { message_id, value, comment }) {
-  return change(state, message_id, (message) => ({
-    ...message, feedback: { ...message.feedback, value: value ?? undefined, comment: comment ?? undefined },
-  }));
+  return change(state, message_id, (message) => {
+    const { value: before, comment: _, ...sums } = { ...(state.session?.role === "owner" && { up: 0, down: 0 }), ...message.feedback };
+    if (before in sums) sums[before] -= 1;
+    if (value in sums) sums[value] += 1;
+    return { ...message, feedback: { ...sums, ...(value && { value }), ...(comment && { comment }) } };
+  });
 }
 
 /** An event, by its name. */
@@ -271,7 +274,7 @@ const bySeq = (one, other) => one.seq - other.seq;
 /** What pages say beside their messages. Their turns may have gone on meanwhile. */
 function read(state, { users, unanswered = [] }) {
   const open = new Set(state.turns.map(({ message_id }) => message_id));
-  return turning.unansweredIn(learned(state, users), unanswered.filter(({ message_id }) => !open.has(message_id)));
+  return turning.ended(learned(state, users), unanswered.filter(({ message_id }) => !open.has(message_id)));
 }
 
 function learned(state, users) {

@@ -59,17 +59,16 @@ export class Outbox {
   retry(id) {
     const item = this.#items.find((each) => each.id === id && each.state === "failed");
     if (!item) return;
-    this.#items = this.#items.filter((each) => each !== item);
     const again = { ...item, order: this.#last() + 1, state: "waiting", stored: false, error: undefined };
-    this.#items = [...this.#items, again];
-    this.#changed(again.session_id);
-    this.#keep(id).then(() => this.#run(again.session_id));
+    this.#items = [...this.#items.filter((each) => each !== item), again];
+    this.#changed(item.session_id);
+    this.#keep(id).then(() => this.#run(item.session_id));
   }
 
   /** It goes no further. False where it may be at the server already. */
   discard(id) {
     const item = this.#items.find((each) => each.id === id);
-    if (!item || !["saving", "waiting", "failed"].includes(item.state) || item.tried) return false;
+    if (!item || item.tried) return false;
     this.#drop(item);
     this.#answer(id, "reject", new ParleyError({ code: "CANCELLED", message: "It was taken back" }));
     return true;

@@ -224,6 +224,17 @@ export interface Options {
   transport?: Transport;
   /** Else IndexedDB, or memory where there is none. */
   storage?: Storage;
+  /** All that goes over the network goes through it: to be watched, cut, or led elsewhere. Else what is global. */
+  network?: Network;
+}
+
+/** `WebSocket` is of the raw WebSocket's door alone, and `io` of Socket.IO's: the official client's function, or the
+ * package's own. Without `XMLHttpRequest` an upload goes by `fetch`, and `uploads` does not tell how far it is. */
+export interface Network {
+  fetch: typeof fetch;
+  WebSocket?: typeof WebSocket;
+  XMLHttpRequest?: typeof XMLHttpRequest;
+  io?: (url: string, options: object) => any;
 }
 
 declare const door: unique symbol;

@@ -23,9 +23,10 @@ const REMEMBERED = 30;
 const FILES = 500;
 
 /** Asks for nothing and connects to nothing before somebody subscribes or acts.
- * `getToken()` is asked for a fresh token whenever one is needed; `storage` keeps pending messages. */
-export function createParley({ url = globalThis.location?.origin, getToken, transport, storage }) {
-  return new Parley(url, getToken, transport, storage ?? (globalThis.indexedDB ? indexedDb() : memory()));
+ * `getToken()` is asked for a fresh token whenever one is needed; `storage` keeps pending messages; all that goes over the
+ * network goes through `network`. */
+export function createParley({ url = globalThis.location?.origin, getToken, transport, storage, network = globalThis }) {
+  return new Parley(new Rest(url, getToken, network), transport, storage ?? (globalThis.indexedDB ? indexedDb() : memory()));
 }
 
 class Parley {
@@ -38,9 +39,9 @@ class Parley {
   #addresses = new Map(); // file -> promise of its signed address
   #closed = false;
 
-  constructor(url, getToken, transport, storage) {
+  constructor(rest, transport, storage) {
     this.#transport = transport;
-    this.rest = new Rest(url, getToken);
+    this.rest = rest;
     this.outbox = new Outbox(
       storage,
       (id, payload) => this.call("message", { session_id: id, ...payload }),

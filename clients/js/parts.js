@@ -9,7 +9,7 @@ export function shaped(message) {
 }
 
 export function derived(content) {
-  return content ? [{ id: OWN, type: "text", text: content }] : [];
+  return content ? [{ type: "text", id: OWN, text: content }] : [];
 }
 
 /** `message` after the next event of its stream. */
@@ -35,7 +35,7 @@ function replaced(parts, part) {
 }
 
 function longer(parts, id, text) {
-  const part = parts.find((each) => each.id === id) ?? { id, type: "text", text: "" };
+  const part = parts.find((each) => each.id === id) ?? { type: "text", id };
   const field = part.type === "tool" ? "input_text" : "text";
   return replaced(parts, { ...part, [field]: (part[field] ?? "") + text });
 }

@@ -11,8 +11,9 @@ export class Rest {
   #token = null;
   #calls = new Set(); // what ends each that is under way; null: closed
 
-  /** `url` may have a path: the service's. */
-  constructor(url, getToken) {
+  /** `url` may have a path: the service's. `network` has `fetch` and what else the doors need. */
+  constructor(url, getToken, network) {
+    this.network = network;
     this.url = new URL(url);
     this.base = this.url.origin + this.url.pathname.replace(/\/$/, "");
     this.#getToken = getToken;
@@ -66,7 +67,7 @@ export class Rest {
     this.#calls.add(controller);
     try {
       const { signal } = controller;
-      const response = await fetch(this.base + path, { method, headers, signal, body: body && JSON.stringify(body) });
+      const response = await this.network.fetch(this.base + path, { method, headers, signal, body: JSON.stringify(body) });
       return answered(response.status, await response.text());
     } finally {
       clearTimeout(timer);

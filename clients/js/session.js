@@ -192,7 +192,7 @@ export class Session extends Store {
     let answer;
     try {
       const { rest } = this.#parley;
-      answer = await rest.authorized((token) => uploaded(`${rest.base}${pathOf(this.id)}/files`, token, file, name, shown));
+      answer = await rest.authorized((token) => uploaded(rest.network, `${rest.base}${pathOf(this.id)}/files`, token, file, name, shown));
     } finally {
       this.#uploading(this.#uploads.filter(({ id }) => id !== entry.id));
     }

@@ -74,8 +74,8 @@ export class Sessions extends Store {
     if (!this.watched) return;
     if (name === "session") this.#session(data);
     else if (name === "read" && data.user_id === this.#parley.me) this.#soon(SOON);
-    else if (name === "message" || name === "stream_start") this.#said(data);
-    else if (name === "stream_end") this.#soon(SOON);
+    else if (["message", "stream_start"].includes(name)) this.#said(data);
+    else if (name === "stream_end") this.#change(data.session_id, ({ last_message }) => ({ last_message: this.#newest(data) || last_message }));
   }
 
   wasRead(id, unread_count) {
@@ -103,6 +103,11 @@ export class Sessions extends Store {
 
   // --- inside
 
+  /** What is said last, where that is known: nobody has to be asked. */
+  #newest({ session_id }) {
+    return this.#parley.session(session_id).getSnapshot().messages.at(-1)?.content.slice(0, PREVIEW);
+  }
+
   #moved(id, make) {
     const session = this.#list.find(({ session_id }) => session_id === id);
     if (!session) return this.#soon(SOON);
@@ -128,9 +133,8 @@ export class Sessions extends Store {
     try {
       const page = await this.#page({ limit: Math.min(MOST, Math.max(PAGE, this.#list.length)) });
       if (this.#changes !== before) this.#soon(SOON);
-      const old = new Map(this.#list.map((each) => [each.session_id, each]));
       this.#rest = { ...this.#rest, error: null };
-      this.#take(page.sessions.map((each) => (same(old.get(each.session_id), each) ? old.get(each.session_id) : each)), page);
+      this.#take(page.sessions.map((each) => this.#list.find((old) => same(old, each)) ?? each), page);
     } catch (thrown) {
       const error = asError(thrown);
       this.#rest = { ...this.#rest, error };
@@ -159,4 +163,4 @@ export class Sessions extends Store {
   }
 }
 
-const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+const same = (one, other) => one.session_id === other.session_id && JSON.stringify(one) === JSON.stringify(other);

@@ -1,16 +1,9 @@
 // Which questions are open, and which ended without an answer. Pure; `turns` are in the order of `seq`.
 
-/** As `join` and `history` tell them: all that are open, and those of the page that ended without an answer. */
-export function listed(state, { turns, unanswered }) {
-  const open = new Set(turns.map(({ message_id }) => message_id));
-  const ended = (unanswered ?? []).filter(({ message_id }) => !open.has(message_id));
-  return unansweredIn({ ...state, turns }, ended);
-}
-
-export function unansweredIn(state, unanswered = []) {
-  if (!unanswered.length) return state;
+/** Those that ended without an answer. */
+export function ended(state, unanswered) {
   const told = unanswered.map(({ message_id, outcome }) => [message_id, outcome]);
-  return { ...state, outcomes: { ...state.outcomes, ...Object.fromEntries(told) } };
+  return told.length ? { ...state, outcomes: { ...state.outcomes, ...Object.fromEntries(told) } } : state;
 }
 
 /** A `turn` event. That an answer has begun is true whichever of the two is told first. */
@@ -41,7 +34,7 @@ export function answered(state, answer_id, status) {
 export function done(state, message_id, outcome) {
   const open = state.turns.some((turn) => turn.message_id === message_id);
   if (open) state = { ...state, turns: state.turns.filter((turn) => turn.message_id !== message_id) };
-  return outcome ? unansweredIn(state, [{ message_id, outcome }]) : state;
+  return outcome ? ended(state, [{ message_id, outcome }]) : state;
 }
 
 function opened(state, turn) {

@@ -1,35 +1,25 @@
-// A file on its way: with progress where the runtime tells it.
+// A file on its way: with `XMLHttpRequest` where there is one, since that alone tells how far it is.
 import { asError } from "./errors.js";
 import { answered } from "./rest.js";
 
-/** Posts `file` (a `File` or `Blob`) to `url`; `progress(sent)` in bytes of it. */
-export function uploaded(url, token, file, name, progress) {
-  const form = new FormData();
-  form.append("post", "false");
-  form.append("file", file, name);
-  const headers = { Authorization: `Bearer ${token}` };
-  return globalThis.XMLHttpRequest ? byRequest(url, headers, form, file.size, progress) : byFetch(url, headers, form);
-}
-
-async function byFetch(url, headers, body) {
-  const response = await fetch(url, { method: "POST", headers, body });
-  return answered(response.status, await response.text());
-}
-
-function byRequest(url, headers, form, size, progress) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
+/** Posts `file` (a `File` or `Blob`) to `url`; `progress(sent)` in bytes of it, where the network tells. */
+export async function uploaded(network, url, token, file, name, progress) {
+  const body = new FormData();
+  body.append("post", "false");
+  body.append("file", file, name);
+  const Authorization = `Bearer ${token}`;
+  if (!network.XMLHttpRequest) {
+    const response = await network.fetch(url, { method: "POST", headers: { Authorization }, body });
+    return answered(response.status, await response.text());
+  }
+  const request = new network.XMLHttpRequest();
+  await new Promise((resolve, reject) => {
     request.open("POST", url);
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = ({ loaded, total }) => progress(total ? Math.round((size * loaded) / total) : 0);
-    request.onload = () => {
-      try {
-        resolve(answered(request.status, request.responseText));
-      } catch (error) {
-        reject(error);
-      }
-    };
+    request.setRequestHeader("Authorization", Authorization);
+    request.upload.onprogress = ({ loaded, total }) => progress(total ? Math.round((file.size * loaded) / total) : 0);
+    request.onload = resolve;
     request.onerror = request.onabort = () => reject(asError());
-    request.send(form);
+    request.send(body);
   });
+  return answered(request.status, request.responseText);
 }

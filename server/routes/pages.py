@@ -1,9 +1,13 @@
 """Pages for people: the playground (with DEBUG), `/docs/`, `/openapi.json`, `/asyncapi.json`, `/vendor/*`.
 
-Pages are files of `server/web/`; the documentation is files of `server/site/`, which `scripts/build_site.py`
-builds. Nothing here knows a session.
+Pages are files of `server/web/`, where `client` leads to `clients/js`; the documentation is files of
+`server/site/`, which `scripts/build_site.py` builds. Nothing here knows a session.
 """
 
+import asyncio
+import base64
+import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -16,9 +20,19 @@ from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
 from server.routes.common import features_of, page, reply
 from server.routes.reading import services_of
+from server.vendor import pins
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 SITE = Path(__file__).resolve().parent.parent / "site"
+#: Where its files are: those of `clients/js` are the package's own.
+FOLDERS = ("", "client", "client/transport")
+#: The names by which the playground's modules and those of `clients/js` ask for others.
+NAMES = {
+    "parley-client": "/web/client/parley.js",
+    "parley-client/sse": "/web/client/transport/sse.js",
+    "parley-client/websocket": "/web/client/transport/websocket.js",
+    "socket.io-client": "/vendor/socket.io.esm.min.js",
+}
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -29,21 +43,26 @@ TYPES = {
 }
 #: Everything from here, nothing inline; pictures also from memory; no text is ever read as HTML.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'{names}; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": POLICY.format(names=""),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
 
 
+def integrity(content: bytes, kind: str = "sha512") -> str:
+    return f"{kind}-{base64.b64encode(hashlib.new(kind, content).digest()).decode()}"
+
+
 @lru_cache(maxsize=8)
-def _files(folder: Path) -> frozenset[str]:
-    return frozenset(file.name for file in folder.iterdir() if file.suffix in TYPES)
+def _files(web: Path) -> frozenset[str]:
+    found = (file for folder in FOLDERS for file in (web / folder).iterdir() if file.suffix in TYPES)
+    return frozenset(file.relative_to(web).as_posix() for file in found)
 
 
 def _nothing() -> Response:
@@ -54,13 +73,25 @@ async def playground(request: Request) -> Response:
     if not services_of(request).settings.debug:
         return _nothing()
     root = services_of(request).settings.root_path
-    return Response(_playground(root), media_type=TYPES[".html"], headers=HEADERS)
+    content, names = await asyncio.to_thread(_playground, root)
+    policy = POLICY.format(names=f" '{integrity(names.encode(), 'sha256')}'")
+    headers = {**HEADERS, "Content-Security-Policy": policy}
+    return Response(content, media_type=TYPES[".html"], headers=headers)
 
 
-@lru_cache(maxsize=8)
-def _playground(root: str) -> str:
-    """Its links as they are below ROOT_PATH. Its modules find everything else from their own address."""
-    return re.sub(r'((?:href|src)=")/', rf"\g<1>{root}/", (WEB / "index.html").read_text())
+def _playground(root: str) -> tuple[str, str]:
+    """Its links as they are below ROOT_PATH, and its import map: the policy names that by its hash."""
+    content = re.sub(r'((?:href|src)=")/', rf"\g<1>{root}/", (WEB / "index.html").read_text())
+    names = json.dumps(_import_map(root))
+    return content.replace("{names}", names), names
+
+
+def _import_map(root: str) -> dict[str, dict[str, str]]:
+    """By name and by hash: a browser runs what is here and what was published, and nothing else."""
+    client = [name for name in sorted(_files(WEB)) if re.fullmatch(r"client/.*\.js", name)]
+    hashes = {f"{root}/web/{name}": integrity((WEB / name).read_bytes()) for name in client}
+    published = {f"{root}/vendor/{name}": pin.integrity for name, pin in pins().items()}
+    return {"imports": {name: root + path for name, path in NAMES.items()}, "integrity": hashes | published}
 
 
 async def asset(request: Request) -> Response:
@@ -120,7 +151,7 @@ async def docs(request: Request) -> Response:
 
 ROUTES = [
     page("/", playground),
-    page("/web/{name}", asset),
+    page("/web/{name:path}", asset),
     page("/vendor/{name}", vendor),
     page("/openapi.json", openapi_json),
     page("/asyncapi.json", asyncapi_json),

@@ -7,11 +7,11 @@ export function buttons(message, room, actions) {
   const name = room.nameOf(message);
   const button = (label, path, act, { what = "message", pressed } = {}) =>
     h("button.icon-button", { type: "button", "aria-label": `${label} ${what} of ${name}`, "aria-pressed": pressed, title: label, onclick: () => act(message) }, icon(path));
-  const own = message.sender_type === "user" && message.sender_id === room.me;
-  const turn = room.turns.open.get(message.message_id);
+  const own = room.isOwn(message);
+  const turn = room.turnOf(message.message_id);
   return [
     own && turn && !turn.answer_id && button("Stop", ICONS.stop, actions.stop, { what: "question" }),
-    own && room.turns.outcomes.has(message.message_id) && button("Ask again:", ICONS.again, actions.again, { what: "question" }),
+    own && message.message_id in room.now.outcomes && button("Ask again:", ICONS.again, actions.again, { what: "question" }),
     message.sender_type === "agent" && message.reply_to && message.status !== "waiting" && button("Regenerate", ICONS.again, actions.again, { what: "answer" }),
     own && message.message_type === "text" && button("Edit", ICONS.edit, actions.edit),
     own && button("Delete", ICONS.trash, actions.remove),

@@ -1,4 +1,4 @@
-// REST: one function, with what it sends and gets shown to the inspector. Knows no DOM.
+// REST for what the client has no method of. Knows no DOM.
 
 /** The path below which the service is, without a slash at its end: this module is at `/web/api.js` there. */
 export const ROOT = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
@@ -12,19 +12,16 @@ export class ApiError extends Error {
   }
 }
 
-/** `tap(direction, label, text)` sees what goes out and comes in. */
-export async function rest(method, path, { token, body, form, headers = {}, tap = () => {} } = {}) {
-  const init = { method, headers: { ...headers } };
+/** `network.fetch` is what it goes by. */
+export async function rest(method, path, { token, body, network = globalThis } = {}) {
+  const init = { method, headers: {} };
   if (token) init.headers.Authorization = `Bearer ${token}`;
-  if (form) init.body = form;
-  else if (body !== undefined) {
+  if (body !== undefined) {
     init.headers["Content-Type"] = "application/json";
     init.body = JSON.stringify(body);
   }
-  tap("out", `${method} ${path}`, form ? "multipart/form-data" : (init.body ?? ""));
-  const response = await fetch(ROOT + path, init);
+  const response = await network.fetch(ROOT + path, init);
   const text = await response.text();
-  tap("in", `${response.status} ${method} ${path}`, text);
   let answer = {};
   try {
     answer = text ? JSON.parse(text) : {};
@@ -35,8 +32,8 @@ export async function rest(method, path, { token, body, form, headers = {}, tap 
   return answer;
 }
 
-export async function developmentToken(sub) {
-  return (await rest("POST", "/api/dev/token", { body: { sub, name: sub } })).token;
+export async function developmentToken(sub, name = sub, avatar_url) {
+  return (await rest("POST", "/api/dev/token", { body: { sub, name, avatar_url } })).token;
 }
 
 /** What a token claims. Its signature is the server's to check. */

@@ -4,9 +4,8 @@ import { $, notice } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { markdown } from "./markdown.js";
 import { Pane } from "./pane.js";
-import { Person } from "./person.js";
+import { Person, socketIo } from "./person.js";
 import { SessionList } from "./sessions.js";
-import { socketIo } from "./transports.js";
 
 const KEY = "parley-playground";
 
@@ -160,8 +159,7 @@ class App {
     for (const pane of this.panes) await this._into(pane, sessionId);
     if (seq) {
       const [pane] = this.panes;
-      const room = pane.person.room;
-      if (!room.session) await new Promise((done) => room.addEventListener("change", done, { once: true }));
+      await pane.room.until((room) => room.session);
       await pane.list.goTo(seq);
       if (pane.list.items.has(messageId)) return;
       await pane.list.actions.select(messageId); // on another branch
@@ -184,23 +182,17 @@ class App {
 
   sessionEvent(person, data) {
     const told = { added: `you were added to ${data.title || "a session"}`, removed: "you are no longer in this session", archived: "session archived", expired: "session expired", reset: "the server has older data now" }[data.event];
-    if (told) notice(`${person.name}: ${told}`);
-    if (person !== this.sessions.person) return;
-    if (data.event === "activity") this.sessions.active(data);
-    else this.sessions.soon();
+    if (told && [undefined, person.sub].includes(data.user_id)) notice(`${person.name}: ${told}`);
   }
 
-  /** The newest of a session is written to its end. */
-  written(person, sessionId, message) {
-    if (person === this.sessions.person) this.sessions.said(sessionId, message);
+  /** It has another client, by another door. */
+  reopened(person) {
+    if (person === this.sessions.person) this.sessions.of(person, this._people());
+    this.remember();
   }
 
   isWriting(sessionId) {
     return this.panes.some(({ room }) => room?.sessionId === sessionId && room.writing);
-  }
-
-  wasRead(person) {
-    if (person === this.sessions.person) this.sessions.soon();
   }
 
   remember() {
@@ -227,7 +219,7 @@ class App {
     document.addEventListener("visibilitychange", () => {
       const status = document.visibilityState === "visible" ? "online" : "away";
       for (const { person } of this.panes) {
-        if (person.status === "online") person.call("presence", { status }).catch(() => {});
+        if (person.status === "online") person.parley.presence(status).catch(() => {});
       }
     });
   }
@@ -250,5 +242,5 @@ function alive(token) {
 }
 
 const app = new App();
-globalThis.playground = app; // for the console: playground.panes[0].person.call("message", { content: "…" })
+globalThis.playground = app; // for the console: playground.panes[0].room.store.send("…")
 app.start().catch((error) => notice(error.message, "error"));

@@ -2,10 +2,14 @@
 import { h, time } from "./dom.js";
 import { form } from "./forms.js";
 import { json } from "./json.js";
-import { partsOf, toolNamed } from "./parts.js";
 
 const TITLES = { tool_call: "Asks for approval", confirmation: "Asks for confirmation", input_required: "Asks for input" };
 const APPROVED = new Set(["tool_call", "confirmation"]);
+
+/** What a call is shown as: a title is its server's word, so the tool's name stands with it. */
+export function toolNamed({ name, title }) {
+  return title && title !== name ? `${title} (${name})` : name;
+}
 
 /** One interrupt of a message. `means`: `answer(message, interrupt, answer)` gives one, and throws what is wrong;
  * `mayAnswer()`; `nameOf(user)`. */
@@ -17,7 +21,7 @@ export class Ask {
 
   update(interrupt, message) {
     const may = this.means.mayAnswer();
-    const tool = interrupt.tool_call_id && partsOf(message).find((part) => part.type === "tool" && part.tool_call_id === interrupt.tool_call_id);
+    const tool = interrupt.tool_call_id && message.parts.find((part) => part.type === "tool" && part.tool_call_id === interrupt.tool_call_id);
     const key = JSON.stringify([interrupt, message.status, may, tool?.input]);
     if (this.key === key) return; // somebody may be filling it in
     Object.assign(this, { key, interrupt, message, tool });

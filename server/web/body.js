@@ -1,10 +1,9 @@
 // What a message says, as elements: each of its parts in the order of the message. Knows no room.
-import { Ask } from "./asks.js";
+import { Ask, toolNamed } from "./asks.js";
 import { h } from "./dom.js";
 import { cost, does, shortfall } from "./endings.js";
 import { SHOWN, json } from "./json.js";
 import { Markdown, address, link } from "./markdown.js";
-import { partsOf, toolNamed } from "./parts.js";
 
 /** `means`: `file(file)` makes the element of an uploaded file; the others are those of `Ask`. */
 export class Body {
@@ -41,7 +40,7 @@ const OPEN = new Set(["streaming", "waiting"]);
 function blocks(message) {
   if (message.deleted_at) return [{ key: "deleted", kind: "plain", value: { text: "This message was deleted." } }];
   const uploads = new Map((message.files ?? []).map((file) => [file.file_id, file]));
-  const found = partsOf(message).map((part) => {
+  const found = message.parts.map((part) => {
     const upload = part.type === "file" && uploads.get(part.file_id);
     uploads.delete(part.file_id);
     return { key: `part ${part.id}`, kind: upload ? "upload" : kindOf(part, message), value: upload || part };
@@ -137,7 +136,7 @@ class Reasoning extends Folded {
 
   update(part, message) {
     this.part = part;
-    this.live = message.status === "streaming" && partsOf(message).at(-1) === part;
+    this.live = message.status === "streaming" && message.parts.at(-1) === part;
     const words = part.text.length > SHOWN ? "long" : `${part.text.split(/\s+/).filter(Boolean).length} words`;
     this._show(this.live ? "Thinking…" : "Reasoning", part.text ? words : "not shown by the model", this.live);
   }
@@ -169,8 +168,8 @@ class Tool extends Folded {
 
   draw() {
     const { input, input_text, output, error, executed_by } = this.part;
-    if (this.drawn === this.part && this.length === input_text?.length) return; // a reader may be marking some of it
-    Object.assign(this, { drawn: this.part, length: input_text?.length });
+    if (this.drawn === this.part) return; // a reader may be marking some of it
+    this.drawn = this.part;
     const about = BY[executed_by];
     const made = [
       about && h("p.label", {}, about),

@@ -1,17 +1,17 @@
 // Where one writes: text, files, the message that is being edited, what is not confirmed yet, and the button that stops.
 import { ICONS, h, icon } from "./dom.js";
-import { Outbox } from "./outbox.js";
+import { told } from "./failures.js";
 
-const TYPING_EVERY = 3000;
 const TYPING_ENDS = 4000;
 /** Milliseconds after which what is not confirmed is shown: mostly it has been by then. */
 const UNCONFIRMED = 400;
 
 export class Composer {
-  /** `owner`: `attempt(action)` does it and tells of a failure, `failed(error)` tells, `said()` hears of each sending. */
+  /** `owner`: `attempt(action)` does it and tells of a failure, `said()` hears of each sending. */
   constructor(person, id, owner) {
     Object.assign(this, { person, owner });
-    this.room = this.outbox = this.editing = null;
+    this.room = this.editing = null;
+    this.stops = new Set(); // what is sent already, and stopped as soon as it is there: client_message_id
     this.unsent = h("ol.unsent", { "aria-label": "Not confirmed yet" });
     this.element = this._build(id);
   }
@@ -47,19 +47,15 @@ export class Composer {
   show(room) {
     this.room = room;
     this.edit(null);
-    this.outbox = room && new Outbox(this.person, room.sessionId, {
-      changed: () => (this._unsent(), this.drawStop()),
-      refused: (content, error) => this._refused(content, error),
-      stop: (messageId) => this.stop(messageId),
-    });
     this._drawUnsent();
     this.drawStop();
   }
 
-  /** The connection came or went. */
-  connected() {
-    if (this.person.status === "online") this.outbox?.send();
-    this._unsent();
+  /** The room is another one than `before`. */
+  changed(before) {
+    const { now } = this.room;
+    if (now.pending !== before.pending || now.connection !== before.connection) this._unsent();
+    this.drawStop();
   }
 
   focus() {
@@ -71,20 +67,33 @@ export class Composer {
   /** What is asked can be stopped, from the moment it was sent to the end of its answer. */
   drawStop() {
     const had = document.activeElement === this.stopButton;
-    const asks = this.room?.session?.agent && this.outbox.items.length;
+    const asks = this.room?.session?.agent && this._lastUnsent();
     this.stopButton.hidden = !asks && !this.room?.stoppable;
     if (had && this.stopButton.hidden) this.input.focus();
+  }
+
+  _lastUnsent() {
+    return this.room.now.pending.findLast(({ status }) => status !== "failed");
   }
 
   _stopHere() {
     if (this.stopButton.hidden) return;
     const id = this.room.stoppable;
     if (id) this.stop(id);
-    else this.outbox.takeBack();
+    else this._takeBack(this._lastUnsent());
+  }
+
+  /** It goes no further, and is where it was written; what may have reached the server is stopped there. */
+  _takeBack({ client_message_id: id, content }) {
+    if (this.room.store.discard(id)) {
+      if (!this.input.value) this.input.value = content;
+      this._grow();
+    } else this.stops.add(id);
+    this._drawUnsent();
   }
 
   stop(messageId) {
-    this.owner.attempt(() => this.person.call("stream_cancel", { message_id: messageId }));
+    this.owner.attempt(() => this.room.store.stop(messageId));
   }
 
   /** Esc, wherever in the pane: first out of editing, then it stops what is open. */
@@ -103,36 +112,50 @@ export class Composer {
     const content = this.input.value.trim();
     if (!content || !this.room) return;
     const { editing, room } = this;
-    const branch = !this.branch.hidden && this.anew.checked && { branch: true, client_message_id: crypto.randomUUID() };
+    const branch = !this.branch.hidden && this.anew.checked && { branch: true };
     this.input.value = "";
     this._grow();
     this._stopTyping();
     this.edit(null);
     this.owner.said();
     if (!editing) {
-      this.outbox.add(content);
+      this._say(content);
       return;
     }
-    const reply = await this.owner.attempt(() => this.person.call("edit", { message_id: editing.message_id, content, ...branch }));
+    const reply = await this.owner.attempt(() => room.store.edit(editing.message_id, content, { ...branch }));
     if (!reply && this.room === room && !this.input.value) this.input.value = content;
   }
 
-  _refused(content, error) {
-    if (error) this.owner.failed(error);
-    if (!this.input.value) this.input.value = content;
-    this._grow();
+  /** What becomes of it the list of what is not confirmed shows. */
+  async _say(content) {
+    const client_message_id = crypto.randomUUID();
+    const { message_id } = await this.room.store.send({ content, client_message_id }).catch(() => ({}));
+    if (message_id && this.stops.delete(client_message_id)) this.stop(message_id);
   }
 
   _unsent() {
     clearTimeout(this.unsentSoon);
-    if (this.unsent.childElementCount || this.person.status !== "online") this._drawUnsent();
+    const { pending, connection } = this.room.now;
+    if (this.unsent.childElementCount || connection !== "online" || pending.some(({ status }) => status === "failed")) this._drawUnsent();
     else this.unsentSoon = setTimeout(() => this._drawUnsent(), UNCONFIRMED);
   }
 
   _drawUnsent() {
-    const waits = this.person.status === "online" ? "is being sent" : "waits for the network";
-    const lines = (this.outbox?.items ?? []).map(({ content, stopped }) => h("li", {}, h("p.text", {}, content), h("em", {}, waits, stopped ? ", to be stopped" : "")));
-    this.unsent.replaceChildren(...lines);
+    this.unsent.replaceChildren(...(this.room?.now.pending ?? []).map((each) => this._line(each)));
+  }
+
+  _line(pending) {
+    const { client_message_id: id, content, status, error } = pending;
+    const text = h("p.text", {}, content);
+    if (status !== "failed") {
+      const waits = this.person.status === "online" ? "is being sent" : "waits for the network";
+      return h("li", {}, text, h("em", {}, waits, this.stops.has(id) ? ", to be stopped" : ""));
+    }
+    const button = (name, act) => h("button.link", { type: "button", onclick: act }, name);
+    return h(
+      "li.failed", {}, text, h("em", {}, `was not taken: ${told(error)} `),
+      button("Send it again", () => this.room.store.retry(id)), " ", button("Take it back", () => this._takeBack(pending)),
+    );
   }
 
   /** A message of one's own is written anew; null: no more. */
@@ -141,7 +164,7 @@ export class Composer {
     this.banner.hidden = !message;
     if (message) {
       // What nobody has begun to answer is just another question then.
-      const turn = this.room.turns.open.get(message.message_id);
+      const turn = this.room.turnOf(message.message_id);
       this.branch.hidden = !this.room.session?.agent || Boolean(turn);
       this.anew.checked = true;
       this.input.value = message.content;
@@ -155,7 +178,7 @@ export class Composer {
       event.preventDefault();
       this._send();
     } else if (event.key === "ArrowUp" && !this.input.value && this.room) {
-      const last = this.room.messages.findLast((m) => m.sender_id === this.person.sub && m.message_type === "text" && !m.deleted_at);
+      const last = this.room.messages.findLast((m) => this.room.isOwn(m) && m.message_type === "text" && !m.deleted_at);
       if (last) {
         event.preventDefault();
         this.edit(last);
@@ -165,23 +188,15 @@ export class Composer {
 
   _typed() {
     this._grow();
-    const now = performance.now();
-    if (!this.input.value) {
-      this._stopTyping();
-      return;
-    }
     clearTimeout(this.typingEnds);
+    if (!this.input.value) return this._stopTyping();
     this.typingEnds = setTimeout(() => this._stopTyping(), TYPING_ENDS);
-    if (now - (this.typingSaid ?? -Infinity) < TYPING_EVERY) return;
-    this.typingSaid = now;
-    if (this.person.status === "online") this.person.call("typing", { is_typing: true }).catch(() => {});
+    this.room?.store.typing();
   }
 
   _stopTyping() {
     clearTimeout(this.typingEnds);
-    if (this.typingSaid === undefined) return;
-    this.typingSaid = undefined;
-    if (this.person.status === "online") this.person.call("typing", { is_typing: false }).catch(() => {});
+    this.room?.store.typing(false);
   }
 
   _grow() {
@@ -191,12 +206,8 @@ export class Composer {
 
   async _upload(files) {
     for (const file of [...files]) {
-      const form = new FormData();
-      const text = this.input.value.trim();
-      if (text) form.append("message", text);
-      form.append("file", file);
-      const path = `/api/chat/sessions/${encodeURIComponent(this.room.sessionId)}/files`;
-      if ((await this.owner.attempt(() => this.person.rest("POST", path, { form }))) && text) this.input.value = "";
+      const message = this.input.value.trim();
+      if ((await this.owner.attempt(() => this.room.store.upload(file, { message }))) && message) this.input.value = "";
     }
     this.picker.value = "";
   }

@@ -1,5 +1,6 @@
 // Every frame in and out, newest last. Keeps a bounded number; knows nothing of chat.
 import { $, bytes, h, hue, precise } from "./dom.js";
+import { isPing, nameOf } from "./frames.js";
 
 const KEPT = 1000;
 const SHOWN = 250;
@@ -31,8 +32,8 @@ export class Inspector {
 
   add(who, direction, label, text) {
     const row = { at: new Date(), who, direction, label, text: String(text), id: ++this.total };
-    row.ping = isPing(row);
-    row.name = nameOf(row);
+    row.ping = isPing(label, row.text);
+    row.name = nameOf(label, row.text);
     this.rows.push(row);
     if (this.rows.length > KEPT) this.rows.splice(0, this.rows.length - KEPT);
     this.waiting.push(row);
@@ -79,25 +80,6 @@ export class Inspector {
     while (list.childElementCount > SHOWN) list.firstElementChild.remove();
     if (atEnd) list.scrollTop = list.scrollHeight;
   }
-}
-
-function isPing({ text, label }) {
-  return label.startsWith("Socket.IO") ? /^[236](probe)?$/.test(text) : text.startsWith(": still here");
-}
-
-const PACKETS = { 40: "connect", 41: "disconnect", 43: "ack", 44: "connect_error", 0: "open", 1: "close", 2: "ping", 3: "pong", 5: "upgrade", 6: "noop" };
-
-/** The event or command in a frame, as a human would name it. */
-function nameOf({ label, text }) {
-  if (label.startsWith("Socket.IO")) {
-    const event = /^42\d*\["([^"]+)"/.exec(text);
-    if (event) return event[1];
-    const known = Object.keys(PACKETS).find((start) => text.startsWith(start));
-    return PACKETS[known] ?? text.slice(0, 24);
-  }
-  if (label === "WebSocket") return /"type":"([^"]+)"/.exec(text)?.[1] ?? text.split(" ")[0];
-  if (label === "SSE") return /^event: (.+)$/m.exec(text)?.[1] ?? text.split(/[ :\n]/)[0];
-  return label.replace(/\/api\/chat\//, "").replace(/(sess|msg|file)_\w{6,}/g, "…").replace(/\?.*/, "");
 }
 
 function line(row) {

@@ -9,6 +9,8 @@ const STEP = 40;
 const NEAR = 300; // pixels
 /** A growing answer is drawn once a frame, and rests this many times as long as drawing took: a long one costs a fifth. */
 const REST = 4;
+/** Of the message that somebody looked for. */
+const FOUND = "found-here";
 /** Characters of an answer that are read out: who wants the rest goes there. */
 const READ_OUT = 1000;
 
@@ -26,9 +28,9 @@ export class MessageList {
     this.first = 0; // index of the first message in the page
     this.items = new Map(); // message id -> its element
     this.bodies = new WeakMap(); // element -> what the message says
-    this.growing = new Set(); // messages that have grown since they were drawn
+    this.drawn = new WeakMap(); // element -> the message as it is shown, and what is known of it
+    this.growing = new Set(); // ids of messages that have grown since they were drawn
     this.pinned = true; // stays at the newest
-    this.addresses = new Map(); // file id -> its signed addresses, and until when they are shown
     this.loading = false;
     this.means = {
       file: (file) => this._file(file),
@@ -36,6 +38,7 @@ export class MessageList {
       mayAnswer: () => ["owner", "member"].includes(this.room?.session?.role) && !this.room.closed,
       nameOf: (user) => this.room.who(user).name,
     };
+    this.empty = h("li.empty", {}, "Nothing here yet. Say something.");
     this.list = h("ol.messages", { "aria-label": "Messages", tabindex: "0" });
     this.jump = h("button.button.jump", { type: "button", hidden: true, onclick: () => this.toEnd() }, icon(ICONS.newest), " Newest");
     this.element = h("div.scroll", {}, this.list, this.jump);
@@ -46,67 +49,62 @@ export class MessageList {
   show(room) {
     this.room = room;
     this.items = new Map();
+    this.top = null; // the first message of the window
     this.pinned = true;
-    this.render();
+    this.list.replaceChildren();
+    this.update();
   }
 
-  /** All of the window anew. */
-  render() {
-    if (!this.room) return this.list.replaceChildren();
+  /** The window as the room is now. What did not change is not touched. */
+  update() {
+    if (!this.room?.session) return this.list.replaceChildren();
     const all = this.room.messages;
-    if (this.pinned) this.first = Math.max(0, all.length - WINDOW);
-    this.first = Math.min(this.first, Math.max(0, all.length - 1));
+    if (this.pinned) this.first = all.length - WINDOW;
+    else if (this.top) this.first = this.room.indexOf(this.top.seq);
+    this.first = Math.max(0, Math.min(this.first, all.length - 1));
+    this.top = all[this.first];
     const shown = all.slice(this.first, this.first + WINDOW);
     const old = this.items;
-    this.items = new Map();
-    const elements = shown.map((message) => {
-      const element = old.get(message.message_id) ?? this._item();
-      if (message.status === "streaming" || element.dataset.key !== this._key(message)) this._fill(element, message);
-      this.items.set(message.message_id, element);
-      return element;
+    this.items = new Map(shown.map(({ message_id: id }) => [id, old.get(id) ?? this._item()]));
+    let changed = false;
+    for (const message of shown) changed = this._draw(this.items.get(message.message_id), message) || changed;
+    changed = this._place(shown.length ? [...this.items.values()] : [this.empty]) || changed;
+    if (changed || this.seen !== this.room.now.readMarks) this.marks();
+    this._jump();
+  }
+
+  /** `elements`, and nothing else. Those that stay are not moved: who is in one stays there. Whether anything changed. */
+  _place(elements) {
+    const { list } = this;
+    const wanted = new Set(elements);
+    const gone = [...list.children].filter((each) => !wanted.has(each));
+    for (const each of gone) each.remove();
+    let changed = gone.length > 0;
+    elements.forEach((element, at) => {
+      if (list.children[at] === element) return;
+      list.insertBefore(element, list.children[at] ?? null);
+      changed = true;
     });
-    if (!all.length) elements.push(h("li.empty", {}, "Nothing here yet. Say something."));
-    this.list.replaceChildren(...elements);
-    this.marks();
-    if (this.pinned) this._bottom();
-    this._jump();
+    return changed;
   }
 
-  added(message) {
-    const all = this.room.messages;
-    if (all.at(-1) !== message || (!this.pinned && this.first + WINDOW < all.length)) return this._jump();
-    this.list.querySelector(".empty")?.remove();
-    const element = this._fill(this._item(), message);
-    this.items.set(message.message_id, element);
-    this.list.append(element);
-    if (this.pinned) {
-      while (this.list.childElementCount > WINDOW) this._dropFirst();
-      this._bottom();
+  /** One message, if it or what is known of it changed: whether it did. What only grows is drawn later. */
+  _draw(element, message) {
+    const drawn = this.drawn.get(element);
+    const mark = this._mark(message);
+    if (drawn?.message === message && drawn.mark === mark) return false;
+    this.drawn.set(element, { message, mark });
+    if (drawn?.message.status === "streaming" && message.status === "streaming" && drawn.mark === mark) {
+      this._grown(message);
+      return false;
     }
-    this.marks();
-    this._jump();
-  }
-
-  changed(message) {
-    const element = this.items.get(message.message_id);
-    if (!element) return;
     this._fill(element, message);
-    this.marks();
-    if (this.pinned) this._bottom();
-  }
-
-  /** Questions have come to wait, to be answered, or to an end. */
-  turned() {
-    for (const [id, element] of this.items) {
-      const message = this.room.byId.get(id);
-      if (message && element.dataset.key !== this._key(message)) this._dress(element, message);
-    }
-    if (this.pinned) this._bottom();
+    return true;
   }
 
   /** A stream has grown: it is drawn with the next frame, with all that came until then. */
-  grown(message) {
-    this.growing.add(message);
+  _grown({ message_id }) {
+    this.growing.add(message_id);
     if (this.waiting) return;
     this.waiting = true;
     const draw = () => requestAnimationFrame(() => this._drawGrown());
@@ -118,9 +116,10 @@ export class MessageList {
   _drawGrown() {
     const began = performance.now();
     this.waiting = false;
-    for (const message of this.growing) {
-      const element = this.items.get(message.message_id);
-      if (element && message.status === "streaming") this.bodies.get(element).update(message);
+    for (const id of this.growing) {
+      const element = this.items.get(id);
+      const message = element && this.drawn.get(element).message;
+      if (message?.status === "streaming") this.bodies.get(element).update(message);
     }
     this.growing.clear();
     if (this.pinned) this._bottom();
@@ -137,9 +136,9 @@ export class MessageList {
   /** Who has read up to where. */
   marks() {
     for (const old of this.list.querySelectorAll(".seen")) old.remove();
-    if (!this.room) return;
+    this.seen = this.room.now.readMarks;
     const at = new Map();
-    for (const [user, seq] of this.room.marks) {
+    for (const [user, seq] of Object.entries(this.seen)) {
       if (user === this.room.me) continue;
       const index = this.room.indexOf(seq + 1) - 1;
       const message = this.room.messages[index];
@@ -153,23 +152,23 @@ export class MessageList {
 
   async goTo(seq) {
     const { room } = this;
-    while (room.older && seq < (room.messages[0]?.seq ?? 0)) {
-      if (!(await this.actions.older()) || this.room !== room) break;
+    while (room.now.hasOlder && seq < (room.messages[0]?.seq ?? 0)) {
+      if ((await this.actions.older()) === null || this.room !== room) break;
     }
     if (this.room !== room) return;
     const index = this.room.indexOf(seq);
     this.pinned = false;
-    this.first = Math.max(0, index - WINDOW / 2);
-    this.render();
+    this.top = this.room.messages[Math.max(0, index - WINDOW / 2)];
+    this.update();
     const element = this.items.get(this.room.messages[index]?.message_id);
     element?.scrollIntoView({ block: "center" });
-    element?.classList.add("found-here");
-    setTimeout(() => element?.classList.remove("found-here"), 2500);
+    element?.classList.add(FOUND);
+    setTimeout(() => element?.classList.remove(FOUND), 2500);
   }
 
   toEnd() {
     this.pinned = true;
-    this.render();
+    this.update();
     this.list.focus({ preventScroll: true });
   }
 
@@ -191,21 +190,12 @@ export class MessageList {
     if (below < NEAR && !whole) this._shift(STEP);
     else if (list.scrollTop < NEAR) {
       if (this.first > 0) this._shift(-STEP);
-      else if (this.room.older && !this.loading) {
+      else if (this.room.now.hasOlder && !this.loading) {
         this.loading = true;
         const room = this.room;
-        const before = room.messages.length;
-        await this.actions.older();
+        await this.actions.older(); // the window stays where it was
         this.loading = false;
-    this.means = {
-      file: (file) => this._file(file),
-      answer: (...given) => actions.answer(...given),
-      mayAnswer: () => ["owner", "member"].includes(this.room?.session?.role) && !this.room.closed,
-      nameOf: (user) => this.room.who(user).name,
-    };
-        if (this.room !== room) return;
-        this.first += room.messages.length - before;
-        if (this.first > 0) this._shift(-STEP);
+        if (this.room === room && this.first > 0) this._shift(-STEP);
       }
     }
   }
@@ -217,15 +207,10 @@ export class MessageList {
     const was = anchor?.getBoundingClientRect().top;
     const most = Math.max(0, this.room.messages.length - WINDOW);
     this.first = Math.max(0, Math.min(most, this.first + by));
+    this.top = this.room.messages[this.first];
     this.pinned = false;
-    this.render();
+    this.update();
     if (anchor?.isConnected) this.list.scrollTop += anchor.getBoundingClientRect().top - was;
-  }
-
-  _dropFirst() {
-    const message = this.room.messages[this.first++];
-    this.items.get(message.message_id)?.remove();
-    this.items.delete(message.message_id);
   }
 
   _item() {
@@ -246,12 +231,12 @@ export class MessageList {
   /** What is around the body: whose it is, how far it is, what can be done with it. */
   _dress(item, message) {
     const { room } = this;
-    const own = message.sender_type === "user" && message.sender_id === room.me;
+    const own = room.isOwn(message);
     const name = room.nameOf(message);
-    const waits = room.turns.before(message.message_id) !== null;
-    const kind = [own && "own", message.sender_type, message.deleted_at && "deleted", message.status === "streaming" && "streaming", waits && "waits"];
+    const waits = room.before(message.message_id) !== null;
+    const kind = [own && "own", message.sender_type, message.deleted_at && "deleted", message.status === "streaming" && "streaming", waits && "waits", item.classList.contains(FOUND) && FOUND];
     item.className = ["message", ...kind.filter(Boolean)].join(" ");
-    Object.assign(item.dataset, { key: this._key(message), id: message.message_id, seq: message.seq });
+    Object.assign(item.dataset, { id: message.message_id, seq: message.seq });
     item.querySelector(".avatar").replaceWith(avatar(room.senderOf(message), message.sender_type));
     this._headline(item, this._head(message, name));
     this._act(item, buttons(message, room, this.actions));
@@ -281,7 +266,7 @@ export class MessageList {
   }
 
   _head(message, name) {
-    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", flag(message), this.room.turns.mark(message.message_id), opinions(message)];
+    const flags = [message.is_edited && !message.deleted_at ? "edited" : "", flag(message), this.room.mark(message.message_id), opinions(message)];
     return h(
       "p.meta",
       {},
@@ -292,10 +277,9 @@ export class MessageList {
     );
   }
 
-  /** What shows that a message, which is whole, changed. */
-  _key({ message_id, revision, status, content, feedback, siblings }) {
-    const { turns } = this.room;
-    return [revision, status, content?.length, turns.open.get(message_id)?.state, turns.mark(message_id), JSON.stringify([feedback, siblings])].join(":");
+  /** What is known of a message beside itself. */
+  _mark({ message_id }) {
+    return `${this.room.turnOf(message_id)?.state} ${this.room.mark(message_id)}`;
   }
 
   /** Another version of a message; who leafs through them goes on with the next key. */
@@ -323,16 +307,9 @@ export class MessageList {
 
   /** Shows a file's signed addresses, and new ones before they end, for as long as `show`'s element is in the page. */
   async _address(id, show) {
-    const held = this.addresses.get(id);
-    const signed = held && Date.now() < held.until ? held : await this._sign(id);
-    const element = show(signed);
-    setTimeout(() => element.isConnected && this._address(id, show).catch(() => {}), signed.until - Date.now());
-  }
-
-  async _sign(id) {
     const signed = await this.actions.address(id);
-    signed.until = Math.max(Date.now() + 5000, Date.parse(signed.expires_at) - 10000);
-    this.addresses.set(id, signed);
-    return signed;
+    const element = show(signed);
+    const wait = Math.max(5000, Date.parse(signed.expires_at) - 10000 - Date.now());
+    setTimeout(() => element.isConnected && this._address(id, show).catch(() => {}), wait);
   }
 }

@@ -3,9 +3,16 @@ import { Composer } from "./composer.js";
 import { comment } from "./comment.js";
 import { Details } from "./details.js";
 import { ICONS, avatar, h, icon, notice, speak } from "./dom.js";
-import { LOST, told } from "./failures.js";
+import { lost, told } from "./failures.js";
 import { MessageList } from "./messages.js";
-import { NAMES } from "./transports.js";
+import { NAMES } from "./person.js";
+
+/** Milliseconds for which it is told how a connection came back. */
+const SHOWN = 8000;
+/** Milliseconds for which the newest message is looked at before it is read. */
+const READ = 200;
+/** Messages that are asked for at once by who scrolls up. */
+const PAGE = 200;
 
 let panes = 0;
 
@@ -17,24 +24,24 @@ export class Pane {
     this.id = `pane-${++panes}`;
     const attempt = (action) => this._try(action);
     this.composer = new Composer(person, this.id, {
-      attempt, failed: (error) => this._failed(error), said: () => (this.list.pinned = true),
+      attempt, said: () => (this.list.pinned = true),
     });
     this.details = new Details(person, this.id, attempt, (session) => person.about(session));
+    const store = () => this.room.store;
     this.list = new MessageList({
       edit: (message) => this.composer.edit(message),
       stop: ({ message_id }) => this.composer.stop(message_id),
-      again: ({ message_id }) => attempt(() => person.call("regenerate", { message_id })),
-      select: (id) => attempt(() => person.select(id)),
-      remove: ({ message_id }) => attempt(() => person.call("delete", { message_id })),
-      older: () => attempt(() => person.older()),
-      feedback: (message, value) => attempt(() => person.feedback(message, value)),
+      again: ({ message_id }) => attempt(() => store().regenerate(message_id)),
+      select: (id) => this._select(id),
+      remove: ({ message_id }) => attempt(() => store().remove(message_id)),
+      older: () => attempt(() => store().loadOlder(PAGE)),
+      feedback: ({ message_id }, value) => attempt(() => store().feedback(message_id, value)),
       comment: (message) => this._comment(message),
-      answer: (message, interrupt, answer) => person.answer(message, interrupt, answer),
+      answer: (...given) => this._answer(...given),
       seen: () => this._seen(),
-      address: (id) => person.rest("GET", `/api/chat/files/${encodeURIComponent(id)}/url`),
+      address: (id) => person.parley.fileUrl(id),
     });
     this.element = this._build();
-    this._onRoom = (event) => this._roomChanged(event);
     this._onPerson = (event) => this._personChanged(event);
     person.addEventListener("change", this._onPerson);
     this._watch();
@@ -43,7 +50,6 @@ export class Pane {
 
   close() {
     this.person.removeEventListener("change", this._onPerson);
-    this.room?.removeEventListener("change", this._onRoom);
     this.person.close();
     this.element.remove();
   }
@@ -65,9 +71,9 @@ export class Pane {
       this.doors.append(h("label", {}, choice, h("span", {}, name)));
     }
     const fault = (text, label, onclick) => h("button.button.small", { type: "button", "aria-label": label, onclick }, text);
-    this.cutButton = fault("Cut the network", `Cut the network: ${person.name}`, () => this._cut());
+    this.cutButton = fault("Cut the network", `Cut the network: ${person.name}`, () => person.cut());
     this.halfButton = fault("Kill half-open", `Kill half-open: ${person.name}`, () => this._half());
-    this.backButton = fault("Reconnect", `Reconnect: ${person.name}`, () => person.link?.restore());
+    this.backButton = fault("Reconnect", `Reconnect: ${person.name}`, () => person.restore());
     this.backButton.classList.add("primary");
     const leave = h("button.icon-button.close", {
       type: "button", "aria-label": `Close ${person.name}'s side`, title: "Close", onclick: () => this.owner.closed(this),
@@ -103,111 +109,86 @@ export class Pane {
 
   _watch() {
     const { room } = this.person;
-    if (this.room === room) return;
-    this.room?.removeEventListener("change", this._onRoom);
     this.room = room;
-    room?.addEventListener("change", this._onRoom);
     this.element.classList.toggle("vacant", !room);
     this.composer.show(room);
     this.list.show(room);
     this._head();
   }
 
-  _personChanged({ kind, text, how, count, seconds, error, data }) {
+  _personChanged({ kind, before, how, count, seconds, error, data }) {
     if (kind === "room") this._watch();
-    else if (kind === "session") this._head();
-    else if (kind === "status") {
-      this._status(text);
-      this.composer.connected();
-    }
+    else if (kind === "changed") this._changed(before);
+    else if (kind === "status") this._status();
     else if (kind === "back") this._back(how, count, seconds);
     else if (kind === "problem") this._failed(error);
     else if (kind === "session-event") this.owner.sessionEvent(this.person, data);
+    else if (kind === "client") this.owner.reopened(this.person);
+    else if (kind === "token") this.owner.remember();
   }
 
-  _roomChanged({ kind, message }) {
-    switch (kind) {
-      case "added":
-        this.list.added(message);
-        if (message.sender_id !== this.person.sub && message.status !== "streaming") this._speak(message);
-        this._seen();
-        break;
-      case "changed":
-        this.list.changed(message);
-        if (message.message_type === "stream" && message.status !== "streaming") {
-          this._speak(message);
-          if (message === this.room.newest) this.owner.written(this.person, this.room.sessionId, message);
-        }
-        break;
-      case "grown":
-        this.list.grown(message);
-        break;
-      case "thought":
-        this.list.changed(message);
-        break;
-      case "turns":
-        this.list.turned();
-        this.composer.drawStop();
-        break;
-      case "marks":
-        this.list.marks();
-        break;
-      case "typing":
-        this._typing();
-        break;
-      case "session":
-        this._head();
-        break;
-      case "presence":
-        this._online();
-        break;
-      case "older":
-        break; // the list asked for them, and moves its window by itself
-      default:
-        this.list.render();
-        this._head();
-        this.composer.drawStop();
-        this._seen();
-    }
+  /** From one snapshot to the next; what stayed is the same object. */
+  _changed(before) {
+    const { now } = this.room;
+    const differs = (...names) => names.some((name) => now[name] !== before[name]);
+    this.list.update();
+    if (differs("session", "connection", "error")) this._head();
+    if (differs("online", "onlineCount")) this._online();
+    if (differs("typing")) this._typing();
+    if (differs("messages")) this._speak(before);
+    if (differs("connection") || this.room.newest?.message_id !== before.messages.at(-1)?.message_id) this._seen();
+    this.composer.changed(before);
   }
 
-  _speak(message) {
-    speak(`${this.room.nameOf(message)}: ${this.list.words(message)}`);
+  /** The newest message, when it is there or written to its end. */
+  _speak({ messages, session }) {
+    const { newest } = this.room;
+    const old = messages.at(-1);
+    if (!session || !newest || newest.status === "streaming") return;
+    const comes = newest.message_id !== old?.message_id && !this.room.isOwn(newest);
+    const ends = newest.message_id === old?.message_id && old.status === "streaming";
+    if (comes || ends) speak(`${this.room.nameOf(newest)}: ${this.list.words(newest)}`);
   }
 
   _head() {
-    const session = this.room?.session;
-    const ended = this.room?.closed ? ` (${session.status})` : "";
-    this.composer.element.inert = !this.room || this.room.closed;
-    this.title.textContent = session ? `${session.title || "Untitled"}${ended}` : this.room ? "…" : "No session";
+    const { room } = this;
+    const ended = room?.closed ? ` (${room.closed})` : "";
+    this.composer.element.inert = !room || Boolean(room.closed);
+    this.title.textContent = room?.session ? `${room.session.title || "Untitled"}${ended}` : room ? "…" : "No session";
     this._online();
     this._typing();
+    this._status();
   }
 
   _online() {
-    const room = this.room;
-    const users = room ? [...room.online] : [];
+    const { room } = this;
+    const users = Object.entries(room?.now.online ?? {});
     const one = ([user, status]) => {
       const who = room.who(user);
       return h(`li.${status}`, { title: `${who.name} is ${status}` }, avatar(who), h("span.hidden", {}, `${who.name}, ${status}`));
     };
     this.people.replaceChildren(...users.slice(0, 6).map(one));
-    if (users.length > 6 || room?.onlineCount) this.people.append(h("li.more", {}, `+${(room.onlineCount ?? users.length) - 6}`));
+    const count = room?.now.onlineCount ?? users.length;
+    if (count > 6) this.people.append(h("li.more", {}, `+${count - 6}`));
   }
 
   _typing() {
-    const users = [...(this.room?.typing ?? [])].filter((user) => user !== this.person.sub);
-    const names = users.map((user) => this.room.who(user).name);
+    const { room } = this;
+    const users = (room?.now.typing ?? []).filter((user) => user !== room.me);
+    const names = users.map((user) => room.who(user).name);
     this.typing.textContent = users.length ? `${names.join(", ")} ${users.length > 1 ? "are" : "is"} typing` : "";
     this.typing.classList.toggle("on", users.length > 0);
   }
 
-  _status(text = "") {
-    const { status } = this.person;
-    const shown = { online: "online", connecting: "connecting…", cut: "network cut", offline: text ? `offline: ${LOST[text] ?? text}` : "offline" };
-    this.lamp.className = `lamp ${status}`;
-    this.state.textContent = shown[status];
-    this.element.dataset.status = status;
+  _status() {
+    const { status, room } = this.person;
+    const why = lost(room?.now.error);
+    const shown = { online: "online", connecting: "connecting…", cut: "network cut", ended: why ?? "closed" };
+    if (status !== "online") this.backUntil = 0;
+    else if (performance.now() < this.backUntil) return; // it is told how it came back
+    this.lamp.className = `lamp ${status === "refused" ? "offline" : status}`;
+    this.state.textContent = shown[status] ?? (why ? `offline: ${why}` : "offline");
+    this.element.dataset.status = status === "refused" ? "offline" : status;
     this.cutButton.disabled = this.halfButton.disabled = status !== "online";
     this.backButton.hidden = status !== "cut";
     this.cutButton.hidden = status === "cut";
@@ -222,8 +203,8 @@ export class Pane {
     this.state.textContent = text;
     this.element.dataset.back = how;
     notice(`${this.person.name}: ${text}`, "good");
-    clearTimeout(this.backShown);
-    this.backShown = setTimeout(() => this.person.status === "online" && this._status(), 8000);
+    this.backUntil = performance.now() + SHOWN;
+    setTimeout(() => this._status(), SHOWN);
   }
 
   // --- what the person does
@@ -243,29 +224,33 @@ export class Pane {
 
   async _comment(message) {
     const said = await comment(message.feedback.comment);
-    if (said !== null) this._try(() => this.person.feedback(message, message.feedback.value, said));
+    if (said !== null) this._try(() => this.room.store.feedback(message.message_id, message.feedback.value, said || undefined));
   }
 
   _seen() {
     const { room } = this;
-    const seq = room?.newest?.seq;
-    if (!seq || !this.list.pinned || document.visibilityState !== "visible") return;
-    if (seq <= (room.marks.get(this.person.sub) ?? 0) || this.person.status !== "online") return;
+    if (!room?.newest || !this.list.pinned || document.visibilityState !== "visible") return;
     clearTimeout(this.reading);
-    this.reading = setTimeout(async () => {
-      if (this.room !== room || seq <= (room.marks.get(this.person.sub) ?? 0)) return;
-      room.marks.set(this.person.sub, seq);
-      await this.person.call("read", { seq }).catch(() => {});
-      this.owner.wasRead(this.person, room.sessionId);
-    }, 200);
+    this.reading = setTimeout(() => this.room === room && room.store.markRead(), READ);
   }
 
-  _cut() {
-    this.person.link.cut();
+  /** Another version of a message, for everybody; then it is here. */
+  async _select(id) {
+    const { room } = this;
+    if (await this._try(() => room.store.select(id))) await room.until(() => this.room !== room || room.find(id));
+  }
+
+  /** The first answer counts: one that came later shows which it was, as the message tells. */
+  async _answer({ message_id }, { id }, answer) {
+    try {
+      await this.room.store.answer(message_id, id, answer);
+    } catch (error) {
+      if (error.code !== "CONFLICT" || !error.details?.answer) throw error;
+    }
   }
 
   _half() {
-    if (!this.person.link.halfOpen()) notice("Only an upgraded connection can be left half-open: try again in a moment", "error");
+    if (!this.person.network.halfOpen()) notice("Only an upgraded connection can be left half-open: try again in a moment", "error");
   }
 
   _door(key) {

@@ -1,221 +1,164 @@
-// One person: a token, a link through one of the doors, the room they are in. Knows no DOM.
-import { claims, developmentToken, rest } from "./api.js";
+// One person: a token, a client of `clients/js` through one of the doors, the room they are in. Knows no DOM.
+import { createParley } from "parley-client";
+import { sse } from "parley-client/sse";
+import { websocket } from "parley-client/websocket";
+import { ROOT, claims, developmentToken, rest } from "./api.js";
+import { dataOf, isEvent, nameOf } from "./frames.js";
+import { Network } from "./network.js";
 import { Room } from "./room.js";
-import { LINKS } from "./transports.js";
 
-/** Messages of a branch that are asked for at once. */
-const PAGE = 200;
 /** Milliseconds in which we mostly hear what becomes of a question. */
 const TOLD = 1500;
+/** Milliseconds in which what was missed comes, before or after a connection is there again. */
+const MISSED = 150;
+/** Milliseconds before its end in which a token is not used any more. */
+const EARLY = 120000;
 
+const DOORS = { websocket, sse }; // else the client's own, Socket.IO's
+export const NAMES = { socketio: "Socket.IO", websocket: "WebSocket", sse: "SSE + REST" };
+
+let io = null;
+
+/** Socket.IO's official client, where the server has it. */
+export async function socketIo() {
+  io ??= await import("socket.io-client").then((found) => found.io, () => null);
+  return io;
+}
+
+/** Tells `change`, with its `kind`: "client" (another one, with other stores), "room" (another one), "changed" (the room,
+ * as it was `before`), "status", "back" (after a cut: `how`, `count`, `seconds`), "session-event", "problem". */
 export class Person extends EventTarget {
   /** `frame(who, direction, label, text)` sees everything that goes over the network. */
   constructor(token, frame, transport) {
     super();
     this.token = token;
     this.frame = frame;
-    this.transport = transport;
     const { sub, name, avatar_url: picture } = claims(token);
     this.sub = sub;
     this.picture = picture;
     this.name = name ?? sub;
     this.room = null;
-    this.link = null;
-    this.status = "offline";
-    this.left = 0; // when the connection was lost
+    this.left = null; // since the connection was lost: { at, messages, events, joined }
+    this._open(transport);
   }
 
   rest(method, path, options = {}) {
-    const tap = (direction, label, text) => this.frame(this.sub, direction, label, text);
-    return rest(method, path, { token: this.token, tap, ...options });
+    return rest(method, path, { token: this.token, network: this.network, ...options });
   }
 
-  call(name, payload) {
-    return this.link.call(name, payload);
+  /** "online", "connecting", "offline", "refused", "ended", or "cut": by ourselves. */
+  get status() {
+    return this.network.held ? "cut" : (this.room?.now.connection ?? "offline");
   }
 
-  async enter(sessionId) {
-    if (this.room?.sessionId === sessionId) {
-      if (this.room.closed) this.through(this.transport);
-      return;
-    }
-    const old = this.room?.sessionId;
-    this.room = new Room(sessionId, this.sub);
-    this._tell("room");
-    if (old && this.link) await this.link.leave(old);
-    this._connect();
+  /** Joins it, once more where it was closed. */
+  enter(sessionId) {
+    if (this.room?.sessionId !== sessionId) this._enter(sessionId);
+    else if (this.room.closed) this.through(this.transport);
   }
 
   /** What the server says of the session of this room: one that is open again is joined again. */
-  about({ session_id, title, status }) {
+  about({ session_id, status }) {
     const { room } = this;
-    if (session_id !== room?.sessionId) return;
-    if (status === "active" && (room.closed || !room.session)) this.through(this.transport);
-    else room.apply("session", { event: status === "active" ? "updated" : status, title });
+    if (session_id === room?.sessionId && status === "active" && (room.closed || !room.session)) this.through(this.transport);
   }
 
-  async leave() {
-    const old = this.room?.sessionId;
-    this.room = null;
-    if (old && this.link) await this.link.leave(old);
+  /** Another door to the same room. */
+  through(transport) {
+    const id = this.room?.sessionId;
+    this.close();
+    this._open(transport);
+    this._tell("client");
+    if (id) this._enter(id);
+  }
+
+  cut() {
+    this.network.cut();
+    this._tell("status");
+  }
+
+  restore() {
+    this.network.restore();
+    this._tell("status");
+  }
+
+  close() {
+    this.room?.close();
+    this.room = this.left = null;
+    this.parley.close();
+  }
+
+  _open(transport) {
+    this.transport = transport;
+    this.network = new Network((...frame) => this._frame(...frame), io);
+    const getToken = () => this._token();
+    this.parley = createParley({ url: location.origin + ROOT, getToken, transport: DOORS[transport], network: this.network });
+  }
+
+  _enter(sessionId) {
+    this.room?.close();
+    this.left = null;
+    const room = new Room(this.parley, sessionId, (before) => this.room === room && this._changed(before));
+    this.room = room;
     this._tell("room");
   }
 
-  /** Another door to the same room: it goes on from the last revision seen. */
-  through(transport) {
-    this.transport = transport;
-    this.link?.close();
-    this.link = null;
-    if (this.room) {
-      this.room = new Room(this.room.sessionId, this.sub);
-      this._tell("room");
-      this._connect();
+  /** A new one, where the server hands them out. */
+  async _token() {
+    const { exp, name, avatar_url } = claims(this.token);
+    if (exp * 1000 > Date.now() + EARLY) return this.token;
+    this.token = await developmentToken(this.sub, name, avatar_url);
+    this._tell("token");
+    return this.token;
+  }
+
+  // --- what happens
+
+  _frame(direction, label, text) {
+    this.frame(this.sub, direction, label, text);
+    const name = nameOf(label, text);
+    if (this.left) {
+      if (direction === "out") this.left.joined ||= name === "join";
+      else if (name === "welcome") this.left.joined ||= !dataOf(label, text).recovered;
+      else this.left.events += isEvent(label, text);
     }
+    if (direction === "out" || !isEvent(label, text)) return;
+    if (name === "session") this._tell("session-event", { data: dataOf(label, text) });
+    else if (name === "error") this._tell("problem", { error: dataOf(label, text) });
   }
 
-  _connect() {
-    if (!this.link) {
-      this.link = new LINKS[this.transport](this, {
-        event: (name, data) => this._event(name, data),
-        snapshot: (reply, how) => this._snapshot(reply, how),
-        recovered: () => this._recovered(),
-        state: (state, text) => this._state(state, text),
-        frame: (direction, label, text) => this.frame(this.sub, direction, label, text),
-      });
-    }
-    this.link.room = this.room;
-    this.link.connect(this.room.sessionId);
+  _changed(before) {
+    const { now } = this.room;
+    if (before.connection === "online" && now.connection !== "online") {
+      this.left = { at: performance.now(), messages: new Set(now.messages), events: 0, joined: false };
+    } else if (before.connection !== "online" && now.connection === "online") this._back(this.room);
+    if (before.connection !== now.connection || before.error !== now.error) this._tell("status");
+    for (const id of this.room.guesses.keys()) this._settle(this.room, id);
+    this._tell("changed", { before });
   }
 
-  _state(status, text) {
-    if (this.status === "online" && status !== "online") {
-      this.left = performance.now();
-      this.missed = 0;
-    }
-    this.status = status;
-    this._tell("status", { text });
-  }
-
-  async _snapshot(reply, { resumed }) {
-    const { room } = this;
-    resumed &&= !reply.reset; // the database went back: this instead of what was there
-    const before = room.lastRevision;
-    room.snapshot(reply, { resumed });
-    this._tell("session");
-    while (resumed && reply.has_more) {
-      reply = await this.call("history", { after_revision: room.lastRevision, limit: 500 });
-      room.merge(reply);
-    }
-    this._follow(room);
-    if (resumed) this._back("synced", room.lastRevision - before);
-  }
-
-  _recovered() {
-    // What was missed came as events, before or right after this.
-    setTimeout(() => this._back("recovered", this.missed ?? 0), 150);
-  }
-
-  _back(how, count) {
-    if (!this.left) return;
-    const seconds = (performance.now() - this.left) / 1000;
-    this.left = 0;
-    this._tell("back", { how, count, seconds });
-  }
-
-  _event(name, data) {
-    if (this.left) this.missed += 1;
-    if (name === "auth_expiring") this.renew();
-    else if (name === "error") this._tell("problem", { error: data });
-    else if (name === "session") this._tell("session-event", { data });
-    if (name === "session" && data.event === "reset" && data.session_id === this.room?.sessionId) {
-      this.through(this.transport); // the database went back: a whole snapshot instead of what is here
-      return;
-    }
-    if (data?.session_id && data.session_id === this.room?.sessionId) {
-      this.room.apply(name, data);
-      this._follow(this.room);
-      if (name === "message") this._settle(this.room, data.message_id);
-    }
-  }
-
-  /** Where another branch is gone on with: its path, as the server has it. */
-  _follow(room) {
-    if (!room.stale) return room.followed;
-    room.followed ??= this._path(room).finally(() => (room.followed = null));
-    return room.followed;
-  }
-
-  async _path(room) {
-    while (room.stale && this.room === room) {
-      room.stale = false;
-      const page = await this.call("history", { limit: PAGE }).catch(() => null);
-      room.stale ||= !page; // for want of a connection: who is back asks again
-      if (!page) return;
-      room.path(page);
-    }
-  }
-
-  /** Another version of a message is shown, and what follows it: to everybody. */
-  async select(messageId) {
-    const { room } = this;
-    await this.call("select", { message_id: messageId });
-    room.stale = true;
-    await this._follow(room);
+  _back(room) {
+    const { left } = this;
+    if (!left) return;
+    const seconds = (performance.now() - left.at) / 1000;
+    setTimeout(() => {
+      if (this.room !== room || this.left !== left) return;
+      this.left = null;
+      const count = left.joined ? room.messages.filter((message) => !left.messages.has(message)).length : left.events;
+      this._tell("back", { how: left.joined ? "synced" : "recovered", count, seconds });
+    }, MISSED);
   }
 
   /** A question that waits for nothing is begun without a word: if it is slow, we ask whether it is one. */
   _settle(room, messageId) {
-    const unsure = () => this.room === room && this.status === "online" && room.turns.open.get(messageId)?.state === "asked";
-    if (!unsure()) return;
-    setTimeout(async () => {
-      if (!unsure()) return;
-      const page = await this.call("history", { limit: 1 }).catch(() => null);
+    if (room.guesses.get(messageId).asking) return;
+    room.guesses.get(messageId).asking = setTimeout(async () => {
+      if (this.room !== room || !room.guesses.has(messageId)) return;
+      const path = `/api/chat/sessions/${encodeURIComponent(room.sessionId)}/messages?limit=1`;
+      const page = await this.rest("GET", path).catch(() => null);
       if (page) room.settle(messageId, page.turns);
+      if (this.room === room) this._tell("changed", { before: room.now });
     }, TOLD);
-  }
-
-  /** A new token, where the server hands them out. */
-  async renew() {
-    try {
-      this.token = await developmentToken(this.sub);
-      if (this.status === "online") await this.call("auth_refresh", { token: this.token });
-      this._tell("token");
-    } catch (error) {
-      this._tell("problem", { error });
-    }
-  }
-
-  /** What a message asked for. The first answer counts: one that came later is told which it was. */
-  async answer({ message_id }, { id }, answer) {
-    const { room } = this;
-    const client_message_id = crypto.randomUUID();
-    try {
-      await this.call("answer", { message_id, interrupt_id: id, client_message_id, ...answer });
-    } catch (failure) {
-      const { code, details } = failure.error ?? failure;
-      if (code !== "CONFLICT" || !details?.answer) throw failure;
-      room.answered(message_id, id, details.answer);
-    }
-  }
-
-  /** What one thinks of a message; null takes it back. */
-  async feedback({ message_id }, value, comment) {
-    const { room } = this;
-    const given = await this.call("feedback", { message_id, value, ...(comment && { comment }) });
-    room.thought(message_id, given);
-  }
-
-  async older() {
-    const { room } = this;
-    const first = room.messages[0]?.seq;
-    if (!first || !room.older) return false;
-    room.prepend(await this.call("history", { before_seq: first, limit: 200 }));
-    return true;
-  }
-
-  close() {
-    this.link?.close();
-    this.link = null;
   }
 
   _tell(kind, detail = {}) {

@@ -1,7 +1,6 @@
 // The list of sessions of one person, search in them, and new ones.
 import { $, avatar, h, notice, time } from "./dom.js";
-
-const PREVIEW = 100; // characters, of which a line shows the first
+import { told } from "./failures.js";
 
 export class SessionList {
   /** `owner.open(sessionId, message?)` shows one. */
@@ -9,7 +8,6 @@ export class SessionList {
     this.owner = owner;
     this.person = null;
     this.people = [];
-    this.sessions = [];
     this.list = $("#session-list");
     this.found = $("#found");
     $("#create").addEventListener("submit", (event) => {
@@ -37,25 +35,23 @@ export class SessionList {
         h("button", { type: "button", "aria-pressed": String(each === person), onclick: () => this.of(each, people) }, avatar({ id: each.sub, name: each.name }), each.name),
       ),
     );
-    return this.refresh();
+    this.end?.();
+    this.store = person.parley.sessions;
+    this.end = this.store.subscribe(() => this.draw());
+    return this._try(() => this.store.refresh());
   }
 
-  async refresh() {
-    const { person } = this;
+  get sessions() {
+    return this.store.getSnapshot().sessions;
+  }
+
+  async _try(action) {
     try {
-      const { sessions } = await person.rest("GET", "/api/chat/sessions?limit=50");
-      if (person !== this.person) return;
-      this.sessions = sessions;
-      this.draw();
+      return await action();
     } catch (error) {
-      notice(error.message, "error");
+      notice(told(error), "error");
+      return null;
     }
-  }
-
-  /** Soon, and once for many reasons. */
-  soon() {
-    clearTimeout(this.later);
-    this.later = setTimeout(() => this.refresh(), 400);
   }
 
   draw() {
@@ -88,6 +84,9 @@ export class SessionList {
       }),
     );
     if (at) this.list.querySelector(`[data-id="${CSS.escape(at)}"]`)?.focus();
+    if (this.store.getSnapshot().hasMore) {
+      this.list.append(h("li", {}, h("button.button.small", { type: "button", onclick: () => this._try(() => this.store.loadMore()) }, "More sessions")));
+    }
     if (!this.sessions.length) this.list.append(h("li.empty", {}, "No sessions yet"));
   }
 
@@ -95,26 +94,6 @@ export class SessionList {
     if (last_message) return last_message;
     if (!last_message_at) return "No messages yet";
     return this.owner.isWriting(session_id) ? "…" : "A message without text";
-  }
-
-  /** What is said in a session that is open needs no asking. */
-  said(sessionId, { content }) {
-    const session = this.sessions.find(({ session_id }) => session_id === sessionId);
-    if (!session) return;
-    session.last_message = content?.slice(0, PREVIEW);
-    this.draw();
-  }
-
-  /** Of a session that is not open here: what was said, and how much of it is unread. */
-  active({ session_id, last_message, last_message_at, unread_count }) {
-    const session = this.sessions.find((each) => each.session_id === session_id);
-    if (!session || unread_count === undefined) {
-      this.soon();
-      return;
-    }
-    Object.assign(session, { last_message, last_message_at, unread_count });
-    this.sessions = [session, ...this.sessions.filter((each) => each !== session)];
-    this.draw();
   }
 
   async agents() {
@@ -135,12 +114,9 @@ export class SessionList {
   async create(agentId) {
     const names = ["Harbour", "Orchard", "Lantern", "Meadow", "Atlas", "Juniper", "Pebble", "Comet", "Willow", "Ember"];
     const title = `${names[Math.floor(Math.random() * names.length)]} ${Math.floor(Math.random() * 90 + 10)}`;
-    const body = { title, metadata: { made_by: "playground" } };
-    if (agentId) body.agent_id = Number(agentId);
-    const session = await this.person.rest("POST", "/api/chat/sessions", { body });
-    this.owner.open(session.session_id);
-    await this.refresh();
-    return session;
+    const given = { title, metadata: { made_by: "playground" }, ...(agentId && { agent_id: Number(agentId) }) };
+    const session = await this._try(() => this.store.create(given));
+    if (session) await this.owner.open(session.session_id);
   }
 
   async search() {
@@ -149,7 +125,7 @@ export class SessionList {
     this.list.hidden = Boolean(query);
     if (!query) return;
     try {
-      const answer = await this.person.rest("GET", `/api/chat/search?${new URLSearchParams({ q: query, limit: 20 })}`);
+      const answer = await this.person.parley.search(query, { limit: 20 });
       if (query !== $("#query").value.trim()) return;
       const hits = answer.results;
       this.found.replaceChildren(

@@ -105,6 +105,8 @@ async def test_what_one_does_and_sees(
             session, "({ messages }) => messages.at(-1).deleted_at && messages[0].is_edited"
         )
         assert [seen(message) for message in shown["messages"]] == await history(shared_server, session)
+    doors = {"socketio": ["fetch", "io"], "websocket": ["WebSocket", "fetch"], "sse": ["fetch"]}
+    assert await tab.do("went") == doors[transport], "all of it goes by the network that was given"
 
 
 async def test_the_list_is_live(shared_server: Server, new_tab: Callable[..., Tab]) -> None:

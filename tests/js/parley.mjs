@@ -3,6 +3,7 @@
 // the same storage.
 import { webcrypto } from "node:crypto";
 import { createInterface } from "node:readline";
+import { io } from "socket.io-client";
 import { WebSocket } from "ws";
 import { createParley, memory, senderOf } from "parley-client";
 import { sse } from "parley-client/sse";
@@ -15,12 +16,28 @@ const TRANSPORTS = { socketio: undefined, sse, websocket };
 const tabs = new Map(); // name -> { parley, faults }
 const storages = new Map();
 
+/** A network that notes by what one goes. */
+function watched() {
+  const went = new Set();
+  const { fetch, WebSocket } = globalThis;
+  return {
+    went,
+    fetch: (...given) => (went.add("fetch"), fetch(...given)),
+    WebSocket: function (...given) {
+      went.add("WebSocket");
+      return new WebSocket(...given);
+    },
+    io: (...given) => (went.add("io"), io(...given)),
+  };
+}
+
 /** `token` is one, or several: the last of them is good for ever. */
 function open({ tab, url, token, storage = tab, transport = "socketio" }) {
+  const network = watched();
   const tokens = [token].flat();
   if (!storages.has(storage)) storages.set(storage, memory());
-  const parley = createParley({ url, getToken: async () => (tokens.length > 1 ? tokens.shift() : tokens[0]), storage: storages.get(storage), transport: TRANSPORTS[transport] });
-  tabs.set(tab, { parley, faults: [], seen: new Map() });
+  const parley = createParley({ url, getToken: async () => (tokens.length > 1 ? tokens.shift() : tokens[0]), storage: storages.get(storage), transport: TRANSPORTS[transport], network });
+  tabs.set(tab, { parley, faults: [], went: network.went });
 }
 
 function close({ tab }) {
@@ -131,7 +148,10 @@ async function whole(of) {
   return { ...state(of), senders: snapshot.messages.map((message) => senderOf(snapshot, message)) };
 }
 
-const commands = { open, close, watch, glance, state, until, act, upload, ask, fiddle, say, whole };
+/** By what it has gone to the network. */
+const went = ({ tab }) => [...tabs.get(tab).went].sort();
+
+const commands = { went, open, close, watch, glance, state, until, act, upload, ask, fiddle, say, whole };
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { call, command, ...given } = JSON.parse(line);

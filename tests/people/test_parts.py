@@ -1,7 +1,6 @@
-"""What clients make of a stream's events: the playground's fold and the server's, over the same examples."""
+"""What comes of a stream's events on the server; `tests/clients/test_merge.py` has that of the client."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import pytest
 
 from events import parts
 from storage.pieces import Run
-from tests.support.server import ROOT
-from tests.support.services import program
 
 HERE = Path(__file__).parent
 EXAMPLES = json.loads((HERE / "folds.json").read_text())
@@ -30,17 +27,3 @@ def test_the_servers_fold(example: dict[str, Any]) -> None:
     folded = parts.fold(run_of(name, data) for name, data in example["events"])
     assert parts.kept(folded) == example.get("parts")
     assert parts.content_of(folded) == example["content"]
-
-
-def test_the_playgrounds_fold() -> None:
-    done = subprocess.run(
-        [program("node"), str(HERE / "parts.mjs")],
-        input=json.dumps(EXAMPLES),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    for example, folded in zip(EXAMPLES, json.loads(done.stdout), strict=True):
-        assert folded["parts"] == example.get("parts"), example["name"]
-        assert folded["content"] == example["content"], example["name"]

@@ -17,7 +17,7 @@ export function socketio(rest, on) {
   let closed = false;
   let asked = 0;
 
-  const socket = io(rest.url.origin, {
+  const socket = (rest.network.io ?? io)(rest.url.origin, {
     path: `${rest.url.pathname.replace(/\/$/, "")}/socket.io/`,
     auth: (give) => rest.token(asked++ > 0).then((token) => give({ token }), tokenless),
     // A new connection first: a kept one may be dead, and says so late. Where no WebSocket comes through, polling.

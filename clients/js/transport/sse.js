@@ -28,7 +28,7 @@ class Stream {
     const path = `${pathOf(this.session.id)}/events${query({})}`;
     try {
       alive();
-      const response = await fetch(this.rest.base + path, { headers, signal: controller.signal, cache: "no-store" });
+      const response = await this.rest.network.fetch(this.rest.base + path, { headers, signal: controller.signal, cache: "no-store" });
       if (!response.ok) answered(response.status, await response.text());
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";

@@ -23,7 +23,7 @@ class Line {
   /** Until it is over: why it ended. `from`: where the last one was. */
   run({ position, token, query, heard }) {
     const path = `/ws/${encodeURIComponent(this.session.id)}${query({ after: position })}`;
-    const socket = new WebSocket(this.rest.base.replace(/^http/, "ws") + path, ["bearer", token]);
+    const socket = new this.rest.network.WebSocket(this.rest.base.replace(/^http/, "ws") + path, ["bearer", token]);
     this.#socket = socket;
     let told = null;
     setTimeout(() => socket.readyState === 0 && socket === this.#socket && this.end(), OPENED);
