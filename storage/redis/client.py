@@ -10,6 +10,7 @@ import random
 import re
 import secrets
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,16 @@ _FIRST_DELAY, _MOST_DELAY = 0.05, 1.0
 EPOCH, STAMP = 12, 16
 
 
+@cache
+def _text(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text()
+
+
 class Script:
     """A Lua script from its file, behind the prelude that reads the cluster's clock, and what it shares."""
 
     def __init__(self, name: str, *shared: str) -> None:
-        self.source = "\n".join((_FOLDER / f"{each}.lua").read_text() for each in ("prelude", *shared, name))
+        self.source = "\n".join(map(_text, ("prelude", *shared, name)))
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -13,7 +13,8 @@ from tests.model.client import Client, Gone, Refused, View
 from tests.model.node import Node
 from tests.model.sql import SimulatedDatabase
 from tests.model.turns import ACTIONS, WHEN_BUSY, Answer, Person, Turn, TurnsNode, TurnsWorld
-from tests.model.world import ROOMS, World
+from tests.model.verdict import ROOMS
+from tests.model.world import World
 
 
 class Asker(Agent):

@@ -156,10 +156,16 @@ class Client:
         self.task = world.spawn(self._live())
 
     def note(self, text: str) -> None:
-        self.log.append(f"{self.world.loop.time():9.3f} {self.name}: {text}")
+        if self.world.tells:
+            self.log.append(f"{self.world.loop.time():9.3f} {self.name}: {text}")
 
     def wrong(self, text: str) -> None:
         self.world.wrong(f"{self.name}: {text}")
+
+    @property
+    def waits(self) -> bool:
+        """For an answer."""
+        return bool(self._waiting)
 
     # --- connecting
 
@@ -343,7 +349,8 @@ class Client:
             if room not in self._left and name in _OF_MEMBERS:
                 self.wrong(f"{name} of {room} before the reply to join")
             return
-        self.note(f"{room} {name} {_brief(told)}")
+        if self.world.tells:
+            self.note(f"{room} {name} {_brief(told)}")
         if "revision" in told:
             if told["revision"] <= view.revision:
                 self.wrong(f"{name} r{told['revision']} of {room} came after r{view.revision}")

@@ -22,6 +22,10 @@ class Status(bytes):
     """A status reply (`+OK`)."""
 
 
+#: Replies that Lua has as they are.
+_PLAIN = (bytes, int)
+
+
 class Engine:
     """One interpreter for all schedules: scripts keep nothing between two calls."""
 
@@ -72,7 +76,8 @@ class Engine:
     # --- a script's commands
 
     def _from_script(self, *words: Any) -> Any:
-        return self._value(self._call([_word(word) for word in words]))
+        reply = self._call([word if type(word) is bytes else _word(word) for word in words])
+        return reply if type(reply) in _PLAIN else self._value(reply)
 
     def _from_script_protected(self, *words: Any) -> Any:
         try:
@@ -87,11 +92,15 @@ class Engine:
         if isinstance(reply, Status):
             return self._lua.table_from({b"ok": bytes(reply)})
         if isinstance(reply, list | tuple):
-            return self._lua.table_from([self._value(each) for each in reply])
+            return self._lua.table_from(
+                [each if type(each) in _PLAIN else self._value(each) for each in reply]
+            )
         return reply
 
     def _reply(self, value: Any) -> Reply:
         """A script's result as a reply: numbers lose their fraction, a table ends at its first nil."""
+        if type(value) is bytes:
+            return value
         if value is None or value is False:
             return None
         if value is True:

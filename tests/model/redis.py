@@ -19,6 +19,8 @@ from tests.model.loop import TICK, Process, VirtualLoop, current_process
 from tests.model.lua import Engine, Failure, Reply, Status
 
 ENGINE = Engine()
+#: Commands that are about the connection.
+_OF_A_WIRE = (b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE")
 OK = Status(b"OK")
 
 
@@ -41,7 +43,7 @@ class Server:
         self.wires: list[Wire] = []
         self.up, self.hung = True, False
         self.cut_off: set[Process | None] = set()  # whose bytes vanish, both ways
-        self.writes = 0
+        self._commands: dict[bytes, Callable[..., Reply]] = {}  # as they are written
 
     # --- faults
 
@@ -79,13 +81,15 @@ class Server:
     # --- commands
 
     def execute(self, words: Sequence[bytes], wire: "Wire | None" = None) -> Reply:
-        name = words[0].decode().upper()
-        command = getattr(self, f"_{name.lower()}", None)
+        command = self._commands.get(words[0]) or self._command(words[0])
+        return command(*words[1:]) if words[0].upper() not in _OF_A_WIRE else command(wire, *words[1:])
+
+    def _command(self, word: bytes) -> Callable[..., Reply]:
+        command: Callable[..., Reply] | None = getattr(self, f"_{word.decode().lower()}", None)
         if command is None:
-            raise NotImplementedError(f"the simulated Redis lacks {name}")
-        if name in ("SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE"):
-            return command(wire, *words[1:])
-        return command(*words[1:])
+            raise NotImplementedError(f"the simulated Redis lacks {word.decode()}")
+        self._commands[word] = command
+        return command
 
     def find(self, key: bytes) -> Any:
         end = self.data.ends.get(key)
@@ -479,6 +483,8 @@ def _entry_id(text: bytes, second: int) -> tuple[int, int]:
 
 def resp(reply: Reply) -> bytes:
     """RESP 2 (Redis's protocol specification)."""
+    if type(reply) is bytes:
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
     if reply is None:
         return b"$-1\r\n"
     if isinstance(reply, Failure):
@@ -487,8 +493,6 @@ def resp(reply: Reply) -> bytes:
         return b"+%b\r\n" % bytes(reply)
     if isinstance(reply, bool | int):
         return b":%d\r\n" % reply
-    if isinstance(reply, bytes):
-        return b"$%d\r\n%b\r\n" % (len(reply), reply)
     return b"*%d\r\n%b" % (len(reply), b"".join(map(resp, reply)))
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,6 +48,9 @@ class Sql:
         self.outages = 0
         self.holder: tuple[Process | None, object] | None = None  # of the transaction under way
         self._changed = asyncio.Event()
+        #: Rows of questions, for as long as nothing is written: nodes at rest ask the same all the time.
+        self._answers: dict[tuple[str, tuple[Any, ...]], list[Any]] = {}
+        self._answered_at = -1  # so many changes
 
     # --- faults
 
@@ -75,6 +80,7 @@ class Sql:
     def goes_back(self, saved: sqlite3.Connection) -> None:
         self._give_up()
         saved.backup(self.raw)
+        self._answers.clear()
 
     def lineage(self) -> str | None:
         """None before the first node has begun one."""
@@ -88,6 +94,7 @@ class Sql:
     def _give_up(self) -> None:
         if self.holder is not None:
             self.raw.execute("ROLLBACK")
+            self._answers.clear()
             self.holder = None
             self._wake()
 
@@ -109,6 +116,8 @@ class Sql:
         if self.holder is None or self.holder[1] is not key:
             raise _given_up()
         self.raw.execute(how)
+        if how == "ROLLBACK":
+            self._answers.clear()
         self.holder = None
         self._wake()
 
@@ -122,6 +131,19 @@ class Sql:
         elif self.holder is None or self.holder[1] is not key:
             raise _given_up()
         return call()
+
+    def rows(self, statement: str, arguments: Sequence[Any]) -> list[Any]:
+        """What the statement answers: from before, where nothing was written since."""
+        if self._answered_at != self.raw.total_changes:
+            self._answered_at = self.raw.total_changes
+            self._answers.clear()
+        if not statement.startswith("SELECT"):
+            return self.raw.execute(statement, arguments).fetchall()
+        asked = statement, tuple(arguments)
+        rows = self._answers.get(asked)
+        if rows is None:
+            rows = self._answers[asked] = self.raw.execute(statement, arguments).fetchall()
+        return rows
 
     def _refuse(self) -> None:
         if not self.up and self.refusing:
@@ -143,6 +165,9 @@ class Sql:
             made = {"content": content, "parts": json.loads(parts)} if parts else {"content": content}
             found[message_id] = made, status, deleted_at is not None
         return found
+
+    def has_open_streams(self) -> bool:
+        return self._one("SELECT 1 FROM chat_messages WHERE status = 'streaming' LIMIT 1") is not None
 
     def read_marks(self, room: str) -> dict[str, int]:
         rows = self.raw.execute(
@@ -204,7 +229,7 @@ class Raw:
 
     async def execute_fetchall(self, statement: str, arguments: Any = ()) -> list[Any]:
         return await self._sql.run(  # type: ignore[no-any-return]
-            self._key, lambda: self._sql.raw.execute(statement, arguments).fetchall()
+            self._key, partial(self._sql.rows, statement, arguments)
         )
 
 
@@ -222,18 +247,18 @@ class SimulatedDatabase(Database):
     def usage(self) -> dict[str, int]:
         return {"idle": 1, "used": 0}
 
-    @asynccontextmanager
-    async def connection(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[SqlConnection]:
-        async with self._limited(limit):
-            yield SqlConnection(Raw(self._sql, None), "sqlite")
+    def connection(  # type: ignore[override]
+        self, *, limit: float | None = None, **_: bool
+    ) -> AbstractAsyncContextManager[SqlConnection]:
+        return _Leased(limit or self.limit, SqlConnection(Raw(self._sql, None), "sqlite"))
 
     @asynccontextmanager
     async def transaction(self, *, limit: float | None = None, **_: bool) -> AsyncIterator[SqlConnection]:
         key = object()
-        async with self._limited(limit):
+        async with _Leased(limit or self.limit, SqlConnection(Raw(self._sql, key), "sqlite")) as connection:
             await self._sql.take(key)
             try:
-                yield SqlConnection(Raw(self._sql, key), "sqlite")
+                yield connection
                 await asyncio.sleep(self._sql.latency())
             except BaseException:
                 if self._sql.holder is not None and self._sql.holder[1] is key:
@@ -245,10 +270,26 @@ class SimulatedDatabase(Database):
             if self._sql.outages != outages:
                 raise ConnectionResetError
 
-    @asynccontextmanager
-    async def _limited(self, limit: float | None) -> AsyncIterator[None]:
+
+class _Leased(AbstractAsyncContextManager[SqlConnection]):
+    """For `limit` seconds; what a driver raises is told as the storage does. A schedule enters thousands of
+    these: a generator would take most of their time."""
+
+    __slots__ = ("_connection", "_timeout")
+
+    def __init__(self, limit: float, connection: SqlConnection) -> None:
+        self._timeout, self._connection = asyncio.timeout(limit), connection
+
+    async def __aenter__(self) -> SqlConnection:
+        await self._timeout.__aenter__()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            async with asyncio.timeout(limit or self.limit):
-                yield
-        except DRIVER_ERRORS as error:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise translate(late) from late
+        if isinstance(error, DRIVER_ERRORS):
             raise translate(error) from error

@@ -377,14 +377,24 @@ class TurnsWorld(World):
 
     # --- rest, and the verdict
 
-    async def _rest(self) -> None:
-        await super()._rest()
+    async def _rest_for(self, seconds: float) -> None:
+        await super()._rest_for(seconds)
         waited = 0
         while waited < ANSWERED and any(turn.state != "done" for turn in self.turns().values()):
             self.do_answer()
             await asyncio.sleep(5)
             waited += 5
         await asyncio.sleep(5)
+
+    async def _rest_until_still(self, most: float) -> None:
+        await super()._rest_until_still(most + ANSWERED)
+
+    def _is_right(self) -> bool:
+        """What answers wait for is said meanwhile."""
+        if any(turn.state != "done" for turn in self.turns().values()):
+            self.do_answer()
+            return False
+        return super()._is_right()
 
     async def _epilogue(self) -> None:
         """Its questions would need answers."""
