@@ -179,5 +179,6 @@ async def test_a_new_title_is_told(parley: Server, kind: str) -> None:
     session = await new_session(parley, "alice", title="old")
     async with enter(kind, parley, "alice", session) as door, parley.api("alice") as api:
         await api.patch(f"/api/chat/sessions/{session}", json={"title": "new"})
-        told = await door.wait_event("session")
-        assert (told["event"], told["title"]) == ("updated", "new")
+        # Of others of her sessions she is told, too.
+        told = await door.wait_event("session", lambda event: event["event"] == "updated")
+        assert (told["session_id"], told["title"]) == (session, "new")
