@@ -6,7 +6,7 @@ Knows no table. `databases` holds the pool; every operation has a connection of 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -257,42 +257,34 @@ class Database:
         try:
             yield
         except DRIVER_ERRORS as error:
-            self.health.met(error)
-            raise translate(error) from error
+            raise self._met(error) from error
 
-    @asynccontextmanager
-    async def connection(
+    def _met(self, error: Exception) -> StorageError:
+        """A driver's error as ours."""
+        self.health.met(error)
+        return translate(error)
+
+    def connection(
         self, *, limit: float | None = None, lane: int | None = None
-    ) -> AsyncIterator[SqlConnection]:
+    ) -> AbstractAsyncContextManager[SqlConnection]:
         """A connection for reading: each statement sees what is committed when it begins. `lane`: the
         writer's, which has its own, or is before all who wait."""
         if self._pooled:
-            async with self._transaction_postgresql(limit or self.limit, lane) as connection:
-                yield connection
-            return
-        with self._translated():
-            lease = (
-                self._lease_postgresql(limit or self.limit, lane)
-                if self.dialect == "postgresql"
-                else self._lease_sqlite(limit or self.limit, self._readers)
-            )
-            async with lease as connection:
-                yield connection
+            return self._transaction_postgresql(limit or self.limit, lane)
+        if self.dialect == "postgresql":
+            return self._lease_postgresql(limit or self.limit, lane)
+        return self._lease_sqlite(limit or self.limit, self._readers)
 
-    @asynccontextmanager
-    async def transaction(
+    def transaction(
         self, *, limit: float | None = None, lane: int | None = None
-    ) -> AsyncIterator[SqlConnection]:
+    ) -> AbstractAsyncContextManager[SqlConnection]:
         """BEGIN, and COMMIT at the end; ROLLBACK if the body raises. `lane` as of `connection`.
 
         StorageUnavailable from the COMMIT itself means that its outcome is not known.
         """
         if self.dialect == "postgresql":
-            async with self._transaction_postgresql(limit or self.limit, lane) as connection:
-                yield connection
-        else:
-            async with self._transaction_sqlite(limit or self.limit) as connection:
-                yield connection
+            return self._transaction_postgresql(limit or self.limit, lane)
+        return self._transaction_sqlite(limit or self.limit)
 
     async def transact(
         self,
@@ -381,33 +373,35 @@ class Database:
 
     @asynccontextmanager
     async def _lease_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[SqlConnection]:
-        async with asyncio.timeout(limit):
-            if not self._pool.is_connected:
-                raise StorageUnavailable("the database is not connected")
-            who = ASKING.get() if lane is None else ""
-            if who:
-                await self._questions.enter(who)
-            try:
-                async with self._pool.lease(lane) as raw:
-                    yield SqlConnection(raw, "postgresql")
-            finally:
+        try:
+            async with asyncio.timeout(limit):
+                if not self._pool.is_connected:
+                    raise StorageUnavailable("the database is not connected")
+                who = ASKING.get() if lane is None else ""
                 if who:
-                    self._questions.leave(who)
+                    await self._questions.enter(who)
+                try:
+                    async with self._pool.lease(lane) as raw:
+                        yield SqlConnection(raw, "postgresql")
+                finally:
+                    if who:
+                        self._questions.leave(who)
+        except DRIVER_ERRORS as error:
+            raise self._met(error) from error
 
     @asynccontextmanager
     async def _transaction_postgresql(self, limit: float, lane: int | None) -> AsyncIterator[SqlConnection]:
-        with self._translated():
-            async with self._lease_postgresql(limit, lane) as connection:
-                await connection.command(self._begin)
-                try:
-                    yield connection
-                except asyncio.CancelledError:
-                    raise  # the connection goes, and with it the transaction
-                except BaseException:
-                    with suppress(*DRIVER_ERRORS):
-                        await connection.command("ROLLBACK")
-                    raise
-                await connection.command("COMMIT")
+        async with self._lease_postgresql(limit, lane) as connection:
+            await connection.command(self._begin)
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                raise  # the connection goes, and with it the transaction
+            except BaseException:
+                with suppress(*DRIVER_ERRORS):
+                    await connection.command("ROLLBACK")
+                raise
+            await connection.command("COMMIT")
 
     # -- SQLite -------------------------------------------------------------------------------------
 
@@ -430,14 +424,17 @@ class Database:
 
     @asynccontextmanager
     async def _lease_sqlite(self, limit: float, pool: "asyncio.Queue[Link]") -> AsyncIterator[SqlConnection]:
-        async with asyncio.timeout(limit):
-            link = await self._take(pool)
-            try:
-                yield SqlConnection(link.raw_connection, "sqlite")
-            finally:
-                # A statement that was given up still runs in the connection's thread; whatever comes
-                # next waits for it there.
-                pool.put_nowait(link)
+        try:
+            async with asyncio.timeout(limit):
+                link = await self._take(pool)
+                try:
+                    yield SqlConnection(link.raw_connection, "sqlite")
+                finally:
+                    # A statement that was given up still runs in the connection's thread; whatever comes
+                    # next waits for it there.
+                    pool.put_nowait(link)
+        except DRIVER_ERRORS as error:
+            raise self._met(error) from error
 
     async def _take(self, pool: "asyncio.Queue[Link]") -> Link:
         if not self._links:
