@@ -27,11 +27,13 @@ install: $(VENV)/.dev ## Create the virtual environment with everything that dev
 
 run: $(VENV)/.runtime ## Install what is needed, migrate, and serve on http://127.0.0.1:8003
 	@$(BIN)/python scripts/fetch_client.py
+	@$(BIN)/python -m scripts.build_chat
 	@$(SITE) || echo 'The documentation was not built; everything else works.'
 	@exec $(BIN)/python scripts/run.py
 
 cluster: $(VENV)/.dev services ## Run three nodes, Redis, PostgreSQL and nginx on http://127.0.0.1:8080
 	@$(BIN)/python scripts/fetch_client.py
+	@$(BIN)/python -m scripts.build_chat
 	@$(SITE)
 	@exec $(BIN)/python scripts/cluster.py
 

@@ -160,10 +160,10 @@ class Cluster:
         threading.Thread(target=echo, args=(name, process), daemon=True).start()
 
     def lay_out_client(self) -> None:
-        """The playground's Socket.IO client, where `make cluster` has fetched it."""
-        fetched = ROOT / "data" / "vendor"
-        if fetched.is_dir():
-            shutil.copytree(fetched, self.folder / "data" / "vendor")
+        """What the playground and the chat run, where `make cluster` has fetched it."""
+        for name in ("vendor", "chat"):
+            if (ROOT / "data" / name).is_dir():
+                shutil.copytree(ROOT / "data" / name, self.folder / "data" / name)
 
     def make_database(self) -> None:
         data = self.folder / "postgres"

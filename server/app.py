@@ -43,7 +43,19 @@ from server.node.features import build_features, offering
 from server.node.jobs import feature_jobs
 from server.node.running import CannotServe, running
 from server.prefix import with_other_slash, without_prefix
-from server.routes import agents, dev, files, messages, operations, pages, search, service, sessions, streams
+from server.routes import (
+    agents,
+    chat,
+    dev,
+    files,
+    messages,
+    operations,
+    pages,
+    search,
+    service,
+    sessions,
+    streams,
+)
 from server.routes.common import reply
 from server.services import Services
 
@@ -89,6 +101,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *aisdk.ROUTES,
         *agui.ROUTES,
         *pages.ROUTES,
+        *chat.ROUTES,
         *aisdk_socket.routes(services, doors.event_streams, features.files),
         *doors.routes,
     ]

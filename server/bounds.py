@@ -248,6 +248,8 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/"): _public("page"),
     ("GET", "/web/{name}"): _public("page"),
     ("GET", "/vendor/{name}"): _public("page"),
+    ("GET", "/chat/"): _public("page"),
+    ("GET", "/chat/{name}"): _public("page"),
     ("GET", "/openapi.json"): _public("page"),
     ("GET", "/asyncapi.json"): _public("page"),
     ("GET", "/docs/{path}"): _public("page"),

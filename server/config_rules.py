@@ -140,7 +140,7 @@ def check(settings: "Settings") -> Iterator[Fault]:
 #: The beginnings of Parley's own paths. A ROOT_PATH may not begin so: nobody could see whether a proxy kept
 #: it.
 OWN_PATHS = (
-    "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor",
+    "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor", "/chat",
     "/docs", "/openapi.json", "/asyncapi.json", "/healthz", "/readyz", "/metrics",
 )  # fmt: skip
 

@@ -40,6 +40,7 @@ LONG = (
     "cluster/test_fencing.py", "search/test_search.py", "lineage/test_redis_goes_back.py",
     "test_conversation.py", "doors/test_aisdk_pages.py", "cluster/test_openai_nodes.py",
     "doors/test_copilotkit.py", "cluster/test_agui_nodes.py", "clients/test_everybody.py",
+    "clients/test_react.py", "people/test_chat.py",
 )  # fmt: skip
 
 use_memory()

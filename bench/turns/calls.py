@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect as connect_socket
 
 from bench.turns import texts
 from bench.turns.crowd import Listener, gathered, listen, tour
-from bench.turns.world import SETTINGS, World
+from bench.turns.world import BUNDLE, SETTINGS, World
 from events.agents.replies import HISTORY_MESSAGES
 from migrations.run import upgrade
 from server.bounds import Call
@@ -551,6 +551,8 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ("GET", "/"): (Dear("there is but one", get("/")),),
     ("GET", "/web/{name}"): (Dear("the longest", get("/web/app.js")),),
     ("GET", "/vendor/{name}"): (Dear("there is but one", get("/vendor/" + CLIENT.name)),),
+    ("GET", "/chat/"): (Dear("there is but one", get("/chat/")),),
+    ("GET", "/chat/{name}"): (Dear("the longest", get("/chat/" + BUNDLE)),),
     ("GET", "/openapi.json"): (Dear("there is but one", get("/openapi.json")),),
     ("GET", "/asyncapi.json"): (Dear("there is but one", get("/asyncapi.json")),),
     ("GET", "/docs/{path}"): (Dear("the longest", get("/docs/reference/objects.html")),),

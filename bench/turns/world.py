@@ -1,6 +1,7 @@
 """A server in which all that may be large is: sessions, lists, rooms, connections. Knows no call."""
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -41,6 +42,10 @@ SETTINGS = {
     "MAX_STREAMS_PER_USER": "1000",
     "ADMIN_PASSWORD": "a password of the benchmark's",
 }
+
+#: As large as the chat's bundle is.
+BUNDLED = b"export {};\n" * 30_000
+BUNDLE = f"{hashlib.sha256(BUNDLED).hexdigest()[:32]}.js"
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,9 @@ async def world(folder: Path, database_url: str, size: Size, **settings: str) ->
     probe = Probe(folder)
     (folder / "data" / "vendor").mkdir(parents=True)
     shutil.copyfile(CLIENT, folder / "data" / "vendor" / CLIENT.name)
+    (folder / "data" / "chat").mkdir()
+    (folder / "data" / "chat" / "index.html").write_bytes(b"<p>\n" * 200)
+    (folder / "data" / "chat" / BUNDLE).write_bytes(BUNDLED)
     server = Server(folder, database_url, **SETTINGS, **probe.settings, **settings)
     try:
         await server.start_async()

@@ -196,6 +196,8 @@ export interface Parley {
   /** Signed addresses of a file, for `<img>` and links: asked for again before they end. */
   fileUrl: (file_id: string) => Promise<{ url: string; thumbnail_url: string | null; expires_at: string }>;
   presence: (status: "online" | "away") => Promise<unknown>;
+  /** What the stores do not have: a path of docs/protocol.md, with the token; errors are a `ParleyError`. */
+  readonly rest: { call: (method: string, path: string, body?: unknown) => Promise<any> };
   /** After `refused`, with a fresh token. */
   reconnect: () => Promise<void>;
   /** For good: what one asks for afterwards is `CLOSED`. What is pending stays in the storage. */

@@ -1,7 +1,7 @@
 // Hooks over parley-client. README.md beside this file shows how they are used.
-import type { ReactElement, ReactNode, RefCallback } from "react";
+import type { ComponentProps, ReactElement, ReactNode, RefCallback } from "react";
 import type {
-  Connection, GiveAnswer, Hit, Interrupt, Message, Observable, Options, Parley, ParleyError, Part, SessionState, SessionStore, SessionsState,
+  AgentBrief, Connection, GiveAnswer, Hit, Interrupt, Message, Observable, Options, Parley, ParleyError, Part, Pending, SessionDetails, SessionState, SessionStore, SessionsState,
   SessionsStore,
 } from "parley-client";
 
@@ -76,6 +76,77 @@ export function useDropped(add: (files: FileList) => void): boolean;
 /** `[text, setText]`: what one has begun to write in a session, kept in this tab. */
 export function useDraft(id: string): [string, (text: string) => void];
 
+/** What writing is made of, for a page's own `<form>`, `<textarea>` and `<input type="file">`. Enter says it (not while a
+ *  syllable of Korean is written), Escape stops the answer, the up arrow in an empty field is `onEditLast`. */
+export function useComposer(id: string | null | undefined, told?: {
+  onSent?: (text: string) => void;
+  onEditLast?: () => void;
+  onError?: (error: ParleyError) => void;
+}): {
+  text: string;
+  files: FileOnItsWay[];
+  ready: boolean;
+  answering: boolean;
+  /** Files are held over the page. */
+  over: boolean;
+  typing: Named[];
+  form: { onSubmit: (event?: { preventDefault: () => void }) => void };
+  field: Pick<ComponentProps<"textarea">, "value" | "onChange" | "onKeyDown">;
+  picker: Pick<ComponentProps<"input">, "type" | "multiple" | "onChange">;
+  stop: () => void;
+  remove: (id: string) => void;
+  retry: (id: string) => void;
+};
+
+/** Other words for a message: where an agent answers, another version, which is answered. */
+export function useEdit(session: SessionStore, message: Message, told?: { onDone?: () => void; onError?: (error: ParleyError) => void }): {
+  text: string;
+  form: { onSubmit: (event: { preventDefault: () => void }) => void };
+  field: Pick<ComponentProps<"textarea">, "value" | "onChange" | "onKeyDown">;
+};
+
+export interface Row {
+  key: string;
+  message: Message | Pending;
+  sender: Named;
+  mine: boolean;
+  /** Of several of one sender's. */
+  first: boolean;
+  newDay: boolean;
+}
+
+/** What is in the page of a session that may have thousands of messages, pending ones at its end: each row in an element
+ *  with `data-key={key}`, in an element with `ref`. At the end they are read; `readers` have read all of it. */
+export function useMessages(id: string | null | undefined, more?: { sought?: string | null; size?: number }): {
+  state: SessionState;
+  session: SessionStore | null;
+  rows: Row[];
+  ref: RefCallback<HTMLElement>;
+  atEnd: boolean;
+  toEnd: () => void;
+  toKey: (key: string) => boolean;
+  readers: Named[];
+};
+
+/** What a session is, and who may do what in it. The last three are its owner's. */
+export function useAbout(id: string): {
+  details: SessionDetails | null;
+  /** Else the agent's name; null: it has neither. */
+  title: string | null;
+  /** It is one's own. */
+  owner: boolean;
+  /** One may say something. */
+  may: boolean;
+  /** An agent answers. */
+  asks: boolean;
+  rename: (title: string) => Promise<SessionDetails>;
+  invite: (user: string, role?: "member" | "viewer") => Promise<unknown>;
+  archive: () => Promise<void>;
+};
+
+/** Whom one may ask; null until it is known. */
+export function useAgents(): { agents: AgentBrief[] | null; error: ParleyError | null };
+
 /** Signed addresses of a file, asked for again before they end; null until they are known. */
 export function useFileUrl(file_id: string | null | undefined): { url: string | null; thumbnail_url: string | null; error?: ParleyError } | null;
 
@@ -130,5 +201,7 @@ export function useStore<S, T = S>(store: Observable<S>, select: ((state: S) => 
 export function named(key: string, users: SessionState["users"], session: SessionState["session"]): Named;
 /** Whether an answer is being written, or is about to be: what a button to stop is for. */
 export function isAnswering(state: Pick<SessionState, "messages" | "turns" | "outcomes" | "session">): boolean;
+/** Which version this is, and the ids beside it, for `session.select`. */
+export function versionsOf(message: Message): { number: number; count: number; older: string | null; newer: string | null };
 /** Who has read up to this message, beside its sender and oneself. */
 export function readersOf(state: SessionState, message: Message): Named[];

@@ -36,12 +36,13 @@ export function useLongList(items, { keyOf, hasOlder = false, loadOlder, sought,
     setAtEnd(place.pinned);
     place.anchor = place.pinned ? null : anchorIn(scroller);
     const half = Math.ceil(size / 2);
-    if (scrollTop < NEAR && start > 0) setFirst(keyOf(items[Math.max(0, start - half)]));
-    else if (scrollTop < NEAR && hasOlder && !place.loading) {
+    const near = Math.min(NEAR, (scrollHeight - clientHeight) / 4); // of both ends one is near
+    if (scrollTop <= near && start > 0) setFirst(keyOf(items[Math.max(0, start - half)]));
+    else if (scrollTop <= near && hasOlder && !place.loading) {
       place.loading = true;
       if (items.length) setFirst(keyOf(items[start])); // what comes is before it
       Promise.resolve(loadOlder?.()).catch(() => {}).finally(() => (place.loading = false));
-    } else if (below < NEAR && end < items.length) setFirst(keyOf(items[start + half]));
+    } else if (below < near && end < items.length) setFirst(keyOf(items[start + half]));
     else if (place.pinned) setFirst(null);
   }, [scroller, size, place]);
 

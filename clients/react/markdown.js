@@ -1,7 +1,7 @@
 "use client";
 // Markdown as elements: `marked` reads it into tokens, and each becomes an element or text; `remend` closes what a text
 // that is still being written has open. Text never becomes HTML, and an address never loads anything.
-import { createElement as h, Fragment, memo, useMemo } from "react";
+import { createElement as h, Fragment, memo, useMemo, useRef } from "react";
 import { lexer } from "marked";
 import remend from "remend";
 
@@ -11,17 +11,36 @@ const HEALED = 20000;
 const DEEPEST = 20;
 
 /** `text` as it is, or with `growing` as it will look. `code({ text, language })` renders a block of code in place of
- * `<pre><code>`. A block that did not change is not rendered again. Headings begin at `<h3>`. */
+ * `<pre><code>`. A block that did not change is neither read nor rendered again. Headings begin at `<h3>`. */
 export const Markdown = memo(function Markdown({ text, growing = false, code = Code, className = "markdown" }) {
+  const known = useRef(null);
   const blocks = useMemo(() => {
     try {
-      return lexer(growing && text.length < HEALED ? remend(text) : text).filter(({ type }) => type !== "space");
+      if (!growing) return read(text);
+      known.current = grown(known.current, text);
+      return [...known.current.blocks, ...known.current.tail];
     } catch {
-      return [{ type: "paragraph", raw: text, tokens: [{ type: "escape", text }] }]; // nested too deeply for the library
+      return [{ type: "escape", raw: text, text }]; // nested too deeply for the library
     }
   }, [text, growing]);
   return h("div", { className, dir: "auto" }, blocks.map((token, at) => h(Block, { key: at, token, code })));
 });
+
+const read = (text) => lexer(text).filter(({ type }) => type !== "space");
+
+/** `blocks` that no further text can change, of the text in `settled`, and those of the `tail`. */
+function grown(known, text) {
+  const { settled, blocks } = known && text.startsWith(known.settled) ? known : { settled: "", blocks: [] };
+  const rest = text.slice(settled.length);
+  const tokens = lexer(rest);
+  const last = tokens.findLastIndex(({ type }) => type !== "space");
+  const sure = tokens.slice(0, Math.max(0, last));
+  const raw = sure.map((token) => token.raw).join("");
+  if (!rest.startsWith(raw)) return { settled, blocks, tail: tokens.filter(({ type }) => type !== "space") }; // it put something in
+  const open = rest.slice(raw.length);
+  const healed = open.length < HEALED && tokens[last]?.type !== "code" ? read(remend(open)) : read(open);
+  return { settled: settled + raw, blocks: [...blocks, ...sure.filter(({ type }) => type !== "space")], tail: healed };
+}
 
 const Block = memo(
   function Block({ token, code }) {

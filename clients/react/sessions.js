@@ -1,6 +1,6 @@
 "use client";
 // One session, the list of them, and who is there.
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { useParley } from "./provider.js";
 import { named, NO_SESSION, NO_SESSIONS, NOTHING } from "./state.js";
 import { useStore } from "./store.js";
@@ -30,14 +30,18 @@ export function useSessions(select) {
 export function useConnection(id, grace = GRACE) {
   const parley = useParley();
   const told = useStore(id == null ? parley.sessions : parley.session(id), connectionOf, NOTHING);
-  const [late, setLate] = useState(told);
-  const passes = told.connection === "offline";
+  const away = told.connection === "offline";
+  const before = useRef(told);
+  const [late, setLate] = useState(false);
   useEffect(() => {
-    if (!passes) return setLate(told);
-    const timer = setTimeout(() => setLate(told), grace);
+    if (!away) before.current = told;
+  }, [away, told]);
+  useEffect(() => {
+    if (!away) return setLate(false);
+    const timer = setTimeout(() => setLate(true), grace);
     return () => clearTimeout(timer);
-  }, [told, passes, grace]);
-  const shown = passes ? late : told;
+  }, [away, grace]);
+  const shown = away && !late ? before.current : told;
   return useMemo(() => ({ ...shown, reconnect: parley.reconnect }), [shown, parley]);
 }
 

@@ -33,3 +33,9 @@ export function readersOf({ readMarks, me, users, session }, message) {
   const others = Object.keys(readMarks).filter((key) => key !== me && key !== keyOf(message));
   return others.filter((key) => readMarks[key] >= message.seq).map((key) => named(key, users, session));
 }
+
+/** `{ number, count, older, newer }`: the id of the version before and behind, for `session.select`; null: there is none. */
+export function versionsOf({ message_id, siblings = [message_id] }) {
+  const at = siblings.indexOf(message_id);
+  return { number: at + 1, count: siblings.length, older: siblings[at - 1] ?? null, newer: siblings[at + 1] ?? null };
+}

@@ -65,13 +65,13 @@ def _files(web: Path) -> frozenset[str]:
     return frozenset(file.relative_to(web).as_posix() for file in found)
 
 
-def _nothing() -> Response:
+def nothing() -> Response:
     return reply({"error": {"code": "UNKNOWN_COMMAND", "message": "No such path", "retryable": False}}, 404)
 
 
 async def playground(request: Request) -> Response:
     if not services_of(request).settings.debug:
-        return _nothing()
+        return nothing()
     root = services_of(request).settings.root_path
     content, names = await asyncio.to_thread(_playground, root)
     policy = POLICY.format(names=f" '{integrity(names.encode(), 'sha256')}'")
@@ -98,14 +98,14 @@ async def asset(request: Request) -> Response:
     """The playground's modules, with DEBUG."""
     name = request.path_params["name"]
     if name not in _files(WEB) or not services_of(request).settings.debug:
-        return _nothing()
+        return nothing()
     return FileResponse(WEB / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
 
 
 async def vendor(request: Request) -> Response:
     """Published packages as they are, where `make run` could fetch them."""
     content = await features_of(request).vendor.content(request.path_params["name"])
-    return Response(content, media_type=TYPES[".js"], headers=HEADERS) if content else _nothing()
+    return Response(content, media_type=TYPES[".js"], headers=HEADERS) if content else nothing()
 
 
 @lru_cache(maxsize=8)
@@ -146,7 +146,7 @@ async def docs(request: Request) -> Response:
         return Response(
             "The documentation is not built here: `make site` builds it.\n", 404, HEADERS, "text/plain"
         )
-    return _nothing()
+    return nothing()
 
 
 ROUTES = [

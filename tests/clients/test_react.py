@@ -20,7 +20,10 @@ JS = MODULES.parent
 CLIENTS = (ROOT / "clients" / "js", ROOT / "clients" / "react")
 TYPED = """
 import { createElement } from "react";
-import { ParleyProvider, useLongList, useSession, useSessions, useUpload } from "parley-react";
+import {
+  askOf, ParleyProvider, useAbout, useComposer, useLongList, useMessages, useSession, useSessions, useUpload,
+  versionsOf,
+} from "parley-react";
 import { useParleyRuntime } from "parley-react/assistant-ui";
 export function Page({ id }: { id: string | null }) {
   const [{ messages, pending }, session] = useSession(id);
@@ -30,6 +33,14 @@ export function Page({ id }: { id: string | null }) {
   const parts = useUpload(id).take();
   session?.send({ parts });
   list.create({ title });
+  const { form, field } = useComposer(id, { onSent: (text) => text.trim() });
+  const { rows } = useMessages("s", { sought: useAbout("s").title });
+  for (const { message, sender } of rows) sender.name.concat(message.content ?? "");
+  versionsOf(messages[0]).older?.trim();
+  const values = new FormData();
+  const [ask] = messages[0].interrupts ?? [];
+  if (ask) session?.answer("m", ask.id, askOf(ask).answer(true, values));
+  createElement("form", form, createElement("textarea", field));
   useParleyRuntime(id, { isSendDisabled: pending.length > 10 });
   // @ts-expect-error: it may be null
   session.stop();

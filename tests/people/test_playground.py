@@ -93,6 +93,7 @@ async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
                 "/web/app.js",
                 "/web/index.html",
                 "/vendor/x.js",
+                "/chat/",
                 "/vendor/..%2F..%2Fparley.db",
             ):
                 assert (await api.get(path)).status_code == 404, path
