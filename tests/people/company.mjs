@@ -37,6 +37,23 @@ const stories = {
     await say(ann, "afloat again");
     await saying(bo, "afloat again").waitFor();
 
+    // What is refused stays with its reason, and goes back where it was written, or out again.
+    const role = (name) => page.evaluate((role) => {
+      const { person, room } = playground.panes[0];
+      return person.rest("PUT", `/api/chat/sessions/${room.sessionId}/participants/bo`, { body: { role } });
+    }, name);
+    await role("viewer");
+    for (const text of ["may I?", "and now?"]) {
+      await say(bo, text);
+      await bo.locator(".unsent .failed", { hasText: text }).getByText("was not taken").waitFor();
+    }
+    await bo.locator(".unsent li", { hasText: "may I?" }).getByRole("button", { name: "Take it back" }).click();
+    check((await bo.locator("textarea").inputValue()) === "may I?", "what was taken back is back where it was written");
+    await role("member");
+    await bo.getByRole("button", { name: "Send it again" }).click();
+    await saying(ann, "and now?").waitFor();
+    await bo.locator("textarea").fill("");
+
     await bo.getByRole("button", { name: "About this session" }).click();
     check(await dialog.getByRole("textbox", { name: "Title" }).isDisabled(), "who does not own it cannot rename it");
     check(!(await dialog.getByRole("button", { name: /Archive|Remove|Add/ }).count()), "nor end it, nor choose who is in it");
