@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
+from events.held import SMALL
 from server.engine import asides, frames, strangers
 from server.engine.parser import FrameParser, MessageHandler, ProtocolError, TooBig
 
@@ -58,8 +59,8 @@ class WebSocketConnection(asyncio.Protocol):
     comes is the request's (`_head_received`)."""
 
     __slots__ = (
-        "_closing", "_owes", "_paid", "_parser", "_paused", "_ping", "_pings", "_rest", "_slow", "_timer",
-        "config", "handler", "server_state", "transport",
+        "_closing", "_held", "_owes", "_paid", "_parser", "_paused", "_ping", "_pings", "_rest", "_slow",
+        "_timer", "config", "handler", "server_state", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -75,6 +76,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pings = 0  # that came in this turn
         self._ping: bytes | None = None  # the newest, if it has no answer yet
         self._rest = b""  # of a read, for the next turn
+        self._held = 0  # bytes of it that are told to the handler
         self._paused = False  # the application wants nothing more for now
         self._paid = 0.0  # when what asks for nothing is paid for, by the loop
         self._owes = False  # so much of it came that nothing is read for a while
@@ -110,6 +112,7 @@ class WebSocketConnection(asyncio.Protocol):
         if parser is not None:
             if self._rest:
                 self._rest += data
+                self._count_rest()
                 return
             try:
                 if rest := parser.feed(data):
@@ -128,12 +131,21 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         if self._paused or self._owes:
-            return  # it is gone on with when reading is
+            return self._count_rest()  # it is gone on with when reading is
         rest, self._rest = self._rest, b""
+        self._count_rest()
         if self._parser is not None and rest:
             self.data_received(rest)
         if not (self._rest or self._paused):
             self.resume_reading()
+
+    def _count_rest(self) -> None:
+        """What has been read waits as long as its client is held up."""
+        size = len(self._rest) if self._paused or self._owes else 0
+        size = size if size > SMALL else 0
+        if size != self._held:
+            by, self._held = size - self._held, size
+            self.holds(by)
 
     def eof_received(self) -> None:
         """Half-closed is closed: the transport closes itself."""

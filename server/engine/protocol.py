@@ -201,8 +201,8 @@ class WebSocketProtocol(WebSocketConnection):
             if self.handler is handler:
                 (handler.text if is_text else handler.binary)(data)
         asgi.resume_reading()
-        if self._parser is not None and self._parser.held:  # it began before
-            self.holds(self._parser.held)
+        if self._parser is not None and (held := self._parser.held + self._held):  # it began before
+            self.holds(held)
 
     def hand_over(self, to: Any) -> bytes:
         """The connection, on which nothing has been answered, is `to`'s from here on: a Protocol of asyncio

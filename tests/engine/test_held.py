@@ -16,7 +16,7 @@ from events.errors import ValidationFailed
 from events.event import Event, Kind
 from events.held import Held
 from events.outbox import Flusher, Sink
-from server.engine import asides
+from server.engine import asides, parser
 from server.engine.answers import counted
 from server.engine.asgi import Receive, Scope, Send
 from server.engine.clients import Client
@@ -91,6 +91,22 @@ async def test_messages_that_do_not_end_have_a_bound_together(unended: bytes) ->
             raw.send(masked(TEXT, TEXT_OF)[-10:] if unended is HALF else masked(CONTINUATION, b""))
         await until(lambda: held.weight == 0)
         assert len([entry for entry in door.log if entry[:2] == ("event", "say")]) == 3
+
+
+async def test_what_was_read_of_who_is_held_up_counts_until_it_is_looked_at() -> None:
+    count = 5000
+    async with crowd() as (port, door, held), (await socketio(port, shown("bob")))[0] as raw:
+        session = door.conns[0].session
+        raw.send(masked(TEXT, b'42["stop"]'))
+        door.event, event = lambda *_: session.hold_up(True), door.event
+        raw.send(masked(TEXT, b'42["say"]') * count)
+        await until(lambda: held.of(BOB) > 0)
+        door.event = event
+        session.hold_up(False)
+        await until(lambda: held.of(BOB) == 0)
+        raw.text('429["last"]')
+        assert await raw.next_text() == '439[{"n":0}]'
+        assert len(door.log) > count - parser.AT_A_TIME // 15
 
 
 async def test_bodies_of_known_polling_sessions_count_as_well() -> None:
