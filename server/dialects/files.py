@@ -6,7 +6,7 @@ import mimetypes
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import msgspec
@@ -17,7 +17,10 @@ from events.files import FileService
 from events.parts import Data, FilePart, GivenPart, Text
 from events.waiting import Waiting, no_room
 from events.wording import invalid
+from storage.errors import StorageUnavailable
 from storage.records import FileRecord
+
+T = TypeVar("T")
 
 #: Letters of a `data:` address before its content.
 _HEAD = 300
@@ -190,6 +193,17 @@ async def _stored(
 def forget(files: FileService, records: Sequence[FileRecord]) -> None:
     for record in records:
         files.forget(record)
+
+
+async def asked_with(files: FileService, records: Sequence[FileRecord], asking: Awaitable[T]) -> T:
+    """What a question with these files comes to. If it is refused, the files go too. Raises what it does."""
+    try:
+        return await asking
+    except StorageUnavailable:
+        raise  # it may have been committed
+    except Exception:
+        forget(files, records)
+        raise
 
 
 async def _whole(content: bytes) -> AsyncIterator[bytes]:

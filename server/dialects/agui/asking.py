@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from events.asking import Asked
-from events.errors import ChatError, MessageNotFound, StreamOpen, ValidationFailed
+from events.errors import MessageNotFound, StreamOpen, ValidationFailed
 from events.files import FileService
 from events.pagetools import PageTool, brought
 from events.parts import Data
@@ -18,7 +18,7 @@ from server.dialects.agui.bodies import KnownMessage, RunInput, RunMessage, coun
 from server.dialects.agui.given import said_in
 from server.dialects.agui.toolevents import named_by
 from server.dialects.chats import Chat
-from server.dialects.files import GivenMessage, check_size, forget, stored
+from server.dialects.files import GivenMessage, asked_with, check_size, stored
 from server.dialects.pagetools import page_tools
 from storage import interrupts
 from storage.records import MessageRecord
@@ -100,11 +100,8 @@ async def _question(call: RunCall, message: RunMessage) -> Asked:
         when_busy=body.when_busy,
         tools=_page_tools(body),
     )
-    try:
-        return await chat.services.answers.asking.ask(chat.caller, chat.id, request, chat.origin)
-    except ChatError:
-        forget(call.files, records)
-        raise
+    asking = chat.services.answers.asking.ask(chat.caller, chat.id, request, chat.origin)
+    return await asked_with(call.files, records, asking)
 
 
 def _add_page(said: GivenMessage, body: RunInput) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from events.asking import Asked
-from events.errors import ChatError, Conflict, MessageNotFound, SessionNotFound, StreamOpen, ValidationFailed
+from events.errors import Conflict, MessageNotFound, SessionNotFound, StreamOpen, ValidationFailed
 from events.files import FileService
 from events.pagetools import PageTool, brought
 from events.schema import ChatRequest
@@ -14,7 +14,7 @@ from server.dialects.aisdk.bodies import UIChatRequest, UIMessage
 from server.dialects.aisdk.given import said_in
 from server.dialects.aisdk.toolchunks import ASKED
 from server.dialects.chats import Chat
-from server.dialects.files import GivenMessage, check_size, forget, stored
+from server.dialects.files import GivenMessage, asked_with, check_size, stored
 from storage import interrupts
 from storage.records import MessageRecord
 
@@ -80,11 +80,8 @@ async def _question(call: UICall) -> Asked:
         when_busy=call.body.when_busy,
         tools=call.tools,
     )
-    try:
-        return await services.answers.asking.ask(caller, session.session_id, request, chat.origin)
-    except ChatError:
-        forget(call.files, records)
-        raise
+    asking = services.answers.asking.ask(caller, session.session_id, request, chat.origin)
+    return await asked_with(call.files, records, asking)
 
 
 def _said(call: UICall) -> GivenMessage:
