@@ -6,9 +6,17 @@ import { keyOf } from "./merge.js";
 const ANSWERED = 15000;
 const ROLES = { agent: "agent", service: "system" };
 
+/** The key of whom a token is for (docs/protocol.md, section 1). */
+function whose(token) {
+  const text = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
+  const { sub, role } = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
+  return keyOf({ sender_type: ROLES[role] ?? "user", sender_id: sub });
+}
+
 export class Rest {
   #getToken;
   #token = null;
+  #me;
   #calls = new Set(); // what ends each that is under way; null: closed
 
   /** `url` may have a path: the service's. `network` has `fetch` and what else the doors need. */
@@ -27,18 +35,29 @@ export class Rest {
   /** The last one, or a `fresh` one. Many that ask at once are given the same. */
   token(fresh = false) {
     if (fresh || !this.#token) {
-      const asked = Promise.resolve().then(this.#getToken);
+      const asked = Promise.resolve().then(this.#getToken).then((token) => this.#ours(token));
       this.#token = asked;
       asked.catch(() => this.#token === asked && (this.#token = null));
     }
     return this.#token;
   }
 
-  /** Who the token says one is, as a key (docs/protocol.md, section 1). */
+  /** Who the token says one is. */
   async me() {
-    const text = atob((await this.token()).split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
-    const { sub, role } = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
-    return keyOf({ sender_type: ROLES[role] ?? "user", sender_id: sub });
+    return whose(await this.token());
+  }
+
+  /** What waits to be sent is one user's: where another has signed in meanwhile, in whatever tab, it stays. */
+  #ours(token) {
+    let me = null;
+    try {
+      me = whose(token);
+    } catch {
+      return token; // `me` says so
+    }
+    this.#me ??= me;
+    if (me === this.#me) return token;
+    throw new ParleyError({ code: "UNAUTHORIZED", message: "The token is another user's, who needs a client of their own" });
   }
 
   /** The answer; a `ParleyError` for anything else. */

@@ -147,6 +147,11 @@ listeners.visibilitychange?.();
 await settled();
 answers.looked = lists - before;
 
+const another = createParley({ url: "http://x", getToken: () => `a.${btoa(`{"sub":"user ${tokens++}"}`)}.x`, transport, storage });
+const first = await another.rest.me();
+answers.another = [first === `user ${tokens - 1}`, await another.rest.token(true).catch(({ code }) => code)];
+another.close();
+
 parley.session("late").subscribe(() => {});
 parley.close();
 await settled();

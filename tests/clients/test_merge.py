@@ -53,6 +53,8 @@ INSIDE: dict[str, Any] = {
     "uploaded": ["f", 2],
     "addresses": 601,
     "looked": 1,
+    # A token of another user is nobody's here.
+    "another": [True, "UNAUTHORIZED"],
     "closed": [["CLOSED", False], "CLOSED", ["close"], "offline", []],
 }
 
