@@ -56,7 +56,7 @@ types: $(VENV)/.dev ## Check types, strictly
 	$(BIN)/mypy
 
 check: lint types ## Lint, types, the direction of imports, generated documents up to date
-	$(BIN)/lint-imports --no-logo
+	PYTHONPATH=clients/python $(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/docs.py --check
 
 bench: $(VENV)/.dev services tests/js/node_modules/.stamp ## Measure: throughput, latency, memory, side by side with others

@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 
 def generated() -> dict[Path, str]:
+    from server.contract.pytypes import typed_dicts
     from server.contract.tables import filled
     from server.contract.typescript import declarations
 
@@ -44,6 +45,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "protocol.md": filled(template),
         ROOT / "clients" / "parley-events.d.ts": declarations(),
         ROOT / "clients" / "js" / "parley-events.d.ts": declarations(),
+        ROOT / "clients" / "python" / "parley_client" / "wire.py": typed_dicts(),
     }
 
 

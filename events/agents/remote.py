@@ -54,8 +54,9 @@ class Workers:
                 continue
             try:
                 async with asyncio.timeout(ACK_TIMEOUT):
-                    await worker.ask("agent_request", payload)
-                return True
+                    reply = await worker.ask("agent_request", payload)
+                if not _refused(reply):
+                    return True
             except (TimeoutError, asyncio.CancelledError, ConnectionError):
                 current = asyncio.current_task()
                 if current is not None and current.cancelling():
@@ -74,6 +75,12 @@ class Workers:
         turn = self._turn.get(key, 0) % len(workers)
         self._turn[key] = turn + 1
         return workers[turn:] + workers[:turn]
+
+
+def _refused(reply: object) -> bool:
+    """A worker that is about to end, or has its hands full, says `{ok: false}`: the next one is asked."""
+    said = reply[0] if isinstance(reply, list) and reply else None
+    return isinstance(said, dict) and said.get("ok") is False
 
 
 class HandOut:

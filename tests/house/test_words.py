@@ -3,6 +3,8 @@
 import ast
 import re
 
+import pytest
+
 from tests.support.server import ROOT
 
 
@@ -25,12 +27,18 @@ def test_the_glossary_has_few_words_and_the_house_uses_them() -> None:
 TWICE = {"Server", "Fault", "Kind"}
 
 
-def test_a_class_has_a_name_of_its_own() -> None:
+#: What one reads together: the server, and the client, which is installed without it.
+HOUSES = {"the server": ("server", "events", "storage"), "the client": ("clients/python",)}
+
+
+@pytest.mark.parametrize("house", HOUSES)
+def test_a_class_has_a_name_of_its_own(house: str) -> None:
     """But for the structs of the wire contract, whose names clients see, and classes that one module
     keeps."""
     contract = {"events/schema.py", "events/parts.py", "events/payloads.py"}
+    contract.add("clients/python/parley_client/wire.py")
     places: dict[str, set[str]] = {}
-    for package in ("server", "events", "storage"):
+    for package in HOUSES[house]:
         for path in sorted((ROOT / package).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
             for found in ast.walk(ast.parse(path.read_text())):

@@ -64,7 +64,7 @@ class Stage:
         self.env = {
             "PATH": os.pathsep.join([f"{self.root}/.venv/bin", str(postgres), os.environ["PATH"]]),
             "HOME": os.environ.get("HOME", "/"),
-            "PYTHONPATH": str(self.root),
+            "PYTHONPATH": f"{self.root}:{self.root}/clients/python",
             "JWT_SECRET_KEY": SECRET,
             "NO_PROXY": "127.0.0.1",
             # `make test` has installed everything: pip and npm find it, and need no registry.

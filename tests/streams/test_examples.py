@@ -20,6 +20,7 @@ from tests.support.services import program
 
 EXAMPLES = ROOT / "examples"
 JS = ROOT / "tests" / "js"
+PYTHON = ROOT / "clients" / "python"
 CLIENT = JS / "node_modules" / "socket.io-client" / "dist" / "socket.io.esm.min.js"
 
 
@@ -60,7 +61,7 @@ async def test_the_page_survives_a_refresh_in_mid_answer(
 async def worker(server: Server, agent_id: int, *command: str) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         *command, server.url,
-        env={**os.environ, "AGENT_TOKEN": server.token(str(agent_id), "agent")},
+        env={**os.environ, "PYTHONPATH": str(PYTHON), "AGENT_TOKEN": server.token(str(agent_id), "agent")},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

@@ -8,6 +8,8 @@ from typing import Any
 from tests.support.jslines import FOLDER, JsLines
 from tests.support.server import ROOT
 
+QUIET = """({ connection, pending, messages, turns }) => connection === "online" && !pending.length
+  && !turns.length && messages.every(({ status }) => status !== "streaming")"""
 PACKAGE = ROOT / "clients" / "js"
 MODULES = FOLDER / "node_modules"
 
@@ -29,6 +31,9 @@ class StoreClients(JsLines):
         script = folder / "parley.mjs"
         shutil.copyfile(FOLDER / "parley.mjs", script)
         super().__init__(str(script))
+
+    def tab(self, name: str, url: str, token: str, **given: str) -> "Tab":
+        return Tab(self, name, url, token, **given)
 
 
 class Tab:
@@ -65,6 +70,10 @@ class Tab:
             seen = json.dumps(await self.do("state", session=session), ensure_ascii=False)
             raise TimeoutError(f"{self.name} never came to {holds}: {seen[-3000:]}") from None
         return shown
+
+    async def quiet(self, session: str, *, timeout: float) -> None:
+        """Nothing is on its way."""
+        await self.until(session, QUIET, timeout=timeout)
 
     async def state(self, session: str | None = None) -> dict[str, Any]:
         shown: dict[str, Any] = await self.do("state", session=session)

@@ -1,7 +1,7 @@
 """Readers who talk, change their minds, lose their networks and reload, by a seed.
 
-What the stores of `clients/js` show is the server's history once all is quiet, and what was said is
-there once, in order.
+What the stores of `clients/js` and `clients/python` show is the server's history once all is quiet, and what
+was said is there once, in order.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from tests.support.doors import new_session
 from tests.support.proxy import Proxy
+from tests.support.pystore import PyStores, PyTab
 from tests.support.server import Server
 from tests.support.storeclient import StoreClients, Tab
 
@@ -24,8 +25,6 @@ DEEDS = {
     "rest": 6,
 }  # fmt: skip
 FAULTS = ("cut", "half_open", "refuse", "mid_frame")
-QUIET = """({ connection, pending, messages, turns }) => connection === "online" && !pending.length
-  && !turns.length && messages.every(({ status }) => status !== "streaming")"""
 #: What a reader sees of a message.
 COMPARED = (
     "message_id", "seq", "revision", "sender_type", "sender_id", "message_type", "content", "parts", "status",
@@ -48,24 +47,26 @@ def seen(message: dict[str, Any]) -> dict[str, Any]:
 class World:
     """Readers before `nodes`: each comes to one of them through a network of its own."""
 
-    def __init__(self, clients: StoreClients, nodes: list[Server], seed: int, transport: str) -> None:
+    def __init__(
+        self, clients: StoreClients | PyStores, nodes: list[Server], seed: int, transport: str, agent: int = 1
+    ) -> None:
         self.clients, self.nodes, self.transport = clients, nodes, transport
-        self.random = random.Random(seed)
+        self.random, self.agent = random.Random(seed), agent
         self.session, self.refuge = "", nodes[0]
         self.said: dict[str, list[str]] = {name: [] for name in TABS}
-        self.tabs: dict[str, Tab] = {}
+        self.tabs: dict[str, Tab | PyTab] = {}
         self.networks: dict[str, Proxy] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.session = await new_session(self.refuge, "alice", members=("bob",), agent_id=1)
+        self.session = await new_session(self.refuge, "alice", members=("bob",), agent_id=self.agent)
         prefix = self.clients.new_name()
         for at, (name, user) in enumerate(TABS.items()):
             node = self.nodes[at % len(self.nodes)]
             network = await self._stack.enter_async_context(Proxy(node.port))
             token, storage = node.token(user), f"{prefix} {user}"
             given = {"storage": storage, "transport": self.transport}
-            tab = Tab(self.clients, f"{prefix} {name}", network.url, token, **given)
+            tab = self.clients.tab(f"{prefix} {name}", network.url, token, **given)
             self.networks[name], self.tabs[name] = network, await tab.open(self.session)
         return self
 
@@ -127,7 +128,7 @@ class World:
 
     async def _differs(self, deadline: float) -> str:
         for name, tab in self.tabs.items():
-            await tab.until(self.session, QUIET, timeout=max(5.0, deadline - time.monotonic()))
+            await tab.quiet(self.session, timeout=max(5.0, deadline - time.monotonic()))
             shown = await tab.do("whole", session=self.session)
             assert shown["faults"] == [], shown["faults"]
             ours, theirs = [seen(each) for each in shown["messages"]], await self._path()
