@@ -5,7 +5,7 @@ A room in which many join (or come back) at once costs one reading, not one each
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import Raw
@@ -142,7 +142,9 @@ class Snapshots:
             after_revision = None
         page = part(known.page, after_revision, limit)
         if page is None:
-            page = (await self._read(room.name, after_revision, limit)).page
+            # Its turns, too, are as of this moment: an end that the page has seen is not told again.
+            later = await self._read(room.name, after_revision, limit)
+            page, known = later.page, replace(known, turns=later.turns, unanswered=later.unanswered)
         texts = await _encoded(state) if state is not None and are_long(state) else {}
         snapshot = self.made(room, known, role, cut, state, page, reset, texts)
         snapshot.brought = self.brought() if after_revision else None

@@ -8,6 +8,9 @@ from tests.turns.conftest import Place
 from tests.turns.scene import Scene, scene
 from tests.turns.waits import ask_approval, say
 
+#: Questions while somebody joins.
+ASKED = 40
+
 
 async def test_stops_in_the_last_moment(place: Place) -> None:
     """By the question and by the answer, in two tabs, while its producer ends it: one end, and all hear the
@@ -138,3 +141,29 @@ async def test_regenerate_at_the_moment_of_the_end(place: Place) -> None:
                 assert again["error"]["code"] == "STREAM_OPEN"
             assert await all_done(at, 1) == [(question, "complete")]
             assert at.worker.requests.empty()
+
+
+async def test_who_joins_again_while_answers_end(place: Place) -> None:
+    """With more to catch up than the page at hand has: no question is told as open whose answer is told as
+    ended. Nobody would tell such a reader of its end."""
+    session = await new_session(place.front, "alice", members=("bob",), agent_id=1)
+    async with (
+        enter("socketio", place.front, "alice", session) as alice,
+        enter("socketio", place.front, "bob", session) as bob,
+    ):
+        said = [
+            alice.call("message", content=f"{n}", client_message_id=f"{n}", reply=False) for n in range(60)
+        ]
+        await asyncio.gather(*said)
+
+        async def ask() -> None:
+            for number in range(ASKED):
+                await alice.call("message", content="hello", client_message_id=f"question {number}")
+
+        asking, open_after_all = asyncio.create_task(ask()), []
+        while not asking.done():
+            reply = await bob.call("join", after_revision=59, limit=500)
+            ended = {each["message_id"] for each in reply["messages"] if each["status"] == "complete"}
+            open_after_all += [turn for turn in reply["turns"] if turn.get("answer_id") in ended]
+        await asking
+    assert open_after_all == []
