@@ -32,8 +32,8 @@ LINE = 8
 
 #: Chunks of one body that may be shorter than so many bytes: each costs as much time as a long one.
 SHORT_CHUNKS, SHORT = 1000, 16
-#: Lines of a head, or of what trails a body: in `HEAD_LIMIT` bytes there are no more.
-LINES = HEAD_LIMIT // 4
+#: Lines of a head that comes in one long piece, and of what trails a body.
+LINES = 1000
 #: No chunks.
 _ANY = 1 << 62
 
@@ -45,7 +45,7 @@ class _LineFull(Exception):
 
 
 class _Lines(list[tuple[bytes, bytes]]):
-    """Where a read is longer than a head may be, it has no more lines than one may have."""
+    """A head that is too long is not put together to its end: it may be a whole read."""
 
     def append(self, line: tuple[bytes, bytes]) -> None:
         if len(self) >= LINES:
@@ -135,6 +135,7 @@ class HttpProtocol(EndingProtocol):
         if isinstance(self.headers, _Lines) and len(self.headers) >= LINES:
             self._fault = 431
         super().send_400_response(msg)
+        self.headers = []  # they may be many, and what refused them waits for the collector
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
