@@ -1,5 +1,5 @@
 // Stories of the documentation: node site.mjs URL STORY, as tell() in browser.mjs has it.
-import { accessible, check, come, say, tell } from "./browser.mjs";
+import { accessible, check, come, say, side, tell } from "./browser.mjs";
 
 const stories = {
   /** README: the session that is offered first is with the model, and its answer comes. */
@@ -8,6 +8,15 @@ const stories = {
     await page.getByRole("button", { name: "New session" }).click();
     await say(reader, "Is anybody there");
     await reader.locator(".message.agent:not(.streaming)", { hasText: "You said: Is anybody there" }).waitFor();
+  },
+
+  /** The URL that `make run` prints: the person of its token, a new session, an answer that streams in. */
+  async first(page) {
+    await page.waitForSelector("body[data-ready]");
+    await page.getByRole("button", { name: "New session" }).click();
+    const alice = side(page, "alice");
+    await say(alice, "Is anybody there");
+    await alice.locator(".message.agent", { hasText: "You said: Is anybody there" }).waitFor();
   },
 
   /** docs/tutorial/page.md: what is said is answered, and is there after a refresh. */
