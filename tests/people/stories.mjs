@@ -424,6 +424,8 @@ const stories = {
       const height = document.documentElement.scrollHeight - innerHeight;
       return { height, colours: new Set(["a", "i", "q", "y"].map(hue)).size, words: [told({ message: "at most 10485760 bytes" }), lost({ message: "Failed to fetch" })] };
     });
+    const stops = await page.locator("#frames").evaluate((list) => [...list.querySelectorAll("summary, pre, button, a")].filter(({ tabIndex }) => tabIndex >= 0).length);
+    check(stops === 0 && (await page.locator("#frames summary").count()) > 20, `frames are one stop of the Tab key, not ${stops}`);
     check(height <= 0, `the page itself does not scroll: ${height}`);
     check(colours === 4, "people have colours of their own");
     check(words.join() === "at most 10.5 MB,the server cannot be reached", `failures are told in words: ${words}`);
