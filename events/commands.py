@@ -43,7 +43,7 @@ from events.typing import Typing
 from storage.errors import StorageError
 from storage.ops import Committed
 from storage.patience import LEAST, WAIT, until
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.records import Outcome, SessionRecord
 from storage.shape import dict_maker, shared
 from storage.waits import UNFINISHED
@@ -56,7 +56,7 @@ class Pending:
 
     __slots__ = ("place", "reply")
 
-    def __init__(self, place: Place[Committed], reply: Callable[[Committed], dict[str, Any]]) -> None:
+    def __init__(self, place: CommitPlace[Committed], reply: Callable[[Committed], dict[str, Any]]) -> None:
         self.place, self.reply = place, reply
 
 
@@ -89,14 +89,14 @@ def waits(done: Committed) -> dict[str, Any]:
     return changed(done) | {"status": done.record.status}
 
 
-def _for_a_while(end: Place[Committed]) -> Place[Committed]:
+def _for_a_while(end: CommitPlace[Committed]) -> CommitPlace[Committed]:
     """A stream's end waits until the database takes it; its sender hears in time that it waits."""
-    loop, told = asyncio.get_running_loop(), Place[Committed]()
+    loop, told = asyncio.get_running_loop(), CommitPlace[Committed]()
 
     def give_up() -> None:
         told.set_exception(Unavailable("the database does not take the end yet; it is kept"))
 
-    def done(end: Place[Committed]) -> None:
+    def done(end: CommitPlace[Committed]) -> None:
         timer.cancel()
         if not told.done():
             end.pass_on(told)

@@ -17,7 +17,7 @@ from storage import interrupts
 from storage.errors import StorageError
 from storage.messages import Messages as Store
 from storage.ops import AnswerInterrupt, Committed, EndStream, ExpireInterrupts
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.questions import Questions
 from storage.waits import STOPPED
 from storage.writer import Owner, Writer
@@ -43,7 +43,7 @@ class Interrupts:
 
     async def answer(
         self, caller: Caller, command: GiveAnswer, conn: Owner | None = None
-    ) -> Place[Committed]:
+    ) -> CommitPlace[Committed]:
         """Its place raises AlreadyAnswered, StreamNotOpen, ...; raises MessageNotFound, ValidationFailed,
         RateLimited, Unavailable."""
         record = await self._store.get(command.message_id)

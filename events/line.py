@@ -15,7 +15,7 @@ from events.stall import Stall
 from events.waiting import Queue, no_room
 from storage.fairness import ASKING
 from storage.patience import PATIENCE, Patience
-from storage.place import Place
+from storage.place import CommitPlace
 
 #: What a command comes to that has not to wait before its place.
 _AT_ONCE = (Pending, Joined, dict)
@@ -174,7 +174,7 @@ class Line:
 
     def _committed(
         self,
-        place: Place[Any],
+        place: CommitPlace[Any],
         reply: Callable[[Any], Reply],
         name: str,
         payload: object,

@@ -28,7 +28,7 @@ from storage.ops import Addressed, Committed, DeleteMessage, EditMessage, EndStr
 from storage.participants import Participants
 from storage.parts import file_ids
 from storage.paths import Kin, Paths
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.records import MessageRecord, SessionRecord
 from storage.shape import maker
 from storage.writer import Owner, Writer
@@ -96,7 +96,7 @@ class MessageService:
         begins: SessionRecord | None = None,
         most: int | None = None,
         asks: Addressed | None = None,
-    ) -> Place[Committed]:
+    ) -> CommitPlace[Committed]:
         """Take a place in the order of commits. `begins`: the session, made with its first message; its owner
         may have `most`. `asks`: the message is a question to an agent. Errors come through the place (see
         `events.failures`); raises ValidationFailed, Forbidden, RateLimited."""
@@ -137,7 +137,7 @@ class MessageService:
         most: int | None,
         said: SaidBefore,
         number: int,
-    ) -> Place[Committed]:
+    ) -> CommitPlace[Committed]:
         """The `number`th of the messages that a session begins with: it is stored once, and asks nobody.
         Raises as `send`."""
         content, parts = given(UNSET, said.parts)
@@ -158,7 +158,7 @@ class MessageService:
             ),
         )
 
-    def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> Place[Committed]:
+    def edit(self, caller: Caller, command: Edit, conn: Owner | None = None) -> CommitPlace[Committed]:
         return self._uncommitted.submit(
             caller.account,
             EditMessage(
@@ -174,7 +174,7 @@ class MessageService:
 
     def branch(
         self, caller: Caller, command: Edit, conn: Owner | None = None, asks: Addressed | None = None
-    ) -> Place[Committed]:
+    ) -> CommitPlace[Committed]:
         """Another version of one's own message beside it: the path leads to it from there on."""
         return self._uncommitted.submit(
             caller.account,
@@ -202,13 +202,15 @@ class MessageService:
             require(role, MAY_DELETE_ANY)
         return record
 
-    def delete(self, command: Delete, conn: Owner | None = None) -> Place[Committed]:
+    def delete(self, command: Delete, conn: Owner | None = None) -> CommitPlace[Committed]:
         accepted = when(self._clock())
         return self.writer.submit(
             DeleteMessage(command.session_id, command.message_id, accepted=accepted), conn
         )
 
-    def post_file(self, caller: Caller, command: PostFile, asks: Addressed | None = None) -> Place[Committed]:
+    def post_file(
+        self, caller: Caller, command: PostFile, asks: Addressed | None = None
+    ) -> CommitPlace[Committed]:
         """A message of one file and, perhaps, a text. Its place raises FileMissing: not uploaded by this
         caller to this session, or posted already."""
         parts: list[GivenPart] = [FilePart(file_id=command.file_id)]

@@ -14,7 +14,7 @@ from events.streamparts import StreamParts
 from storage.interfaces import StreamText
 from storage.ops import Committed
 from storage.pieces import Pieces, Run
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.records import MessageRecord
 
 #: Characters per token where the producer does not count: the usual rule of thumb for English.
@@ -74,7 +74,7 @@ class Stream(Pieces):
         self.flying = False  # an append is under way
         self.gone = False  # it is not written here any more
         self.settled: asyncio.Event | None = None
-        self.ending: Place[Committed] | None = None
+        self.ending: CommitPlace[Committed] | None = None
         self.saved = 0  # pieces that are in the database
         self.saved_at = 0.0  # monotonic
         self.floor = 0  # weight of what another node had saved: less does not take its place

@@ -40,7 +40,7 @@ from storage.errors import MessageMissing, StorageError, StorageUnavailable, Str
 from storage.interfaces import UNCOUNTED, StreamLog, StreamText
 from storage.messages import Messages as Store
 from storage.ops import Committed, EndStream, NewMessage, ResumeStream, WaitStream
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.questions import Questions
 from storage.records import MessageRecord
 from storage.shape import maker
@@ -331,14 +331,14 @@ class Streams:
 
     # --- the end
 
-    def end(self, stream: Stream, status: str, **said: Any) -> Place[Committed]:
+    def end(self, stream: Stream, status: str, **said: Any) -> CommitPlace[Committed]:
         """Take no more chunks, commit the text. `said`: fields of `storage.records.Outcome`; where it waits,
         `interrupts`.
 
         A repeat gets the same place; it may raise StorageError.
         """
         if stream.ending is None:
-            stream.ending = Place()
+            stream.ending = CommitPlace()
             work = self._end(stream, status, said)
             self._tasks.spawn(work)
         return stream.ending
@@ -455,7 +455,7 @@ class Streams:
             if stream.ending is None:
                 self.end(stream, "cancelled")
 
-    async def _wait(self, end: Place[Committed]) -> str:
+    async def _wait(self, end: CommitPlace[Committed]) -> str:
         try:
             return (await end).record.status
         except StreamNotOpen as error:

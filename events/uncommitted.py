@@ -5,7 +5,7 @@ from typing import Final
 from events.held import SMALL
 from events.waiting import Waiting, no_room
 from storage.ops import Committed, Op
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.writer import Owner, Writer, size_of
 
 #: Characters of all of a node, a fifth of them one account's alone: as many as a database writes in a second
@@ -20,7 +20,7 @@ class Uncommitted:
     def __init__(self, writer: Writer, most: int = MOST) -> None:
         self._writer, self._waiting = writer, Waiting(most)
 
-    def submit(self, account: str, op: Op, owner: Owner | None = None) -> Place[Committed]:
+    def submit(self, account: str, op: Op, owner: Owner | None = None) -> CommitPlace[Committed]:
         """Raises RateLimited: too much waits. Small messages always go, whoever fills the rest."""
         size = size_of(op)
         if size <= SMALL:

@@ -15,7 +15,7 @@ LOG = logging.getLogger("parley.writer")
 T = TypeVar("T")
 
 
-class Place(Generic[T]):
+class CommitPlace(Generic[T]):
     """Whoever awaits one may give that up; the operation goes on all the same."""
 
     __slots__ = ("_done", "_failure", "_result", "_told")
@@ -24,7 +24,7 @@ class Place(Generic[T]):
         self._done = False
         self._result: T | None = None
         self._failure: BaseException | None = None
-        self._told: list[Callable[[Place[T]], object]] = []
+        self._told: list[Callable[[CommitPlace[T]], object]] = []
 
     def done(self) -> bool:
         return self._done
@@ -49,7 +49,7 @@ class Place(Generic[T]):
         self._failure = failure
         self._tell()
 
-    def pass_on(self, other: "Place[T]") -> None:
+    def pass_on(self, other: "CommitPlace[T]") -> None:
         """The outcome that there is, to another place."""
         if self._failure is not None:
             other.set_exception(self._failure)
@@ -65,7 +65,7 @@ class Place(Generic[T]):
             except Exception:
                 LOG.exception("who waited for a commit failed")
 
-    def add_done_callback(self, tell: Callable[["Place[T]"], object]) -> None:
+    def add_done_callback(self, tell: Callable[["CommitPlace[T]"], object]) -> None:
         """`tell` is called with the place: with its outcome, or now where there is one."""
         if self._done:
             tell(self)
@@ -80,6 +80,6 @@ class Place(Generic[T]):
         return self.result()
 
 
-def _wake(waiter: "asyncio.Future[None]", place: Place[T]) -> None:
+def _wake(waiter: "asyncio.Future[None]", place: CommitPlace[T]) -> None:
     if not waiter.done():
         waiter.set_result(None)

@@ -31,7 +31,7 @@ from storage.ops import (
     WaitStream,
 )
 from storage.patience import LEAST, WAIT, until
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.questions import write_turns
 from storage.sessions import insert, owned
 
@@ -81,7 +81,7 @@ class Owner(Protocol):
 
 #: With the loop time until which it waits for a database that is away, its size in characters of content, and
 #: whether it is plain.
-_Waiting = tuple[Op, Place[Committed], Owner | None, float, int, bool]
+_Waiting = tuple[Op, CommitPlace[Committed], Owner | None, float, int, bool]
 _Outcome = Committed | StorageError
 
 
@@ -121,12 +121,12 @@ class Writer:
         for lane in (*self._lanes, *self._longer):
             await lane.finish()
 
-    def submit(self, op: Op, owner: Owner | None = None, size: int | None = None) -> Place[Committed]:
+    def submit(self, op: Op, owner: Owner | None = None, size: int | None = None) -> CommitPlace[Committed]:
         """The place raises StorageUnavailable (the operation may be repeated; whether it took effect is then
         not known) or what the operation's class names. While the database is away it waits, for as long as
         `storage.patience` says. `size`: as `size_of` says, where that was asked already.
         """
-        place: Place[Committed] = Place()
+        place: CommitPlace[Committed] = CommitPlace()
         if self._accepting:
             plain = is_plain(op)
             size = size_of(op) if size is None else size
@@ -176,7 +176,7 @@ class _Lane:
         self._task: asyncio.Task[None] | None = None
         self._begun = 0.0
 
-    def put(self, op: Op, place: Place[Committed], owner: Owner | None, size: int, plain: bool) -> None:
+    def put(self, op: Op, place: CommitPlace[Committed], owner: Owner | None, size: int, plain: bool) -> None:
         if len(self._waiting) >= MAX_WAITING:
             place.set_exception(StorageUnavailable("too much waits to be written"))
             return

@@ -32,7 +32,7 @@ from storage.messages import Messages as Store
 from storage.ops import Committed
 from storage.parts import taken_up
 from storage.pieces import Run
-from storage.place import Place
+from storage.place import CommitPlace
 from storage.records import AgentRecord, MessageRecord
 from storage.waits import WAITING
 
@@ -406,7 +406,7 @@ class Replies:
 
     def _failed(
         self, stream: Stream, parts: AnswerParts, outcome: AnswerOutcome, code: str, text: str
-    ) -> Place[Committed]:
+    ) -> CommitPlace[Committed]:
         with suppress(ChatError):  # it may have ended, or hold no more
             parts.end(NOT_CALLED)
         error = {"code": code, "message": text}
