@@ -901,6 +901,8 @@ export type ErrorCode =
   | "STREAM_NOT_FOUND"
   | "FILE_NOT_FOUND"
   | "AGENT_NOT_FOUND"
+  | "WEBHOOK_NOT_FOUND"
+  | "MESSAGE_REJECTED"
   | "CONFLICT"
   | "AGENT_BUSY"
   | "STREAM_OPEN"

@@ -217,5 +217,10 @@ OPERATIONS: dict[str, Operation] = {
         Operation("publish", "change"),
         Operation("disconnect", "change", in_time=False),
         Operation("erase_user", "change", in_time=False),
+        Operation("add_webhook", "change"),
+        Operation("change_webhook", "change"),
+        Operation("delete_webhook", "change"),
+        Operation("rotate_webhook", "change"),
+        Operation("replay_webhook", "change"),
     )
 }

@@ -111,6 +111,18 @@ class AgentNotFound(ChatError):
     message = "No such agent"
 
 
+class WebhookNotFound(ChatError):
+    code = "WEBHOOK_NOT_FOUND"
+    message = "No such webhook"
+
+
+class MessageRejected(ChatError):
+    """The application's hook does not let it pass; the text is its reason."""
+
+    code = "MESSAGE_REJECTED"
+    message = "The message was not accepted"
+
+
 class Conflict(ChatError):
     code = "CONFLICT"
     message = "The id is in use"

@@ -51,7 +51,9 @@ class FeedbackService:
         if (message.sender_type, message.sender_id) == (caller.sender_type, caller.sub):
             raise Forbidden("one's own message")
         if command.value is None:
-            await self._store.take_back(command.message_id, caller.key)
+            await self._store.take_back(
+                record.session_id, command.message_id, caller.key, when(self._clock())
+            )
         elif not await self._store.put(
             record.session_id, command.message_id, caller.key, command.value, comment, when(self._clock())
         ):

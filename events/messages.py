@@ -19,7 +19,7 @@ from events.introductions import Introductions
 from events.names import Names
 from events.parts import FilePart, GivenPart, Text, Tool
 from events.schema import Delete, Edit, History, Message, PostFile, SendMessage
-from events.uncommitted import Uncommitted
+from events.uncommitted import Submits
 from events.views import PAGE_BYTES, event_of, read_event, view
 from storage.errors import StorageUnavailable
 from storage.interfaces import UNCOUNTED
@@ -64,7 +64,7 @@ class MessageService:
     def __init__(
         self,
         writer: Writer,
-        uncommitted: Uncommitted,
+        uncommitted: Submits,
         store: Store,
         paths: Paths,
         participants: Participants,

@@ -54,3 +54,9 @@ class Observer:
         self, what: Literal["delivered", "filled", "reset", "presence", "marks"], count: int = 1
     ) -> None:
         """Events that were delivered from SQL, gaps that were filled."""
+
+    def webhook(self, outcome: Literal["told", "failed", "refused", "dead"]) -> None:
+        """A request to a webhook was answered; "dead": its event is given up."""
+
+    def hook(self, outcome: Literal["accepted", "changed", "rejected", "failed"], seconds: float) -> None:
+        """A message came back from the hook before publishing."""

@@ -1,6 +1,6 @@
 """Large messages on their way to their commit: the bound of them together, by account. Knows no command."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from events.held import SMALL
 from events.waiting import Waiting, no_room
@@ -11,6 +11,12 @@ from storage.writer import Owner, Writer, size_of
 #: Characters of all of a node, a fifth of them one account's alone: as many as a database writes in a second
 #: or two.
 MOST: Final = 128 * 1024 * 1024
+
+
+class Submits(Protocol):
+    """Where what callers say goes to."""
+
+    def submit(self, account: str, op: Op, owner: Owner | None = None) -> CommitPlace[Committed]: ...
 
 
 class Uncommitted:

@@ -40,6 +40,7 @@ SECTIONS: dict[str, list[str]] = {
         "docs/turns.md",
         "docs/people.md",
         "docs/doors.md",
+        "docs/webhooks.md",
         "docs/search.md",
         "docs/data.md",
         "docs/testing.md",

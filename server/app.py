@@ -55,6 +55,7 @@ from server.routes import (
     service,
     sessions,
     streams,
+    webhooks,
 )
 from server.routes.common import reply
 from server.services import Services
@@ -75,7 +76,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
     node = build(settings, metrics, processes=processes)
     services, doors, features = node.services, build_doors(node), build_features(node, metrics)
     engine = _Engine(services, doors)
-    gauges.watch(metrics, node, features.files)
+    gauges.watch(metrics, node, features)
 
     @asynccontextmanager
     async def serving(app: Starlette) -> AsyncIterator[None]:
@@ -96,6 +97,7 @@ def create_app(settings: Settings, processes: int = 1) -> Application:
         *files.ROUTES,
         *search.ROUTES,
         *service.ROUTES,
+        *webhooks.ROUTES,
         *messages.ROUTES,
         *openai.ROUTES,
         *aisdk.ROUTES,

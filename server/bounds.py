@@ -18,6 +18,10 @@ from events.bounds import (
     Cap,
 )
 from events.catalog import CATALOG, PAGE, PAYLOAD, TOO_MUCH
+from events.webhooks.outlet import TOGETHER
+from events.webhooks.service import MOST as WEBHOOKS
+from events.webhooks.service import OF_ALL, OF_SESSION
+from events.webhooks.teller import LETTERS
 from server.admin import IN_ALL, PER_NETWORK
 from server.dialects.aisdk.bodies import LARGEST
 from server.dialects.files import FILES
@@ -37,6 +41,7 @@ from server.uploads import LEAST, SPAN, WHOLE
 Call = tuple[str, str]
 
 _S = "/api/chat/sessions/{session_id}"
+_W = "/api/server/webhooks"
 _READERS = "who may see the session"
 _OWNER = "its owner, `service`"
 _OPERATOR = "`service` alone"
@@ -149,6 +154,11 @@ WRITES: dict[Call, str] = {
     ("POST", "/api/server/publish"): "publish",
     ("POST", "/api/server/disconnect"): "disconnect",
     ("DELETE", "/api/server/users/{user_id}"): "erase_user",
+    ("POST", _W): "add_webhook",
+    ("PATCH", f"{_W}/{{webhook_id}}"): "change_webhook",
+    ("DELETE", f"{_W}/{{webhook_id}}"): "delete_webhook",
+    ("POST", f"{_W}/{{webhook_id}}/rotate"): "rotate_webhook",
+    ("POST", f"{_W}/{{webhook_id}}/replay"): "replay_webhook",
 }
 
 CALLS: dict[Call, Bounds] = {
@@ -211,6 +221,21 @@ CALLS: dict[Call, Bounds] = {
     ("GET", "/api/server/connections"): _OPERATORS,
     ("GET", "/api/server/feedback"): _reading(_OPERATOR, "100 a page"),
     ("DELETE", "/api/server/users/{user_id}"): _OPERATORS,
+    ("POST", _W): replace(
+        _OPERATORS,
+        holds=f"a row, {OF_ALL} of all sessions, {OF_SESSION} of one, {WEBHOOKS} in all; "
+        f"a row for each session told; {TOGETHER} connections of a node",
+        beyond=(*_OPERATORS.beyond, "LIMIT_REACHED"),
+    ),
+    ("GET", _W): _reading(_OPERATOR, f"{OF_ALL}"),
+    ("GET", f"{_W}/{{webhook_id}}"): _reading(_OPERATOR, "one"),
+    ("PATCH", f"{_W}/{{webhook_id}}"): _OPERATORS,
+    ("DELETE", f"{_W}/{{webhook_id}}"): _OPERATORS,
+    ("POST", f"{_W}/{{webhook_id}}/rotate"): _OPERATORS,
+    ("POST", f"{_W}/{{webhook_id}}/replay"): _OPERATORS,
+    ("GET", f"{_W}/{{webhook_id}}/deliveries"): _reading(
+        _OPERATOR, f"100 a page; {LETTERS} that were given up"
+    ),
     ("POST", "/v1/chat/completions"): _BEGINNING,
     ("POST", "/v1/responses"): _BEGINNING,
     ("GET", "/v1/responses/{response_id}"): _STREAM,

@@ -153,6 +153,17 @@ class Settings(BaseModel):
     aws_access_key_id: Secret = None
     aws_secret_access_key: Secret = None
 
+    # webhooks
+    webhook_hosts: Annotated[tuple[UpstreamHost, ...], BeforeValidator(values.webhook_hosts)] = ()
+    webhook_timeout: Annotated[float, Field(gt=0, le=60)] = 10.0
+    webhook_retry_max: Seconds = 300.0
+    webhook_disable_days: Annotated[float, Field(gt=0, le=30)] = 5.0
+    publish_hook_url: Annotated[str | None, BeforeValidator(values.upstream_url)] = None
+    publish_hook_secret: Secret = None
+    publish_hook_call: Annotated[str | None, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = None
+    publish_hook_timeout: Annotated[float, Field(gt=0, le=10)] = 2.0
+    publish_hook_failure: Literal["open", "closed"] = "closed"
+
     # limits; 0 is none
     rate_limit_enabled: bool = True
     rate_limit_messages_per_minute: Whole = 60

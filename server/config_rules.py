@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from events.webhooks.signatures import key_of
 from server import config_values, keys
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ ACCEPTED = {
     "OPENAI_BASE_URL": "an http:// or https:// URL",
     "UPSTREAM_HOSTS": "hosts as JSON or separated by commas, each with its port and key where it has them, "
     "such as api.mistral.ai=MISTRAL_API_KEY,ollama:11434",
+    "WEBHOOK_HOSTS": "hosts as JSON or separated by commas, each with its port where it is not https at 443, "
+    "such as hooks.example.com,10.0.7.4:8080",
+    "PUBLISH_HOOK_URL": "an http:// or https:// URL",
+    "PUBLISH_HOOK_CALL": "a function of a module that can be imported, such as moderation:check",
+    "PUBLISH_HOOK_FAILURE": "open or closed",
     "TOOL_COMMANDS": "command lines as JSON or separated by commas, such as uvx mcp-server-time",
     "S3_ENDPOINT_URL": "an http:// or https:// URL",
 }
@@ -130,11 +136,24 @@ def check(settings: "Settings") -> Iterator[Fault]:
             yield Fault("WS_MESSAGE_SIZE_LIMIT", f"is above {name}", f"bytes, at most {name}")
     if settings.openai_model and not settings.openai_base_url:
         yield Fault("OPENAI_BASE_URL", "is not set, but OPENAI_MODEL is", ACCEPTED["OPENAI_BASE_URL"])
+    if settings.publish_hook_url and not _is_secret(settings.publish_hook_secret):
+        yield Fault("PUBLISH_HOOK_SECRET", "is not set, or no secret of Standard Webhooks", _WHSEC)
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
         yield Fault("S3_BUCKET_NAME", "is not set, but FILE_STORAGE_TYPE is s3", "the bucket's name")
     if bool(settings.aws_access_key_id) != bool(settings.aws_secret_access_key):
         missing = "AWS_SECRET_ACCESS_KEY" if settings.aws_access_key_id else "AWS_ACCESS_KEY_ID"
         yield Fault(missing, "is not set, but its other half is", "both of the pair, or neither")
+
+
+_WHSEC = "whsec_ and 24 to 64 bytes in base64, the same as at PUBLISH_HOOK_URL"
+
+
+def _is_secret(text: str | None) -> bool:
+    try:
+        key_of(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 #: The beginnings of Parley's own paths. A ROOT_PATH may not begin so: nobody could see whether a proxy kept

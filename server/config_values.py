@@ -109,6 +109,14 @@ def upstream_hosts(value: Any) -> Any:
     return tuple(entry if isinstance(entry, UpstreamHost) else _upstream(entry) for entry in listed(value))
 
 
+def webhook_hosts(value: Any) -> Any:
+    """The same without keys."""
+    hosts = upstream_hosts(value)
+    if any(host.key for host in hosts):
+        raise ValueError("has an entry that is not a host and port")
+    return hosts
+
+
 def _upstream(entry: str) -> UpstreamHost:
     place, tied, key = (part.strip() for part in entry.partition("="))
     if tied and re.fullmatch(r"[A-Z0-9_]*API_KEY", key) is None:

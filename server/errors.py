@@ -35,6 +35,8 @@ TABLE = {
     "STREAM_NOT_FOUND": Shown(404),
     "FILE_NOT_FOUND": Shown(404),
     "AGENT_NOT_FOUND": Shown(404),
+    "WEBHOOK_NOT_FOUND": Shown(404),
+    "MESSAGE_REJECTED": Shown(422),
     "CONFLICT": Shown(409),
     "AGENT_BUSY": Shown(409),
     "STREAM_OPEN": Shown(409),

@@ -4,9 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from events.files import FileService
 from server.metrics import Metrics
 from server.node.build import Node
+from server.node.features import Features
 from server.transports.listed import TRANSPORTS
 from storage.ops import Committed
 
@@ -14,7 +14,7 @@ from storage.ops import Committed
 TROUBLES = ("full", "read-only", "exhausted", "failing")
 
 
-def watch(metrics: Metrics, node: Node, files: FileService) -> None:
+def watch(metrics: Metrics, node: Node, features: Features) -> None:
     """Adds this node's gauges and the account of its group commits to `metrics`."""
     hub, database, services = node.delivering.hub, node.stores.database, node.services
 
@@ -31,7 +31,7 @@ def watch(metrics: Metrics, node: Node, files: FileService) -> None:
     metrics.watch(
         "uploading_bytes",
         "Bytes of uploads under way, with the fields beside their files",
-        lambda: files.uploading,
+        lambda: features.files.uploading,
     )
     metrics.watch("open_streams", "Streams being written through this node", node.writing.streams.count)
     metrics.watch(
@@ -42,6 +42,13 @@ def watch(metrics: Metrics, node: Node, files: FileService) -> None:
         "1 for what keeps the database from taking writes or connections",
         lambda: {kind: float(database.trouble == kind) for kind in TROUBLES},
         label="kind",
+    )
+    outlets = features.hooks.teller.outlets
+    metrics.watch(
+        "webhooks",
+        "Webhooks that this node knows, and those that fail",
+        lambda: Counter("failing" if outlet.failing else "told" for outlet in list(outlets.values())),
+        label="state",
     )
     metrics.watch("draining", "1 from the signal to stop on", lambda: float(services.admission.draining))
     metrics.watch(

@@ -152,6 +152,13 @@ class Metrics(Observer, Collector):
         self.rewinds = self._counts(
             "parley_rewinds", "Times this node found that a store had gone back", "store"
         )
+        self.webhooks = self._counts("parley_webhook_requests", "Requests to webhooks, by outcome", "outcome")
+        self.hook_seconds = self._distribution(
+            "parley_hook_seconds",
+            "Messages at the hook before publishing, by what it said",
+            SECONDS,
+            "outcome",
+        )
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -215,6 +222,12 @@ class Metrics(Observer, Collector):
 
     def healed(self, what: str, count: int = 1) -> None:
         self.heals.add(what, by=count)
+
+    def webhook(self, outcome: str) -> None:
+        self.webhooks.add(outcome)
+
+    def hook(self, outcome: str, seconds: float) -> None:
+        self.hook_seconds.observe(seconds, outcome)
 
     # --- for the composition root and the route
 

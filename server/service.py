@@ -16,6 +16,7 @@ from events.errors import Unauthorized
 from events.event import to_json
 from events.room import Connection
 from events.views import event_of
+from events.webhooks.teller import Teller
 from server.node.build import Node
 from storage.records import MessageRecord
 from storage.senders import sender_of
@@ -56,7 +57,8 @@ class Order(msgspec.Struct):
 class ServiceApi:
     """One per node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, teller: Teller) -> None:
+        self._teller, self._notes = teller, node.stores.notes
         self._services, self._node_id, self._tasks = node.services, node.core.node_id, node.core.tasks
         self._answering = node.answers.answering
         self._bus, self._messages = node.delivering.backends.bus, node.stores.messages
@@ -228,10 +230,12 @@ class ServiceApi:
             self._bus.signal("all", "erased", key.encode())
         await self._names.erase(key)
         await self.feedback.erase_user(key)
+        await self._notes.erase_user(key)
         return messages, await self._files.erase_user(key)
 
     def _tell(self, erased: list[MessageRecord]) -> None:
         now = rfc3339(when(self._services.clock()))
+        self._teller.on_changed(erased)
         rooms: dict[str, list[MessageRecord]] = {}
         for record in sorted(erased, key=lambda record: record.revision):
             rooms.setdefault(record.session_id, []).append(record)

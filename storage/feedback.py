@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from storage.database import Database, SqlConnection
+from storage.notes import Notes, of_feedback
 from storage.records import FeedbackRecord
 from storage.rows import FEEDBACK
 from storage.statement import Statement, among
@@ -77,8 +78,8 @@ class Sums(Struct, frozen=True):
 class Feedbacks:
     """Every method raises StorageUnavailable. `user_id` is a key, as participants have it."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, notes: Notes | None = None) -> None:
+        self._db, self._notes = db, notes or Notes(db)
 
     async def put(
         self,
@@ -99,14 +100,31 @@ class Feedbacks:
             "now": now,
         }
 
+        notes, name = self._notes, self._notes.name()
+
         async def work(connection: SqlConnection) -> int:
             await connection.execute(_RATED, which=session_id)
-            return await connection.execute(_PUT, **given)
+            stored = await connection.execute(_PUT, **given)
+            if stored and notes.on:
+                data = of_feedback(session_id, message_id, user_id, value, comment, now)
+                await notes.note(connection, name, session_id, "feedback", data, now, user_id)
+            return stored
 
-        return bool(await self._db.transact(work, again=True))
+        stored = bool(await self._db.transact(work, again=True))
+        notes.told([session_id])
+        return stored
 
-    async def take_back(self, message_id: str, user_id: str) -> None:
-        await self._db.execute(_TAKE_BACK, again=True, message_id=message_id, user_id=user_id)
+    async def take_back(self, session_id: str, message_id: str, user_id: str, now: datetime) -> None:
+        notes, name = self._notes, self._notes.name()
+
+        async def work(connection: SqlConnection) -> None:
+            gone = await connection.execute(_TAKE_BACK, message_id=message_id, user_id=user_id)
+            if gone and notes.on:
+                data = of_feedback(session_id, message_id, user_id, None, None, now)
+                await notes.note(connection, name, session_id, "feedback", data, now, user_id)
+
+        await self._db.transact(work, again=True)
+        notes.told([session_id])
 
     async def of_reader(
         self, message_ids: Collection[str], user_id: str

@@ -1,7 +1,7 @@
 """Queries on sessions: one at a time, and their life. Lists are in `storage.listing`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from storage import caps
 from storage.batch_loader import BatchLoader
 from storage.database import Database, Row, SqlConnection
 from storage.listing import list_sessions
+from storage.notes import Notes, of_session
 from storage.recency import PageEnd
 from storage.records import FileRecord, ParticipantRecord, SessionRecord, SessionState, SessionSummary
 from storage.repeating import insert_once
@@ -200,6 +201,12 @@ async def insert(connection: SqlConnection, record: SessionRecord) -> None:
     await connection.execute(_INSERT, **_values(record))
 
 
+async def note_begun(connection: SqlConnection, notes: Notes, name: str, record: SessionRecord) -> None:
+    """For webhooks, with the session's insert."""
+    data = of_session("created", record)
+    await notes.note(connection, name, record.session_id, "session", data, record.created_at, record.user_id)
+
+
 async def owned(connection: SqlConnection, user_id: str, most: int) -> int:
     """Sessions of an owner, whatever their status, counted up to `most`; nobody adds one to them until the
     transaction's end."""
@@ -211,25 +218,31 @@ async def owned(connection: SqlConnection, user_id: str, most: int) -> int:
 class Sessions:
     """Every method raises StorageUnavailable; those that can raise something else say so."""
 
-    def __init__(self, db: Database, tallies: Tallies | None = None) -> None:
-        self._db, self._tallies = db, tallies or Tallies(db)
+    def __init__(self, db: Database, tallies: Tallies | None = None, notes: Notes | None = None) -> None:
+        self._db, self._tallies, self._notes = db, tallies or Tallies(db), notes or Notes(db)
         self._for = BatchLoader(self._get_for)
         _GET_FOR.on(db.dialect)  # now, not when the first one joins
 
     async def create(self, record: SessionRecord, most: int | None = None) -> SessionRecord:
         """Raises AlreadyExists (session_id or trace_id), CapReached (its owner has `most`)."""
 
+        notes, name = self._notes, self._notes.name()
+
         async def work(connection: SqlConnection) -> None:
-            caps.admit(await owned(connection, record.user_id, most or 0), most)
+            if most is not None:
+                caps.admit(await owned(connection, record.user_id, most), most)
             await insert(connection, record)
+            if notes.on:
+                await note_begun(connection, notes, name, record)
 
         async def store() -> None:
-            if most is None:
+            if most is None and not notes.on:
                 await self._db.execute(_INSERT, again=True, **_values(record))
             else:
                 await self._db.transact(work, again=True)
 
         await insert_once(store, lambda: self._is_stored(record))
+        notes.told([record.session_id])
         return record
 
     async def _is_stored(self, record: SessionRecord) -> bool:
@@ -284,10 +297,33 @@ class Sessions:
             changes["metadata"] = dict(metadata)
         if status is not None:
             changes |= {"status": status, "ended_at": ended_at}
-        rows = await self._db.change(
-            _update(frozenset(changes)), again=True, id=session_id, now=now, **changes
-        )
+        statement, values = _update(frozenset(changes)), {"id": session_id, "now": now, **changes}
+        if self._notes.on:
+            return await self._update_noted(
+                statement, values, "archived" if status == "archived" else "updated"
+            )
+        rows = await self._db.change(statement, again=True, **values)
         return SessionRecord(*rows[0]) if rows else None
+
+    async def _update_noted(
+        self, statement: Statement, values: dict[str, Any], event: str
+    ) -> SessionRecord | None:
+        name = self._notes.name()
+
+        async def work(connection: SqlConnection) -> SessionRecord | None:
+            row = await connection.fetch_one(statement, **values)
+            if row is None:
+                return None
+            record = SessionRecord(*row)
+            data = of_session(event, record)
+            await self._notes.note(
+                connection, name, record.session_id, "session", data, values["now"], record.user_id
+            )
+            return record
+
+        record = await self._db.transact(work, again=True)
+        self._notes.told([values["id"]])
+        return record
 
     async def extend(self, session_id: str, hours: float | None, now: datetime) -> SessionRecord | None:
         """Live until `hours` (its own `ttl_hours` where None) from `now`, or longer if it would anyway.
@@ -363,7 +399,25 @@ class Sessions:
 
     async def end_expired(self, now: datetime, limit: int) -> list[str]:
         """Mark at most `limit` expired sessions as ended; each is returned once, over all nodes."""
-        return [row[0] for row in await self._db.change(_END, now=now, limit=limit)]
+        if not self._notes.on:
+            return [row[0] for row in await self._db.change(_END, now=now, limit=limit)]
+
+        async def work(connection: SqlConnection) -> list[str]:
+            ids = [row[0] for row in await connection.fetch_all(_END, now=now, limit=limit)]
+            await self._note_each(connection, ids, "expired", now)
+            return ids
+
+        ended = await self._db.transact(work)
+        self._notes.told(ended)
+        return ended
+
+    async def _note_each(
+        self, connection: SqlConnection, ids: Sequence[str], event: str, now: datetime
+    ) -> None:
+        """Of what there is nothing else to tell."""
+        for session_id in ids:
+            data = {"event": event, "session_id": session_id}
+            await self._notes.note(connection, self._notes.name(), session_id, "session", data, now)
 
     async def purgeable(self, cutoff: datetime, limit: int) -> list[str]:
         """Sessions that ended before `cutoff`, and those marked "deleted"."""
@@ -371,16 +425,21 @@ class Sessions:
 
     async def purge(self, session_ids: Sequence[str]) -> list[FileRecord]:
         """Remove sessions with all that is theirs. Returns their files, whose contents are to be removed."""
-        ids = list(session_ids)
+        ids, notes = list(session_ids), self._notes
 
         async def work(connection: SqlConnection) -> list[Row]:
             # The writer's order: sessions first.
             await connection.fetch_all(_LOCK, ids=ids)
             rows = await connection.fetch_all(_FILES, ids=ids)
             await connection.execute(_PURGE, ids=ids)
+            await notes.forget(connection, ids)
+            if notes.on:
+                await self._note_each(connection, ids, "deleted", datetime.now(UTC))
             return rows
 
-        return [FileRecord(*row) for row in await self._db.transact(work, limit=60)]
+        found = [FileRecord(*row) for row in await self._db.transact(work, limit=60)]
+        notes.told(ids)
+        return found
 
     async def titles(self, session_ids: Collection[str], since: datetime) -> dict[str, str | None]:
         """Of these sessions, those that were changed at or after `since`."""

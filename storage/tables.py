@@ -358,6 +358,93 @@ feedback = sa.Table(
     sa.Index("chat_feedback_session_id_idx", "session_id", "given_at"),
 )
 
+#: Where events are sent to (docs/webhooks.md). `session_id`: of this session alone. `old_secret` signs too
+#: until `old_until`. `swept_at`: sessions that were active before it are told whole.
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("webhook_id", sa.String(ID_LENGTH), primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("chat_sessions.session_id", ondelete="CASCADE"),
+        index=True,
+    ),
+    sa.Column("url", sa.String(2000), nullable=False),
+    sa.Column("events", Document, nullable=False),
+    sa.Column("secret", sa.String(200), nullable=False),
+    sa.Column("old_secret", sa.String(200)),
+    sa.Column("old_until", Time),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("failing_since", Time),
+    sa.Column("error", sa.String(200)),
+    sa.Column("swept_at", Time, nullable=False),
+)
+
+#: How far each session is told to each webhook: all changes up to `revision`, all messages up to `seq` but
+#: those of `untold` (ranges), all of `webhook_events` up to `event_id`. Who has the claim `fence` sends until
+#: `held_until`. No foreign key to the session: that it is gone is told, too.
+webhook_cursors = sa.Table(
+    "webhook_cursors",
+    metadata,
+    sa.Column(
+        "webhook_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("webhooks.webhook_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("session_id", sa.String(ID_LENGTH), primary_key=True, index=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("untold", Document),
+    sa.Column("event_id", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("held_until", Time),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error", sa.String(200)),
+    sa.Column("told_at", Time),
+)
+
+#: Events that no revision tells of, written with what they tell, where somebody is to be told. `user_id`: of
+#: whom they say something. `revision`: the session's last one then.
+webhook_events = sa.Table(
+    "webhook_events",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column("session_id", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("name", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("event", sa.String(20), nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("user_id", sa.String(USER_LENGTH), index=True),
+    sa.Column("data", Document, nullable=False),
+    sa.Column("at", Time, nullable=False, index=True),
+    sa.Index("webhook_events_session_id_idx", "session_id", "id"),
+    # How far they were told goes by the id.
+    sqlite_autoincrement=True,
+)
+
+#: Events that a webhook was not to be brought to take.
+webhook_dead = sa.Table(
+    "webhook_dead",
+    metadata,
+    sa.Column("id", Big, primary_key=True),
+    sa.Column(
+        "webhook_id",
+        sa.String(ID_LENGTH),
+        sa.ForeignKey("webhooks.webhook_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("session_id", sa.String(ID_LENGTH), nullable=False, index=True),
+    sa.Column("name", sa.String(ID_LENGTH), nullable=False),
+    sa.Column("event", sa.String(20), nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error", sa.String(200), nullable=False),
+    sa.Column("at", Time, nullable=False),
+    sa.Index("webhook_dead_webhook_id_idx", "webhook_id", "id"),
+)
+
 #: Leases of nodes that are cut off from Redis: for the nodes themselves, and for the streams that they write.
 held = sa.Table(
     "held",

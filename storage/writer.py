@@ -19,6 +19,7 @@ from storage.batch_reads import lock_answers, lock_turns
 from storage.database import Database, SqlConnection
 from storage.errors import AlreadyExists, Away, QuestionOpen, StorageError, StorageUnavailable
 from storage.forks import read_grafts, write_heads
+from storage.notes import Notes
 from storage.ops import (
     AnswerInterrupt,
     Committed,
@@ -33,7 +34,7 @@ from storage.ops import (
 from storage.patience import LEAST, WAIT, until
 from storage.place import CommitPlace
 from storage.questions import write_turns
-from storage.sessions import insert, owned
+from storage.sessions import insert, note_begun, owned
 
 __all__ = ["Committed", "DeleteMessage", "EditMessage", "EndStream", "NewMessage", "Op", "Writer"]
 
@@ -96,6 +97,7 @@ class Writer:
         *,
         now: Callable[[], float] = time.time,
         stalled: Callable[[], bool] = lambda: False,
+        notes: Notes | None = None,
     ) -> None:
         """`clock` gives messages their times, `now` is the database's clock as far as it is known,
         `stalled` whether this process stood still just now.
@@ -104,7 +106,7 @@ class Writer:
         of its places goes on. It must not raise, and must not block.
         """
         self._outage, count = db.outage, LANES[db.dialect]
-        lanes = [_Lane(n, db, clock, now, stalled, self._done) for n in range(2 * count)]
+        lanes = [_Lane(n, db, clock, now, stalled, self._done, notes) for n in range(2 * count)]
         self._lanes, self._longer = lanes[:count], lanes[count:] if db.dialect == "postgresql" else []
         self._committed = committed
         self._accepting = False
@@ -161,11 +163,12 @@ class _Lane:
         now: Callable[[], float],
         stalled: Callable[[], bool],
         committed: Callable[[Sequence[Committed], float], None],
+        notes: Notes | None,
     ) -> None:
         """`committed` is given the loop time at which the batch was begun, too."""
         self._number, self._db = number, db
         self._clock, self._now, self._stalled = clock, now, stalled
-        self._committed = committed
+        self._committed, self._notes = committed, notes
         self._store = batch_postgresql if db.dialect == "postgresql" else batch_sqlite
         self._appends = db.dialect == "postgresql"
         self._waiting: deque[_Waiting] = deque()
@@ -393,6 +396,8 @@ class _Lane:
                 raise AlreadyExists from refused  # it may be a repeat of what is open
             for record in batch.begun:
                 await insert(connection, record)
+                if self._notes is not None and self._notes.on:
+                    await note_begun(connection, self._notes, self._notes.name(), record)
             await self._store.write(connection, batch)
             await write_turns(connection, batch)
             await write_heads(connection, batch)

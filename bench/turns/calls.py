@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 from websockets.asyncio.client import connect as connect_socket
 
-from bench.turns import texts
+from bench.turns import texts, webhooks
 from bench.turns.crowd import Listener, gathered, listen, tour
 from bench.turns.world import BUNDLE, SETTINGS, World
 from events.agents.replies import HISTORY_MESSAGES
@@ -543,6 +543,22 @@ CALLS: Mapping[Call, tuple[Dear, ...]] = {
     ),
     ("DELETE", "/api/server/users/{user_id}"): (
         Dear("300 messages, and 30 with 25,000 objects each", erase),
+    ),
+    ("POST", webhooks.BASE): (Dear("an unknown field of 25,000 objects", webhooks.add),),
+    ("GET", webhooks.BASE): (Dear("20 with addresses of 1,900 characters", webhooks.listed),),
+    ("GET", f"{webhooks.BASE}/{{webhook_id}}"): (Dear("one", webhooks.on_one("GET", "")),),
+    ("PATCH", f"{webhooks.BASE}/{{webhook_id}}"): (
+        Dear("an unknown field of 25,000 objects", webhooks.on_one("PATCH", "", {"events": ["session"]})),
+    ),
+    ("DELETE", f"{webhooks.BASE}/{{webhook_id}}"): (Dear("one", webhooks.on_one("DELETE", "")),),
+    ("POST", f"{webhooks.BASE}/{{webhook_id}}/rotate"): (
+        Dear("an unknown field of 25,000 objects", webhooks.on_one("POST", "/rotate", {})),
+    ),
+    ("POST", f"{webhooks.BASE}/{{webhook_id}}/replay"): (
+        Dear("a long session", webhooks.on_one("POST", "/replay")),
+    ),
+    ("GET", f"{webhooks.BASE}/{{webhook_id}}/deliveries"): (
+        Dear("all sessions", webhooks.on_one("GET", "/deliveries?state=all")),
     ),
     ("POST", "/api/dev/token"): (Dear("an unknown field of 25,000 objects", development_token),),
     ("GET", "/healthz"): (Dear("there is but one", get("/healthz")),),

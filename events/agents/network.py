@@ -51,14 +51,20 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
 
     async def _addresses(self, host: str, port: int) -> list[str]:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return (await admitted(self._admits, host, port))[:ADDRESSES]
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
-        addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-        admitted = [each for each in addresses if self._admits(host, port, ipaddress.ip_address(each))]
-        if addresses and not admitted:
-            raise Refused(f"{host}:{port} leads to {', '.join(addresses)}, which no setting allows")
-        return admitted[:ADDRESSES]
+
+
+async def admitted(admits: Admits, host: str, port: int) -> list[str]:
+    """The addresses that a name leads to and that may be connected to. Raises Refused where it leads to
+    others alone; OSError, UnicodeError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    allowed = [each for each in addresses if admits(host, port, ipaddress.ip_address(each))]
+    if addresses and not allowed:
+        raise Refused(f"{host}:{port} leads to {', '.join(addresses)}, which no setting allows")
+    return allowed
 
 
 class _SmallReads(httpcore.AsyncNetworkStream):

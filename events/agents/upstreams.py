@@ -87,8 +87,8 @@ def is_public(address: Address) -> bool:
 
 
 class Upstreams:
-    """`listed` is UPSTREAM_HOSTS, `own` the operator's own upstream with the name of its key;
-    `loopback`: this machine's addresses are open to all agents, as nobody else's node runs here."""
+    """`listed` is UPSTREAM_HOSTS, or another `setting`; `own` the operator's own upstream with the name of
+    its key; `loopback`: this machine's addresses are open to all agents, as nobody else's node runs here."""
 
     def __init__(
         self,
@@ -96,8 +96,9 @@ class Upstreams:
         *,
         own: tuple[UpstreamOrigin, str] | None = None,
         loopback: bool = False,
+        setting: str = "UPSTREAM_HOSTS",
     ) -> None:
-        self._listed, self._loopback = tuple(listed), loopback
+        self._listed, self._loopback, self._setting = tuple(listed), loopback, setting
         self._own: UpstreamOrigin | None = own[0] if own else None
         self._own_key = own[1] if own else ""
 
@@ -112,14 +113,14 @@ class Upstreams:
         place, tie = named
         entries = [entry for entry in self._listed if entry.means(origin)]
         if self._listed and not entries and origin != self._own:
-            raise Refused(f"{place}: its host and port are not among UPSTREAM_HOSTS")
+            raise Refused(f"{place}: its host and port are not among {self._setting}")
         literal = _literal(origin.host)
         if literal is not None and not self.admits(origin.host, origin.port, literal):
-            raise Refused(f"{place}: an address inside the own network needs an entry in UPSTREAM_HOSTS")
+            raise Refused(f"{place}: an address inside the own network needs an entry in {self._setting}")
         if key is None or (origin == self._own and key == self._own_key):
             return
         if not any(entry.key == key for entry in entries):
-            raise Refused(f"{tie}: UPSTREAM_HOSTS does not tie {key} to this host and port")
+            raise Refused(f"{tie}: {self._setting} does not tie {key} to this host and port")
 
     def admits(self, host: str, port: int, address: Address) -> bool:
         """Whether a connection for `host` may go to `address`, which its name led to."""

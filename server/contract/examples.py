@@ -84,6 +84,13 @@ _BODIES: dict[tuple[str, str], Json] = {
         "data": {"degrees": 21},
     },
     ("POST", "/api/server/disconnect"): {"user_id": "somebody"},
+    ("POST", "/api/server/webhooks"): {
+        "url": "https://hooks.example.com/parley",
+        "session_id": "{session_id}",
+        "events": ["message", "stream_end"],
+    },
+    ("PATCH", "/api/server/webhooks/{webhook_id}"): {"is_active": True},
+    ("POST", "/api/server/webhooks/{webhook_id}/replay"): {"session_id": "{session_id}", "after_revision": 0},
     ("POST", "/api/dev/token"): {"sub": "alice"},
 }
 _QUERIES = {"/api/chat/search": "?q=hello", "/api/chat/sessions": "?limit=5"}
@@ -92,6 +99,7 @@ _IN_PATHS = {
     "{agent_id}": "1",
     "{model}": "1",
     "{user_id}": "bob",
+    "{webhook_id}": "wh_1",
     "{chat_id}": "{session_id}",
     "{thread_id}": "{session_id}",
     "{response_id}": "resp_{answer_id}",

@@ -7,6 +7,16 @@ from msgspec import Struct
 
 from events import payloads, schema
 from events.catalog import CATALOG
+from events.webhooks.service import (
+    ChangedWebhook,
+    DeliveriesPage,
+    DeliveriesQuery,
+    NewWebhook,
+    ReplayWebhook,
+    RotatedSecret,
+    WebhookList,
+    WebhookView,
+)
 from server.contract.schemas import doc, first_sentence
 from server.dialects.agui.bodies import RunInput, RunStop
 from server.dialects.aisdk.bodies import UIChatRequest, UIChatStop
@@ -17,9 +27,11 @@ from server.routes.dev import DevToken
 from server.routes.messages import BY_NAME
 from server.routes.search import SearchQuery
 from server.routes.service import Connections, Disconnect, FeedbackList, Publish
+from server.routes.webhooks import WebhooksQuery
 from server.transports.codecs import END
 
 S = "/api/chat/sessions/{session_id}"
+W = "/api/server/webhooks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +265,31 @@ OPERATIONS: tuple[RestCall, ...] = (
         answer=payloads.FeedbackPage, query=FeedbackList,
     ),
     RestCall("DELETE", "/api/server/users/{user_id}", "Erase a user's messages and files", "server"),
+    RestCall(
+        "POST", W, "Send events to an address: a webhook", "server", status=201, answer=WebhookView,
+        body=NewWebhook, errors=(404, 409),
+    ),
+    RestCall(
+        "GET", W, "The webhooks of all sessions, or of one", "server", answer=WebhookList, query=WebhooksQuery
+    ),
+    RestCall("GET", f"{W}/{{webhook_id}}", "One webhook", "server", answer=WebhookView, errors=(404,)),
+    RestCall(
+        "PATCH", f"{W}/{{webhook_id}}", "Change a webhook, or enable it again", "server", answer=WebhookView,
+        body=ChangedWebhook, errors=(404,),
+    ),
+    RestCall("DELETE", f"{W}/{{webhook_id}}", "Delete a webhook", "server", errors=(404,)),
+    RestCall(
+        "POST", f"{W}/{{webhook_id}}/rotate", "A new secret; the one before signs too for a day", "server",
+        answer=WebhookView, body=RotatedSecret, errors=(404, 409),
+    ),
+    RestCall(
+        "POST", f"{W}/{{webhook_id}}/replay", "Tell a session again", "server", body=ReplayWebhook,
+        errors=(404,),
+    ),
+    RestCall(
+        "GET", f"{W}/{{webhook_id}}/deliveries", "How far sessions were told, what was given up", "server",
+        answer=DeliveriesPage, query=DeliveriesQuery, errors=(404,),
+    ),
     *_commands(),
     RestCall(
         "POST", "/api/dev/token", "A token for development (`DEBUG`, loopback)", "operations", body=DevToken,

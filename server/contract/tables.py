@@ -72,6 +72,7 @@ GROUPS = {
     "presence": "presence_grace",
     "streams": "stream_chunk_size",
     "files": "file_storage_type",
+    "webhooks": "webhook_hosts",
     "limits": "rate_limit_enabled",
 }
 """Each group's first setting."""

@@ -15,6 +15,7 @@ from server.downloads import Downloads
 from server.metrics import Metrics
 from server.node.build import Node
 from server.node.core import signer
+from server.node.telling import Hooks, build_hooks
 from server.readiness import Readiness
 from server.service import ServiceApi
 from server.vendor import Vendor
@@ -34,6 +35,7 @@ class Features:
     tallier: Tallier
     listing: Listing
     retention: Retention
+    hooks: Hooks
     service: ServiceApi
     downloads: Downloads
     vendor: Vendor
@@ -47,7 +49,7 @@ def build_features(node: Node, metrics: Metrics) -> Features:
     indexer, tallier = Indexer(index), Tallier(node.stores.tallies)
     for follower in (indexer.on_committed, tallier.on_committed, node.members.file_care.on_committed):
         node.core.after_commit.follow(follower)
-    settings, sessions = node.core.settings, node.members.sessions
+    settings, sessions, hooks = node.core.settings, node.members.sessions, build_hooks(node)
     return Features(
         files=_files(node),
         search=SearchService(index, sessions, signer(settings, "search"), turns, node.gate.names.of),
@@ -55,7 +57,8 @@ def build_features(node: Node, metrics: Metrics) -> Features:
         tallier=tallier,
         listing=Listing(Listed(node.stores.database)),
         retention=Retention(sessions, settings.session_retention_days),
-        service=ServiceApi(node),
+        hooks=hooks,
+        service=ServiceApi(node, hooks.teller),
         downloads=Downloads(),
         vendor=Vendor(VENDOR),
         metrics=metrics,
@@ -96,6 +99,8 @@ async def offering(node: Node, features: Features) -> AsyncIterator[None]:
         stack.push_async_callback(features.indexer.stop)
         await features.tallier.start()
         stack.push_async_callback(features.tallier.stop)
+        await features.hooks.teller.start()
+        stack.push_async_callback(features.hooks.teller.stop)
         await node.gate.revoked.first()
         await features.vendor.look()
         yield

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from events import storetime
 from events.answering import CLAIM
+from events.clock import when
 from events.janitor import Job
 from events.producers import Producers
 from events.snapshots import KEPT
@@ -28,6 +29,10 @@ EXPIRY = 2.0
 
 #: Seconds between looks at what agents do while they are busy.
 AGENTS = 5.0
+
+#: Seconds between looks for webhooks that another node made and could not tell of, and how long what no
+#: webhook took is kept.
+WEBHOOKS, UNTOLD = 5.0, 30 * 86400.0
 
 #: Seconds until a name is written, and until each is written again: another node may have erased it.
 NAMED, FORGOTTEN = 1.0, 3600.0
@@ -81,5 +86,8 @@ def feature_jobs(node: Node, features: Features) -> Iterator[Job]:
     yield Job("lists", UNLISTED, features.listing.run)
     yield Job("names", NAMED, names.flush)
     yield Job("names to write anew", FORGOTTEN, names.forget_all)
+    hooks, notes, clock = features.hooks, node.stores.notes, node.stores.clock
+    yield Job("webhooks", WEBHOOKS, hooks.teller.refresh)
+    yield Job("notes for webhooks", often, lambda: notes.drop(when(clock() - UNTOLD)))
     yield Job("revocations", REFRESH, revoked.refresh)
     yield Job("old revocations", DROP, revoked.drop_old)

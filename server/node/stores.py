@@ -17,6 +17,7 @@ from storage.held import Holds
 from storage.interfaces import BlobStore
 from storage.lineage import Lineages
 from storage.messages import Messages
+from storage.notes import Notes
 from storage.participants import Participants
 from storage.paths import Paths
 from storage.people import People
@@ -49,6 +50,7 @@ class Stores:
     revocations: Revocations
     snapshots: SnapshotReader
     lineages: Lineages
+    notes: Notes
     held: Holds
     unread: UnreadReader
     tallies: Tallies
@@ -56,7 +58,7 @@ class Stores:
 
 def build_stores(core: Core) -> Stores:
     database = core.outside.database(core.settings)
-    tallies = Tallies(database)
+    tallies, notes = Tallies(database), Notes(database)
     time = StoreTime(core.outside.clock, core.outside.monotonic, database.time)
     return Stores(
         database=database,
@@ -64,13 +66,13 @@ def build_stores(core: Core) -> Stores:
         clock=time.now,
         # Others sign tokens. Where the database has a clock of its own it is the better judge of them.
         token_clock=time.now if database.dialect == "postgresql" else core.outside.clock,
-        sessions=Sessions(database, tallies),
+        sessions=Sessions(database, tallies, notes),
         messages=Messages(database),
         branches=Branches(database),
         paths=Paths(database),
         participants=Participants(database, tallies),
         agents=Agents(database),
-        feedback=Feedbacks(database),
+        feedback=Feedbacks(database, notes),
         files=Files(database),
         contents=blob_store(core.settings),
         pictures=Thumbnailer(memory.available() // core.processes),
@@ -78,6 +80,7 @@ def build_stores(core: Core) -> Stores:
         revocations=Revocations(database),
         snapshots=SnapshotReader(database),
         lineages=Lineages(database),
+        notes=notes,
         held=Holds(database),
         unread=UnreadReader(database),
         tallies=tallies,

@@ -14,6 +14,7 @@ from events.uncommitted import Uncommitted
 from server.node.core import Core
 from server.node.delivering import Delivering
 from server.node.members import Members
+from server.node.publishing import guarded
 from server.node.stores import Stores
 from storage.questions import Questions
 from storage.writer import Writer
@@ -39,12 +40,13 @@ def build_writing(
         core.after_commit,
         now=clock,
         stalled=stall.stood_still if stall is not None else lambda: False,
+        notes=stores.notes,
     )
     uncommitted = Uncommitted(writer)
     streams, leases = _streams(core, stores, delivering, writer, uncommitted)
     messages = MessageService(
         writer,
-        uncommitted,
+        guarded(core, uncommitted, clock),
         stores.messages,
         stores.paths,
         stores.participants,

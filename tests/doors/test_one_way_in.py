@@ -23,6 +23,7 @@ from tests.support.services import Postgres
 
 BASE = "/api/chat/sessions"
 S = f"{BASE}/{{session_id}}"
+W = "/api/server/webhooks"
 MESSAGE = {"content": "hello", "reply": False}
 FILE = {"file": ("a.txt", b"text", "text/plain")}
 
@@ -66,6 +67,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/server/publish"): {"json": {"event": "app:x", "data": {}, "user_id": "alice"}},
     ("POST", "/api/server/disconnect"): {"json": {"user_id": "nobody"}},
     ("DELETE", "/api/server/users/{user_id}"): {},
+    ("POST", W): {"json": {"url": "http://127.0.0.1:9/hook"}},
+    ("PATCH", f"{W}/{{webhook_id}}"): {"json": {"events": ["message"]}},
+    ("POST", f"{W}/{{webhook_id}}/rotate"): {"json": {}},
+    ("POST", f"{W}/{{webhook_id}}/replay"): {},
+    ("DELETE", f"{W}/{{webhook_id}}"): {},
     ("POST", f"{S}/messages"): {"json": MESSAGE},
     ("PATCH", f"{S}/messages/{{message_id}}"): {"json": {"content": "changed"}},
     ("DELETE", f"{S}/messages/{{message_id}}"): {},
@@ -110,7 +116,10 @@ def name_of(call: tuple[str, str]) -> str:
 
 async def asked(api: httpx.AsyncClient, call: tuple[str, str], **places: Any) -> httpx.Response:
     method, path = call
-    return await api.request(method, path.format(**places), **BODIES[call])
+    how = BODIES[call]
+    if path.endswith("/replay"):
+        how = {"json": {"session_id": places["session_id"]}}
+    return await api.request(method, path.format(**places), **how)
 
 
 async def places_for(node: Server, alice: httpx.AsyncClient, service: httpx.AsyncClient) -> dict[str, Any]:
@@ -119,7 +128,9 @@ async def places_for(node: Server, alice: httpx.AsyncClient, service: httpx.Asyn
     sent = await alice.post(f"{BASE}/{session_id}/messages", json=MESSAGE)
     agent = await service.post("/api/chat/agents", json={"name": "one", "kind": "echo"})
     response = await alice.post("/v1/responses", json={"model": "1", "input": "hi"})
+    webhook = await service.post(W, json={"url": "http://127.0.0.1:9/hook"})
     return {
+        "webhook_id": webhook.json()["webhook_id"],
         "response_id": response.json()["id"],
         "session_id": session_id,
         "chat_id": session_id,
@@ -213,7 +224,7 @@ async def test_a_question_ends_its_senders_typing(patient: Server, path: str) ->
 
 
 #: What every write reads or changes.
-TABLES = "agents, chat_sessions, chat_messages, chat_participants, chat_files"
+TABLES = "agents, chat_sessions, chat_messages, chat_participants, chat_files, webhooks"
 
 
 async def test_each_write_is_answered_in_time(
@@ -254,7 +265,7 @@ async def test_each_write_has_its_rate(sqlite_url: str, new_server: Callable[...
     node = new_server(sqlite_url, RATE_LIMIT_ENABLED="true", RATE_LIMIT_MESSAGES_PER_MINUTE="3")
     names = ("session_id", "message_id", "response_id", "chat_id", "thread_id")
     places = dict.fromkeys(names, "none")
-    places |= {"agent_id": "7", "user_id": "bob"}
+    places |= {"agent_id": "7", "user_id": "bob", "webhook_id": "none"}
     buckets: dict[str, list[tuple[str, str]]] = {}
     for call in WRITES:
         buckets.setdefault(CALLS[call].rate or "", []).append(call)

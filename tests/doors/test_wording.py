@@ -61,6 +61,7 @@ RIGHT: dict[str, Any] = {
     "seq": 0, "token": "x", "name": "agent", "kind": "echo", "event": "custom", "data": {}, "user_id": "bob",
     "part": "r", "interrupt_id": "i", "interrupts": [{"id": "i", "reason": "x"}],
     "model": "Echo", "messages": [{"role": "user", "content": "hello"}],
+    "url": "https://hooks.example.com/x", "session_id": "sess_x",
     "id": "a-chat", "threadId": "a-thread", "runId": "a-run",
 }  # fmt: skip
 #: What is another thing in these.

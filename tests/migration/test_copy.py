@@ -23,12 +23,15 @@ MESSAGES = 16_000
 CONTENTS = ("", "plain", "한국어 'quotes' \"and\" \\ slashes", "emoji 🎉\n\ttab", "x" * 300)
 TABLES = (
     "agents", "chat_sessions", "chat_messages", "chat_participants", "chat_files", "chat_feedback", "people",
-    "revocations",
+    "revocations", "webhooks", "webhook_cursors", "webhook_events", "webhook_dead",
 )  # fmt: skip
 PARTS = """[
     {"type": "reasoning", "id": "r", "text": "음 \\n", "provider_metadata": {"signature": "s", "n": 1.0}},
     {"type": "tool", "id": "t", "tool_call_id": "c", "name": "n", "state": "input_streaming", "input": null}
 ]"""
+JSON = ("metadata", "config", "error", "parts", "events", "untold", "data")
+#: The error of a webhook's is a text.
+REFUSED = "HTTP 422"
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
@@ -98,6 +101,14 @@ def fill(file: Path) -> None:
         known = [("user1", "하나", None, None), ("user2", None, "https://example.com/2.png", time)]
         db.executemany("INSERT INTO people (user_id, name, avatar_url, seen) VALUES (?, ?, ?, ?)", known)
         db.execute("INSERT INTO revocations VALUES ('user49', ?)", (time,))
+        told = (
+            ("webhooks", "('wh', 's1', 'https://x/', '[\"message\"]', 'w', NULL, NULL, 0, ?, NULL, NULL, ?)"),
+            ("webhook_cursors", "('wh', 's1', 3, 3, '[[1, 1]]', 0, 4, ?, 0, NULL, ?)"),
+            ("webhook_events", "(5, 's1', 'evt', 'session', 1, 'u', '{\"a\": 1.0}', coalesce(?, ?))"),
+            ("webhook_dead", f"(6, 'wh', 's1', 'evt', 'message', 2, 8, '{REFUSED}', coalesce(?, ?))"),
+        )  # fmt: skip
+        for table, row in told:
+            db.execute(f"INSERT INTO {table} VALUES {row}", (time, time))
         db.commit()
 
 
@@ -139,7 +150,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
     """JSON by value, truth by value."""
     out = {}
     for name, value in row.items():
-        if name in ("metadata", "config", "error", "parts") and value is not None:
+        if name in JSON and value is not None and value != REFUSED:
             value = json.loads(value)
         if name in ("is_edited", "is_active", "rated"):
             value = bool(value)
@@ -148,7 +159,7 @@ def comparable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def key(row: dict[str, Any]) -> str:
-    return str(row.get("id") or (row.get("session_id"), row["user_id"]))
+    return str(row.get("id") or (row.get("session_id"), row.get("user_id")))
 
 
 @pytest.fixture

@@ -999,6 +999,8 @@ ErrorCode = Literal[
     "STREAM_NOT_FOUND",
     "FILE_NOT_FOUND",
     "AGENT_NOT_FOUND",
+    "WEBHOOK_NOT_FOUND",
+    "MESSAGE_REJECTED",
     "CONFLICT",
     "AGENT_BUSY",
     "STREAM_OPEN",

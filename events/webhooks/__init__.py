@@ -1,0 +1,1 @@
+"""Webhooks: what is committed, told to addresses outside (docs/webhooks.md)."""
