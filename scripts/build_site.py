@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "server" / "site"
@@ -132,7 +133,7 @@ def fitted(path: str, text: str, pages: dict[str, str]) -> str:
     )
 
 
-def gather(folder: Path) -> list[dict[str, list[str]]]:
+def gather(folder: Path) -> list[dict[str, list[Any]]]:
     """The sources in `folder`; the navigation."""
     from server.contract import reference
 
@@ -150,7 +151,9 @@ def gather(folder: Path) -> list[dict[str, list[str]]]:
             shutil.copyfile(file, folder / file.name)
     shutil.copyfile(ROOT / "server" / "web" / "icon.svg", folder / "icon.svg")
     put(folder / "code.css", colours())
-    shown = {title: [pages[path] for path in paths] for title, paths in sections.items()}
+    shown: dict[str, list[Any]] = {
+        title: [named(pages[path]) for path in paths] for title, paths in sections.items()
+    }
     shown["Reference"] = ["protocol.md", *(f"reference/{name}" for name in generated)]
     return [{title: listed} for title, listed in shown.items() if listed]
 
@@ -168,6 +171,11 @@ def _day() -> str:
     from pygments.formatters import HtmlFormatter
 
     return str(HtmlFormatter(style="xcode").get_style_defs(".codehilite"))
+
+
+def named(page: str) -> str | dict[str, str]:
+    """In the navigation: a page is called by its heading, but for the README that has the same one."""
+    return {"한국어": page} if page == NAMES["README.ko.md"] else page
 
 
 def put(file: Path, text: str) -> None:
