@@ -109,10 +109,14 @@ for (const each of [socket, writer]) each.close();
 PAGES = {"docs/recovery.md": RECOVERY, "docs/streams.md": STREAMS, "docs/streams.md 2": PARTS}
 
 
+#: Documents whose snippets are run by tests of their subject: `tests/webhooks/test_webhooks.py`.
+ELSEWHERE = {"docs/webhooks.md"}
+
+
 def snippets() -> dict[str, str]:
     found: dict[str, str] = {}
     for block in all_blocks():
-        if block.language in ("js", "python") and not block.title:
+        if block.language in ("js", "python") and not block.title and block.document not in ELSEWHERE:
             number = 1 + sum(name.split()[0] == block.document for name in found)
             found[block.document if number == 1 else f"{block.document} {number}"] = block.text
     return found
