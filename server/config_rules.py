@@ -159,7 +159,7 @@ def _is_secret(text: str | None) -> bool:
 #: The beginnings of Parley's own paths. A ROOT_PATH may not begin so: nobody could see whether a proxy kept
 #: it.
 OWN_PATHS = (
-    "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor", "/chat",
+    "/api/chat", "/api/dev", "/api/server", "/socket.io", "/ws", "/files", "/web", "/vendor",
     "/docs", "/openapi.json", "/asyncapi.json", "/healthz", "/readyz", "/metrics",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The chat of `examples/chat` at `/chat/`, with DEBUG, where `make run` could bundle it.
 
-What a page that can mint tokens runs is served only under the name that its content gives it.
+What a page that can mint tokens runs is served only under the name that its content gives it. A ROOT_PATH may
+be `/chat`, too: below that one, and behind a proxy that takes it away, there is no chat.
 """
 
 import asyncio
