@@ -11,7 +11,7 @@ export class ParleyError extends Error {
 /** Anything that was thrown or answered, as a `ParleyError`. What is not the server's own passes by itself. */
 export function asError(thing) {
   if (thing instanceof ParleyError) return thing;
-  if (thing?.code && "retryable" in thing) return new ParleyError(thing);
+  if (thing?.retryable != null) return new ParleyError(thing);
   return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "The server cannot be reached"), retryable: true });
 }
 

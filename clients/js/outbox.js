@@ -70,7 +70,7 @@ export class Outbox {
     const item = this.#items.find((each) => each.id === id);
     if (!item || item.tried) return false;
     this.#drop(item);
-    this.#answer(id, "reject", new ParleyError({ code: "CANCELLED", message: "It was taken back" }));
+    this.#answer(id, "reject", new ParleyError({ code: "CANCELLED" }));
     return true;
   }
 
@@ -179,7 +179,7 @@ export class Outbox {
       await this.#storage.put(this.#box, KEPT(item));
       this.#turn(item, { stored: true });
     } catch (failure) {
-      console.warn("parley: not kept over a reload:", failure);
+      console.warn(failure);
     }
   }
 

@@ -57,7 +57,7 @@ class Parley {
   }
 
   /** Messages by their words, and titles: { results, has_more, cursor }. */
-  search = (q, { session_id, limit, cursor } = {}) => this.rest.call("GET", `/api/chat/search${query({ q, session_id, limit, cursor })}`);
+  search = (q, more) => this.rest.call("GET", `/api/chat/search${query({ q, ...more })}`);
 
   /** A file's signed { url, thumbnail_url, expires_at }, for `<img>` and the like. */
   fileUrl = async (file_id) => {

@@ -49,15 +49,14 @@ export class Rest {
 
   /** What waits to be sent is one user's: where another has signed in meanwhile, in whatever tab, it stays. */
   #ours(token) {
-    let me = null;
+    let me;
     try {
       me = whose(token);
     } catch {
       return token; // `me` says so
     }
-    this.#me ??= me;
-    if (me === this.#me) return token;
-    throw new ParleyError({ code: "UNAUTHORIZED", message: "The token is another user's, who needs a client of their own" });
+    if (me !== (this.#me ??= me)) throw new ParleyError({ code: "UNAUTHORIZED", message: "Another user" });
+    return token;
   }
 
   /** The answer; a `ParleyError` for anything else. */

@@ -101,12 +101,12 @@ export class Session extends Store {
 
   /** What the outbox has of this session. */
   waits(items) {
-    this.#pending = items.map((item) => this.#pending.find(({ item: old }) => old === item) ?? pendingOf(item, this.id, this.#parley.me));
+    this.#pending = items.map((item) => this.#pending.find((old) => old.item === item) ?? pendingOf(item, this.id, this.#parley.me));
     this.#show();
   }
 
   knows(message_id) {
-    return Boolean(merge.find(this.#state, message_id));
+    return merge.find(this.#state, message_id);
   }
 
   // --- what one does
@@ -130,10 +130,10 @@ export class Session extends Store {
   };
 
   /** With { branch: true } beside the old version, and answered anew. */
-  edit = (message_id, content, more = {}) =>
-    this.#call("edit", { message_id, content, ...(more.branch && { client_message_id: crypto.randomUUID() }), ...more });
+  edit = (message_id, content, more) =>
+    this.#call("edit", { message_id, content, ...(more?.branch && { client_message_id: crypto.randomUUID() }), ...more });
   remove = (message_id) => this.#call("delete", { message_id });
-  regenerate = (message_id, more = {}) => this.#call("regenerate", { message_id, ...more });
+  regenerate = (message_id, more) => this.#call("regenerate", { message_id, ...more });
   feedback = async (message_id, value, comment) => {
     const given = await this.#call("feedback", { message_id, value, comment });
     this.#update(merge.thought(this.#state, given));
@@ -141,7 +141,7 @@ export class Session extends Store {
   };
 
   /** Another version of a message is shown, and what follows it: to everybody. */
-  select = async (message_id, more = {}) => {
+  select = async (message_id, more) => {
     const reply = await this.#call("select", { message_id, ...more });
     this.#update({ ...this.#state, branched: true, stale: true });
     return reply;
@@ -182,7 +182,7 @@ export class Session extends Store {
       if (this.#state.messages[0]?.seq === before_seq) this.#update(merge.older(this.#state, page));
     });
 
-  search = (q, more = {}) => this.#parley.search(q, { session_id: this.id, ...more });
+  search = (q, more) => this.#parley.search(q, { session_id: this.id, ...more });
 
   /** Uploads a file, and says it: with `message`, and whatever else `send` takes. `{ post: false }` uploads alone. */
   upload = async (file, { message, post = true, name = file.name ?? "file", ...more } = {}) => {

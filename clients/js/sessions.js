@@ -74,8 +74,8 @@ export class Sessions extends Store {
     if (!this.watched) return;
     if (name === "session") this.#session(data);
     else if (name === "read" && data.user_id === this.#parley.me) this.#soon(SOON);
-    else if (["message", "stream_start"].includes(name)) this.#said(data);
-    else if (name === "stream_end") this.#change(data.session_id, ({ last_message }) => ({ last_message: this.#newest(data) || last_message }));
+    else if (name === "message" || name === "stream_start") this.#said(data);
+    else if (name === "stream_end") this.#ended(data.session_id);
   }
 
   wasRead(id, unread_count) {
@@ -104,8 +104,9 @@ export class Sessions extends Store {
   // --- inside
 
   /** What is said last, where that is known: nobody has to be asked. */
-  #newest({ session_id }) {
-    return this.#parley.session(session_id).getSnapshot().messages.at(-1)?.content.slice(0, PREVIEW);
+  #ended(id) {
+    const { content } = this.#parley.session(id).getSnapshot().messages.at(-1) ?? {};
+    if (content) this.#change(id, () => ({ last_message: content.slice(0, PREVIEW) }));
   }
 
   #moved(id, make) {

@@ -27,7 +27,7 @@ export function indexedDb(name = "parley") {
       const asked = act(transaction.objectStore("pending"));
       transaction.commit?.(); // at once: the page may be about to go
       transaction.oncomplete = () => resolve(asked.result);
-      transaction.onabort = transaction.onerror = () => reject(transaction.error);
+      transaction.onabort = () => reject(transaction.error);
     });
   };
   return {

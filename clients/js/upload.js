@@ -16,9 +16,9 @@ export async function uploaded(network, url, token, file, name, progress) {
   await new Promise((resolve, reject) => {
     request.open("POST", url);
     request.setRequestHeader("Authorization", Authorization);
-    request.upload.onprogress = ({ loaded, total }) => progress(total ? Math.round((file.size * loaded) / total) : 0);
+    request.upload.onprogress = ({ loaded, total }) => progress(Math.round((file.size * loaded) / total) || 0);
     request.onload = resolve;
-    request.onerror = request.onabort = () => reject(asError());
+    request.onerror = () => reject(asError());
     request.send(body);
   });
   return answered(request.status, request.responseText);
