@@ -57,7 +57,8 @@ _begun = maker(
 
 
 class Streams:
-    """`held` is how long a lease holds without being renewed, in seconds; `max_size` in bytes of UTF-8.
+    """`held` is how long a lease holds without being renewed, in seconds; `max_size` in bytes of UTF-8;
+    `people`: whether users may stream, whose words nobody judges before they are read.
 
     `open` has what is written through this node.
     """
@@ -78,12 +79,13 @@ class Streams:
         held: float,
         max_size: int,
         max_per_user: int,
+        people: bool = True,
     ) -> None:
         self._writer, self._uncommitted, self._questions = writer, uncommitted, questions
         self._store, self._log, self._chunks = store, log, chunks
         self._delivery, self._observer, self._clock = delivery, observer, clock
         self._tasks, self._held, self.max_size = tasks, held, max_size
-        self._max_per_user = max_per_user
+        self._max_per_user, self._people = max_per_user, people
         self.open: dict[str, Stream] = {}
         self._starting: Counter[str] = Counter()  # placeholders on their way to SQL, by account
         self._by_conn: dict[str, set[str]] = {}  # stays while a connection is away: it may come back
@@ -119,10 +121,12 @@ class Streams:
         """A committed placeholder; the stream, or None if a repeat finds it closed, or written elsewhere
         and it is not to be adopted.
 
-        Raises RateLimited, Conflict, SessionNotFound, ..., Unavailable.
+        Raises Forbidden, RateLimited, Conflict, SessionNotFound, ..., Unavailable.
         """
         if not isinstance(caller, Caller):
             return await self._start(caller, "", command, conn, adopt)
+        if caller.role == "user" and not self._people:
+            raise Forbidden("people may not stream here: their messages are judged first")
         if command.fence is not None and command.message_id is not None:
             record = await self._store.get(command.message_id)
             if record is not None and record.session_id == command.session_id and record.interrupts:

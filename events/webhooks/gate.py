@@ -18,6 +18,7 @@ from events.errors import ChatError, MessageRejected, RateLimited, Unavailable
 from events.event import to_json
 from events.ids import new_id
 from events.observer import Observer
+from events.storable import storable
 from events.tasks import Tasks
 from events.uncommitted import MOST as MOST_HELD
 from events.uncommitted import Uncommitted
@@ -50,6 +51,13 @@ class HookVerdict(Struct, kw_only=True):
 
 class HookFailed(Exception):
     """It did not say anything that can be followed; the text says why."""
+
+
+class NotAsked(Exception):
+    """Its time was over before its turn came."""
+
+    def __str__(self) -> str:
+        return "too much was to be asked at once"
 
 
 #: Is given what is asked (docs/webhooks.md), and the seconds that are left. Raises HookFailed.
@@ -87,7 +95,8 @@ class _Line:
 
 
 class PublishGate:
-    """`open_`: what it does not answer for passes."""
+    """`open_`: what it was asked for and does not answer passes. What it could not be asked for in time never
+    does: else who sends much at once would be judged for the first of it alone."""
 
     def __init__(
         self,
@@ -155,26 +164,46 @@ class PublishGate:
         try:
             entry.passes, outcome = await self._verdict(entry)
         except Exception as error:
-            if not isinstance(error, HookFailed | TimeoutError):
+            if not isinstance(error, HookFailed | NotAsked | TimeoutError):
                 log.exception("the hook before publishing failed")
             else:
                 log.warning("the hook before publishing: %s", error or "no answer in time")
             outcome = "failed"
-            entry.passes = entry.op if self._open else Unavailable("the message could not be checked")
+            passes = self._open and not isinstance(error, NotAsked)
+            entry.passes = entry.op if passes else Unavailable("the message could not be checked")
         self._observer.hook(outcome, asyncio.get_running_loop().time() - began)  # type: ignore[arg-type]
         line.asking -= 1
         self._go_on(room, line)
 
     async def _verdict(self, entry: _Entry) -> tuple[NewMessage | EditMessage | ChatError, str]:
-        """Raises HookFailed, TimeoutError."""
-        op, outcome, loop = entry.op, "accepted", asyncio.get_running_loop()
-        async with asyncio.timeout_at(entry.deadline), self._places:
-            for ask in self._hooks:
-                verdict = await ask(_asked(op), entry.deadline - loop.time())
-                if verdict.action == "reject":
-                    return MessageRejected((verdict.reason or "")[:REASON]), "rejected"
-                if verdict.action == "change":
-                    op, outcome = self._changed(op, verdict), "changed"
+        """Raises HookFailed, NotAsked, TimeoutError."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(entry.deadline):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise NotAsked from error
+        try:
+            now = loop.time()
+            if now >= entry.deadline:
+                raise NotAsked
+            until = now + self._seconds if self._open else entry.deadline
+            async with asyncio.timeout_at(until):
+                return await self._said(entry.op, until)
+        finally:
+            self._places.release()
+
+    async def _said(
+        self, op: NewMessage | EditMessage, until: float
+    ) -> tuple[NewMessage | EditMessage | ChatError, str]:
+        """Raises HookFailed."""
+        outcome, loop = "accepted", asyncio.get_running_loop()
+        for ask in self._hooks:
+            verdict = await ask(_asked(op), until - loop.time())
+            if verdict.action == "reject":
+                return MessageRejected((verdict.reason or "")[:REASON]), "rejected"
+            if verdict.action == "change":
+                op, outcome = self._changed(op, verdict), "changed"
         return op, outcome
 
     def _changed(self, op: NewMessage | EditMessage, verdict: HookVerdict) -> NewMessage | EditMessage:
@@ -187,7 +216,7 @@ class PublishGate:
         if isinstance(op, EditMessage):
             return structs.replace(op, **changes)
         if verdict.metadata is not None:
-            changes["metadata"] = verdict.metadata
+            changes["metadata"] = storable(verdict.metadata)
         if op.parts and verdict.content is not None:
             changes["parts"] = edited(op.parts, verdict.content)
         return structs.replace(op, **changes)

@@ -15,6 +15,10 @@ from server.config import Settings
 from server.node.core import Core
 
 
+def has_hook(settings: Settings) -> bool:
+    return settings.publish_hook_url is not None or settings.publish_hook_call is not None
+
+
 def guarded(core: Core, uncommitted: Uncommitted, clock: Clock) -> Submits:
     """What messages and edits go through; without a hook, what it would guard."""
     hooks = _hooks(core, clock)

@@ -14,7 +14,7 @@ from events.uncommitted import Uncommitted
 from server.node.core import Core
 from server.node.delivering import Delivering
 from server.node.members import Members
-from server.node.publishing import guarded
+from server.node.publishing import guarded, has_hook
 from server.node.stores import Stores
 from storage.questions import Questions
 from storage.writer import Writer
@@ -85,6 +85,7 @@ def _streams(
         held=held,
         max_size=settings.stream_max_size,
         max_per_user=settings.max_streams_per_user,
+        people=not has_hook(settings),
     )
     leases = Leases(
         streams,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from events.errors import MessageRejected, Unavailable
 from events.observer import Observer
 from events.tasks import Tasks
 from events.webhooks.gate import PublishGate, by_call
@@ -107,6 +108,14 @@ async def test_what_is_asked_by_questions_and_files_comes_by_it(node: Server, ho
         assert (await alice.get(f"{S}/{session}/messages")).json()["messages"] == []
 
 
+async def test_people_stream_nothing_past_it(node: Server, hook: Receiver) -> None:
+    """What is streamed is read before anybody could judge it."""
+    session = await new_session(node)
+    async with enter("socketio", node, "alice", session) as alice:
+        assert (await alice.call("stream_start"))["error"]["code"] == "FORBIDDEN"
+        assert await alice.history() == []
+
+
 async def test_order_holds_and_a_slow_session_is_alone(node: Server, hook: Receiver) -> None:
     slow, other = await new_session(node), await new_session(node)
     async with (
@@ -133,16 +142,42 @@ async def test_what_it_does_not_answer_for_is_not_stored(node: Server, hook: Rec
         assert await alice.history() == []
 
 
+class Stored:
+    """In place of what a gate stands before."""
+
+    def __init__(self) -> None:
+        self.contents: list[str] = []
+
+    def submit(self, account: str, op: Any, owner: Any = None) -> CommitPlace[Any]:
+        self.contents.append(op.content)
+        place: CommitPlace[Any] = CommitPlace()
+        place.set_result(op)
+        return place
+
+
+def edit_of(number: int, content: str) -> EditMessage:
+    return EditMessage("s", f"m{number}", content, "user", "alice")
+
+
+async def test_who_sends_much_at_once_is_judged_for_all_of_it() -> None:
+    """Where the hook is open, what waited for its turn too long passed unseen."""
+
+    async def judge(data: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(0.25)
+        return {"action": "reject"}
+
+    stored: Any = Stored()
+    gate = PublishGate(
+        stored, [by_call(judge)], Observer(), Tasks("hook"), seconds=1.0, open_=True, largest=100
+    )
+    said = (gate.submit("alice", edit_of(number, "bad")) for number in range(24))
+    done = await asyncio.gather(*said, return_exceptions=True)
+    assert stored.contents == []
+    assert {type(each) for each in done} == {MessageRejected, Unavailable}
+
+
 async def test_where_it_is_open_what_it_does_not_answer_for_passes() -> None:
     """A function that is no coroutine is called in a thread, and has the same time."""
-    stored: list[str] = []
-
-    class Inner:
-        def submit(self, account: str, op: Any, owner: Any = None) -> CommitPlace[Any]:
-            stored.append(op.content)
-            place: CommitPlace[Any] = CommitPlace()
-            place.set_result(op)
-            return place
 
     def judge(data: dict[str, Any]) -> dict[str, Any] | None:
         if data["content"] == "late":
@@ -151,12 +186,11 @@ async def test_where_it_is_open_what_it_does_not_answer_for_passes() -> None:
             raise RuntimeError("a fault of the operator's")
         return {"action": "change", "content": "changed"} if data["content"] == "change" else None
 
-    inner: Any = Inner()
+    stored: Any = Stored()
     gate = PublishGate(
-        inner, [by_call(judge)], Observer(), Tasks("hook"), seconds=0.05, open_=True, largest=100
+        stored, [by_call(judge)], Observer(), Tasks("hook"), seconds=0.05, open_=True, largest=100
     )
     said = ["late", "raises", "change", "as it is"]
-    edits = [EditMessage("s", f"m{n}", content, "user", "alice") for n, content in enumerate(said)]
-    done = await asyncio.gather(*(gate.submit("alice", edit) for edit in edits))
-    assert stored == ["late", "raises", "changed", "as it is"]
-    assert [op.content for op in done] == stored  # type: ignore[attr-defined]
+    done = await asyncio.gather(*(gate.submit("alice", edit_of(*each)) for each in enumerate(said)))
+    assert stored.contents == ["late", "raises", "changed", "as it is"]
+    assert [op.content for op in done] == stored.contents  # type: ignore[attr-defined]
