@@ -305,7 +305,7 @@ class Answering:
             is_full = isinstance(error, RateLimited)
             least = FULL if is_full else min(AGAIN * 2 ** min(turn.fence, 10), LATEST)
             kind = account if is_full else f"agent\0{agent.id}"
-            wait = self._revisits.later(kind, least, partial(self.go_on, turn.session_id))
+            wait = self._revisits.later(kind, account, least, partial(self.go_on, turn.session_id))
             await self._questions.release(turn, when(self._clock() + wait))
         except (Conflict, StreamClosed) as error:
             log.info("%s was gone on with, or stopped: %s", turn.answer_id, error)
