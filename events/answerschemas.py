@@ -53,6 +53,10 @@ def check_payload(payload: Any, schema: dict[str, Any]) -> None:
         found = next(_counting(schema, STEPS).iter_errors(payload), None)
     except (TooDear, RecursionError) as error:
         raise ValidationFailed("takes too long to be checked", field="payload", joint=" ") from error
+    except (
+        Exception
+    ) as error:  # what a $ref leads to may be no schema, and a number too large for the library
+        raise ValidationFailed("cannot be checked by its schema", field="payload", joint=" ") from error
     if isinstance(found, ValidationError):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in found.absolute_path)
         raise ValidationFailed(found.message[:TOLD], field=f"payload{path[:TOLD]}")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from events.answerschemas import check_payload, check_schema
+from events.errors import ValidationFailed
 from server.contract import VERSION, asyncapi
 from tests.agents.worker import Worker
 from tests.people.frames import Validators
@@ -351,6 +353,17 @@ async def test_a_schema_takes_no_time(node: Server) -> None:
         async with asyncio.timeout(5):
             refused = await say(at.alice, answer, payload="x")
         assert refused["error"]["message"] == "payload takes too long to be checked"
+
+
+@pytest.mark.parametrize(
+    ("schema", "payload"),
+    [({"$ref": "#/title", "title": "no schema"}, 1), ({"multipleOf": 0.1}, 10**400)],
+    ids=["what it leads to is none", "a number past all others"],
+)
+def test_what_a_schema_cannot_check_is_refused(schema: dict[str, Any], payload: Any) -> None:
+    check_schema(schema, "response_schema")
+    with pytest.raises(ValidationFailed, match="cannot be checked"):
+        check_payload(payload, schema)
 
 
 async def test_all_that_a_message_is_answered_is_bounded(node: Server) -> None:
