@@ -209,15 +209,15 @@ WHERE s.listed_at >= :since AND s.last_revision > coalesce(c.revision, 0)
     AND (c.session_id IS NOT NULL OR s.last_activity >= w.created_at)
 """)
 _OLDEST_UNTOLD = _oldest(_UNTOLD_TEXT.format(what="min(e.at) AS oldest", scope="e.at >= :since"))
-_EVENTS = Statement(
+#: The first notes, as many as fill so many characters, or one that is larger; each ends with how many there
+#: would have been. What they tell stays the text that it is: nobody here looks into it.
+_TOLD = sa.cast(webhook_events.c.data, sa.Text)
+_FOUND = (
     sa.select(
-        webhook_events.c.session_id,
-        webhook_events.c.id,
-        webhook_events.c.name,
-        webhook_events.c.event,
-        webhook_events.c.revision,
-        webhook_events.c.data,
+        *(webhook_events.c[name] for name in ("session_id", "id", "name", "event", "revision")),
+        _TOLD.label("told"),
         webhook_events.c.at,
+        sa.func.length(_TOLD).label("size"),
     )
     .where(
         webhook_events.c.session_id == sa.bindparam("room", type_=sa.String),
@@ -226,6 +226,17 @@ _EVENTS = Statement(
     )
     .order_by(webhook_events.c.id)
     .limit(sa.bindparam("rows", type_=sa.Integer))
+    .subquery("found")
+)
+_SIZED = sa.select(
+    *_FOUND.c,
+    sa.func.count().over().label("available"),
+    (sa.func.sum(_FOUND.c.size).over(order_by=_FOUND.c.id, rows=(None, 0)) - _FOUND.c.size).label("before"),
+).subquery("sized")
+_EVENTS = Statement(
+    sa.select(*(column for column in _SIZED.c if column.name not in ("size", "before")))
+    .where(_SIZED.c.before < sa.bindparam("most", type_=sa.BigInteger))
+    .order_by(_SIZED.c.id)
 )
 _BURY = Statement(
     webhook_dead.insert().values(
@@ -317,14 +328,14 @@ class ToldCursor(Struct, frozen=True):
 
 
 class Noted(Struct, frozen=True):
-    """An event that no revision tells of (`storage.notes`)."""
+    """An event that no revision tells of (`storage.notes`). `data` is JSON."""
 
     session_id: str
     id: int
     name: str
     event: str
     revision: int
-    data: dict[str, Any]
+    data: bytes
     at: datetime
 
 
@@ -402,9 +413,16 @@ class TellingStore:
                 found.append(row[0])
         return min(found, default=None)
 
-    async def events(self, room: str, after: int, since: datetime, rows: int) -> list[Noted]:
-        found = await self._db.fetch_all(_EVENTS, room=room, after=after, since=since, rows=rows)
-        return [Noted(*row) for row in found]
+    async def events(
+        self, room: str, after: int, since: datetime, rows: int, most: int
+    ) -> tuple[list[Noted], bool]:
+        """At most so many `rows`, that fill `most` characters; whether there may be more."""
+        found = await self._db.fetch_all(_EVENTS, room=room, after=after, since=since, rows=rows, most=most)
+        notes = [
+            Noted(room, id, name, event, revision, told.encode(), at)
+            for room, id, name, event, revision, told, at, _ in found
+        ]
+        return notes, bool(found) and (found[0][-1] > len(found) or len(found) == rows)
 
     async def bury(self, most: int, **values: Any) -> None:
         """A dead letter; `most` are kept of its webhook."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from events.clock import rfc3339
 from events.event import to_json
@@ -19,6 +19,7 @@ from storage.parts import has_files
 from storage.records import FileRecord, MessageRecord
 from storage.telling import Noted, Ranges
 from storage.waits import UNFINISHED, WAITING
+from storage.writer import weight
 
 EVENTS: Final = ("message", "message_updated", "stream_end", "interrupt", "session", "feedback")
 #: Those that a session's revisions tell of, and those that `storage.notes` has.
@@ -28,15 +29,22 @@ UNTOLD: Final = 1000
 
 
 class Change(Struct, frozen=True):
-    """A message as one revision left it."""
+    """A message as one revision left it. `weight`: of all that it holds, in characters."""
 
     record: MessageRecord
     files: Sequence[FileRecord] = ()
+    weight: int = 0
 
     @property
     def lacks_files(self) -> bool:
         """It has files that are not here: a commit brings along those that were posted with it alone."""
         return not self.files and self.record.deleted_at is None and has_files(self.record)
+
+
+def change_of(record: MessageRecord, files: Sequence[FileRecord] = ()) -> Change:
+    values = (record.metadata, record.parts, record.interrupts)
+    size = len(record.content or "") + sum(weight(each) for each in values if each)
+    return Change(record, files, size)
 
 
 class Envelope(Struct, frozen=True):
@@ -120,7 +128,7 @@ def of_change(change: Change, kind: str) -> Envelope:
 
 
 def of_note(note: Noted) -> Envelope:
-    return Envelope(note.name, note.event, note.revision, _body(note.event, note.at, note.data))
+    return Envelope(note.name, note.event, note.revision, _body(note.event, note.at, Raw(note.data)))
 
 
 def _body(kind: str, at: datetime, data: Any) -> bytes:

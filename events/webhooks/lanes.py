@@ -9,6 +9,21 @@ from storage.telling import Noted, ToldCursor, ToldMark
 
 #: Changes of one session that wait in memory; where there are more, they are read again.
 WAITING_CHANGES: Final = 64
+#: Characters of all that waits in memory for one webhook; the last that was read may go beyond.
+HELD: Final = 4 * 1024 * 1024
+
+
+class Load:
+    """What waits in memory for one webhook, in characters."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    @property
+    def full(self) -> bool:
+        return self.size >= HELD
 
 
 class Lane:
@@ -16,13 +31,13 @@ class Lane:
     is the loop's time at which the claim ends. `parked`: it waits in SQL until its webhook takes some."""
 
     __slots__ = (
-        "_sent", "attempts", "busy", "dirty", "error", "event_id", "fence", "lacks", "last", "looks",
-        "marked", "missed", "moved", "next_at", "notes", "parked", "progress", "queued", "revision", "room",
-        "told", "until", "waiting",
+        "_load", "_sent", "attempts", "busy", "dirty", "error", "event_id", "fence", "held", "lacks", "last",
+        "looks", "marked", "missed", "moved", "next_at", "notes", "parked", "progress", "queued", "revision",
+        "room", "told", "until", "waiting",
     )  # fmt: skip
 
-    def __init__(self, room: str) -> None:
-        self.room = room
+    def __init__(self, room: str, load: Load) -> None:
+        self.room, self._load, self.held = room, load, 0
         self.fence = self.revision = self.event_id = self.attempts = 0
         self.progress = Progress(0, None)
         self.waiting: deque[Change] = deque()
@@ -41,11 +56,16 @@ class Lane:
             self.missed = max(self.missed, revision)
         elif self.last and revision != self.last + 1:
             self.lacks = revision > self.last
-        elif len(self.waiting) >= WAITING_CHANGES or change.lacks_files:
+        elif len(self.waiting) >= WAITING_CHANGES or change.lacks_files or self._load.full:
             self.lacks, self.missed = True, revision
         else:
             self.waiting.append(change)
+            self._hold(change.weight)
             self.last = revision
+
+    def _hold(self, more: int) -> None:
+        self.held += more
+        self._load.size += more
 
     def first(self) -> int:
         """A revision that is to be told."""
@@ -56,21 +76,40 @@ class Lane:
         self.attempts, self.until = cursor.attempts, until
         self.progress = Progress(cursor.seq, cursor.untold)
         while self.waiting and self.waiting[0].record.revision <= self.revision:
-            self.waiting.popleft()
+            self._hold(-self.waiting.popleft().weight)
         if not self.waiting or self.waiting[0].record.revision != self.revision + 1:
-            self.waiting.clear()
-            self.last, self.lacks = self.revision, True
+            self.without_changes()
+            self.lacks = True
+
+    def without_changes(self) -> None:
+        self._hold(-sum(change.weight for change in self.waiting))
+        self.waiting.clear()
+        self.last, self.lacks = self.revision, False
+
+    def forget(self) -> None:
+        """Nothing of it is here any more: what was not told stands in SQL."""
+        self.without_changes()
+        self.notes.clear()
+        self._hold(-self.held)
 
     def read(self, changes: Sequence[Change], *, more: bool) -> None:
         """What is past `revision` in SQL, from there on; or as much of it as is read at once."""
-        self.waiting = deque(changes)
+        self.without_changes()
+        self.waiting.extend(changes)
+        self._hold(sum(change.weight for change in changes))
         self.last = changes[-1].record.revision if changes else self.revision
         self.lacks = more or self.missed > self.last
         self.missed = 0
 
+    def noted(self, notes: Sequence[Noted], *, more: bool) -> None:
+        """What comes behind `event_id`, or as much of it as is read at once."""
+        self.notes.extend(notes)
+        self._hold(sum(len(note.data) for note in notes))
+        self.looks = self.looks or more
+
     def next(self, wanted: frozenset[str]) -> Envelope | None:
         """What is to be sent now; it stays until `took`. What nobody wants goes by."""
-        while True:
+        while self.notes or not self.looks:  # else they are read first: they may stand before messages
             if self.notes and (self.notes[0].revision <= self.revision or not (self.waiting or self.lacks)):
                 self._sent = self.notes[0]
                 if self._sent.event in wanted:
@@ -84,7 +123,8 @@ class Lane:
                     return of_change(self._sent, kind)
                 self._pass(self._sent)
             else:
-                return None
+                break
+        return None
 
     def took(self, now: float) -> None:
         """What `next` gave is told, or given up."""
@@ -95,9 +135,11 @@ class Lane:
     def _pass(self, sent: Change | Noted) -> None:
         if isinstance(sent, Noted):
             self.event_id = self.notes.popleft().id
+            self._hold(-len(sent.data))
         else:
             self.progress.passed(sent.record)
             self.revision = self.waiting.popleft().record.revision
+            self._hold(-sent.weight)
         self._sent, self.dirty = None, True
 
     @property

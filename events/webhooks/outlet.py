@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from events.observer import Observer
 from events.webhooks.envelopes import OF_NOTES, OF_REVISIONS, Change, Envelope
-from events.webhooks.lanes import Lane
+from events.webhooks.lanes import Lane, Load
 from events.webhooks.requests import Answered, HookTarget
 from events.webhooks.signatures import key_of, signed
 from storage.webhooks import WebhookRecord
@@ -27,6 +27,8 @@ LANES: Final = 1000
 FAILING: Final = 3
 #: Tries of an event that is refused (4xx), and of one that fails while others are taken.
 REFUSALS, TRIES = 8, 24
+#: Characters that wait for another try of an event; where there are more, they are read again.
+SMALL: Final = 4096
 #: Answers that ask for another try.
 AGAIN: Final = frozenset({408, 425, 429})
 GONE: Final = 410
@@ -67,6 +69,7 @@ class Outlet:
         self.wanted = frozenset(record.events)
         self.of_revisions = bool(self.wanted & OF_REVISIONS)
         self.of_notes = bool(self.wanted & OF_NOTES)
+        self.load = Load()
         self.lanes: dict[str, Lane] = {}
         #: Lanes that are to be claimed, or of which something is to be read.
         self.due: dict[str, Lane] = {}
@@ -129,7 +132,7 @@ class Outlet:
 
     def take_on(self, room: str) -> Lane:
         """To be claimed."""
-        lane = self.lanes[room] = self.due[room] = Lane(room)
+        lane = self.lanes[room] = self.due[room] = Lane(room, self.load)
         lane.looks = self.of_notes
         self._sender.wake()
         return lane
@@ -141,6 +144,7 @@ class Outlet:
         """It is not this node's any more."""
         if self.lanes.get(lane.room) is lane:
             del self.lanes[lane.room]
+            lane.forget()
         self.due.pop(lane.room, None)
 
     # --- telling it
@@ -169,7 +173,7 @@ class Outlet:
             envelope = lane.next(self.wanted)
             if envelope is not None:
                 self._send(lane, envelope)
-            elif lane.lacks:
+            elif lane.lacks or lane.looks:
                 self.due[lane.room] = lane
                 self._sender.wake()
 
@@ -205,6 +209,8 @@ class Outlet:
             lane.took(now)
             self.ready(lane)
             self.pump()
+            if self.due and not self.load.full:
+                self._sender.wake()
             return
         if status == GONE:
             self._sender.ended(self.id, "it answered 410 (gone)")
@@ -247,6 +253,10 @@ class Outlet:
             return
         lane.error = error
         lane.next_at = now + max(self._pause(lane.attempts - 1), min(asked, self._sender.longest))
+        if lane.held > SMALL:  # others need the room meanwhile
+            lane.forget()
+            lane.lacks, lane.looks = self.of_revisions, self.of_notes
+            self.due[lane.room] = lane
 
     def _rest_all(self, but: Lane) -> None:
         """It fails: one session goes on trying, the others wait in SQL."""

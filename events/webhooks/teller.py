@@ -16,7 +16,7 @@ from events.agents.upstreams import split
 from events.clock import Clock, when
 from events.observer import Observer
 from events.tasks import Tasks
-from events.webhooks.envelopes import Change
+from events.webhooks.envelopes import Change, change_of
 from events.webhooks.lanes import Lane
 from events.webhooks.outlet import Letter, Outlet, Sender
 from events.webhooks.requests import HookTarget
@@ -147,13 +147,13 @@ class Teller:
             return
         for done in batch:
             if not done.duplicate:
-                self._changed(done.record.session_id, Change(done.record, done.files))
+                self._changed(done.record.session_id, change_of(done.record, done.files))
 
     def on_changed(self, records: Iterable[MessageRecord]) -> None:
         """Messages that were changed past the writer."""
         if self.outlets:
             for record in records:
-                self._changed(record.session_id, Change(record))
+                self._changed(record.session_id, change_of(record))
 
     def _changed(self, room: str, change: Change) -> None:
         for outlet in self._of_all:
@@ -277,37 +277,38 @@ class Teller:
         lane.claimed(cursor, until)
         lane.moved = asyncio.get_running_loop().time()
         if not outlet.of_revisions:
-            lane.waiting.clear()
-            lane.lacks = False
+            lane.without_changes()
 
     async def _read(self) -> None:
         """What is not here of sessions that are this node's."""
+        now = asyncio.get_running_loop().time()
         lanes = [
             (outlet, lane)
             for outlet in self.outlets.values()
             for lane in outlet.due.values()
-            if lane.fence and not lane.busy
+            if lane.fence and not lane.busy and lane.next_at <= now
         ]
         for start in range(0, len(lanes), READERS):
-            await asyncio.gather(*(self._read_one(*each) for each in lanes[start : start + READERS]))
+            some = [each for each in lanes[start : start + READERS] if not each[0].load.full]
+            await asyncio.gather(*(self._read_one(*each) for each in some))
 
     async def _read_one(self, outlet: Outlet, lane: Lane) -> None:
         outlet.due.pop(lane.room, None)
         try:
-            if lane.looks:
+            if lane.looks and not lane.notes:
                 lane.looks = False
-                after = lane.notes[-1].id if lane.notes else lane.event_id
                 since = outlet.record.created_at
-                notes = await self._telling.events(lane.room, after, since, NOTES)
-                lane.notes.extend(notes)
-                lane.looks = len(notes) == NOTES
+                notes, more = await self._telling.events(
+                    lane.room, lane.event_id, since, NOTES, CHANGES_BYTES
+                )
+                lane.noted(notes, more=more)
             if lane.lacks and not lane.waiting:
                 lane.missed = 0
                 records, more, _ = await self._messages.changes(
                     lane.room, lane.revision, CHANGES, CHANGES_BYTES
                 )
                 files = await self._messages.files_with(records)
-                lane.read([Change(r, files.get(r.message_id, ())) for r in records], more=more)
+                lane.read([change_of(r, files.get(r.message_id, ())) for r in records], more=more)
         except StorageError:
             lane.looks = lane.looks or outlet.of_notes
             outlet.due[lane.room] = lane

@@ -159,6 +159,32 @@ async def test_an_address_that_fails_is_told_all_in_order_later(node: Server) ->
         assert {line["session_id"] for line in lines.json()["deliveries"]} == set(sessions)
 
 
+async def test_what_is_long_is_told_in_order_after_a_failure(node: Server) -> None:
+    """Little of it waits in memory: it is read a few at a time."""
+    long, open_ = "x" * 150_000, asyncio.Event()
+
+    async def closed(post: Post) -> bytes:
+        return OK if open_.is_set() else answer(503)
+
+    async with (
+        Receiver(closed) as receiver,
+        node.api("alice") as alice,
+        node.api("backend", "service") as service,
+        AsyncExitStack() as stack,
+    ):
+        session = await new_session(node)
+        await stack.enter_async_context(made(service, receiver.url, session_id=session))
+        for number in range(5):
+            await say(alice, session, f"{number}{long}")
+            changed = await alice.patch(f"{S}/{session}", json={"metadata": {"n": number, "long": long}})
+            assert changed.status_code == 200
+            await receiver.until(lambda r: bool(r.posts))
+        open_.set()
+        await receiver.until(lambda r: len(r.taken()) == 10)
+        told = [post.data["metadata"].get("n", post.data.get("content", "")[:1]) for post in receiver.taken()]
+        assert told == ["0", 0, "1", 1, "2", 2, "3", 3, "4", 4]
+
+
 async def test_an_event_that_is_refused_is_a_dead_letter_and_410_disables(node: Server) -> None:
     async def choosy(post: Post) -> bytes:
         said = post.data["content"]
