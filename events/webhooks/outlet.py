@@ -2,12 +2,13 @@
 no SQL: what is to be claimed and written is `events.webhooks.teller`'s.
 
 An address that fails costs itself alone: so many requests at a time go to it, and while it fails one, with
-pauses that grow. What waits then waits in SQL.
+pauses that grow, of another session each time: it may be the words of one that it fails on. What waits then
+waits in SQL.
 """
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -80,6 +81,8 @@ class Outlet:
         self._ready: deque[Lane] = deque()
         self._busy = 0
         self.failures = 0
+        #: Sessions that were tried since it fails.
+        self.tried: set[str] = set()
         #: The last request was answered, and not with a failure.
         self.works = False
         self.resting = 0.0
@@ -223,8 +226,10 @@ class Outlet:
             self.failures, self.works = self.failures + 1, False
             self.error = _why(answered)
             if self.failures == FAILING:
-                self._rest_all(lane)
+                self._rest_all()
             if self.failing:
+                lane.parked = self.behind = True
+                self.tried.add(lane.room)
                 self.resting = now + max(self._pause(self.failures - FAILING), self._asked(answered))
                 lane.error, lane.next_at = self.error, self.resting
                 lane.attempts = max(lane.attempts, 1)
@@ -237,6 +242,7 @@ class Outlet:
         self.works = True
         if self.failures:
             self.failures, self.resting, self.error = 0, 0.0, None
+            self.tried.clear()
             self.behind = True
             for lane in self.lanes.values():
                 lane.next_at = 0.0
@@ -258,12 +264,19 @@ class Outlet:
             lane.lacks, lane.looks = self.of_revisions, self.of_notes
             self.due[lane.room] = lane
 
-    def _rest_all(self, but: Lane) -> None:
-        """It fails: one session goes on trying, the others wait in SQL."""
-        self.behind = True
+    def _rest_all(self) -> None:
+        """It fails: all sessions wait in SQL, from where one at a time is tried."""
         self._ready.clear()
         for lane in self.lanes.values():
-            lane.queued, lane.parked = False, lane is not but and not lane.busy
+            lane.queued, lane.parked = False, not lane.busy
+
+    def next_tried(self, rooms: Sequence[str]) -> list[str]:
+        """One of those that wait, while it fails: one that was not tried yet."""
+        fresh = [room for room in rooms if room not in self.tried]
+        if not fresh:
+            self.tried.clear()
+            fresh = list(rooms)
+        return [random.choice(fresh)] if fresh else []
 
     def _pause(self, tries: int) -> float:
         """Seconds; twice as long each time, and nobody's at the same moment as another's."""

@@ -44,6 +44,8 @@ SWEEP, SOON = 10.0, 1.0
 BEHIND, SWEPT = 660.0, 60.0
 #: Changes of a session that are read at once, bytes of them; sessions that are read at a time; notes of one.
 CHANGES, CHANGES_BYTES, READERS, NOTES = 50, 256 * 1024, 8, 50
+#: Sessions of which one is tried, where an address fails, besides those that were; and with these.
+TRIED, MOST_TRIED = 100, 10_000
 #: Sessions of one statement.
 STATEMENT: Final = 500
 #: Dead letters that are kept of a webhook.
@@ -235,13 +237,17 @@ class Teller:
             return
         outlet.swept_at, outlet.behind = now, False
         at, most = self._clock(), min(room, STATEMENT)
+        if outlet.failing:
+            most = min(TRIED + len(outlet.tried), MOST_TRIED)
         found: list[str] = []
         since = None if outlet.record.session_id is not None else when(outlet.since - BEHIND)
         if outlet.of_revisions:
             found = [id for id, _ in await self._telling.behind(outlet.id, since, when(at), most)]
         if outlet.of_notes:
             found += await self._telling.untold(outlet.id, since, when(at), most)
-        outlet.behind = len(found) >= most
+        outlet.behind = len(found) >= most or (outlet.failing and bool(found))
+        if outlet.failing:
+            found = outlet.next_tried(found)
         for room_id in found:
             if room_id not in outlet.lanes:
                 outlet.take_on(room_id).lacks = True

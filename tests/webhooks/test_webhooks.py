@@ -159,6 +159,27 @@ async def test_an_address_that_fails_is_told_all_in_order_later(node: Server) ->
         assert {line["session_id"] for line in lines.json()["deliveries"]} == set(sessions)
 
 
+async def test_words_that_an_address_fails_on_hold_up_no_other_session(node: Server) -> None:
+    """Some three sessions had them: then one of these alone was tried, for days."""
+
+    async def choosy(post: Post) -> bytes:
+        return answer(500) if post.data["content"] == "poison" else OK
+
+    async with (
+        Receiver(choosy) as receiver,
+        node.api("alice") as alice,
+        node.api("backend", "service") as service,
+        AsyncExitStack() as stack,
+    ):
+        await stack.enter_async_context(made(service, receiver.url, events=["message"]))
+        for _ in range(3):
+            await say(alice, await new_session(node), "poison")
+        await receiver.until(lambda r: len(r.posts) >= 3)
+        await say(alice, await new_session(node), "plain")
+        await receiver.until(lambda r: bool(r.taken()))
+        assert [post.data["content"] for post in receiver.taken()] == ["plain"]
+
+
 async def test_what_is_long_is_told_in_order_after_a_failure(node: Server) -> None:
     """Little of it waits in memory: it is read a few at a time."""
     long, open_ = "x" * 150_000, asyncio.Event()
