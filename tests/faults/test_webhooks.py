@@ -19,7 +19,7 @@ from tests.support.receiver import OK, Answering, Post, Receiver, answer
 from tests.support.server import Server
 from tests.support.services import Redis
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 SESSIONS, EACH = 50, 200
 #: Seconds between kills, and for which one address is gone.
