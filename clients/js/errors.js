@@ -12,7 +12,7 @@ export class ParleyError extends Error {
 export function asError(thing) {
   if (thing instanceof ParleyError) return thing;
   if (thing?.retryable != null) return new ParleyError(thing);
-  return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "The server cannot be reached"), retryable: true });
+  return new ParleyError({ code: "UNAVAILABLE", message: String(thing?.message ?? thing ?? "No answer"), retryable: true });
 }
 
 /** What comes of everything after `close`. */

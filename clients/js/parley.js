@@ -12,6 +12,7 @@ import { Sessions } from "./sessions.js";
 import { indexedDb, memory } from "./storage.js";
 
 export { ParleyError } from "./errors.js";
+export { newId } from "./ids.js";
 export { keyOf, senderOf } from "./merge.js";
 export { indexedDb, memory } from "./storage.js";
 

@@ -1,6 +1,7 @@
 // One session as its reader sees it: an observable store, and what one can do there. Knows no transport.
 import { Store } from "./store.js";
 import { ParleyError, asError } from "./errors.js";
+import { newId } from "./ids.js";
 import * as merge from "./merge.js";
 import { derived } from "./parts.js";
 import { pathOf } from "./rest.js";
@@ -116,7 +117,7 @@ export class Session extends Store {
     const given = typeof said === "string" ? { content: said } : said;
     this.#typed = 0;
     this.#parley.open();
-    return this.#parley.outbox.add(this.id, { client_message_id: crypto.randomUUID(), ...given });
+    return this.#parley.outbox.add(this.id, { client_message_id: newId(), ...given });
   };
 
   /** A pending message that was refused, once more; or no more. */
@@ -131,7 +132,7 @@ export class Session extends Store {
 
   /** With { branch: true } beside the old version, and answered anew. */
   edit = (message_id, content, more) =>
-    this.#call("edit", { message_id, content, ...(more?.branch && { client_message_id: crypto.randomUUID() }), ...more });
+    this.#call("edit", { message_id, content, ...(more?.branch && { client_message_id: newId() }), ...more });
   remove = (message_id) => this.#call("delete", { message_id });
   regenerate = (message_id, more) => this.#call("regenerate", { message_id, ...more });
   feedback = async (message_id, value, comment) => {
@@ -149,7 +150,7 @@ export class Session extends Store {
 
   /** What a message asks for: { status: "resolved" | "cancelled", payload? }. */
   answer = (message_id, interrupt_id, given) =>
-    this.#call("answer", { message_id, interrupt_id, client_message_id: crypto.randomUUID(), ...given });
+    this.#call("answer", { message_id, interrupt_id, client_message_id: newId(), ...given });
 
   /** At each key: it is said now and then. `false`: no more. */
   typing = (is_typing = true) => {
@@ -186,7 +187,7 @@ export class Session extends Store {
 
   /** Uploads a file, and says it: with `message`, and whatever else `send` takes. `{ post: false }` uploads alone. */
   upload = async (file, { message, post = true, name = file.name ?? "file", ...more } = {}) => {
-    const entry = { id: crypto.randomUUID(), name, size: file.size, sent: 0 };
+    const entry = { id: newId(), name, size: file.size, sent: 0 };
     const shown = (sent) => this.#uploading(this.#uploads.map((each) => (each.id === entry.id ? { ...each, sent } : each)));
     this.#uploading([...this.#uploads, entry]);
     let answer;

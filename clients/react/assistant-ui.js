@@ -5,6 +5,7 @@ import { useExternalStoreRuntime } from "@assistant-ui/react";
 import { useParley } from "./provider.js";
 import { useSession } from "./sessions.js";
 import { isAnswering } from "./state.js";
+import { newId } from "parley-client";
 import { partsOf, Thread } from "./thread.js";
 
 /** `runtime` for `<AssistantRuntimeProvider runtime={runtime}>`. What assistant-ui does the session does: sending, answers
@@ -95,7 +96,7 @@ function attachmentsOf(session) {
   return {
     accept: "*",
     async *add({ file }) {
-      const id = crypto.randomUUID();
+      const id = newId();
       const type = file.type.startsWith("image/") ? "image" : "document";
       const shown = { id, type, name: file.name, contentType: file.type, file };
       yield { ...shown, status: { type: "running", reason: "uploading", progress: 0 } };

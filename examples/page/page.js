@@ -70,8 +70,8 @@ $("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   const content = $("text").value;
   $("text").value = "";
-  // The same id with every repeat: it is stored once, however often it is sent.
-  const message = { session_id, content, client_message_id: crypto.randomUUID() };
+  // The same id with every repeat: it is stored once, however often it is sent. (Over http no page has `randomUUID`.)
+  const message = { session_id, content, client_message_id: crypto.getRandomValues(new Uint32Array(4)).join("-") };
   for (;;) {
     const reply = await socket.timeout(10_000).emitWithAck("message", message).catch(() => null);
     if (reply?.ok) return;

@@ -1,4 +1,5 @@
 // Where one writes: text, files, the message that is being edited, what is not confirmed yet, and the button that stops.
+import { newId } from "parley-client";
 import { ICONS, h, icon } from "./dom.js";
 import { told } from "./failures.js";
 
@@ -128,7 +129,7 @@ export class Composer {
 
   /** What becomes of it the list of what is not confirmed shows. */
   async _say(content) {
-    const client_message_id = crypto.randomUUID();
+    const client_message_id = newId();
     const { message_id } = await this.room.store.send({ content, client_message_id }).catch(() => ({}));
     if (message_id && this.stops.delete(client_message_id)) this.stop(message_id);
   }

@@ -35,6 +35,7 @@ import { createParley } from "parley-client";
 import { websocket } from "parley-client/websocket";
 import { sse } from "parley-client/sse";
 const [, , url, token] = process.argv;
+crypto.randomUUID = undefined; // as on a page that came over plain http
 const parley = createParley({ url, getToken: () => token });
 const { session_id } = await parley.sessions.create();
 await parley.session(session_id).send("from a package");

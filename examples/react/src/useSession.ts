@@ -186,7 +186,7 @@ export function useSession({ url, getToken, sessionId: wanted = null, agentId, o
     return {
       async send(content: string) {
         const { line, session_id } = here();
-        const client_message_id = crypto.randomUUID();
+        const client_message_id = crypto.getRandomValues(new Uint32Array(4)).join("-");
         unwrap(await line.emitWithAck("message", { session_id, content, client_message_id }));
       },
       async edit(message_id: string, content: string) {
