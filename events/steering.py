@@ -24,6 +24,7 @@ from storage.ops import STEER
 from storage.parts import TAKEN_UP
 from storage.questions import Questions
 from storage.records import MessageRecord, TurnRecord
+from storage.steered import for_answers
 
 #: Sessions and questions that a node remembers; of others it looks less often.
 REMEMBERED = 10_000
@@ -88,15 +89,18 @@ class Steering:
         """`again`: that no answer had begun was told before."""
         try:
             turns = await self._questions.open(session_id)
+            waiting = [turn for turn in turns if (turn.state, turn.when_busy) == ("queued", STEER)]
+            busy = [turn for turn in turns if turn.state in BUSY and not turn.stopped]
+            if not waiting or not busy:
+                return
+            paths = await self._questions.paths(session_id)
         except StorageError as error:
             log.warning("nobody is steered in %s: %s", session_id, error)
             return
-        waiting = [turn.question_id for turn in turns if (turn.state, turn.when_busy) == ("queued", STEER)]
-        busy = [turn.answer_id for turn in turns if turn.state in BUSY and not turn.stopped]
-        answer_id = next((answer for answer in busy if answer), None)
-        if waiting and busy and (answer_id is not None or not again):
-            said = Steer(session_id, answer_id, waiting)
-            self._delivery.bus.signal("all", "steer", msgspec.msgpack.encode(said))
+        for answer_id, question_ids in for_answers(waiting, busy, paths).items():
+            if answer_id is not None or not again:
+                said = Steer(session_id, answer_id, question_ids)
+                self._delivery.bus.signal("all", "steer", msgspec.msgpack.encode(said))
 
     # --- whoever writes it here
 

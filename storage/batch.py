@@ -49,6 +49,7 @@ from storage.senders import sender_of
 from storage.shape import maker, shared
 from storage.steered import on_its_branch, taking_up
 from storage.tally import Parent, Tally
+from storage.tree import CommonPaths
 from storage.waits import UNFINISHED, WAITING
 
 #: How far two nodes' ideas of the database's time may differ.
@@ -96,7 +97,10 @@ class Needs:
                 if isinstance(op, DeleteMessage):
                     questions.add(op.message_id)
                 elif isinstance(op, EndStream):
-                    questions.update(taken_up(op.parts))
+                    named = taken_up(op.parts)
+                    questions.update(named)
+                    if named:
+                        steering.add(op.session_id)
                 continue
             # The first one has posted the files, which is seen before the insert fails.
             if (thorough or posted) and op.client_message_id is not None:
@@ -126,7 +130,7 @@ class Needs:
         #: Messages whose turn is to be looked at, and sessions whose open turns are.
         self.questions = questions
         self.asking = sorted(asking)
-        #: Sessions with questions that may steer an answer of their own branch.
+        #: Sessions with questions that may steer an answer of their own branch, or did.
         self.steering = steering
         #: Messages of which there are to be other versions.
         self.beside = beside
@@ -303,7 +307,7 @@ class Batch:
                 self._interrupt(op.session_id)
             turn = asked(op, record.seq)
             if session.grafts is not None:
-                turn = on_its_branch(turn, session.grafts.tree, self._busy(op.session_id))
+                turn = on_its_branch(turn, CommonPaths(session.grafts.tree), self._busy(op.session_id))
             self.asked.append(turn)
             self._turns[turn.question_id] = turn
             if turn.brings:
@@ -513,9 +517,11 @@ class Batch:
 
     def _finish_steered(self, answer: MessageRecord) -> None:
         """The questions that an answer took up on its way are done with it, or go on as it does."""
+        grafts, asked = self.sessions[answer.session_id].grafts, self._turns.get(answer.reply_to or "")
+        paths = None if grafts is None else CommonPaths(grafts.tree)
         for question_id in taken_up(answer.parts):
             turn = self._turns.get(question_id)
-            if turn is not None and (change := taking_up(answer, turn)):
+            if turn is not None and (change := taking_up(answer, asked, turn, paths)):
                 self._turn(turn, **change)
 
     def _turn(self, turn: TurnRecord, **change: object) -> None:

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from storage.batch import Batch, Needs
 from storage.database import Database, Row, SqlConnection
-from storage.parts import file_ids
+from storage.parts import file_ids, taken_up
 from storage.records import FileRecord, MessageRecord
 from storage.rows import FILE
 from storage.statement import Statement, among
 from storage.tables import files, messages, sessions
 from storage.tally import Grafts, Tally
 from storage.tree import Tree
+from storage.waits import UNFINISHED
 
 _SESSION = messages.c.session_id == sa.bindparam("session_id", type_=sa.String)
 #: As the index has it: the number stands in the text.
@@ -76,6 +77,7 @@ async def read_grafts(
         others = [message for message in mine if message.message_id in needs.beside]
         asked = [message.seq for message in mine if message.message_id in needs.questions]
         looks = asked or session.session_id in needs.steering or session.head_seq != session.last_seq
+        looks = looks or any(message.status in UNFINISHED and taken_up(message.parts) for message in mine)
         if others or (session.head_seq is not None and looks):
             session.grafts = await _grafts(connection, session, others, asked)
 

@@ -25,6 +25,7 @@ from storage.shape import dict_maker
 from storage.statement import Statement, among
 from storage.steered import left_without, may_take_up, on_its_branch
 from storage.tables import messages, sessions, turns
+from storage.tree import CommonPaths
 from storage.types import Time
 from storage.unanswered import UNANSWERED_IN, Unanswered
 from storage.waits import UNFINISHED
@@ -33,6 +34,8 @@ from storage.waits import UNFINISHED
 _MOVING = ("state", "fence", "answer_id", "outcome", "claimed_until", "stopped", "expires_at")
 #: Sessions that one look brings to light.
 LOOK = 100
+#: Above every number of a message.
+LAST = 2**62
 
 _INSERT = Statement(turns.insert().values({column.name: sa.bindparam(column.name) for column in TURN_STORED}))
 _ENSURE = Statement(
@@ -230,6 +233,10 @@ class Questions:
         """Those that are not done, in the order in which they were asked."""
         return [TurnRecord(*row) for row in await self._db.fetch_all(_OPEN, ids=[session_id])]
 
+    async def paths(self, session_id: str) -> CommonPaths:
+        """To its questions."""
+        return CommonPaths(await tree_of(self._db, session_id, LAST))
+
     async def with_page(
         self, session_id: str, first: int, last: int
     ) -> tuple[list[TurnRecord], list[Unanswered]]:
@@ -269,7 +276,8 @@ class Questions:
                 await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in moved])
             left = [turn for turn in waiting if turn not in due]
             if claimed and session is not None and session[0] is not None:
-                left = await _on_their_branch(connection, session_id, session[1], claimed, left)
+                answered = [*claimed, *(turn for turn in left if turn.state in BUSY)]
+                left = await _on_their_branch(connection, session_id, session[1], answered, left)
             return [*moved, *(turn for turn in left if turn.stopped or turn.state == "queued")]
 
         return await self._db.transact(work)
@@ -319,19 +327,24 @@ class Questions:
         return (row[0] or ()) if row is not None else ()
 
     async def take_up(self, answer_id: str, session_id: str, question_ids: Sequence[str]) -> list[TurnRecord]:
-        """The answer says that it has taken these up: those that waited for that are being answered by it.
-        What the answer's own parts say at its end counts all the same."""
+        """The answer says that it has taken these up: those that waited for that, on its branch, are being
+        answered by it. What the answer's own parts say at its end counts all the same."""
 
         async def work(connection: SqlConnection) -> list[TurnRecord]:
-            await connection.fetch_all(_LOCK, session_id=session_id)
-            written = [
-                MessageRecord(*row) for row in await connection.fetch_all(_OPEN_ANSWER, answer_id=answer_id)
-            ]
-            found = [TurnRecord(*row) for row in await connection.fetch_all(_GET, ids=list(question_ids))]
+            session = await connection.fetch_one(_LOCK, session_id=session_id)
+            row = await connection.fetch_one(_OPEN_ANSWER, answer_id=answer_id)
+            if session is None or row is None:
+                return []
+            answer, paths = MessageRecord(*row), None
+            rows = await connection.fetch_all(_GET, ids=[*question_ids, answer.reply_to or ""])
+            found = {row[0]: TurnRecord(*row) for row in rows}
+            asked = found.get(answer.reply_to or "")
+            if session[0] is not None:
+                paths = CommonPaths(await tree_of(connection, session_id, session[1]))
             taken = [
                 structs.replace(turn, state="running", answer_id=answer_id)
-                for turn in found
-                if any(may_take_up(answer, turn) for answer in written)
+                for turn in found.values()
+                if may_take_up(answer, asked, turn, paths)
             ]
             if taken:
                 await connection.execute_many(_MOVE, [_moved(turn, turn.question_id) for turn in taken])
@@ -394,14 +407,15 @@ async def _on_their_branch(
     connection: SqlConnection,
     session_id: str,
     last: int,
-    begun: Sequence[TurnRecord],
+    answered: Sequence[TurnRecord],
     waiting: Sequence[TurnRecord],
 ) -> list[TurnRecord]:
-    """Those that wait, where answers begin now: a question on another branch steers none of these."""
+    """Those that wait, where answers begin now beside others: a question on another branch than all of these
+    steers none."""
     if not any(turn.when_busy == STEER and turn.state == "queued" for turn in waiting):
         return list(waiting)
-    tree = await tree_of(connection, session_id, last)
-    left = [on_its_branch(turn, tree, begun) for turn in waiting]
+    paths = CommonPaths(await tree_of(connection, session_id, last))
+    left = [on_its_branch(turn, paths, answered) for turn in waiting]
     changed = [turn for turn, before in zip(left, waiting, strict=True) if turn is not before]
     if changed:
         await connection.execute_many(_OTHERWISE, [{"which": turn.question_id} for turn in changed])

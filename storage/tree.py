@@ -101,5 +101,40 @@ class Tree:
         return self._firsts[following] - 1 if following < len(self._firsts) else self.last
 
 
+class CommonPaths:
+    """Which messages of a tree are on one branch. Many are asked about: what paths share is walked once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._known: dict[int, list[Run]] = {}
+        # Of a run, by its first message: a path, and the run's place in it.
+        self._walked: dict[int, tuple[list[Run], int]] = {}
+
+    def on_one_branch(self, one: int, other: int) -> bool:
+        """Whether who reads one of two messages can read the other."""
+        path, number = self._path(max(one, other)), min(one, other)
+        place = bisect_right(path, number, key=_first) - 1
+        return place >= 0 and number <= path[place][1]
+
+    def _path(self, head: int) -> list[Run]:
+        """From the root."""
+        path = self._known.get(head)
+        if path is None:
+            path, shared = self._walk(head)
+            self._known[head] = path
+            self._walked.update((path[place][0], (path, place)) for place in range(shared, len(path)))
+        return path
+
+    def _walk(self, head: int) -> tuple[list[Run], int]:
+        """The path, and how many of its runs another one has."""
+        runs: list[Run] = []
+        for run in self._tree.runs(head):
+            runs.append(run)
+            if run[0] in self._walked:
+                other, place = self._walked[run[0]]
+                return [*other[:place], *reversed(runs)], place
+        return runs[::-1], 0
+
+
 def _first(run: Run) -> int:
     return run[0]

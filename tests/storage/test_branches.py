@@ -15,14 +15,15 @@ from storage.branches import Branches, PathEnd
 from storage.database import Database
 from storage.errors import BranchesFull, FencedOff
 from storage.forks import FORKS_IN
-from storage.ops import SIBLINGS, Addressed, EndStream
+from storage.ops import SIBLINGS, Addressed, EndStream, WaitStream
 from storage.questions import Questions
 from storage.records import TurnRecord
 from storage.rows import IS_OPEN, TURN
 from storage.snapshot import SessionSnapshot, SnapshotReader
 from storage.statement import Statement
+from storage.steered import for_answers
 from storage.tables import turns
-from storage.tree import Tree
+from storage.tree import CommonPaths, Tree
 from storage.unanswered import UNANSWERED_IN
 from tests.storage.conftest import Store
 
@@ -61,6 +62,18 @@ def test_a_tree_is_what_each_message_follows(
             assert [each for each in parents if tree.is_on(each, seq)] == sorted(path)
             assert seq in tree.newest(tree.newest_under(seq), 100)
             assert tree.newest_under(seq) == max(each for each in parents if tree.is_on(seq, each))
+
+
+@given(trees())
+def test_who_reads_one_of_two_messages_can_read_the_other(parents: dict[int, int]) -> None:
+    forks = [(seq, parent) for seq, parent in parents.items() if parent != seq - 1]
+    read: dict[int, set[int]] = {0: set()}
+    for seq, parent in parents.items():
+        read[seq] = read[parent] | {seq}
+    common = CommonPaths(Tree(forks, len(parents)))
+    for one in parents:
+        on = [other for other in parents if common.on_one_branch(one, other)]
+        assert on == [other for other in parents if one in read[other] or other in read[one]]
 
 
 async def read(store: Store, **page: Any) -> SessionSnapshot:
@@ -218,3 +231,46 @@ async def test_nobody_is_steered_from_another_branch(store: Store) -> None:
     found = await line.of(["q", "p", "behind-p", "behind-a"])
     ways = {question_id: turn.when_busy for question_id, turn in found.items()}
     assert ways == {"q": "steer", "p": "queue", "behind-p": "queue", "behind-a": "steer"}
+
+
+async def test_a_question_is_for_the_answer_on_its_branch(store: Store) -> None:
+    """That one's writer was told of it, whatever begins beside it, and no other one takes it up."""
+    await store.session("s", agent_id=1)
+    line, step = Questions(store.db), {"type": "step", "id": "1", "steered": ["mind"]}
+    await store.say("?", message_id="q", asks=Addressed(1, "queue"))
+    await line.claim("s", store.clock(), store.clock())
+    await store.say("", message_id="a", status="streaming", reply_to="q", **GIVEN)
+    await store.say("mind this", message_id="mind", asks=Addressed(1, "steer"))
+    for beside, answer_id in (("p", "b"), ("r", "c")):
+        await store.say("otherwise?", message_id=beside, beside="q", asks=Addressed(1, "parallel"))
+        await line.claim("s", store.clock(), store.clock())
+        await store.say("", message_id=answer_id, status="streaming", reply_to=beside, **GIVEN)
+    waiting, busy = [await line.get("mind")], [turn for turn in await line.open("s") if turn.answer_id]
+    assert [turn.answer_id for turn in busy] == ["a", "b", "c"]
+    assert for_answers(waiting, busy[::-1], await line.paths("s")) == {"a": ["mind"]}
+    assert await line.take_up("b", "s", ["mind"]) == []
+    await store.writer.submit(EndStream("s", "b", "complete", "other", parts=[step]))
+    assert await line.get("mind") == waiting[0]
+    asked = [{"id": "1", "reason": "choice"}]
+    await store.writer.submit(WaitStream("s", "c", "waiting", "other", parts=[step], interrupts=asked))
+    await store.writer.submit(EndStream("s", "c", "cancelled"))
+    assert await line.get("mind") == waiting[0]
+    assert [turn.question_id for turn in await line.take_up("a", "s", ["mind"])] == ["mind"]
+    await store.writer.submit(EndStream("s", "a", "complete", "both", parts=[step]))
+    taken = await line.get("mind")
+    assert taken is not None and (taken.state, taken.answer_id) == ("done", "a")
+
+
+async def test_the_end_of_an_answer_takes_up_what_waits_on_its_branch(store: Store) -> None:
+    """Though others have begun beside it: its node has died before it could say so."""
+    await store.session("s", agent_id=1)
+    line, step = Questions(store.db), {"type": "step", "id": "1", "steered": ["mind"]}
+    await store.say("?", message_id="q", asks=Addressed(1, "queue"))
+    await line.claim("s", store.clock(), store.clock())
+    await store.say("", message_id="a", status="streaming", reply_to="q", **GIVEN)
+    await store.say("mind this", message_id="mind", asks=Addressed(1, "steer"))
+    await store.say("otherwise?", message_id="p", beside="q", asks=Addressed(1, "parallel"))
+    await line.claim("s", store.clock(), store.clock())
+    await store.writer.submit(EndStream("s", "a", "interrupted", "both", parts=[step]))
+    taken = await line.get("mind")
+    assert taken is not None and (taken.state, taken.answer_id) == ("done", "a")

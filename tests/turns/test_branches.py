@@ -217,6 +217,27 @@ async def test_what_begins_on_another_branch_is_not_steered(nodes: Sequence[Serv
         assert at.worker.steers.empty()
 
 
+async def test_what_begins_beside_an_answer_leaves_it_what_steers_it(nodes: Sequence[Server]) -> None:
+    """Its writer was told of the question, and has taken it up: nobody else answers it once more."""
+    async with talk(nodes) as at:
+        one = await at.ask("one")
+        first = await at.worker.write(await at.worker.request(), "so ", end=False)
+        mind = await at.ask("and mind this", when_busy="steer")
+        assert (await at.worker.steer())["message_id"] == first
+        other = {"message_id": one, "content": "ONE", "branch": True, "when_busy": "parallel"}
+        await at.call("edit", **other)
+        second = await at.worker.write(await at.worker.request(), "2", end=False)
+        for answer_id in (second, first):
+            where = {"session_id": at.session_id, "message_id": answer_id}
+            step = {"type": "step", "id": "s", "steered": [mind]}
+            await at.worker.call("stream_part", **where, part=step)
+            await at.worker.call("stream_end", **where)
+            await at.alice.wait_event("stream_end", lambda end, id=answer_id: end["message_id"] == id)
+        turns = {turn["message_id"]: turn for turn in (await at.alice.call("turns"))["turns"]}
+        assert (turns[mind]["state"], turns[mind]["answer_id"]) == ("done", first)
+        assert at.worker.steers.empty()
+
+
 async def test_a_deleted_version_counts_where_something_follows_it(nodes: Sequence[Server]) -> None:
     async with talk(nodes) as at:
         one = await at.ask("one", reply=False)

@@ -13,6 +13,7 @@ import pytest
 from events.steering import Steer, Steering
 from events.tasks import Tasks
 from storage.records import MessageRecord, TurnRecord
+from storage.tree import CommonPaths, Tree
 from tests.agents.test_openai import openai_session
 from tests.agents.test_tools import PATIENT
 from tests.agents.toolservers import calling, tool_server
@@ -275,13 +276,16 @@ async def test_an_answer_that_has_not_begun_is_awaited_in_silence() -> None:
     async def open_turns(_: str) -> list[TurnRecord]:
         return waits
 
+    async def paths(_: str) -> CommonPaths:
+        return CommonPaths(Tree((), 3))
+
     def signal(_: str, name: str, body: bytes) -> None:
         said.append(body)
         steering.heard(body)
 
     streams: Any = SimpleNamespace(open={"other": SimpleNamespace(room="s")}, writing=SimpleNamespace())
     delivery: Any = SimpleNamespace(bus=SimpleNamespace(signal=signal))
-    questions: Any = SimpleNamespace(open=open_turns)
+    questions: Any = SimpleNamespace(open=open_turns, paths=paths)
     unused: Any = None
     tasks = Tasks("steering")
     steering = Steering(questions, unused, streams, delivery, unused, tasks, unused)
