@@ -30,12 +30,14 @@ def test_files_that_the_map_names_are_there() -> None:
 
 
 def test_settings_in_blocks_are_settings() -> None:
-    lines = [line for block in all_blocks() if block.language == "env" for line in block.text.splitlines()]
-    assert lines
-    for line in lines:
-        name, _, value = re.sub(r"\s+#\s.*$", "", line).partition("=")
-        assert name.lower() in Settings.model_fields, line
-        Settings.load({"JWT_SECRET_KEY": SECRET, name: value.replace("…", SECRET)}, None)
+    found = [block.text.splitlines() for block in all_blocks() if block.language == "env"]
+    assert found
+    for lines in found:
+        given = [re.sub(r"\s+#\s.*$", "", line).partition("=") for line in lines]
+        for name, _, _ in given:
+            assert name.lower() in Settings.model_fields, name
+        values = {name: value.replace("…", SECRET) for name, _, value in given}
+        Settings.load({"JWT_SECRET_KEY": SECRET, **values}, None)
 
 
 EXAMPLES = [*(ROOT / "examples").glob("*/*.py"), *(ROOT / "examples").glob("*.py")]
