@@ -117,7 +117,9 @@ class Cluster:
         agent = self.made("/api/chat/agents", {"name": WORKER.capitalize(), "kind": "remote"})
         self.env["AGENT_TOKEN"] = self.token(str(agent["id"]), "--role", "agent")
         script = ROOT / "examples" / "worker-python" / "worker.py"
-        self.commands[WORKER] = f"exec $PYTHON {shlex.quote(str(script))} http://127.0.0.1:{self.port}"
+        client = shlex.quote(str(ROOT / "clients" / "python"))
+        run = f"$PYTHON {shlex.quote(str(script))} http://127.0.0.1:{self.port}"
+        self.commands[WORKER] = f"PYTHONPATH={client} exec {run}"
         self.launch(WORKER)
 
     def made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
