@@ -15,8 +15,6 @@ from tests.support.server import Server
 pytestmark = [pytest.mark.faults, pytest.mark.browser, pytest.mark.timeout(180)]
 
 MESSAGES, AT_ONCE, SECONDS = 5000, 50, 10
-#: Milliseconds until a key is seen where nothing is written: a machine that takes longer has others' work.
-AT_REST = 32
 
 
 async def test_a_long_conversation(sqlite_url: str, new_server: type[Server], row: Row) -> None:
@@ -38,8 +36,6 @@ async def test_a_long_conversation(sqlite_url: str, new_server: type[Server], ro
     seen = json.loads(told)
     row(
         f"{seen['written']} chunks in {SECONDS} s: shift {seen['shift']}, a key is taken in after "
-        f"{seen['handled']:.0f} ms and seen after {seen['slow']} ms (INP; {seen['rest']} at rest), "
+        f"{seen['handled']:.0f} ms and seen after {seen['slow']} ms (INP), "
         f"the longest task takes {seen['longest']:.1f} ms of a processor"
     )
-    if seen["rest"] <= AT_REST:
-        assert seen["slow"] < 50
