@@ -77,6 +77,7 @@ class Turn(NamedTuple):
     stopped: bool
     again_seq: int
     again_order: int
+    fence: int
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -265,7 +266,8 @@ class Worker(Client):
         if begun is None or begun.get("status", "streaming") != "streaming":
             return None
         now = self.world.turn(question)
-        if before is not None and before.is_stopped and now is not None and now.again_seq == before.again_seq:
+        # Asked once more meanwhile it is another's turn, also where nothing was said in between.
+        if before is not None and before.is_stopped and now is not None and now.fence == before.fence:
             self.wrong(f"the answer to {question} began, which was {before.outcome}")
         self.world.begun.setdefault(begun["message_id"], begun["revision"])
         return begun
@@ -351,7 +353,7 @@ class TurnsWorld(World):
     def turns(self) -> dict[str, Turn]:
         rows = self.sql.raw.execute(
             "SELECT question_id, session_id, seq, when_busy, state, answer_id, outcome, stopped, again_seq,"
-            " again_order FROM chat_turns ORDER BY session_id, seq"
+            " again_order, fence FROM chat_turns ORDER BY session_id, seq"
         )
         return {row[0]: Turn(*row) for row in rows}
 
