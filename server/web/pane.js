@@ -86,13 +86,13 @@ export class Pane {
     return h(
       "section.pane",
       {
-        "aria-labelledby": `${id}-title`, dataset: { person: person.sub },
+        "aria-labelledby": `${id}-title ${id}-who`, dataset: { person: person.sub },
         onkeydown: (event) => event.key === "Escape" && !event.target.closest(".ask") && this.composer.escape(event),
       },
       h(
         "header.pane-head",
         {},
-        h("div.who", {}, avatar({ id: person.sub, name: person.name, picture: person.picture }), h("div", {}, this.title, h("p.as", {}, this.lamp, h("span", {}, person.name), " · ", this.state))),
+        h("div.who", {}, avatar({ id: person.sub, name: person.name, picture: person.picture }), h("div", {}, this.title, h("p.as", {}, this.lamp, h("span", { id: `${id}-who` }, person.name), " · ", this.state))),
         this.people,
         details,
         leave,

@@ -171,6 +171,7 @@ const stories = {
     await accessible(bo, "a phone in the dark");
     await bo.getByRole("link", { name: "뒤로" }).click();
     await bo.getByLabel("검색").waitFor();
+    await bo.locator(".agents button").first().waitFor(); // a new one is begun on a phone, too
     await accessible(bo, "the list on a phone");
     await say(page, "who is there?");
     await worker.answer("nobody knows");

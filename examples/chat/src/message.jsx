@@ -84,7 +84,7 @@ function Part({ part, growing, from }) {
 const Aside = ({ title, icon, busy, state, children }) => <details className="aside" data-state={state}>
   <summary data-busy={busy || undefined}>{icon && <Icon name="tool" />}{title}</summary>{children}</details>;
 
-const Json = ({ label, value }) => value !== undefined && <><h4>{label}</h4>
+const Json = ({ label, value }) => value !== undefined && <><b>{label}</b>
   <pre tabIndex={0} aria-label={label}>{typeof value === "string" ? value : JSON.stringify(value, null, 2)}</pre></>;
 
 function Code({ text, language }) {
