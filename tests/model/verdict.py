@@ -53,12 +53,14 @@ class Judge:
 
     def _is_right(self) -> bool:
         """All that the verdict asks for; and nothing is under way that could change it."""
+        if self.failure is not None:  # what was wrong while it rested stays so
+            return False
         all_there = all(node.alive for node in self.nodes.values())
         if not all_there or self.sql.has_open_streams() or any(client.waits for client in self.clients):
             return False
         self._verdict()
-        failure, self.failure = self.failure, None
-        return failure is None
+        is_right, self.failure = self.failure is None, None
+        return is_right
 
     # --- the verdict
 
