@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, cast
 
+from msgspec import Struct
+
 from storage import batch_postgresql, batch_sqlite
 from storage.append import append, is_plain
 from storage.batch import Batch, Needs
@@ -80,9 +82,18 @@ class Owner(Protocol):
     fenced: bool
 
 
-#: With the loop time until which it waits for a database that is away, its size in characters of content, and
-#: whether it is plain.
-_Waiting = tuple[Op, CommitPlace[Committed], Owner | None, float, int, bool]
+class _Waiting(Struct, eq=False):
+    """`until`: the loop time until which it waits for a database that is away; `size` as `size_of` says;
+    `plain` as `is_plain` does."""
+
+    op: Op
+    place: CommitPlace[Committed]
+    owner: Owner | None
+    until: float
+    size: int
+    plain: bool
+
+
 _Outcome = Committed | StorageError
 
 
@@ -189,7 +200,7 @@ class _Lane:
                 place.set_exception(StorageUnavailable("too much waits for the database"))
                 return
         loop = asyncio.get_running_loop()
-        one = (op, place, owner, until() or loop.time() + WAIT, size, plain)
+        one = _Waiting(op, place, owner, until() or loop.time() + WAIT, size, plain)
         self._waiting.append(one)
         if self._away >= 0:
             self._bound(one)
@@ -226,12 +237,13 @@ class _Lane:
 
     def _forget(self, ones: Iterable[_Waiting]) -> None:
         """They have been answered."""
-        for op, *_ in ones:
-            left = self.sessions[op.session_id] - 1
+        for one in ones:
+            session_id = one.op.session_id
+            left = self.sessions[session_id] - 1
             if left:
-                self.sessions[op.session_id] = left
+                self.sessions[session_id] = left
             else:
-                del self.sessions[op.session_id]
+                del self.sessions[session_id]
 
     def _take(self) -> list[_Waiting]:
         """The next batch, in order of submission."""
@@ -240,12 +252,12 @@ class _Lane:
         room = MAX_TEXT
         while waiting and len(taken) < MAX_BATCH and room > 0:
             one = waiting.popleft()
-            if one[2] is not None and one[2].fenced:
+            if one.owner is not None and one.owner.fenced:
                 _fail([one], StorageUnavailable("the connection was taken over"))
                 self._forget([one])
                 continue
             taken.append(one)
-            room -= one[4]
+            room -= one.size
         return taken
 
     async def _write(self, taken: list[_Waiting]) -> None:
@@ -274,29 +286,29 @@ class _Lane:
     async def _endure(self, taken: list[_Waiting], error: Away) -> list[_Waiting]:
         """Those who still wait when the database is back."""
         loop, outage = asyncio.get_running_loop(), self._db.outage
-        self._away = sum(one[4] for one in (*taken, *self._waiting))
-        self._enduring = max((one[3] for one in taken), default=float("-inf"))
+        self._away = sum(one.size for one in (*taken, *self._waiting))
+        self._enduring = max((one.until for one in taken), default=float("-inf"))
         for one in self._waiting:
             self._bound(one)
         try:
-            while taken and not await outage.over(min(one[3] for one in taken)):
+            while taken and not await outage.over(min(one.until for one in taken)):
                 late = loop.time() + TOGETHER
-                over = [one for one in taken if one[3] <= late] or taken
+                over = [one for one in taken if one.until <= late] or taken
                 _fail(over, error)
-                taken = [one for one in taken if not one[1].done()]
+                taken = [one for one in taken if not one.place.done()]
         finally:
             self._away = -1
         if self._stalled():
             _fail(taken, StorageUnavailable("this node stood still"))
             return []
-        fenced = [one for one in taken if one[2] is not None and one[2].fenced]
+        fenced = [one for one in taken if one.owner is not None and one.owner.fenced]
         _fail(fenced, StorageUnavailable("the connection was taken over"))
         return [one for one in taken if one not in fenced] if fenced else taken
 
     def _bound(self, one: _Waiting) -> None:
         """Where it has waited elsewhere already, it does not wait for the turn of what is before it."""
-        if one[3] < self._enduring:
-            asyncio.get_running_loop().call_at(one[3], self._late, one)
+        if one.until < self._enduring:
+            asyncio.get_running_loop().call_at(one.until, self._late, one)
 
     def _late(self, one: _Waiting) -> None:
         if self._away < 0:
@@ -305,14 +317,14 @@ class _Lane:
             self._waiting.remove(one)
         except ValueError:  # its turn has come
             return
-        self._away -= one[4]
+        self._away -= one.size
         _fail([one], Away("the database is away"))
         self._forget([one])
 
     async def _try(self, taken: list[_Waiting], tries: _Tries) -> None:
         """Raises StorageError, with what was not answered."""
         # The first has waited the longest.
-        left = taken[0][3] - asyncio.get_running_loop().time()
+        left = taken[0].until - asyncio.get_running_loop().time()
         limit = min(self._db.limit, max(LEAST, left))
         if self._appends and not tries.unsure:
             # What is plain does not wait for the six trips of what is not.
@@ -322,7 +334,7 @@ class _Lane:
         else:
             tried = tries.unsure
         if taken:
-            self._answer(taken, await self._commit([op for op, *_ in taken], tried, limit, tries))
+            self._answer(taken, await self._commit([one.op for one in taken], tried, limit, tries))
 
     async def _write_singly(self, taken: list[_Waiting], error: StorageError) -> None:
         """One operation holds something that cannot be stored: find it, and let its neighbours pass."""
@@ -334,7 +346,7 @@ class _Lane:
 
     async def _append(self, taken: list[_Waiting], limit: float, tries: _Tries) -> list[_Waiting]:
         """The short way, for what is plain. Returns what has to go the longer one."""
-        ops = cast("list[NewMessage]", [op for op, *_ in taken])
+        ops = cast("list[NewMessage]", [one.op for one in taken])
         # Well before we give up: what a client was told is UNAVAILABLE is not stored behind its back.
         deadline = self._now() + limit / 2
 
@@ -414,7 +426,7 @@ class _Lane:
                 LOG.exception("what follows a commit failed")
         # Now who waits: an acknowledgement and the event beside it leave in one write.
         for one, outcome in zip(taken, outcomes, strict=True):
-            place = one[1]
+            place = one.place
             if place.done():
                 continue
             if isinstance(outcome, Committed):
@@ -444,7 +456,7 @@ def weight(what: dict[str, Any] | list[Any]) -> int:
 
 def _open(taken: Iterable[_Waiting]) -> list[_Waiting]:
     """What was not answered."""
-    return [one for one in taken if not one[1].done()]
+    return [one for one in taken if not one.place.done()]
 
 
 def size_of(op: Op) -> int:
@@ -471,15 +483,15 @@ def size_of(op: Op) -> int:
 
 def _apart(taken: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     """Those of sessions of which nothing but plain messages waits, and the others."""
-    longer = {one[0].session_id for one in taken if not one[5]}
+    longer = {one.op.session_id for one in taken if not one.plain}
     if not longer:
         return taken, []
-    plain = [one for one in taken if one[0].session_id not in longer]
-    return plain, [one for one in taken if one[0].session_id in longer]
+    plain = [one for one in taken if one.op.session_id not in longer]
+    return plain, [one for one in taken if one.op.session_id in longer]
 
 
 def _fail(taken: Sequence[_Waiting] | deque[_Waiting], error: StorageError) -> None:
     for one in taken:
-        if not one[1].done():
+        if not one.place.done():
             # One exception each: the same one raised in many tasks would grow a traceback of them all.
-            one[1].set_exception(type(error)(*error.args))
+            one.place.set_exception(type(error)(*error.args))
