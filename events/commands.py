@@ -207,11 +207,8 @@ class Commands:
         else:
             await self._writable(caller, session_id, count)
 
-    async def _may_ask(self, caller: Caller, conn: Connection | None, session_id: str) -> int | None:
-        """The same; the session's agent."""
-        member = self._member(conn, session_id)
-        if member is None:
-            return (await self._writable(caller, session_id))[0]
+    def _member_asks(self, member: Member) -> int | None:
+        """A member of the room may write; the session's agent."""
         self._member_writes(member)
         live = member.room.live
         return live.agent_id if live else None
@@ -252,26 +249,25 @@ class Commands:
     # --- messages
 
     async def message(self, caller: Caller, conn: Connection | None, command: schema.SendMessage) -> Done:
-        member = conn.member(command.session_id) if conn is not None else None
-        if member is not None:  # as `_may_ask`, without a coroutine of its own
-            self._member_writes(member)
-            agent_id = member.room.live.agent_id if member.room.live else None
-        else:
-            agent_id, _ = await self._writable(caller, command.session_id)
+        session_id = command.session_id
+        member = self._member(conn, session_id)
+        agent_id = self._member_asks(member) if member else (await self._writable(caller, session_id))[0]
         asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
         place = self._messages.send(caller, command, conn, asks=asks)
-        self._typing.clear(command.session_id, caller.key)
+        self._typing.clear(session_id, caller.key)
         return Pending(place, sent)
 
     async def edit(self, caller: Caller, conn: Connection | None, command: schema.Edit) -> Done:
+        session_id = command.session_id
         if command.branch:
-            agent_id = await self._may_ask(caller, conn, command.session_id)
+            member = self._member(conn, session_id)
+            agent_id = self._member_asks(member) if member else (await self._writable(caller, session_id))[0]
             check_leads(caller)
             asks = self._answering.asks(caller, agent_id, command.reply, command.when_busy, command.tools)
             place = self._messages.branch(caller, command, conn, asks)
-            self._typing.clear(command.session_id, caller.key)
+            self._typing.clear(session_id, caller.key)
             return Pending(place, branched)
-        await self._may_write(caller, conn, command.session_id)
+        await self._may_write(caller, conn, session_id)
         return Pending(self._messages.edit(caller, command, conn), changed)
 
     async def regenerate(self, caller: Caller, conn: Connection | None, command: schema.Regenerate) -> Done:
