@@ -15,9 +15,10 @@ import pytest
 
 from migrations.run import upgrade
 from scripts import build_site
+from tests.support.bundled import ExampleBrowser
 from tests.support.jsclient import JsClients
 from tests.support.memory import use_memory
-from tests.support.processes import tail
+from tests.support.processes import free_port, tail
 from tests.support.server import Server
 from tests.support.services import Postgres, Redis
 
@@ -209,9 +210,22 @@ def any_server(database_url: str, new_server: Callable[..., Server]) -> Server:
 def shared_server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests of a file: each works in sessions of its own and leaves it up."""
     folder = tmp_path_factory.mktemp("shared-server")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db") as node:
+    with Server.on_sqlite(sqlite_template, folder) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where a page stands, or what a server asks."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def browser(port: int) -> Iterator[ExampleBrowser]:
+    """Its pages stand at `port`."""
+    running = ExampleBrowser(port)
+    yield running
+    running.close()
 
 
 @pytest.fixture

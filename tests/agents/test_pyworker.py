@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,22 +16,6 @@ from tests.support.server import Server
 
 #: Seconds of a test's steps.
 SOON = 10
-
-
-@pytest.fixture(scope="module")
-def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("pyworker")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_LEASE="2") as running:
-        yield running
-
-
-@pytest.fixture
-async def agent(node: Server) -> int:
-    async with node.api("backend", "service") as api:
-        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
-        agent_id: int = made.json()["id"]
-        return agent_id
 
 
 class Script:

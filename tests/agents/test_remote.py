@@ -2,36 +2,15 @@
 
 import asyncio
 import json
-import shutil
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.agents.worker import Worker
 from tests.support.doors import Door, enter, new_session
 from tests.support.server import Server
 from tests.support.sseclient import SseClient
-
-
-@pytest.fixture(scope="module")
-def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Leases that end while a test waits for it."""
-    folder = tmp_path_factory.mktemp("remote")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_LEASE="2") as running:
-        yield running
-
-
-@pytest.fixture
-async def agent(node: Server) -> int:
-    async with node.api("backend", "service") as api:
-        made = await api.post("/api/chat/agents", json={"name": "Remote", "kind": "remote"})
-        agent_id: int = made.json()["id"]
-        return agent_id
 
 
 async def ended(alice: Door, since: int = 0) -> dict[str, Any]:

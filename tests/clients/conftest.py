@@ -1,6 +1,5 @@
 """One node with the default settings for clients that get along with them."""
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from tests.support.server import Server
 @pytest.fixture(scope="session")
 def parley(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("clients")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    node = Server(folder, f"sqlite:///{folder}/parley.db")
+    node = Server.on_sqlite(sqlite_template, folder)
     node.env["PUBLIC_URL"] = node.url  # of a page, and of who sends his own address as Origin
     with node:
         yield node

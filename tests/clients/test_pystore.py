@@ -1,7 +1,6 @@
 """clients/python before a real node: what its stores show and do. `tests/cluster/test_store.py` has two."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from tests.turns.waits import ask_approval, go_on
 def shared_server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Its agent writes faster than people read, and it replays little: who was away longer has a snapshot."""
     folder = tmp_path_factory.mktemp("store")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_DELAY_MS="5", RECOVERY_LOG_SIZE="40") as node:
+    with Server.on_sqlite(sqlite_template, folder, STREAM_DELAY_MS="5", RECOVERY_LOG_SIZE="40") as node:
         yield node
 
 

@@ -11,7 +11,6 @@ from tests.clients.test_package import run
 from tests.doors.test_openai import working
 from tests.support.bundled import ExampleBrowser, ExamplePage
 from tests.support.doors import enter, new_session
-from tests.support.processes import free_port
 from tests.support.server import ROOT, Server
 from tests.support.storeclient import MODULES
 from tests.turns.waits import ask_approval, go_on
@@ -81,26 +80,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    """Where the pages stand."""
-    return free_port()
-
-
-@pytest.fixture(scope="module")
 def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("react")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
     origins = json.dumps([f"http://127.0.0.1:{port}"])
     settings = {"CORS_ORIGINS": origins, "STREAM_DELAY_MS": "10", "PRESENCE_GRACE": "0.2"}
-    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as running:
+    with Server.on_sqlite(sqlite_template, folder, **settings) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(port: int) -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser(port)
-    yield running
-    running.close()
 
 
 def test_its_types_hold(installed: Path) -> None:

@@ -1,7 +1,6 @@
 """clients/js before a real node: what its stores show and do. `tests/cluster/test_store.py` has two nodes."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 def shared_server(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Its agent writes faster than people read, and it replays little: who was away longer has a snapshot."""
     folder = tmp_path_factory.mktemp("store")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_DELAY_MS="5", RECOVERY_LOG_SIZE="40") as node:
+    with Server.on_sqlite(sqlite_template, folder, STREAM_DELAY_MS="5", RECOVERY_LOG_SIZE="40") as node:
         yield node
 
 

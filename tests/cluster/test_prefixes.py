@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -31,9 +30,8 @@ FRONTS: dict[str, Callable[[Server], Front]] = {
 @pytest.fixture(scope="module")
 def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("prefix")
-    copyfile(sqlite_template, folder / "parley.db")
     settings = {"ROOT_PATH": "/chat", "TRUSTED_PROXIES": "127.0.0.1", "WS_HEARTBEAT_INTERVAL": "2"}
-    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node:
+    with Server.on_sqlite(sqlite_template, folder, **settings) as node:
         yield node
 
 
@@ -124,9 +122,8 @@ async def test_the_doctor_knows_the_path(below: tuple[str, Server]) -> None:
 async def test_the_doctor_finds_a_path_that_the_server_does_not_know(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    copyfile(sqlite_template, tmp_path / "parley.db")
     with (
-        Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as node,
+        Server.on_sqlite(sqlite_template, tmp_path) as node,
         nginx_below("/chat", node, strips=True) as front,
     ):
         findings = await examined(f"{front.url}/chat", node)
@@ -135,9 +132,8 @@ async def test_the_doctor_finds_a_path_that_the_server_does_not_know(
 
 @pytest.mark.parametrize("settings", [{"ROOT_PATH": "/api"}, {"PUBLIC_URL": "https://chat.example.com/a/b"}])
 async def test_other_ways_to_say_it(sqlite_template: Path, tmp_path: Path, settings: dict[str, str]) -> None:
-    copyfile(sqlite_template, tmp_path / "parley.db")
     path = settings.get("ROOT_PATH", "/a/b")
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **settings) as node:
+    with Server.on_sqlite(sqlite_template, tmp_path, **settings) as node:
         async with api(node.url, node) as client:
             for prefix in ("", path):
                 assert (await client.get(f"{prefix}/api/chat/sessions")).status_code == 200

@@ -1,6 +1,5 @@
 """One server for the suite over all doors: every test works in sessions of its own."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,16 +19,14 @@ PATIENT = {"PRESENCE_GRACE": "3", "TYPING_TTL": "4"}
 def parley(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """On SQLite."""
     folder = tmp_path_factory.mktemp("doors")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", **QUICK) as node:
+    with Server.on_sqlite(sqlite_template, folder, **QUICK) as node:
         yield node
 
 
 @pytest.fixture(scope="session")
 def patient(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("doors-patient")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", **PATIENT) as node:
+    with Server.on_sqlite(sqlite_template, folder, **PATIENT) as node:
         yield node
 
 

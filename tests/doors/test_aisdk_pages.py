@@ -1,7 +1,6 @@
 """Pages of the AI SDK's of `examples/`, unmodified, in Chromium."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +11,6 @@ from tests.agents.worker import Worker
 from tests.doors.test_openai import history, working
 from tests.support.bundled import ExampleBrowser, ExamplePage
 from tests.support.doors import Door, enter
-from tests.support.processes import free_port
 from tests.support.server import Server
 from tests.turns.waits import ask_approval, go_on
 
@@ -25,25 +23,11 @@ QUESTIONS, ANSWERS = "user", "assistant"
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    """Where the pages stand."""
-    return free_port()
-
-
-@pytest.fixture(scope="module")
 def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("pages")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
     origins = json.dumps([f"http://127.0.0.1:{port}"])
-    with Server(folder, f"sqlite:///{folder}/parley.db", CORS_ORIGINS=origins) as running:
+    with Server.on_sqlite(sqlite_template, folder, CORS_ORIGINS=origins) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(port: int) -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser(port)
-    yield running
-    running.close()
 
 
 async def test_a_page(node: Server, browser: ExampleBrowser, example: str) -> None:

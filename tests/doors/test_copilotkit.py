@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,17 @@ from tests.agents.toolservers import calling, tool_server
 from tests.agents.upstream import DONE, STREAM_HEAD, answer, framed, piece, upstream
 from tests.doors.test_openai import history
 from tests.support.bundled import ExampleBrowser, ExamplePage
-from tests.support.processes import free_port
 from tests.support.server import Server
 
 PATIENT = {"first_token_timeout": 20, "timeout": 20}
 ANSWERS, QUESTIONS = "copilot-assistant-message", "copilot-user-message"
 
 
-@pytest.fixture(scope="module")
-def port() -> int:
-    """Where the page stands."""
-    return free_port()
-
-
 @pytest.fixture
 def node(sqlite_template: Path, tmp_path: Path, port: int) -> Iterator[Server]:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     origins = json.dumps([f"http://127.0.0.1:{port}"])
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", CORS_ORIGINS=origins) as running:
+    with Server.on_sqlite(sqlite_template, tmp_path, CORS_ORIGINS=origins) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(port: int) -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser(port)
-    yield running
-    running.close()
 
 
 def page_of(browser: ExampleBrowser, node: Server, agent: str, thread: str) -> ExamplePage:

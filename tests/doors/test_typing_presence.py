@@ -1,7 +1,6 @@
 """Who is typing and who is here, through every door that can say so."""
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,8 +19,7 @@ live_door = pytest.mark.parametrize("kind", LIVE)
 def lasting(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Where typing ends by itself long after a test does."""
     folder = tmp_path_factory.mktemp("doors-lasting")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", TYPING_TTL="60") as node:
+    with Server.on_sqlite(sqlite_template, folder, TYPING_TTL="60") as node:
         yield node
 
 

@@ -3,7 +3,6 @@ over time, and nobody is told anything final."""
 
 import asyncio
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -146,10 +145,9 @@ async def test_the_issuer_is_away_while_a_node_starts(
     sqlite_template: Path, tmp_path: Path, issuer: Issuer, row: Callable[[str], None]
 ) -> None:
     """Nobody can be told from anybody else until its keys are there."""
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     settings = keys_of(issuer.url, WS_MAX_CONNECTIONS="2000")
     tokens = [token(sub=f"user-{n}", exp=time.time() + 3600) for n in range(CLIENTS)]
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **settings) as node:
+    with Server.on_sqlite(sqlite_template, tmp_path, **settings) as node:
         async with crowd(node.url, tokens) as clients:
             issuer.answer = (503, b"")
             node.kill9()

@@ -1,7 +1,6 @@
 """Servers that keep files in a folder and in S3; a real S3-compatible server process."""
 
 import secrets
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,11 +92,10 @@ def storage(
 ) -> Iterator[Storage]:
     """One server of each kind for all tests of a file: each compares with what it found there."""
     folder = tmp_path_factory.mktemp("storage")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
     settings, endpoint, bucket = {}, "", ""
     if request.param == "s3":
         endpoint = request.getfixturevalue("s3_server")
         bucket = new_bucket(endpoint)
         settings = s3_settings(endpoint, bucket)
-    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as server:
+    with Server.on_sqlite(sqlite_template, folder, **settings) as server:
         yield Storage(server, request.param, endpoint, bucket)

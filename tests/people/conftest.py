@@ -66,7 +66,6 @@ def model() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def house(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("people")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
     with_client(folder)
-    with Server(folder, f"sqlite:///{folder}/parley.db", **SETTINGS) as node:
+    with Server.on_sqlite(sqlite_template, folder, **SETTINGS) as node:
         yield node

@@ -6,7 +6,6 @@ that must not run here needs its rule together with its line in the document.
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,7 +143,6 @@ def installation(
 ) -> Iterator[Server]:
     """What `make run` starts: the reader's, and nobody else's."""
     folder = tmp_path_factory.mktemp("installation")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
     with_client(folder)
     settings = {
         "DEBUG": "true",
@@ -153,7 +151,7 @@ def installation(
         "OPENAI_BASE_URL": model,
         "CORS_ORIGINS": '["http://localhost:5173"]',
     }
-    with Server(folder, f"sqlite:///{folder}/parley.db", **settings) as node:
+    with Server.on_sqlite(sqlite_template, folder, **settings) as node:
         yield node
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -56,15 +55,13 @@ async def test_five_thousand_messages_stay_quick(house: Server) -> None:
 
 
 async def test_without_the_official_client(sqlite_template: Path, tmp_path: Path) -> None:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS) as bare:
+    with Server.on_sqlite(sqlite_template, tmp_path, **SETTINGS) as bare:
         await tell("doors.mjs", "bare", bare.url)
 
 
 @pytest.mark.parametrize("strips", [True, False])
 async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool) -> None:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
-    node = Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS, ROOT_PATH="/chat")
+    node = Server.on_sqlite(sqlite_template, tmp_path, **SETTINGS, ROOT_PATH="/chat")
     front = nginx_below("/chat", node, strips=strips)
     node.env["PUBLIC_URL"] = front.url
     with node, front:
@@ -73,9 +70,8 @@ async def test_below_a_path(sqlite_template: Path, tmp_path: Path, strips: bool)
 
 
 async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: Path) -> None:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     with_client(tmp_path)
-    node = Server(tmp_path, f"sqlite:///{tmp_path}/parley.db", **SETTINGS)
+    node = Server.on_sqlite(sqlite_template, tmp_path, **SETTINGS)
     front = nginx_without_websockets(node)
     node.env["PUBLIC_URL"] = front.url
     with node, front:
@@ -85,8 +81,7 @@ async def test_a_websocket_first_then_polling(sqlite_template: Path, tmp_path: P
 
 @pytest.mark.usefixtures("site")
 async def test_only_with_debug(sqlite_template: Path, tmp_path: Path) -> None:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as node:
+    with Server.on_sqlite(sqlite_template, tmp_path) as node:
         async with node.api(None) as api:
             for path in (
                 "/",

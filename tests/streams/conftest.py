@@ -1,6 +1,5 @@
 """One server for the rules of streams, with times and sizes that a test can wait for or fill."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,5 @@ QUICK = {
 @pytest.fixture(scope="session")
 def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("streams")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", **QUICK) as running:
+    with Server.on_sqlite(sqlite_template, folder, **QUICK) as running:
         yield running

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -61,6 +62,12 @@ class Server:
             **{"DATABASE_URL": database_url, "SERVICE_PORT": str(self.port), "HOST": "127.0.0.1", **settings}
         )
         self.process: Process | None = None
+
+    @classmethod
+    def on_sqlite(cls, template: Path, folder: Path, **settings: str) -> Self:
+        """With a database of its own in `folder`: a copy of one that is migrated."""
+        shutil.copyfile(template, folder / "parley.db")
+        return cls(folder, f"sqlite:///{folder}/parley.db", **settings)
 
     @property
     def url(self) -> str:

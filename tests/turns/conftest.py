@@ -1,6 +1,5 @@
 """Where turns are tried: on one node with SQLite, and over two with PostgreSQL and Redis."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,8 +42,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("turns")
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        shutil.copyfile(template, folder / "parley.db")
-        with Server(folder, f"sqlite:///{folder}/parley.db") as node:
+        with Server.on_sqlite(template, folder) as node:
             yield Place(node, node)
         return
     given = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")

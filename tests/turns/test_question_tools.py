@@ -1,7 +1,6 @@
 """Tools of the page that one question brings along."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,9 @@ def offered(served: Upstream, number: int) -> list[str]:
 async def test_they_outlive_their_node_and_are_for_their_question_alone(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
     called = calling(("paint", {"colour": "red"}))
     plans = called, answer("It is red."), answer("You too."), answer("Again."), answer("Newly.")
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as node:
+    with Server.on_sqlite(sqlite_template, tmp_path) as node:
         async with upstream(*plans) as served:
             session_id = await openai_session(node, served, **PATIENT)
             async with enter("websocket", node, "alice", session_id) as alice:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +23,7 @@ from tests.turns.waits import APPROVAL, TOOL, YES, ask_approval, go_on, say
 @pytest.fixture(scope="module")
 def node(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("waiting")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(folder, f"sqlite:///{folder}/parley.db", STREAM_LEASE="6") as running:
+    with Server.on_sqlite(sqlite_template, folder, STREAM_LEASE="6") as running:
         yield running
 
 

@@ -1,7 +1,6 @@
 """Tools of an `openai` agent that people have a word in: approvals, and tools of the page."""
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,8 +37,7 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def node(sqlite_template: Path, tmp_path: Path) -> Iterator[Server]:
-    shutil.copyfile(sqlite_template, tmp_path / "parley.db")
-    with Server(tmp_path, f"sqlite:///{tmp_path}/parley.db") as running:
+    with Server.on_sqlite(sqlite_template, tmp_path) as running:
         yield running
 
 

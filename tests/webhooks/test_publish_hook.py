@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from events.webhooks.gate import PublishGate, by_call
 from storage.ops import EditMessage
 from storage.place import CommitPlace
 from tests.support.doors import KINDS, enter, new_session
-from tests.support.processes import free_port
 from tests.support.receiver import Post, Receiver, answer
 from tests.support.server import Server
 
@@ -46,17 +44,11 @@ async def said(post: Post) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
 def node(port: int, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hook")
-    shutil.copyfile(sqlite_template, folder / "parley.db")
-    with Server(
+    with Server.on_sqlite(
+        sqlite_template,
         folder,
-        f"sqlite:///{folder}/parley.db",
         PUBLISH_HOOK_URL=f"http://127.0.0.1:{port}/hook",
         PUBLISH_HOOK_SECRET=SECRET,
         PUBLISH_HOOK_CALL="tests.webhooks.checking:check",
