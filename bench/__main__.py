@@ -98,11 +98,12 @@ def together(
 ) -> Iterator[Run]:
     """Of all of them side by side."""
     try:
-        for contender, result in beside(builds, lasting(scenario), tools, cores):
-            yield told(console, contender, scenario, result)
+        results = list(beside(builds, lasting(scenario), tools, cores))
     except (BenchError, OSError) as error:
         console.print(f"[red]{scenario.name:16}{error}[/]")
         yield from (named(each, scenario) | {"failed": str(error)} for each in builds)
+    else:
+        yield from (told(console, contender, scenario, result) for contender, result in results)
 
 
 def named(contender: Contender, scenario: Scenario) -> Run:
