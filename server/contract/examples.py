@@ -9,13 +9,8 @@ from server.contract.operations import RestCall
 
 Json = dict[str, Any]
 
-#: What a reader who has begun has: a session with two messages, the second of them an answer.
-OWN = ("session_id", "message_id", "answer_id", "file_id")
-
 #: Payloads of commands, without `session_id`, which all have but those of `WITHOUT_SESSION`.
 _PAYLOADS: dict[str, Json] = {
-    "join": {},
-    "leave": {},
     "message": {"content": "Hello"},
     "edit": {"message_id": "{message_id}", "content": "Hello, once more"},
     "regenerate": {"message_id": "{answer_id}"},
@@ -27,8 +22,6 @@ _PAYLOADS: dict[str, Json] = {
     "read": {"seq": 1},
     "history": {"limit": 20},
     "feedback": {"message_id": "{answer_id}", "value": "up"},
-    "turns": {},
-    "stream_start": {},
     "stream_chunk": {"content": "One word"},
     "stream_delta": {"part": "reasoning-1", "content": "hm"},
     "stream_part": {"part": {"id": "reasoning-1", "type": "reasoning", "text": "hm"}},
@@ -37,7 +30,6 @@ _PAYLOADS: dict[str, Json] = {
     },
     "answer": {"message_id": "{answer_id}", "interrupt_id": "ask-1", "status": "resolved", "payload": True},
     "agent_status": {"status": "thinking"},
-    "stream_end": {},
     "stream_cancel": {"message_id": "{answer_id}"},
     "stream_resume": {"message_id": "{answer_id}"},
     "auth_refresh": {"token": "{token}"},
@@ -64,7 +56,6 @@ _BODIES: dict[tuple[str, str], Json] = {
     },
     ("POST", "/v1/responses"): {"model": "1", "input": "Hello"},
     ("POST", "/api/ai/chat"): {"id": "{session_id}", "messages": [_UI_MESSAGE]},
-    ("POST", "/api/ai/chat/{chat_id}/stop"): {},
     ("POST", "/api/ag-ui/{agent_id}"): {
         **_AG_UI,
         "messages": [{"id": "question-2", "role": "user", "content": "Hello"}],
@@ -94,7 +85,7 @@ _BODIES: dict[tuple[str, str], Json] = {
     ("POST", "/api/dev/token"): {"sub": "alice"},
 }
 _QUERIES = {"/api/chat/search": "?q=hello", "/api/chat/sessions": "?limit=5"}
-#: For what stands in paths besides `OWN`.
+#: For what stands in paths besides ids of what a reader has who has begun.
 _IN_PATHS = {
     "{agent_id}": "1",
     "{model}": "1",

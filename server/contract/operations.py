@@ -310,6 +310,7 @@ TAGS = {
     "files": "Uploads, downloads and signed URLs",
     "agents": "Who answers",
     "ai sdk": "For `useChat`: docs/doors.md",
+    "ag-ui": "For AG-UI and CopilotKit: docs/doors.md",
     "openai": "For OpenAI's libraries: docs/doors.md",
     "commands": "The commands of the sockets, one request each",
     "search": "Finding what was said",

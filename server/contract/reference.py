@@ -67,9 +67,7 @@ def _title(tag: str) -> str:
 
 
 def _of_tag(tag: str) -> str:
-    return TAGS.get(tag, "For AG-UI and CopilotKit: docs/doors.md").replace(
-        "docs/doors.md", "[doors](../doors.md)"
-    )
+    return TAGS[tag].replace("docs/doors.md", "[doors](../doors.md)")
 
 
 def _commands() -> str:
@@ -159,11 +157,11 @@ def _try_call(call: RestCall) -> str:
 
 def _form(what: str, shown: str, body: Json | None) -> str:
     """One line of HTML and no blank one, so that Markdown leaves it alone."""
-    text = "" if body is None else json.dumps(body, ensure_ascii=False, indent=1)
-    rows = text.count("\n") + 1
-    area = f'<textarea aria-label="JSON" spellcheck="false" rows="{rows}">{escape(text)}</textarea>'
-    if body is None:
-        area = ""
+    area = ""
+    if body is not None:
+        text = json.dumps(body, ensure_ascii=False, indent=1)
+        rows = text.count("\n") + 1
+        area = f'<textarea aria-label="JSON" spellcheck="false" rows="{rows}">{escape(text)}</textarea>'
     return (
         f'<details class="try"><summary>Try it</summary><form {what}>'
         f"<pre data-shown><code>{escape(shown)}</code></pre>{area}"
@@ -209,7 +207,7 @@ def _fields(schema: Json) -> str:
 
 
 def _table(heads: tuple[str, ...], rows: str) -> str:
-    head = "".join(f"<th>{text}</th>" if text else "<td></td>" for text in heads)
+    head = "".join(f"<th>{text}</th>" for text in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
