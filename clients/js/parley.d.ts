@@ -248,8 +248,8 @@ export interface Transport {
 export function createParley(options: Options): Parley;
 export function memory(): Storage;
 export function indexedDb(name?: string): Storage;
-/** How people are named everywhere (docs/protocol.md, section 1). */
 /** An id that nobody can guess, for `client_message_id`; also on a page that came over plain http. */
 export function newId(): string;
+/** How people are named everywhere (docs/protocol.md, section 1). */
 export function keyOf(message: Pick<WireMessage, "sender_type" | "sender_id">): string;
 export function senderOf(state: SessionState, message: Pick<WireMessage, "sender_type" | "sender_id">): { key: string; name: string; avatar_url: string | null };

@@ -53,13 +53,13 @@ export class Sessions extends Store {
   /** { title?, metadata?, status? }: `active` opens again what has ended. */
   update = async (id, changes) => {
     const session = await this.#parley.rest.call("PATCH", pathOf(id), changes);
-    this.#change(id, () => ({ title: session.title, status: session.status }));
+    this.#change(id, { title: session.title, status: session.status });
     return session;
   };
 
   archive = async (id) => {
     await this.#parley.rest.call("DELETE", pathOf(id));
-    this.#change(id, () => ({ status: "archived" }));
+    this.#change(id, { status: "archived" });
   };
 
   // --- what is told
@@ -79,7 +79,7 @@ export class Sessions extends Store {
   }
 
   wasRead(id, unread_count) {
-    this.#change(id, () => ({ unread_count }));
+    this.#change(id, { unread_count });
   }
 
   #session({ event, session_id, timestamp, user_id, title, ...told }) {
@@ -87,8 +87,8 @@ export class Sessions extends Store {
     if (event === "activity") this.#moved(session_id, () => told);
     else if (event === "added") this.#soon(SOON);
     else if (event === "removed" && mine) this.#take(this.#list.filter((each) => each.session_id !== session_id));
-    else if (event === "updated" && title !== undefined) this.#change(session_id, () => ({ title }));
-    else if (["archived", "expired"].includes(event)) this.#change(session_id, () => ({ status: event }));
+    else if (event === "updated" && title !== undefined) this.#change(session_id, { title });
+    else if (["archived", "expired"].includes(event)) this.#change(session_id, { status: event });
   }
 
   /** In a session that one has joined: there no activity is told. An answer that goes on is no other one. */
@@ -106,7 +106,7 @@ export class Sessions extends Store {
   /** What is said last, where that is known: nobody has to be asked. */
   #ended(id) {
     const { content } = this.#parley.session(id).getSnapshot().messages.at(-1) ?? {};
-    if (content) this.#change(id, () => ({ last_message: content.slice(0, PREVIEW) }));
+    if (content) this.#change(id, { last_message: content.slice(0, PREVIEW) });
   }
 
   #moved(id, make) {
@@ -116,9 +116,9 @@ export class Sessions extends Store {
     this.#take([{ ...session, ...make(session) }, ...this.#list.filter((each) => each !== session)]);
   }
 
-  #change(id, make) {
+  #change(id, fate) {
     this.#changes += 1;
-    this.#take(this.#list.map((each) => (each.session_id === id ? { ...each, ...make(each) } : each)));
+    this.#take(this.#list.map((each) => (each.session_id === id ? { ...each, ...fate } : each)));
   }
 
   #soon(ms) {

@@ -59,7 +59,7 @@ function actsOf(session, latest) {
     },
     async onEdit(message) {
       const text = partsOf(message).filter(({ type }) => type === "text").map((part) => part.text).join("\n\n");
-      await session.edit(message.sourceId, text, latest.current.session?.agent_id != null ? { branch: true } : {});
+      await session.edit(message.sourceId, text, { branch: latest.current.session?.agent_id != null });
     },
     async onReload(parentId, { sourceId }) {
       await session.regenerate(parentId ?? sourceId);

@@ -61,7 +61,7 @@ export function useEdit(session, message, { onDone = nothing, onError = nothing 
   function save(event) {
     event.preventDefault();
     const branch = session.getSnapshot().session?.agent_id != null;
-    if (text.trim() && text !== message.content) session.edit(message.message_id, text, branch ? { branch } : {}).catch(onError);
+    if (text.trim() && text !== message.content) session.edit(message.message_id, text, { branch }).catch(onError);
     onDone();
   }
   const onKeyDown = (event) => (isEnter(event) ? save(event) : event.key === "Escape" && onDone());

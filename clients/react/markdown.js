@@ -4,6 +4,7 @@
 import { createElement as h, Fragment, memo, useMemo, useRef } from "react";
 import { lexer } from "marked";
 import remend from "remend";
+import { plain } from "./text.js";
 
 /** Characters of a text that grows, beyond which nothing in it is closed for show: it takes long, and rarely is open. */
 const HEALED = 20000;
@@ -93,6 +94,3 @@ function element(token, key, code, depth) {
       return raw;
   }
 }
-
-const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'" };
-const plain = (text) => text.replace(/&(?:amp|lt|gt|quot|#39);/g, (entity) => ENTITIES[entity]);

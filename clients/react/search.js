@@ -2,8 +2,9 @@
 // What was said, by its words.
 import { useEffect, useState } from "react";
 import { useParley } from "./provider.js";
+import { plain } from "./text.js";
 
-const NOTHING = { results: [], hasMore: false, searching: false, error: null };
+const NOTHING = { results: [], hasMore: false, searching: false, error: null, loadMore: () => Promise.resolve() };
 /** Milliseconds without a key after which is asked. */
 const QUIET = 200;
 
@@ -12,7 +13,6 @@ const QUIET = 200;
 export function useSearch(q, { session_id, limit } = {}) {
   const parley = useParley();
   const [found, setFound] = useState(NOTHING);
-  const [more, setMore] = useState(null);
   const words = q.trim();
   useEffect(() => {
     if (!words) return setFound(NOTHING);
@@ -23,23 +23,17 @@ export function useSearch(q, { session_id, limit } = {}) {
         ({ results, has_more, cursor: next }) => {
           if (over) return;
           const all = [...before, ...results];
-          setFound({ results: all, hasMore: has_more, searching: false, error: null });
-          setMore(() => (has_more ? () => ask(next, all) : null));
+          setFound({ ...NOTHING, results: all, hasMore: has_more, ...(has_more && { loadMore: () => ask(next, all) }) });
         },
-        (error) => over || setFound({ results: before, hasMore: false, searching: false, error }),
+        (error) => over || setFound((was) => ({ ...was, results: before, hasMore: false, searching: false, error })),
       );
     const timer = setTimeout(() => ask(undefined, []), QUIET);
     return () => ((over = true), clearTimeout(timer));
   }, [parley, words, session_id, limit]);
-  return { ...found, loadMore: more ?? nothing };
+  return found;
 }
-
-const nothing = () => Promise.resolve();
-
-const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'", "&#39;": "'" };
 
 /** A result's snippet as `[{ text, marked }]`: what was looked for is `marked`. */
 export function marksOf({ snippet }) {
-  const text = (html) => html.replace(/&(?:amp|lt|gt|quot|#x27|#39);/g, (entity) => ENTITIES[entity]);
-  return snippet.split(/<\/?mark>/).map((html, at) => ({ text: text(html), marked: at % 2 === 1 }));
+  return snippet.split(/<\/?mark>/).map((html, at) => ({ text: plain(html), marked: at % 2 === 1 }));
 }

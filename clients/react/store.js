@@ -31,7 +31,7 @@ function chosen(select, last) {
 }
 
 /** Equal at one level: a selection that is made anew, as `({ a, b }) => ({ a, b })`, is no change. */
-export function same(one, other) {
+function same(one, other) {
   if (Object.is(one, other)) return true;
   if (typeof one !== "object" || typeof other !== "object" || !one || !other) return false;
   if (Array.isArray(one) !== Array.isArray(other)) return false;
