@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from scripts.fetch_client import ROOT, fetch
-from server.vendor import Pin
+from server.vendor import Pin, pins
 
 #: As Node names machines, and esbuild's packages with it.
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
@@ -26,10 +26,17 @@ BUILT = 60
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """`packages`: file in node_modules -> what it is. `esbuild`: platform -> the program."""
+    """`packages`: file in node_modules -> what it is. `vendor`: the same for those of the playground's, by
+    their names there. `esbuild`: platform -> the program."""
 
     packages: dict[str, Pin]
+    vendor: dict[str, str]
     esbuild: dict[str, Pin]
+
+    @property
+    def modules(self) -> dict[str, Pin]:
+        """All of node_modules."""
+        return self.packages | {name: pins()[file] for name, file in self.vendor.items()}
 
 
 def main(root: Path = ROOT, environ: Mapping[str, str] = os.environ, data: Path | None = None) -> None:
@@ -42,7 +49,7 @@ def main(root: Path = ROOT, environ: Mapping[str, str] = os.environ, data: Path 
         print(f"There is no /chat/: esbuild is not known for {machine}; everything else works.")
         return
     folder = data / "build"
-    wanted = {"esbuild": program} | {f"node_modules/{name}": pin for name, pin in bundle.packages.items()}
+    wanted = {"esbuild": program} | {f"node_modules/{name}": pin for name, pin in bundle.modules.items()}
     if not all([fetch(folder / name, pin, environ, root, "chat") for name, pin in wanted.items()]):
         return
     try:

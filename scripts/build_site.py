@@ -162,15 +162,9 @@ def colours() -> str:
     """Of code, by day and by night."""
     from pygments.formatters import HtmlFormatter
 
-    night = HtmlFormatter(style="github-dark").get_style_defs(".codehilite")
-    rules = [re.sub(r"background(-color)?: [^;]+;? ?", "", each) for each in (_day(), night)]
-    return f"{rules[0]}\n@media (prefers-color-scheme: dark) {{\n{rules[1]}\n}}\n"
-
-
-def _day() -> str:
-    from pygments.formatters import HtmlFormatter
-
-    return str(HtmlFormatter(style="xcode").get_style_defs(".codehilite"))
+    styles = (HtmlFormatter(style=style).get_style_defs(".codehilite") for style in ("xcode", "github-dark"))
+    day, night = (re.sub(r"background(-color)?: [^;]+;? ?", "", each) for each in styles)
+    return f"{day}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
 
 
 def named(page: str) -> str | dict[str, str]:

@@ -18,6 +18,11 @@ LIST = Path(__file__).resolve().parent / "web" / "vendor.json"
 log = structlog.get_logger("parley.vendor")
 
 
+def integrity(content: bytes, kind: str = "sha512") -> str:
+    """Its hash, as in SRI (W3C, Subresource Integrity)."""
+    return f"{kind}-{base64.b64encode(hashlib.new(kind, content).digest()).decode()}"
+
+
 class Pin(msgspec.Struct, frozen=True):
     """One file: the package and version that it is from, where it lies there, and its hash (as in SRI)."""
 
@@ -27,8 +32,7 @@ class Pin(msgspec.Struct, frozen=True):
     integrity: str
 
     def fits(self, content: bytes) -> bool:
-        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
-        return hmac.compare_digest(f"sha512-{digest}", self.integrity)
+        return hmac.compare_digest(integrity(content), self.integrity)
 
 
 @cache

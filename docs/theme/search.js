@@ -9,7 +9,7 @@ const HANGUL = /\p{Script=Hangul}/u;
 const INSIDE = /^(adr|bench|changelog|conformance|contributing|state)/;
 const LATIN = /^[\p{Script=Latin}\d]/u;
 
-export const folded = (text) => text.normalize("NFKC").toLowerCase();
+const folded = (text) => text.normalize("NFKC").toLowerCase();
 
 /** The index as ProperDocs writes it ({docs: [{location, title, text}]}), ready to be asked. */
 export function prepared({ docs }, words = {}) {
@@ -23,7 +23,7 @@ export function prepared({ docs }, words = {}) {
 }
 
 /** What a word of the question may stand as in a text. */
-export function spellings(word, words) {
+function spellings(word, words) {
   if (!HANGUL.test(word)) return [word];
   const stem = word.replace(PARTICLES, "");
   const found = [word, ...(stem.length > 1 ? [stem] : [])];

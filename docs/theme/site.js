@@ -3,7 +3,8 @@ import { around, prepared, search } from "./search.js";
 
 const root = new URL(`${document.documentElement.dataset.root}/`, location.href);
 const $ = (id) => document.getElementById(id);
-const made = (tag, more = {}, ...children) => {
+/** An element. */
+export const made = (tag, more = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), more);
   element.append(...children);
   return element;

@@ -2,17 +2,14 @@
 //
 // Values in braces ({session_id}) are the reader's own. A REST call is sent as its line for curl says, a command over
 // Socket.IO by the official client, where the server has it (`make run` fetches it).
+import { made } from "./site.js";
+
 const root = new URL(`${document.documentElement.dataset.root}/../`, location.href); // where the service is
 const own = { token: "", session_id: "", message_id: "", answer_id: "", file_id: "" };
 const KEPT = "parley-docs";
 const MOST = 100_000; // characters that are shown of an answer
 try { Object.assign(own, JSON.parse(sessionStorage.getItem(KEPT) ?? "{}")); } catch { /* not ours */ }
 
-const made = (tag, more = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), more);
-  element.append(...children);
-  return element;
-};
 const filled = (text) => text.replace(/\{(\w+)\}/g, (all, name) => (name === "url" ? root.href.replace(/\/$/, "") : own[name] || all));
 const pretty = (text) => { try { return JSON.stringify(JSON.parse(text), null, 1); } catch { return text; } };
 
@@ -33,7 +30,7 @@ async function post(path, body) {
 
 // --- who
 
-const inputs = {}, told = made("output");
+const inputs = {}, service = made("input", { type: "checkbox", ariaLabel: "as a service" }), told = made("output");
 function keep() {
   for (const [name, input] of Object.entries(inputs)) own[name] = input.value.trim();
   try { sessionStorage.setItem(KEPT, JSON.stringify(own)); } catch { /* no storage: for this page alone */ }
@@ -56,27 +53,25 @@ async function begin() {
   told.textContent = "…";
   try {
     Object.assign(own, { token: "", file_id: "" });
-    own.token = (await post("/api/dev/token", { sub: "reader", role: inputs.service.checked ? "service" : "user" })).token;
-    own.session_id = (await post("/api/chat/sessions", { title: "From the documentation", agent_id: 1, ...(inputs.service.checked ? { user_id: "reader" } : {}) })).session_id;
+    own.token = (await post("/api/dev/token", { sub: "reader", role: service.checked ? "service" : "user" })).token;
+    own.session_id = (await post("/api/chat/sessions", { title: "From the documentation", agent_id: 1, ...(service.checked ? { user_id: "reader" } : {}) })).session_id;
     const answer = await post(`/api/chat/sessions/${own.session_id}/messages/stream`, { content: "Hello", stream: false });
     [own.message_id, own.answer_id] = [answer.request.message_id, answer.message.message_id];
     told.textContent = "Yours: a token, a session, a question and its answer. The requests below have them filled in.";
   } catch (error) {
     told.textContent = `This server makes no tokens for development (${error.message}): paste one that your backend made.`;
   }
-  for (const [name, input] of Object.entries(inputs)) if (name !== "service") input.value = own[name];
+  for (const [name, input] of Object.entries(inputs)) input.value = own[name];
   keep();
 }
 
 for (const place of document.querySelectorAll("[data-who]")) {
   const start = made("button", { textContent: "Get a token and a session", onclick: begin });
-  const service = made("input", { type: "checkbox", ariaLabel: "as a service" });
   place.append(start, made("label", {}, service, "as a service"));
   for (const name of ["token", "session_id", "message_id", "answer_id"]) {
     inputs[name] = made("input", { value: own[name], autocomplete: "off", spellcheck: false, oninput: keep });
     place.append(made("label", {}, name, inputs[name]));
   }
-  Object.defineProperty(inputs, "service", { value: service });
   place.append(told);
 }
 draw();

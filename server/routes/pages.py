@@ -5,11 +5,9 @@ Pages are files of `server/web/`, where `client` leads to `clients/js`; the docu
 """
 
 import asyncio
-import base64
-import hashlib
 import json
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +18,7 @@ from events.event import to_json
 from server.contract import VERSION, asyncapi, openapi
 from server.routes.common import features_of, page, reply
 from server.routes.reading import services_of
-from server.vendor import pins
+from server.vendor import integrity, pins
 
 WEB = Path(__file__).resolve().parent.parent / "web"
 SITE = Path(__file__).resolve().parent.parent / "site"
@@ -55,14 +53,10 @@ HEADERS = {
 }
 
 
-def integrity(content: bytes, kind: str = "sha512") -> str:
-    return f"{kind}-{base64.b64encode(hashlib.new(kind, content).digest()).decode()}"
-
-
-@lru_cache(maxsize=8)
-def _files(web: Path) -> frozenset[str]:
-    found = (file for folder in FOLDERS for file in (web / folder).iterdir() if file.suffix in TYPES)
-    return frozenset(file.relative_to(web).as_posix() for file in found)
+@cache
+def _files() -> frozenset[str]:
+    found = (file for folder in FOLDERS for file in (WEB / folder).iterdir() if file.suffix in TYPES)
+    return frozenset(file.relative_to(WEB).as_posix() for file in found)
 
 
 def nothing() -> Response:
@@ -88,7 +82,7 @@ def _playground(root: str) -> tuple[str, str]:
 
 def _import_map(root: str) -> dict[str, dict[str, str]]:
     """By name and by hash: a browser runs what is here and what was published, and nothing else."""
-    client = [name for name in sorted(_files(WEB)) if re.fullmatch(r"client/.*\.js", name)]
+    client = [name for name in sorted(_files()) if re.fullmatch(r"client/.*\.js", name)]
     hashes = {f"{root}/web/{name}": integrity((WEB / name).read_bytes()) for name in client}
     published = {f"{root}/vendor/{name}": pin.integrity for name, pin in pins().items()}
     return {"imports": {name: root + path for name, path in NAMES.items()}, "integrity": hashes | published}
@@ -97,7 +91,7 @@ def _import_map(root: str) -> dict[str, dict[str, str]]:
 async def asset(request: Request) -> Response:
     """The playground's modules, with DEBUG."""
     name = request.path_params["name"]
-    if name not in _files(WEB) or not services_of(request).settings.debug:
+    if name not in _files() or not services_of(request).settings.debug:
         return nothing()
     return FileResponse(WEB / name, media_type=TYPES[Path(name).suffix], headers=HEADERS)
 

@@ -17,7 +17,7 @@ const PAGE = 200;
 let panes = 0;
 
 export class Pane {
-  /** `owner`: closed(pane), renamed() and the like are the page's affair. */
+  /** `owner`: closed(pane) and the like are the page's affair. */
   constructor(person, owner) {
     this.person = person;
     this.owner = owner;

@@ -2,20 +2,21 @@
 
 import json
 import platform
-import subprocess
+import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scripts import build_chat
-from server.vendor import Pin
+from scripts.fetch_client import installed
 from tests.people.telling import tell
 from tests.support.server import ROOT, Server
 
 CHAT = ROOT / "examples" / "chat"
 #: Of all that is the example's own, each of so many characters at most.
 LINES, WIDTH = 600, 118
-BUNDLE = json.loads((CHAT / "bundle.json").read_text())
+BUNDLE = msgspec.json.decode((CHAT / "bundle.json").read_bytes(), type=build_chat.Bundle)
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ async def test_what_is_served(chat: Server) -> None:
         changed.unlink()
 
 
-@pytest.mark.parametrize("name", BUNDLE["packages"])
+@pytest.mark.parametrize("name", BUNDLE.modules)
 def test_what_it_is_bundled_of_is_the_tests_own(name: str) -> None:
-    pin = Pin(**BUNDLE["packages"][name])
+    pin = BUNDLE.modules[name]
     package = ROOT / "tests" / "js" / "node_modules" / pin.package
     assert json.loads((package / "package.json").read_text())["version"] == pin.version
-    assert pin.fits((package / pin.path.removeprefix("package/")).read_bytes())
+    assert pin.fits(installed(ROOT, pin))
 
 
 def test_a_machine_that_esbuild_does_not_know(
@@ -79,8 +80,7 @@ def test_no_registry_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_does_not_compile_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "examples").mkdir()
-    subprocess.run(["cp", "-r", CHAT, tmp_path / "examples"], check=True)
+    shutil.copytree(CHAT, tmp_path / "examples" / "chat")
     (tmp_path / "examples" / "chat" / "src" / "main.jsx").write_text("const = 1;")
     for name in ("clients", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -80,7 +80,7 @@ QUESTIONS = {
 }
 ASKED = """
 import { prepared, search } from "./search.js";
-const [index, words, korean, questions] = JSON.parse(process.argv[2]).map((each) => each);
+const [index, words, korean, questions] = JSON.parse(process.argv[2]);
 const { readFileSync } = await import("node:fs");
 const read = (path) => JSON.parse(readFileSync(path));
 const all = read(index);

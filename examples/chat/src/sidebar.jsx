@@ -39,9 +39,9 @@ function List({ open }) {
       <button onClick={() => trying(reconnect())}>{t("retry")}</button></p>}
     {loading && <p className="skeleton"><i /><i /><i /><i /></p>}
     {!loading && !sessions.length && <p className="quiet">{t("none")}</p>}
-    <ul>{sessions.map(({ session_id: id, title, agent_name, last_message, last_message_at, unread_count, status }) =>
+    <ul>{sessions.map(({ session_id: id, title, agent_name, last_message, last_message_at, unread_count }) =>
       <Line key={id} href={`#${id}`} name={agent_name ?? title} title={title || agent_name} when={last_message_at}
-        text={last_message} current={id === open} unread={unread_count} data-status={status} />)}</ul>
+        text={last_message} current={id === open} unread={unread_count} />)}</ul>
     {hasMore && <button className="quiet" onClick={() => trying(list.loadMore())}>{t("more")}</button>}
   </nav>;
 }
