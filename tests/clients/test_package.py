@@ -11,7 +11,6 @@ import pytest
 from tests.streams.test_examples import CLIENT
 from tests.support.bundled import ExampleBrowser, ExamplePage
 from tests.support.folder import serving
-from tests.support.processes import free_port
 from tests.support.proxy import Proxy
 from tests.support.server import ROOT, Server
 from tests.support.services import program
@@ -62,14 +61,19 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def packed(package: Path, folder: Path) -> str:
+    """The name in `folder` of what `npm pack` makes."""
+    (made,) = json.loads(
+        run(package, "npm", "pack", "--json", "--offline", "--pack-destination", str(folder))
+    )
+    return str(made["filename"])
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `npm pack` makes, in an empty folder beside the package that it needs."""
     folder = tmp_path_factory.mktemp("package")
-    (made,) = json.loads(
-        run(PACKAGE, "npm", "pack", "--json", "--offline", "--pack-destination", str(folder))
-    )
-    shutil.unpack_archive(folder / made["filename"], folder / "node_modules", filter="data")
+    shutil.unpack_archive(folder / packed(PACKAGE, folder), folder / "node_modules", filter="data")
     (folder / "node_modules" / "package").rename(folder / "node_modules" / "parley-client")
     (folder / "node_modules" / "socket.io-client").symlink_to(MODULES / "socket.io-client")
     return folder
@@ -103,13 +107,6 @@ def address(tmp_path: Path) -> Iterator[str]:
     shutil.copyfile(CLIENT, folder / CLIENT.name)
     with serving(tmp_path) as address:
         yield address
-
-
-@pytest.fixture
-def browser() -> Iterator[ExampleBrowser]:
-    running = ExampleBrowser(free_port())
-    yield running
-    running.close()
 
 
 @pytest.mark.browser

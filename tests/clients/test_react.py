@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_package import run
+from tests.clients.test_package import packed, run
 from tests.doors.test_openai import working
 from tests.support.bundled import ExampleBrowser, ExamplePage
 from tests.support.doors import enter, new_session
@@ -55,12 +55,7 @@ createElement(ParleyProvider, {});
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder in which npm installs what `npm pack` makes of both, from its cache alone."""
     folder = tmp_path_factory.mktemp("installed")
-    archives = []
-    for package in CLIENTS:
-        (made,) = json.loads(
-            run(package, "npm", "pack", "--json", "--offline", "--pack-destination", str(folder))
-        )
-        archives.append(made["filename"])
+    archives = [packed(package, folder) for package in CLIENTS]
     (folder / "package.json").write_text('{"type": "module"}')
     locked = json.loads((JS / "package.json").read_text())["dependencies"]
     react = [f"{name}@{locked[name]}" for name in ("react", "react-dom")]

@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from parley_testing import parley
+from scripts.fetch_client import installed
 from server.vendor import pins
 from tests.agents.upstream import Plan, answer, upstream, whole
 from tests.support.server import ROOT, Server
@@ -32,8 +32,7 @@ def with_client(folder: Path) -> None:
     target = folder / "data" / "vendor"
     target.mkdir(parents=True)
     for name, pin in pins().items():
-        source = ROOT / "tests/js/node_modules" / pin.package / pin.path.removeprefix("package/")
-        shutil.copyfile(source, target / name)
+        (target / name).write_bytes(installed(ROOT, pin))
 
 
 def _said_again(asked: dict[str, Any]) -> Plan:

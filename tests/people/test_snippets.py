@@ -1,11 +1,8 @@
 """The documents' snippets of JavaScript, each in a page around it. Whole programs are run as commands."""
 
 import asyncio
-import functools
-import http.server
 import json
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 from tests.people.conftest import CLIENT, with_client
 from tests.people.documents import all_blocks
 from tests.support.doors import new_session
-from tests.support.processes import free_port
+from tests.support.folder import serving
 from tests.support.server import ROOT, Server, environment
 from tests.support.services import Postgres, program
 
@@ -211,11 +208,6 @@ async def test_a_page_of_parts_shows_what_is_stored(house: Server, tmp_path: Pat
     assert [part["type"] for part in shown] == ["reasoning", "text", "tool", "text"]
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing on the tests' output."""
-
-
 #: Opens the page, and prints what stands in it when the answer is there.
 BROWSER = """
 import { launch } from "%s";
@@ -235,29 +227,24 @@ async def test_the_first_client_in_a_page_of_another_origin(
     sqlite_url: str, new_server: Callable[..., Server], tmp_path: Path
 ) -> None:
     """As docs/clients.md says: the same but for `process` and the import, with the page's origin named."""
-    port = free_port()
-    node = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=f'["http://localhost:{port}"]')
-    with_client(node.folder)
     (text,) = [block.text for block in all_blocks() if block.title == "first.mjs"]
-    for said, instead in {
-        '"socket.io-client"': f'"{node.url}/vendor/{CLIENT.name}"',
-        "process.env.PARLEY ??": "",
-        "http://127.0.0.1:8003": node.url,
-        "process.stdout.write(": "document.body.append(",
-    }.items():
-        assert text.count(said) == 1
-        text = text.replace(said, instead)
-    (tmp_path / "index.html").write_text(f'<body><script type="module">{text}</script>')
     (tmp_path / "open.mjs").write_text(BROWSER % (ROOT / "tests/people/browser.mjs"))
-    handler = functools.partial(Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
-        thread.start()
+    with serving(tmp_path) as served:
+        origin = served.replace("127.0.0.1", "localhost")
+        node = new_server(sqlite_url, DEBUG="true", CORS_ORIGINS=f'["{origin}"]')
+        with_client(node.folder)
+        for said, instead in {
+            '"socket.io-client"': f'"{node.url}/vendor/{CLIENT.name}"',
+            "process.env.PARLEY ??": "",
+            "http://127.0.0.1:8003": node.url,
+            "process.stdout.write(": "document.body.append(",
+        }.items():
+            assert text.count(said) == 1
+            text = text.replace(said, instead)
+        (tmp_path / "index.html").write_text(f'<body><script type="module">{text}</script>')
         process = await asyncio.create_subprocess_exec(
-            program("node"), str(tmp_path / "open.mjs"), f"http://localhost:{port}/",
+            program("node"), str(tmp_path / "open.mjs"), f"{origin}/",
             env=environment(CHROMIUM=program("chromium")), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await asyncio.wait_for(process.communicate(), 45)
-        served.shutdown()
-        thread.join()
     assert json.loads(output) == ["Tell me this again, in pieces"]
